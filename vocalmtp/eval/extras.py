@@ -1,0 +1,26 @@
+"""The optional judges: imported on first use, with one line saying how to install what is missing."""
+
+from importlib import import_module
+from types import ModuleType
+
+from vocalmtp.errors import InputError
+
+INSTALL = 'pip install "vocalmtp[eval]"'
+HINTS = {
+    # Both need pkg_resources, which setuptools 81 dropped.
+    "resemblyzer": 'pip install "setuptools<81" resemblyzer',
+    "webrtcvad": 'pip install "setuptools<81" webrtcvad',
+}
+
+
+def require(name: str) -> ModuleType:
+    """Import the optional module `name`.
+
+    Raises:
+        InputError: it cannot be imported; the message says what to install.
+    """
+    try:
+        return import_module(name)
+    except ImportError as error:
+        hint = HINTS.get(name.partition(".")[0], INSTALL)
+        raise InputError(f"package '{name}': cannot be imported ({error}); run: {hint}") from error

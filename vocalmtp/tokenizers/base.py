@@ -1,0 +1,118 @@
+"""What every speech tokenizer is: a card, codes from a waveform, and a waveform from codes.
+
+Letters: B batch, N samples, T codec frames, Q streams, D_s size of the speaker vector.
+"""
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+import torch
+from pydantic import BaseModel, ConfigDict, model_validator
+from torch import Tensor, nn
+
+Kind = Literal["coupled", "semi_decoupled", "decoupled"]
+Role = Literal["content", "prosody", "acoustic", "semantic"]
+
+
+class StreamSpec(BaseModel):
+    """One stream of codes: `size` entries, made of FSQ digits `levels` where it has that structure."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    size: int
+    role: Role
+    levels: tuple[int, ...] = ()
+
+    @model_validator(mode="after")
+    def _levels_make_size(self) -> "StreamSpec":
+        if self.levels and math.prod(self.levels) != self.size:
+            raise ValueError(f"levels {self.levels} multiply to {math.prod(self.levels)}, not {self.size}")
+        return self
+
+
+class TokenizerCard(BaseModel):
+    """The facts about a tokenizer that a speech LM, a code shard and a person need."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    kind: Kind
+    sample_rate: int
+    frame_rate: float  # codec frames per second
+    streams: tuple[StreamSpec, ...]
+    speaker_dim: int = 0  # size of the timbre vector, 0 = none
+    lookahead: float | None = None  # seconds of future that decoding needs; None = cannot stream
+    licence: str = "Apache-2.0"
+
+    @property
+    def hop(self) -> int:
+        """Samples per codec frame."""
+        return round(self.sample_rate / self.frame_rate)
+
+    @property
+    def bits_per_second(self) -> float:
+        return self.frame_rate * sum(math.log2(stream.size) for stream in self.streams)
+
+    @property
+    def hash(self) -> str:
+        """Short digest stamped on code shards and models, so that codes never meet a wrong decoder."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+@dataclass
+class SpeechCodes:
+    """Codes of a batch of utterances."""
+
+    codes: Tensor  # [B, Q, T] int64
+    lengths: Tensor  # [B] int64, frames
+    speaker: Tensor | None = None  # [B, D_s] float32
+
+
+class CodecStream(Protocol):
+    """Incremental decoding of one batch of utterances; owns all of its state."""
+
+    def push(self, codes: Tensor) -> Tensor:
+        """`codes` [B, Q, t] to as many new samples [B, n] as are final (n may be 0)."""
+        ...
+
+    def flush(self) -> Tensor:
+        """The samples [B, n] that waited for look-ahead; the stream is over."""
+        ...
+
+
+class SpeechTokenizer(nn.Module):
+    """Waveform to codes and back. Subclasses set `card` and implement the four methods below."""
+
+    card: TokenizerCard
+
+    def encode(self, wav: Tensor, lengths: Tensor | None = None) -> SpeechCodes:
+        """`wav` [B, N] float32 in [-1, 1], true `lengths` [B] in samples, to codes."""
+        raise NotImplementedError
+
+    def decode(
+        self, codes: Tensor, speaker: Tensor | None = None, lengths: Tensor | None = None
+    ) -> Tensor:
+        """`codes` [B, Q, T] with `lengths` [B] in frames, `speaker` [B, D_s], to wav [B, T * hop]."""
+        raise NotImplementedError
+
+    def embed_speaker(self, wav: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """The timbre vector [B, D_s] of `wav` [B, N]; raises TypeError if the kind has none."""
+        raise NotImplementedError
+
+    def stream(self, speaker: Tensor | None = None) -> CodecStream:
+        """A new incremental decoder; its chunks, joined, equal `decode`."""
+        raise NotImplementedError
+
+    def save_pretrained(self, folder: Path | str) -> None:
+        """Write the tokenizer to `folder`; `load_tokenizer(folder)` reads it."""
+        raise NotImplementedError
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device

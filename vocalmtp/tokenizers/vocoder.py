@@ -1,0 +1,126 @@
+"""Source-filter synthesis: pulses at F0 and noise, shaped per frame in the spectrum, overlap-added.
+
+The network gives, for every 10 ms frame, a complex filter for the pulses and a magnitude for the
+noise; what a vocal tract does to a source is then linear, causal but for one window, and cheap.
+In the spirit of DDSP (2001.04643) with the inverse-STFT synthesis of Vocos (2306.00814).
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+NOISE_FRAMES = 400  # the noise repeats after this many frames (4 s)
+
+
+@dataclass
+class VocoderState:
+    """What continues from one call to the next."""
+
+    frame: int  # frames made so far: the place in the noise table
+    phase: Tensor  # [B] float64, cycles
+    log_f0: Tensor  # [B] float64, at the end of the last frame
+    pulses: Tensor  # [B, window - hop] the newest source samples
+    tail: Tensor  # [B, window - hop] overlap-add sums that are not final yet
+
+
+class SourceFilterVocoder(nn.Module):
+    """Frames of filters [B, F, 3 * bins] and F0 to samples.
+
+    The F0 given with frame i is the one at the middle of frame i + 2, the newest that the window of
+    frame i touches; so that no frame waits for a later one. The last `window - hop` samples of a
+    window become final only with later frames: `delay` of them are look-ahead.
+    """
+
+    def __init__(self, sample_rate: int, window: int = 640, hop: int = 160):
+        super().__init__()
+        self.sample_rate, self.window, self.hop = sample_rate, window, hop
+        self.bins = window // 2 + 1
+        self.delay = (window - hop) // 2
+        hann = torch.hann_window(window)
+        self.register_buffer("hann", hann, persistent=False)
+        generator = torch.Generator().manual_seed(0)
+        noise = torch.randn(NOISE_FRAMES * hop, generator=generator)
+        noise = torch.cat([noise, noise[: window - hop]]).unfold(0, window, hop)
+        self.register_buffer("noise", torch.fft.rfft(noise * hann), persistent=False)
+        # Hann squared, overlapped at a quarter window, sums to this.
+        self.overlap_gain = hann.square().sum().item() / hop
+
+    def forward(
+        self,
+        filters: Tensor,
+        log_f0: Tensor,
+        state: VocoderState | None = None,
+        alive: Tensor | None = None,
+    ) -> tuple[Tensor, VocoderState]:
+        """`filters` [B, F, 3 * bins], `log_f0` [B, F] -> samples [B, F * hop], delayed by `delay`.
+
+        The first call returns the samples from -`delay` on; the caller drops those before 0.
+        Frames where `alive` [B, F] is False add nothing.
+        """
+        if state is None:
+            state = self._begin(log_f0)
+        frames = filters.shape[1]
+        pulses, state = self._pulses(log_f0, state)
+        source = torch.fft.rfft(pulses.unfold(-1, self.window, self.hop) * self.hann)  # [B, F, bins]
+        place = torch.arange(state.frame, state.frame + frames, device=filters.device) % NOISE_FRAMES
+        gain, phase, noise_gain = filters.float().split(self.bins, dim=-1)
+        spectrum = source * torch.polar(gain.clamp(max=6).exp(), phase)
+        spectrum = spectrum + self.noise[place] * noise_gain.clamp(max=6).exp()
+        blocks = torch.fft.irfft(spectrum, n=self.window) * self.hann / self.overlap_gain
+        if alive is not None:
+            blocks = blocks * alive[..., None]
+        summed = self._overlap_add(blocks)  # [B, F * hop + window - hop]
+        keep = self.window - self.hop
+        summed = torch.cat([summed[:, :keep] + state.tail, summed[:, keep:]], dim=-1)
+        done = frames * self.hop
+        state = VocoderState(
+            state.frame + frames, state.phase, state.log_f0, pulses[:, -keep:], summed[:, done:]
+        )
+        return summed[:, :done], state
+
+    def _begin(self, log_f0: Tensor) -> VocoderState:
+        """State before the first frame: the source already runs at the first frame's F0."""
+        keep = self.window - self.hop
+        state = VocoderState(
+            frame=0,
+            phase=torch.zeros(log_f0.shape[0], dtype=torch.float64, device=log_f0.device),
+            log_f0=log_f0[:, 0].detach().double(),
+            pulses=self.hann.new_zeros(log_f0.shape[0], 0),
+            tail=self.hann.new_zeros(log_f0.shape[0], keep),
+        )
+        lead = log_f0[:, :1].detach().expand(-1, keep // self.hop)
+        pulses, state = self._pulses(lead, state)
+        return VocoderState(0, state.phase, state.log_f0, pulses, state.tail)
+
+    @torch.no_grad()
+    def _pulses(self, log_f0: Tensor, state: VocoderState) -> tuple[Tensor, VocoderState]:
+        """The old source samples and `hop` new ones per value of `log_f0` [B, F]."""
+        ends = torch.cat([state.log_f0[:, None], log_f0.double()], dim=1)  # [B, F + 1]
+        ramp = torch.arange(1, self.hop + 1, dtype=ends.dtype, device=ends.device) / self.hop
+        slope = (ends[:, 1:] - ends[:, :-1])[..., None]
+        f0 = (ends[:, :-1, None] + slope * ramp).flatten(1).exp()  # [B, F * hop] Hz
+        cycles = state.phase[:, None] + (f0 / self.sample_rate).cumsum(-1)
+        angle = (cycles % 1.0).float() * math.tau - math.pi
+        # All harmonics below Nyquist at once: the sum of cos(h a), h = 1..H, in closed form. The
+        # next one fades in as F0 falls, so that a rounding error of F0 never switches one on.
+        count = (self.sample_rate / 2 / f0).float()
+        whole = count.floor()
+        angle = torch.where(angle.abs() < 1e-4, torch.full_like(angle, 1e-4), angle)
+        train = torch.sin((whole + 0.5) * angle) / (2 * torch.sin(angle / 2)) - 0.5
+        train = train + (count - whole) * torch.cos((whole + 1) * angle)
+        train = train * (2 / count).sqrt()  # unit power at every pitch
+        new = VocoderState(
+            state.frame, cycles[:, -1] % 1.0, ends[:, -1], state.pulses, state.tail
+        )
+        return torch.cat([state.pulses, train], dim=-1), new
+
+    def _overlap_add(self, blocks: Tensor) -> Tensor:
+        """`blocks` [B, F, window] -> their sum at steps of hop [B, F * hop + window - hop]."""
+        frames = blocks.shape[1]
+        size = (frames - 1) * self.hop + self.window
+        return F.fold(
+            blocks.transpose(1, 2), (1, size), (1, self.window), stride=(1, self.hop)
+        ).flatten(1)

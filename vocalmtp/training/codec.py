@@ -1,0 +1,312 @@
+"""Train the speech tokenizer: reconstruction with discriminators, and what each stream must hold."""
+
+import json
+import math
+import random
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vocalmtp.config import StrictModel
+from vocalmtp.data.manifest import Utterance, read_manifest
+from vocalmtp.errors import InputError
+from vocalmtp.tokenizers.layers import reverse_gradient
+from vocalmtp.tokenizers.neural import (
+    EXCITATION_LEAD,
+    FOLD,
+    LOOKAHEAD,
+    DecoderState,
+    Features,
+    NeuralTokenizer,
+    NeuralTokenizerConfig,
+)
+from vocalmtp.training.codec_losses import Discriminators, Probes, SpectralLoss
+
+SKIP = 8  # 10 ms frames at a crop's start that are not judged: the decoder has no past there
+
+
+class Weights(StrictModel):
+    """Weights of the losses. The leaks are gradient-reversed: more weight, less leaking."""
+
+    spectral: float = 1.0
+    pitch: float = 2.0
+    phone: float = 0.3
+    leak_pitch: float = 0.1
+    leak_timbre: float = 0.1
+    adversarial: float = 0.1
+    matching: float = 0.5
+
+
+class TokenizerRecipe(StrictModel):
+    """One training run of the tokenizer. `init` continues from a tokenizer's folder."""
+
+    recipe: str = "tokenizer"
+    corpus: Path
+    output: Path
+    model: NeuralTokenizerConfig = Field(default_factory=NeuralTokenizerConfig)
+    init: Path | None = None
+    train_only: str | None = None  # "decoder": the encoder stays, so that codes stay valid
+    steps: int = 20_000
+    max_minutes: float | None = None  # whichever of the two ends first
+    batch_size: int = 10
+    listen_seconds: float = 2.56  # what the encoder hears of an utterance
+    decode_frames: int = 32  # codec frames that are decoded and judged
+    learning_rate: float = 1e-3
+    warp: float = 0.12  # content hears spectra stretched by up to this, so that it cannot hold timbre
+    discriminators_from: float = 0.2  # share of the run after which they join
+    own_pitch_from: float = 0.5  # share after which the pulses follow the predicted F0
+    average: float = 0.999  # decay of the averaged weights, which are what is saved
+    weights: Weights = Field(default_factory=Weights)
+    save_minutes: float = 5.0
+    bf16: bool = False  # matrix products of the networks in bfloat16; measure, it depends on the CPU
+    threads: int = 1
+    seed: int = 0
+
+
+@dataclass
+class Batch:
+    wav: Tensor  # [B, N]
+    lengths: Tensor  # [B] samples
+    phones: Tensor  # [B, T] int64, -100 = none
+
+
+class Crops:
+    """Random crops of the corpus; reads its files as they come."""
+
+    def __init__(self, rows: list[Utterance], seconds: float, rate: int, hop: int, seed: int):
+        self.rows, self.rate, self.hop = rows, rate, hop
+        self.samples = round(seconds * rate / hop) * hop
+        self.phones = sorted({phone for row in rows for phone, _ in row.phones})
+        self.random = random.Random(seed)
+
+    def batch(self, size: int) -> Batch:
+        picked = [self._crop(row) for row in self.random.choices(self.rows, k=size)]
+        wavs = np.stack([np.pad(wav, (0, self.samples - len(wav))) for wav, _ in picked])
+        return Batch(
+            torch.from_numpy(wavs),
+            torch.tensor([len(wav) for wav, _ in picked]),
+            torch.stack([phones for _, phones in picked]),
+        )
+
+    def _crop(self, row: Utterance) -> tuple[np.ndarray, Tensor]:
+        wav, _ = soundfile.read(row.audio, dtype="float32")
+        start = self.random.randint(0, max(0, len(wav) - self.samples)) // self.hop * self.hop
+        wav = wav[start : start + self.samples]
+        ends = np.array([end for _, end in row.phones])
+        names = [self.phones.index(phone) for phone, _ in row.phones]
+        frames = self.samples // self.hop
+        labels = torch.full((frames,), -100)
+        middles = (start + (np.arange(len(wav) // self.hop) + 0.5) * self.hop) / self.rate
+        if len(ends):
+            place = np.searchsorted(ends, middles).clip(max=len(ends) - 1)
+            labels[: len(middles)] = torch.tensor([names[i] for i in place], dtype=torch.int64)
+        return wav, labels
+
+
+def warp_mels(mel: Tensor, amount: float) -> Tensor:
+    """Stretch the mel axis of `mel` [B, F, M] by a random factor a row, and tilt it a little."""
+    bins = mel.shape[-1]
+    factor = 1 + amount * (2 * torch.rand(mel.shape[0], 1) - 1)
+    place = (torch.arange(bins) * factor).clamp(max=bins - 1.001)  # [B, M]
+    low = place.floor().long()[:, None].expand_as(mel)
+    part = (place - place.floor())[:, None]
+    warped = mel.gather(2, low) * (1 - part) + mel.gather(2, low + 1) * part
+    tilt = 0.1 * torch.randn(mel.shape[0], 1, 1) * torch.linspace(-1, 1, bins)
+    return warped + tilt
+
+
+class TokenizerTrainer:
+    """Owns the run: model, probes, discriminators, optimisers, the averaged copy."""
+
+    def __init__(self, recipe: TokenizerRecipe):
+        self.recipe = recipe
+        torch.set_num_threads(recipe.threads)
+        torch.set_flush_denormal(True)  # without it training slows down after minutes
+        torch.manual_seed(recipe.seed)
+        self.model = self._model()
+        card = self.model.card
+        rows = read_manifest(recipe.corpus, "train")
+        self.crops = Crops(rows, recipe.listen_seconds, card.sample_rate, card.hop, recipe.seed)
+        content = self.model.config.content_streams * len(self.model.config.levels)
+        self.probes = Probes(content, len(self.crops.phones), card.speaker_dim)
+        self.discriminators = Discriminators()
+        self.spectral = SpectralLoss(card.sample_rate)
+        self.averaged = torch.optim.swa_utils.AveragedModel(
+            self.model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(recipe.average)
+        )
+        trained = self.model.decoder if recipe.train_only == "decoder" else self.model
+        for parameter in self.model.parameters():
+            parameter.requires_grad_(False)
+        for parameter in trained.parameters():
+            parameter.requires_grad_(True)
+        self.makers = [*trained.parameters(), *self.probes.parameters()]
+        self.optimizer = torch.optim.AdamW(self.makers, lr=1e-3, betas=(0.8, 0.98))
+        self.judge = torch.optim.AdamW(self.discriminators.parameters(), lr=1e-3, betas=(0.8, 0.98))
+        self.step, self.seconds = 0, 0.0
+
+    def _model(self) -> NeuralTokenizer:
+        if self.recipe.init is None:
+            return NeuralTokenizer(self.recipe.model)
+        return NeuralTokenizer.from_pretrained(self.recipe.init)
+
+    @property
+    def progress(self) -> float:
+        """Share of the run that is done, by updates or by time, whichever is further."""
+        limit = self.recipe.max_minutes
+        by_time = self.seconds / 60 / limit if limit else 0.0
+        return max(self.step / self.recipe.steps, by_time)
+
+    def run(self) -> None:
+        """Train to the end; resumes from the output folder if a run was cut off there."""
+        self._resume()
+        self.recipe.output.mkdir(parents=True, exist_ok=True)
+        log = (self.recipe.output / "log.jsonl").open("a")
+        saved, sums, started = self.seconds, {}, time.monotonic() - self.seconds
+        while self.progress < 1:
+            losses = self.update(self.crops.batch(self.recipe.batch_size))
+            self.step += 1
+            self.seconds = time.monotonic() - started
+            for name, value in losses.items():
+                sums[name] = sums.get(name, 0.0) + value
+            if self.step % 50 == 0:
+                line = {"step": self.step, "seconds": round(self.seconds)}
+                line |= {name: round(value / 50, 4) for name, value in sums.items()}
+                print(json.dumps(line), file=log, flush=True)
+                sums = {}
+            if self.seconds - saved > 60 * self.recipe.save_minutes:
+                self._save()
+                saved = self.seconds
+        self._save()
+
+    def update(self, batch: Batch) -> dict[str, float]:
+        """One step of the model and, once they have joined, of the discriminators."""
+        recipe, progress = self.recipe, self.progress
+        rate = recipe.learning_rate * min(1, (self.step + 1) / 200)
+        rate *= 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+        for optimizer in (self.optimizer, self.judge):
+            optimizer.param_groups[0]["lr"] = rate
+        made, true, losses = self.losses(batch)
+        if progress >= recipe.discriminators_from:
+            judged = self.discriminators.judge(made, true)
+            _descend(self.judge, judged, list(self.discriminators.parameters()))
+            losses["adversarial"], losses["matching"] = self.discriminators.fool(made, true)
+        weights = recipe.weights.model_dump()
+        total = sum(weights[name] * value for name, value in losses.items())
+        _descend(self.optimizer, total, self.makers)
+        self.averaged.update_parameters(self.model)
+        return {name: value.item() for name, value in losses.items()}
+
+    def losses(self, batch: Batch) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Made and true audio [B, n] of the decoded crop, and the losses that need no judge."""
+        model, frames = self.model, self.recipe.decode_frames
+        features = model.features(batch.wav, batch.lengths)
+        with self._autocast():
+            mel = warp_mels(features.mel, self.recipe.warp)
+            content, _ = model.encoder.content_values(mel)
+            prosody, _ = model.encoder.prosody_values(features.prosody)
+            speaker = model.encoder.speaker(features)
+        start = torch.tensor([self._start(n) for n in batch.lengths.tolist()])  # [B] codec frames
+        with self._autocast():
+            made, log_f0, aim = self._decode(features, content, prosody, speaker, start)
+        hop, skip = model.card.hop, SKIP * model.decoder.vocoder.hop
+        place = start[:, None] * hop + torch.arange(frames * hop)
+        true = F.pad(batch.wav, (0, frames * hop)).gather(1, place)
+        made, true = made[:, skip:], true[:, skip:]
+        voiced = F.pad(features.voiced, (0, frames * FOLD + EXCITATION_LEAD)).gather(
+            1, self._lead(start)
+        )
+        losses = {
+            "spectral": self.spectral(made, true),
+            "pitch": ((log_f0 - aim).abs() * (0.1 + 0.9 * voiced)).mean(),
+        }
+        logits = self.probes.phone_logits(content)
+        losses["phone"] = F.cross_entropy(logits.transpose(1, 2), batch.phones)
+        hidden = reverse_gradient(content)
+        leaked = self.probes.leaked_pitch(hidden).flatten(1)  # [B, F]
+        weight = features.voiced.float()
+        error = (leaked - features.prosody[..., 0]).abs() * weight
+        losses["leak_pitch"] = error.sum() / weight.sum().clamp(min=1)
+        guess = self.probes.leaked_timbre(hidden)
+        losses["leak_timbre"] = (1 - (guess * speaker.detach()).sum(-1)).mean()
+        return made, true, losses
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.recipe.bf16)
+
+    def _start(self, length: int) -> int:
+        """A random first codec frame for decoding; sometimes the very start, which is heard often."""
+        last = max(0, length // self.model.card.hop - self.recipe.decode_frames)
+        return 0 if self.crops.random.random() < 0.15 else self.crops.random.randint(0, last)
+
+    def _lead(self, start: Tensor) -> Tensor:
+        """Indices [B, F] of the 10 ms frames whose F0 the decoded crop's excitation needs."""
+        count = self.recipe.decode_frames * FOLD
+        return start[:, None] * FOLD + torch.arange(count) + EXCITATION_LEAD
+
+    def _decode(
+        self, features: Features, content: Tensor, prosody: Tensor, speaker: Tensor, start: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Decode `decode_frames` from `start` [B]: audio, predicted and true log F0 [B, F]."""
+        frames = self.recipe.decode_frames + LOOKAHEAD
+        place = start[:, None] + torch.arange(frames)  # [B, T + 1]
+        rows = torch.arange(len(start))[:, None]
+        content, prosody = (F.pad(x, (0, 0, 0, frames))[rows, place] for x in (content, prosody))
+        edge = F.pad(features.log_f0, (0, frames * FOLD + EXCITATION_LEAD), mode="replicate")
+        aim = edge.gather(1, self._lead(start))
+        excitation = aim if self.progress < self.recipe.own_pitch_from else None
+        decoder = self.model.decoder
+        state = DecoderState(trim=decoder.vocoder.delay)
+        wav, log_f0, state = decoder(content, prosody, speaker, state, excitation)
+        tail = state.vocoder.tail[:, : decoder.vocoder.delay]
+        return torch.cat([wav, tail], dim=-1), log_f0, aim
+
+    def _save(self) -> None:
+        """The averaged model for users, and everything else for resuming."""
+        self.averaged.module.save_pretrained(self.recipe.output)
+        state = {
+            "model": self.model.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "probes": self.probes.state_dict(),
+            "discriminators": self.discriminators.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "judge": self.judge.state_dict(),
+            "step": self.step,
+            "seconds": self.seconds,
+        }
+        partial = self.recipe.output / "resume.partial"
+        torch.save(state, partial)
+        partial.replace(self.recipe.output / "resume.pt")
+
+    def _resume(self) -> None:
+        path = self.recipe.output / "resume.pt"
+        if not path.is_file():
+            return
+        state = torch.load(path, weights_only=True)
+        try:
+            for name in ("model", "averaged", "probes", "discriminators", "optimizer", "judge"):
+                getattr(self, name).load_state_dict(state[name])
+        except (RuntimeError, ValueError) as error:
+            raise InputError(
+                f"output '{self.recipe.output}': holds a run of another recipe; choose a new folder"
+            ) from error
+        self.step, self.seconds = state["step"], state["seconds"]
+        self.crops.random.seed(self.recipe.seed + self.step)
+
+
+def _descend(optimizer: torch.optim.Optimizer, loss: Tensor, parameters: list[nn.Parameter]) -> None:
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    nn.utils.clip_grad_norm_(parameters, 1.0)
+    optimizer.step()
+
+
+def train_tokenizer(recipe: TokenizerRecipe) -> None:
+    """Run `recipe`; the tokenizer is then in `recipe.output`."""
+    TokenizerTrainer(recipe).run()

@@ -1,0 +1,117 @@
+"""What the trainable tokenizer is trained against: spectra at several resolutions, and discriminators."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vocalmtp.tokenizers.neural import mel_filters
+
+RESOLUTIONS = (256, 512, 1024)
+
+
+def spectrum(wav: Tensor, window: int) -> Tensor:
+    """Magnitudes of `wav` [B, N] at a quarter-window hop: [B, bins, frames]."""
+    hann = torch.hann_window(window, device=wav.device)
+    return torch.stft(wav, window, window // 4, window=hann, return_complex=True).abs()
+
+
+class SpectralLoss(nn.Module):
+    """Log-magnitude L1 and spectral convergence over three resolutions, and log-mel L1."""
+
+    def __init__(self, sample_rate: int):
+        super().__init__()
+        self.register_buffer("bank", mel_filters(sample_rate, 1024, 80), persistent=False)
+
+    def forward(self, made: Tensor, true: Tensor) -> Tensor:
+        """`made`, `true` [B, N] -> scalar."""
+        total = made.new_zeros(())
+        for window in RESOLUTIONS:
+            m, t = spectrum(made, window), spectrum(true, window)
+            total = total + F.l1_loss((m + 1e-3).log(), (t + 1e-3).log())
+            total = total + (m - t).norm() / t.norm().clamp(min=1e-3)
+            if window == 1024:
+                mel_m, mel_t = (x.transpose(1, 2) @ self.bank for x in (m, t))
+                total = total + 2 * F.l1_loss((mel_m + 1e-3).log(), (mel_t + 1e-3).log())
+        return total / len(RESOLUTIONS)
+
+
+class SpectralDiscriminator(nn.Module):
+    """Judges log-spectra at one resolution with convolutions over time (bins are channels)."""
+
+    def __init__(self, window: int, dim: int = 128):
+        super().__init__()
+        self.window = window
+        norm = nn.utils.parametrizations.weight_norm
+        sizes = [(window // 2 + 1, dim, 3, 1), (dim, dim, 5, 2), (dim, dim, 5, 2), (dim, dim, 3, 1)]
+        self.layers = nn.ModuleList(
+            norm(nn.Conv1d(i, o, k, stride=s, padding=k // 2)) for i, o, k, s in sizes
+        )
+        self.out = norm(nn.Conv1d(dim, 1, 3, padding=1))
+
+    def forward(self, wav: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """`wav` [B, N] -> scores [B, 1, t] and the features of every layer."""
+        x = (spectrum(wav, self.window) + 1e-3).log()
+        features = []
+        for layer in self.layers:
+            x = F.leaky_relu(layer(x), 0.1)
+            features.append(x)
+        return self.out(x), features
+
+
+class Discriminators(nn.Module):
+    """One discriminator per resolution, hinge losses (HiFi-GAN's set-up, 2010.05646, on spectra)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(SpectralDiscriminator(window) for window in RESOLUTIONS)
+
+    def judge(self, made: Tensor, true: Tensor) -> Tensor:
+        """The discriminators' own loss."""
+        total = made.new_zeros(())
+        for part in self.parts:
+            total = total + F.relu(1 - part(true)[0]).mean() + F.relu(1 + part(made.detach())[0]).mean()
+        return total / len(self.parts)
+
+    def fool(self, made: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
+        """The generator's adversarial loss and feature-matching loss."""
+        adversarial = matching = made.new_zeros(())
+        for part in self.parts:
+            score, features = part(made)
+            with torch.no_grad():
+                _, wanted = part(true)
+            adversarial = adversarial - score.mean()
+            for f, w in zip(features, wanted, strict=True):
+                matching = matching + F.l1_loss(f, w) / w.abs().mean().clamp(min=1e-3)
+        return adversarial / len(self.parts), matching / len(self.parts)
+
+
+class Probes(nn.Module):
+    """Small heads that say what each stream must hold, and (gradient reversed) must not hold."""
+
+    def __init__(self, content_dim: int, phones: int, speaker_dim: int):
+        super().__init__()
+        self.phone = _head(content_dim, phones)
+        self.pitch = _head(content_dim, 4)
+        self.timbre = _head(content_dim, speaker_dim)
+
+    def phone_logits(self, content: Tensor) -> Tensor:
+        """`content` [B, T, C] -> [B, T, phones]."""
+        return _over_time(self.phone, content)
+
+    def leaked_pitch(self, content: Tensor) -> Tensor:
+        """What content betrays of the relative log F0 of its four 10 ms frames: [B, T, 4]."""
+        return _over_time(self.pitch, content)
+
+    def leaked_timbre(self, content: Tensor) -> Tensor:
+        """What content betrays of the speaker: [B, D_s], unit length."""
+        return F.normalize(_over_time(self.timbre, content).mean(1), dim=-1)
+
+
+def _head(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv1d(inputs, 128, 3, padding=1), nn.GELU(), nn.Conv1d(128, outputs, 1)
+    )
+
+
+def _over_time(head: nn.Module, x: Tensor) -> Tensor:
+    return head(x.transpose(1, 2)).transpose(1, 2)
