@@ -1,5 +1,129 @@
-from pydantic import BaseModel, ConfigDict
+"""Strict YAML files to checked models: `extends`, dotted overrides, and errors that name the key."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from vocalmtp.errors import InputError, nearest
+
+M = TypeVar("M", bound=BaseModel)
 
 
 class StrictModel(BaseModel):
+    """Base of every configuration: values are checked, unknown keys refused, nothing changes later."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def load_yaml(path: Path | str, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Read a YAML file into a dict, on top of the file it `extends`.
+
+    `extends: base.yaml` names a file beside this one; mappings are merged key by key, everything
+    else (lists too) is replaced. `overrides` such as "optim.learning_rate=3e-4" come last.
+
+    Raises:
+        InputError: a file is missing, is no mapping, extends itself, or an override is malformed.
+    """
+    data = _load(Path(path), ())
+    for override in overrides:
+        data = merge(data, _parse_override(override))
+    return data
+
+
+def _load(path: Path, parents: tuple[Path, ...]) -> dict[str, Any]:
+    if not path.is_file():
+        raise InputError(f"config '{path}': no such file; give the path of a YAML file")
+    if path.resolve() in parents:
+        raise InputError(f"config '{path}': extends itself; break the circle")
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"config '{path}': not valid YAML ({reason})") from error
+    if not isinstance(data, dict):
+        raise InputError(f"config '{path}': must hold 'key: value' lines at the top")
+    base = data.pop("extends", None)
+    if base is None:
+        return data
+    return merge(_load(path.parent / str(base), (*parents, path.resolve())), data)
+
+
+def merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with `change` on top: mappings are merged key by key, other values replaced."""
+    result = dict(base)
+    for key, value in change.items():
+        old = result.get(key)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        result[key] = merge(old, value) if both else value
+    return result
+
+
+def _parse_override(text: str) -> dict[str, Any]:
+    """ "a.b=1" -> {"a": {"b": 1}}; the value is read as YAML."""
+    key, equals, value = text.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(parts):
+        raise InputError(f"override '{text}': must be key=value, such as optim.learning_rate=3e-4")
+    try:
+        result = yaml.safe_load(value) if value.strip() else None
+    except yaml.YAMLError as error:
+        raise InputError(f"override '{text}': the value is not valid YAML") from error
+    for part in reversed(parts):
+        result = {part: result}
+    return result
+
+
+def parse(model: type[M], data: Mapping[str, Any], where: str = "config") -> M:
+    """`data` as an instance of `model`.
+
+    Numbers such as 1e-3, which YAML takes for text, are accepted where a number is wanted.
+
+    Raises:
+        InputError: one line naming `where`, the first wrong key and, if unknown, the nearest key.
+    """
+    try:
+        return model.model_validate(dict(data))
+    except ValidationError as error:
+        problem = error.errors()[0]
+        place = [part for part in problem["loc"] if not _is_tag(part)]
+        key = ".".join(str(part) for part in place)
+        if problem["type"] == "extra_forbidden":
+            options = _fields_at(model, place[:-1])
+            hint = nearest(str(place[-1]), options) if options else "remove it"
+            raise InputError(f"{where}: unknown key '{key}'; {hint}") from error
+        if problem["type"] == "missing":
+            raise InputError(f"{where}: key '{key}' is missing; add it") from error
+        reason = problem["msg"].removeprefix("Value error, ")
+        reason = reason[:1].lower() + reason[1:]
+        named = f"key '{key}'" if key else "the whole"
+        raise InputError(f"{where}: {named} is {problem['input']!r}; {reason}") from error
+
+
+def _is_tag(part: object) -> bool:
+    """Whether pydantic put this into an error's place to tell the members of a union apart."""
+    return isinstance(part, str) and (part[:1].isupper() or "[" in part)
+
+
+def _fields_at(model: type[BaseModel], place: Iterable[object]) -> list[str]:
+    """The keys that are valid at `place` of a nested model."""
+    current: type[BaseModel] | None = model
+    for part in place:
+        if isinstance(part, int):  # an item of a list: the list's own step found its model
+            continue
+        field = current.model_fields.get(str(part)) if current else None
+        current = _model_in(field.annotation) if field else None
+    return list(current.model_fields) if current else []
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The first model inside an annotation such as `Model | None` or `list[Model]`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if get_origin(annotation) in (Union, UnionType, list, tuple, dict):
+        found = (_model_in(argument) for argument in get_args(annotation))
+        return next((model for model in found if model), None)
+    return None

@@ -59,6 +59,7 @@ class TokenizerRecipe(StrictModel):
     listen_seconds: float = 2.56  # what the encoder hears of an utterance
     decode_frames: int = 32  # codec frames that are decoded and judged
     learning_rate: float = 1e-3
+    warmup_steps: int = 200
     warp: float = 0.12  # content hears spectra stretched by up to this, so that it cannot hold timbre
     discriminators_from: float = 0.2  # share of the run after which they join
     own_pitch_from: float = 0.5  # share after which the pulses follow the predicted F0
@@ -188,7 +189,7 @@ class TokenizerTrainer:
     def update(self, batch: Batch) -> dict[str, float]:
         """One step of the model and, once they have joined, of the discriminators."""
         recipe, progress = self.recipe, self.progress
-        rate = recipe.learning_rate * min(1, (self.step + 1) / 200)
+        rate = recipe.learning_rate * min(1, (self.step + 1) / recipe.warmup_steps)
         rate *= 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
         for optimizer in (self.optimizer, self.judge):
             optimizer.param_groups[0]["lr"] = rate

@@ -1,0 +1,39 @@
+"""Sentences made from patterns: numbers, dates, times, money, questions, answers, greetings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+
+import yaml
+
+from normalise import clock, money, number, ordinal, year
+
+_DATA = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text("utf-8"))
+_LISTS: dict[str, list[str]] = _DATA["lists"]
+_PATTERNS: list[str] = _DATA["patterns"]
+
+_NUMBERS: dict[str, Callable[[Random], str]] = {
+    "date": lambda r: f"{r.choice(_LISTS['month'])} {ordinal(r.randint(1, 31))}",
+    "year": lambda r: year(r.randint(1700, 2035)),
+    "time": lambda r: clock(r.randint(1, 12), r.choice((0, r.randint(1, 59)))),
+    "small": lambda r: number(r.randint(2, 99)),
+    "big": lambda r: number(r.randint(100, 10 ** r.randint(3, 6))),
+    "decimal": lambda r: number(r.randint(1, 999) / 10),
+    "nth": lambda r: ordinal(r.randint(1, 60)),
+    "money": lambda r: money(r.randint(1, 300), r.choice((0, 0, r.randint(1, 99)))),
+    "digits": lambda r: " ".join(number(r.randint(0, 9)) for _ in range(r.randint(3, 7))),
+}
+
+
+def sentence(random: Random) -> str:
+    """One sentence of a random pattern; the result is already in normal form."""
+
+    def fill(match: re.Match) -> str:
+        slot = match[1]
+        return _NUMBERS[slot](random) if slot in _NUMBERS else random.choice(_LISTS[slot])
+
+    text = re.sub(r"\{(\w+)\}", fill, random.choice(_PATTERNS))
+    return re.sub(r"\ba(?= [aeio])", "an", text)

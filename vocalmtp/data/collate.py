@@ -1,0 +1,153 @@
+"""Lists of segments to one padded batch: what every position holds, and what it should predict.
+
+Letters: B batch, L positions, K slots, G frames per step, U characters, D_s size of the speaker vector.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from vocalmtp.errors import InputError, nearest
+from vocalmtp.layout import IGNORED, TokenLayout
+from vocalmtp.model.track import ADVANCE
+from vocalmtp.prompts import MARKERS, Marker, Segment, Speaker, Speech, Text
+
+PADDING, TEXT, SPEECH, SPEAKER, MARKER = range(5)  # kinds of positions
+
+
+@dataclass
+class Row:
+    """One sequence before padding; every list or tensor has an entry for each position."""
+
+    kinds: list[int] = field(default_factory=list)
+    ids: list[int] = field(default_factory=list)  # text id, marker index, or 0
+    text_target: list[int] = field(default_factory=list)  # the position's own id where supervised
+    speech: list[tuple[int, Tensor, Tensor, Tensor]] = field(default_factory=list)
+    characters: list[int] = field(default_factory=list)
+    speaker: Tensor | None = None
+
+    def add(self, kind: int, ids: list[int], supervised: bool = False) -> None:
+        self.kinds += [kind] * len(ids)
+        self.ids += ids
+        self.text_target += ids if supervised else [IGNORED] * len(ids)
+
+
+class Collator:
+    """Turns a list of segment lists into a batch, see `__call__`.
+
+    Rows are padded on the right; `left=True` pads on the left, as decoding needs.
+    """
+
+    def __init__(self, layout: TokenLayout, speaker_dim: int = 0):
+        self.layout = layout
+        self.speaker_dim = speaker_dim
+        self.tracked = layout.streams[0].name == ADVANCE
+
+    def __call__(self, rows: list[list[Segment]], left: bool = False) -> dict[str, Tensor]:
+        """A dict of tensors.
+
+        kinds, text_ids, markers, attention_mask [B, L]; steps [B, L, K]; text_targets [B, L] and
+        step_targets [B, L, K] (-100 = none; aligned: what the position predicts); speaker [B, D_s]
+        and has_speaker [B]; for a text track also characters [B, U], character_lengths [B] and
+        pointers [B, L, G] (the character of every frame).
+        """
+        built = [self._row(segments) for segments in rows]
+        batch, length = len(built), max(len(row.kinds) for row in built)
+        slots, group = self.layout.tokens_per_step, self.layout.frames_per_step
+        pads = torch.tensor([slot.pad_id for slot in self.layout.slots])
+        out = {
+            "kinds": torch.full((batch, length), PADDING),
+            "text_ids": torch.zeros(batch, length, dtype=torch.long),
+            "markers": torch.zeros(batch, length, dtype=torch.long),
+            "steps": pads.expand(batch, length, slots).clone(),
+        }
+        text_own = torch.full((batch, length), IGNORED)
+        step_own = torch.full((batch, length, slots), IGNORED)
+        pointers = torch.zeros(batch, length, group, dtype=torch.long)
+        for b, row in enumerate(built):
+            start = length - len(row.kinds) if left else 0
+            place = slice(start, start + len(row.kinds))
+            kinds, ids = torch.tensor(row.kinds), torch.tensor(row.ids)
+            out["kinds"][b, place] = kinds
+            out["text_ids"][b, place] = torch.where(kinds == TEXT, ids, 0)
+            out["markers"][b, place] = torch.where(kinds == MARKER, ids, 0)
+            text_own[b, place] = torch.tensor(row.text_target)
+            for first, tokens, targets, pointed in row.speech:
+                span = slice(start + first, start + first + len(tokens))
+                out["steps"][b, span] = tokens
+                step_own[b, span] = targets
+                pointers[b, span] = pointed
+        out["attention_mask"] = (out["kinds"] != PADDING).long()
+        out["text_targets"] = shift(text_own)
+        out["step_targets"] = shift(step_own)
+        out |= self._speakers(built)
+        if self.tracked:
+            out |= self._characters(built) | {"pointers": pointers}
+        return out
+
+    def _row(self, segments: list[Segment]) -> Row:
+        row = Row()
+        for segment in segments:
+            match segment:
+                case Text():
+                    row.add(TEXT, list(segment.ids), segment.supervised)
+                case Marker():
+                    if segment.name not in MARKERS:
+                        hint = nearest(segment.name, MARKERS)
+                        raise InputError(f"marker '{segment.name}': no such marker; {hint}")
+                    row.add(MARKER, [MARKERS.index(segment.name)])
+                case Speaker():
+                    row.speaker = segment.vector
+                    row.add(SPEAKER, [0])
+                case Speech():
+                    self._speech(row, segment)
+        return row
+
+    def _speech(self, row: Row, segment: Speech) -> None:
+        base = len(row.characters)
+        if segment.characters is not None:
+            row.characters += list(segment.characters)
+        if segment.codes is None:
+            return
+        tokens = self.layout.pack(segment.codes[None]).tokens[0]  # [S, K]
+        if segment.supervised:
+            targets = self.layout.targets(tokens)
+        else:
+            targets = torch.full_like(tokens, IGNORED)
+        if self.tracked:
+            moves = self.layout.advances(tokens[None])[0]  # [S, G]
+            last = max(len(row.characters) - 1, 0)
+            pointed = (base + moves.flatten().cumsum(0)).clamp(max=last).view_as(moves)
+        else:
+            pointed = tokens.new_zeros(len(tokens), self.layout.frames_per_step)
+        row.speech.append((len(row.kinds), tokens, targets, pointed))
+        row.add(SPEECH, [0] * len(tokens))
+
+    def _speakers(self, rows: list[Row]) -> dict[str, Tensor]:
+        speaker = torch.zeros(len(rows), self.speaker_dim)
+        has_speaker = torch.zeros(len(rows), dtype=torch.bool)
+        for b, row in enumerate(rows):
+            if row.speaker is None or self.speaker_dim == 0:
+                continue
+            if row.speaker.shape != (self.speaker_dim,):
+                raise InputError(
+                    f"speaker vector of shape {tuple(row.speaker.shape)}: "
+                    f"this model takes ({self.speaker_dim},); use a voice of its tokenizer"
+                )
+            speaker[b], has_speaker[b] = row.speaker, True
+        return {"speaker": speaker, "has_speaker": has_speaker}
+
+    def _characters(self, rows: list[Row]) -> dict[str, Tensor]:
+        lengths = torch.tensor([max(len(row.characters), 1) for row in rows])
+        characters = torch.zeros(len(rows), int(lengths.max()), dtype=torch.long)
+        for b, row in enumerate(rows):
+            characters[b, : len(row.characters)] = torch.tensor(row.characters, dtype=torch.long)
+        return {"characters": characters, "character_lengths": lengths}
+
+
+def shift(own: Tensor) -> Tensor:
+    """Each position predicts what the next one holds; the last predicts nothing. [B, L, ..]"""
+    targets = torch.full_like(own, IGNORED)
+    targets[:, :-1] = own[:, 1:]
+    return targets

@@ -1,0 +1,293 @@
+"""How codec codes map to the steps of a speech LM, and back. Pure torch, no weights.
+
+Letters: B batch, Q streams, T codec frames, G frames per step, S speech steps, K slots per step.
+A *grouped* layout puts G frames of every stream in one step (frame-parallel is G = 1); a *flat*
+layout puts one token in each step, frame by frame in stream order, which is next-token prediction.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from vocalmtp.errors import InputError
+
+IGNORED = -100  # target of a slot that is not learned, as in torch's cross-entropy
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stream:
+    """One stream of codes: `size` entries, heard `delay` steps after the first stream.
+
+    A `joint` stream has one symbol for the G frames of a step instead of G symbols. `levels` are the
+    digits (least significant first) that an entry is made of, for finite scalar quantisation.
+    """
+
+    name: str
+    size: int
+    delay: int = 0  # steps
+    joint: bool = False
+    levels: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One of the K places of a step. Ids: the codes, then `end_id`, then `pad_id`."""
+
+    name: str
+    stream: int  # index of the stream; of the first one for the single slot of a flat layout
+    frame: int  # frame within the step
+    size: int  # number of codes
+    delay: int = 0
+    joint: bool = False
+
+    @property
+    def end_id(self) -> int:
+        return self.size
+
+    @property
+    def pad_id(self) -> int:
+        return self.size + 1
+
+    @property
+    def vocab_size(self) -> int:
+        return self.size + 2
+
+
+@dataclass
+class Steps:
+    """Packed codes: what the LM reads and writes."""
+
+    tokens: Tensor  # [B, S, K] int64, ids of each slot
+    lengths: Tensor  # [B] int64, packed steps of each row
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenLayout:
+    """Which codes make up a step, where the end is said, and which ids are legal where.
+
+    The *leading* slot (the first) alone decides the end: it carries its `end_id` after the last data
+    step. All other slots carry `pad_id` where they have nothing, so that K slots never vote on the end.
+    Raises InputError for streams that cannot be laid out.
+    """
+
+    streams: tuple[Stream, ...]
+    frames_per_step: int = 1
+    flat: bool = False
+
+    def __post_init__(self) -> None:
+        joint = [stream.joint for stream in self.streams]
+        if all(joint):
+            raise InputError("streams: all are joint (or none is given); add one that is not")
+        if joint != sorted(joint, reverse=True):
+            raise InputError("streams: joint streams come first; move them to the front")
+        if self.frames_per_step < 1 or (self.flat and self.frames_per_step > 1):
+            raise InputError(
+                f"frames_per_step '{self.frames_per_step}': a flat layout has 1, a grouped one at least 1"
+            )
+        for stream in self.streams:
+            if stream.size < 1 or stream.delay < 0:
+                raise InputError(
+                    f"stream '{stream.name}': size must be 1 or more and delay 0 or more, "
+                    f"not {stream.size} and {stream.delay}"
+                )
+            if stream.levels and math.prod(stream.levels) != stream.size:
+                raise InputError(
+                    f"stream '{stream.name}': levels {stream.levels} do not multiply to {stream.size}"
+                )
+
+    # -- shape ---------------------------------------------------------------------------------
+
+    @cached_property
+    def slots(self) -> tuple[Slot, ...]:
+        """The K slots: joint streams first, then frame by frame in stream order."""
+        if self.flat:
+            return (Slot("flat", 0, 0, sum(stream.size for stream in self.streams)),)
+        slots = [
+            Slot(stream.name, q, 0, stream.size**self.frames_per_step, stream.delay, True)
+            for q, stream in enumerate(self.streams)
+            if stream.joint
+        ]
+        for frame in range(self.frames_per_step):
+            slots += [
+                Slot(f"{stream.name}.{frame}", q, frame, stream.size, stream.delay)
+                for q, stream in enumerate(self.streams)
+                if not stream.joint
+            ]
+        return tuple(slots)
+
+    @property
+    def tokens_per_step(self) -> int:
+        """K."""
+        return len(self.slots)
+
+    @property
+    def leading_delay(self) -> int:
+        return self.slots[0].delay
+
+    @property
+    def max_delay(self) -> int:
+        return max(slot.delay for slot in self.slots)
+
+    @property
+    def steps_after_end(self) -> int:
+        """Further steps to run after the leading slot has said the end, until every stream is out."""
+        return max(0, self.max_delay - self.leading_delay - 1)
+
+    @cached_property
+    def offsets(self) -> tuple[int, ...]:
+        """First id of every stream in the union vocabulary of a flat layout."""
+        return tuple(sum(s.size for s in self.streams[:q]) for q in range(len(self.streams)))
+
+    def bounds(self, position: int) -> tuple[int, int]:
+        """Range [low, high) of code ids that are legal at a position of a flat layout."""
+        stream = position % len(self.streams)
+        return self.offsets[stream], self.offsets[stream] + self.streams[stream].size
+
+    def num_steps(self, frames: int) -> int:
+        """Data steps of so many frames, without end and delays."""
+        return frames * len(self.streams) if self.flat else -(-frames // self.frames_per_step)
+
+    # -- codes -> steps ------------------------------------------------------------------------
+
+    def pack(self, codes: Tensor, lengths: Tensor | None = None) -> Steps:
+        """Codes [B, Q, T] of `lengths` [B] frames to steps; rows are padded with `pad_id` at the end.
+
+        A row of n data steps takes max(n + leading delay + 1, n + max_delay) steps.
+        """
+        batch, _, frames = codes.shape
+        if lengths is None:
+            lengths = codes.new_full((batch,), frames)
+        return self._pack_flat(codes, lengths) if self.flat else self._pack_grouped(codes, lengths)
+
+    def _pack_grouped(self, codes: Tensor, lengths: Tensor) -> Steps:
+        batch, group = codes.shape[0], self.frames_per_step
+        num = (lengths + group - 1) // group  # [B] data steps
+        longest = int(num.max())
+        packed = num + max(self.leading_delay + 1, self.max_delay)
+        padded = codes.new_zeros(batch, len(self.streams), longest * group)
+        width = min(codes.shape[2], longest * group)
+        padded[..., :width] = codes[..., :width]
+        frame_index = torch.arange(longest * group, device=codes.device)
+        valid = (frame_index < lengths[:, None]).unflatten(1, (longest, group))  # [B, n, G]
+        grouped = padded.unflatten(2, (longest, group))  # [B, Q, n, G]
+        tokens = codes.new_empty(batch, int(packed.max()), self.tokens_per_step)
+        for k, slot in enumerate(self.slots):
+            tokens[..., k] = slot.pad_id
+            if slot.joint:
+                base = self.streams[slot.stream].size
+                weights = base ** torch.arange(group, device=codes.device)
+                data = torch.where(valid, grouped[:, slot.stream], 0) @ weights  # [B, n]
+                present = valid[..., 0]
+            else:
+                data, present = grouped[:, slot.stream, :, slot.frame], valid[..., slot.frame]
+            tokens[:, slot.delay : slot.delay + longest, k] = torch.where(present, data, slot.pad_id)
+        end = (num + self.leading_delay)[:, None]
+        tokens[..., 0] = tokens[..., 0].scatter(1, end, self.slots[0].end_id)
+        return Steps(tokens, packed)
+
+    def _pack_flat(self, codes: Tensor, lengths: Tensor) -> Steps:
+        slot, num = self.slots[0], lengths * len(self.streams)
+        offsets = torch.tensor(self.offsets, device=codes.device)[:, None]
+        flat = (codes + offsets).transpose(1, 2).flatten(1)[:, : int(num.max())]  # [B, T * Q]
+        tokens = torch.nn.functional.pad(flat, (0, 1), value=slot.pad_id)
+        place = torch.arange(tokens.shape[1], device=codes.device)
+        tokens = torch.where(place < num[:, None], tokens, slot.pad_id)
+        tokens = tokens.scatter(1, num[:, None], slot.end_id)
+        return Steps(tokens[..., None], num + 1)
+
+    def targets(self, tokens: Tensor) -> Tensor:
+        """What a model should learn of steps [.., K]: paddings that the layout forces become -100.
+
+        A padding is learned only where it says that the last step is ragged.
+        """
+        targets = tokens.clone()
+        first = {slot.stream: k for k, slot in enumerate(self.slots) if slot.frame == 0}
+        for k, slot in enumerate(self.slots):
+            lead = first[slot.stream]
+            forced = tokens[..., lead] >= self.slots[lead].size
+            if k == 0:
+                forced = tokens[..., 0] == slot.pad_id
+            targets[..., k] = torch.where(forced, IGNORED, tokens[..., k])
+        return targets
+
+    # -- steps -> codes ------------------------------------------------------------------------
+
+    def unpack(self, tokens: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Steps [B, S, K] to codes [B, Q, T] and their lengths [B] in frames.
+
+        The end in the leading slot decides; a row without one (cut off by a limit on its steps) keeps
+        what is whole. A padding in the middle of speech repeats the frame before it.
+        """
+        batch, total, _ = tokens.shape
+        if lengths is None:
+            lengths = tokens.new_full((batch,), total)
+        place = torch.arange(total, device=tokens.device)
+        ended = (tokens[..., 0] == self.slots[0].end_id) & (place < lengths[:, None])
+        found = ended.any(1)
+        end = torch.where(found, ended.int().argmax(1), lengths)  # [B]
+        if self.flat:
+            return self._unpack_flat(tokens, end // len(self.streams))
+        num = torch.where(found, end - self.leading_delay, (lengths - self.max_delay)).clamp(min=0)
+        return self._unpack_grouped(tokens, num)
+
+    def _unpack_grouped(self, tokens: Tensor, num: Tensor) -> tuple[Tensor, Tensor]:
+        batch, group, longest = tokens.shape[0], self.frames_per_step, int(num.max())
+        tokens = torch.nn.functional.pad(tokens, (0, 0, 0, longest + self.max_delay))
+        codes = tokens.new_zeros(batch, len(self.streams), longest, group)
+        absent = torch.ones(batch, longest, group, dtype=torch.bool, device=tokens.device)
+        for k, slot in enumerate(self.slots):
+            data = tokens[:, slot.delay : slot.delay + longest, k]  # [B, n]
+            if slot.joint:
+                codes[:, slot.stream] = self.split_joint(slot, data)
+            else:
+                codes[:, slot.stream, :, slot.frame] = torch.where(data < slot.size, data, -1)
+                absent[..., slot.frame] &= data == slot.pad_id
+        step = torch.arange(longest, device=tokens.device)[:, None]
+        tail = absent & (step == (num - 1)[:, None, None])  # [B, n, G]
+        tail[..., 0] = False  # a step has at least one frame
+        tail = tail.int().cummax(-1).values
+        lengths = num * group - tail.sum((1, 2))
+        codes = codes.flatten(2)[..., : int(lengths.max())]  # [B, Q, T]
+        inside = torch.arange(codes.shape[2], device=codes.device) < lengths[:, None]
+        return torch.where(inside[:, None], hold(codes), 0), lengths
+
+    def _unpack_flat(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        frames, width = int(lengths.max()), len(self.streams)
+        offsets = torch.tensor(self.offsets, device=tokens.device)
+        codes = tokens[:, : frames * width, 0].unflatten(1, (frames, width)) - offsets  # [B, T, Q]
+        inside = torch.arange(frames, device=tokens.device) < lengths[:, None]
+        return torch.where(inside[..., None], codes, 0).transpose(1, 2), lengths
+
+    def split_joint(self, slot: Slot, data: Tensor) -> Tensor:
+        """Symbols of a joint slot to the values of the step's G frames, [..] -> [.., G]; specials to 0."""
+        base = self.streams[slot.stream].size
+        weights = base ** torch.arange(self.frames_per_step, device=data.device)
+        return torch.where(data < slot.size, data, 0)[..., None] // weights % base
+
+    def advances(self, tokens: Tensor, name: str = "advance") -> Tensor:
+        """Values of stream `name` held by each step, [B, S, K] -> [B, S, G]; 0 where there is none.
+
+        Raises InputError if the layout has no such stream.
+        """
+        names = [stream.name for stream in self.streams]
+        if name not in names:
+            raise InputError(f"stream '{name}': this layout has {', '.join(names)}")
+        q = names.index(name)
+        if self.flat:
+            value, size = tokens - self.offsets[q], self.streams[q].size
+            return torch.where((value >= 0) & (value < size), value, 0)  # [B, S, 1]
+        places = [k for k, slot in enumerate(self.slots) if slot.stream == q]
+        slot, data = self.slots[places[0]], tokens[..., places]
+        if slot.joint:
+            return self.split_joint(slot, data[..., 0])
+        return torch.where(data < slot.size, data, 0)
+
+
+def hold(codes: Tensor) -> Tensor:
+    """Repeat the last valid code over the -1 of [B, Q, T]; leading ones become 0."""
+    place = torch.arange(codes.shape[2], device=codes.device)
+    last = torch.where(codes >= 0, place, 0).cummax(2).values
+    return codes.gather(2, last).clamp(min=0)

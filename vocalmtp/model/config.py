@@ -1,0 +1,89 @@
+"""Everything that defines a speech LM, as a Transformers configuration (config.json)."""
+
+from typing import Any
+
+from transformers import PretrainedConfig
+
+from vocalmtp.config import parse
+from vocalmtp.layout import Stream, TokenLayout
+from vocalmtp.model.track import ADVANCE, TrackConfig
+
+
+class SpeechLMConfig(PretrainedConfig):
+    """Configuration of a SpeechLM; nested parts are plain dicts, so that it is readable JSON.
+
+    `backbone` is the configuration of any Hugging Face causal LM (with its `model_type`). `streams`
+    are the codec's streams (name, size, levels); a text track adds its own. `tokenizer` names the
+    speech tokenizer: name, hash, frame_rate.
+    """
+
+    model_type = "vocalmtp"
+
+    def __init__(
+        self,
+        backbone: dict[str, Any] | None = None,
+        streams: list[dict[str, Any]] | None = None,
+        frames_per_step: int = 1,
+        flat: bool = False,
+        text: str = "track",
+        head: dict[str, Any] | None = None,
+        track: dict[str, Any] | None = None,
+        alphabet: str = "",
+        tokenizer: dict[str, Any] | None = None,
+        speaker_dim: int = 0,
+        speaker_every_step: bool = False,
+        speaker_dropout: float = 0.1,
+        step_dropout: float = 0.1,
+        loss_weights: dict[str, float] | None = None,
+        text_loss_weight: float = 1.0,
+        **kwargs: Any,
+    ):
+        self.backbone = dict(backbone or {})
+        self.streams = [dict(stream) for stream in streams or []]
+        self.frames_per_step = frames_per_step
+        self.flat = flat
+        self.text = text
+        self.head = dict(head or {"name": "parallel"})
+        self.track = dict(track or {})
+        self.alphabet = alphabet
+        self.tokenizer = dict(tokenizer or {})
+        self.speaker_dim = speaker_dim
+        self.speaker_every_step = speaker_every_step
+        self.speaker_dropout = speaker_dropout
+        self.step_dropout = step_dropout
+        self.loss_weights = dict(loss_weights or {})
+        self.text_loss_weight = text_loss_weight
+        super().__init__(**kwargs)
+
+    @property
+    def tracked(self) -> bool:
+        """Whether the text runs along the speech."""
+        return self.text != "prompt"
+
+    @property
+    def track_config(self) -> TrackConfig:
+        return parse(TrackConfig, self.track, "track")
+
+    @property
+    def stream_weights(self) -> dict[str, float]:
+        """Weights of the streams in the loss, see heads/base.py."""
+        own = {ADVANCE: self.track_config.loss_weight} if self.tracked else {}
+        return own | self.loss_weights
+
+    @property
+    def layout(self) -> TokenLayout:
+        """The token layout; with a track, advances lead and the codec follows a step later."""
+        streams = [
+            Stream(
+                name=s["name"],
+                size=s["size"],
+                delay=s.get("delay", 0) + self.tracked,
+                levels=tuple(s.get("levels", ())),
+            )
+            for s in self.streams
+        ]
+        if self.tracked:
+            streams.insert(0, self.track_config.stream)
+        return TokenLayout(
+            streams=tuple(streams), frames_per_step=self.frames_per_step, flat=self.flat
+        )

@@ -1,0 +1,227 @@
+"""SpeechLM: any Hugging Face causal LM that also reads and writes codec tokens.
+
+Letters: B batch, L positions, S steps, K slots, G frames per step, U characters, D hidden size.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, PreTrainedModel
+from transformers.utils import ModelOutput
+
+from vocalmtp.data.collate import MARKER, SPEAKER, SPEECH, TEXT
+from vocalmtp.decoding.state import DecodeState
+from vocalmtp.heads import build_head
+from vocalmtp.layout import IGNORED
+from vocalmtp.model.config import SpeechLMConfig
+from vocalmtp.model.embeddings import SlotEmbedding
+from vocalmtp.model.speaker import SpeakerProjection
+from vocalmtp.model.track import TextTrack
+from vocalmtp.prompts import MARKERS
+
+
+@dataclass
+class SpeechLMOutput(ModelOutput):
+    """Losses of a batch; `loss` is their weighted sum."""
+
+    loss: Tensor | None = None
+    text_loss: Tensor | None = None
+    head_loss: Tensor | None = None
+    per_slot: Tensor | None = None  # [K] cross-entropy of every slot, detached
+
+
+class SpeechLM(PreTrainedModel):
+    """Backbone, slot embeddings, speaker projection, markers, head and, by config, a text track.
+
+    Speech tokens have embeddings and heads of their own: the backbone's text vocabulary stays as it
+    is. The backbone is called as a plain module; nothing mutable is kept here (see DecodeState).
+    """
+
+    config_class = SpeechLMConfig
+    config: SpeechLMConfig
+    base_model_prefix = "speech_lm"
+    _supports_sdpa = True
+
+    def __init__(self, config: SpeechLMConfig):
+        super().__init__(config)
+        self.layout = config.layout
+        self.backbone = AutoModelForCausalLM.from_config(AutoConfig.for_model(**config.backbone))
+        width = self.backbone.config.hidden_size
+        self.embedding = SlotEmbedding(self.layout, width)
+        self.markers = nn.Embedding(len(MARKERS), width)
+        self.head = build_head(config.head, self.layout, width, config.stream_weights)
+        self.speaker = None
+        if config.speaker_dim:
+            self.speaker = SpeakerProjection(config.speaker_dim, width, config.speaker_dropout)
+        self.track = None
+        if config.tracked:
+            self.track = TextTrack(
+                config.track_config, len(config.alphabet), width, self.layout.frames_per_step
+            )
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Our own modules start as torch makes them; the backbone initialises itself."""
+        if hasattr(module, "reset_parameters"):
+            module.reset_parameters()
+
+    @classmethod
+    def from_backbone(cls, name_or_folder: str, config: SpeechLMConfig) -> "SpeechLM":
+        """A speech LM over a pretrained causal LM; `config.backbone` is read from there."""
+        backbone = AutoModelForCausalLM.from_pretrained(name_or_folder, use_safetensors=True)
+        config.backbone = backbone.config.to_diff_dict() | {"model_type": backbone.config.model_type}
+        model = cls(config)
+        model.backbone = backbone
+        return model
+
+    # -- training ------------------------------------------------------------------------------
+
+    def forward(
+        self,
+        kinds: Tensor,
+        text_ids: Tensor,
+        steps: Tensor,
+        markers: Tensor,
+        attention_mask: Tensor,
+        speaker: Tensor | None = None,
+        has_speaker: Tensor | None = None,
+        characters: Tensor | None = None,
+        character_lengths: Tensor | None = None,
+        pointers: Tensor | None = None,
+        text_targets: Tensor | None = None,
+        step_targets: Tensor | None = None,
+    ) -> SpeechLMOutput:
+        """Losses of a batch as data/collate.py makes it (its docstring gives the shapes)."""
+        voice = self._voice(speaker, has_speaker)
+        encoded = None
+        if self.track is not None:
+            encoded = self.track.encode(characters, character_lengths)
+        inputs = self._inputs(kinds, text_ids, steps, markers, voice, encoded, pointers)
+        hidden = self._run(inputs, attention_mask)  # [B, L, D]
+        head = self.head.loss(hidden, step_targets)
+        loss, text_loss = head.loss, None
+        if text_targets is not None and (text_targets != IGNORED).any():
+            text_loss = self._text_loss(hidden, text_targets)
+            loss = loss + self.config.text_loss_weight * text_loss
+        return SpeechLMOutput(loss, text_loss, head.loss.detach(), head.per_slot)
+
+    def _text_loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        chosen = targets != IGNORED
+        logits = self.backbone.get_output_embeddings()(hidden[chosen])  # [N, text vocabulary]
+        return F.cross_entropy(logits.float(), targets[chosen])
+
+    def _voice(self, speaker: Tensor | None, has_speaker: Tensor | None) -> Tensor | None:
+        return None if self.speaker is None else self.speaker(speaker, has_speaker)  # [B, D]
+
+    def _inputs(
+        self,
+        kinds: Tensor,
+        text_ids: Tensor,
+        steps: Tensor,
+        markers: Tensor,
+        voice: Tensor | None,
+        encoded: Tensor | None,
+        pointers: Tensor | None,
+    ) -> Tensor:
+        """The embedding of every position, [B, L, D]."""
+        speech = self._speech_inputs(steps, voice, encoded, pointers, dropout=True)
+        inputs = torch.where((kinds == SPEECH)[..., None], speech, 0)
+        inputs = torch.where((kinds == MARKER)[..., None], self.markers(markers), inputs)
+        if voice is not None:
+            inputs = torch.where((kinds == SPEAKER)[..., None], voice[:, None], inputs)
+        if self.config.text != "track":
+            text = self.backbone.get_input_embeddings()(text_ids)
+            inputs = torch.where((kinds == TEXT)[..., None], text, inputs)
+        return inputs
+
+    def _speech_inputs(
+        self,
+        steps: Tensor,
+        voice: Tensor | None,
+        encoded: Tensor | None,
+        pointers: Tensor | None,
+        dropout: bool = False,
+    ) -> Tensor:
+        """Steps [B, S, K] and the text at their frames to [B, S, D].
+
+        In training, some steps lose their codes, so that text and voice are listened to.
+        """
+        speech = self.embedding(steps)
+        if dropout and self.training and self.config.step_dropout > 0:
+            kept = torch.rand(steps.shape[:2], device=steps.device) >= self.config.step_dropout
+            speech = speech * kept[..., None]
+        if encoded is not None:
+            speech = speech + self.track.read(encoded, pointers)
+        if voice is not None and self.config.speaker_every_step:
+            speech = speech + voice[:, None]
+        return speech
+
+    def _run(self, inputs: Tensor, attention_mask: Tensor) -> Tensor:
+        """The backbone over whole sequences. Right padding needs no mask: attention is causal."""
+        mask = None if bool(attention_mask[:, 0].all()) else attention_mask
+        return self.backbone.base_model(
+            inputs_embeds=inputs, attention_mask=mask, use_cache=False
+        ).last_hidden_state
+
+    # -- decoding ------------------------------------------------------------------------------
+
+    def prefill(self, batch: dict[str, Tensor]) -> tuple[Tensor, DecodeState]:
+        """Read a left-padded batch of prompts; hidden [B, D] of its last position, and the state."""
+        mask, kinds = batch["attention_mask"], batch["kinds"]
+        voice = self._voice(batch["speaker"], batch["has_speaker"])
+        state = DecodeState(
+            cache=DynamicCache(config=self.backbone.config),
+            positions=mask.sum(1),
+            prefix=kinds.shape[1],
+            attention_mask=None if bool(mask.all()) else mask,
+            speaker=voice if self.config.speaker_every_step else None,
+        )
+        if self.track is not None:
+            state.encoded = self.track.encode(batch["characters"], batch["character_lengths"])
+            state.character_lengths = batch["character_lengths"]
+            state.pointers = torch.zeros_like(state.character_lengths)
+        inputs = self._inputs(
+            kinds,
+            batch["text_ids"],
+            batch["steps"],
+            batch["markers"],
+            voice,
+            state.encoded,
+            batch.get("pointers"),
+        )
+        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        return self._advance(inputs, positions, state)
+
+    def step(self, state: DecodeState, tokens: Tensor) -> tuple[Tensor, DecodeState]:
+        """Take in one step of tokens [B, K]; hidden [B, D], which predicts the next, and the state."""
+        pointers = None
+        if self.track is not None:
+            moves = self.layout.advances(tokens[:, None])[:, 0]  # [B, G]
+            last = (state.character_lengths - 1)[:, None]
+            pointed = torch.minimum(state.pointers[:, None] + moves.cumsum(1), last)  # [B, G]
+            state.advances.append(torch.diff(pointed, prepend=state.pointers[:, None]))
+            state.pointers = pointed[:, -1]
+            pointers = pointed[:, None]
+        inputs = self._speech_inputs(tokens[:, None], state.speaker, state.encoded, pointers)
+        positions = state.positions[:, None]
+        state.steps += 1
+        state.positions = state.positions + 1
+        if state.attention_mask is not None:
+            state.attention_mask = F.pad(state.attention_mask, (0, 1), value=1)
+        return self._advance(inputs, positions, state)
+
+    def _advance(
+        self, inputs: Tensor, positions: Tensor, state: DecodeState
+    ) -> tuple[Tensor, DecodeState]:
+        output: Any = self.backbone.base_model(
+            inputs_embeds=inputs,
+            attention_mask=state.attention_mask,
+            position_ids=positions,
+            past_key_values=state.cache,
+            use_cache=True,
+        )
+        state.cache = output.past_key_values
+        return output.last_hidden_state[:, -1], state

@@ -1,0 +1,88 @@
+"""The text track: which character is being spoken at every codec frame.
+
+A stream named "advance" says how many characters the pointer moves at each frame. It leads the
+codec streams by one step, so the text of a step is known before its codes are predicted.
+Letters: B batch, U characters, T frames, S steps, G frames per step, D width.
+"""
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vocalmtp.config import StrictModel
+from vocalmtp.layout import Stream
+
+ADVANCE = "advance"
+
+
+class TrackConfig(StrictModel):
+    """The text encoder of the track, and how far a pointer may move in one frame."""
+
+    width: int = Field(default=256, ge=1)
+    layers: int = Field(default=3, ge=0)
+    kernel: int = Field(default=5, ge=1)
+    max_advance: int = Field(default=5, ge=1)
+    loss_weight: float = Field(default=0.3, ge=0)  # of the advances, beside the mean over the codec
+
+    @property
+    def stream(self) -> Stream:
+        return Stream(name=ADVANCE, size=self.max_advance + 1, joint=True)
+
+
+class TextTrack(nn.Module):
+    """A convolutional encoder over characters, read at the pointers of a step's frames."""
+
+    def __init__(self, config: TrackConfig, alphabet_size: int, width: int, num_frames: int):
+        super().__init__()
+        self.embedding = nn.Embedding(alphabet_size, config.width)
+        self.convolutions = nn.ModuleList(
+            nn.Conv1d(config.width, config.width, config.kernel, padding="same")
+            for _ in range(config.layers)
+        )
+        self.norm = nn.LayerNorm(config.width)
+        self.output = nn.Linear(config.width, width)
+        self.order = nn.ModuleList(nn.Linear(width, width, bias=False) for _ in range(num_frames - 1))
+
+    def encode(self, char_ids: Tensor, lengths: Tensor) -> Tensor:
+        """Characters [B, U] of `lengths` [B] to [B, U, D]; padding never reaches a character."""
+        place = torch.arange(char_ids.shape[1], device=char_ids.device)
+        inside = (place < lengths[:, None])[:, None]  # [B, 1, U]
+        x = self.embedding(char_ids).transpose(1, 2) * inside  # [B, width, U]
+        for convolution in self.convolutions:
+            x = x + F.gelu(convolution(x)) * inside
+        return self.output(self.norm(x.transpose(1, 2)))
+
+    def read(self, encoded: Tensor, pointers: Tensor) -> Tensor:
+        """Text at `pointers` [B, S, G] of `encoded` [B, U, D], as [B, S, D].
+
+        The first frame counts as it is, the others through a linear map each, summed.
+        """
+        width = encoded.shape[-1]
+        total = encoded.gather(1, pointers[..., :1].expand(-1, -1, width))
+        for frame, order in enumerate(self.order, start=1):
+            place = pointers[..., frame : frame + 1].expand(-1, -1, width)
+            total = total + order(encoded.gather(1, place))
+        return total
+
+
+def frame_advances(
+    char_ends: Tensor, num_frames: int, frame_rate: float, max_advance: int = 5
+) -> Tensor:
+    """How many characters the pointer moves at each frame, [T] int64 in 0..max_advance.
+
+    `char_ends` [U] are the end times of the characters in seconds. The pointer, which starts at
+    character 0, stands on the character that sounds at the frame's middle. What exceeds
+    `max_advance` is carried to later frames, or begun in earlier ones where the end would be missed:
+    the last frame always stands on the last character, if the frames suffice.
+    """
+    frames = torch.arange(num_frames)
+    last = len(char_ends) - 1
+    middle = (frames + 0.5) / frame_rate
+    ends = char_ends.float().cummax(0).values.contiguous()
+    pointer = torch.searchsorted(ends, middle, right=True).clamp(max=last)
+    least = last - max_advance * (num_frames - 1 - frames)
+    pointer = torch.maximum(pointer, least)
+    slack = (pointer - max_advance * (frames + 1)).clamp(max=0)
+    pointer = slack.cummin(0).values + max_advance * (frames + 1)
+    return torch.diff(pointer, prepend=pointer.new_zeros(1))

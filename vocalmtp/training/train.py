@@ -1,0 +1,338 @@
+"""Train a speech LM on code shards, from a recipe: `train(recipe)`.
+
+The loop is the Hugging Face Trainer; batches are grouped by length under a budget of frames.
+"""
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import yaml
+from pydantic import Field
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+from transformers import (
+    AutoTokenizer,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
+from transformers.trainer_utils import get_last_checkpoint
+
+from vocalmtp.config import StrictModel
+from vocalmtp.data.collate import Collator
+from vocalmtp.data.shards import CodeItem, CodeShards
+from vocalmtp.errors import InputError
+from vocalmtp.model.config import SpeechLMConfig
+from vocalmtp.model.speech_lm import SpeechLM, SpeechLMOutput
+from vocalmtp.model.track import frame_advances
+from vocalmtp.prompts import Segment, TextMode, tts
+from vocalmtp.text.alphabet import ALPHABET, char_ids
+
+
+class DataRecipe(StrictModel):
+    """Where the codes are, and which of them to use."""
+
+    shards: str  # folder of code shards
+    split: str = "train"
+    valid_split: str | None = "valid"
+    valid_items: int = Field(default=200, ge=1)
+    max_frames: int = Field(default=750, ge=1)  # longer utterances are left out
+
+
+class ModelRecipe(StrictModel):
+    """The model to build; see SpeechLMConfig. `backbone` is a configuration, `pretrained` a model."""
+
+    backbone: dict[str, Any] | None = None
+    pretrained: str | None = None
+    frames_per_step: int = 1
+    flat: bool = False
+    text: TextMode = "track"
+    head: dict[str, Any] = {"name": "parallel"}
+    track: dict[str, Any] = {}
+    speaker_every_step: bool = False
+    speaker_dropout: float = Field(default=0.1, ge=0, le=1)
+    step_dropout: float = Field(default=0.1, ge=0, le=1)
+    loss_weights: dict[str, float] = {}
+
+
+class OptimRecipe(StrictModel):
+    """How to train; a step is one batch of about `batch_frames` codec frames."""
+
+    max_steps: int = Field(default=10_000, ge=1)
+    max_seconds: float | None = None  # stop cleanly after so long, and save
+    batch_frames: int = Field(default=1600, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    schedule: Literal["cosine", "linear", "constant_with_warmup"] = "cosine"
+    warmup_steps: int = Field(default=200, ge=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    beta2: float = Field(default=0.98, gt=0, lt=1)
+    clip: float = Field(default=1.0, gt=0)
+    bf16: bool = False  # autocast; measure on the machine at hand
+    seed: int = 0
+    log_every: int = Field(default=50, ge=1)
+    eval_every: int = Field(default=1000, ge=1)
+    save_every: int = Field(default=1000, ge=1)
+
+
+class SpeechLMRecipe(StrictModel):
+    """A whole run: `vocalmtp train recipe.yaml`. The model is written to the folder `output`."""
+
+    recipe: Literal["speech_lm"] = "speech_lm"
+    data: DataRecipe
+    model: ModelRecipe
+    optim: OptimRecipe = OptimRecipe()
+    output: str
+
+
+class PromptDataset(Dataset):
+    """Utterances of a split as segment lists; `frames` has the length of each."""
+
+    def __init__(self, shards: Dataset, config: SpeechLMConfig, max_frames: int, tokenizer: Any = None):
+        self.shards, self.config, self.tokenizer = shards, config, tokenizer
+        self.kept = [i for i, frames in enumerate(shards.frames) if frames <= max_frames]
+        self.frames = [shards.frames[i] for i in self.kept]
+
+    def __len__(self) -> int:
+        return len(self.kept)
+
+    def __getitem__(self, index: int) -> list[Segment]:
+        return item_segments(self.shards[self.kept[index]], self.config, self.tokenizer)
+
+
+def item_segments(item: CodeItem, config: SpeechLMConfig, tokenizer: Any = None) -> list[Segment]:
+    """One utterance as the prompt that `config` trains on.
+
+    Raises InputError if the model has a text track and the utterance has no character times.
+    """
+    characters = char_ids(item.text)
+    advances = None
+    if config.tracked:
+        if item.char_ends is None or len(item.char_ends) != len(characters):
+            raise InputError(
+                f"utterance '{item.id}': needs one time per character for text: {config.text}; "
+                "make shards with character times, or set text: prompt"
+            )
+        advances = frame_advances(
+            item.char_ends,
+            item.codes.shape[1],
+            config.tokenizer["frame_rate"],
+            config.track_config.max_advance,
+        )
+    return tts(
+        config.text,
+        text_ids=characters if tokenizer is None else tokenizer(item.text)["input_ids"],
+        characters=characters,
+        speaker=item.speaker if config.speaker_dim else None,
+        codes=item.codes,
+        advances=advances,
+    )
+
+
+class FrameBatches(Sampler[list[int]]):
+    """Batches of utterances of like length, each within a budget of frames; ends after `num_batches`.
+
+    Order is a function of the seed alone, so a resumed run skips exactly what it has seen.
+    """
+
+    POOL = 40  # batches sorted by length together
+
+    def __init__(self, frames: Sequence[int], batch_frames: int, num_batches: int, seed: int = 0):
+        self.frames, self.batch_frames = torch.tensor(frames), batch_frames
+        self.num_batches, self.seed = num_batches, seed
+
+    def __len__(self) -> int:
+        return self.num_batches
+
+    def __iter__(self) -> Iterator[list[int]]:
+        generator = torch.Generator().manual_seed(self.seed)
+        made = 0
+        while True:
+            for batch in self._epoch(generator):
+                yield batch
+                made += 1
+                if made == self.num_batches:
+                    return
+
+    def _epoch(self, generator: torch.Generator) -> list[list[int]]:
+        order = torch.randperm(len(self.frames), generator=generator)
+        mean = max(1.0, self.frames.float().mean().item())
+        pool = max(1, int(self.POOL * self.batch_frames / mean))
+        batches: list[list[int]] = []
+        for part in order.split(pool):
+            part = part[self.frames[part].argsort()]
+            batches += cut(part.tolist(), self.frames[part].tolist(), self.batch_frames)
+        return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
+
+
+def cut(indices: list[int], frames: list[int], budget: int) -> list[list[int]]:
+    """Cut utterances sorted by length into batches whose padded size stays within `budget`."""
+    batches: list[list[int]] = [[]]
+    for index, length in zip(indices, frames, strict=True):
+        if batches[-1] and (len(batches[-1]) + 1) * length > budget:
+            batches.append([])
+        batches[-1].append(index)
+    return [batch for batch in batches if batch]
+
+
+class SpeechTrainer(Trainer):
+    """The Trainer with our batches, and the cross-entropy of every slot in its logs."""
+
+    def __init__(self, collator: Collator, optim: OptimRecipe, **kwargs: Any):
+        super().__init__(data_collator=collator, **kwargs)
+        self.recipe = optim
+        self.slots: dict[bool, list[Tensor]] = {True: [], False: []}
+
+    def get_train_dataloader(self) -> DataLoader:
+        batches = FrameBatches(
+            self.train_dataset.frames, self.recipe.batch_frames, self.recipe.max_steps, self.recipe.seed
+        )
+        return self._loader(self.train_dataset, batches)
+
+    def get_eval_dataloader(self, eval_dataset: Dataset | None = None) -> DataLoader:
+        dataset = eval_dataset or self.eval_dataset
+        frames = torch.tensor(dataset.frames)
+        order = frames.argsort()
+        batches = cut(order.tolist(), frames[order].tolist(), self.recipe.batch_frames)
+        return self._loader(dataset, batches)
+
+    def _loader(self, dataset: Dataset, batches: Any) -> DataLoader:
+        loader = DataLoader(dataset, batch_sampler=batches, collate_fn=self.data_collator)
+        return self.accelerator.prepare_data_loader(loader)
+
+    def compute_loss(
+        self, model: torch.nn.Module, inputs: dict[str, Tensor], return_outputs: bool = False, **_: Any
+    ) -> Any:
+        output: SpeechLMOutput = model(**inputs)
+        self.slots[model.training].append(output.per_slot)
+        return (output.loss, output) if return_outputs else output.loss
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        training = "loss" in logs
+        seen = self.slots[training]
+        if seen and (training or "eval_loss" in logs):
+            mean = torch.stack(seen).mean(0).tolist()
+            for slot, value in zip(self.model.layout.slots, mean, strict=True):
+                logs[f"{'' if training else 'eval_'}{slot.name}"] = round(value, 4)
+            seen.clear()
+        super().log(logs, *args, **kwargs)
+
+
+class RunLog(TrainerCallback):
+    """Writes every log as a line of `log.jsonl`, prints it, and stops the run when its time is up."""
+
+    def __init__(self, file: Path, max_seconds: float | None):
+        self.file, self.max_seconds = file, max_seconds
+        self.start = time.monotonic()
+        self.first_step = 0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.start, self.first_step = time.monotonic(), state.global_step
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
+        seconds = time.monotonic() - self.start
+        rate = (state.global_step - self.first_step) / max(seconds, 1e-9)
+        row = {"step": state.global_step, "seconds": round(seconds, 1), "steps_per_s": round(rate, 3)}
+        row |= {key: value for key, value in logs.items() if key != "epoch"}
+        with self.file.open("a") as out:
+            out.write(json.dumps(row) + "\n")
+        print(" ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()))
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+        if self.max_seconds is not None and time.monotonic() - self.start > self.max_seconds:
+            control.should_training_stop = control.should_save = True
+        return control
+
+
+def model_config(recipe: ModelRecipe, shards: CodeShards) -> SpeechLMConfig:
+    """The configuration of a model over the tokenizer that made `shards`.
+
+    Raises InputError unless exactly one of `backbone` and `pretrained` is given.
+    """
+    if (recipe.backbone is None) == (recipe.pretrained is None):
+        raise InputError("model: give either 'backbone' (a configuration) or 'pretrained' (a model)")
+    card, settings = shards.card, recipe.model_dump(exclude={"pretrained"})
+    return SpeechLMConfig(
+        **settings,
+        streams=[
+            {"name": s.name, "size": s.size, "levels": list(s.levels)} for s in card.streams
+        ],
+        speaker_dim=card.speaker_dim,
+        alphabet=ALPHABET,
+        tokenizer={"name": card.name, "hash": card.hash, "frame_rate": card.frame_rate},
+    )
+
+
+def arguments(optim: OptimRecipe, folder: Path, evaluate: bool) -> TrainingArguments:
+    """The recipe in the Trainer's words."""
+    return TrainingArguments(
+        output_dir=str(folder),
+        max_steps=optim.max_steps,
+        learning_rate=optim.learning_rate,
+        lr_scheduler_type=optim.schedule,
+        warmup_steps=optim.warmup_steps,
+        weight_decay=optim.weight_decay,
+        adam_beta2=optim.beta2,
+        max_grad_norm=optim.clip,
+        optim="adamw_torch_fused",
+        bf16=optim.bf16,
+        use_cpu=not torch.cuda.is_available(),
+        seed=optim.seed,
+        logging_steps=optim.log_every,
+        eval_strategy="steps" if evaluate else "no",
+        eval_steps=optim.eval_every,
+        save_steps=optim.save_every,
+        save_total_limit=2,
+        remove_unused_columns=False,
+        label_names=["step_targets"],
+        prediction_loss_only=True,
+        disable_tqdm=True,
+        report_to="none",
+        dataloader_pin_memory=torch.cuda.is_available(),
+    )
+
+
+def train(recipe: SpeechLMRecipe, callbacks: Sequence[TrainerCallback] = ()) -> Path:
+    """Train (or go on from the last checkpoint in `recipe.output`) and return the model's folder.
+
+    Writes config.json and model.safetensors, the resolved recipe.yaml and log.jsonl there. Raises
+    InputError for missing shards or a model that cannot be built.
+    """
+    torch.set_flush_denormal(True)  # denormals halve the speed of a long run on CPU
+    output = Path(recipe.output)
+    shards = CodeShards(recipe.data.shards, recipe.data.split)
+    config = model_config(recipe.model, shards)
+    torch.manual_seed(recipe.optim.seed)
+    tokenizer = None
+    if recipe.model.pretrained is None:
+        model = SpeechLM(config)
+    else:
+        model = SpeechLM.from_backbone(recipe.model.pretrained, config)
+        tokenizer = AutoTokenizer.from_pretrained(recipe.model.pretrained)
+    data = PromptDataset(shards, config, recipe.data.max_frames, tokenizer)
+    valid = None
+    if recipe.data.valid_split is not None:
+        held_out = CodeShards(recipe.data.shards, recipe.data.valid_split)
+        valid = PromptDataset(held_out, config, recipe.data.max_frames, tokenizer)
+        valid.kept, valid.frames = (x[: recipe.data.valid_items] for x in (valid.kept, valid.frames))
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(), sort_keys=False))
+    checkpoints = output / "checkpoints"
+    trainer = SpeechTrainer(
+        collator=Collator(model.layout, config.speaker_dim),
+        optim=recipe.optim,
+        model=model,
+        args=arguments(recipe.optim, checkpoints, valid is not None),
+        train_dataset=data,
+        eval_dataset=valid,
+        callbacks=[RunLog(output / "log.jsonl", recipe.optim.max_seconds), *callbacks],
+    )
+    trainer.remove_callback(PrinterCallback)  # RunLog prints
+    last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
+    trainer.train(resume_from_checkpoint=last)
+    model.save_pretrained(output)
+    return output

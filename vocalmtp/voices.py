@@ -1,0 +1,124 @@
+"""Voices: a speaker vector with a name, kept in one small safetensors file."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vocalmtp.audio import atomic_path, read_audio, trim_silence
+from vocalmtp.errors import InputError
+
+if TYPE_CHECKING:
+    from vocalmtp.tokenizers import SpeechTokenizer
+
+SHORTEST, LONGEST = 1.0, 30.0  # seconds of speech in a reference
+METADATA = ("name", "origin", "tokenizer", "tokenizer_hash")
+
+
+@dataclass(frozen=True, eq=False)
+class Voice:
+    """Who speaks: the timbre `vector` float32 [D_s] that one speech tokenizer made of a recording.
+
+    The vector means something to that tokenizer alone, so its card's name and hash are kept.
+    """
+
+    name: str
+    vector: np.ndarray
+    origin: str
+    tokenizer: str
+    tokenizer_hash: str
+
+    def save(self, path: Path | str) -> Path:
+        """Write the voice to a `.safetensors` file, whole or not at all; raises InputError if it cannot."""
+        from safetensors.numpy import save_file
+
+        path = Path(path)
+        if path.suffix != ".safetensors":
+            raise InputError(f"output '{path}': a voice is a .safetensors file; name it {path.stem}.safetensors")
+        metadata = {key: getattr(self, key) for key in METADATA}
+        with atomic_path(path) as partial:
+            save_file({"vector": np.ascontiguousarray(self.vector, np.float32)}, partial, metadata)
+        return path
+
+    @classmethod
+    def load(cls, path: Path | str) -> "Voice":
+        """Read a voice that `save` wrote; raises InputError if the file is missing or no voice."""
+        from safetensors import SafetensorError, safe_open
+
+        path = Path(path)
+        if not path.is_file():
+            raise InputError(f"voice '{path}': no such file; make one with 'vocalmtp voices make'")
+        try:
+            with safe_open(path, framework="numpy") as file:
+                metadata = file.metadata() or {}
+                vector = file.get_tensor("vector").astype(np.float32)
+            voice = cls(vector=vector, **{key: metadata[key] for key in METADATA})
+        except (SafetensorError, KeyError, OSError) as error:
+            raise InputError(f"voice '{path}': not a voice file; make one with 'vocalmtp voices make'") from error
+        if vector.ndim != 1 or not np.isfinite(vector).all():
+            raise InputError(f"voice '{path}': its vector is damaged; make it again")
+        return voice
+
+    def check(self, tokenizer: str, tokenizer_hash: str) -> "Voice":
+        """This voice, or InputError if it was made by another tokenizer than the one named."""
+        if self.tokenizer_hash != tokenizer_hash:
+            raise InputError(
+                f"voice '{self.name}': made for tokenizer '{self.tokenizer}' ({self.tokenizer_hash}), not "
+                f"'{tokenizer}' ({tokenizer_hash}); make it again from its recording"
+            )
+        return self
+
+
+def make_voice(
+    references: Path | str | Iterable[Path | str],
+    tokenizer: "SpeechTokenizer",
+    name: str | None = None,
+    origin: str | None = None,
+) -> Voice:
+    """A voice from one recording of a person, or from several, whose vectors are averaged.
+
+    Each is resampled, mixed to mono and trimmed of silence at both ends; what is left must last 1 to
+    30 s.
+
+    Raises:
+        InputError: a recording is unreadable, silent, too short or too long, or the tokenizer keeps
+            no timbre vector.
+    """
+    import torch
+
+    card = tokenizer.card
+    if not card.speaker_dim:
+        raise InputError(f"tokenizer '{card.name}': has no voices; use a model whose tokenizer has")
+    paths = [Path(references)] if isinstance(references, Path | str) else [Path(p) for p in references]
+    if not paths:
+        raise InputError("reference: none given; give at least one recording")
+    vectors = []
+    for path in paths:
+        wav = torch.from_numpy(_reference(path, card.sample_rate))[None]  # [1, N]
+        vectors.append(tokenizer.embed_speaker(wav.to(tokenizer.device))[0].float().cpu())
+    vector = torch.stack(vectors).mean(0)
+    vector = vector / vector.norm().clamp(min=1e-6)
+    origin = origin or f"made from {', '.join(path.name for path in paths)}"
+    return Voice(name or paths[0].stem, vector.numpy(), origin, card.name, card.hash)
+
+
+def _reference(path: Path, sample_rate: int) -> np.ndarray:
+    """Samples [N] of a recording that is fit to make a voice of."""
+    samples = trim_silence(read_audio(path, sample_rate), sample_rate)
+    seconds = len(samples) / sample_rate
+    if not seconds:
+        raise InputError(f"reference '{path}': is silent; give a recording of speech")
+    if not SHORTEST <= seconds <= LONGEST:
+        raise InputError(
+            f"reference '{path}': {seconds:.1f} s of speech without the silence around it; "
+            f"give {SHORTEST:g} to {LONGEST:g} s"
+        )
+    return samples
+
+
+def load_voices(folder: Path) -> dict[str, Voice]:
+    """The voices of a folder by name, sorted; none if there is no such folder."""
+    voices = (Voice.load(path) for path in sorted(folder.glob("*.safetensors")))
+    return {voice.name: voice for voice in voices}
