@@ -1,0 +1,45 @@
+"""vocalmtp: speech language models that emit several tokens a step, over decoupled tokenizers.
+
+    tts = vocalmtp.load("mini")
+    tts("Good morning.").save("morning.wav")
+
+The names below are the public interface; each is imported when it is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vocalmtp.audio import Audio as Audio
+    from vocalmtp.layout import TokenLayout as TokenLayout
+    from vocalmtp.model.speech_lm import SpeechLM as SpeechLM
+    from vocalmtp.synthesis import TTS as TTS
+    from vocalmtp.synthesis import load as load
+    from vocalmtp.tokenizers import SpeechTokenizer as SpeechTokenizer
+    from vocalmtp.voices import Voice as Voice
+
+__all__ = ["TTS", "Audio", "SpeechLM", "SpeechTokenizer", "TokenLayout", "Voice", "load"]
+
+_HOME = {
+    "Audio": "vocalmtp.audio",
+    "SpeechLM": "vocalmtp.model.speech_lm",
+    "SpeechTokenizer": "vocalmtp.tokenizers",
+    "TTS": "vocalmtp.synthesis",
+    "TokenLayout": "vocalmtp.layout",
+    "Voice": "vocalmtp.voices",
+    "load": "vocalmtp.synthesis",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("vocalmtp")
+    if name not in _HOME:
+        raise AttributeError(f"module 'vocalmtp' has no attribute '{name}'")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

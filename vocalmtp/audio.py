@@ -68,13 +68,19 @@ class Audio:
         return f'<audio controls src="data:audio/wav;base64,{data}"></audio>'
 
 
+def later(words: Sequence[Word], seconds: float) -> list[Word]:
+    """The words, `seconds` later."""
+    return [
+        Word(word.text, round(word.start + seconds, 6), round(word.end + seconds, 6)) for word in words
+    ]
+
+
 def join(parts: Sequence[Audio]) -> Audio:
-    """Several stretches of audio, one after the other, words and all."""
-    if not parts:
-        raise ValueError("nothing to join")
-    words, start = [], 0.0
+    """Several stretches of audio, one after the other; each one's words are timed from its own start."""
+    words: list[Word] = []
+    start = 0.0
     for part in parts:
-        words += [Word(w.text, round(w.start + start, 6), round(w.end + start, 6)) for w in part.words]
+        words += later(part.words, start)
         start += part.duration
     samples = np.concatenate([part.samples for part in parts])
     return Audio(samples, parts[0].sample_rate, words, any(part.truncated for part in parts))
@@ -178,7 +184,7 @@ def write_blocks(sound: Any, samples: np.ndarray) -> None:
 
 def to_pcm(samples: np.ndarray) -> bytes:
     """Float samples [N] as 16-bit little-endian PCM without a header."""
-    return (np.clip(samples, -1.0, 1.0) * 32767.0).astype("<i2").tobytes()
+    return np.rint(np.clip(samples, -1.0, 1.0) * 32767.0).astype("<i2").tobytes()
 
 
 @contextmanager

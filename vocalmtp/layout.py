@@ -21,8 +21,8 @@ IGNORED = -100  # target of a slot that is not learned, as in torch's cross-entr
 class Stream:
     """One stream of codes: `size` entries, heard `delay` steps after the first stream.
 
-    A `joint` stream has one symbol for the G frames of a step instead of G symbols. `levels` are the
-    digits (least significant first) that an entry is made of, for finite scalar quantisation.
+    A `joint` stream has one symbol for the G frames of a step instead of G symbols. `levels` are
+    the digits (least significant first) that an entry is made of, for finite scalar quantisation.
     """
 
     name: str
@@ -68,8 +68,8 @@ class Steps:
 class TokenLayout:
     """Which codes make up a step, where the end is said, and which ids are legal where.
 
-    The *leading* slot (the first) alone decides the end: it carries its `end_id` after the last data
-    step. All other slots carry `pad_id` where they have nothing, so that K slots never vote on the end.
+    The *leading* slot (the first) alone decides the end: it carries its `end_id` after the last
+    data step. Other slots carry `pad_id` where they have nothing: K slots never vote on the end.
     Raises InputError for streams that cannot be laid out.
     """
 
@@ -85,7 +85,7 @@ class TokenLayout:
             raise InputError("streams: joint streams come first; move them to the front")
         if self.frames_per_step < 1 or (self.flat and self.frames_per_step > 1):
             raise InputError(
-                f"frames_per_step '{self.frames_per_step}': a flat layout has 1, a grouped one at least 1"
+                f"frames_per_step '{self.frames_per_step}': 1 in a flat layout, else 1 or more"
             )
         for stream in self.streams:
             if stream.size < 1 or stream.delay < 0:
@@ -95,7 +95,7 @@ class TokenLayout:
                 )
             if stream.levels and math.prod(stream.levels) != stream.size:
                 raise InputError(
-                    f"stream '{stream.name}': levels {stream.levels} do not multiply to {stream.size}"
+                    f"stream '{stream.name}': levels {stream.levels} must multiply to {stream.size}"
                 )
 
     # -- shape ---------------------------------------------------------------------------------
@@ -133,7 +133,7 @@ class TokenLayout:
 
     @property
     def steps_after_end(self) -> int:
-        """Further steps to run after the leading slot has said the end, until every stream is out."""
+        """Further steps to run after the leading slot said the end, until every stream is out."""
         return max(0, self.max_delay - self.leading_delay - 1)
 
     @cached_property
@@ -153,7 +153,7 @@ class TokenLayout:
     # -- codes -> steps ------------------------------------------------------------------------
 
     def pack(self, codes: Tensor, lengths: Tensor | None = None) -> Steps:
-        """Codes [B, Q, T] of `lengths` [B] frames to steps; rows are padded with `pad_id` at the end.
+        """Codes [B, Q, T] of `lengths` [B] frames to steps; rows end in `pad_id`.
 
         A row of n data steps takes max(n + leading delay + 1, n + max_delay) steps.
         """
@@ -183,7 +183,9 @@ class TokenLayout:
                 present = valid[..., 0]
             else:
                 data, present = grouped[:, slot.stream, :, slot.frame], valid[..., slot.frame]
-            tokens[:, slot.delay : slot.delay + longest, k] = torch.where(present, data, slot.pad_id)
+            tokens[:, slot.delay : slot.delay + longest, k] = torch.where(
+                present, data, slot.pad_id
+            )
         end = (num + self.leading_delay)[:, None]
         tokens[..., 0] = tokens[..., 0].scatter(1, end, self.slots[0].end_id)
         return Steps(tokens, packed)
@@ -218,7 +220,7 @@ class TokenLayout:
     def unpack(self, tokens: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Steps [B, S, K] to codes [B, Q, T] and their lengths [B] in frames.
 
-        The end in the leading slot decides; a row without one (cut off by a limit on its steps) keeps
+        The end in the leading slot decides; a row without one (cut off by a limit) keeps
         what is whole. A padding in the middle of speech repeats the frame before it.
         """
         batch, total, _ = tokens.shape
@@ -262,7 +264,7 @@ class TokenLayout:
         return torch.where(inside[..., None], codes, 0).transpose(1, 2), lengths
 
     def split_joint(self, slot: Slot, data: Tensor) -> Tensor:
-        """Symbols of a joint slot to the values of the step's G frames, [..] -> [.., G]; specials to 0."""
+        """Symbols of a joint slot to the values of G frames, [..] -> [.., G]; specials to 0."""
         base = self.streams[slot.stream].size
         weights = base ** torch.arange(self.frames_per_step, device=data.device)
         return torch.where(data < slot.size, data, 0)[..., None] // weights % base

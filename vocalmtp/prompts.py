@@ -26,8 +26,8 @@ class Text:
 class Speech:
     """Codes [Q, T], with the advances as stream 0 where the layout has a text track.
 
-    `characters` are the ids [U] of the text that is spoken, for the track. `codes` is None for speech
-    that is still to be made: only the characters are known.
+    `characters` are the ids [U] of the text that is spoken, for the track. `codes` is None for
+    speech that is still to be made: only the characters are known.
     """
 
     codes: Tensor | None
@@ -63,7 +63,7 @@ def tts(
 ) -> list[Segment]:
     """Text to speech: [text] speaker, "speech", speech; `codes` [Q, T] only in training.
 
-    `text_ids` serve the modes "prompt" and "both", `characters` and `advances` [T] the modes "track"
+    `text_ids` serve the modes "prompt" and "both"; `characters` and `advances` [T] serve "track"
     and "both".
     """
     tracked = mode != "prompt"

@@ -1,4 +1,4 @@
-"""When words are spoken: from the text track's advances to times, JSON and subtitles."""
+"""When words are spoken: from the text track's pointers to times, JSON and subtitles."""
 
 import json
 from collections.abc import Sequence
@@ -13,14 +13,13 @@ from vocalmtp.text import word_spans
 FORMATS = ("json", "srt")
 
 
-def word_times(text: str, advances: np.ndarray, frame_rate: float, *, whole: bool) -> list[Word]:
+def word_times(text: str, pointers: np.ndarray, frame_rate: float, *, whole: bool) -> list[Word]:
     """The spoken words of a normalised text, exact to a codec frame.
 
-    `advances` [T] says how many characters the pointer moved at each frame; a word lasts from the
-    frame in which the pointer came to its first character until the frame in which it left its last.
-    Unless the utterance is `whole`, only words that have ended are given.
+    `pointers` [T] are the characters that sound at each frame, never going back. A word lasts from the
+    first frame at or after its first character until the first frame after its last. Unless the
+    utterance is `whole`, only words that have ended are given.
     """
-    pointers = np.minimum(np.cumsum(advances), len(text) - 1)  # [T]
     words = []
     for first, end in word_spans(text):
         start, stop = (int(np.searchsorted(pointers, place)) for place in (first, end))

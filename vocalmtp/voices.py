@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vocalmtp.audio import atomic_path, read_audio, trim_silence
+from vocalmtp.audio import atomic_path, check_folder, read_audio, trim_silence
 from vocalmtp.errors import InputError
 
 if TYPE_CHECKING:
@@ -34,9 +34,7 @@ class Voice:
         """Write the voice to a `.safetensors` file, whole or not at all; raises InputError if it cannot."""
         from safetensors.numpy import save_file
 
-        path = Path(path)
-        if path.suffix != ".safetensors":
-            raise InputError(f"output '{path}': a voice is a .safetensors file; name it {path.stem}.safetensors")
+        path = check_voice_path(path)
         metadata = {key: getattr(self, key) for key in METADATA}
         with atomic_path(path) as partial:
             save_file({"vector": np.ascontiguousarray(self.vector, np.float32)}, partial, metadata)
@@ -56,7 +54,9 @@ class Voice:
                 vector = file.get_tensor("vector").astype(np.float32)
             voice = cls(vector=vector, **{key: metadata[key] for key in METADATA})
         except (SafetensorError, KeyError, OSError) as error:
-            raise InputError(f"voice '{path}': not a voice file; make one with 'vocalmtp voices make'") from error
+            raise InputError(
+                f"voice '{path}': not a voice file; make one with 'vocalmtp voices make'"
+            ) from error
         if vector.ndim != 1 or not np.isfinite(vector).all():
             raise InputError(f"voice '{path}': its vector is damaged; make it again")
         return voice
@@ -69,6 +69,17 @@ class Voice:
                 f"'{tokenizer}' ({tokenizer_hash}); make it again from its recording"
             )
         return self
+
+
+def check_voice_path(path: Path | str) -> Path:
+    """`path`, or InputError unless a voice file can be written there."""
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise InputError(
+            f"output '{path}': a voice is a .safetensors file; name it {path.stem}.safetensors"
+        )
+    check_folder(path)
+    return path
 
 
 def make_voice(

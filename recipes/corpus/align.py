@@ -21,7 +21,9 @@ Table = dict[str, dict[Chunk, float]]  # letter -> phones -> log probability
 
 ROUNDS = 5
 LONGEST = 3  # phones of one letter: "x" in "exact" has g z, "u" in "cure" has y uh r
-UNSEEN = -12.0  # log probability, per phone, of phones that the table lacks for the letter
+UNSEEN = -12.0  # log probability, per phone, of a phone that the table lacks for the letter
+UNSEEN_TOGETHER = -4.0  # added for phones that the letter has singly but never had in this group
+SILENT = 0.05  # the first guess of how often a letter has no phone
 
 # The names of flite's dictionary entries for spellings that sound in more than one way.
 HOMOGRAPHS = {"red": "read", "reed": "read", "led": "lead", "leed": "lead", "_a": "a"}
@@ -59,7 +61,7 @@ def _first_guess(types: list[tuple[str, Chunk]]) -> Table:
             for j, phone in enumerate(phones):
                 near[letter][(phone,)] += math.exp(-2 * abs(j - place))
     return {
-        letter: {(): math.log(0.05), **{c: math.log(n / v.total()) for c, n in v.items()}}
+        letter: {(): math.log(SILENT), **{c: math.log(n / v.total()) for c, n in v.items()}}
         for letter, v in near.items()
     }
 
@@ -91,7 +93,9 @@ def _log_probability(scores: dict[Chunk, float], chunk: Chunk) -> float:
     """The table's value, or for phones new to the letter that of its parts with a penalty."""
     if chunk in scores:
         return scores[chunk]
-    return sum(scores.get((phone,), UNSEEN) for phone in chunk) - 4.0 if chunk else UNSEEN
+    if not chunk:
+        return UNSEEN
+    return sum(scores.get((phone,), UNSEEN) for phone in chunk) + UNSEEN_TOGETHER
 
 
 def to_json(table: Table) -> dict[str, dict[str, float]]:

@@ -8,6 +8,7 @@ costs its vocoding and no more. None of this is thread safe: use one process per
 from __future__ import annotations
 
 import ctypes
+import zlib
 from dataclasses import dataclass
 from functools import cache
 
@@ -98,6 +99,14 @@ def _library() -> ctypes.CDLL:
 
 
 @cache
+def _libc() -> ctypes.CDLL:
+    """The C library that flite shares with this process."""
+    libc = ctypes.CDLL(None)
+    libc.srand.restype, libc.srand.argtypes = None, (ctypes.c_uint,)
+    return libc
+
+
+@cache
 def _voice(name: str):
     """Register a flite voice, once a process, and return its pointer."""
     _library()
@@ -116,7 +125,11 @@ def synthesize(text: str, voice: str, pitch: float = 1.0, stretch: float = 1.0) 
     features = pointer.contents.features
     flite.feat_set_float(features, _PITCH, pitch)
     flite.feat_set_float(features, _STRETCH, stretch)
-    utterance = flite.flite_synth_text(text.encode("ascii"), pointer)
+    spelled = text.encode("ascii")
+    # The noise of unvoiced sounds comes from C's rand(): without a seed of its own, a sentence
+    # would sound otherwise after every other sentence.
+    _libc().srand(zlib.crc32(spelled))
+    utterance = flite.flite_synth_text(spelled, pointer)
     if not utterance:
         raise ValueError(f"flite could not synthesize {text!r}")
     try:

@@ -119,9 +119,9 @@ def main(
     `--hours` than before add shards. Training may start on the first shards while the rest is
     made: `shards/NAME.jsonl` exists when, and only when, the shard is complete.
 
-    Needs flite (`apt install flite`) and `pip install num2words soxr soundfile pyyaml typer`.
+    Needs `apt install flite` and `pip install num2words numpy pyyaml rich soundfile soxr typer`.
 
-    Example: `python recipes/corpus/make.py --output corpus --hours 1`
+    Example: `python recipes/corpus/make.py --output corpus --hours 3`
     """
     (output / "shards").mkdir(parents=True, exist_ok=True)
     if not manifest_only:

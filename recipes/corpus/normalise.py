@@ -94,10 +94,12 @@ def normalise(text: str) -> str | None:
     if _INITIALISM.search(text):
         return None
     text = _QUOTED.sub(r"\1", text.replace('"', "").replace("&", " and "))
-    text = re.sub(r"\s*\([^()]*\)", "", text)
-    text = re.sub(r"\s*(?:--+|\.\.+| - )\s*", ", ", _spell_numbers(text).lower().strip(" .,-"))
+    text = re.sub(r"\s*\([^()]*\)", "", text)  # asides
+    text = _spell_numbers(text).lower().strip(" .,-")
+    text = re.sub(r"\s*(?:--+|\.\.+| - )\s*", ", ", text)  # dashes and ellipses are pauses
     text = re.sub(r"\s+([.,?!;:])", r"\1", text)
-    text = re.sub(r"[.,;:]*([?!])[.,?!;:]*", r"\1", re.sub(r"[,;:.]+([,;:.])", r"\1", text))
+    text = re.sub(r"[,;:.]+([,;:.])", r"\1", text)  # of several marks the last
+    text = re.sub(r"[.,;:]*([?!])[.,?!;:]*", r"\1", text)  # ... but a question stays one
     text = re.sub(r"([.,?!;:])(?=[a-z])", r"\1 ", text).strip(" ,;:")
     if text and text[-1] not in ".?!":
         text += "."

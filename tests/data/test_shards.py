@@ -76,7 +76,7 @@ def test_tokenized_shards_hold_what_encode_gives(corpus, tmp_path):
     assert sorted(items) == ["u0", "u1", "u2", "u3"]
     wav, _ = soundfile.read(corpus / "shards/2.wav", dtype="float32")
     alone = tokenizer.encode(torch.from_numpy(wav)[None])
-    assert torch.equal(items["u2"].codes, alone.codes[0])
+    assert torch.equal(items["u2"].codes, alone.codes[0])  # batched = alone
     assert torch.allclose(items["u2"].speaker, alone.speaker[0], atol=1e-3)
     assert torch.allclose(items["u2"].char_ends, torch.tensor([0.2, 0.4, 0.7]))
     assert len(CodeShards(output, "valid")) == 1

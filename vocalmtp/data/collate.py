@@ -1,6 +1,6 @@
 """Lists of segments to one padded batch: what every position holds, and what it should predict.
 
-Letters: B batch, L positions, K slots, G frames per step, U characters, D_s size of the speaker vector.
+Letters: B batch, L positions, K slots, G frames per step, U characters, D_s speaker vector size.
 """
 
 from dataclasses import dataclass, field

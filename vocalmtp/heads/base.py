@@ -35,7 +35,7 @@ class Draft:
 
 
 class SlotPicker(Protocol):
-    """Chooses the token of slot `k` for every row: knows the sampler, the rows' noise and the rules.
+    """Chooses the token of slot `k` for every row; knows the sampler, the noise and the rules.
 
     Slots are picked in order, once each; the leading slot comes first.
     """
@@ -102,8 +102,9 @@ class SpeechHead(nn.Module):
 def token_weights(layout: TokenLayout, loss_weights: dict[str, float]) -> list[Tensor]:
     """Weight of every token in the loss, a tensor [V_k] per slot.
 
-    The loss is the mean over the codec slots plus `loss_weights[name]` (default 1) times every joint
-    stream; a flat layout weighs its tokens to the same effect. Raises InputError for unknown names.
+    The loss is the mean over the codec slots plus `loss_weights[name]` (default 1) times every
+    joint stream; a flat layout weighs its tokens to the same effect. Raises InputError for unknown
+    names.
     """
     names = [stream.name for stream in layout.streams]
     for name in loss_weights:

@@ -1,7 +1,8 @@
 """The depth head: a small causal transformer over the slots of one step.
 
-Every slot sees the slots before it, so sampled slots agree (RQ-Transformer, arXiv 2203.01941, section
-3.2; Moshi, arXiv 2410.00037, section 3.4.1). Training is teacher-forced and parallel over slots.
+Every slot sees the slots before it, so sampled slots agree (RQ-Transformer, arXiv 2203.01941,
+section 3.2; Moshi, arXiv 2410.00037, section 3.4.1). Training is teacher-forced and parallel over
+slots.
 """
 
 import torch
@@ -26,7 +27,9 @@ class DepthConfig(StrictModel):
     @model_validator(mode="after")
     def _heads_divide(self) -> "DepthConfig":
         if self.width % (2 * self.heads):
-            raise ValueError(f"width {self.width} must be a multiple of 2 x heads ({2 * self.heads})")
+            raise ValueError(
+                f"width {self.width} must be a multiple of 2 x heads ({2 * self.heads})"
+            )
         return self
 
 

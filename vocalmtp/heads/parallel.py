@@ -19,8 +19,10 @@ from vocalmtp.model.embeddings import SlotProjection
 
 
 class ParallelConfig(StrictModel):
-    """`linear`: a projection per slot. `mlp`: a residual map per frame, then projections shared over
-    frames. `transformer`: attention over the step's frames instead of the map."""
+    """Which head: `linear` is a projection per slot; `mlp` a residual map per frame, then
+    projections shared over frames; `transformer` has attention over the step's frames in place of
+    the maps.
+    """
 
     kind: Literal["linear", "mlp", "transformer"] = "mlp"
     layers: int = Field(default=1, ge=1)
@@ -49,7 +51,7 @@ class FrameAttention(nn.Module):
 
     def __init__(self, width: int, parts: int, layers: int, heads: int):
         super().__init__()
-        self.queries = nn.Parameter(torch.randn(parts, width) * 0.02)
+        self.queries = nn.Parameter(torch.randn(parts, width) * 0.5)
         self.stack = BlockStack(width, layers, heads, causal=False)
 
     def forward(self, hidden: Tensor) -> list[Tensor]:

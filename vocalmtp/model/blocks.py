@@ -11,10 +11,12 @@ Cache = list[tuple[Tensor, Tensor]]  # keys and values [N, H, L, D / H] of every
 
 
 def rotate(x: Tensor, start: int) -> Tensor:
-    """Rotary position embedding (RoFormer, arXiv 2104.09864) of [N, H, L, d] from position `start`."""
+    """Rotary positions (RoFormer, arXiv 2104.09864) for [N, H, L, d] from position `start`."""
     half = x.shape[-1] // 2
     rates = 10000.0 ** (-torch.arange(half, device=x.device, dtype=torch.float32) / half)
-    angles = torch.arange(start, start + x.shape[-2], device=x.device)[:, None] * rates  # [L, d / 2]
+    angles = (
+        torch.arange(start, start + x.shape[-2], device=x.device)[:, None] * rates
+    )  # [L, d / 2]
     cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
     first, second = x[..., :half], x[..., half:]
     return torch.cat([first * cos - second * sin, second * cos + first * sin], -1)

@@ -23,7 +23,7 @@ def digits_of(stream: Stream) -> Tensor:
 
 
 def centred_digits(layout: TokenLayout, vocab: list[list[int]]) -> Tensor:
-    """Digits scaled to [-1, 1] for tables of several streams each; every stream has its own columns.
+    """Digits scaled to [-1, 1] for tables of some streams each; every stream has its own columns.
 
     `vocab` lists the streams that every table joins; a table ends with its two special ids, whose
     digits are 0. Returns [sum of the table sizes, F].
@@ -47,8 +47,8 @@ def centred_digits(layout: TokenLayout, vocab: list[list[int]]) -> Tensor:
 class SlotEmbedding(nn.Module):
     """A step's K tokens to one vector: the sum of its slots' embeddings over sqrt(K).
 
-    Frames share their tables; a linear map per frame (none for the first) keeps their order. Streams
-    with FSQ levels add a two-layer map of their digits.
+    Frames share their tables; a linear map per frame (none for the first) keeps their order.
+    Streams with FSQ levels add a two-layer map of their digits.
     """
 
     def __init__(self, layout: TokenLayout, width: int):
@@ -57,7 +57,9 @@ class SlotEmbedding(nn.Module):
         self.num_joint = sum(slot.joint for slot in layout.slots)
         first = [slot for slot in layout.slots if slot.frame == 0]
         framed = first[self.num_joint :]
-        members = [list(range(len(layout.streams)))] if layout.flat else [[s.stream] for s in framed]
+        members = (
+            [list(range(len(layout.streams)))] if layout.flat else [[s.stream] for s in framed]
+        )
         sizes = [slot.vocab_size for slot in first]
         starts = {slot.stream: sum(sizes[:i]) for i, slot in enumerate(first)}
         offsets = torch.tensor([starts[slot.stream] for slot in layout.slots])
@@ -106,7 +108,9 @@ class SlotProjection(nn.Module):
         super().__init__()
         self.slots = layout.slots
         self.part = [s.stream if shared else k for k, s in enumerate(self.slots)]
-        firsts = {part: slot for part, slot in reversed(list(zip(self.part, self.slots, strict=True)))}
+        firsts = {
+            part: slot for part, slot in reversed(list(zip(self.part, self.slots, strict=True)))
+        }
         self.free = nn.ModuleDict(
             {str(part): nn.Linear(width, slot.vocab_size) for part, slot in firsts.items()}
         )

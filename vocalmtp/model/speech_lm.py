@@ -72,7 +72,9 @@ class SpeechLM(PreTrainedModel):
     def from_backbone(cls, name_or_folder: str, config: SpeechLMConfig) -> "SpeechLM":
         """A speech LM over a pretrained causal LM; `config.backbone` is read from there."""
         backbone = AutoModelForCausalLM.from_pretrained(name_or_folder, use_safetensors=True)
-        config.backbone = backbone.config.to_diff_dict() | {"model_type": backbone.config.model_type}
+        config.backbone = backbone.config.to_diff_dict() | {
+            "model_type": backbone.config.model_type
+        }
         model = cls(config)
         model.backbone = backbone
         return model
@@ -169,7 +171,7 @@ class SpeechLM(PreTrainedModel):
     # -- decoding ------------------------------------------------------------------------------
 
     def prefill(self, batch: dict[str, Tensor]) -> tuple[Tensor, DecodeState]:
-        """Read a left-padded batch of prompts; hidden [B, D] of its last position, and the state."""
+        """Read a left-padded batch of prompts: hidden [B, D] of its last position, and a state."""
         mask, kinds = batch["attention_mask"], batch["kinds"]
         voice = self._voice(batch["speaker"], batch["has_speaker"])
         state = DecodeState(
@@ -196,7 +198,7 @@ class SpeechLM(PreTrainedModel):
         return self._advance(inputs, positions, state)
 
     def step(self, state: DecodeState, tokens: Tensor) -> tuple[Tensor, DecodeState]:
-        """Take in one step of tokens [B, K]; hidden [B, D], which predicts the next, and the state."""
+        """Take in a step of tokens [B, K]: hidden [B, D], which predicts the next, and a state."""
         pointers = None
         if self.track is not None:
             moves = self.layout.advances(tokens[:, None])[:, 0]  # [B, G]

@@ -42,7 +42,9 @@ class TextTrack(nn.Module):
         )
         self.norm = nn.LayerNorm(config.width)
         self.output = nn.Linear(config.width, width)
-        self.order = nn.ModuleList(nn.Linear(width, width, bias=False) for _ in range(num_frames - 1))
+        self.order = nn.ModuleList(
+            nn.Linear(width, width, bias=False) for _ in range(num_frames - 1)
+        )
 
     def encode(self, char_ids: Tensor, lengths: Tensor) -> Tensor:
         """Characters [B, U] of `lengths` [B] to [B, U, D]; padding never reaches a character."""
@@ -73,8 +75,8 @@ def frame_advances(
 
     `char_ends` [U] are the end times of the characters in seconds. The pointer, which starts at
     character 0, stands on the character that sounds at the frame's middle. What exceeds
-    `max_advance` is carried to later frames, or begun in earlier ones where the end would be missed:
-    the last frame always stands on the last character, if the frames suffice.
+    `max_advance` is carried to later frames, or begun earlier where the end would be missed: the
+    last frame always stands on the last character, if the frames suffice.
     """
     frames = torch.arange(num_frames)
     last = len(char_ends) - 1

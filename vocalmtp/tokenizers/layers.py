@@ -66,11 +66,17 @@ class ConvNeXtStack(nn.Module):
         )
 
     def forward(
-        self, x: Tensor, condition: Tensor | None = None, past: list[Tensor | None] | None = None
+        self,
+        x: Tensor,
+        condition: Tensor | None = None,
+        past: list[Tensor | None] | None = None,
+        mask: Tensor | None = None,
     ) -> tuple[Tensor, list[Tensor | None]]:
+        """`x` [B, T, C]; frames where `mask` [B, T, 1] is 0 are silence to their neighbours."""
         past = [None] * len(self.blocks) if past is None else past
         new = []
         for block, before in zip(self.blocks, past, strict=True):
+            x = x if mask is None else x * mask
             x, after = block(x, condition, before)
             new.append(after)
         return x, new

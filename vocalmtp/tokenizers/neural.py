@@ -76,18 +76,10 @@ class Features:
     pitch_mean: Tensor  # [B, 1] mean log F0 of the voiced frames
     mask: Tensor  # [B, F] bool, true frames
 
-    def crop(self, start: Tensor, frames: int) -> "Features":
-        """`frames` 10 ms frames of every row from its `start` [B] on."""
-        index = start[:, None] + torch.arange(frames, device=start.device)
-        rows = torch.arange(len(start), device=start.device)[:, None]
-        return Features(
-            self.mel[rows, index],
-            self.prosody[rows, index],
-            self.log_f0[rows, index],
-            self.voiced[rows, index],
-            self.pitch_mean,
-            self.mask[rows, index],
-        )
+    @property
+    def codec_mask(self) -> Tensor:
+        """True codec frames as 0 or 1: [B, T, 1]."""
+        return self.mask[:, ::FOLD, None].float()
 
 
 class FeatureExtractor(nn.Module):
@@ -101,11 +93,10 @@ class FeatureExtractor(nn.Module):
 
     @torch.no_grad()
     def forward(self, wav: Tensor, lengths: Tensor | None = None) -> Features:
-        samples = self.hop * FOLD
-        wav = F.pad(wav, (0, -wav.shape[-1] % samples))
-        frames = wav.shape[-1] // self.hop
         if lengths is None:
             lengths = torch.full((wav.shape[0],), wav.shape[-1], device=wav.device)
+        wav = F.pad(wav, (0, -wav.shape[-1] % (self.hop * FOLD)))
+        frames = wav.shape[-1] // self.hop
         mask = torch.arange(frames, device=wav.device) * self.hop < lengths[:, None]  # [B, F]
         side = (self.window - self.hop) // 2
         blocks = F.pad(wav, (side, side)).unfold(-1, self.window, self.hop) * self.hann
@@ -142,22 +133,22 @@ class Encoder(nn.Module):
         self.quantizer = FiniteScalarQuantizer(config.levels)
         self.digits = digits
 
-    def content_values(self, mel: Tensor) -> tuple[Tensor, Tensor]:
-        """[B, F, mels] -> values [B, T, Q_c * d] in [-1, 1] and codes [B, T, Q_c]."""
-        x, _ = self.content(self.content_in(_fold(mel)))
+    def content_values(self, mel: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, F, mels], codec mask [B, T, 1] -> values [B, T, Q_c * d] in [-1, 1], codes [B, T, Q_c]."""
+        x, _ = self.content(self.content_in(_fold(mel)), mask=mask)
         x = self.content_out(x).unflatten(-1, (-1, self.digits))
         values, codes = self.quantizer(x)
         return values.flatten(2), codes
 
-    def prosody_values(self, prosody: Tensor) -> tuple[Tensor, Tensor]:
-        """[B, F, 3] -> values [B, T, d] and codes [B, T]."""
-        x, _ = self.prosody(self.prosody_in(_fold(prosody)))
+    def prosody_values(self, prosody: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, F, 3], codec mask [B, T, 1] -> values [B, T, d] and codes [B, T]."""
+        x, _ = self.prosody(self.prosody_in(_fold(prosody)), mask=mask)
         return self.quantizer(self.prosody_out(x))
 
     def speaker(self, features: Features) -> Tensor:
         """Timbre [B, D_s], unit length: statistics over the true frames and the mean pitch."""
-        x, _ = self.timbre(self.timbre_in(_fold(features.mel)))  # [B, T, 192]
-        weight = features.mask[:, ::FOLD, None].float()
+        weight = features.codec_mask
+        x, _ = self.timbre(self.timbre_in(_fold(features.mel)), mask=weight)  # [B, T, 192]
         count = weight.sum(1).clamp(min=1)
         mean = (x * weight).sum(1) / count
         spread = ((x - mean[:, None]).square() * weight).sum(1).div(count).add(1e-6).sqrt()
@@ -259,8 +250,8 @@ class NeuralTokenizer(SpeechTokenizer):
     @torch.inference_mode()
     def encode(self, wav: Tensor, lengths: Tensor | None = None) -> SpeechCodes:
         features = self.features(wav, lengths)
-        _, content = self.encoder.content_values(features.mel)
-        _, prosody = self.encoder.prosody_values(features.prosody)
+        _, content = self.encoder.content_values(features.mel, features.codec_mask)
+        _, prosody = self.encoder.prosody_values(features.prosody, features.codec_mask)
         codes = torch.cat([content, prosody[..., None]], dim=-1).transpose(1, 2)  # [B, Q, T]
         speaker = self.encoder.speaker(features)
         return SpeechCodes(codes, features.mask[:, ::FOLD].sum(-1), speaker)

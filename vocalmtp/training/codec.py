@@ -210,8 +210,8 @@ class TokenizerTrainer:
         features = model.features(batch.wav, batch.lengths)
         with self._autocast():
             mel = warp_mels(features.mel, self.recipe.warp)
-            content, _ = model.encoder.content_values(mel)
-            prosody, _ = model.encoder.prosody_values(features.prosody)
+            content, _ = model.encoder.content_values(mel, features.codec_mask)
+            prosody, _ = model.encoder.prosody_values(features.prosody, features.codec_mask)
             speaker = model.encoder.speaker(features)
         start = torch.tensor([self._start(n) for n in batch.lengths.tolist()])  # [B] codec frames
         with self._autocast():

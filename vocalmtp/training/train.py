@@ -45,7 +45,7 @@ class DataRecipe(StrictModel):
 
 
 class ModelRecipe(StrictModel):
-    """The model to build; see SpeechLMConfig. `backbone` is a configuration, `pretrained` a model."""
+    """The model, see SpeechLMConfig; `backbone` is a configuration, `pretrained` a model."""
 
     backbone: dict[str, Any] | None = None
     pretrained: str | None = None
@@ -92,7 +92,9 @@ class SpeechLMRecipe(StrictModel):
 class PromptDataset(Dataset):
     """Utterances of a split as segment lists; `frames` has the length of each."""
 
-    def __init__(self, shards: Dataset, config: SpeechLMConfig, max_frames: int, tokenizer: Any = None):
+    def __init__(
+        self, shards: Dataset, config: SpeechLMConfig, max_frames: int, tokenizer: Any = None
+    ):
         self.shards, self.config, self.tokenizer = shards, config, tokenizer
         self.kept = [i for i, frames in enumerate(shards.frames) if frames <= max_frames]
         self.frames = [shards.frames[i] for i in self.kept]
@@ -134,7 +136,7 @@ def item_segments(item: CodeItem, config: SpeechLMConfig, tokenizer: Any = None)
 
 
 class FrameBatches(Sampler[list[int]]):
-    """Batches of utterances of like length, each within a budget of frames; ends after `num_batches`.
+    """Batches of utterances of like length within a budget of frames; ends after `num_batches`.
 
     Order is a function of the seed alone, so a resumed run skips exactly what it has seen.
     """
@@ -189,7 +191,10 @@ class SpeechTrainer(Trainer):
 
     def get_train_dataloader(self) -> DataLoader:
         batches = FrameBatches(
-            self.train_dataset.frames, self.recipe.batch_frames, self.recipe.max_steps, self.recipe.seed
+            self.train_dataset.frames,
+            self.recipe.batch_frames,
+            self.recipe.max_steps,
+            self.recipe.seed,
         )
         return self._loader(self.train_dataset, batches)
 
@@ -205,7 +210,11 @@ class SpeechTrainer(Trainer):
         return self.accelerator.prepare_data_loader(loader)
 
     def compute_loss(
-        self, model: torch.nn.Module, inputs: dict[str, Tensor], return_outputs: bool = False, **_: Any
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Tensor],
+        return_outputs: bool = False,
+        **_: Any,
     ) -> Any:
         output: SpeechLMOutput = model(**inputs)
         self.slots[model.training].append(output.per_slot)
@@ -223,7 +232,7 @@ class SpeechTrainer(Trainer):
 
 
 class RunLog(TrainerCallback):
-    """Writes every log as a line of `log.jsonl`, prints it, and stops the run when its time is up."""
+    """Writes every log as a line of `log.jsonl`, prints it, and stops the run in time."""
 
     def __init__(self, file: Path, max_seconds: float | None):
         self.file, self.max_seconds = file, max_seconds
@@ -236,11 +245,17 @@ class RunLog(TrainerCallback):
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
         seconds = time.monotonic() - self.start
         rate = (state.global_step - self.first_step) / max(seconds, 1e-9)
-        row = {"step": state.global_step, "seconds": round(seconds, 1), "steps_per_s": round(rate, 3)}
+        row = {
+            "step": state.global_step,
+            "seconds": round(seconds, 1),
+            "steps_per_s": round(rate, 3),
+        }
         row |= {key: value for key, value in logs.items() if key != "epoch"}
         with self.file.open("a") as out:
             out.write(json.dumps(row) + "\n")
-        print(" ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()))
+        print(
+            " ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items())
+        )
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
         if self.max_seconds is not None and time.monotonic() - self.start > self.max_seconds:
@@ -254,13 +269,13 @@ def model_config(recipe: ModelRecipe, shards: CodeShards) -> SpeechLMConfig:
     Raises InputError unless exactly one of `backbone` and `pretrained` is given.
     """
     if (recipe.backbone is None) == (recipe.pretrained is None):
-        raise InputError("model: give either 'backbone' (a configuration) or 'pretrained' (a model)")
+        raise InputError(
+            "model: give either 'backbone' (a configuration) or 'pretrained' (a model)"
+        )
     card, settings = shards.card, recipe.model_dump(exclude={"pretrained"})
     return SpeechLMConfig(
         **settings,
-        streams=[
-            {"name": s.name, "size": s.size, "levels": list(s.levels)} for s in card.streams
-        ],
+        streams=[{"name": s.name, "size": s.size, "levels": list(s.levels)} for s in card.streams],
         speaker_dim=card.speaker_dim,
         alphabet=ALPHABET,
         tokenizer={"name": card.name, "hash": card.hash, "frame_rate": card.frame_rate},
@@ -318,7 +333,9 @@ def train(recipe: SpeechLMRecipe, callbacks: Sequence[TrainerCallback] = ()) -> 
     if recipe.data.valid_split is not None:
         held_out = CodeShards(recipe.data.shards, recipe.data.valid_split)
         valid = PromptDataset(held_out, config, recipe.data.max_frames, tokenizer)
-        valid.kept, valid.frames = (x[: recipe.data.valid_items] for x in (valid.kept, valid.frames))
+        valid.kept, valid.frames = (
+            x[: recipe.data.valid_items] for x in (valid.kept, valid.frames)
+        )
     output.mkdir(parents=True, exist_ok=True)
     (output / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(), sort_keys=False))
     checkpoints = output / "checkpoints"

@@ -1,0 +1,75 @@
+"""`vocalmtp info`, `--version` and help."""
+
+import pytest
+from toy_model import save_toy_model
+
+import vocalmtp
+from vocalmtp.cli import app, main
+from vocalmtp.cli.describe import card_facts
+
+
+def run(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    return stop.value.code
+
+
+def test_info_tells_what_a_model_is(tmp_path, capsys):
+    folder = save_toy_model(tmp_path / "toy", head={"name": "parallel", "kind": "mlp"})
+    assert run("info", str(folder)) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    for fact in (
+        "kind decoupled",
+        "content1 (1024)",
+        "25 frames/s, 1000 bit/s, 16000 Hz",
+        "9 (2 frames together), 12.5 steps/s",
+        "llama, 2 layers of width 32",
+        "parallel (mlp)",
+        "along the speech (text track)",
+        "ann, bob",
+        "Apache-2.0",
+        "sampling.top_k 50",
+    ):
+        assert fact in out, fact
+
+
+def test_info_of_a_next_token_model(tmp_path, capsys):
+    folder = save_toy_model(tmp_path / "toy", text="prompt", flat=True, frames_per_step=1)
+    assert run("info", str(folder)) == 0
+    assert "1 (one after the other), 100 steps/s" in " ".join(capsys.readouterr().out.split())
+
+
+def test_nested_cards_have_dotted_names():
+    card = {"data": {"hours": 40, "voices": ["slt", "rms"]}, "licence": "Apache-2.0"}
+    assert list(card_facts(card)) == [
+        ("data.hours", "40"),
+        ("data.voices", "slt, rms"),
+        ("licence", "Apache-2.0"),
+    ]
+
+
+def test_an_unknown_model_is_one_line(capsys):
+    assert run("info", "none/such") == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_the_version_is_printed(capsys):
+    assert run("--version") == 0
+    assert capsys.readouterr().out == f"vocalmtp {vocalmtp.__version__}\n"
+
+
+def test_without_a_verb_there_is_help(capsys):
+    assert run() == 0
+    assert "tokenize" in capsys.readouterr().out
+
+
+def test_an_unknown_verb_is_one_line(capsys):
+    assert run("speak") == 2
+    assert "speak" in capsys.readouterr().err
+
+
+def test_every_verb_explains_itself():
+    verbs = app.registered_commands + [v for g in app.registered_groups for v in g.typer_instance.registered_commands]
+    assert len(verbs) >= 7
+    for verb in verbs:
+        assert len(verb.callback.__doc__) > 40, verb.callback

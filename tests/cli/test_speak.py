@@ -1,0 +1,178 @@
+"""`vocalmtp tts` and `vocalmtp voices` as they are typed."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from toy_model import save_toy_model
+
+from vocalmtp.cli import main
+from vocalmtp.voices import Voice
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> str:
+    return str(save_toy_model(tmp_path_factory.mktemp("toy")))
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch) -> Callable[..., int]:
+    """Runs the command line in an empty folder and returns its exit status."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str) -> int:
+        with pytest.raises(SystemExit) as stop:
+            main(arguments)
+        return stop.value.code
+
+    return call
+
+
+@pytest.mark.parametrize(("name", "format"), [("a.wav", "WAV"), ("a.flac", "FLAC"), ("a.ogg", "OGG")])
+def test_a_file_is_written(run, model, capsys, name, format):
+    assert run("tts", "Hello there.", "-o", name, "-m", model) == 0
+    info = soundfile.info(name)
+    assert (info.format, info.samplerate, info.channels) == (format, 16_000, 1)
+    assert info.frames > 0
+    assert f"{name}: {info.duration:.2f} s of speech" in capsys.readouterr().err
+    assert os.listdir() == [name]
+
+
+def test_without_an_output_it_is_speech_wav(run, model):
+    assert run("tts", "Hello.", "-m", model, "--format", "flac") == 0
+    assert soundfile.info("speech.wav").format == "FLAC"
+
+
+def test_text_comes_from_standard_input(run, model, monkeypatch):
+    assert run("tts", "Hello there.", "-o", "a.wav", "-m", model) == 0
+    monkeypatch.setattr(sys, "stdin", io.StringIO("Hello\nthere.\n"))
+    assert run("tts", "-", "-o", "b.wav", "-m", model) == 0
+    assert Path("a.wav").read_bytes() == Path("b.wav").read_bytes()
+
+
+def test_streaming_writes_the_same_file_and_tells_the_latency(run, model, capsys):
+    assert run("tts", "Hello there. Go.", "-o", "a.wav", "-m", model, "--seed", "4") == 0
+    assert "first audio" not in capsys.readouterr().err
+    assert run("tts", "Hello there. Go.", "-o", "b.flac", "-m", model, "--seed", "4", "--stream") == 0
+    assert "first audio after" in capsys.readouterr().err
+    (a, _), (b, _) = soundfile.read("a.wav"), soundfile.read("b.flac")
+    assert np.abs(a - b).max() <= 1e-3
+
+
+def test_pipes(run, model, capsysbinary):
+    assert run("tts", "Hello.", "-o", "a.wav", "-m", model) == 0
+    capsysbinary.readouterr()
+    assert run("tts", "Hello.", "-o", "-", "-m", model) == 0
+    assert capsysbinary.readouterr().out == Path("a.wav").read_bytes()
+    assert run("tts", "Hello.", "-o", "-", "-m", model, "--format", "flac") == 0
+    assert soundfile.info(io.BytesIO(capsysbinary.readouterr().out)).format == "FLAC"
+    assert run("tts", "Hello.", "-o", "-", "-m", model, "--stream") == 0
+    pcm = np.frombuffer(capsysbinary.readouterr().out, "<i2").astype(int)
+    whole = soundfile.read("a.wav", dtype="int16")[0].astype(int)
+    assert np.abs(pcm - whole).max() <= 1
+
+
+@pytest.mark.parametrize("stream", [[], ["--stream"]])
+def test_timestamps(run, model, stream):
+    for name in ("w.json", "w.srt"):
+        assert run("tts", "Hello there.", "-o", "a.wav", "-m", model, "--timestamps", name, *stream) == 0
+    words = json.loads(Path("w.json").read_text())["words"]
+    assert [word["word"] for word in words] == ["hello", "there"]
+    assert words[0]["end"] <= words[1]["start"] <= words[1]["end"] <= soundfile.info("a.wav").duration
+    assert Path("w.srt").read_text().count("-->") == 2
+
+
+def test_sampling_and_voice_are_heard(run, model):
+    outputs = {}
+    for name, options in {
+        "a": ["--seed", "1"],
+        "b": ["--seed", "2"],
+        "c": ["--seed", "1", "--voice", "ann"],
+        "d": ["--seed", "1", "--temperature", "0.2", "--top-k", "5", "--top-p", "0.9"],
+        "e": ["--seed", "1", "--greedy"],
+        "f": ["--seed", "2", "--greedy"],
+    }.items():
+        assert run("tts", "Hello.", "-o", f"{name}.wav", "-m", model, *options) == 0
+        outputs[name] = Path(f"{name}.wav").read_bytes()
+    assert outputs["e"] == outputs["f"]
+    assert len(set(outputs.values())) == 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["tts", ""], "text '': has nothing to say"),
+        (["tts", "\u3053\u3093"], "cannot read"),
+        (["tts", "Hi.", "-o", "a.mp3"], "format '.mp3': not supported; choose one of: flac, ogg, wav"),
+        (["tts", "Hi.", "--format", "mp3"], "format 'mp3': not supported"),
+        (["tts", "Hi.", "-o", "none/a.wav"], "folder 'none' does not exist"),
+        (["tts", "Hi.", "--voice", "bobb"], "no such voice; did you mean 'bob'?"),
+        (["tts", "Hi.", "--voice", "none.wav"], "audio 'none.wav': no such file"),
+        (["tts", "Hi.", "--timestamps", "w.txt"], "must end in .json or .srt"),
+        (["tts", "Hi.", "--temperature", "nan"], "temperature 'nan'"),
+        (["tts", "Hi.", "--temperature", "-1"], "temperature '-1.0'"),
+        (["tts", "Hi.", "--top-p", "2"], "top_p '2.0'"),
+        (["tts", "Hi.", "--top-p", "nan"], "top_p 'nan'"),
+        (["tts", "Hi.", "--top-k", "0"], "top_k '0'"),
+        (["tts", "Hi.", "--seed", "x"], "--seed"),
+        (["tts", "Hi.", "--sed", "1"], "--sed"),
+        (["tts"], "text"),
+        (["tts", "Hi.", "--stream", "-o", "-", "--format", "wav"], "PCM without a header"),
+        (["voices", "make", "none.wav", "-o", "v.safetensors"], "audio 'none.wav': no such file"),
+        (["voices", "make", "none.wav", "-o", "v.bin"], "name it v.safetensors"),
+    ],
+)
+def test_wrong_calls_get_one_line_and_leave_nothing(run, model, capsys, arguments, message):
+    if "make" not in arguments or "v.safetensors" in arguments:
+        arguments = [*arguments, "-m", model]
+    assert run(*arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: ") and captured.err.count("\n") == 1
+    assert message in captured.err
+    assert os.listdir() == []
+
+
+def test_an_unknown_model_is_named(run, capsys):
+    assert run("tts", "Hi.", "-m", "none/such") == 2
+    assert "model 'none/such': no such model or folder" in capsys.readouterr().err
+
+
+def test_timestamps_need_a_text_track(run, tmp_path_factory, capsys):
+    folder = save_toy_model(tmp_path_factory.mktemp("prompt"), text="prompt")
+    assert run("tts", "Hi.", "-m", str(folder), "--timestamps", "w.json") == 2
+    assert "has no text track" in capsys.readouterr().err
+    assert os.listdir() == []
+
+
+def test_voices_are_listed_with_their_origin(run, model, capsys):
+    for arguments in (["voices"], ["voices", "list"]):
+        assert run(*arguments, "-m", model) == 0
+        out = capsys.readouterr().out
+        assert "ann" in out and "drawn at random: bob" in out
+
+
+def test_a_made_voice_speaks(run, model, capsys):
+    samples = np.random.default_rng(0).standard_normal(32_000) * 0.1
+    soundfile.write("me.wav", samples, 16_000)
+    assert run("voices", "make", "me.wav", "-o", "mine.safetensors", "-m", model) == 0
+    assert Voice.load("mine.safetensors").name == "mine"
+    assert run("tts", "Hi.", "-o", "a.wav", "-m", model, "-v", "mine.safetensors") == 0
+    assert run("tts", "Hi.", "-o", "b.wav", "-m", model, "-v", "me.wav") == 0
+    assert Path("a.wav").read_bytes() == Path("b.wav").read_bytes()
+
+
+def test_a_closed_pipe_is_no_traceback(model):
+    command = [sys.executable, "-m", "vocalmtp", "tts", "Hello there. " * 20, "-m", model, "-o", "-", "--stream"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.read(100)
+    process.stdout.close()
+    assert b"Traceback" not in process.stderr.read()
+    assert process.wait(60) == 1

@@ -1,0 +1,108 @@
+"""Tiny random models over three backbone families, toy codes, and fixed seeds."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from vocalmtp.data.collate import Collator
+from vocalmtp.model.config import SpeechLMConfig
+from vocalmtp.model.speech_lm import SpeechLM
+from vocalmtp.model.track import frame_advances
+from vocalmtp.prompts import Segment, tts
+
+ALPHABET = " abcdefgh."
+BACKBONES: dict[str, dict[str, Any]] = {
+    "llama": {"num_key_value_heads": 2, "intermediate_size": 64},
+    "qwen2": {"num_key_value_heads": 1, "intermediate_size": 64, "tie_word_embeddings": True},
+    "gpt2": {"n_positions": 256},
+}
+STREAMS = [
+    {"name": "content", "size": 8, "levels": (2, 4)},
+    {"name": "prosody", "size": 5},
+]
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def make_model() -> Callable[..., SpeechLM]:
+    """Builds a two-layer random model in eval mode; keywords go to SpeechLMConfig."""
+
+    def make(backbone: str = "llama", **settings: Any) -> SpeechLM:
+        size = {
+            "vocab_size": 16,
+            "hidden_size": 32,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+        }
+        ids = {"pad_token_id": None, "bos_token_id": None, "eos_token_id": None}
+        settings = {
+            "streams": STREAMS,
+            "frames_per_step": 2,
+            "track": {"width": 16, "layers": 1, "kernel": 3},
+            "speaker_dim": 4,
+            "speaker_dropout": 0.0,
+            "step_dropout": 0.0,
+        } | settings
+        if settings.get("flat"):
+            settings["frames_per_step"] = 1
+        config = SpeechLMConfig(
+            backbone={"model_type": backbone} | size | BACKBONES[backbone] | ids,
+            alphabet=ALPHABET,
+            tokenizer={"name": "toy", "hash": "0", "frame_rate": 10.0},
+            **settings,
+        )
+        return SpeechLM(config).eval()
+
+    return make
+
+
+@pytest.fixture
+def make_rows() -> Callable[..., list[list[Segment]]]:
+    """Builds prompts for a model, a row per number of frames; `spoken=False` omits the codes."""
+
+    def make(
+        model: SpeechLM, frames: tuple[int, ...] = (7, 4), spoken: bool = True, seed: int = 0
+    ) -> list[list[Segment]]:
+        generator = torch.Generator().manual_seed(seed)
+        rows = []
+        for count in frames:
+            letters = count // 2 + 1
+            characters = torch.randint(0, len(ALPHABET), (letters,), generator=generator).tolist()
+            ends = torch.linspace(0.1, count / 10, letters)
+            codes = torch.stack(
+                [
+                    torch.randint(0, stream["size"], (count,), generator=generator)
+                    for stream in model.config.streams
+                ]
+            )
+            rows.append(
+                tts(
+                    model.config.text,
+                    text_ids=characters,
+                    characters=characters,
+                    speaker=torch.randn(model.config.speaker_dim, generator=generator),
+                    codes=codes if spoken else None,
+                    advances=frame_advances(ends, count, 10.0),
+                )
+            )
+        return rows
+
+    return make
+
+
+@pytest.fixture
+def collate() -> Callable[..., dict[str, torch.Tensor]]:
+    """Collates prompts for a model."""
+
+    def run(
+        model: SpeechLM, rows: list[list[Segment]], left: bool = False
+    ) -> dict[str, torch.Tensor]:
+        return Collator(model.layout, model.config.speaker_dim)(rows, left=left)
+
+    return run

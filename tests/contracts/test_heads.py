@@ -1,0 +1,171 @@
+"""What every head keeps, over every kind, layout and number of slots."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from vocalmtp.heads import HEADS, SpeechHead, build_head
+from vocalmtp.layout import IGNORED, Stream, TokenLayout
+
+WIDTH = 16
+CONFIGS: dict[str, dict[str, Any]] = {
+    "linear": {"name": "parallel", "kind": "linear"},
+    "mlp": {"name": "parallel", "kind": "mlp"},
+    "transformer": {"name": "parallel", "kind": "transformer", "heads": 2},
+    "depth": {"name": "depth", "width": 16, "layers": 2, "heads": 2},
+}
+A = Stream(name="a", size=8, levels=(2, 4))
+B = Stream(name="b", size=5, delay=1)
+ADVANCE = Stream(name="advance", size=3, joint=True)
+LAYOUTS = {
+    "one slot": TokenLayout(streams=(A,)),
+    "frame-parallel": TokenLayout(streams=(A, B)),
+    "grouped": TokenLayout(streams=(A, B), frames_per_step=3),
+    "joint": TokenLayout(streams=(ADVANCE, A, B), frames_per_step=2),
+    "flat": TokenLayout(streams=(A, B), flat=True),
+}
+
+
+def test_every_head_is_covered() -> None:
+    assert {config["name"] for config in CONFIGS.values()} == set(HEADS)
+
+
+@pytest.fixture(params=LAYOUTS)
+def layout(request: pytest.FixtureRequest) -> TokenLayout:
+    return LAYOUTS[request.param]
+
+
+@pytest.fixture(params=CONFIGS)
+def head(request: pytest.FixtureRequest, layout: TokenLayout) -> SpeechHead:
+    return build_head(CONFIGS[request.param], layout, WIDTH, {}).eval()
+
+
+def batch(layout: TokenLayout) -> tuple[torch.Tensor, torch.Tensor]:
+    codes = torch.stack([torch.randint(0, s.size, (2, 9)) for s in layout.streams], 1)
+    targets = layout.targets(layout.pack(codes).tokens)
+    return torch.randn(*targets.shape[:2], WIDTH, requires_grad=True), targets
+
+
+class GreedyPick:
+    """The best id of every slot, or the given ones; keeps the logits it saw."""
+
+    def __init__(self, tokens: torch.Tensor | None = None):
+        self.tokens = tokens
+        self.seen: list[torch.Tensor] = []
+
+    def __call__(self, k: int, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        self.seen.append(logits)
+        chosen = logits.argmax(-1) if self.tokens is None else self.tokens[:, k]
+        return chosen, logits.log_softmax(-1).gather(1, chosen[:, None])[:, 0]
+
+
+def test_loss_is_finite_and_reaches_all_parameters(head: SpeechHead, layout: TokenLayout) -> None:
+    hidden, targets = batch(layout)
+    output = head.loss(hidden, targets)
+    assert torch.isfinite(output.loss)
+    assert output.per_slot.shape == (layout.tokens_per_step,)
+    output.loss.backward()
+    for name, parameter in head.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().sum() > 0, name
+
+
+def test_loss_is_the_mean_of_slots(head: SpeechHead, layout: TokenLayout) -> None:
+    hidden, targets = batch(layout)
+    logits = head.logits(hidden, targets)
+    means = torch.stack(
+        [
+            torch.nn.functional.cross_entropy(x.flatten(0, 1), targets[..., k].flatten())
+            for k, x in enumerate(logits)
+        ]
+    )
+    output = head.loss(hidden, targets)
+    torch.testing.assert_close(output.per_slot, means.detach())
+    joint = sum(slot.joint for slot in layout.slots)
+    torch.testing.assert_close(output.loss, means[:joint].sum() + means[joint:].mean())
+
+
+def test_no_leak_between_positions_or_from_later_slots(
+    head: SpeechHead, layout: TokenLayout
+) -> None:
+    hidden, targets = batch(layout)
+    before = head.logits(hidden, targets)
+    changed_hidden, changed = hidden.detach().clone(), targets.clone()
+    changed_hidden[:, 2] += 1
+    changed[:, 2] = torch.where(targets[:, 2] == 0, 1, 0)
+    after = head.logits(changed_hidden, changed)
+    others = [place for place in range(targets.shape[1]) if place != 2]
+    for one, other in zip(before, after, strict=True):
+        torch.testing.assert_close(one[:, others], other[:, others])
+    for k in range(layout.tokens_per_step):  # slot k never sees its own target, nor later ones
+        later = targets.clone()
+        later[..., k:] = torch.where(targets[..., k:] == 0, 1, 0)
+        torch.testing.assert_close(head.logits(hidden, later)[k], before[k])
+
+
+def test_masks_are_respected(head: SpeechHead, layout: TokenLayout) -> None:
+    hidden, targets = batch(layout)
+    mask = torch.ones(targets.shape[:2], dtype=torch.bool)
+    mask[0, 2:] = False
+    ignored = torch.where(mask[..., None], targets, IGNORED)
+    spoiled = torch.where(mask[..., None], hidden, torch.nan)
+    masked = head.loss(spoiled, targets, mask)
+    torch.testing.assert_close(masked.loss, head.loss(hidden, ignored).loss)
+    masked.loss.backward()
+    assert hidden.grad[0, 2:].abs().sum() == 0
+
+
+def test_propose_sees_the_parallel_logits(head: SpeechHead, layout: TokenLayout) -> None:
+    """Decoding slot by slot (with a cache, where there is one) equals the teacher-forced pass."""
+    hidden = torch.randn(3, WIDTH)
+    tokens = torch.stack([torch.randint(0, s.vocab_size, (3,)) for s in layout.slots], -1)
+    pick = GreedyPick(tokens)
+    draft = head.propose(hidden, pick)
+    assert torch.equal(draft.tokens, tokens[:, None])
+    want = head.logits(hidden[:, None], tokens[:, None])
+    for k, logits in enumerate(want):
+        torch.testing.assert_close(pick.seen[k], logits[:, 0])
+        log_prob = logits[:, 0].log_softmax(-1).gather(1, tokens[:, k, None])[:, 0]
+        torch.testing.assert_close(draft.log_probs[:, 0, k], log_prob)
+
+
+def test_a_row_proposes_as_it_does_alone(head: SpeechHead) -> None:
+    hidden = torch.randn(3, WIDTH)
+    together = head.propose(hidden, GreedyPick()).tokens
+    alone = [head.propose(hidden[b : b + 1], GreedyPick()).tokens for b in range(3)]
+    assert torch.equal(together, torch.cat(alone))
+
+
+@pytest.mark.parametrize("kind", ["linear", "mlp", "transformer"])
+def test_one_slot_is_next_token_prediction(kind: str) -> None:
+    layout = LAYOUTS["one slot"]
+    head = build_head(CONFIGS[kind], layout, WIDTH, {})
+    hidden, targets = batch(layout)
+    (logits,) = head.logits(hidden)
+    want = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
+    torch.testing.assert_close(head.loss(hidden, targets).loss, want)
+
+
+def test_weights_of_streams() -> None:
+    layout = LAYOUTS["joint"]
+    hidden, targets = batch(layout)
+    torch.manual_seed(1)
+    plain = build_head(CONFIGS["mlp"], layout, WIDTH, {})
+    torch.manual_seed(1)
+    weighted = build_head(CONFIGS["mlp"], layout, WIDTH, {"advance": 0.3})
+    one, other = plain.loss(hidden, targets), weighted.loss(hidden, targets)
+    torch.testing.assert_close(one.loss - other.loss, 0.7 * one.per_slot[0])
+
+
+def test_flat_weights_match_grouped_ones() -> None:
+    """With one cross-entropy for every token, the weights give the same loss flat and grouped."""
+    streams = LAYOUTS["joint"].streams
+    flat = build_head(
+        CONFIGS["linear"], TokenLayout(streams=streams, flat=True), 2, {"advance": 0.3}
+    )
+    codes = torch.stack([torch.randint(0, s.size, (1, 50)) for s in streams], 1)
+    targets = flat.layout.targets(flat.layout.pack(codes).tokens)[:, :-1]  # without the end
+    logits = torch.zeros(*targets.shape[:2], flat.layout.slots[0].vocab_size)
+    output = flat.cross_entropy([logits], targets)
+    torch.testing.assert_close(output.loss, output.per_slot[0] * 1.3)

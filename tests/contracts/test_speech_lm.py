@@ -1,0 +1,295 @@
+"""What every speech LM keeps, over backbones, heads, layouts and ways to read the text."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from vocalmtp.decoding.generate import StepUnpacker, collect, generate
+from vocalmtp.decoding.sampling import Sampler
+from vocalmtp.layout import IGNORED
+from vocalmtp.model.speech_lm import SpeechLM
+
+HEADS: dict[str, dict[str, Any]] = {
+    "linear": {"name": "parallel", "kind": "linear"},
+    "mlp": {"name": "parallel", "kind": "mlp"},
+    "transformer": {"name": "parallel", "kind": "transformer", "heads": 2},
+    "depth": {"name": "depth", "width": 32, "layers": 1, "heads": 2},
+}
+CASES: dict[str, dict[str, Any]] = {
+    "llama-track": {},
+    "qwen2-prompt": {"backbone": "qwen2", "text": "prompt"},
+    "gpt2-both": {"backbone": "gpt2", "text": "both", "frames_per_step": 3},
+    "frame-parallel": {"frames_per_step": 1, "speaker_every_step": True},
+    "flat-track": {"flat": True},
+    "flat-prompt": {"flat": True, "text": "prompt", "backbone": "gpt2"},
+    "depth": {"head": HEADS["depth"], "frames_per_step": 2},
+}
+SAMPLER = Sampler(temperature=1.0, top_k=6)
+Make = Callable[..., Any]
+
+
+@pytest.fixture(params=CASES)
+def model(request: pytest.FixtureRequest, make_model: Make) -> SpeechLM:
+    return make_model(**CASES[request.param])
+
+
+def unused(model: SpeechLM) -> set[str]:
+    """Parameters that speech alone does not train: the text vocabulary, and the missing speaker."""
+    names = {"speaker.nobody", "backbone.lm_head.weight"}
+    if model.config.text == "track":
+        names |= {"backbone.model.embed_tokens.weight", "backbone.transformer.wte.weight"}
+    return names
+
+
+def test_gradient_reaches_all_parameters(model: SpeechLM, make_rows: Make, collate: Make) -> None:
+    output = model(**collate(model, make_rows(model)))
+    assert torch.isfinite(output.loss)
+    output.loss.backward()
+    without = {name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()}
+    assert without <= unused(model)
+
+
+def test_no_future_leak(
+    model: SpeechLM, make_rows: Make, collate: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is said later never changes an earlier hidden state."""
+    batch = collate(model, make_rows(model, (7,)))
+    cut = batch["kinds"].shape[1] - 3
+    later = {key: value.clone() for key, value in batch.items()}
+    later["steps"][:, cut:] = 0
+    if "pointers" in later:
+        later["pointers"][:, cut:] = 0
+
+    def hidden(data: dict[str, torch.Tensor]) -> torch.Tensor:
+        seen: list[torch.Tensor] = []
+        loss = model.head.loss
+        monkeypatch.setattr(
+            model.head, "loss", lambda states, *a: seen.append(states) or loss(states, *a)
+        )
+        model(**data)
+        monkeypatch.undo()
+        return seen[0]
+
+    one, other = hidden(batch), hidden(later)
+    torch.testing.assert_close(one[:, :cut], other[:, :cut])
+    assert not torch.allclose(one[:, cut:], other[:, cut:])
+
+
+def test_padding_changes_nothing(model: SpeechLM, make_rows: Make, collate: Make) -> None:
+    rows = make_rows(model, (7, 3))
+    together = model(**collate(model, rows))
+    alone = [model(**collate(model, [row])) for row in rows]
+    counts = [(collate(model, [row])["step_targets"] != IGNORED).sum((0, 1)) for row in rows]
+    total = sum(count * one.per_slot for count, one in zip(counts, alone, strict=True))
+    torch.testing.assert_close(together.per_slot, total / sum(counts).clamp(min=1))
+
+
+def test_left_padding_changes_nothing(model: SpeechLM, make_rows: Make, collate: Make) -> None:
+    rows = make_rows(model, (9, 3), spoken=False)
+    together, _ = model.prefill(collate(model, rows, left=True))
+    alone = [model.prefill(collate(model, [row], left=True))[0] for row in rows]
+    torch.testing.assert_close(together, torch.cat(alone), atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_cached_steps_equal_the_full_forward(
+    model: SpeechLM, make_rows: Make, collate: Make
+) -> None:
+    rows, prompts = make_rows(model, (7,)), make_rows(model, (7,), spoken=False)
+    batch = collate(model, rows)
+    voice = model._voice(batch["speaker"], batch["has_speaker"])
+    encoded = None
+    if model.track is not None:
+        encoded = model.track.encode(batch["characters"], batch["character_lengths"])
+    inputs = model._inputs(
+        *(batch[key] for key in ("kinds", "text_ids", "steps", "markers")),
+        voice,
+        encoded,
+        batch.get("pointers"),
+    )
+    full = model._run(inputs, batch["attention_mask"])
+    hidden, state = model.prefill(collate(model, prompts, left=True))
+    torch.testing.assert_close(hidden, full[:, state.prefix - 1], atol=1e-5, rtol=1e-5)
+    for place in range(state.prefix, full.shape[1]):
+        hidden, state = model.step(state, batch["steps"][:, place])
+        torch.testing.assert_close(hidden, full[:, place], atol=1e-5, rtol=1e-5)
+
+
+def test_save_and_load(model: SpeechLM, make_rows: Make, collate: Make, tmp_path: Path) -> None:
+    batch = collate(model, make_rows(model))
+    model.save_pretrained(tmp_path)
+    assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".safetensors"}
+    again = SpeechLM.from_pretrained(tmp_path).eval()
+    assert again.config.layout == model.config.layout
+    for (name, one), (_, other) in zip(
+        model.state_dict().items(), again.state_dict().items(), strict=True
+    ):
+        assert torch.equal(one, other), name
+    assert torch.equal(model(**batch).loss, again(**batch).loss)
+    tied = model.backbone.config.tie_word_embeddings
+    embedding = again.backbone.get_input_embeddings().weight
+    assert (again.backbone.get_output_embeddings().weight is embedding) == tied
+
+
+def test_a_row_speaks_as_it_does_alone(model: SpeechLM, make_rows: Make, collate: Make) -> None:
+    prompts = make_rows(model, (9, 3, 6), spoken=False)
+    seeds = [3, 4, 5]
+    together = collect(
+        generate(model, collate(model, prompts, left=True), SAMPLER, seeds), model.layout
+    )
+    for b, (row, seed) in enumerate(zip(prompts, seeds, strict=True)):
+        batch = collate(model, [row], left=True)
+        alone = collect(generate(model, batch, SAMPLER, [seed]), model.layout)
+        assert torch.equal(alone.lengths[0], together.lengths[b])
+        assert torch.equal(alone.codes[0], together.codes[b, :, : alone.codes.shape[2]])
+        assert torch.equal(alone.truncated[0], together.truncated[b])
+
+
+def test_interleaved_generations_do_not_mix(
+    model: SpeechLM, make_rows: Make, collate: Make
+) -> None:
+    batches = [
+        collate(model, make_rows(model, (n,), spoken=False, seed=n), left=True) for n in (9, 5)
+    ]
+    apart = [
+        [event.tokens for event in generate(model, batch, SAMPLER, [seed], max_steps=12)]
+        for seed, batch in enumerate(batches)
+    ]
+    runs = [
+        generate(model, batch, SAMPLER, [seed], max_steps=12) for seed, batch in enumerate(batches)
+    ]
+    mixed: list[list[torch.Tensor]] = [[], []]
+    while runs[0] is not None or runs[1] is not None:
+        for which, run in enumerate(runs):
+            event = next(run, None) if run is not None else None
+            if event is None:
+                runs[which] = None
+            else:
+                mixed[which].append(event.tokens)
+        assert not torch.is_inference_mode_enabled()
+    for one, other in zip(apart, mixed, strict=True):
+        assert torch.equal(torch.stack(one), torch.stack(other))
+
+
+def test_seeds_decide(model: SpeechLM, make_rows: Make, collate: Make) -> None:
+    batch = collate(model, make_rows(model, (9, 9), spoken=False), left=True)
+
+    def speak(seeds: list[int]) -> torch.Tensor:
+        events = generate(model, batch, SAMPLER, seeds, max_steps=10)
+        return torch.stack([event.tokens for event in events], 1)
+
+    assert torch.equal(speak([1, 2]), speak([1, 2]))
+    assert not torch.equal(speak([1, 2]), speak([3, 4]))
+
+
+@torch.inference_mode()
+def test_state_select_and_truncate(model: SpeechLM, make_rows: Make, collate: Make) -> None:
+    batch = collate(model, make_rows(model, (9, 3, 6), spoken=False), left=True)
+    sizes = [slot.size for slot in model.layout.slots]
+    tokens = [torch.stack([torch.randint(0, n, (3,)) for n in sizes], 1) for _ in range(5)]
+    _, state = model.prefill(batch)
+    hiddens = []
+    for step in tokens:
+        hidden, state = model.step(state, step)
+        hiddens.append(hidden)
+    state = state.truncate(2)
+    for step, want in zip(tokens[2:], hiddens[2:], strict=True):
+        hidden, state = model.step(state, step)
+        torch.testing.assert_close(hidden, want, atol=1e-5, rtol=1e-5)
+    state = state.truncate(4).select([2, 0])
+    hidden, _ = model.step(state, tokens[4][[2, 0]])
+    torch.testing.assert_close(hidden, hiddens[4][[2, 0]], atol=1e-5, rtol=1e-5)
+
+
+def test_streamed_frames_equal_unpacked_ones(
+    model: SpeechLM, make_rows: Make, collate: Make
+) -> None:
+    for seed in range(6):
+        batch = collate(model, make_rows(model, (5,), spoken=False, seed=seed), left=True)
+        events = list(generate(model, batch, SAMPLER, [seed], max_steps=20 + seed))
+        unpacker = StepUnpacker(model.layout)
+        parts = [unpacker.push(event.tokens[0]) for event in events] + [unpacker.flush()]
+        streamed = torch.cat(parts, 1)
+        if model.track is not None:
+            streamed = streamed[1:]
+        assert torch.equal(streamed, collect(events, model.layout).codes[0])
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize(
+    "settings",
+    [{"text": "track"}, {"text": "prompt"}, {"flat": True}, {"frames_per_step": 1}],
+    ids=["track", "prompt", "flat", "frame-parallel"],
+)
+def test_overfits_and_speaks_what_it_learned(
+    head: str, settings: dict, make_model: Make, make_rows: Make, collate: Make
+) -> None:
+    """Thirty steps of training, then both utterances come back code for code, none longer."""
+    model = make_model(head=HEADS[head], **settings)
+    rows = make_rows(model, (9, 6))
+    batch = collate(model, rows)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-2, weight_decay=0.0)
+    model.train()
+    for step in range(30):
+        for group in optimizer.param_groups:
+            group["lr"] = 1.5e-2 * (1 - step / 30)
+        optimizer.zero_grad()
+        model(**batch).loss.backward()
+        optimizer.step()
+    model.eval()
+    prompts = collate(model, make_rows(model, (9, 6), spoken=False), left=True)
+    said = collect(generate(model, prompts, Sampler(greedy=True), [0, 0]), model.layout)
+    assert not said.truncated.any()
+    assert said.lengths.tolist() == [9, 6]
+    for b, row in enumerate(rows):
+        codes = row[-1].codes[1:] if model.track is not None else row[-1].codes
+        assert torch.equal(said.codes[b, :, : codes.shape[1]], codes)
+
+
+@pytest.mark.parametrize("backbone", ["llama", "qwen2", "gpt2"])
+def test_pretrained_backbones_keep_their_weights(
+    backbone: str, make_model: Make, make_rows: Make, collate: Make, tmp_path: Path
+) -> None:
+    made = make_model(backbone=backbone, text="prompt")
+    made.backbone.save_pretrained(tmp_path / "backbone")
+    model = SpeechLM.from_backbone(str(tmp_path / "backbone"), made.config).eval()
+    want = AutoModelForCausalLM.from_pretrained(tmp_path / "backbone").state_dict()
+    for name, weight in model.backbone.state_dict().items():
+        assert torch.equal(weight, want[name])
+    model.save_pretrained(tmp_path / "model")
+    again = SpeechLM.from_pretrained(tmp_path / "model").eval()
+    batch = collate(model, make_rows(model))
+    assert torch.equal(model(**batch).loss, again(**batch).loss)
+
+
+def test_the_text_loss_counts(make_model: Make, make_rows: Make, collate: Make) -> None:
+    model = make_model(text="prompt", text_loss_weight=0.5)
+    rows = make_rows(model)
+    silent = model(**collate(model, rows))
+    assert silent.text_loss is None
+    supervised = [[type(row[0])(row[0].ids, supervised=True), *row[1:]] for row in rows]
+    heard = model(**collate(model, supervised))
+    torch.testing.assert_close(heard.loss, silent.loss + 0.5 * heard.text_loss)
+
+
+def test_training_dropout_is_off_in_eval(make_model: Make, make_rows: Make, collate: Make) -> None:
+    model = make_model(step_dropout=0.5, speaker_dropout=0.5)
+    batch = collate(model, make_rows(model))
+    assert torch.equal(model(**batch).loss, model(**batch).loss)
+    model.train()
+    assert not torch.equal(model(**batch).loss, model(**batch).loss)
+
+
+def test_no_speaker_differs_from_a_speaker(
+    make_model: Make, make_rows: Make, collate: Make
+) -> None:
+    model = make_model()
+    batch = collate(model, make_rows(model))
+    nobody = batch | {"has_speaker": torch.zeros_like(batch["has_speaker"])}
+    assert not torch.equal(model(**batch).loss, model(**nobody).loss)
+    changed = nobody | {"speaker": batch["speaker"] + 1}
+    assert torch.equal(model(**nobody).loss, model(**changed).loss)

@@ -1,0 +1,87 @@
+"""Segments to batches: every position, its target, and its pointers."""
+
+import pytest
+import torch
+
+from vocalmtp.data.collate import MARKER, PADDING, SPEAKER, SPEECH, TEXT, Collator
+from vocalmtp.errors import InputError
+from vocalmtp.layout import IGNORED, Stream, TokenLayout
+from vocalmtp.prompts import Marker, Speaker, Speech, Text, tts
+
+CODEC = Stream(name="a", size=9, delay=1)
+TRACKED = TokenLayout(
+    streams=(Stream(name="advance", size=3, joint=True), CODEC), frames_per_step=2
+)
+PLAIN = TokenLayout(streams=(Stream(name="a", size=9),), frames_per_step=2)
+N = IGNORED
+
+
+def test_a_tracked_prompt() -> None:
+    codes, advances = torch.tensor([[5, 6, 7, 8]]), torch.tensor([0, 1, 1, 0])
+    segments = tts(
+        "track", characters=[3, 4, 5], speaker=torch.ones(2), codes=codes, advances=advances
+    )
+    batch = Collator(TRACKED, 2)([segments])
+    assert batch["kinds"].tolist() == [[SPEAKER, MARKER, SPEECH, SPEECH, SPEECH]]
+    assert batch["steps"][0, 2:].tolist() == [[3, 10, 10], [1, 5, 6], [9, 7, 8]]
+    assert batch["step_targets"][0].tolist() == [
+        [N, N, N],
+        [3, N, N],  # the marker predicts the first step
+        [1, 5, 6],
+        [9, 7, 8],
+        [N, N, N],
+    ]
+    assert batch["pointers"][0, 2:].tolist() == [[0, 1], [2, 2], [2, 2]]
+    assert batch["characters"].tolist() == [[3, 4, 5]]
+    assert batch["has_speaker"].tolist() == [True]
+
+
+def test_a_text_prompt_and_padding_on_both_sides() -> None:
+    long = tts("prompt", text_ids=[1, 2, 3], codes=torch.tensor([[5, 6]]))
+    short = tts("prompt", text_ids=[4], codes=None)
+    right = Collator(PLAIN)([long, short])
+    assert right["kinds"].tolist() == [
+        [TEXT, TEXT, TEXT, SPEAKER, MARKER, SPEECH, SPEECH],
+        [TEXT, SPEAKER, MARKER, PADDING, PADDING, PADDING, PADDING],
+    ]
+    assert right["attention_mask"].sum(1).tolist() == [7, 3]
+    assert right["text_ids"][0].tolist() == [1, 2, 3, 0, 0, 0, 0]
+    assert not right["has_speaker"].any()
+    assert "pointers" not in right
+    left = Collator(PLAIN)([long, short], left=True)
+    assert left["kinds"][1].tolist() == [PADDING] * 4 + [TEXT, SPEAKER, MARKER]
+    assert left["text_ids"][1].tolist() == [0, 0, 0, 0, 4, 0, 0]
+
+
+def test_only_supervised_segments_are_targets() -> None:
+    segments = [
+        Text([1, 2]),
+        Text([3, 4], supervised=True),
+        Marker("speech"),
+        Speech(torch.tensor([[5, 6]]), supervised=False),
+    ]
+    batch = Collator(PLAIN)([segments])
+    assert batch["text_targets"][0].tolist() == [N, 3, 4, N, N, N, N]
+    assert (batch["step_targets"] == N).all()
+
+
+def test_later_speech_points_at_its_own_characters() -> None:
+    first = Speech(torch.tensor([[0, 1], [5, 6]]), [1, 2])
+    second = Speech(torch.tensor([[0, 2], [5, 6]]), [3, 4, 5])
+    batch = Collator(TRACKED)([[Marker("speech"), first, Marker("speech"), second]])
+    assert batch["characters"].tolist() == [[1, 2, 3, 4, 5]]
+    assert batch["pointers"][0].tolist() == [
+        [0, 0],
+        [0, 1],
+        [1, 1],
+        [0, 0],
+        [2, 4],
+        [4, 4],
+    ]
+
+
+def test_wrong_segments_are_named() -> None:
+    with pytest.raises(InputError, match="did you mean 'speech'"):
+        Collator(PLAIN)([[Marker("speach")]])
+    with pytest.raises(InputError, match="takes \\(3,\\)"):
+        Collator(PLAIN, 3)([[Speaker(torch.ones(2))]])

@@ -1,0 +1,58 @@
+"""The text track: pointers follow the times, never jump too far, and always reach the end."""
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vocalmtp.model.track import TextTrack, TrackConfig, frame_advances
+
+
+def test_the_pointer_stands_on_the_character_that_sounds() -> None:
+    ends = torch.tensor([0.1, 0.1, 0.25, 0.4])  # the second character takes no time
+    advances = frame_advances(ends, 4, 10.0)  # frame middles .05 .15 .25 .35
+    assert advances.cumsum(0).tolist() == [0, 2, 3, 3]
+
+
+def test_excess_is_carried_to_later_frames() -> None:
+    ends = torch.tensor([0.1] + [0.11] * 7 + [0.5])
+    assert frame_advances(ends, 5, 10.0, max_advance=3).tolist() == [0, 3, 3, 2, 0]
+
+
+def test_a_late_last_character_is_still_reached() -> None:
+    ends = torch.tensor([0.2, 0.4, 0.4, 0.4])
+    assert frame_advances(ends, 4, 10.0, max_advance=1).cumsum(0).tolist() == [0, 1, 2, 3]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.floats(0, 0.3), min_size=1, max_size=30),
+    st.integers(1, 40),
+    st.integers(1, 5),
+)
+def test_advances_are_legal(durations: list[float], num_frames: int, most: int) -> None:
+    ends = torch.tensor(durations).cumsum(0)
+    advances = frame_advances(ends, num_frames, 10.0, most)
+    assert advances.shape == (num_frames,)
+    assert advances.min() >= 0
+    assert advances.max() <= most
+    total = int(advances.sum())
+    assert total == min(len(durations) - 1, most * num_frames)
+
+
+def test_padding_does_not_reach_the_text() -> None:
+    track = TextTrack(TrackConfig(width=8, layers=2, kernel=5), 10, 12, 2)
+    ids = torch.randint(0, 10, (1, 6))
+    alone = track.encode(ids, torch.tensor([6]))
+    padded = torch.cat([ids, torch.randint(0, 10, (1, 4))], 1)
+    together = track.encode(padded, torch.tensor([6]))
+    torch.testing.assert_close(alone, together[:, :6])
+
+
+def test_frames_of_a_step_are_read_in_order() -> None:
+    track = TextTrack(TrackConfig(width=8, layers=1, kernel=3), 10, 12, 2)
+    encoded = track.encode(torch.tensor([[1, 2, 3]]), torch.tensor([3]))
+    one = track.read(encoded, torch.tensor([[[0, 2]]]))
+    other = track.read(encoded, torch.tensor([[[2, 0]]]))
+    assert one.shape == (1, 1, 12)
+    assert not torch.allclose(one, other)
+    torch.testing.assert_close(one[0, 0], encoded[0, 0] + track.order[0](encoded[0, 2]))

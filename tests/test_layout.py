@@ -1,0 +1,150 @@
+"""Layouts: codes survive the round trip, and every special id is where the rules say."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vocalmtp.errors import InputError
+from vocalmtp.layout import IGNORED, Stream, TokenLayout, hold
+
+
+@st.composite
+def layouts(draw: st.DrawFn) -> TokenLayout:
+    flat = draw(st.booleans())
+    num_joint = draw(st.integers(0, 2))
+    streams = [
+        Stream(
+            name=f"s{q}",
+            size=draw(st.integers(1, 6)),
+            delay=draw(st.integers(0, 3)),
+            joint=q < num_joint,
+        )
+        for q in range(num_joint + draw(st.integers(1, 3)))
+    ]
+    group = 1 if flat else draw(st.integers(1, 4))
+    return TokenLayout(streams=tuple(streams), frames_per_step=group, flat=flat)
+
+
+def random_codes(layout: TokenLayout, lengths: list[int], seed: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    codes = torch.zeros(len(lengths), len(layout.streams), max(lengths), dtype=torch.long)
+    for b, length in enumerate(lengths):
+        for q, stream in enumerate(layout.streams):
+            codes[b, q, :length] = torch.randint(0, stream.size, (length,), generator=generator)
+    return codes
+
+
+@settings(max_examples=150, deadline=None)
+@given(layouts(), st.lists(st.integers(1, 11), min_size=1, max_size=3), st.integers(0, 99))
+def test_round_trip(layout: TokenLayout, lengths: list[int], seed: int) -> None:
+    codes = random_codes(layout, lengths, seed)
+    steps = layout.pack(codes, torch.tensor(lengths))
+    for k, slot in enumerate(layout.slots):
+        assert steps.tokens[..., k].min() >= 0
+        assert steps.tokens[..., k].max() < slot.vocab_size
+        ends = (steps.tokens[..., k] == slot.end_id).sum(1)
+        assert ends.tolist() == [int(k == 0)] * len(lengths)  # only the leading slot, only once
+    for given_lengths in (steps.lengths, None):
+        back, back_lengths = layout.unpack(steps.tokens, given_lengths)
+        assert back_lengths.tolist() == lengths
+        assert torch.equal(back, codes)
+
+
+@settings(max_examples=60, deadline=None)
+@given(layouts(), st.lists(st.integers(1, 9), min_size=2, max_size=3), st.integers(0, 99))
+def test_a_row_packs_as_it_does_alone(layout: TokenLayout, lengths: list[int], seed: int) -> None:
+    codes = random_codes(layout, lengths, seed)
+    steps = layout.pack(codes, torch.tensor(lengths))
+    for b, length in enumerate(lengths):
+        alone = layout.pack(codes[b : b + 1, :, :length])
+        assert int(alone.lengths) == int(steps.lengths[b]) == alone.tokens.shape[1]
+        assert torch.equal(alone.tokens[0], steps.tokens[b, : alone.tokens.shape[1]])
+
+
+def track_layout(frames_per_step: int = 2, flat: bool = False) -> TokenLayout:
+    advance = Stream(name="advance", size=6, joint=True)
+    codec = [Stream(name=name, size=10, delay=1) for name in ("a", "b")]
+    return TokenLayout(streams=(advance, *codec), frames_per_step=frames_per_step, flat=flat)
+
+
+def test_the_track_leads_by_one_step() -> None:
+    layout = track_layout()
+    codes = torch.tensor([[[1, 2, 3], [4, 5, 6], [7, 8, 9]]])  # three frames: a ragged last step
+    tokens = layout.pack(codes).tokens[0]
+    assert [slot.name for slot in layout.slots] == ["advance", "a.0", "b.0", "a.1", "b.1"]
+    pad, end = 11, 36
+    assert tokens.tolist() == [
+        [1 + 6 * 2, pad, pad, pad, pad],
+        [3, 4, 7, 5, 8],
+        [end, 6, 9, pad, pad],
+    ]
+    assert layout.advances(tokens[None])[0].tolist() == [[1, 2], [3, 0], [0, 0]]
+
+
+def test_forced_paddings_are_not_learned() -> None:
+    layout = track_layout()
+    tokens = layout.pack(torch.tensor([[[1, 2, 3], [4, 5, 6], [7, 8, 9]]])).tokens[0]
+    assert layout.targets(tokens).tolist() == [
+        [13, IGNORED, IGNORED, IGNORED, IGNORED],
+        [3, 4, 7, 5, 8],
+        [36, 6, 9, 11, 11],  # the ragged tail is learned
+    ]
+
+
+def test_flat_keeps_streams_apart() -> None:
+    layout = track_layout(1, flat=True)
+    codes = torch.tensor([[[1, 2], [4, 5], [7, 8]]])
+    tokens = layout.pack(codes).tokens[0, :, 0]
+    assert tokens.tolist() == [1, 6 + 4, 16 + 7, 2, 6 + 5, 16 + 8, 26]
+    for position, token in enumerate(tokens[:-1].tolist()):
+        low, high = layout.bounds(position)
+        assert low <= token < high
+    assert layout.advances(tokens[None, :, None])[0, :, 0].tolist() == [1, 0, 0, 2, 0, 0, 0]
+
+
+def test_a_row_without_an_end_keeps_whole_steps() -> None:
+    layout = track_layout()
+    codes = torch.randint(0, 6, (1, 3, 8))
+    tokens = layout.pack(codes).tokens[:, :3]
+    back, lengths = layout.unpack(tokens)
+    assert lengths.tolist() == [4]
+    assert torch.equal(back, codes[..., :4])
+
+
+def test_one_stray_padding_does_not_end_speech() -> None:
+    layout = TokenLayout(
+        streams=(Stream(name="a", size=9), Stream(name="b", size=9)), frames_per_step=2
+    )
+    tokens = layout.pack(torch.tensor([[[1, 2, 3, 4], [5, 6, 7, 8]]])).tokens
+    tokens[0, 0, 2] = 10  # stream a of the second frame
+    back, lengths = layout.unpack(tokens)
+    assert lengths.tolist() == [4]
+    assert back[0, 0].tolist() == [1, 1, 3, 4]
+
+
+def test_hold_repeats_the_last_code() -> None:
+    assert hold(torch.tensor([[[-1, 3, -1, -1, 2]]])).tolist() == [[[0, 3, 3, 3, 2]]]
+
+
+@pytest.mark.parametrize(
+    ("streams", "extra", "named"),
+    [
+        ((), {}, "streams"),
+        ((Stream(name="a", size=2, joint=True),), {}, "joint"),
+        ((Stream(name="a", size=2), Stream(name="b", size=2, joint=True)), {}, "front"),
+        ((Stream(name="a", size=2),), {"frames_per_step": 0}, "frames_per_step"),
+        ((Stream(name="a", size=2),), {"frames_per_step": 2, "flat": True}, "flat"),
+        ((Stream(name="a", size=0),), {}, "size"),
+        ((Stream(name="a", size=8, levels=(2, 3)),), {}, "levels"),
+    ],
+)
+def test_wrong_layouts_are_refused(streams: tuple, extra: dict, named: str) -> None:
+    with pytest.raises(InputError, match=named):
+        TokenLayout(streams=streams, **extra)
+
+
+def test_advances_need_the_stream() -> None:
+    layout = TokenLayout(streams=(Stream(name="a", size=2),))
+    with pytest.raises(InputError, match="advance"):
+        layout.advances(torch.zeros(1, 1, 1, dtype=torch.long))

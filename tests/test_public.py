@@ -1,0 +1,56 @@
+"""The public interface: its names, how fast it is there, and what must not shadow what."""
+
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+import vocalmtp
+
+ROOT = Path(__file__).parent.parent
+HEAVY = ("torch", "transformers", "soundfile", "safetensors", "numpy", "num2words", "pydantic")
+
+
+def test_the_public_names_are_pinned():
+    assert vocalmtp.__all__ == [
+        "TTS",
+        "Audio",
+        "SpeechLM",
+        "SpeechTokenizer",
+        "TokenLayout",
+        "Voice",
+        "load",
+    ]
+
+
+@pytest.mark.parametrize("name", vocalmtp.__all__)
+def test_every_public_name_is_there(name):
+    assert getattr(vocalmtp, name).__module__.startswith("vocalmtp.")
+    assert name in dir(vocalmtp)
+
+
+def test_other_names_are_missing_as_usual():
+    assert vocalmtp.__version__ == version("vocalmtp")
+    with pytest.raises(AttributeError, match="no attribute 'speak'"):
+        _ = vocalmtp.speak
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import vocalmtp",
+        "from vocalmtp.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass",
+        "from vocalmtp.cli import main\ntry: main(['tts', '--help'])\nexcept SystemExit: pass",
+    ],
+    ids=["import", "help", "tts-help"],
+)
+def test_what_should_be_quick_imports_nothing_heavy(code):
+    check = f"import sys\n{code}\nloaded = [m for m in {HEAVY} if m in sys.modules]\nassert not loaded, loaded"
+    subprocess.run([sys.executable, "-c", check], check=True, capture_output=True)
+
+
+def test_no_python_in_the_folder_of_cards():
+    """A package `tokenizers` at the root would shadow Hugging Face's."""
+    assert not list((ROOT / "tokenizers").rglob("*.py"))

@@ -1,0 +1,35 @@
+"""Every recipe in recipes/ parses and can be built."""
+
+from pathlib import Path
+
+import pytest
+
+from vocalmtp.config import load_yaml, parse
+from vocalmtp.training.codec import TokenizerRecipe
+from vocalmtp.training.train import SpeechLMRecipe
+
+ROOT = Path(__file__).parent.parent
+RECIPES = {
+    str(path.relative_to(ROOT)): data
+    for path in sorted((ROOT / "recipes").rglob("*.yaml"))
+    if "recipe" in (data := load_yaml(path))
+}
+
+
+def test_there_are_recipes_for_both_kinds():
+    assert {data["recipe"] for data in RECIPES.values()} == {"tokenizer", "speech_lm"}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_recipe_parses(name):
+    model = {"tokenizer": TokenizerRecipe, "speech_lm": SpeechLMRecipe}[RECIPES[name]["recipe"]]
+    assert parse(model, RECIPES[name], name).output
+
+
+def test_a_variant_shows_only_what_differs():
+    variants = [p for p in (ROOT / "recipes" / "mini").glob("*.yaml") if p.name != "base.yaml"]
+    base = load_yaml(ROOT / "recipes" / "mini" / "base.yaml")
+    for path in variants:
+        if "recipe" in load_yaml(path):
+            assert path.read_text().count("\n") < 15
+            assert load_yaml(path)["data"] == base["data"]

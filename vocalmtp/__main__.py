@@ -1,0 +1,5 @@
+"""`python -m vocalmtp` is `vocalmtp`."""
+
+from vocalmtp.cli import main
+
+main()

@@ -1,0 +1,57 @@
+"""The models that came with the package, and what a model's folder says about itself.
+
+A model's folder holds config.json and model.safetensors (the speech LM), tokenizer/ (its speech
+tokenizer), voices/*.safetensors, card.json (what people should know) and README.md.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from vocalmtp.errors import InputError, nearest
+
+PRETRAINED = Path(__file__).parent / "pretrained"
+DEFAULT_MODEL = "mini"
+
+
+def list_models() -> list[str]:
+    """Names of the models that came with the package."""
+    return sorted(path.parent.name for path in PRETRAINED.glob("*/config.json"))
+
+
+def model_folder(name: Path | str) -> Path:
+    """The folder of a model, by its name or path; raises InputError if there is none."""
+    for folder in (PRETRAINED / name, Path(name)):
+        if (folder / "config.json").is_file():
+            return folder
+    if Path(name).is_dir():
+        raise InputError(f"model '{name}': no config.json in that folder; give a trained model's folder")
+    raise InputError(f"model '{name}': no such model or folder; {nearest(str(name), list_models())}")
+
+
+def tokenizer_folder(name: Path | str) -> Path:
+    """The folder of a speech tokenizer: its own, or the one inside a model's, by name or path.
+
+    Raises InputError if there is none.
+    """
+    for folder in (Path(name), Path(name) / "tokenizer", PRETRAINED / name / "tokenizer"):
+        if (folder / "tokenizer.json").is_file() and not (folder / "config.json").is_file():
+            return folder
+    raise InputError(f"tokenizer '{name}': no such tokenizer; {nearest(str(name), list_models())}")
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """What `card.json` says of a model (data, figures, licence, default voice, sampling); or {}.
+
+    Raises InputError if the file is no JSON object.
+    """
+    path = folder / "card.json"
+    if not path.is_file():
+        return {}
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"card '{path}': not valid JSON ({error}); mend it") from error
+    if not isinstance(card, dict):
+        raise InputError(f"card '{path}': must be a JSON object; mend it")
+    return card

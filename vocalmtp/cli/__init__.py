@@ -1,0 +1,71 @@
+"""The command line: one file per group of verbs, heavy imports inside the verbs."""
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from vocalmtp.cli import describe, evaluate, speak, training
+from vocalmtp.errors import InputError
+
+# The base of every "no such option" and "not a number"; typer brings its own copy of click.
+USAGE_ERROR = typer.BadParameter.__mro__[2]
+
+app = typer.Typer(
+    name="vocalmtp",
+    help="Speech language models that emit several tokens a step. Start with: "
+    'vocalmtp tts "Hello there." -o hello.wav',
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("tts")(speak.tts)
+app.add_typer(speak.voices_app, name="voices")
+app.command("info")(describe.info)
+app.command("train")(training.train)
+app.command("tokenize")(training.tokenize)
+app.command("export")(training.export)
+app.add_typer(evaluate.app, name="eval")
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        import vocalmtp
+
+        print(f"vocalmtp {vocalmtp.__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; what a user did wrong is one line on stderr and exit status 2."""
+    try:
+        code = app(arguments, standalone_mode=False)
+    except InputError as error:
+        _stop(str(error))
+    except USAGE_ERROR as error:
+        _stop(error.format_message())
+    except (KeyboardInterrupt, typer.Abort):
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our pipe has gone: nothing to tell, nobody to tell it to
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _stop(message: str) -> None:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(2)

@@ -1,0 +1,111 @@
+"""`vocalmtp info`."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vocalmtp.catalogue import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from vocalmtp.model.config import SpeechLMConfig
+    from vocalmtp.tokenizers import TokenizerCard
+
+Facts = Iterator[tuple[str, str]]
+
+
+def info(
+    model: Annotated[
+        str, typer.Argument(help="A model that came with the package, or a model's folder.")
+    ] = DEFAULT_MODEL,
+) -> None:
+    """Tell what a model is made of, what it was trained on, and what was measured."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from vocalmtp.catalogue import model_folder, read_card
+    from vocalmtp.model.config import SpeechLMConfig
+    from vocalmtp.tokenizers import load_tokenizer
+    from vocalmtp.voices import load_voices
+
+    folder = model_folder(model)
+    config = SpeechLMConfig.from_pretrained(folder)
+    tokenizer = load_tokenizer(folder / "tokenizer").card
+    card = read_card(folder)
+    table = Table("", "", title=f"Model {card.get('name', model)}", title_justify="left", box=None)
+    table.show_header = False
+    table.columns[0].style = "bold"
+    table.columns[0].no_wrap = True
+    for title, facts in (
+        ("Speech tokenizer", tokenizer_facts(tokenizer, folder / "tokenizer")),
+        ("Speech LM", model_facts(config, tokenizer, folder)),
+        ("Voices", iter([("built in", ", ".join(load_voices(folder / "voices")) or "none")])),
+        ("Card", card_facts(card)),
+    ):
+        table.add_section()
+        table.add_row(f"[cyan]{title}[/]", "")
+        for name, value in facts:
+            table.add_row(f"  {name}", value)
+    Console().print(table)
+
+
+def tokenizer_facts(card: "TokenizerCard", folder: Path) -> Facts:
+    """What there is to say of a speech tokenizer."""
+    yield "name", f"{card.name} ({card.hash})"
+    yield "kind", card.kind.replace("_", "-")
+    yield "streams", ", ".join(f"{stream.name} ({stream.size})" for stream in card.streams)
+    yield "rate", f"{card.frame_rate:g} frames/s, {card.bits_per_second:g} bit/s, {card.sample_rate} Hz"
+    yield "voice", f"vector of {card.speaker_dim}" if card.speaker_dim else "in the streams"
+    streams = card.lookahead is not None
+    yield "streaming", f"{card.lookahead * 1000:.0f} ms look-ahead" if streams else "not possible"
+    yield "parameters", millions(count_parameters(folder))
+    yield "licence", card.licence
+
+
+def model_facts(config: "SpeechLMConfig", card: "TokenizerCard", folder: Path) -> Facts:
+    """What there is to say of a speech LM."""
+    layout, backbone = config.layout, config.backbone
+    width = backbone.get("hidden_size", backbone.get("n_embd"))
+    layers = backbone.get("num_hidden_layers", backbone.get("n_layer"))
+    yield "backbone", f"{backbone.get('model_type')}, {layers} layers of width {width}"
+    steps = card.frame_rate * (len(layout.streams) if layout.flat else 1 / layout.frames_per_step)
+    grouping = "one after the other" if layout.flat else f"{layout.frames_per_step} frames together"
+    yield "tokens per step", f"{layout.tokens_per_step} ({grouping}), {steps:g} steps/s"
+    kind = config.head.get("kind")
+    yield "head", config.head.get("name", "parallel") + (f" ({kind})" if kind else "")
+    yield "text", {"track": "along the speech (text track)", "prompt": "before the speech"}.get(
+        config.text, "before and along the speech"
+    )
+    yield "parameters", millions(count_parameters(folder))
+
+
+def card_facts(card: dict[str, Any], prefix: str = "") -> Facts:
+    """Every entry of a model's card, nested ones with a dotted name."""
+    for name, value in card.items():
+        if isinstance(value, dict):
+            yield from card_facts(value, f"{prefix}{name}.")
+        elif isinstance(value, list):
+            yield prefix + name, ", ".join(str(item) for item in value)
+        else:
+            yield prefix + name, str(value)
+
+
+def count_parameters(folder: Path) -> int:
+    """Numbers in a folder's safetensors files; only their headers are read."""
+    from safetensors import safe_open
+
+    count = 0
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, framework="numpy") as file:
+            for name in file.keys():  # noqa: SIM118 (not a dict)
+                size = 1
+                for length in file.get_slice(name).get_shape():
+                    size *= length
+                count += size
+    return count
+
+
+def millions(count: int) -> str:
+    """ 17_049_000 -> "17.0 M"."""
+    return f"{count / 1e6:.1f} M"

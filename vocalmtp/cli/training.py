@@ -1,0 +1,129 @@
+"""`vocalmtp train`, `vocalmtp tokenize` and `vocalmtp export`."""
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vocalmtp.catalogue import DEFAULT_MODEL
+from vocalmtp.errors import InputError, nearest
+
+RECIPES = ("speech_lm", "tokenizer")
+
+
+def train(
+    recipe: Annotated[Path, typer.Argument(help="A YAML file; recipes/ has them for every model here.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Changes, such as optim.learning_rate=3e-4."),
+    ] = None,
+) -> None:
+    """Train what RECIPE describes: a speech LM or a speech tokenizer.
+
+    A run that was stopped goes on from its last checkpoint when started again.
+
+    Example:
+
+    vocalmtp train recipes/mini/base.yaml output=runs/mine optim.max_seconds=3600
+    """
+    from vocalmtp.config import load_yaml, parse
+
+    data = load_yaml(recipe, overrides or [])
+    kind = data.get("recipe", "speech_lm")
+    if kind == "tokenizer":
+        from vocalmtp.training.codec import TokenizerRecipe, train_tokenizer
+
+        train_tokenizer(parse(TokenizerRecipe, data, str(recipe)))
+    elif kind == "speech_lm":
+        if find_spec("accelerate") is None:
+            raise InputError("package 'accelerate': is missing; run: pip install 'vocalmtp[train]'")
+        from vocalmtp.training.train import SpeechLMRecipe
+        from vocalmtp.training.train import train as train_speech_lm
+
+        train_speech_lm(parse(SpeechLMRecipe, data, str(recipe)))
+    else:
+        raise InputError(f"{recipe}: recipe '{kind}' is unknown; {nearest(str(kind), RECIPES)}")
+
+
+def tokenize(
+    manifest: Annotated[
+        Path, typer.Argument(help="A JSONL manifest (one row an utterance), or a corpus folder.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder for the code shards.")],
+    tokenizer: Annotated[
+        str, typer.Option("--tokenizer", "-t", help="A tokenizer's folder, or a model that has one.")
+    ] = DEFAULT_MODEL,
+    split: Annotated[
+        str | None, typer.Option(help="Only this split.", show_default="all of them")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Utterances encoded together.")] = 16,
+) -> None:
+    """Turn audio into code shards, which a speech LM is trained on.
+
+    Whole shards are kept when it is started again.
+
+    Example:
+
+    vocalmtp tokenize corpus -o codes --tokenizer runs/tokenizer
+    """
+    from rich.progress import Progress
+
+    from vocalmtp.catalogue import tokenizer_folder
+    from vocalmtp.data.tokenize import tokenize_manifest
+    from vocalmtp.tokenizers import load_tokenizer
+
+    loaded = load_tokenizer(tokenizer_folder(tokenizer))
+    with Progress(transient=True) as bar:
+        task = bar.add_task("tokenize")
+        count = tokenize_manifest(
+            manifest,
+            output,
+            loaded,
+            split=split,
+            batch_size=batch_size,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    typer.echo(f"{output}: codes of {count} utterances by {loaded.card.name} ({loaded.card.hash})")
+
+
+def export(
+    model: Annotated[Path, typer.Argument(help="The folder that 'vocalmtp train' wrote.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The model's folder to write.")],
+    tokenizer: Annotated[
+        str, typer.Option("--tokenizer", "-t", help="The tokenizer whose codes it was trained on.")
+    ],
+    manifest: Annotated[Path, typer.Option(help="The corpus whose recordings the voices are made of.")],
+    voices: Annotated[
+        Path, typer.Option(help="YAML: where each voice comes from, as 'name: origin' lines.")
+    ],
+    card: Annotated[
+        Path | None, typer.Option(help="YAML: data, figures, licence; shown by 'vocalmtp info'.")
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="How weights are stored: float32 or bfloat16.")] = "bfloat16",
+) -> None:
+    """Put a trained speech LM, its tokenizer and voices into one folder for 'vocalmtp tts --model'.
+
+    Example:
+
+    vocalmtp export runs/mini -o mine -t runs/tokenizer --manifest corpus --voices voices.yaml
+    """
+    from vocalmtp.catalogue import tokenizer_folder
+    from vocalmtp.config import load_yaml
+    from vocalmtp.export import export_model
+
+    origins = load_yaml(voices)
+    for name, origin in origins.items():
+        if not isinstance(origin, str):
+            raise InputError(f"voices '{voices}': '{name}' must be followed by one line of text")
+    facts = {} if card is None else load_yaml(card)
+    export_model(
+        model,
+        tokenizer_folder(tokenizer),
+        output,
+        manifest=manifest,
+        origins=origins,
+        card=facts,
+        dtype=dtype,
+    )
+    typer.echo(f'{output}: try it with: vocalmtp tts "Hello." --model {output}')
