@@ -21,7 +21,9 @@ from vocalmtp.errors import InputError
 
 
 def tone(seconds: float, rate: int = 16_000, pitch: float = 220.0) -> np.ndarray:
-    return (0.5 * np.sin(2 * np.pi * pitch * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
+    return (0.5 * np.sin(2 * np.pi * pitch * np.arange(round(seconds * rate)) / rate)).astype(
+        np.float32
+    )
 
 
 @pytest.mark.parametrize(("suffix", "most"), [("wav", 1e-4), ("flac", 1e-4), ("ogg", 0.1)])
@@ -113,7 +115,9 @@ def test_unreadable_audio_is_named(tmp_path):
 
 def test_silence_is_trimmed_to_a_margin():
     rate = 16_000
-    padded = np.concatenate([np.zeros(rate, np.float32), tone(0.5), np.zeros(rate // 2, np.float32)])
+    padded = np.concatenate(
+        [np.zeros(rate, np.float32), tone(0.5), np.zeros(rate // 2, np.float32)]
+    )
     trimmed = trim_silence(padded, rate)
     assert len(trimmed) == pytest.approx(0.6 * rate, abs=0.05 * rate)
     assert len(trim_silence(np.zeros(rate, np.float32), rate)) == 0

@@ -23,7 +23,9 @@ class Run(StrictModel):
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / "base.yaml").write_text("output: runs/base\noptim: {learning_rate: 0.1, steps: 5}\n")
+    (tmp_path / "base.yaml").write_text(
+        "output: runs/base\noptim: {learning_rate: 0.1, steps: 5}\n"
+    )
     (tmp_path / "child.yaml").write_text("extends: base.yaml\noptim: {steps: 7}\n")
     return tmp_path
 
@@ -36,7 +38,9 @@ def test_a_child_changes_only_what_it_says(folder):
 
 
 def test_overrides_come_last_and_are_yaml(folder):
-    data = load_yaml(folder / "child.yaml", ["optim.steps=9", "output=x", "stages=[{steps: 1}]", "a.b="])
+    data = load_yaml(
+        folder / "child.yaml", ["optim.steps=9", "output=x", "stages=[{steps: 1}]", "a.b="]
+    )
     assert data["optim"] == {"learning_rate": 0.1, "steps": 9}
     assert data["output"] == "x"
     assert data["stages"] == [{"steps": 1}]

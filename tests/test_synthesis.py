@@ -69,7 +69,9 @@ def test_sentences_are_joined_with_silence(tts):
 
 def test_the_words_are_those_of_the_text_in_order(tts):
     audio = tts(TEXT, seed=3)
-    assert [w.text for w in audio.words] == normalize(TEXT).replace(".", "").replace("?", "").split()
+    assert [w.text for w in audio.words] == normalize(TEXT).replace(".", "").replace(
+        "?", ""
+    ).split()
     times = [time for word in audio.words for time in (word.start, word.end)]
     assert times == sorted(times) and times[-1] <= audio.duration
 

@@ -29,7 +29,10 @@ def test_a_stream_tells_only_what_has_ended():
 
 
 def test_the_last_word_of_a_cut_utterance_ends_with_it():
-    assert word_times(TEXT, POINTERS[:5], 10.0, whole=True) == [Word("go", 0.0, 0.3), Word("on", 0.4, 0.5)]
+    assert word_times(TEXT, POINTERS[:5], 10.0, whole=True) == [
+        Word("go", 0.0, 0.3),
+        Word("on", 0.4, 0.5),
+    ]
 
 
 def test_a_pointer_may_skip_a_whole_word():
@@ -55,7 +58,9 @@ def test_json_and_subtitles(tmp_path):
     )
 
 
-@pytest.mark.parametrize(("name", "message"), [("w.txt", "must end in .json or .srt"), ("x/w.srt", "exist")])
+@pytest.mark.parametrize(
+    ("name", "message"), [("w.txt", "must end in .json or .srt"), ("x/w.srt", "exist")]
+)
 def test_other_files_are_refused(tmp_path, name, message):
     with pytest.raises(InputError, match=message):
         timestamps_format(tmp_path / name)

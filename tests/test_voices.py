@@ -73,7 +73,11 @@ def test_a_voice_of_another_tokenizer_is_refused(tmp_path, tokenizer):
 def test_files_that_are_no_voice_are_refused(tmp_path, tokenizer):
     (tmp_path / "text.safetensors").write_text("no voice")
     save_file({"vector": np.zeros(3, np.float32)}, tmp_path / "bare.safetensors")
-    for name, message in [("none", "no such file"), ("text", "not a voice file"), ("bare", "not a voice file")]:
+    for name, message in [
+        ("none", "no such file"),
+        ("text", "not a voice file"),
+        ("bare", "not a voice file"),
+    ]:
         with pytest.raises(InputError, match=message):
             Voice.load(tmp_path / f"{name}.safetensors")
     made = make_voice(record(tmp_path / "me.wav"), tokenizer)

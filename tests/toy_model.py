@@ -59,8 +59,12 @@ def save_toy_model(folder: Path, **settings: Any) -> Path:
     (folder / "voices").mkdir()
     for seed, name in enumerate(("ann", "bob")):
         vector = np.random.default_rng(seed).standard_normal(card.speaker_dim).astype(np.float32)
-        voice = Voice(name, vector / np.linalg.norm(vector), f"drawn at random: {name}", card.name, card.hash)
+        voice = Voice(
+            name, vector / np.linalg.norm(vector), f"drawn at random: {name}", card.name, card.hash
+        )
         voice.save(folder / "voices" / f"{name}.safetensors")
-    text = json.dumps({"name": "toy", "licence": "Apache-2.0", "default_voice": "bob", "sampling": {"top_k": 50}})
+    text = json.dumps(
+        {"name": "toy", "licence": "Apache-2.0", "default_voice": "bob", "sampling": {"top_k": 50}}
+    )
     (folder / "card.json").write_text(text)
     return folder

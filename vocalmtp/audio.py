@@ -49,7 +49,8 @@ class Audio:
     def save(self, path: Path | str, format: str | None = None) -> Path:
         """Write a WAV, FLAC or OGG file; the suffix decides unless `format` is given.
 
-        The file appears whole or not at all. Raises InputError for a format or folder that will not do.
+        The file appears whole or not at all. Raises InputError for a format or folder that will
+        not do.
         """
         with audio_writer(path, self.sample_rate, format) as write:
             write(self.samples)
@@ -71,12 +72,13 @@ class Audio:
 def later(words: Sequence[Word], seconds: float) -> list[Word]:
     """The words, `seconds` later."""
     return [
-        Word(word.text, round(word.start + seconds, 6), round(word.end + seconds, 6)) for word in words
+        Word(word.text, round(word.start + seconds, 6), round(word.end + seconds, 6))
+        for word in words
     ]
 
 
 def join(parts: Sequence[Audio]) -> Audio:
-    """Several stretches of audio, one after the other; each one's words are timed from its own start."""
+    """Stretches of audio, one after the other; each one's words are timed from its own start."""
     words: list[Word] = []
     start = 0.0
     for part in parts:
@@ -103,7 +105,9 @@ def read_audio(path: Path | str, sample_rate: int) -> np.ndarray:
     try:
         samples, rate = soundfile.read(path, dtype="float32", always_2d=True)  # [N, channels]
     except (soundfile.SoundFileError, OSError) as error:
-        raise InputError(f"audio '{path}': not readable; give a WAV, FLAC, OGG or MP3 file") from error
+        raise InputError(
+            f"audio '{path}': not readable; give a WAV, FLAC, OGG or MP3 file"
+        ) from error
     if not len(samples):
         raise InputError(f"audio '{path}': has no samples; record some speech")
     if not np.isfinite(samples).all():
@@ -152,7 +156,9 @@ def check_format(name: str) -> str:
 def output_format(path: Path, format: str | None = None) -> str:
     """The format to write `path` in; raises InputError if that, or the folder, will not do."""
     if format is None and not path.suffix:
-        raise InputError(f"output '{path}': has no suffix; name it {path.name}.wav, or give a format")
+        raise InputError(
+            f"output '{path}': has no suffix; name it {path.name}.wav, or give a format"
+        )
     found = check_format(format or path.suffix)
     check_folder(path)
     return found
@@ -189,7 +195,7 @@ def to_pcm(samples: np.ndarray) -> bytes:
 
 @contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
-    """A path beside `path` to write to: renamed to it at the end, removed if anything goes wrong."""
+    """A path beside `path` to write to: renamed to it at the end, removed if that fails."""
     path = Path(path)
     check_folder(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -206,8 +212,8 @@ def audio_writer(
 ) -> Iterator[Callable[[np.ndarray], None]]:
     """A function that appends float samples [N] to a sound file while they are made.
 
-    The file grows beside its place under a hidden name ending in `.part`, and takes its own name when
-    the block ends without an error. Raises InputError as `output_format`.
+    The file grows beside its place under a hidden name ending in `.part`, and takes its own name
+    when the block ends without an error. Raises InputError as `output_format`.
     """
     path = Path(path)
     format = output_format(path, format)

@@ -25,8 +25,12 @@ def model_folder(name: Path | str) -> Path:
         if (folder / "config.json").is_file():
             return folder
     if Path(name).is_dir():
-        raise InputError(f"model '{name}': no config.json in that folder; give a trained model's folder")
-    raise InputError(f"model '{name}': no such model or folder; {nearest(str(name), list_models())}")
+        raise InputError(
+            f"model '{name}': no config.json in that folder; give a trained model's folder"
+        )
+    raise InputError(
+        f"model '{name}': no such model or folder; {nearest(str(name), list_models())}"
+    )
 
 
 def tokenizer_folder(name: Path | str) -> Path:

@@ -1,4 +1,4 @@
-"""Strict YAML files to checked models: `extends`, dotted overrides, and errors that name the key."""
+"""Strict YAML files to checked models: `extends`, dotted overrides, errors that name the key."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class StrictModel(BaseModel):
-    """Base of every configuration: values are checked, unknown keys refused, nothing changes later."""
+    """Base of every configuration: values are checked, unknown keys refused, nothing changes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -88,7 +88,9 @@ def parse(model: type[M], data: Mapping[str, Any], where: str = "config") -> M:
     try:
         return model.model_validate(dict(data))
     except ValidationError as error:
-        problem = error.errors()[0]
+        problems = error.errors()  # a misspelt key is also a missing one: the first says more
+        unknown = (problem for problem in problems if problem["type"] == "extra_forbidden")
+        problem = next(unknown, problems[0])
         place = [part for part in problem["loc"] if not _is_tag(part)]
         key = ".".join(str(part) for part in place)
         if problem["type"] == "extra_forbidden":

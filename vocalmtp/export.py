@@ -60,7 +60,9 @@ def _save_voice(
 ) -> None:
     mine = [row.audio for row in rows if row.voice == name][:REFERENCES]
     if not mine:
-        raise InputError(f"voice '{name}': no training utterances of it; {nearest(name, _names(rows))}")
+        raise InputError(
+            f"voice '{name}': no training utterances of it; {nearest(name, _names(rows))}"
+        )
     make_voice(mine, codec, name=name, origin=origin).save(path)
 
 

@@ -19,7 +19,7 @@ CHUNKS = (1, 2, 4)  # steps in each chunk: few for a fast start, then more for l
 class SentenceStream:
     """Turns the steps of one utterance into chunks of audio; joined, they equal decoding it whole.
 
-    `text` is what is said and `speaker` [1, D_s] the voice. `push` every step in turn, then `finish`.
+    `text` is what is said and `speaker` [1, D_s] the voice. `push` every step, then `finish`.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
 """From text to voice: one model folder behind one object, and one path under all of its calls.
 
-text -> normalize -> sentences -> prompts -> decoding.generate -> layout.unpack -> tokenizer -> Audio.
+text -> normalize -> sentences -> prompts -> decoding.generate -> unpack -> tokenizer -> Audio.
 The plain call, `stream` and `batch` are consumers of that same generator.
 Letters: B rows, K slots, Q streams, T codec frames, N samples, D_s size of the speaker vector.
 """
@@ -24,6 +24,7 @@ from vocalmtp.data.collate import Collator
 from vocalmtp.decoding.generate import StepEvent, collect, generate
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.errors import InputError, nearest
+from vocalmtp.model.int8 import quantize_linears
 from vocalmtp.model.speech_lm import SpeechLM
 from vocalmtp.streaming import SentenceStream
 from vocalmtp.text import char_ids, normalize, split_sentences
@@ -39,21 +40,26 @@ SEED_STRIDE = 0x9E3779B97F4A7C15  # so far apart that the sentences of two texts
 SAMPLING = ("temperature", "top_k", "top_p", "greedy")
 
 
-def load(name: Path | str = DEFAULT_MODEL, device: str = "cpu") -> "TTS":
+def load(name: Path | str = DEFAULT_MODEL, device: str = "cpu", int8: bool | None = None) -> "TTS":
     """A text-to-speech model: the name of one that came with the package, or a model's folder.
 
-    Raises InputError if there is no such model, or its parts do not belong together.
+    `int8` runs the speech LM on 8-bit weights, which is faster on CPU; None does so there if the
+    model's card says that it was measured to be as good. Raises InputError if there is no such
+    model, or its parts do not belong together.
     """
     folder = model_folder(name)
+    card = read_card(folder)
     with no_progress_bar():
         model = SpeechLM.from_pretrained(folder, dtype=torch.float32).to(device)
+    if int8 if int8 is not None else device == "cpu" and card.get("int8", False):
+        quantize_linears(model)
     tokenizer = load_tokenizer(folder / "tokenizer").to(device)
     read_text = char_ids
     if (folder / "tokenizer_config.json").is_file():  # a pretrained backbone brings its own
         from transformers import AutoTokenizer
 
         read_text = AutoTokenizer.from_pretrained(folder).encode
-    return TTS(model, tokenizer, load_voices(folder / "voices"), read_card(folder), read_text)
+    return TTS(model, tokenizer, load_voices(folder / "voices"), card, read_text)
 
 
 @contextmanager
@@ -124,12 +130,12 @@ class TTS:
         """Speak `text`; the same seed gives the same audio.
 
         Args:
-            voice: the name of a built-in voice, a voice file, a recording to imitate (1 to 30 s), or
-                a Voice; the model's default voice if None.
-            sampling: temperature, top_k, top_p, greedy; what the model's card recommends if not given.
+            voice: the name of a built-in voice, a voice file, a recording to imitate (1 to 30 s),
+                or a Voice; the model's default voice if None.
+            sampling: temperature, top_k, top_p, greedy; as the model's card says if not given.
 
         Raises:
-            InputError: the text cannot be spoken, there is no such voice, or a value is out of range.
+            InputError: the text cannot be spoken, the voice is not there, a value is out of range.
         """
         return next(self.batch([text], voice, seed, batch_size=1, **sampling))
 
@@ -138,8 +144,8 @@ class TTS:
     ) -> Iterator[Audio]:
         """As the call, in chunks as soon as they are made; their samples, joined, equal the call's.
 
-        A chunk has the words that ended since the chunk before, timed from the chunk's own start (so a
-        word may begin below 0): `audio.join` makes one Audio of all chunks.
+        A chunk has the words that ended since the chunk before, timed from the chunk's own start
+        (so a word may begin below 0): `audio.join` makes one Audio of all chunks.
         """
         sampler = self._sampler(sampling)
         return self._stream(self._sentences(text, self.find_voice(voice), seed), sampler)
@@ -152,7 +158,7 @@ class TTS:
         batch_size: int = 8,
         **sampling: Any,
     ) -> Iterator[Audio]:
-        """Speak many texts, in order, `batch_size` sentences at a time; each equals the single call.
+        """Speak many texts in order, `batch_size` sentences at a time; each equals the single call.
 
         `voice` is one for all, or a list with one for each text.
         """
@@ -164,7 +170,9 @@ class TTS:
         elif len(voice) == len(texts):
             voices = [self.find_voice(one) for one in voice]
         else:
-            raise InputError(f"voice: {len(voice)} for {len(texts)} texts; give one, or one for each")
+            raise InputError(
+                f"voice: {len(voice)} for {len(texts)} texts; give one, or one for each"
+            )
         work = [self._sentences(t, v, seed) for t, v in zip(texts, voices, strict=True)]
         return self._batch(work, sampler, batch_size)
 
@@ -210,8 +218,8 @@ class TTS:
             for index, sentence in enumerate(split_sentences(normalize(text)))
         ]
 
-    def _speak(self, rows: list[Utterance], sampler: Sampler) -> Iterator[StepEvent]:
-        """Every step of these utterances, said together."""
+    def prompt(self, rows: Sequence[Utterance]) -> dict[str, Tensor]:
+        """The left-padded batch that makes the model say `rows`; see data/collate.py."""
         segments = [
             prompts.tts(
                 self.model.config.text,
@@ -222,8 +230,11 @@ class TTS:
             for row in rows
         ]
         batch = Collator(self.model.layout, self.model.config.speaker_dim)(segments, left=True)
-        batch = {name: tensor.to(self.model.device) for name, tensor in batch.items()}
-        return generate(self.model, batch, sampler, [row.seed for row in rows])
+        return {name: tensor.to(self.model.device) for name, tensor in batch.items()}
+
+    def _speak(self, rows: list[Utterance], sampler: Sampler) -> Iterator[StepEvent]:
+        """Every step of these utterances, said together."""
+        return generate(self.model, self.prompt(rows), sampler, [row.seed for row in rows])
 
     def _batch(
         self, work: list[list[Utterance]], sampler: Sampler, batch_size: int

@@ -16,9 +16,9 @@ FORMATS = ("json", "srt")
 def word_times(text: str, pointers: np.ndarray, frame_rate: float, *, whole: bool) -> list[Word]:
     """The spoken words of a normalised text, exact to a codec frame.
 
-    `pointers` [T] are the characters that sound at each frame, never going back. A word lasts from the
-    first frame at or after its first character until the first frame after its last. Unless the
-    utterance is `whole`, only words that have ended are given.
+    `pointers` [T] are the characters that sound at each frame, never going back. A word lasts from
+    the first frame at or after its first character until the first frame after its last. Unless
+    the utterance is `whole`, only words that have ended are given.
     """
     words = []
     for first, end in word_spans(text):
@@ -33,7 +33,9 @@ def timestamps_format(path: Path) -> str:
     """The format of a timestamps file, by its suffix; raises InputError if there is none such."""
     name = path.suffix.lower().lstrip(".")
     if name not in FORMATS:
-        raise InputError(f"timestamps '{path}': must end in .json or .srt; {nearest(name, FORMATS)}")
+        raise InputError(
+            f"timestamps '{path}': must end in .json or .srt; {nearest(name, FORMATS)}"
+        )
     check_folder(path)
     return name
 
@@ -53,7 +55,7 @@ def save_timestamps(words: Sequence[Word], path: Path) -> None:
 
 
 def _srt_time(seconds: float) -> str:
-    """ 3725.5 -> "01:02:05,500"."""
+    """3725.5 -> "01:02:05,500"."""
     milliseconds = round(seconds * 1000)
     minutes, rest = divmod(milliseconds, 60_000)
     return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest // 1000:02d},{rest % 1000:03d}"

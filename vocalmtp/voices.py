@@ -31,7 +31,10 @@ class Voice:
     tokenizer_hash: str
 
     def save(self, path: Path | str) -> Path:
-        """Write the voice to a `.safetensors` file, whole or not at all; raises InputError if it cannot."""
+        """Write the voice to a `.safetensors` file, whole or not at all.
+
+        Raises InputError as `check_voice_path`.
+        """
         from safetensors.numpy import save_file
 
         path = check_voice_path(path)
@@ -65,8 +68,9 @@ class Voice:
         """This voice, or InputError if it was made by another tokenizer than the one named."""
         if self.tokenizer_hash != tokenizer_hash:
             raise InputError(
-                f"voice '{self.name}': made for tokenizer '{self.tokenizer}' ({self.tokenizer_hash}), not "
-                f"'{tokenizer}' ({tokenizer_hash}); make it again from its recording"
+                f"voice '{self.name}': made for tokenizer '{self.tokenizer}' "
+                f"({self.tokenizer_hash}), not '{tokenizer}' ({tokenizer_hash}); "
+                "make it again from its recording"
             )
         return self
 
@@ -90,8 +94,8 @@ def make_voice(
 ) -> Voice:
     """A voice from one recording of a person, or from several, whose vectors are averaged.
 
-    Each is resampled, mixed to mono and trimmed of silence at both ends; what is left must last 1 to
-    30 s.
+    Each is resampled, mixed to mono and trimmed of silence at both ends; what is left must last
+    1 to 30 s.
 
     Raises:
         InputError: a recording is unreadable, silent, too short or too long, or the tokenizer keeps
@@ -102,7 +106,9 @@ def make_voice(
     card = tokenizer.card
     if not card.speaker_dim:
         raise InputError(f"tokenizer '{card.name}': has no voices; use a model whose tokenizer has")
-    paths = [Path(references)] if isinstance(references, Path | str) else [Path(p) for p in references]
+    paths = (
+        [Path(references)] if isinstance(references, Path | str) else [Path(p) for p in references]
+    )
     if not paths:
         raise InputError("reference: none given; give at least one recording")
     vectors = []

@@ -69,7 +69,9 @@ def test_an_unknown_verb_is_one_line(capsys):
 
 
 def test_every_verb_explains_itself():
-    verbs = app.registered_commands + [v for g in app.registered_groups for v in g.typer_instance.registered_commands]
+    verbs = app.registered_commands + [
+        v for g in app.registered_groups for v in g.typer_instance.registered_commands
+    ]
     assert len(verbs) >= 7
     for verb in verbs:
         assert len(verb.callback.__doc__) > 40, verb.callback

@@ -35,7 +35,9 @@ def run(tmp_path, monkeypatch) -> Callable[..., int]:
     return call
 
 
-@pytest.mark.parametrize(("name", "format"), [("a.wav", "WAV"), ("a.flac", "FLAC"), ("a.ogg", "OGG")])
+@pytest.mark.parametrize(
+    ("name", "format"), [("a.wav", "WAV"), ("a.flac", "FLAC"), ("a.ogg", "OGG")]
+)
 def test_a_file_is_written(run, model, capsys, name, format):
     assert run("tts", "Hello there.", "-o", name, "-m", model) == 0
     info = soundfile.info(name)
@@ -60,7 +62,9 @@ def test_text_comes_from_standard_input(run, model, monkeypatch):
 def test_streaming_writes_the_same_file_and_tells_the_latency(run, model, capsys):
     assert run("tts", "Hello there. Go.", "-o", "a.wav", "-m", model, "--seed", "4") == 0
     assert "first audio" not in capsys.readouterr().err
-    assert run("tts", "Hello there. Go.", "-o", "b.flac", "-m", model, "--seed", "4", "--stream") == 0
+    assert (
+        run("tts", "Hello there. Go.", "-o", "b.flac", "-m", model, "--seed", "4", "--stream") == 0
+    )
     assert "first audio after" in capsys.readouterr().err
     (a, _), (b, _) = soundfile.read("a.wav"), soundfile.read("b.flac")
     assert np.abs(a - b).max() <= 1e-3
@@ -82,10 +86,15 @@ def test_pipes(run, model, capsysbinary):
 @pytest.mark.parametrize("stream", [[], ["--stream"]])
 def test_timestamps(run, model, stream):
     for name in ("w.json", "w.srt"):
-        assert run("tts", "Hello there.", "-o", "a.wav", "-m", model, "--timestamps", name, *stream) == 0
+        assert (
+            run("tts", "Hello there.", "-o", "a.wav", "-m", model, "--timestamps", name, *stream)
+            == 0
+        )
     words = json.loads(Path("w.json").read_text())["words"]
     assert [word["word"] for word in words] == ["hello", "there"]
-    assert words[0]["end"] <= words[1]["start"] <= words[1]["end"] <= soundfile.info("a.wav").duration
+    assert (
+        words[0]["end"] <= words[1]["start"] <= words[1]["end"] <= soundfile.info("a.wav").duration
+    )
     assert Path("w.srt").read_text().count("-->") == 2
 
 
@@ -110,7 +119,10 @@ def test_sampling_and_voice_are_heard(run, model):
     [
         (["tts", ""], "text '': has nothing to say"),
         (["tts", "\u3053\u3093"], "cannot read"),
-        (["tts", "Hi.", "-o", "a.mp3"], "format '.mp3': not supported; choose one of: flac, ogg, wav"),
+        (
+            ["tts", "Hi.", "-o", "a.mp3"],
+            "format '.mp3': not supported; choose one of: flac, ogg, wav",
+        ),
         (["tts", "Hi.", "--format", "mp3"], "format 'mp3': not supported"),
         (["tts", "Hi.", "-o", "none/a.wav"], "folder 'none' does not exist"),
         (["tts", "Hi.", "--voice", "bobb"], "no such voice; did you mean 'bob'?"),
@@ -170,7 +182,18 @@ def test_a_made_voice_speaks(run, model, capsys):
 
 
 def test_a_closed_pipe_is_no_traceback(model):
-    command = [sys.executable, "-m", "vocalmtp", "tts", "Hello there. " * 20, "-m", model, "-o", "-", "--stream"]
+    command = [
+        sys.executable,
+        "-m",
+        "vocalmtp",
+        "tts",
+        "Hello there. " * 20,
+        "-m",
+        model,
+        "-o",
+        "-",
+        "--stream",
+    ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     process.stdout.read(100)
     process.stdout.close()

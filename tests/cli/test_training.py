@@ -39,6 +39,7 @@ def corpus(tmp_path) -> Path:
                 "voice": "buzz",
                 "split": "valid" if index == 0 else "train",
                 "seconds": seconds,
+                "phones": [["ah", seconds / 2], ["t", seconds]],
                 "chars": np.linspace(0.1, seconds, len(text)).tolist(),
             }
         )
@@ -68,7 +69,10 @@ def test_from_recordings_to_speech(corpus, capsys):
     (corpus / "voices.yaml").write_text("buzz: made of sines\n")
     (corpus / "card.yaml").write_text("licence: Apache-2.0\n")
     parts = ("-t", corpus / "tokenizer", "--manifest", corpus, "--voices", corpus / "voices.yaml")
-    assert run("export", corpus / "run", "-o", corpus / "out", *parts, "--card", corpus / "card.yaml") == 0
+    assert (
+        run("export", corpus / "run", "-o", corpus / "out", *parts, "--card", corpus / "card.yaml")
+        == 0
+    )
     capsys.readouterr()
     assert run("voices", "-m", corpus / "out") == 0
     assert "made of sines" in capsys.readouterr().out
@@ -97,7 +101,10 @@ def test_a_tokenizer_is_trained_by_its_recipe(corpus):
     [
         ("recipe: speech_ln\n", "recipe 'speech_ln' is unknown; did you mean 'speech_lm'?"),
         ("recipe: speech_lm\noutput: x\ndata: {shard: y}\nmodel: {}\n", "did you mean 'shards'?"),
-        ("recipe: tokenizer\ncorpus: c\noutput: x\nstep: 1\n", "unknown key 'step'; did you mean 'steps'?"),
+        (
+            "recipe: tokenizer\ncorpus: c\noutput: x\nstep: 1\n",
+            "unknown key 'step'; did you mean 'steps'?",
+        ),
         ("recipe: speech_lm\ndata: {shards: y}\nmodel: {}\n", "key 'output' is missing"),
     ],
 )

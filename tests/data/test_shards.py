@@ -12,7 +12,13 @@ from vocalmtp.errors import InputError
 from vocalmtp.tokenizers.neural import NeuralTokenizer, NeuralTokenizerConfig
 
 TINY = NeuralTokenizerConfig(
-    name="tiny", encoder_dim=16, encoder_layers=1, decoder_dim=16, decoder_layers=1, frame_dim=16, frame_layers=1
+    name="tiny",
+    encoder_dim=16,
+    encoder_layers=1,
+    decoder_dim=16,
+    decoder_layers=1,
+    frame_dim=16,
+    frame_layers=1,
 )
 
 
@@ -91,6 +97,16 @@ def test_tokenizing_again_keeps_whole_shards(corpus, tmp_path):
     after = {path: path.stat().st_mtime_ns for path in output.glob("*.safetensors")}
     assert after[output / "train-00000.safetensors"] == before[output / "train-00000.safetensors"]
     assert after[output / "valid-00000.safetensors"] > before[output / "valid-00000.safetensors"]
+
+
+def test_a_grown_manifest_is_tokenized_to_its_end(corpus, tmp_path):
+    tokenizer, output = NeuralTokenizer(TINY).eval(), tmp_path / "codes"
+    rows = (corpus / "shards/0.jsonl").read_text().splitlines(keepends=True)
+    (corpus / "shards/0.jsonl").write_text("".join(rows[:3]))
+    tokenize_manifest(corpus, output, tokenizer)
+    (corpus / "shards/0.jsonl").write_text("".join(rows))
+    tokenize_manifest(corpus, output, tokenizer)
+    assert len(CodeShards(output, "train")) == 4
 
 
 def test_codes_of_two_tokenizers_never_mix(corpus, tmp_path):

@@ -17,7 +17,8 @@ READINGS = {
     "-5 or 007": "minus five or zero zero seven.",
     "1st, 2nd and 23rd": "first, second and twenty-third.",
     "10-20 of 12345678901234567890": "ten to twenty of "
-    "one two three four five six seven eight nine zero one two three four five six seven eight nine zero.",
+    "one two three four five six seven eight nine zero "
+    "one two three four five six seven eight nine zero.",
     "1/2, 3/4, 2 1/2 and 9/11": "one half, three quarters, two and one half and nine eleven.",
     "\u00bd a cup": "one half a cup.",
     "version 1.2.3": "version one point two point three.",
@@ -42,7 +43,8 @@ READINGS = {
     "\u00a33 million or 5\u20ac": "three million pounds or five euros.",
     "$1.5M": "one point five million dollars.",
     # units and symbols
-    "5% of 20 km/h at -3\u00b0C": "five percent of twenty kilometers per hour at minus three degrees celsius.",
+    "5% of 20 km/h": "five percent of twenty kilometers per hour.",
+    "at -3\u00b0C": "at minus three degrees celsius.",
     "1 kg, 2 kg, 3m\u00b2": "one kilogram, two kilograms, three square meters.",
     "A & B @ C": "a and bee at see.",
     "2 + 2 = 4": "two plus two equals four.",

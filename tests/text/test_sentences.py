@@ -27,7 +27,9 @@ def test_long_sentences_are_cut_at_the_best_pause_near_the_middle():
     ]
 
 
-@given(st.lists(st.text("abc", min_size=1, max_size=9), min_size=1, max_size=80), st.integers(20, 60))
+@given(
+    st.lists(st.text("abc", min_size=1, max_size=9), min_size=1, max_size=80), st.integers(20, 60)
+)
 def test_no_word_is_lost_and_no_piece_is_too_long(words, limit):
     pieces = split_sentences(" ".join(words) + ".", limit)
     said = " ".join(pieces).replace(",", "").replace(".", "").split()

@@ -12,7 +12,13 @@ from vocalmtp.tokenizers.neural import NeuralTokenizerConfig
 from vocalmtp.training.codec import TokenizerRecipe, TokenizerTrainer, train_tokenizer
 
 TINY = NeuralTokenizerConfig(
-    name="tiny", encoder_dim=32, encoder_layers=1, decoder_dim=32, decoder_layers=1, frame_dim=32, frame_layers=1
+    name="tiny",
+    encoder_dim=32,
+    encoder_layers=1,
+    decoder_dim=32,
+    decoder_layers=1,
+    frame_dim=32,
+    frame_layers=1,
 )
 
 
@@ -26,7 +32,12 @@ def recipe(tmp_path):
         phase = 2 * np.pi * np.cumsum(110 + 60 * i + 20 * np.sin(4 * time)) / 16_000
         wav = sum(np.sin(h * phase) / h for h in range(1, 12)) * 0.1
         soundfile.write(tmp_path / f"shards/{i}.wav", wav, 16_000)
-        row = {"id": str(i), "audio": f"shards/{i}.wav", "text": "a.", "phones": [["a", 0.7], ["b", 1.5]]}
+        row = {
+            "id": str(i),
+            "audio": f"shards/{i}.wav",
+            "text": "a.",
+            "phones": [["a", 0.7], ["b", 1.5]],
+        }
         rows.append(json.dumps(row) + "\n")
     (tmp_path / "shards/0.jsonl").write_text("".join(rows))
     return TokenizerRecipe(
@@ -53,18 +64,24 @@ def test_a_cut_run_resumes_where_it_was(recipe):
     assert again.step == 6
     saved = load_tokenizer(recipe.output)
     wanted = again.averaged.module.state_dict()
-    assert all(torch.allclose(t.float(), wanted[name].float(), atol=1e-6) for name, t in saved.state_dict().items())
+    assert all(
+        torch.allclose(t.float(), wanted[name].float(), atol=1e-6)
+        for name, t in saved.state_dict().items()
+    )
 
 
 def test_decoder_only_training_keeps_the_codes(recipe):
     train_tokenizer(recipe.model_copy(update={"steps": 2}))
     first = load_tokenizer(recipe.output)
-    update = {"steps": 3, "init": recipe.output, "output": recipe.output / "more", "train_only": "decoder"}
+    update = {
+        "steps": 3,
+        "init": recipe.output,
+        "output": recipe.output / "more",
+        "train_only": "decoder",
+    }
     train_tokenizer(recipe.model_copy(update=update))
     second = load_tokenizer(recipe.output / "more")
-    for (name, a), b in zip(
-        first.state_dict().items(), second.state_dict().values(), strict=True
-    ):
+    for (name, a), b in zip(first.state_dict().items(), second.state_dict().values(), strict=True):
         assert torch.equal(a, b) == name.startswith("encoder") or "scale" in name
     wav = torch.randn(1, 16_000) * 0.1
     assert torch.equal(first.encode(wav).codes, second.encode(wav).codes)

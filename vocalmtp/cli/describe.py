@@ -55,7 +55,10 @@ def tokenizer_facts(card: "TokenizerCard", folder: Path) -> Facts:
     yield "name", f"{card.name} ({card.hash})"
     yield "kind", card.kind.replace("_", "-")
     yield "streams", ", ".join(f"{stream.name} ({stream.size})" for stream in card.streams)
-    yield "rate", f"{card.frame_rate:g} frames/s, {card.bits_per_second:g} bit/s, {card.sample_rate} Hz"
+    yield (
+        "rate",
+        f"{card.frame_rate:g} frames/s, {card.bits_per_second:g} bit/s, {card.sample_rate} Hz",
+    )
     yield "voice", f"vector of {card.speaker_dim}" if card.speaker_dim else "in the streams"
     streams = card.lookahead is not None
     yield "streaming", f"{card.lookahead * 1000:.0f} ms look-ahead" if streams else "not possible"
@@ -74,8 +77,11 @@ def model_facts(config: "SpeechLMConfig", card: "TokenizerCard", folder: Path) -
     yield "tokens per step", f"{layout.tokens_per_step} ({grouping}), {steps:g} steps/s"
     kind = config.head.get("kind")
     yield "head", config.head.get("name", "parallel") + (f" ({kind})" if kind else "")
-    yield "text", {"track": "along the speech (text track)", "prompt": "before the speech"}.get(
-        config.text, "before and along the speech"
+    yield (
+        "text",
+        {"track": "along the speech (text track)", "prompt": "before the speech"}.get(
+            config.text, "before and along the speech"
+        ),
     )
     yield "parameters", millions(count_parameters(folder))
 
@@ -107,5 +113,5 @@ def count_parameters(folder: Path) -> int:
 
 
 def millions(count: int) -> str:
-    """ 17_049_000 -> "17.0 M"."""
+    """17_049_000 -> "17.0 M"."""
     return f"{count / 1e6:.1f} M"

@@ -51,7 +51,9 @@ def tts(
     ] = 0,
     temperature: Annotated[
         float | None,
-        typer.Option(help="0 and up. Lower is clearer, higher is livelier.", show_default="the model's"),
+        typer.Option(
+            help="0 and up. Lower is clearer, higher is livelier.", show_default="the model's"
+        ),
     ] = None,
     top_k: Annotated[
         int | None,
@@ -77,7 +79,9 @@ def tts(
     ] = False,
     timestamps: Annotated[
         Path | None,
-        typer.Option(help="Also write when each word is spoken: words.json, or subtitles words.srt."),
+        typer.Option(
+            help="Also write when each word is spoken: words.json, or subtitles words.srt."
+        ),
     ] = None,
     format: Annotated[
         str | None,
@@ -86,7 +90,7 @@ def tts(
 ) -> None:
     """Say TEXT.
 
-    Numbers, dates, money and abbreviations are read out; a long text is spoken sentence by sentence.
+    Numbers, dates, money and abbreviations are read out; long texts are spoken by the sentence.
 
     Examples:
 
@@ -100,7 +104,7 @@ def tts(
     from vocalmtp.timestamps import save_timestamps, timestamps_format
 
     if text == "-":
-        text = sys.stdin.read()
+        text = _read_stdin()
     # What is wrong is said before the model is loaded.
     normalize(text)
     format = _check_output(output, format, stream)
@@ -135,6 +139,13 @@ def tts(
         _tell("warning: the model did not come to an end by itself; the speech was cut off")
 
 
+def _read_stdin() -> str:
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError as error:
+        raise InputError("text '-': standard input is not UTF-8; convert it first") from error
+
+
 def _check_output(output: str, format: str | None, stream: bool) -> str:
     """The format to write, or InputError."""
     from vocalmtp.audio import check_format, output_format
@@ -144,7 +155,9 @@ def _check_output(output: str, format: str | None, stream: bool) -> str:
     if sys.stdout.isatty():
         raise InputError("output '-': is the terminal; pipe it into a player, or name a file")
     if stream and format is not None:
-        raise InputError(f"format '{format}': a streamed pipe is PCM without a header; leave it out")
+        raise InputError(
+            f"format '{format}': a streamed pipe is PCM without a header; leave it out"
+        )
     return check_format(format or "wav")
 
 
@@ -170,7 +183,7 @@ def _open_output(
 def _write_all(
     chunks: Iterator["Audio"], write: Callable[["np.ndarray"], object], start: float | None
 ) -> "Audio":
-    """Write the chunks as they come, and return all of them as one; `start` asks for the latency."""
+    """Write the chunks as they come and return them as one; `start` asks for the latency."""
     from vocalmtp.audio import join
 
     parts: list[Audio] = []
@@ -220,7 +233,8 @@ def make(
         typer.Argument(help="Recordings of one person, 1 to 30 s each, the less noise the better."),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="The voice file to write, such as mine.safetensors.")
+        Path,
+        typer.Option("--output", "-o", help="The voice file to write, such as mine.safetensors."),
     ],
     model: Model = DEFAULT_MODEL,
     name: Annotated[

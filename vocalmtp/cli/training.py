@@ -13,7 +13,9 @@ RECIPES = ("speech_lm", "tokenizer")
 
 
 def train(
-    recipe: Annotated[Path, typer.Argument(help="A YAML file; recipes/ has them for every model here.")],
+    recipe: Annotated[
+        Path, typer.Argument(help="A YAML file; recipes/ has them for every model here.")
+    ],
     overrides: Annotated[
         list[str] | None,
         typer.Argument(metavar="[KEY=VALUE]...", help="Changes, such as optim.learning_rate=3e-4."),
@@ -52,7 +54,8 @@ def tokenize(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder for the code shards.")],
     tokenizer: Annotated[
-        str, typer.Option("--tokenizer", "-t", help="A tokenizer's folder, or a model that has one.")
+        str,
+        typer.Option("--tokenizer", "-t", help="A tokenizer's folder, or a model that has one."),
     ] = DEFAULT_MODEL,
     split: Annotated[
         str | None, typer.Option(help="Only this split.", show_default="all of them")
@@ -93,14 +96,18 @@ def export(
     tokenizer: Annotated[
         str, typer.Option("--tokenizer", "-t", help="The tokenizer whose codes it was trained on.")
     ],
-    manifest: Annotated[Path, typer.Option(help="The corpus whose recordings the voices are made of.")],
+    manifest: Annotated[
+        Path, typer.Option(help="The corpus whose recordings the voices are made of.")
+    ],
     voices: Annotated[
         Path, typer.Option(help="YAML: where each voice comes from, as 'name: origin' lines.")
     ],
     card: Annotated[
         Path | None, typer.Option(help="YAML: data, figures, licence; shown by 'vocalmtp info'.")
     ] = None,
-    dtype: Annotated[str, typer.Option(help="How weights are stored: float32 or bfloat16.")] = "bfloat16",
+    dtype: Annotated[
+        str, typer.Option(help="How weights are stored: float32 or bfloat16.")
+    ] = "bfloat16",
 ) -> None:
     """Put a trained speech LM, its tokenizer and voices into one folder for 'vocalmtp tts --model'.
 

@@ -63,4 +63,6 @@ def _row(line: str, root: Path, where: str) -> Utterance:
         data["chars"] = tuple(data.get("chars", ()))
         return Utterance(**{key: value for key, value in data.items() if key in KNOWN})
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"manifest row {where}: {error}; see the schema in recipes/corpus") from error
+        raise InputError(
+            f"manifest row {where}: {error}; see the schema in recipes/corpus"
+        ) from error

@@ -57,7 +57,9 @@ class CodeShards(Dataset):
         folder = Path(folder)
         card = folder / "card.json"
         if not card.is_file():
-            raise InputError(f"shards '{folder}': no card.json there; make shards with 'vocalmtp tokenize'")
+            raise InputError(
+                f"shards '{folder}': no card.json there; make shards with 'vocalmtp tokenize'"
+            )
         self.card = TokenizerCard.model_validate_json(card.read_text())
         self.rows: list[dict] = []
         self.codes: list[Tensor] = []

@@ -35,7 +35,7 @@ def tokenize_manifest(
     rows = read_manifest(manifest, split)
     done = 0
     for path, name, chunk in _shards(output, rows):
-        if not path.with_suffix(".jsonl").is_file():
+        if not _whole(path, chunk):
             items = []
             for batch in _batches(chunk, batch_size):
                 items += _encode(batch, tokenizer)
@@ -46,13 +46,21 @@ def tokenize_manifest(
     return done
 
 
+def _whole(path: Path, rows: list[Utterance]) -> bool:
+    """Whether the shard is written, and of these many rows: a manifest may have grown since."""
+    file = path.with_suffix(".jsonl")
+    return file.is_file() and len(file.read_text().splitlines()) == len(rows)
+
+
 def _stamp(output: Path, tokenizer: SpeechTokenizer) -> None:
     """Write the tokenizer's card into the folder, or check that it is the same as the one there."""
     output.mkdir(parents=True, exist_ok=True)
     card = output / "card.json"
     text = tokenizer.card.model_dump_json(indent=2) + "\n"
     if card.is_file() and card.read_text() != text:
-        raise InputError(f"output '{output}': holds codes of another tokenizer; choose a new folder")
+        raise InputError(
+            f"output '{output}': holds codes of another tokenizer; choose a new folder"
+        )
     card.write_text(text)
 
 

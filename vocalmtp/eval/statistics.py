@@ -64,6 +64,4 @@ def spread(values: Sequence[float]) -> Figure:
     array = np.asarray(values, float)
     if array.size == 0:
         return Figure(math.nan, math.nan, math.nan, 0)
-    return Figure(
-        float(np.median(array)), float(array.min()), float(array.max()), int(array.size)
-    )
+    return Figure(float(np.median(array)), float(array.min()), float(array.max()), int(array.size))

@@ -11,6 +11,7 @@ from vocalmtp.text.tables import (
     LETTER_NAMES,
     LETTERS_OF,
     MONTHS,
+    NEVER_LAST,
     PUNCTUATION,
     SPELLED,
     SYMBOLS,
@@ -28,14 +29,17 @@ _TITLE = re.compile(_any(TITLES, ".").pattern + r"\b\.?(?=\s)", re.IGNORECASE)
 _ABBREVIATION = _any(ABBREVIATIONS)
 _WORDS_OF = {key.lower(): value for key, value in {**TITLES, **ABBREVIATIONS}.items()}
 _MONTH = re.compile(rf"\b({'|'.join(key for key in MONTHS if len(key) <= 4)})\.(?=\s|$)")
+_HOST = r"[\w-]{1,63}(?:\.[\w-]{1,63}){0,9}"  # bounded, or a long odd text would take for ever
+_PATH = r"(?:/[\w./-]*\w)?"
 _ADDRESS = re.compile(
-    r"(?:https?://)?\b[\w.+-]+@[\w-]+(?:\.[\w-]+)+|(?:https?://|www\.)[\w.-]+(?:/[\w./-]*\w)?"
-    r"|\b[\w-]+(?:\.[\w-]+)*\.(?:com|org|net|edu|gov|io|dev|app|info)\b(?:/[\w./-]*\w)?"
+    rf"(?<![\w.+-])[\w.+-]{{1,64}}@{_HOST}|(?:https?://|www\.){_HOST}{_PATH}"
+    rf"|(?<![\w.-]){_HOST}\.(?:com|org|net|edu|gov|io|dev|app|info)\b{_PATH}"
 )
 _IN_ADDRESS = {".": " dot ", "@": " at ", "/": " slash ", "-": " dash ", "_": " underscore "}
 _DOTTED = re.compile(r"\b(?:[A-Za-z]\.){2,}")
 _INITIAL = re.compile(r"(?<![\w'])([A-Z])\.(?=\s[A-Z])")
 _WORD = re.compile(r"[A-Za-z]+(?:'[A-Za-z]+)*")
+_CAPITAL = re.compile(r"\s+[A-Z]")
 _PAUSE = re.compile(r"[\s.,?!;:]*[.,?!;:][\s.,?!;:]*")
 
 
@@ -77,7 +81,8 @@ def _plain_letters(text: str) -> str:
     text = unicodedata.normalize("NFKD", text.translate(str.maketrans(kept)))
     text = text.translate(str.maketrans({code: sign for sign, code in kept.items()}))
     text = "".join(c for c in text if not unicodedata.combining(c))
-    return re.sub(r"\s*\n\s*\n\s*", ". ", text.strip())
+    lines = "\n".join(" ".join(line.split()) for line in text.strip().splitlines())
+    return re.sub(r"\n{2,}", ". ", lines).replace("\n", " ")
 
 
 def _address(text: str) -> str:
@@ -97,9 +102,8 @@ def _expand_abbreviations(text: str) -> str:
 
     def expand(match: re.Match[str]) -> str:
         words = _WORDS_OF[match[1].lower()]
-        ends = re.match(r"\s+[A-Z]", text[match.end() :]) and match[1].lower() not in ("vs.", "e.g.")
-        name = match[1] in ("Ms.", "Gen.", "Col.", "Rev.", "Sen.", "Rep.", "Mt.", "Ft.")
-        return f"{words}." if ends and not name else words
+        ends = match[1] not in NEVER_LAST and _CAPITAL.match(text, match.end())
+        return f"{words}." if ends else words
 
     return _ABBREVIATION.sub(expand, text)
 
@@ -121,7 +125,7 @@ def _spell_word(word: str) -> str:
 
 
 def _is_spelled(stem: str, whole: bool) -> bool:
-    """Whether a word is said letter by letter; single letters are unless they begin a longer word."""
+    """Whether a word is said by its letters; a single one is unless it begins a longer word."""
     low = stem.lower()
     if len(low) == 1:
         return not whole and low not in "ai"
@@ -134,7 +138,7 @@ def _letters(word: str) -> str:
 
 def _tidy_punctuation(text: str) -> str:
     """Only the pauses that the models know, one at a time, each after a word."""
-    text = re.sub(r"\.{2,}(?=\s*[a-z])", ",", text)
+    text = re.sub(r"\.{2,}(\s*[a-z])?", lambda m: f",{m[1]}" if m[1] else ".", text)
     text = re.sub(r"(?<=[a-z])\.(?=[a-z])", " dot ", text)
     text = re.sub(r"[()\[\]{}|]|\s[\u2013\u2014-]+\s|--+|\u2013", ", ", text)
     text = re.sub(r"(?<![a-z])'|'(?![a-z])", "", text)

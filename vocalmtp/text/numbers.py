@@ -1,7 +1,7 @@
 """Figures in words: dates, times, money, units, years, ordinals, fractions, telephone numbers.
 
-`spell_numbers` applies the table RULES from top to bottom; each rule reads one written form and leaves
-the rest to the rules below it. Thousands have no comma in words, years read in pairs.
+`spell_numbers` applies the table RULES from top to bottom; each rule reads one written form and
+leaves the rest to the rules below it. Thousands have no comma in words, years read in pairs.
 """
 
 import re
@@ -22,6 +22,7 @@ from vocalmtp.text.tables import (
 
 _NUM = r"(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?"
 _MONTH = "|".join(sorted(MONTHS, key=len, reverse=True))
+_SENTENCE_END = re.compile(r"\.\s*($|[A-Z])")
 _ROMAN = "|".join(sorted(ROMAN, key=len, reverse=True))
 
 
@@ -64,7 +65,7 @@ def _clock(match: re.Match[str]) -> str:
     if not half:
         return words
     # The full stop of "p.m." also ends a sentence when a capital follows, or nothing.
-    ends = re.match(r"\.\s*($|[A-Z])", match.string[match.end() - 1 :])
+    ends = _SENTENCE_END.match(match.string, match.end() - 1)
     return f"{words} {'ay' if half in 'aA' else 'pee'} em{'.' if ends else ''}"
 
 
@@ -167,7 +168,10 @@ RULES: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
     (r"(?<![\w./])(?:(\d+) )?(\d{1,3})/(\d{1,3})(?![\w/])", _fraction),
     (r"(?<=\d)\s?[\u2013-]\s?(?=\d)", lambda m: " to "),
     (r"(?<![\w)])[-\u2212](?=\.?\d)", lambda m: "minus "),
-    (rf"({_NUM})\s?({'|'.join(map(re.escape, sorted(UNITS, key=len, reverse=True)))})(?!\w)", _unit),
+    (
+        rf"({_NUM})\s?({'|'.join(map(re.escape, sorted(UNITS, key=len, reverse=True)))})(?!\w)",
+        _unit,
+    ),
     (r"(?<!\d)(\d+(?:\.\d+){2,})", lambda m: " point ".join(map(cardinal, m[1].split(".")))),
     (r"(?<![\w.,])(1[1-9]\d\d|20[0-3]\d)(?![\w]|[.,]\d)", lambda m: year(m[1])),
     (r"(?<![\d.])\.(\d+)", lambda m: f"point {digits(m[1])}"),

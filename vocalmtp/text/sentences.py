@@ -11,9 +11,9 @@ _CUTS = (re.compile(r"[;:] "), re.compile(r", "), re.compile(r" "))
 def split_sentences(text: str, limit: int = 200) -> list[str]:
     """The sentences of a normalised text, none longer than `limit` characters.
 
-    Normalised text has no abbreviations and no figures, so a full stop always ends a sentence. What is
-    longer than `limit` is cut at a pause near its middle, or between words; a piece that so lost its
-    end gets a comma.
+    Normalised text has no abbreviations and no figures, so a full stop always ends a sentence. What
+    is longer than `limit` is cut at a pause near its middle, or between words; a piece that so lost
+    its end gets a comma.
     """
     sentences = [match[0].strip() for match in _SENTENCE.finditer(text)]
     return [piece for sentence in sentences for piece in _cut(sentence, limit)]

@@ -42,6 +42,8 @@ ABBREVIATIONS = {  # only with their full stop, without which many are other wor
     "i.e.": "that is",
     "Ph.D.": "pee aitch dee",
 }
+NEVER_LAST = set("Ms. Gen. Col. Rev. Sen. Rep. Mt. Ft. e.g. i.e. vs. approx. vol. pp.".split())
+
 MONTH_NAMES = (
     "january february march april may june july august september october november december"
 ).split()
@@ -262,7 +264,9 @@ SPELLED = set(  # capitals that are said letter by letter although they hold a v
     "EQ ID IDE UI UX OS USB UFO IOU ATM DIY DNA RNA EEG MRI GPA RPM SUV ETA UTC AD ISBN MIT "
     "UCLA NBA NFL NHL NCAA ACM AWS CD DVD LED OLED LCD IPA ASR EOS".split()
 )
-WORDS_WITHOUT_VOWELS = set("hm hmm hmmm mm mmm sh shh psst pfft brr grr nth tsk zzz cwm crwth pst".split())
+WORDS_WITHOUT_VOWELS = set(
+    "hm hmm hmmm mm mmm sh shh psst pfft brr grr nth tsk zzz cwm crwth pst".split()
+)
 
 LETTER_NAMES = {
     "a": "ay",

@@ -31,7 +31,9 @@ class StreamSpec(BaseModel):
     @model_validator(mode="after")
     def _levels_make_size(self) -> "StreamSpec":
         if self.levels and math.prod(self.levels) != self.size:
-            raise ValueError(f"levels {self.levels} multiply to {math.prod(self.levels)}, not {self.size}")
+            raise ValueError(
+                f"levels {self.levels} multiply to {math.prod(self.levels)}, not {self.size}"
+            )
         return self
 
 

@@ -222,7 +222,9 @@ class Decoder(nn.Module):
         x, log_f0 = x[:, drop:], log_f0[:, drop:]
         waiting = state.waiting - drop // FOLD
         if x.shape[1] == 0:
-            empty = DecoderState(pitch_past, slow_past, state.fast, state.vocoder, waiting, state.trim)
+            empty = DecoderState(
+                pitch_past, slow_past, state.fast, state.vocoder, waiting, state.trim
+            )
             return content.new_zeros(content.shape[0], 0), log_f0, empty
         source = log_f0 if excitation is None else excitation
         height = source.detach().float() - 5.0
@@ -278,7 +280,9 @@ class NeuralTokenizer(SpeechTokenizer):
 
     def stream(self, speaker: Tensor | None = None) -> "NeuralStream":
         if speaker is None:
-            raise TypeError(f"tokenizer '{self.card.name}' needs a speaker vector to decode; pass one")
+            raise TypeError(
+                f"tokenizer '{self.card.name}' needs a speaker vector to decode; pass one"
+            )
         return NeuralStream(self, speaker)
 
     def values(self, codes: Tensor) -> tuple[Tensor, Tensor]:

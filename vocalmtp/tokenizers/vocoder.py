@@ -64,8 +64,12 @@ class SourceFilterVocoder(nn.Module):
             state = self._begin(log_f0)
         frames = filters.shape[1]
         pulses, state = self._pulses(log_f0, state)
-        source = torch.fft.rfft(pulses.unfold(-1, self.window, self.hop) * self.hann)  # [B, F, bins]
-        place = torch.arange(state.frame, state.frame + frames, device=filters.device) % NOISE_FRAMES
+        source = torch.fft.rfft(
+            pulses.unfold(-1, self.window, self.hop) * self.hann
+        )  # [B, F, bins]
+        place = (
+            torch.arange(state.frame, state.frame + frames, device=filters.device) % NOISE_FRAMES
+        )
         gain, phase, noise_gain = filters.float().split(self.bins, dim=-1)
         spectrum = source * torch.polar(gain.clamp(max=6).exp(), phase)
         spectrum = spectrum + self.noise[place] * noise_gain.clamp(max=6).exp()
@@ -112,9 +116,7 @@ class SourceFilterVocoder(nn.Module):
         train = torch.sin((whole + 0.5) * angle) / (2 * torch.sin(angle / 2)) - 0.5
         train = train + (count - whole) * torch.cos((whole + 1) * angle)
         train = train * (2 / count).sqrt()  # unit power at every pitch
-        new = VocoderState(
-            state.frame, cycles[:, -1] % 1.0, ends[:, -1], state.pulses, state.tail
-        )
+        new = VocoderState(state.frame, cycles[:, -1] % 1.0, ends[:, -1], state.pulses, state.tail)
         return torch.cat([state.pulses, train], dim=-1), new
 
     def _overlap_add(self, blocks: Tensor) -> Tensor:

@@ -60,13 +60,17 @@ class TokenizerRecipe(StrictModel):
     decode_frames: int = 32  # codec frames that are decoded and judged
     learning_rate: float = 1e-3
     warmup_steps: int = 200
-    warp: float = 0.12  # content hears spectra stretched by up to this, so that it cannot hold timbre
+    warp: float = (
+        0.12  # content hears spectra stretched by up to this, so that it cannot hold timbre
+    )
     discriminators_from: float = 0.2  # share of the run after which they join
     own_pitch_from: float = 0.5  # share after which the pulses follow the predicted F0
     average: float = 0.999  # decay of the averaged weights, which are what is saved
     weights: Weights = Field(default_factory=Weights)
     save_minutes: float = 5.0
-    bf16: bool = False  # matrix products of the networks in bfloat16; measure, it depends on the CPU
+    bf16: bool = (
+        False  # matrix products of the networks in bfloat16; measure, it depends on the CPU
+    )
     threads: int = 1
     seed: int = 0
 
@@ -301,7 +305,9 @@ class TokenizerTrainer:
         self.crops.random.seed(self.recipe.seed + self.step)
 
 
-def _descend(optimizer: torch.optim.Optimizer, loss: Tensor, parameters: list[nn.Parameter]) -> None:
+def _descend(
+    optimizer: torch.optim.Optimizer, loss: Tensor, parameters: list[nn.Parameter]
+) -> None:
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     nn.utils.clip_grad_norm_(parameters, 1.0)

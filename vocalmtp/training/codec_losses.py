@@ -69,7 +69,9 @@ class Discriminators(nn.Module):
         """The discriminators' own loss."""
         total = made.new_zeros(())
         for part in self.parts:
-            total = total + F.relu(1 - part(true)[0]).mean() + F.relu(1 + part(made.detach())[0]).mean()
+            total = (
+                total + F.relu(1 - part(true)[0]).mean() + F.relu(1 + part(made.detach())[0]).mean()
+            )
         return total / len(self.parts)
 
     def fool(self, made: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,31 @@
+"""Sound quality: STOI and PESQ-WB against the recording, DNSMOS P.835 without one. All at 16 kHz."""
+
+from pathlib import Path
+
+import numpy as np
+
+from vocalmtp.audio import read_audio
+from vocalmtp.eval.extras import require
+
+SAMPLE_RATE = 16_000
+
+
+def against(reference: Path, degraded: Path) -> dict[str, float]:
+    """STOI (0 to 1) and PESQ-WB (1 to 4.6) of `degraded`, time-aligned with `reference`."""
+    true, made = read_audio(reference, SAMPLE_RATE), read_audio(degraded, SAMPLE_RATE)
+    length = min(len(true), len(made))
+    true, made = true[:length], made[:length]
+    pesq = require("pesq")
+    try:
+        score = pesq.pesq(SAMPLE_RATE, true, made, "wb")
+    except pesq.NoUtterancesError:  # silence in one of the two
+        score = float("nan")
+    return {"stoi": float(require("pystoi").stoi(true, made, SAMPLE_RATE)), "pesq": float(score)}
+
+
+def dnsmos(path: Path) -> dict[str, float]:
+    """DNSMOS P.835 (2110.01763): overall, speech and background quality, 1 to 5."""
+    samples = read_audio(path, SAMPLE_RATE)
+    peak = float(np.abs(samples).max(initial=1e-9))
+    scores = require("speechmos.dnsmos").run(samples / max(1.0, peak), SAMPLE_RATE)
+    return {name: float(scores[f"{name}_mos"]) for name in ("ovrl", "sig", "bak")}

@@ -1,0 +1,88 @@
+"""Figures as JSON, as a Markdown table, and as plots."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vocalmtp.audio import read_audio
+from vocalmtp.eval.extras import require
+from vocalmtp.eval.statistics import Figure
+
+
+@dataclass(frozen=True)
+class Line:
+    """One figure of a report: what was measured, of which system, in which unit."""
+
+    what: str
+    system: str
+    figure: Figure
+    unit: str = ""
+    digits: int = 2
+
+
+def write_report(folder: Path, title: str, lines: Sequence[Line], notes: Sequence[str] = ()) -> str:
+    """Write `title`.json and `title`.md to `folder`; returns the Markdown."""
+    rows = [asdict(line) for line in lines]
+    folder.mkdir(parents=True, exist_ok=True)
+    data = {"notes": list(notes), "figures": rows}
+    (folder / f"{title}.json").write_text(json.dumps(data, indent=2) + "\n")
+    text = markdown(lines, notes)
+    (folder / f"{title}.md").write_text(text + "\n")
+    return text
+
+
+def markdown(lines: Sequence[Line], notes: Sequence[str] = ()) -> str:
+    """A table with a row for every measured thing and a column for every system."""
+    systems = list(dict.fromkeys(line.system for line in lines))
+    table = [["", *systems], ["---"] * (len(systems) + 1)]
+    for what in dict.fromkeys(line.what for line in lines):
+        cells = {
+            line.system: line.figure.show(line.unit, line.digits)
+            for line in lines
+            if line.what == what
+        }
+        table.append([what, *(cells.get(system, "") for system in systems)])
+    text = "\n".join("| " + " | ".join(row) + " |" for row in table)
+    return "\n".join([text, "", *notes]).rstrip()
+
+
+def plot_spectrograms(pairs: Sequence[tuple[str, Path, Path]], path: Path) -> None:
+    """Spectrograms of (title, natural, ours), one pair a row, drawn to `path`."""
+    pyplot = _pyplot()
+    figure, axes = pyplot.subplots(
+        len(pairs), 2, figsize=(13, 2.4 * len(pairs)), squeeze=False, sharey=True
+    )
+    for row, (title, natural, ours) in zip(axes, pairs, strict=True):
+        for axis, name, file in ((row[0], "natural", natural), (row[1], "ours", ours)):
+            samples = read_audio(file, 16_000)
+            axis.specgram(samples + 1e-6, NFFT=512, noverlap=384, Fs=16_000, vmin=-140, vmax=-30)
+            axis.set_title(f"{name}: {title}"[:70], fontsize=8)
+    figure.supxlabel("seconds")
+    figure.supylabel("Hz")
+    figure.tight_layout()
+    figure.savefig(path, dpi=90)
+    pyplot.close(figure)
+
+
+def plot_training(logs: dict[str, Path], path: Path) -> None:
+    """Validation loss over minutes of the runs whose log.jsonl files are given, drawn to `path`."""
+    pyplot = _pyplot()
+    figure, axis = pyplot.subplots(figsize=(7, 4))
+    for name, log in logs.items():
+        rows = [json.loads(line) for line in log.read_text().splitlines()]
+        points = [(r["seconds"] / 60, r["eval_loss"]) for r in rows if "eval_loss" in r]
+        axis.plot(*np.array(points).T, marker=".", label=name)
+    axis.set_xlabel("minutes")
+    axis.set_ylabel("validation loss")
+    axis.legend()
+    figure.tight_layout()
+    figure.savefig(path, dpi=90)
+    pyplot.close(figure)
+
+
+def _pyplot():
+    require("matplotlib").use("Agg")
+    return require("matplotlib.pyplot")

@@ -1,0 +1,51 @@
+"""Speaker similarity: the cosine of Resemblyzer's speaker embeddings, with another voice as control.
+
+Resemblyzer is GE2E (1710.10467) trained on real people; cosines of synthetic voices are high
+throughout, so the control says what a different voice scores.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vocalmtp.audio import read_audio
+from vocalmtp.eval.extras import require
+from vocalmtp.eval.statistics import Figure, bootstrap_mean
+
+SAMPLE_RATE = 16_000
+
+
+@cache
+def _encoder() -> Any:
+    return require("resemblyzer").VoiceEncoder("cpu", verbose=False)
+
+
+def embed(path: Path) -> np.ndarray:
+    """Unit speaker embedding [256] of an audio file. Raises InputError if it cannot be read."""
+    samples = read_audio(path, SAMPLE_RATE)
+    prepared = require("resemblyzer").preprocess_wav(samples, source_sr=SAMPLE_RATE)
+    if len(prepared) < SAMPLE_RATE // 4:  # the voice detector found nothing: take all of it
+        prepared = samples
+    return _encoder().embed_utterance(prepared)
+
+
+def centroids(references: dict[str, Sequence[Path]]) -> dict[str, np.ndarray]:
+    """Mean unit embedding [256] of every voice's reference recordings."""
+    means = {voice: np.mean([embed(p) for p in paths], 0) for voice, paths in references.items()}
+    return {voice: mean / np.linalg.norm(mean) for voice, mean in means.items()}
+
+
+def compare(
+    embeddings: Sequence[np.ndarray], voices: Sequence[str], targets: dict[str, np.ndarray]
+) -> tuple[Figure, Figure]:
+    """Mean cosine to the asked voice, and to the nearest other voice (the control)."""
+    own = [float(e @ targets[v]) for e, v in zip(embeddings, voices, strict=True)]
+    other = [
+        max(float(e @ t) for name, t in targets.items() if name != v)
+        for e, v in zip(embeddings, voices, strict=True)
+        if len(targets) > 1
+    ]
+    return bootstrap_mean(own), bootstrap_mean(other)
