@@ -31,8 +31,8 @@ def export_model(
 
     A voice is made for every name in `origins` (name -> where it comes from) out of training
     utterances of `manifest`; `card` says what users should know (see `vocalmtp info`). Weights are
-    stored in `dtype`. Raises InputError if the tokenizer is not the one the model was trained on, or
-    a voice has no utterances.
+    stored in `dtype`. Raises InputError if the tokenizer is not the one the model was trained on,
+    or a voice has no utterances.
     """
     if dtype not in DTYPES:
         raise InputError(f"dtype '{dtype}': cannot be stored; {nearest(dtype, DTYPES)}")
@@ -42,7 +42,7 @@ def export_model(
     expected = speech_lm.config.tokenizer["hash"]
     if expected != codec.card.hash:
         raise InputError(
-            f"tokenizer '{tokenizer}': is {codec.card.hash}, but the model was trained on {expected}"
+            f"tokenizer '{tokenizer}': is {codec.card.hash}; the model was trained on {expected}"
         )
     speech_lm.to(DTYPES[dtype]).save_pretrained(output)
     codec.save_pretrained(output / "tokenizer", DTYPES[dtype])

@@ -21,7 +21,7 @@ def track_pitch(
     low: float = 60.0,
     high: float = 420.0,
 ) -> Tensor:
-    """F0 in Hz of `wav` [B, N] at the middle of every `hop` samples: [B, N // hop], 0 = unvoiced."""
+    """F0 in Hz of `wav` [B, N] at the middle of each `hop` samples: [B, N // hop], 0 = unvoiced."""
     window = round(WINDOW_SECONDS * sample_rate)
     longest, shortest = round(sample_rate / low), round(sample_rate / high)
     span = window + longest
@@ -47,7 +47,7 @@ def track_pitch(
 
 
 def fill_unvoiced(f0: Tensor) -> Tensor:
-    """Natural log of `f0` [B, F] with unvoiced frames (0) bridged linearly; all-unvoiced rows are 0."""
+    """Natural log of `f0` [B, F], unvoiced frames (0) bridged linearly; 0 if all are unvoiced."""
     frames = torch.arange(f0.shape[-1], device=f0.device).expand_as(f0)
     voiced = f0 > 0
     log_f0 = torch.where(voiced, f0, torch.ones_like(f0)).log()
@@ -90,6 +90,6 @@ def _parabola(dips: Tensor, lag: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _median(f0: Tensor, width: int = 5) -> Tensor:
-    """Median over `width` frames: removes single octave jumps and single voiced or unvoiced frames."""
+    """Median over `width` frames: removes single octave jumps and single odd voicings."""
     padded = F.pad(f0[:, None], (width // 2, width // 2), mode="replicate")[:, 0]
     return padded.unfold(-1, width, 1).median(-1).values

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from vocalmtp.synthesis import TTS
 
 app = typer.Typer(
-    help="Measure how clear, how alike, how clean and how fast speech is. Natural speech of the same "
-    "sentences always stands beside ours. Needs: pip install 'vocalmtp[eval]'",
+    help="Measure how clear, how alike, how clean and how fast speech is. Natural speech of the "
+    "same sentences always stands beside ours. Needs: pip install 'vocalmtp[eval]'",
     no_args_is_help=True,
 )
 
@@ -57,7 +57,7 @@ def similarity(
     systems: Systems = "natural,resynthesis,tts",
     temperature: Temperature = None,
 ) -> None:
-    """Cosine of speaker embeddings (Resemblyzer) to the asked voice, and to the nearest other one."""
+    """Cosine of speaker embeddings to the asked voice, and to the nearest other one."""
     from vocalmtp.eval.measure import measure_similarity
     from vocalmtp.eval.systems import pick_items
 

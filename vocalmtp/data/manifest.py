@@ -10,7 +10,7 @@ from vocalmtp.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class Utterance:
-    """One row. Times are seconds from the start of the audio; both time lists are non-decreasing."""
+    """One row. Times are seconds from the start of the audio; both time lists never decrease."""
 
     id: str
     audio: Path

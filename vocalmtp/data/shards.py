@@ -1,7 +1,7 @@
 """Code shards: what a speech LM trains on. Many utterances' codes in one file, texts beside it.
 
 A folder holds `card.json` (the tokenizer that made the codes) and per shard `NAME.safetensors`
-(codes [Q, sum T] int16, lengths [n], speaker [n, D_s] float16) and `NAME.jsonl` (a row an utterance).
+(codes [Q, sum T] int16, lengths [n], speaker [n, D_s] float16) and `NAME.jsonl` (a row each).
 """
 
 import json
@@ -30,7 +30,7 @@ class CodeItem:
 
 
 def write_shard(path: Path, items: list[CodeItem], split: str) -> None:
-    """Write `items` to `path`.safetensors and .jsonl; the row file comes last and marks it whole."""
+    """Write `items` to `path`.safetensors and .jsonl; the rows come last and mark it whole."""
     tensors = {
         "codes": torch.cat([item.codes for item in items], dim=1).to(torch.int16),
         "lengths": torch.tensor([item.codes.shape[1] for item in items]),

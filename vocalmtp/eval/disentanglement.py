@@ -64,7 +64,7 @@ def gather(tokenizer: SpeechTokenizer, rows: Sequence[Utterance]) -> Frames:
 
 
 def probe(codes: Tensor, target: Tensor, train: Tensor, classes: int | None) -> Tensor:
-    """Predictions [N] (or [N, classes]) of a small network over `codes` [N, q], fitted where `train`."""
+    """Predictions [N] (or [N, classes]) of a net over `codes` [N, q], fitted where `train`."""
     torch.manual_seed(0)
     tables = nn.ModuleList(
         nn.Embedding(int(codes[:, q].max()) + 1, 32) for q in range(codes.shape[1])
@@ -132,7 +132,7 @@ def probe_streams(tokenizer: SpeechTokenizer, rows: Sequence[Utterance]) -> dict
 def swap_timbre(
     tokenizer: SpeechTokenizer, rows: Sequence[Utterance], folder: Path, references: int = 6
 ) -> dict[str, Figure]:
-    """Decode every row with the timbre of the next voice; similarity to that voice and to its own."""
+    """Decode every row with the next voice's timbre; similarity to that voice and to its own."""
     by_voice: dict[str, list[Utterance]] = {}
     for row in rows:
         by_voice.setdefault(row.voice, []).append(row)

@@ -1,4 +1,4 @@
-"""The optional judges: imported on first use, with one line saying how to install what is missing."""
+"""The optional judges: imported on first use; one line says how to install what is missing."""
 
 from importlib import import_module
 from types import ModuleType

@@ -44,7 +44,7 @@ def measure_intelligibility(spoke: Spoke, folder: Path, processes: int = 2) -> l
 
 
 def measure_similarity(spoke: Spoke, references: Sequence[Utterance], folder: Path) -> list[Line]:
-    """Cosine to the asked voice, and to the nearest other voice, against `references` recordings."""
+    """Cosine to the asked voice, and to the nearest other one, by recordings `references`."""
     by_voice: dict[str, list[Path]] = {}
     for row in references:
         by_voice.setdefault(row.voice, []).append(row.audio)

@@ -1,4 +1,4 @@
-"""Sound quality: STOI and PESQ-WB against the recording, DNSMOS P.835 without one. All at 16 kHz."""
+"""Sound quality at 16 kHz: STOI and PESQ-WB against the recording, DNSMOS P.835 without one."""
 
 from pathlib import Path
 

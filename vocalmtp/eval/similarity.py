@@ -1,4 +1,4 @@
-"""Speaker similarity: the cosine of Resemblyzer's speaker embeddings, with another voice as control.
+"""Speaker similarity: the cosine of Resemblyzer's embeddings, with another voice as control.
 
 Resemblyzer is GE2E (1710.10467) trained on real people; cosines of synthetic voices are high
 throughout, so the control says what a different voice scores.

@@ -46,7 +46,7 @@ def hardware() -> str:
 def real_time_factors(
     models: dict[str, TTS], batch_size: int = 1, repeats: int = 5, **sampling: Any
 ) -> dict[str, Figure]:
-    """Compute time over audio time of every model, warm, in turns; `batch_size` sentences at once."""
+    """Compute time over audio time of every model, warm, in turns; `batch_size` rows at once."""
     texts = [SENTENCES[i % len(SENTENCES)] for i in range(batch_size * len(SENTENCES))]
     factors: dict[str, list[float]] = {name: [] for name in models}
     for turn in range(repeats + 1):

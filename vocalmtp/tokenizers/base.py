@@ -19,7 +19,7 @@ Role = Literal["content", "prosody", "acoustic", "semantic"]
 
 
 class StreamSpec(BaseModel):
-    """One stream of codes: `size` entries, made of FSQ digits `levels` where it has that structure."""
+    """One stream of codes: `size` entries, made of FSQ digits `levels` where it has them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -62,7 +62,7 @@ class TokenizerCard(BaseModel):
 
     @property
     def hash(self) -> str:
-        """Short digest stamped on code shards and models, so that codes never meet a wrong decoder."""
+        """Short digest, stamped on shards and models, so that codes never meet a wrong decoder."""
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -100,7 +100,7 @@ class SpeechTokenizer(nn.Module):
     def decode(
         self, codes: Tensor, speaker: Tensor | None = None, lengths: Tensor | None = None
     ) -> Tensor:
-        """`codes` [B, Q, T] with `lengths` [B] in frames, `speaker` [B, D_s], to wav [B, T * hop]."""
+        """`codes` [B, Q, T] of `lengths` [B] frames and `speaker` [B, D_s] to wav [B, T * hop]."""
         raise NotImplementedError
 
     def embed_speaker(self, wav: Tensor, lengths: Tensor | None = None) -> Tensor:

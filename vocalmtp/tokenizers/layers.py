@@ -1,4 +1,4 @@
-"""Building blocks of the trainable tokenizer: causal ConvNeXt with explicit state, FSQ, gradient reversal."""
+"""Blocks of the trainable tokenizer: ConvNeXt with explicit state, FSQ, gradient reversal."""
 
 import math
 
@@ -93,7 +93,7 @@ class FiniteScalarQuantizer(nn.Module):
         self.register_buffer("weights", torch.tensor(weights), persistent=False)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """`x` [..., d] -> quantised values in [-1, 1] with straight-through gradient, codes [...]."""
+        """`x` [..., d] -> quantised values in [-1, 1] (straight-through gradient), codes [...]."""
         soft = torch.sigmoid(x.float()) * self.top
         digits = soft + (soft.round() - soft).detach()
         codes = (digits.detach().long() * self.weights).sum(-1)

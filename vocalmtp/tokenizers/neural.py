@@ -134,7 +134,7 @@ class Encoder(nn.Module):
         self.digits = digits
 
     def content_values(self, mel: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """[B, F, mels], codec mask [B, T, 1] -> values [B, T, Q_c * d] in [-1, 1], codes [B, T, Q_c]."""
+        """[B, F, mels], codec mask [B, T, 1] -> values [B, T, Q_c * d], codes [B, T, Q_c]."""
         x, _ = self.content(self.content_in(_fold(mel)), mask=mask)
         x = self.content_out(x).unflatten(-1, (-1, self.digits))
         values, codes = self.quantizer(x)
@@ -207,7 +207,7 @@ class Decoder(nn.Module):
         excitation: Tensor | None = None,
         alive: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, DecoderState]:
-        """Values [B, T, .] to samples and predicted log F0 [B, F]; the caller adds look-ahead frames.
+        """Values [B, T, .] to samples and predicted log F0 [B, F]; the caller adds look-ahead.
 
         `excitation` [B, F] replaces the predicted log F0 as the pitch of the pulses (in training);
         frames where `alive` [B, F] is False stay silent.

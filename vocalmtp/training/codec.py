@@ -1,4 +1,4 @@
-"""Train the speech tokenizer: reconstruction with discriminators, and what each stream must hold."""
+"""Train the speech tokenizer: reconstruction, discriminators, and what each stream must hold."""
 
 import json
 import math
@@ -246,7 +246,7 @@ class TokenizerTrainer:
         return torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.recipe.bf16)
 
     def _start(self, length: int) -> int:
-        """A random first codec frame for decoding; sometimes the very start, which is heard often."""
+        """A random first codec frame to decode; sometimes the very start, which is heard often."""
         last = max(0, length // self.model.card.hop - self.recipe.decode_frames)
         return 0 if self.crops.random.random() < 0.15 else self.crops.random.randint(0, last)
 

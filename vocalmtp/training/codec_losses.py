@@ -1,4 +1,4 @@
-"""What the trainable tokenizer is trained against: spectra at several resolutions, and discriminators."""
+"""What the trainable tokenizer is trained against: spectra, discriminators and probes."""
 
 import torch
 from torch import Tensor, nn
@@ -59,7 +59,7 @@ class SpectralDiscriminator(nn.Module):
 
 
 class Discriminators(nn.Module):
-    """One discriminator per resolution, hinge losses (HiFi-GAN's set-up, 2010.05646, on spectra)."""
+    """One discriminator per resolution, hinge losses (as HiFi-GAN, 2010.05646, on spectra)."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,0 +1,53 @@
+import math
+
+import numpy as np
+import pytest
+
+from vocalmtp.eval.rows import RowFile, check_settings
+from vocalmtp.eval.statistics import bootstrap_mean, bootstrap_ratio, spread
+
+
+def test_ratio_and_its_interval():
+    figure = bootstrap_ratio([1, 0, 2, 1], [10, 10, 10, 10])
+    assert figure.value == 0.1 and figure.low <= 0.1 <= figure.high and figure.count == 4
+
+
+def test_interval_covers_the_truth_about_as_often_as_it_says():
+    random = np.random.default_rng(1)
+    hits = 0
+    for _ in range(100):
+        figure = bootstrap_mean(random.normal(3.0, 1.0, 40).tolist(), resamples=400)
+        hits += figure.low <= 3.0 <= figure.high
+    assert 85 <= hits <= 100
+
+
+def test_no_measurements_and_nan():
+    assert math.isnan(bootstrap_ratio([], []).value)
+    assert bootstrap_mean([1.0, float("nan"), 3.0]).value == 2.0
+    assert bootstrap_ratio([], []).show() == "n/a"
+
+
+def test_spread_is_the_median_between_the_extremes():
+    figure = spread([3.0, 1.0, 2.0])
+    assert (figure.value, figure.low, figure.high) == (2.0, 1.0, 3.0)
+    assert figure.show("ms", 1) == "2.0 ms [1.0, 3.0]"
+
+
+def test_rows_survive_a_cut_line(tmp_path):
+    path = tmp_path / "rows" / "a.jsonl"
+    rows = RowFile(path)
+    rows.append({"id": "a", "score": float("nan")})
+    rows.append({"id": "b", "score": 2.0})
+    with path.open("a") as file:
+        file.write('{"id": "c", "sco')  # killed here
+    again = RowFile(path)
+    assert again.get("a") == {"id": "a", "score": None} and again.get("c") is None
+    again.append({"id": "c", "score": 3.0})
+    assert RowFile(path).get("c")["score"] == 3.0
+
+
+def test_rows_of_other_settings_are_refused(tmp_path):
+    check_settings(tmp_path, {"model": "a"}, fresh=False)
+    check_settings(tmp_path, {"model": "a"}, fresh=False)
+    with pytest.raises(ValueError, match="model 'a', not 'b'"):
+        check_settings(tmp_path, {"model": "b"}, fresh=False)
