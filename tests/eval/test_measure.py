@@ -15,7 +15,7 @@ from vocalmtp.eval.measure import measure_intelligibility
 from vocalmtp.eval.report import Line, markdown, plot_spectrograms, write_report
 from vocalmtp.eval.speed import first_audio, hardware, real_time_factors, steps_per_second
 from vocalmtp.eval.statistics import Figure
-from vocalmtp.eval.systems import SYSTEMS, pick_items, speak
+from vocalmtp.eval.systems import SYSTEMS, pick_items, pick_references, speak, voices_of
 from vocalmtp.synthesis import load
 
 
@@ -51,6 +51,16 @@ def test_every_system_is_spoken_once(tts, manifest, tmp_path, system):
     before = first[0].audio.stat().st_mtime_ns
     assert speak(system, items, tts, tmp_path / "out", temperature=1.0) == first
     assert first[0].audio.stat().st_mtime_ns == before
+
+
+def test_a_voice_the_model_lacks_is_made_from_a_recording(tts, manifest):
+    text = manifest.read_text().replace('"bob"', '"eve"')
+    manifest.write_text(text)
+    items = pick_items(manifest, "test")
+    voices = voices_of(items, tts)
+    assert voices["ann"] is tts.voices["ann"] and "2.wav" in voices["eve"].origin
+    rows = pick_references(manifest, ["ann", "eve"], items, limit=1)
+    assert [(row.voice, row.id) for row in rows] == [("ann", "t/0"), ("eve", "t/2")]
 
 
 def test_failures_are_named_and_score_everything(tts, manifest, tmp_path, monkeypatch):

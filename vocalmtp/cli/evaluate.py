@@ -57,13 +57,17 @@ def similarity(
     systems: Systems = "natural,resynthesis,tts",
     temperature: Temperature = None,
 ) -> None:
-    """Cosine of speaker embeddings to the asked voice, and to the nearest other one."""
+    """Cosine of speaker embeddings to the asked voice, and to the nearest other one.
+
+    A voice that the model does not have (--split heldout) is made from one recording of it.
+    """
     from vocalmtp.eval.measure import measure_similarity
-    from vocalmtp.eval.systems import pick_items
+    from vocalmtp.eval.systems import pick_items, pick_references
 
     spoke, tts = _speak(manifest, output, model, split, voices, limit, systems, temperature)
-    names = sorted({item.voice for items in spoke.values() for item in items} | set(tts.voices))
-    references = pick_items(manifest, "train", names, 8)
+    items = pick_items(manifest, split, _names(voices), limit)
+    names = {item.voice for item in items} | set(tts.voices)
+    references = pick_references(manifest, sorted(names), items)
     _report(output, "similarity", measure_similarity(spoke, references, output), model)
 
 

@@ -16,6 +16,7 @@ from vocalmtp.data.manifest import Utterance, read_manifest
 from vocalmtp.errors import InputError
 from vocalmtp.eval.rows import Row, RowFile, progress
 from vocalmtp.synthesis import TTS
+from vocalmtp.voices import Voice, make_voice
 
 System = Literal["natural", "resynthesis", "tts"]
 SYSTEMS: tuple[System, ...] = ("natural", "resynthesis", "tts")
@@ -76,7 +77,8 @@ def _make(
 ) -> Iterator[tuple[Utterance, Audio]]:
     rate = tts.sample_rate
     if system == "tts":
-        voices = [item.voice for item in items]
+        known = voices_of(items, tts)
+        voices = [known[item.voice] for item in items]
         made = tts.batch([item.text for item in items], voice=voices, **sampling) if items else ()
         yield from zip(items, made, strict=True)
         return
@@ -87,6 +89,32 @@ def _make(
             wav = tts.tokenizer.decode(codes.codes, codes.speaker, codes.lengths)[0]
             samples = wav[: len(samples)].numpy()
         yield item, Audio(samples, rate)
+
+
+def voices_of(items: Sequence[Utterance], tts: TTS) -> dict[str, Voice]:
+    """A voice for every name in `items`: built in, or made from the longest recording of it there."""
+    longest: dict[str, Utterance] = {}
+    for item in items:
+        best = longest.get(item.voice)
+        if best is None or item.seconds > best.seconds:
+            longest[item.voice] = item
+    return {
+        name: tts.voices.get(name) or make_voice(item.audio, tts.tokenizer, name=name)
+        for name, item in longest.items()
+    }
+
+
+def pick_references(
+    manifest: Path | str, voices: Sequence[str], items: Sequence[Utterance], limit: int = 8
+) -> list[Utterance]:
+    """Recordings that stand for `voices`: training ones, or, of a held-out voice, those of `items`."""
+    trained = [row for row in read_manifest(manifest, "train") if row.voice in voices]
+    seen = {row.voice for row in trained}
+    rows = trained + [item for item in items if item.voice not in seen]
+    taken: dict[str, list[Utterance]] = {}
+    for row in rows:
+        taken.setdefault(row.voice, []).append(row)
+    return [row for name in sorted(taken) for row in taken[name][:limit]]
 
 
 def _row(item: Utterance, audio: Audio, path: Path) -> Row:

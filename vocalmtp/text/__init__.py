@@ -1,7 +1,7 @@
 """The text front end: from what people write to the letters that the models read."""
 
 from vocalmtp.text.alphabet import ALPHABET, char_ids
-from vocalmtp.text.normalize import normalize
+from vocalmtp.text.normalizer import normalize
 from vocalmtp.text.sentences import split_sentences, word_spans
 
 __all__ = ["ALPHABET", "char_ids", "normalize", "split_sentences", "word_spans"]

@@ -23,6 +23,7 @@ from vocalmtp.text.tables import (
 _NUM = r"(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?"
 _MONTH = "|".join(sorted(MONTHS, key=len, reverse=True))
 _SENTENCE_END = re.compile(r"\.\s*($|[A-Z])")
+_UNIT = "|".join(map(re.escape, sorted(UNITS, key=len, reverse=True)))
 _ROMAN = "|".join(sorted(ROMAN, key=len, reverse=True))
 
 
@@ -164,14 +165,11 @@ RULES: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
         _money,
     ),
     (r"(?<!\w)'?(1[1-9]\d0|20[0-9]0|[2-9]0)'?s\b", _decade),
-    (r"\b(\d[\d,]*)(?i:st|nd|rd|th)\b", lambda m: ordinal(m[1])),
+    (r"(?<![\w,])(\d[\d,]*)(?i:st|nd|rd|th)\b", lambda m: ordinal(m[1])),
     (r"(?<![\w./])(?:(\d+) )?(\d{1,3})/(\d{1,3})(?![\w/])", _fraction),
     (r"(?<=\d)\s?[\u2013-]\s?(?=\d)", lambda m: " to "),
     (r"(?<![\w)])[-\u2212](?=\.?\d)", lambda m: "minus "),
-    (
-        rf"({_NUM})\s?({'|'.join(map(re.escape, sorted(UNITS, key=len, reverse=True)))})(?!\w)",
-        _unit,
-    ),
+    (rf"(?<!\d)({_NUM})\s?({_UNIT})(?!\w)", _unit),
     (r"(?<!\d)(\d+(?:\.\d+){2,})", lambda m: " point ".join(map(cardinal, m[1].split(".")))),
     (r"(?<![\w.,])(1[1-9]\d\d|20[0-3]\d)(?![\w]|[.,]\d)", lambda m: year(m[1])),
     (r"(?<![\d.])\.(\d+)", lambda m: f"point {digits(m[1])}"),

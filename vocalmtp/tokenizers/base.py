@@ -47,6 +47,7 @@ class TokenizerCard(BaseModel):
     sample_rate: int
     frame_rate: float  # codec frames per second
     streams: tuple[StreamSpec, ...]
+    codes: str = ""  # which encoder's: training one anew makes other codes of the same shape
     speaker_dim: int = 0  # size of the timbre vector, 0 = none
     lookahead: float | None = None  # seconds of future that decoding needs; None = cannot stream
     licence: str = "Apache-2.0"

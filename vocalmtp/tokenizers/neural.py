@@ -33,6 +33,7 @@ class NeuralTokenizerConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = "mini"
+    codes: str = ""  # set by training, see TokenizerCard
     sample_rate: int = 16_000
     content_streams: int = 3
     levels: tuple[int, ...] = (4, 4, 4, 4, 4)
@@ -56,6 +57,7 @@ class NeuralTokenizerConfig(BaseModel):
         vocoder_delay = 240 / self.sample_rate
         return TokenizerCard(
             name=self.name,
+            codes=self.codes,
             kind="decoupled",
             sample_rate=self.sample_rate,
             frame_rate=frame_rate,

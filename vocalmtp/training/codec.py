@@ -3,6 +3,7 @@
 import json
 import math
 import random
+import secrets
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +37,7 @@ class Weights(StrictModel):
     """Weights of the losses. The leaks are gradient-reversed: more weight, less leaking."""
 
     spectral: float = 1.0
-    pitch: float = 2.0
+    pitch: float = 10.0
     phone: float = 0.3
     leak_pitch: float = 0.1
     leak_timbre: float = 0.1
@@ -157,9 +158,20 @@ class TokenizerTrainer:
         self.step, self.seconds = 0, 0.0
 
     def _model(self) -> NeuralTokenizer:
-        if self.recipe.init is None:
-            return NeuralTokenizer(self.recipe.model)
-        return NeuralTokenizer.from_pretrained(self.recipe.init)
+        """The model to train; a newly trained encoder gets a new id for its codes."""
+        recipe = self.recipe
+        if recipe.init is not None:
+            model = NeuralTokenizer.from_pretrained(recipe.init)
+        else:
+            model = NeuralTokenizer(recipe.model)
+        codes = model.config.codes
+        if (recipe.output / "resume.pt").is_file():
+            codes = NeuralTokenizer.from_pretrained(recipe.output).config.codes
+        elif recipe.train_only != "decoder":
+            codes = secrets.token_hex(4)
+        model.config = model.config.model_copy(update={"codes": codes})
+        model.card = model.config.card()
+        return model
 
     @property
     def progress(self) -> float:

@@ -1,5 +1,7 @@
 """What people write, and how it is read out."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -118,3 +120,10 @@ def test_char_ids_are_places_in_the_alphabet():
     assert [ALPHABET[i] for i in char_ids("so it's.")] == list("so it's.")
     with pytest.raises(InputError, match="character 'S' is not in the alphabet"):
         char_ids("So")
+
+
+@pytest.mark.parametrize("sign", [" ", "\n", ".", ",.", "(", "1", "1,", "1:", "a@", "a.", "a-"])
+def test_odd_texts_take_no_longer_than_others(sign):
+    begin = time.process_time()
+    normalize(f"a{sign * 20_000}b")
+    assert time.process_time() - begin < 5
