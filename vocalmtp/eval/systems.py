@@ -92,7 +92,7 @@ def _make(
 
 
 def voices_of(items: Sequence[Utterance], tts: TTS) -> dict[str, Voice]:
-    """A voice for every name in `items`: built in, or made from the longest recording of it there."""
+    """A voice for every name in `items`: built in, or made from the longest recording of it."""
     longest: dict[str, Utterance] = {}
     for item in items:
         best = longest.get(item.voice)
@@ -107,8 +107,10 @@ def voices_of(items: Sequence[Utterance], tts: TTS) -> dict[str, Voice]:
 def pick_references(
     manifest: Path | str, voices: Sequence[str], items: Sequence[Utterance], limit: int = 8
 ) -> list[Utterance]:
-    """Recordings that stand for `voices`: training ones, or, of a held-out voice, those of `items`."""
-    trained = [row for row in read_manifest(manifest, "train") if row.voice in voices]
+    """Recordings that stand for `voices`: training ones, or those of `items` if there are none."""
+    trained = [
+        row for row in read_manifest(manifest) if row.split == "train" and row.voice in voices
+    ]
     seen = {row.voice for row in trained}
     rows = trained + [item for item in items if item.voice not in seen]
     taken: dict[str, list[Utterance]] = {}
