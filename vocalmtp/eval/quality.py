@@ -11,7 +11,11 @@ SAMPLE_RATE = 16_000
 
 
 def against(reference: Path, degraded: Path) -> dict[str, float]:
-    """STOI (0 to 1) and PESQ-WB (1 to 4.6) of `degraded`, time-aligned with `reference`."""
+    """STOI (0 to 1) and PESQ-WB (1 to 4.6) of `degraded`, time-aligned with `reference`.
+
+    The longer of the two is cut to the length of the other; a score is NaN for silence.
+    STOI: Taal et al., IEEE TASLP 19(7), 2011. PESQ-WB: ITU-T P.862.2.
+    """
     true, made = read_audio(reference, SAMPLE_RATE), read_audio(degraded, SAMPLE_RATE)
     length = min(len(true), len(made))
     true, made = true[:length], made[:length]

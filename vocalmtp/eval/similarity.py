@@ -39,13 +39,18 @@ def centroids(references: dict[str, Sequence[Path]]) -> dict[str, np.ndarray]:
 
 
 def compare(
-    embeddings: Sequence[np.ndarray], voices: Sequence[str], targets: dict[str, np.ndarray]
+    embeddings: Sequence[np.ndarray | None], voices: Sequence[str], targets: dict[str, np.ndarray]
 ) -> tuple[Figure, Figure]:
-    """Mean cosine to the asked voice, and to the nearest other voice (the control)."""
-    own = [float(e @ targets[v]) for e, v in zip(embeddings, voices, strict=True)]
-    other = [
-        max(float(e @ t) for name, t in targets.items() if name != v)
-        for e, v in zip(embeddings, voices, strict=True)
-        if len(targets) > 1
-    ]
+    """Mean cosine to the asked voice, and to the nearest other voice (the control).
+
+    What has no embedding counts 0: silence is like nobody. Voices without a target do not count.
+    """
+    own, other = [], []
+    for vector, voice in zip(embeddings, voices, strict=True):
+        if voice not in targets:
+            continue
+        cosines = {name: 0.0 if vector is None else float(vector @ t) for name, t in targets.items()}
+        own.append(cosines.pop(voice))
+        if cosines:
+            other.append(max(cosines.values()))
     return bootstrap_mean(own), bootstrap_mean(other)

@@ -32,37 +32,32 @@ class Spoken:
     text: str
     voice: str
     seconds: float
-    natural: Path  # the recording of the same sentence
+    natural: Path | None  # the recording of the same sentence
     failure: str  # "", "truncated", "empty", "cut off" or "runaway"
 
-
-def pick_items(
-    manifest: Path | str, split: str, voices: Sequence[str] = (), limit: int | None = None
-) -> list[Utterance]:
-    """Rows of `split`; only these `voices` if given, and the first `limit` sentences of each voice.
-
-    Raises InputError if none is left.
-    """
-    chosen: list[Utterance] = []
-    taken: dict[str, int] = {}
-    for row in read_manifest(manifest, split):
-        if voices and row.voice not in voices:
-            continue
-        taken[row.voice] = taken.get(row.voice, 0) + 1
-        if limit is None or taken[row.voice] <= limit:
-            chosen.append(row)
-    if not chosen:
-        raise InputError(f"voices '{', '.join(voices)}': no rows of split '{split}' have them")
-    return chosen
+    @property
+    def silent(self) -> bool:
+        """Whether there is nothing to hear, so that nothing but the failure can be measured."""
+        return self.failure == "empty" or not self.seconds
 
 
 def speak(
-    system: System, items: Sequence[Utterance], tts: TTS, folder: Path, **sampling: Any
+    system: System,
+    items: Sequence[Utterance],
+    tts: TTS,
+    folder: Path,
+    references: Sequence[Utterance] = (),
+    **options: Any,
 ) -> list[Spoken]:
-    """Make `system`'s audio of every item in `folder`/audio; what is there already is kept."""
+    """Make `system`'s audio of every item in `folder`/audio; what is there already is kept.
+
+    A voice that the model does not have is made from the longest of its `references`. `options`
+    (seed, temperature, ...) go to `TTS.batch`.
+    """
     rows = RowFile(folder / "rows" / f"audio-{system}.jsonl")
     todo = [item for item in items if rows.get(item.id) is None]
-    for item, audio in progress(_make(system, todo, tts, sampling), len(todo), system):
+    made = _make(system, todo, tts, references, options)
+    for item, audio in progress(made, len(todo), system):
         path = item.audio
         if system != "natural":
             path = folder / "audio" / system / f"{item.id.replace('/', '_')}.wav"
@@ -72,14 +67,33 @@ def speak(
     return [_spoken(rows.get(item.id), item) for item in items]
 
 
+def asked_voices(
+    items: Sequence[Utterance], tts: TTS, references: Sequence[Utterance]
+) -> dict[str, Voice | str | None]:
+    """What to ask `tts` for, by the voices of `items`; its default voice for those without one."""
+    voices: dict[str, Voice | str | None] = {"": None}
+    for name in sorted({item.voice for item in items} - {""}):
+        recordings = [row for row in references if row.voice == name]
+        if name in tts.voices or not recordings:
+            voices[name] = name
+        else:
+            longest = max(recordings, key=lambda row: row.seconds)
+            voices[name] = make_voice(longest.audio, tts.tokenizer, name)
+    return voices
+
+
 def _make(
-    system: System, items: list[Utterance], tts: TTS, sampling: dict[str, Any]
+    system: System,
+    items: list[Utterance],
+    tts: TTS,
+    references: Sequence[Utterance],
+    options: dict[str, Any],
 ) -> Iterator[tuple[Utterance, Audio]]:
     rate = tts.sample_rate
     if system == "tts":
-        known = voices_of(items, tts)
-        voices = [known[item.voice] for item in items]
-        made = tts.batch([item.text for item in items], voice=voices, **sampling) if items else ()
+        names = asked_voices(items, tts, references)
+        voices = [names[item.voice] for item in items]
+        made = tts.batch([item.text for item in items], voice=voices, **options) if items else ()
         yield from zip(items, made, strict=True)
         return
     for item in items:
@@ -91,40 +105,12 @@ def _make(
         yield item, Audio(samples, rate)
 
 
-def voices_of(items: Sequence[Utterance], tts: TTS) -> dict[str, Voice]:
-    """A voice for every name in `items`: built in, or made from the longest recording of it."""
-    longest: dict[str, Utterance] = {}
-    for item in items:
-        best = longest.get(item.voice)
-        if best is None or item.seconds > best.seconds:
-            longest[item.voice] = item
-    return {
-        name: tts.voices.get(name) or make_voice(item.audio, tts.tokenizer, name=name)
-        for name, item in longest.items()
-    }
-
-
-def pick_references(
-    manifest: Path | str, voices: Sequence[str], items: Sequence[Utterance], limit: int = 8
-) -> list[Utterance]:
-    """Recordings that stand for `voices`: training ones, or those of `items` if there are none."""
-    trained = [
-        row for row in read_manifest(manifest) if row.split == "train" and row.voice in voices
-    ]
-    seen = {row.voice for row in trained}
-    rows = trained + [item for item in items if item.voice not in seen]
-    taken: dict[str, list[Utterance]] = {}
-    for row in rows:
-        taken.setdefault(row.voice, []).append(row)
-    return [row for name in sorted(taken) for row in taken[name][:limit]]
-
-
 def _row(item: Utterance, audio: Audio, path: Path) -> Row:
     natural = item.seconds or audio.duration
     failure = ""
     if audio.truncated:
         failure = "truncated"
-    elif not audio.duration or abs(audio.samples).max() < 1e-3:
+    elif not audio.duration or abs(audio.samples).max() < AUDIBLE:
         failure = "empty"
     elif audio.duration < SHORTEST * natural:
         failure = "cut off"
@@ -140,6 +126,6 @@ def _spoken(row: Row, item: Utterance) -> Spoken:
         text=item.text,
         voice=item.voice,
         seconds=row["seconds"],
-        natural=item.audio,
+        natural=None if item.audio == NO_AUDIO else item.audio,
         failure=row["failure"],
     )
