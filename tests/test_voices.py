@@ -33,7 +33,10 @@ def test_a_voice_survives_its_file(tmp_path, tokenizer):
     assert made.name == "me" and made.origin == "made from me.wav"
     assert made.vector.shape == (tokenizer.card.speaker_dim,)
     assert np.linalg.norm(made.vector) == pytest.approx(1, abs=1e-5)
-    back = Voice.load(made.save(tmp_path / "mine.safetensors"))
+    (tmp_path / "usual").touch()
+    path = made.save(tmp_path / "mine.safetensors")
+    assert path.stat().st_mode == (tmp_path / "usual").stat().st_mode
+    back = Voice.load(path)
     assert np.array_equal(back.vector, made.vector)
     assert (back.name, back.origin) == (made.name, made.origin)
     assert back.check(tokenizer.card.name, tokenizer.card.hash) is back

@@ -200,7 +200,10 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     check_folder(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        partial.touch()
+        mode = partial.stat().st_mode
         yield partial
+        partial.chmod(mode)  # safetensors lets nobody else read what it writes
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

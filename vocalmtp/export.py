@@ -14,7 +14,7 @@ from vocalmtp.tokenizers import SpeechTokenizer, load_tokenizer
 from vocalmtp.voices import SHORTEST, make_voice
 
 REFERENCES = 24  # utterances of which a voice is the mean
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 def export_model(
@@ -25,7 +25,7 @@ def export_model(
     manifest: Path | str,
     origins: Mapping[str, str],
     card: Mapping[str, Any],
-    dtype: str = "bfloat16",
+    dtype: str = "float16",
 ) -> Path:
     """Write the folder `output`: model, tokenizer/, voices/ and card.json.
 

@@ -1,98 +1,194 @@
-"""The measurements on a toy model and a toy corpus: files, resume, failures, reports."""
+"""The measurements, their reports and the command line, on a toy model and a toy corpus."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
-import soundfile
 import torch
-from toy_model import save_toy_model
 
-from vocalmtp.audio import Audio
+from vocalmtp.cli import main
 from vocalmtp.errors import InputError
-from vocalmtp.eval.disentanglement import probe
-from vocalmtp.eval.measure import measure_intelligibility
-from vocalmtp.eval.report import Line, markdown, plot_spectrograms, write_report
-from vocalmtp.eval.speed import first_audio, hardware, real_time_factors, steps_per_second
+from vocalmtp.eval import disentanglement, extras, quality, similarity, speed
+from vocalmtp.eval.disentanglement import probe, probe_streams, swap_timbre
+from vocalmtp.eval.items import pick_items
+from vocalmtp.eval.report import Line, markdown, plot_bars, plot_spectrograms, write_report
+from vocalmtp.eval.speed import (
+    cold_start,
+    first_audio,
+    hardware,
+    real_time_factors,
+    steps_per_second,
+)
 from vocalmtp.eval.statistics import Figure
-from vocalmtp.eval.systems import SYSTEMS, pick_items, pick_references, speak, voices_of
-from vocalmtp.synthesis import load
+
+LINES = [
+    Line("WER", "natural", Figure(0.1, 0.05, 0.2, 9), "%", 1),
+    Line("WER", "tts", Figure(0.2, 0.1, 0.3, 9), "%", 1),
+    Line("STOI", "tts", Figure(0.9, 0.8, float("nan"), 9)),
+]
 
 
-@pytest.fixture(scope="module")
-def tts(tmp_path_factory):
-    return load(save_toy_model(tmp_path_factory.mktemp("model") / "toy"))
+def run(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as stop:
+        main([str(argument) for argument in arguments])
+    return stop.value.code
 
 
-@pytest.fixture
-def manifest(tmp_path):
-    random, lines = np.random.default_rng(0), []
-    for i, voice in enumerate(("ann", "ann", "bob")):
-        soundfile.write(tmp_path / f"{i}.wav", random.standard_normal(16_000) * 0.1, 16_000)
-        row = {"id": f"t/{i}", "audio": f"{i}.wav", "text": "hi there.", "voice": voice}
-        lines.append(json.dumps(row | {"split": "test", "seconds": 1.0}) + "\n")
-    path = tmp_path / "manifest.jsonl"
-    path.write_text("".join(lines))
-    return path
+def figures(path) -> dict[tuple[str, str, str], dict]:
+    rows = json.loads(path.read_text())["figures"]
+    return {(row["section"], row["what"], row["system"]): row["figure"] for row in rows}
 
 
-def test_items_are_picked_by_voice_and_number(manifest):
-    assert [row.id for row in pick_items(manifest, "test", ["ann"], 1)] == ["t/0"]
-    assert len(pick_items(manifest, "test")) == 3
-    with pytest.raises(InputError, match="voices 'eve'"):
-        pick_items(manifest, "test", ["eve"])
+def test_report_has_a_column_a_system_and_pictures(manifest, tmp_path):
+    text = write_report(tmp_path, "figures", LINES, ["A note."])
+    assert text == (tmp_path / "figures.md").read_text().rstrip()
+    assert text == markdown(LINES) + "\n\nA note."
+    assert "| WER | 10.0 % [5.0, 20.0] | 20.0 % [10.0, 30.0] |" in text
+    found = figures(tmp_path / "figures.json")
+    assert found["", "STOI", "tts"] == {"value": 0.9, "low": 0.8, "high": None, "count": 9}
+    files = [row.audio for row in pick_items(manifest, "test")]
+    plot_spectrograms([("a", files[0], files[1])], tmp_path / "s.png")
+    plot_bars(LINES, ["WER", "STOI", "not measured"], tmp_path / "b.png")
+    assert all((tmp_path / name).stat().st_size > 1000 for name in ("s.png", "b.png"))
 
 
-@pytest.mark.parametrize("system", SYSTEMS)
-def test_every_system_is_spoken_once(tts, manifest, tmp_path, system):
-    items = pick_items(manifest, "test")
-    first = speak(system, items, tts, tmp_path / "out", temperature=1.0)
-    assert [s.id for s in first] == ["t/0", "t/1", "t/2"] and all(s.audio.is_file() for s in first)
-    before = first[0].audio.stat().st_mtime_ns
-    assert speak(system, items, tts, tmp_path / "out", temperature=1.0) == first
-    assert first[0].audio.stat().st_mtime_ns == before
+# -- the command line ------------------------------------------------------------------------------
 
 
-def test_a_voice_the_model_lacks_is_made_from_a_recording(tts, manifest):
-    text = manifest.read_text().replace('"bob"', '"eve"')
-    manifest.write_text(text)
-    items = pick_items(manifest, "test")
-    voices = voices_of(items, tts)
-    assert voices["ann"] is tts.voices["ann"] and "2.wav" in voices["eve"].origin
-    rows = pick_references(manifest, ["ann", "eve"], items, limit=1)
-    assert [(row.voice, row.id) for row in rows] == [("ann", "t/0"), ("eve", "t/2")]
+def test_intelligibility_goes_on_and_minds_its_settings(toy_folder, manifest, tmp_path, capsys):
+    ask = ["eval", "intelligibility", "-m", manifest, "--model", toy_folder, "--processes", 1]
+    ask += ["-o", tmp_path / "out", "--voices", "ann", "--limit", 1]
+    assert run(*ask) == 0
+    found = figures(tmp_path / "out" / "intelligibility.json")
+    assert {system for _, _, system in found} == {"natural", "resynthesis", "tts"}
+    assert found["", "failed", "natural"] == {"value": 0, "low": 0, "high": 0, "count": 1}
+    assert "| WER, mean of sentences |" in capsys.readouterr().out
+    heard = tmp_path / "out" / "rows" / "heard-natural.jsonl"
+    before = heard.stat().st_mtime_ns
+    assert run(*ask, "--temperature", 0) == 2
+    assert "temperature None, not 0.0; choose another folder" in capsys.readouterr().err
+    assert run(*ask, "--temperature", 0, "--fresh") == 0
+    assert heard.stat().st_mtime_ns == before  # natural speech stays as it is
 
 
-def test_failures_are_named_and_score_everything(tts, manifest, tmp_path, monkeypatch):
-    made = iter(
-        [
-            Audio(np.zeros(16_000, np.float32), 16_000),
-            Audio(np.full(100, 0.1, np.float32), 16_000),
-            Audio(np.full(32_000, 0.1, np.float32), 16_000),
-        ]
-    )
-    monkeypatch.setattr(tts, "batch", lambda *args, **kwargs: made)
-    spoken = speak("tts", pick_items(manifest, "test"), tts, tmp_path / "out")
-    assert [s.failure for s in spoken] == ["empty", "cut off", "runaway"]
-    lines = {(x.what, x.system): x for x in measure_intelligibility({"tts": spoken}, tmp_path, 1)}
-    assert lines["failed", "tts"].figure.value == 1.0 and lines["WER", "tts"].figure.value == 1.0
+def test_a_list_needs_no_recordings_for_our_own_speech(toy_folder, tmp_path, capsys):
+    (tmp_path / "list.txt").write_text("Hi.\n")
+    ask = ["eval", "intelligibility", "-m", tmp_path / "list.txt", "--model", toy_folder]
+    ask += ["-o", tmp_path / "out"]
+    assert run(*ask) == 2
+    assert "give --natural MANIFEST, or --systems tts" in capsys.readouterr().err
+    assert run(*ask, "--systems", "tts", "--top-k", 5) == 0
+    assert figures(tmp_path / "out" / "intelligibility.json")["", "WER", "tts"]["count"] == 1
+    assert run(*ask, "--systems", "tts,speech") == 2
+    assert "system 'speech': unknown" in capsys.readouterr().err
 
 
-def test_a_probe_finds_what_is_there_and_nothing_else():
-    torch.manual_seed(0)
+@pytest.mark.needs_eval
+def test_all_figures_in_one_table(toy_folder, manifest, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(speed, "SENTENCES", ("Hi.",))
+    monkeypatch.setattr("vocalmtp.eval.run.BATCHES", (1,))
+    monkeypatch.setattr("vocalmtp.eval.run.cold_start", lambda model: (LINES[0].figure,) * 2)
+    rows = manifest.read_text().replace('"split": "train"', '"split": "rare"', 1)
+    manifest.write_text(rows)
+    ask = ["eval", "all", "-m", manifest, "--model", toy_folder, "-o", tmp_path / "out"]
+    assert run(*ask, "--processes", 1, "--against", toy_folder) == 0
+    found = figures(tmp_path / "out" / "figures.json")
+    sections = list(dict.fromkeys(section for section, _, _ in found))
+    assert [section.split(" (")[0] for section in sections] == [
+        "Ordinary sentences",
+        "Sentences with rare words",
+        "The next-token twin on ordinary sentences",
+        "Speed",
+    ]
+    ordinary = sections[0]
+    for what in ("WER", "similarity to the asked voice", "DNSMOS OVRL"):
+        assert {s for o, w, s in found if (o, w) == (ordinary, what)} == {
+            "natural",
+            "resynthesis",
+            "tts",
+        }
+    out = capsys.readouterr().out
+    assert "### Speed" in out and "cores" in out
+    assert (tmp_path / "out" / "test" / "spectrograms-tts.png").is_file()
+
+
+# -- the judges ------------------------------------------------------------------------------------
+
+
+def test_a_missing_judge_is_named_with_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "resemblyzer", None)
+    with pytest.raises(InputError, match=r'run: pip install "setuptools<81" resemblyzer'):
+        extras.require("resemblyzer")
+
+
+def test_similarity_is_that_of_the_asked_voice_and_silence_is_like_nobody():
+    targets = {"a": np.array([1.0, 0.0]), "b": np.array([0.6, 0.8])}
+    vectors = [targets["a"], None, targets["b"]]
+    own, other = similarity.compare(vectors, ["a", "a", "unknown"], targets)
+    assert own.value == 0.5 and own.count == 2
+    assert other.value == pytest.approx(0.3)
+
+
+@pytest.mark.needs_eval
+def test_judges_of_one_recording(manifest):
+    files = [row.audio for row in pick_items(manifest)]
+    same = quality.against(files[0], files[0])
+    assert same["stoi"] > 0.99 and same["pesq"] > 4.5
+    assert quality.against(files[0], files[2])["pesq"] < same["pesq"]
+    assert all(1 < score < 5 for score in quality.dnsmos(files[0]).values())
+    vector = similarity.embed(files[0])
+    assert vector.shape == (256,) and np.linalg.norm(vector) == pytest.approx(1, abs=1e-4)
+
+
+# -- probes ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("hidden", disentanglement.PROBES.values(), ids=disentanglement.PROBES)
+def test_a_probe_finds_what_is_there_and_nothing_else(hidden, monkeypatch):
+    monkeypatch.setattr(disentanglement, "PROBE_STEPS", 150)
     codes = torch.randint(0, 8, (2000, 2))
     train = torch.arange(2000) % 3 != 0
-    told = probe(codes, codes[:, 1] % 4, train, 4).argmax(-1)
-    noise = probe(codes, torch.randint(0, 4, (2000,)), train, 4).argmax(-1)
+    told = probe(codes, codes[:, 1] % 4, train, 4, hidden).argmax(-1)
+    guess = torch.randint(0, 4, (2000,))
+    noise = probe(codes, guess, train, 4, hidden).argmax(-1)
     assert (told == codes[:, 1] % 4)[~train].float().mean() > 0.99
-    assert (noise == torch.randint(0, 4, (2000,)))[~train].float().mean() < 0.35
-    value = probe(codes, codes[:, 0].float(), train, None)
+    assert (noise == guess)[~train].float().mean() < 0.35
+    value = probe(codes, codes[:, 0].float(), train, None, hidden)
     assert torch.corrcoef(torch.stack([value, codes[:, 0].float()]))[0, 1] > 0.99
 
 
+def test_probes_are_scored_on_sentences_they_have_not_seen(tts, manifest, monkeypatch):
+    monkeypatch.setattr(disentanglement, "PROBE_STEPS", 20)
+    rows = pick_items(manifest, "train") + pick_items(manifest, "test")
+    frames = disentanglement.gather(tts.tokenizer, rows)
+    held = {rows[int(u)].text for u in torch.unique(frames.utterances[frames.held])}
+    seen = {rows[int(u)].text for u in torch.unique(frames.utterances[~frames.held])}
+    assert held and seen and not held & seen
+    lines = {(line.what, line.system): line for line in probe_streams(tts.tokenizer, rows)}
+    for probed in ("linear", "mlp"):
+        for system in ("content", "prosody", "chance"):
+            share = lines[f"phone accuracy, {probed} probe", system].figure
+            assert 0 <= share.low <= share.value <= share.high <= 1
+        assert -1 <= lines[f"F0 correlation, {probed} probe", "prosody"].figure.value <= 1
+
+
+@pytest.mark.needs_eval
+def test_swapped_timbre_is_compared_with_both_voices(tts, manifest, tmp_path):
+    rows = pick_items(manifest, "train") + pick_items(manifest, "test")
+    lines = swap_timbre(tts.tokenizer, rows, tmp_path / "swapped", references=2)
+    assert len(list((tmp_path / "swapped").glob("ann-as-bob-*.wav"))) == 2
+    assert all(line.figure.count == 4 and -1 <= line.figure.value <= 1 for line in lines)
+    with pytest.raises(InputError, match="needs two voices"):
+        swap_timbre(tts.tokenizer, rows, tmp_path, references=9)
+
+
+# -- speed -----------------------------------------------------------------------------------------
+
+
 def test_speed_figures_are_positive_and_ordered(tts):
-    factors = real_time_factors({"a": tts, "b": tts}, 2, repeats=2, temperature=1.0)
-    rates = steps_per_second({"a": tts}, steps=4, repeats=2)["a"]
+    factors = real_time_factors({"a": tts, "b": tts}, 1, repeats=2, temperature=1.0)
+    rates = steps_per_second({"a": tts}, frames=8, repeats=2)["a"]
     wait = first_audio(tts, repeats=2, temperature=1.0)
     for figure in (*factors.values(), *rates.values(), wait):
         assert 0 < figure.low <= figure.value <= figure.high and figure.count == 2
@@ -101,16 +197,9 @@ def test_speed_figures_are_positive_and_ordered(tts):
     assert "cores" in hardware()
 
 
-def test_report_has_a_column_a_system_and_pictures(manifest, tmp_path):
-    lines = [
-        Line("WER", "natural", Figure(0.1, 0.05, 0.2, 9), "%", 1),
-        Line("WER", "tts", Figure(0.2, 0.1, 0.3, 9), "%", 1),
-        Line("STOI", "tts", Figure(0.9, 0.8, 1.0, 9)),
-    ]
-    text = write_report(tmp_path, "figures", lines, ["A note."])
-    assert text == markdown(lines, ["A note."]) == (tmp_path / "figures.md").read_text().rstrip()
-    assert "| WER | 10.0 % [5.0, 20.0] | 20.0 % [10.0, 30.0] |" in text
-    assert json.loads((tmp_path / "figures.json").read_text())["figures"][2]["what"] == "STOI"
-    files = [row.audio for row in pick_items(manifest, "test")]
-    plot_spectrograms([("a", files[0], files[1])], tmp_path / "s.png")
-    assert (tmp_path / "s.png").stat().st_size > 1000
+def test_cold_start_is_of_the_process_alone(toy_folder, tmp_path):
+    ballast = np.ones(150_000_000)  # 1.1 GiB here, which must not count there
+    seconds, memory = cold_start(toy_folder, repeats=1)
+    assert seconds.value > 0 and 0.05 < memory.value < ballast.nbytes / 2**30
+    with pytest.raises(InputError, match="'vocalmtp tts' failed"):
+        cold_start(tmp_path / "nothing", repeats=1)

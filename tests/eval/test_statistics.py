@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 
 from vocalmtp.eval.rows import RowFile, check_settings
-from vocalmtp.eval.statistics import bootstrap_mean, bootstrap_ratio, spread
+from vocalmtp.eval.statistics import (
+    bootstrap_correlation,
+    bootstrap_mean,
+    bootstrap_ratio,
+    spread,
+)
 
 
 def test_ratio_and_its_interval():
@@ -51,3 +56,14 @@ def test_rows_of_other_settings_are_refused(tmp_path):
     check_settings(tmp_path, {"model": "a"}, fresh=False)
     with pytest.raises(ValueError, match="model 'a', not 'b'"):
         check_settings(tmp_path, {"model": "b"}, fresh=False)
+
+
+def test_correlation_and_its_interval_over_utterances():
+    random = np.random.default_rng(0)
+    x, units = random.normal(5.0, 1.0, 600), np.arange(600) // 20
+    y = x + random.normal(0.0, 1.0, 600)
+    figure = bootstrap_correlation(x, y, units)
+    assert figure.value == pytest.approx(np.corrcoef(x, y)[0, 1], abs=1e-9)
+    assert figure.low < figure.value < figure.high and figure.count == 30
+    assert bootstrap_correlation(x, -x, units).value == pytest.approx(-1.0)
+    assert math.isnan(bootstrap_correlation(x, np.ones(600), units).value)

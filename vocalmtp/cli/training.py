@@ -106,8 +106,8 @@ def export(
         Path | None, typer.Option(help="YAML: data, figures, licence; shown by 'vocalmtp info'.")
     ] = None,
     dtype: Annotated[
-        str, typer.Option(help="How weights are stored: float32 or bfloat16.")
-    ] = "bfloat16",
+        str, typer.Option(help="How weights are stored: float32, float16 or bfloat16.")
+    ] = "float16",
 ) -> None:
     """Put a trained speech LM, its tokenizer and voices into one folder for 'vocalmtp tts --model'.
 

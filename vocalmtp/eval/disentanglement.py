@@ -16,13 +16,17 @@ from torch.nn import functional as F
 from vocalmtp.audio import Audio, read_audio
 from vocalmtp.data.manifest import Utterance
 from vocalmtp.errors import InputError
+from vocalmtp.eval.report import Line
 from vocalmtp.eval.rows import progress
 from vocalmtp.eval.similarity import centroids, compare, embed
-from vocalmtp.eval.statistics import Figure
+from vocalmtp.eval.statistics import Figure, bootstrap_correlation, bootstrap_ratio
 from vocalmtp.pitch import fill_unvoiced, track_pitch
 from vocalmtp.tokenizers import SpeechTokenizer
+from vocalmtp.voices import make_voice
 
-PROBE_STEPS = 300
+PROBE_STEPS, PROBE_BATCH = 300, 2048
+PROBES = {"linear": 0, "mlp": 128}  # width of the hidden layer
+HELD_OUT = 3  # every third sentence is for scoring, whoever says it
 
 
 @dataclass
@@ -35,6 +39,7 @@ class Frames:
     voiced: Tensor  # [N] bool
     speakers: Tensor  # [N] int64
     utterances: Tensor  # [N] int64
+    held: Tensor  # [N] bool: of a sentence that is for scoring
 
 
 def gather(tokenizer: SpeechTokenizer, rows: Sequence[Utterance]) -> Frames:
@@ -44,6 +49,8 @@ def gather(tokenizer: SpeechTokenizer, rows: Sequence[Utterance]) -> Frames:
     if not phones:
         raise InputError("manifest: its rows have no phone times; the phone probe needs them")
     voices = sorted({row.voice for row in rows})
+    # By sentence: no two voices say the same one on both sides, and every voice is on both.
+    held = set(sorted({row.text for row in rows})[::HELD_OUT])
     parts: list[list[Tensor]] = []
     for number, row in enumerate(progress(rows, len(rows), "probe")):
         wav = torch.from_numpy(read_audio(row.audio, card.sample_rate))[None]
@@ -58,26 +65,37 @@ def gather(tokenizer: SpeechTokenizer, rows: Sequence[Utterance]) -> Frames:
         log_f0, voiced = fill_unvoiced(f0[None])[0], f0 > 0
         mean = log_f0[voiced].mean() if voiced.any() else 0.0
         whole = torch.ones(frames, dtype=torch.int64)
-        speaker = voices.index(row.voice) * whole
-        parts.append([codes, labels, log_f0 - mean, voiced, speaker, number * whole])
+        speaker, is_held = voices.index(row.voice) * whole, (row.text in held) * whole
+        pitch = log_f0 - mean
+        parts.append([codes, labels, pitch, voiced, speaker, number * whole, is_held.bool()])
     return Frames(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
-def probe(codes: Tensor, target: Tensor, train: Tensor, classes: int | None) -> Tensor:
-    """Predictions [N] (or [N, classes]) of a net over `codes` [N, q], fitted where `train`."""
+def probe(
+    codes: Tensor, target: Tensor, train: Tensor, classes: int | None, hidden: int = 128
+) -> Tensor:
+    """Predictions [N] (or [N, classes]) of a net over `codes` [N, q], fitted where `train`.
+
+    Without a hidden layer it is linear in the one-hot codes; with one, it embeds them first.
+    """
     torch.manual_seed(0)
-    tables = nn.ModuleList(
-        nn.Embedding(int(codes[:, q].max()) + 1, 32) for q in range(codes.shape[1])
-    )
-    head = nn.Sequential(nn.Linear(32 * len(tables), 128), nn.GELU(), nn.Linear(128, classes or 1))
-    optimizer = torch.optim.Adam([*tables.parameters(), *head.parameters()], lr=5e-3)
+    width = 32 if hidden else classes or 1
+    sizes = [int(codes[:, q].max()) + 1 for q in range(codes.shape[1])]
+    tables = nn.ModuleList(nn.Embedding(size, width) for size in sizes)
+    head = nn.Sequential()
+    if hidden:
+        head.extend([nn.Linear(width * len(sizes), hidden), nn.GELU()])
+        head.append(nn.Linear(hidden, classes or 1))
+    rate = 5e-3 if hidden else 5e-2
+    optimizer = torch.optim.Adam([*tables.parameters(), *head.parameters()], lr=rate)
     places = train.nonzero()[:, 0]
 
     def run(index: Tensor) -> Tensor:
-        return head(torch.cat([t(codes[index, q]) for q, t in enumerate(tables)], dim=-1))
+        parts = [table(codes[index, q]) for q, table in enumerate(tables)]
+        return head(torch.cat(parts, dim=-1)) if hidden else torch.stack(parts).sum(0)
 
     for _ in range(PROBE_STEPS):
-        index = places[torch.randint(len(places), (2048,))]
+        index = places[torch.randint(len(places), (PROBE_BATCH,))]
         made = run(index)
         if classes is None:
             loss = F.mse_loss(made[:, 0], target[index])
@@ -97,77 +115,93 @@ def streams_of(tokenizer: SpeechTokenizer, prosody: bool) -> list[int]:
     return [q for q, is_prosody in enumerate(roles) if is_prosody == prosody]
 
 
-def probe_streams(tokenizer: SpeechTokenizer, rows: Sequence[Utterance]) -> dict[str, float]:
+def probe_streams(tokenizer: SpeechTokenizer, rows: Sequence[Utterance]) -> list[Line]:
     """Phone accuracy, F0 correlation and speaker accuracy from content and from prosody streams.
 
-    Every third utterance is held out for scoring. Chance levels are those of the largest class.
+    Chance is the share of the largest class; speakers are told by whole utterances, whose frames
+    vote together. Raises InputError if the rows have no phone times.
     """
     frames = gather(tokenizer, rows)
-    held = frames.utterances % 3 == 0
-    figures: dict[str, float] = {
-        "phone_chance": _largest(frames.phones[held]),
-        "speaker_chance": _largest(frames.speakers[held]),
-    }
-    for name, prosody in (("content", False), ("prosody", True)):
-        streams = streams_of(tokenizer, prosody)
-        if not streams:
-            continue
-        codes = frames.codes[:, streams]
-        made = probe(codes, frames.phones, ~held, int(frames.phones.max()) + 1)
-        figures[f"phone_from_{name}"] = _accuracy(made.argmax(-1)[held], frames.phones[held])
-        made = probe(codes, frames.pitch, ~held & frames.voiced, None)
-        heard = held & frames.voiced
-        pair = torch.stack([made[heard], frames.pitch[heard]])
-        figures[f"pitch_from_{name}"] = torch.corrcoef(pair)[0, 1].item()
-        made = probe(codes, frames.speakers, ~held, int(frames.speakers.max()) + 1)
-        logs = made.log_softmax(-1)
-        votes = torch.zeros(int(frames.utterances.max()) + 1, logs.shape[1])
-        votes.index_add_(0, frames.utterances, logs)  # an utterance's frames vote together
-        first = torch.unique(frames.utterances[held])
-        truth = torch.stack([frames.speakers[frames.utterances == u][0] for u in first])
-        figures[f"speaker_from_{name}"] = _accuracy(votes[first].argmax(-1), truth)
-    return figures
+    held, owner = frames.held, frames.utterances
+    owners = torch.unique(owner[held])
+    speakers = torch.stack([frames.speakers[owner == u][0] for u in owners])
+    lines = []
+    for kind, hidden in PROBES.items():
+        for name, prosody in (("content", False), ("prosody", True)):
+            streams = streams_of(tokenizer, prosody)
+            if not streams:
+                continue
+            codes = frames.codes[:, streams]
+
+            made = probe(codes, frames.phones, ~held, int(frames.phones.max()) + 1, hidden)
+            right = (made.argmax(-1) == frames.phones).float()
+            found = _share(right[held], owner[held])
+            lines.append(Line(f"phone accuracy, {kind} probe", name, found, "%", 1))
+
+            heard = held & frames.voiced
+            made = probe(codes, frames.pitch, ~held & frames.voiced, None, hidden)
+            pairs = (made[heard].numpy(), frames.pitch[heard].numpy(), owner[heard].numpy())
+            lines.append(Line(f"F0 correlation, {kind} probe", name, bootstrap_correlation(*pairs)))
+
+            made = probe(codes, frames.speakers, ~held, int(frames.speakers.max()) + 1, hidden)
+            votes = torch.zeros(int(owner.max()) + 1, made.shape[1])
+            votes.index_add_(0, owner, made.log_softmax(-1))
+            right = (votes[owners].argmax(-1) == speakers).float()
+            found = _share(right, owners)
+            lines.append(Line(f"speaker accuracy, {kind} probe", name, found, "%", 1))
+        for what, labels, units in (
+            ("phone", frames.phones[held], owner[held]),
+            ("speaker", speakers, owners),
+        ):
+            chance = _share((labels == labels.mode().values).float(), units)
+            lines.append(Line(f"{what} accuracy, {kind} probe", "chance", chance, "%", 1))
+    return lines
+
+
+def _share(right: Tensor, units: Tensor) -> Figure:
+    """Mean of `right` [N], with an interval over the `units` [N] that its entries belong to."""
+    groups = torch.unique(units, return_inverse=True)[1]
+    totals = torch.zeros(int(groups.max()) + 1).index_add_(0, groups, right)
+    return bootstrap_ratio(totals.tolist(), groups.bincount().tolist())
 
 
 def swap_timbre(
     tokenizer: SpeechTokenizer, rows: Sequence[Utterance], folder: Path, references: int = 6
-) -> dict[str, Figure]:
-    """Decode every row with the next voice's timbre; similarity to that voice and to its own."""
+) -> list[Line]:
+    """Decode rows with the next voice's timbre; similarity to that voice and to their own.
+
+    The first `references` rows of a voice make its timbre vector and its target; the next ten are
+    swapped. Raises InputError if there are too few voices or rows.
+    """
     by_voice: dict[str, list[Utterance]] = {}
     for row in rows:
         by_voice.setdefault(row.voice, []).append(row)
-    names = sorted(by_voice)
+    names = sorted(name for name, own in by_voice.items() if len(own) > references)
     if len(names) < 2:
-        raise InputError(f"voices '{names[0]}': swapping timbre needs two voices or more")
+        raise InputError(
+            f"voices '{', '.join(by_voice)}': swapping timbre needs two voices with more than "
+            f"{references} recordings each"
+        )
     files = {name: [row.audio for row in by_voice[name][:references]] for name in names}
     targets = centroids(files)
+    vectors = {name: make_voice(paths, tokenizer, name).vector for name, paths in files.items()}
     rate = tokenizer.card.sample_rate
-    vectors = {}
-    for name, paths in files.items():
-        wavs = [torch.from_numpy(read_audio(path, rate))[None] for path in paths]
-        vectors[name] = F.normalize(
-            torch.cat([tokenizer.embed_speaker(w) for w in wavs]).mean(0), dim=0
-        )
     made, asked, source = [], [], []
-    for name in names:
-        target = names[(names.index(name) + 1) % len(names)]
+    for name, target in zip(names, [*names[1:], names[0]], strict=True):
+        speaker = torch.from_numpy(vectors[target])[None]  # [1, D_s]
         for row in by_voice[name][references : references + 10]:
             codes = tokenizer.encode(torch.from_numpy(read_audio(row.audio, rate))[None]).codes
-            wav = tokenizer.decode(codes, vectors[target][None])[0].numpy()
+            wav = tokenizer.decode(codes, speaker)[0].numpy()
             path = folder / f"{name}-as-{target}-{len(made)}.wav"
             path.parent.mkdir(parents=True, exist_ok=True)
             Audio(wav, rate).save(path)
             made.append(embed(path))
             asked.append(target)
             source.append(name)
-    to_target, _ = compare(made, asked, targets)
+    to_target, to_other = compare(made, asked, targets)
     to_source, _ = compare(made, source, targets)
-    return {"swapped_to_target": to_target, "swapped_to_source": to_source}
-
-
-def _accuracy(made: Tensor, truth: Tensor) -> float:
-    return (made == truth).float().mean().item()
-
-
-def _largest(labels: Tensor) -> float:
-    return labels.bincount().max().item() / len(labels)
+    return [
+        Line("similarity to the voice of the vector", "swapped timbre", to_target),
+        Line("similarity to the voice of the codes", "swapped timbre", to_source),
+        Line("similarity to the nearest voice but that of the vector", "swapped timbre", to_other),
+    ]

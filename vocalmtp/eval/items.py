@@ -76,16 +76,18 @@ def _unrecorded(sentences: Sequence[str], voices: Sequence[str]) -> list[Utteran
 
 
 def pick_references(
-    manifest: Path | str, voices: Sequence[str], items: Sequence[Utterance], count: int = 8
+    manifest: Path | str, voices: Sequence[str], items: Sequence[Utterance], limit: int = 8
 ) -> list[Utterance]:
-    """Recordings of `voices` whose sentences are not among `items`: `count` of each, or fewer.
+    """Up to `limit` recordings that stand for each of `voices`.
 
-    Those of the split `train` are preferred. Voices that the manifest does not have are left out.
+    Training ones first, then other ones whose sentences are not among `items`; those of `items`
+    themselves only if there are no others. Voices without any recording are left out.
     """
     said = {item.text for item in items}
-    rows = [row for row in read_manifest(manifest) if row.voice in voices and row.text not in said]
+    rows = [row for row in read_manifest(manifest) if row.voice in voices]
     chosen: list[Utterance] = []
     for voice in sorted(set(voices)):
         own = [row for row in rows if row.voice == voice]
-        chosen += sorted(own, key=lambda row: row.split != "train")[:count]
+        fresh = [row for row in own if row.text not in said]
+        chosen += sorted(fresh or own, key=lambda row: row.split != "train")[:limit]
     return chosen

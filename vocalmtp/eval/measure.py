@@ -9,7 +9,15 @@ from pathlib import Path
 import numpy as np
 
 from vocalmtp.data.manifest import Utterance
-from vocalmtp.eval import intelligibility, quality, similarity
+from vocalmtp.eval import quality, similarity
+from vocalmtp.eval.intelligibility import (
+    WordErrors,
+    corpus_rate,
+    mean_rate,
+    recognise_all,
+    relative_rate,
+    word_errors,
+)
 from vocalmtp.eval.report import Line
 from vocalmtp.eval.rows import Row, RowFile, progress
 from vocalmtp.eval.statistics import Figure, bootstrap_mean
@@ -22,25 +30,31 @@ def measure_intelligibility(spoke: Spoke, folder: Path, processes: int = 2) -> l
     """Word error rates by pocketsphinx, the ratio to natural, and failures (which score 100 %)."""
     lines, scores = [], {}
     for system, items in spoke.items():
-        rows = RowFile(folder / "rows" / f"heard-{system}.jsonl")
-        todo = [item for item in items if rows.get(item.id) is None]
-        heard = intelligibility.recognise_all([item.audio for item in todo], processes=processes)
-        for index, text in heard:
-            rows.append({"id": todo[index].id, "heard": text})
-        scores[system] = [
-            intelligibility.word_errors(
-                item.text, "" if item.failure else rows.get(item.id)["heard"]
-            )
-            for item in items
-        ]
+        scores[system] = word_scores(items, folder / "rows" / f"heard-{system}.jsonl", processes)
         failed = [float(bool(item.failure)) for item in items]
-        lines.append(Line("WER", system, intelligibility.corpus_rate(scores[system]), "%", 1))
-        lines.append(Line("failed", system, bootstrap_mean(failed), "%", 1))
-    for system in scores.keys() - {"natural"}:
-        if "natural" in scores:
-            ratio = intelligibility.relative_rate(scores[system], scores["natural"])
+        rate, mean = corpus_rate(scores[system]), mean_rate(scores[system])
+        lines.append(Line("WER", system, rate, "%", 1))
+        lines.append(Line("WER, mean of sentences", system, mean, "%", 1))
+        if "natural" in scores and system != "natural":
+            ratio = relative_rate(scores[system], scores["natural"])
             lines.append(Line("WER / natural", system, ratio))
+        lines.append(Line("failed", system, bootstrap_mean(failed), "%", 1))
+        for kind in sorted({item.failure for item in items} - {""}):
+            share = [float(item.failure == kind) for item in items]
+            lines.append(Line(f"... {kind}", system, bootstrap_mean(share), "%", 1))
     return lines
+
+
+def word_scores(items: Sequence[Spoken], path: Path, processes: int = 2) -> list[WordErrors]:
+    """Word errors of `items`, heard now or found in the rows at `path`; a failure loses all."""
+    rows = RowFile(path)
+    todo = [item for item in items if rows.get(item.id) is None and not item.silent]
+    heard = recognise_all([item.audio for item in todo], processes=processes)
+    for index, text in heard:
+        rows.append({"id": todo[index].id, "heard": text})
+    return [
+        word_errors(item.text, "" if item.failure else rows.get(item.id)["heard"]) for item in items
+    ]
 
 
 def measure_similarity(spoke: Spoke, references: Sequence[Utterance], folder: Path) -> list[Line]:
@@ -51,26 +65,25 @@ def measure_similarity(spoke: Spoke, references: Sequence[Utterance], folder: Pa
     targets = similarity.centroids(by_voice)
     lines = []
     for system, items in spoke.items():
-        vectors = _vectors(items, folder / "rows" / f"speaker-{system}.npz")
+        vectors = _vectors(items, folder / "rows" / f"speaker-{system}.jsonl")
         own, other = similarity.compare(vectors, [item.voice for item in items], targets)
         lines.append(Line("similarity to the asked voice", system, own))
         lines.append(Line("similarity to the nearest other voice", system, other))
     return lines
 
 
-def _vectors(items: Sequence[Spoken], cache: Path) -> list[np.ndarray]:
-    """Speaker embeddings of `items`, kept in `cache`."""
-    known = dict(np.load(cache)) if cache.is_file() else {}
-    for item in progress(items, len(items), "speaker"):
-        if item.id not in known:
-            known[item.id] = similarity.embed(item.audio)
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(cache, **known)
-    return [known[item.id] for item in items]
+def _vectors(items: Sequence[Spoken], path: Path) -> list[np.ndarray | None]:
+    """Speaker embeddings of `items`, made now or found at `path`; None for silence."""
+
+    def score(item: Spoken) -> Row:
+        return {"vector": [round(float(x), 6) for x in similarity.embed(item.audio)]}
+
+    rows = _rows(items, path, score)
+    return [np.array(row["vector"]) if "vector" in row else None for row in rows]
 
 
 def measure_quality(spoke: Spoke, folder: Path) -> list[Line]:
-    """STOI and PESQ-WB of the resynthesis, and DNSMOS of every system."""
+    """STOI and PESQ-WB of the resynthesis, and DNSMOS of every system, without what is silent."""
     lines = []
     if "resynthesis" in spoke:
         rows = _rows(
@@ -97,15 +110,15 @@ _NAMES = {
 }
 
 
-def _rows(
-    items: Sequence[Spoken], path: Path, score: Callable[[Spoken], dict[str, float]]
-) -> list[Row]:
+def _rows(items: Sequence[Spoken], path: Path, score: Callable[[Spoken], Row]) -> list[Row]:
+    """Scores of `items`, made now or found in the rows at `path`; of silence only the id."""
     rows = RowFile(path)
     for item in progress(items, len(items), path.stem):
-        if rows.get(item.id) is None:
+        if rows.get(item.id) is None and not item.silent:
             rows.append({"id": item.id, **score(item)})
-    return [rows.get(item.id) for item in items]
+    return [rows.get(item.id) or {"id": item.id} for item in items]
 
 
 def _mean(rows: Sequence[Row], name: str) -> Figure:
-    return bootstrap_mean([float("nan") if row[name] is None else row[name] for row in rows])
+    values = [row.get(name) for row in rows]
+    return bootstrap_mean([value for value in values if value is not None])

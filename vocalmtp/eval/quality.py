@@ -22,7 +22,7 @@ def against(reference: Path, degraded: Path) -> dict[str, float]:
     pesq = require("pesq")
     try:
         score = pesq.pesq(SAMPLE_RATE, true, made, "wb")
-    except pesq.NoUtterancesError:  # silence in one of the two
+    except pesq.PesqError:  # silence in one of the two, or shorter than a quarter of a second
         score = float("nan")
     return {"stoi": float(require("pystoi").stoi(true, made, SAMPLE_RATE)), "pesq": float(score)}
 

@@ -1,6 +1,7 @@
 """Figures as JSON, as a Markdown table, and as plots."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,16 +26,36 @@ class Line:
 
 def write_report(folder: Path, title: str, lines: Sequence[Line], notes: Sequence[str] = ()) -> str:
     """Write `title`.json and `title`.md to `folder`; returns the Markdown."""
-    rows = [asdict(line) for line in lines]
+    return write_sections(folder, title, {"": lines}, notes)
+
+
+def write_sections(
+    folder: Path, title: str, sections: dict[str, Sequence[Line]], notes: Sequence[str] = ()
+) -> str:
+    """As `write_report`, with a table under every heading; an empty heading is not shown."""
+    figures = [
+        {"section": heading, **asdict(line), "figure": _finite(asdict(line.figure))}
+        for heading, lines in sections.items()
+        for line in lines
+    ]
     folder.mkdir(parents=True, exist_ok=True)
-    data = {"notes": list(notes), "figures": rows}
+    data = {"notes": list(notes), "figures": figures}
     (folder / f"{title}.json").write_text(json.dumps(data, indent=2) + "\n")
-    text = markdown(lines, notes)
+    parts = [
+        (f"### {heading}\n\n" if heading else "") + markdown(lines)
+        for heading, lines in sections.items()
+    ]
+    text = "\n\n".join([*parts, "\n".join(notes)]).rstrip()
     (folder / f"{title}.md").write_text(text + "\n")
     return text
 
 
-def markdown(lines: Sequence[Line], notes: Sequence[str] = ()) -> str:
+def _finite(values: dict[str, float]) -> dict[str, float | None]:
+    """JSON has no NaN and no infinity: null."""
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}
+
+
+def markdown(lines: Sequence[Line]) -> str:
     """A table with a row for every measured thing and a column for every system."""
     systems = list(dict.fromkeys(line.system for line in lines))
     table = [["", *systems], ["---"] * (len(systems) + 1)]
@@ -45,8 +66,25 @@ def markdown(lines: Sequence[Line], notes: Sequence[str] = ()) -> str:
             if line.what == what
         }
         table.append([what, *(cells.get(system, "") for system in systems)])
-    text = "\n".join("| " + " | ".join(row) + " |" for row in table)
-    return "\n".join([text, "", *notes]).rstrip()
+    return "\n".join("| " + " | ".join(row) + " |" for row in table)
+
+
+def plot_bars(lines: Sequence[Line], what: Sequence[str], path: Path) -> None:
+    """A picture for each of `what`: a bar for every system with its interval, drawn to `path`."""
+    pyplot = _pyplot()
+    figure, axes = pyplot.subplots(1, len(what), figsize=(3.2 * len(what), 3), squeeze=False)
+    for axis, name in zip(axes[0], what, strict=True):
+        shown = [line for line in lines if line.what == name and math.isfinite(line.figure.value)]
+        scale = 100 if any(line.unit == "%" for line in shown) else 1
+        values = np.array([line.figure.value for line in shown]) * scale
+        ends = np.array([(line.figure.low, line.figure.high) for line in shown]).reshape(-1, 2)
+        errors = np.abs(ends.T * scale - values)  # [2, systems]
+        axis.bar([line.system for line in shown], values, yerr=errors, capsize=4, color="#7a9cc6")
+        axis.set_title(name + (" (%)" if scale == 100 else ""), fontsize=9)
+        axis.tick_params(labelsize=8)
+    figure.tight_layout()
+    figure.savefig(path, dpi=90)
+    pyplot.close(figure)
 
 
 def plot_spectrograms(pairs: Sequence[tuple[str, Path, Path]], path: Path) -> None:

@@ -54,22 +54,25 @@ def check_settings(folder: Path, settings: Row, *, fresh: bool) -> None:
     Args:
         folder: the results; its settings.json holds what the rows were made with.
         settings: what they would be made with now.
-        fresh: drop the folder's rows instead of continuing them.
+        fresh: drop the folder's rows instead of continuing them; those of natural speech stay as
+            long as the manifest is the same.
 
     Raises:
         InputError: the folder's rows were made with other settings.
     """
     path = folder / "settings.json"
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else settings
     if fresh:
+        same = before.get("manifest") == settings.get("manifest")
         for rows in folder.glob("rows/*.jsonl"):
-            rows.unlink()
-    elif path.exists():
-        before = json.loads(path.read_text(encoding="utf-8"))
-        for key, value in settings.items():
-            if before.get(key) != value:
+            if not (same and rows.stem.endswith("-natural")):
+                rows.unlink()
+    else:
+        for key in sorted(settings.keys() | before.keys()):
+            if before.get(key) != settings.get(key):
                 raise InputError(
                     f"output '{folder}': its rows were made with {key} {before.get(key)!r}, not "
-                    f"{value!r}; choose another folder, or --fresh to start again"
+                    f"{settings.get(key)!r}; choose another folder, or --fresh to start again"
                 )
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")

@@ -49,7 +49,8 @@ def compare(
     for vector, voice in zip(embeddings, voices, strict=True):
         if voice not in targets:
             continue
-        cosines = {name: 0.0 if vector is None else float(vector @ t) for name, t in targets.items()}
+        heard = 0.0 if vector is None else vector
+        cosines = {name: float(np.sum(heard * target)) for name, target in targets.items()}
         own.append(cosines.pop(voice))
         if cosines:
             other.append(max(cosines.values()))

@@ -5,7 +5,6 @@ All figures are medians between the smallest and the largest of repeated, interl
 
 import os
 import platform
-import resource
 import subprocess
 import sys
 import tempfile
@@ -19,14 +18,24 @@ import torch
 from vocalmtp.decoding.generate import start
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.decoding.strategy import Grouped
+from vocalmtp.errors import InputError
 from vocalmtp.eval.statistics import Figure, spread
 from vocalmtp.synthesis import TTS, Utterance
 
+PEAK_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes, of ru_maxrss
 SENTENCES = (
     "The birch canoe slid on the smooth planks.",
     "Every morning when you wake up, the house is a little different.",
     "What is the best way to get to the station from here?",
     "She said that the letter would arrive on the second of March.",
+)
+
+# Run by a small process of its own: the peak memory of a child includes its parent's at the fork.
+MEASURE = (
+    "import resource, subprocess, sys, time; start = time.perf_counter(); "
+    "subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL); "
+    "print(time.perf_counter() - start, "
+    "resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
 )
 
 
@@ -73,46 +82,51 @@ def first_audio(tts: TTS, repeats: int = 9, **sampling: Any) -> Figure:
     return spread(values)
 
 
-def cold_start(model: str, repeats: int = 3) -> tuple[Figure, float]:
-    """Seconds of a whole `vocalmtp tts` process, and the peak memory of such processes in GiB."""
-    values = []
+def cold_start(model: Path | str, repeats: int = 3) -> tuple[Figure, Figure]:
+    """Seconds of a whole `vocalmtp tts` process, and its peak memory in GiB.
+
+    Raises InputError with what the process said if it fails.
+    """
+    seconds, memory = [], []
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "vocalmtp", "tts", SENTENCES[0], "--model", model]
+        command = [sys.executable, "-m", "vocalmtp", "tts", SENTENCES[0], "--model", str(model)]
         command += ["-o", str(Path(folder) / "cold.wav")]
         for _ in range(repeats):
-            start = time.perf_counter()
-            subprocess.run(
-                command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            done = subprocess.run(
+                [sys.executable, "-c", MEASURE, *command], capture_output=True, text=True
             )
-            values.append(time.perf_counter() - start)
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20  # KiB on Linux
-    return spread(values), peak
+            if done.returncode:
+                why = done.stderr.strip().splitlines()[0]
+                raise InputError(f"model '{model}': 'vocalmtp tts' failed ({why}); try it by hand")
+            taken, peak = done.stdout.split()
+            seconds.append(float(taken))
+            memory.append(float(peak) * PEAK_UNIT / 2**30)
+    return spread(seconds), spread(memory)
 
 
 def steps_per_second(
-    models: dict[str, TTS], batch_size: int = 1, steps: int = 60, repeats: int = 5
+    models: dict[str, TTS], batch_size: int = 1, frames: int = 60, repeats: int = 5
 ) -> dict[str, dict[str, Figure]]:
-    """The bare decode loop of every model for `steps` steps, in turns, whatever they say.
+    """The bare decode loop of every model for `frames` frames of audio, in turns, whatever it says.
 
     Returns per model the steps a second and the seconds of audio that they stand for. With end and
     text ignored, models that are not yet understood can be compared too.
     """
-    runs = {name: _loop(tts, batch_size, steps) for name, tts in models.items()}
+    steps = {name: tts.model.layout.num_steps(frames) for name, tts in models.items()}
+    runs = {name: _loop(tts, batch_size, steps[name]) for name, tts in models.items()}
     taken: dict[str, list[float]] = {name: [] for name in models}
     for turn in range(repeats + 1):
         for name, run in runs.items():
             start = time.perf_counter()
             run()
-            if turn:
+            if turn:  # the first turn warms up
                 taken[name].append(time.perf_counter() - start)
     result = {}
     for name, tts in models.items():
-        layout, rate = tts.model.layout, tts.tokenizer.card.frame_rate
-        frames = 1 / len(layout.streams) if layout.flat else layout.frames_per_step
-        rates = [steps / seconds for seconds in taken[name]]
+        seconds = batch_size * frames / tts.tokenizer.card.frame_rate
         result[name] = {
-            "steps": spread(rates),
-            "audio": spread([r * batch_size * frames / rate for r in rates]),
+            "steps": spread([steps[name] / t for t in taken[name]]),
+            "audio": spread([seconds / t for t in taken[name]]),
         }
     return result
 

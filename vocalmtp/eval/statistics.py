@@ -59,6 +59,35 @@ def bootstrap_mean(values: Sequence[float], **options: float) -> Figure:
     return bootstrap_ratio(kept, [1.0] * len(kept), **options)
 
 
+def bootstrap_correlation(
+    x: np.ndarray, y: np.ndarray, units: np.ndarray, *, resamples: int = 2000, level: float = 0.95
+) -> Figure:
+    """Pearson correlation of `x` [N] and `y` [N], with an interval over `units` [N].
+
+    `units` says which utterance a frame is of: whole utterances are drawn, since the frames of one
+    are not independent. NaN without variance.
+    """
+    x, y = x - x.mean(), y - y.mean()  # for the sums below not to cancel
+    groups = np.unique(units, return_inverse=True)[1]
+    terms = (np.ones_like(x), x, y, x * x, y * y, x * y)
+    sums = np.stack([np.bincount(groups, term) for term in terms], 1)  # [U, 6]
+    picks = np.random.default_rng(0).integers(0, len(sums), (resamples, len(sums)))  # [R, U]
+    drawn = _correlation(sums[picks].sum(1))  # [R]
+    value, drawn = float(_correlation(sums.sum(0))), drawn[~np.isnan(drawn)]
+    if math.isnan(value):
+        return Figure(math.nan, math.nan, math.nan, len(sums))
+    tail = (1.0 - level) / 2.0
+    low, high = np.quantile(drawn, (tail, 1.0 - tail))
+    return Figure(value, float(low), float(high), len(sums))
+
+
+def _correlation(sums: np.ndarray) -> np.ndarray:
+    """Pearson correlation from n, Σx, Σy, Σx², Σy², Σxy along the last axis."""
+    n, x, y, xx, yy, xy = np.moveaxis(sums, -1, 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return (n * xy - x * y) / np.sqrt((n * xx - x * x) * (n * yy - y * y))
+
+
 def spread(values: Sequence[float]) -> Figure:
     """Median of repeated timings between the smallest and the largest."""
     array = np.asarray(values, float)

@@ -12,8 +12,8 @@ from typing import Any, Literal
 import torch
 
 from vocalmtp.audio import Audio, read_audio
-from vocalmtp.data.manifest import Utterance, read_manifest
-from vocalmtp.errors import InputError
+from vocalmtp.data.manifest import Utterance
+from vocalmtp.eval.items import NO_AUDIO
 from vocalmtp.eval.rows import Row, RowFile, progress
 from vocalmtp.synthesis import TTS
 from vocalmtp.voices import Voice, make_voice
@@ -21,6 +21,7 @@ from vocalmtp.voices import Voice, make_voice
 System = Literal["natural", "resynthesis", "tts"]
 SYSTEMS: tuple[System, ...] = ("natural", "resynthesis", "tts")
 SHORTEST, LONGEST = 0.6, 1.6  # of the natural duration: outside, an output was cut off or ran away
+AUDIBLE = 1e-3  # peak of full scale; what stays below it is empty
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,7 @@ def speak(
 ) -> list[Spoken]:
     """Make `system`'s audio of every item in `folder`/audio; what is there already is kept.
 
-    A voice that the model does not have is made from the longest of its `references`. `options`
-    (seed, temperature, ...) go to `TTS.batch`.
+    See `voices_of` for who speaks. `options` (seed, temperature, ...) go to `TTS.batch`.
     """
     rows = RowFile(folder / "rows" / f"audio-{system}.jsonl")
     todo = [item for item in items if rows.get(item.id) is None]
@@ -67,17 +67,23 @@ def speak(
     return [_spoken(rows.get(item.id), item) for item in items]
 
 
-def asked_voices(
-    items: Sequence[Utterance], tts: TTS, references: Sequence[Utterance]
-) -> dict[str, Voice | str | None]:
-    """What to ask `tts` for, by the voices of `items`; its default voice for those without one."""
-    voices: dict[str, Voice | str | None] = {"": None}
-    for name in sorted({item.voice for item in items} - {""}):
-        recordings = [row for row in references if row.voice == name]
-        if name in tts.voices or not recordings:
-            voices[name] = name
+def voices_of(
+    items: Sequence[Utterance], tts: TTS, references: Sequence[Utterance] = ()
+) -> dict[str, Voice | None]:
+    """A voice for every name in `items`.
+
+    It is the model's own, or made from the longest of the `references`, or of the items, that have
+    that name; else the name is what `TTS.find_voice` takes ("": the model's default voice).
+    """
+    recorded = [row for row in items if row.audio != NO_AUDIO]
+    voices: dict[str, Voice | None] = {}
+    for name in {item.voice for item in items}:
+        rows = [row for row in references if row.voice == name]
+        rows = rows or [row for row in recorded if row.voice == name]
+        if name in tts.voices or not rows or not name:
+            voices[name] = tts.find_voice(name or None)
         else:
-            longest = max(recordings, key=lambda row: row.seconds)
+            longest = max(rows, key=lambda row: row.seconds)
             voices[name] = make_voice(longest.audio, tts.tokenizer, name)
     return voices
 
@@ -91,8 +97,8 @@ def _make(
 ) -> Iterator[tuple[Utterance, Audio]]:
     rate = tts.sample_rate
     if system == "tts":
-        names = asked_voices(items, tts, references)
-        voices = [names[item.voice] for item in items]
+        known = voices_of(items, tts, references)
+        voices = [known[item.voice] for item in items]
         made = tts.batch([item.text for item in items], voice=voices, **options) if items else ()
         yield from zip(items, made, strict=True)
         return

@@ -1,0 +1,179 @@
+"""The measurements as the command line runs them: from a Request to report lines and pictures."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from vocalmtp.catalogue import model_folder
+from vocalmtp.data.manifest import Utterance, read_manifest
+from vocalmtp.errors import InputError, nearest
+from vocalmtp.eval.items import LIST, NO_AUDIO, pick_items, pick_references
+from vocalmtp.eval.measure import (
+    Spoke,
+    measure_intelligibility,
+    measure_quality,
+    measure_similarity,
+)
+from vocalmtp.eval.report import Line, plot_bars, plot_spectrograms
+from vocalmtp.eval.request import Request
+from vocalmtp.eval.rows import check_settings
+from vocalmtp.eval.speed import (
+    cold_start,
+    first_audio,
+    real_time_factors,
+    steps_per_second,
+)
+from vocalmtp.eval.systems import SYSTEMS, Spoken, speak
+from vocalmtp.synthesis import TTS, load
+
+BATCHES = (1, 8)  # rows at once, in the timings
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What all systems said of one request, and recordings that stand for the voices."""
+
+    spoke: Spoke
+    references: list[Utterance]
+
+
+def speak_request(request: Request, tts: TTS | None = None) -> Outcome:
+    """The audio of every system, made now or found in the output folder.
+
+    Raises:
+        InputError: a wrong option, nothing to evaluate, or a folder of other settings.
+    """
+    systems = [name for name in request.systems.split(",") if name]
+    for name in systems:
+        if name not in SYSTEMS:
+            raise InputError(f"system '{name}': unknown; {nearest(name, SYSTEMS)}")
+    items = pick_items(
+        request.manifest, request.split, request.voice_names, request.limit, request.natural
+    )
+    recordings = request.natural if request.manifest.suffix == LIST else request.manifest
+    if any(item.audio == NO_AUDIO for item in items) and systems != ["tts"]:
+        raise InputError(
+            f"systems '{request.systems}': the list '{request.manifest}' has no recordings; "
+            "give --natural MANIFEST, or --systems tts"
+        )
+    tts = load(request.model) if tts is None else tts
+    check_settings(request.output, _settings(request), fresh=request.fresh)
+    references: list[Utterance] = []
+    if recordings is not None:
+        names = {item.voice for item in items} | set(tts.voices)
+        references = pick_references(recordings, sorted(names), items)
+    options = {"seed": request.seed, **request.sampling}
+    spoke = {
+        name: speak(name, items, tts, request.output, references, **options)
+        for name in SYSTEMS
+        if name in systems
+    }
+    return Outcome(spoke, references)
+
+
+def _settings(request: Request) -> dict[str, object]:
+    """What the rows of an output folder depend on."""
+    digest = hashlib.sha256()
+    for path in sorted(model_folder(request.model).rglob("*.safetensors")):
+        digest.update(path.read_bytes())
+    return {
+        "manifest": str(request.manifest.resolve()),
+        "model": request.model,
+        "weights": digest.hexdigest()[:12],
+        "seed": request.seed,
+        **request.sampling,
+    }
+
+
+def run_intelligibility(request: Request, tts: TTS | None = None) -> list[Line]:
+    """Word error rates and failures, with a picture of bars."""
+    outcome = speak_request(request, tts)
+    lines = measure_intelligibility(outcome.spoke, request.output, request.processes)
+    plot_bars(lines, ["WER", "failed"], request.output / "intelligibility.png")
+    return lines
+
+
+def run_similarity(request: Request, tts: TTS | None = None) -> list[Line]:
+    """Similarity to the asked voice and to the nearest other one."""
+    outcome = speak_request(request, tts)
+    if not outcome.references:
+        raise InputError(
+            f"list '{request.manifest}': similarity needs recordings of the voices; "
+            "give --natural MANIFEST"
+        )
+    return measure_similarity(outcome.spoke, outcome.references, request.output)
+
+
+def run_quality(request: Request, tts: TTS | None = None) -> list[Line]:
+    """STOI, PESQ-WB and DNSMOS, with spectrograms of ours beside natural."""
+    outcome = speak_request(request, tts)
+    for system, items in outcome.spoke.items():
+        if system != "natural":
+            draw_pairs([item for item in items if item.natural], request.output, system)
+    return measure_quality(outcome.spoke, request.output)
+
+
+def draw_pairs(items: Sequence[Spoken], output: Path, system: str, count: int = 4) -> None:
+    """Spectrograms of `count` items, of different voices as far as there are."""
+    by_voice: dict[str, list[Spoken]] = {}
+    for item in items:
+        by_voice.setdefault(item.voice, []).append(item)
+    turns = [row[turn] for turn in range(count) for row in by_voice.values() if turn < len(row)]
+    pairs = [(f"{i.voice}: {i.text}", i.natural, i.audio) for i in turns[:count] if not i.silent]
+    if pairs:
+        plot_spectrograms(pairs, output / f"spectrograms-{system}.png")
+
+
+def run_speed(model: str, against: str | None = None) -> list[Line]:
+    """Real-time factor, first audio, cold start; with `against`, both models in turns."""
+    models = {name: load(name) for name in (model, against) if name is not None}
+    lines = []
+    for size in BATCHES:
+        for name, factor in real_time_factors(models, size).items():
+            lines.append(Line(f"real-time factor, batch {size}", name, factor, digits=3))
+    lines.append(Line("first audio", model, first_audio(models[model]), "ms", 0))
+    seconds, peak = cold_start(model)
+    lines.append(Line("vocalmtp tts, whole process", model, seconds, "s"))
+    lines.append(Line("... peak memory", model, peak, "GiB"))
+    for size in BATCHES if against is not None else ():
+        for name, rates in steps_per_second(models, size).items():
+            what = f"decode loop, batch {size}"
+            lines.append(Line(f"{what}: audio seconds a second", name, rates["audio"], "", 1))
+            lines.append(Line(f"{what}: steps a second", name, rates["steps"], "", 0))
+    return lines
+
+
+def run_all(request: Request, against: str | None = None) -> dict[str, list[Line]]:
+    """Every figure of a model, by section; the splits that the manifest does not have are left out.
+
+    `against` is the next-token twin: it is heard on the test sentences and timed beside the model.
+    """
+    splits = {row.split for row in read_manifest(request.manifest)}
+    tts = load(request.model)
+    sections: dict[str, list[Line]] = {}
+
+    def part(split: str, folder: str | None = None, **changes: object) -> Request:
+        output = request.output / (folder or split)
+        return replace(request, split=split, output=output, **changes)
+
+    if "test" in splits:
+        test = part("test")
+        sections["Ordinary sentences (test)"] = [
+            *run_intelligibility(test, tts),
+            *run_similarity(test, tts),
+            *run_quality(test, tts),
+        ]
+    if "rare" in splits:
+        sections["Sentences with rare words (rare)"] = run_intelligibility(part("rare"), tts)
+    if "heldout" in splits:
+        held = part("heldout", limit=min(request.limit or 40, 40))
+        sections["Voices never trained, each by one recording (heldout)"] = run_similarity(
+            held, tts
+        )
+    if against is not None and "test" in splits:
+        twin = part("test", "twin", model=against, systems="tts")
+        lines = run_intelligibility(twin)
+        sections[f"The next-token twin on ordinary sentences ({against})"] = lines
+    sections["Speed"] = run_speed(request.model, against)
+    return sections
