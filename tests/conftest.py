@@ -24,6 +24,9 @@ STREAMS = [
 ]
 
 
+torch.set_num_threads(1)  # the models are tiny: a second thread only waits
+
+
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     torch.manual_seed(0)
