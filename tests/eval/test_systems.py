@@ -30,7 +30,9 @@ def test_a_list_is_spoken_by_every_voice_or_found_among_recordings(manifest, tmp
     assert [i.id for i in found] == ["t/0", "t/2"]
 
 
-@pytest.mark.parametrize(("text", "what"), [("hi.\n%&\n", "list.txt:2"), ("\n", "is empty")])
+@pytest.mark.parametrize(
+    ("text", "what"), [("hi.\n\u65e5\u672c\n", "list.txt:2"), ("\n", "is empty")]
+)
 def test_a_bad_list_is_named(tmp_path, text, what):
     (tmp_path / "list.txt").write_text(text)
     with pytest.raises(InputError, match=what):
