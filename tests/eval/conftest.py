@@ -30,6 +30,12 @@ def tts(toy_folder) -> TTS:
     return load(toy_folder)
 
 
+@pytest.fixture
+def quick_ears(monkeypatch) -> None:
+    """Hear "hi there" in everything, at once; the real recogniser has a test of its own."""
+    monkeypatch.setattr("vocalmtp.eval.intelligibility.recognise", lambda path: "hi there")
+
+
 def buzz(pitch: float, seconds: float = 1.0) -> np.ndarray:
     """A gliding buzz [N] at 16 kHz over a little noise: voiced, and with a pitch that moves."""
     time = np.arange(round(16_000 * seconds)) / 16_000

@@ -56,6 +56,7 @@ def test_report_has_a_column_a_system_and_pictures(manifest, tmp_path):
 # -- the command line ------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("quick_ears")
 def test_intelligibility_goes_on_and_minds_its_settings(toy_folder, manifest, tmp_path, capsys):
     ask = ["eval", "intelligibility", "-m", manifest, "--model", toy_folder, "--processes", 1]
     ask += ["-o", tmp_path / "out", "--voices", "ann", "--limit", 1]
@@ -72,6 +73,7 @@ def test_intelligibility_goes_on_and_minds_its_settings(toy_folder, manifest, tm
     assert heard.stat().st_mtime_ns == before  # natural speech stays as it is
 
 
+@pytest.mark.usefixtures("quick_ears")
 def test_a_list_needs_no_recordings_for_our_own_speech(toy_folder, tmp_path, capsys):
     (tmp_path / "list.txt").write_text("Hi.\n")
     ask = ["eval", "intelligibility", "-m", tmp_path / "list.txt", "--model", toy_folder]
@@ -85,6 +87,7 @@ def test_a_list_needs_no_recordings_for_our_own_speech(toy_folder, tmp_path, cap
 
 
 @pytest.mark.needs_eval
+@pytest.mark.usefixtures("quick_ears")
 def test_all_figures_in_one_table(toy_folder, manifest, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(speed, "SENTENCES", ("Hi.",))
     monkeypatch.setattr("vocalmtp.eval.run.BATCHES", (1,))

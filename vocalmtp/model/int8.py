@@ -19,7 +19,8 @@ class Int8Linear(nn.Module):
         super().__init__()
         self.outputs = linear.out_features
         weight = linear.weight.detach().float()
-        weight = F.pad(weight, (0, 0, 0, -self.outputs % TILE))
+        self.missing = -linear.in_features % TILE
+        weight = F.pad(weight, (0, self.missing, 0, -self.outputs % TILE))
         scale = weight.abs().amax(1).clamp(min=1e-8) / 127  # [out]
         self.register_buffer("weight", (weight / scale[:, None]).round().to(torch.int8))
         self.register_buffer("scale", scale.to(torch.bfloat16))
@@ -28,7 +29,7 @@ class Int8Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[.., in] -> [.., out]."""
-        flat = x.reshape(-1, x.shape[-1]).to(torch.bfloat16)
+        flat = F.pad(x.reshape(-1, x.shape[-1]).to(torch.bfloat16), (0, self.missing))
         y = torch._weight_int8pack_mm(flat, self.weight, self.scale)
         y = y[:, : self.outputs].reshape(*x.shape[:-1], -1).to(x.dtype)
         return y if self.bias is None else y + self.bias
@@ -37,11 +38,7 @@ class Int8Linear(nn.Module):
 def quantize_linears(module: nn.Module) -> None:
     """Replace, in place, every linear layer of `module` that is worth it. For inference on CPU."""
     for name, child in module.named_children():
-        if isinstance(child, nn.Linear) and _worth_it(child):
+        if isinstance(child, nn.Linear) and child.weight.numel() >= SMALLEST:
             setattr(module, name, Int8Linear(child))
         else:
             quantize_linears(child)
-
-
-def _worth_it(linear: nn.Linear) -> bool:
-    return linear.weight.numel() >= SMALLEST and linear.in_features % TILE == 0

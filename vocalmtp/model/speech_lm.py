@@ -182,7 +182,8 @@ class SpeechLM(PreTrainedModel):
             speaker=voice if self.config.speaker_every_step else None,
         )
         if self.track is not None:
-            state.encoded = self.track.encode(batch["characters"], batch["character_lengths"])
+            lengths = batch["character_lengths"]
+            state.encoded = self.track.encode_rows(batch["characters"], lengths)
             state.character_lengths = batch["character_lengths"]
             state.pointers = torch.zeros_like(state.character_lengths)
         inputs = self._inputs(

@@ -55,6 +55,15 @@ class TextTrack(nn.Module):
             x = x + F.gelu(convolution(x)) * inside
         return self.output(self.norm(x.transpose(1, 2)))
 
+    def encode_rows(self, char_ids: Tensor, lengths: Tensor) -> Tensor:
+        """As `encode`, row by row: a convolution rounds differently for other paddings, and a row
+        should say the same in any batch."""
+        rows = [
+            self.encode(row[None, :length], length[None])[0]
+            for row, length in zip(char_ids, lengths, strict=True)
+        ]
+        return nn.utils.rnn.pad_sequence(rows, batch_first=True)
+
     def read(self, encoded: Tensor, pointers: Tensor) -> Tensor:
         """Text at `pointers` [B, S, G] of `encoded` [B, U, D], as [B, S, D].
 

@@ -1,0 +1,48 @@
+"""The model that comes with the package keeps the promises, on its real weights."""
+
+import numpy as np
+import pytest
+
+import vocalmtp
+from vocalmtp.eval.intelligibility import recognise, word_errors
+
+TEXTS = ["Good morning.", "The birch canoe slid on the smooth planks.", "What is the time now?"]
+SAMPLED = {"temperature": 0.5, "top_k": 20}
+
+
+@pytest.fixture(scope="module")
+def tts():
+    return vocalmtp.load("mini")
+
+
+@pytest.mark.parametrize("sampling", [{}, SAMPLED], ids=["greedy", "sampled"])
+def test_a_batch_row_equals_the_single_call(tts, sampling):
+    for text, row in zip(TEXTS, tts.batch(TEXTS, seed=3, **sampling), strict=True):
+        alone = tts(text, seed=3, **sampling)
+        assert len(row.samples) == len(alone.samples)
+        assert np.abs(row.samples - alone.samples).max() <= 1e-2
+
+
+@pytest.mark.parametrize("voice", ["slt", "rms", "awb"])
+def test_streamed_audio_equals_offline_audio(tts, voice):
+    whole = tts(TEXTS[1], voice=voice, seed=3)
+    chunks = list(tts.stream(TEXTS[1], voice=voice, seed=3))
+    joined = np.concatenate([chunk.samples for chunk in chunks])
+    assert len(chunks) > 5 and joined.shape == whole.samples.shape
+    assert np.abs(joined - whole.samples).max() <= 1e-3
+
+
+def test_it_is_understood_and_knows_when_it_said_what(tts, tmp_path):
+    text = "She was happy with the work of the last two years."
+    audio = tts(text, voice="slt")
+    path = audio.save(tmp_path / "a.wav")
+    assert word_errors(text, recognise(path)).rate <= 0.5
+    assert [word.text for word in audio.words] == text.lower().rstrip(".").split()
+    times = [t for word in audio.words for t in (word.start, word.end)]
+    assert times == sorted(times) and times[-1] <= audio.duration
+
+
+def test_every_voice_speaks_for_a_sensible_time(tts):
+    for name in tts.voices:
+        audio = tts(TEXTS[1], voice=name)
+        assert 1.5 < audio.duration < 6 and not audio.truncated, name
