@@ -115,9 +115,12 @@ def tts(
     if greedy:
         options["greedy"] = True
 
+    import torch
+
     from vocalmtp.synthesis import load
 
     begin = time.perf_counter()
+    torch.set_num_threads(1)  # a step is small: sharing it between threads takes twice the time
     speaker = load(model)
     if timestamps is not None and not speaker.has_word_times:
         raise InputError(f"timestamps: model '{model}' has no text track; use one that has")
