@@ -81,6 +81,7 @@ def plot_bars(lines: Sequence[Line], what: Sequence[str], path: Path) -> None:
         errors = np.abs(ends.T * scale - values)  # [2, systems]
         axis.bar([line.system for line in shown], values, yerr=errors, capsize=4, color="#7a9cc6")
         axis.set_title(name + (" (%)" if scale == 100 else ""), fontsize=9)
+        axis.set_ylim(bottom=None if (values < 0).any() else 0.0)
         axis.tick_params(labelsize=8)
     figure.tight_layout()
     figure.savefig(path, dpi=90)
