@@ -4,22 +4,15 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from toy_model import tokenizer_config
 
 from vocalmtp.data.manifest import read_manifest
 from vocalmtp.data.shards import CodeItem, CodeShards, write_shard
 from vocalmtp.data.tokenize import tokenize_manifest
 from vocalmtp.errors import InputError
-from vocalmtp.tokenizers.neural import NeuralTokenizer, NeuralTokenizerConfig
+from vocalmtp.tokenizers.neural import NeuralTokenizer
 
-TINY = NeuralTokenizerConfig(
-    name="tiny",
-    encoder_dim=16,
-    encoder_layers=1,
-    decoder_dim=16,
-    decoder_layers=1,
-    frame_dim=16,
-    frame_layers=1,
-)
+TINY = tokenizer_config("tiny")
 
 
 @pytest.fixture
