@@ -29,6 +29,7 @@ from vocalmtp.tokenizers.neural import (
     NeuralTokenizerConfig,
 )
 from vocalmtp.training.codec_losses import Discriminators, Probes, SpectralLoss
+from vocalmtp.training.distributed import average_gradients, from_first, join_processes
 
 SKIP = 8  # 10 ms frames at a crop's start that are not judged: the decoder has no past there
 
@@ -133,6 +134,7 @@ class TokenizerTrainer:
 
     def __init__(self, recipe: TokenizerRecipe):
         self.recipe = recipe
+        self.rank, _ = join_processes()
         torch.set_num_threads(recipe.threads)
         torch.set_flush_denormal(True)  # without it training slows down after minutes
         torch.manual_seed(recipe.seed)
@@ -156,6 +158,7 @@ class TokenizerTrainer:
         self.optimizer = torch.optim.AdamW(self.makers, lr=1e-3, betas=(0.8, 0.98))
         self.judge = torch.optim.AdamW(self.discriminators.parameters(), lr=1e-3, betas=(0.8, 0.98))
         self.step, self.seconds = 0, 0.0
+        self._seed()
 
     def _model(self) -> NeuralTokenizer:
         """The model to train; a newly trained encoder gets a new id for its codes."""
@@ -180,6 +183,12 @@ class TokenizerTrainer:
         by_time = self.seconds / 60 / limit if limit else 0.0
         return max(self.step / self.recipe.steps, by_time)
 
+    def _seed(self) -> None:
+        """Set the draws from here on, which differ in every process (the weights do not)."""
+        own = self.recipe.seed + self.step + 1_000_003 * self.rank
+        self.crops.random.seed(own)
+        torch.manual_seed(own)
+
     def run(self) -> None:
         """Train to the end; resumes from the output folder if a run was cut off there."""
         self._resume()
@@ -189,13 +198,14 @@ class TokenizerTrainer:
         while self.progress < 1:
             losses = self.update(self.crops.batch(self.recipe.batch_size))
             self.step += 1
-            self.seconds = time.monotonic() - started
+            self.seconds = from_first(time.monotonic() - started)
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0.0) + value
-            if self.step % 50 == 0:
+            if self.step % 50 == 0 and self.rank == 0:
                 line = {"step": self.step, "seconds": round(self.seconds)}
                 line |= {name: round(value / 50, 4) for name, value in sums.items()}
                 print(json.dumps(line), file=log, flush=True)
+            if self.step % 50 == 0:
                 sums = {}
             if self.seconds - saved > 60 * self.recipe.save_minutes:
                 self._save()
@@ -286,6 +296,8 @@ class TokenizerTrainer:
 
     def _save(self) -> None:
         """The averaged model for users, and everything else for resuming."""
+        if self.rank:
+            return
         self.averaged.module.save_pretrained(self.recipe.output)
         state = {
             "model": self.model.state_dict(),
@@ -314,7 +326,7 @@ class TokenizerTrainer:
                 f"output '{self.recipe.output}': holds a run of another recipe; choose a new folder"
             ) from error
         self.step, self.seconds = state["step"], state["seconds"]
-        self.crops.random.seed(self.recipe.seed + self.step)
+        self._seed()
 
 
 def _descend(
@@ -322,6 +334,7 @@ def _descend(
 ) -> None:
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
+    average_gradients(parameters)
     nn.utils.clip_grad_norm_(parameters, 1.0)
     optimizer.step()
 
