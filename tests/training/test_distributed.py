@@ -1,8 +1,12 @@
+import json
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
+import pytest
 import torch
+from tiny_run import tiny_recipe
 
 SCRIPT = """
     import sys
@@ -34,3 +38,43 @@ def test_two_processes_average_to_the_gradient_of_one_with_all_the_data(tmp_path
     for rank in (0, 1):
         gradient, shared = torch.load(tmp_path / f"2/{rank}.pt")
         assert torch.allclose(gradient, whole) and shared == 7.0
+
+
+TRAIN = """
+    import json
+    import sys
+    from pathlib import Path
+    import torch
+    from vocalmtp.config import parse
+    from vocalmtp.training.train import SpeechLMRecipe, train
+
+    torch.set_num_threads(1)
+    train(parse(SpeechLMRecipe, json.loads(Path(sys.argv[1]).read_text())))
+"""
+
+
+def test_the_speech_lm_has_the_same_losses_on_two_processes_as_on_one(shards, tmp_path):
+    """Batches of 1 to 4 rows of unequal lengths: shared, or read whole by both."""
+    script = tmp_path / "script.py"
+    script.write_text(textwrap.dedent(TRAIN))
+    curves = {}
+    for processes in (1, 2):
+        settings = tiny_recipe(shards, tmp_path / f"run{processes}", max_steps=12, log_every=1)
+        data = settings.model_dump(mode="json")
+        data["model"] |= {"step_dropout": 0.0, "speaker_dropout": 0.0}  # drawn in each process
+        (tmp_path / "recipe.json").write_text(json.dumps(data))
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+        command += [f"--nproc_per_node={processes}", str(script), str(tmp_path / "recipe.json")]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        lines = (Path(data["output"]) / "log.jsonl").read_text().splitlines()
+        timed = {"seconds", "steps_per_s", "left_s", "train_runtime", "eval_runtime"}
+        timed |= {"train_samples_per_second", "train_steps_per_second"}
+        timed |= {"eval_samples_per_second", "eval_steps_per_second"}
+        curves[processes] = [
+            {key: value for key, value in json.loads(line).items() if key not in timed}
+            for line in lines
+        ]
+    assert len(curves[1]) > 12
+    for one, two in zip(curves[1], curves[2], strict=True):
+        assert one == pytest.approx(two, rel=2e-3, abs=2e-3)

@@ -2,79 +2,20 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 import yaml
+from tiny_run import tiny_recipe as recipe
 
 from vocalmtp.config import load_yaml, parse
-from vocalmtp.data.shards import CodeItem, write_shard
+from vocalmtp.data.shards import CodeItem
 from vocalmtp.errors import InputError
 from vocalmtp.model.speech_lm import SpeechLM
-from vocalmtp.tokenizers.base import StreamSpec, TokenizerCard
-from vocalmtp.training.train import FrameBatches, SpeechLMRecipe, cut, item_segments, train
+from vocalmtp.training.batches import FrameBatches, Shares, cut
+from vocalmtp.training.train import SpeechLMRecipe, item_segments, train
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "mini"
-
-
-@pytest.fixture
-def shards(tmp_path: Path) -> Path:
-    folder = tmp_path / "codes"
-    folder.mkdir()
-    streams = (
-        StreamSpec(name="content", size=8, role="content", levels=(2, 4)),
-        StreamSpec(name="prosody", size=4, role="prosody"),
-    )
-    card = TokenizerCard(
-        name="toy",
-        kind="decoupled",
-        sample_rate=100,
-        frame_rate=10.0,
-        streams=streams,
-        speaker_dim=3,
-    )
-    (folder / "card.json").write_text(card.model_dump_json())
-    generator = torch.Generator().manual_seed(0)
-    items = []
-    for i in range(8):
-        codes = torch.stack(
-            [torch.randint(0, s.size, (6 + i,), generator=generator) for s in streams]
-        )
-        ends = torch.linspace(0.1, (6 + i) / 10, 4)
-        items.append(CodeItem(f"u{i}", "abc.", "ann", codes, torch.ones(3), ends))
-    write_shard(folder / "one", items[:6], "train")
-    write_shard(folder / "two", items[6:], "valid")
-    return folder
-
-
-def recipe(shards: Path, output: Path, **optim: Any) -> SpeechLMRecipe:
-    data = {
-        "data": {"shards": str(shards)},
-        "output": str(output),
-        "model": {
-            "backbone": {
-                "model_type": "llama",
-                "vocab_size": 40,
-                "hidden_size": 16,
-                "num_hidden_layers": 1,
-                "num_attention_heads": 2,
-                "intermediate_size": 32,
-            },
-            "frames_per_step": 2,
-            "track": {"width": 8, "layers": 1},
-        },
-        "optim": {
-            "max_steps": 6,
-            "batch_frames": 40,
-            "warmup_steps": 1,
-            "log_every": 2,
-            "eval_every": 3,
-            "save_every": 3,
-            **optim,
-        },
-    }
-    return parse(SpeechLMRecipe, data)
 
 
 def test_a_run_writes_a_model_and_a_log(shards: Path, tmp_path: Path) -> None:
@@ -119,6 +60,13 @@ def test_batches_keep_the_budget_and_cover_an_epoch() -> None:
     assert batches != list(FrameBatches(frames, 240, epoch + 3, seed=1))
 
 
+def test_processes_share_every_batch_or_read_all_of_a_small_one() -> None:
+    batches = [[3, 1, 4, 5, 9], [2], [6, 8]]
+    shares = [list(Shares(batches, rank, 2)) for rank in range(2)]
+    assert shares == [[[3, 4, 9], [2], [6]], [[1, 5], [2], [8]]]
+    assert len(Shares(batches, 0, 2)) == 3
+
+
 def test_an_utterance_beyond_the_budget_is_a_batch_of_its_own() -> None:
     assert cut([4, 7, 9], [10, 20, 90], 40) == [[4, 7], [9]]
 
@@ -139,6 +87,31 @@ def test_a_recipe_names_one_backbone(shards: Path, tmp_path: Path) -> None:
     without = made.model_copy(update={"model": made.model.model_copy(update={"backbone": None})})
     with pytest.raises(InputError, match="backbone"):
         train(without)
+
+
+def test_a_run_goes_on_from_a_model(shards: Path, tmp_path: Path) -> None:
+    first = train(recipe(shards, tmp_path / "first"))
+    start = SpeechLM.from_pretrained(first)
+    settings = recipe(shards, tmp_path / "second", max_steps=1, learning_rate=1e-9)
+    settings = settings.model_copy(update={"model": None, "init": str(first)})
+    second = SpeechLM.from_pretrained(train(settings))
+    assert second.config.head == start.config.head
+    for a, b in zip(start.state_dict().values(), second.state_dict().values(), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=0)
+
+
+def test_a_model_to_go_on_from_must_speak_the_codes_of_the_shards(
+    shards: Path, tmp_path: Path
+) -> None:
+    first = train(recipe(shards, tmp_path / "first", max_steps=1))
+    card = json.loads((shards / "card.json").read_text())
+    (shards / "card.json").write_text(json.dumps({**card, "codes": "anew"}))
+    settings = recipe(shards, tmp_path / "second")
+    other = settings.model_copy(update={"model": None, "init": str(first)})
+    with pytest.raises(InputError, match="vocalmtp tokenize"):
+        train(other)
+    with pytest.raises(InputError, match="either 'model'"):
+        train(settings.model_copy(update={"init": str(first)}))
 
 
 @pytest.mark.parametrize("file", sorted(RECIPES.glob("*.yaml")), ids=lambda file: file.stem)

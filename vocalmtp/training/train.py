@@ -1,19 +1,20 @@
 """Train a speech LM on code shards, from a recipe: `train(recipe)`.
 
-The loop is the Hugging Face Trainer; batches are grouped by length under a budget of frames.
+The loop is the Hugging Face Trainer; batches are grouped by length under a budget of frames. Under
+`torchrun` the processes share every batch, so that they train as one process does.
 """
 
-import json
-import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 import yaml
+from accelerate.data_loader import prepare_data_loader
 from pydantic import Field
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 from transformers import (
     AutoTokenizer,
     PrinterCallback,
@@ -23,15 +24,21 @@ from transformers import (
 )
 from transformers.trainer_utils import get_last_checkpoint
 
+from vocalmtp.catalogue import model_folder
 from vocalmtp.config import StrictModel
 from vocalmtp.data.collate import Collator
 from vocalmtp.data.shards import CodeItem, CodeShards
 from vocalmtp.errors import InputError
+from vocalmtp.heads import SpeechHead
+from vocalmtp.layout import IGNORED
 from vocalmtp.model.config import SpeechLMConfig
 from vocalmtp.model.speech_lm import SpeechLM, SpeechLMOutput
 from vocalmtp.model.track import frame_advances
 from vocalmtp.prompts import Segment, TextMode, tts
 from vocalmtp.text.alphabet import ALPHABET, char_ids
+from vocalmtp.training.batches import FrameBatches, Shares, cut
+from vocalmtp.training.distributed import mean_over_processes, num_processes, share_of_counts
+from vocalmtp.training.log import RunLog
 
 
 class DataRecipe(StrictModel):
@@ -80,11 +87,15 @@ class OptimRecipe(StrictModel):
 
 
 class SpeechLMRecipe(StrictModel):
-    """A whole run: `vocalmtp train recipe.yaml`. The model is written to the folder `output`."""
+    """A whole run: `vocalmtp train recipe.yaml`. The model is written to the folder `output`.
+
+    Either `model` describes a new one, or `init` names the model to go on from.
+    """
 
     recipe: Literal["speech_lm"] = "speech_lm"
     data: DataRecipe
-    model: ModelRecipe
+    model: ModelRecipe | None = None
+    init: str | None = None  # a model's name or folder
     optim: OptimRecipe = OptimRecipe()
     output: str
 
@@ -135,52 +146,6 @@ def item_segments(item: CodeItem, config: SpeechLMConfig, tokenizer: Any = None)
     )
 
 
-class FrameBatches(Sampler[list[int]]):
-    """Batches of utterances of like length within a budget of frames; ends after `num_batches`.
-
-    Order is a function of the seed alone, so a resumed run skips exactly what it has seen.
-    """
-
-    POOL = 40  # batches sorted by length together
-
-    def __init__(self, frames: Sequence[int], batch_frames: int, num_batches: int, seed: int = 0):
-        self.frames, self.batch_frames = torch.tensor(frames), batch_frames
-        self.num_batches, self.seed = num_batches, seed
-
-    def __len__(self) -> int:
-        return self.num_batches
-
-    def __iter__(self) -> Iterator[list[int]]:
-        generator = torch.Generator().manual_seed(self.seed)
-        made = 0
-        while True:
-            for batch in self._epoch(generator):
-                yield batch
-                made += 1
-                if made == self.num_batches:
-                    return
-
-    def _epoch(self, generator: torch.Generator) -> list[list[int]]:
-        order = torch.randperm(len(self.frames), generator=generator)
-        mean = max(1.0, self.frames.float().mean().item())
-        pool = max(1, int(self.POOL * self.batch_frames / mean))
-        batches: list[list[int]] = []
-        for part in order.split(pool):
-            part = part[self.frames[part].argsort()]
-            batches += cut(part.tolist(), self.frames[part].tolist(), self.batch_frames)
-        return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
-
-
-def cut(indices: list[int], frames: list[int], budget: int) -> list[list[int]]:
-    """Cut utterances sorted by length into batches whose padded size stays within `budget`."""
-    batches: list[list[int]] = [[]]
-    for index, length in zip(indices, frames, strict=True):
-        if batches[-1] and (len(batches[-1]) + 1) * length > budget:
-            batches.append([])
-        batches[-1].append(index)
-    return [batch for batch in batches if batch]
-
-
 class SpeechTrainer(Trainer):
     """The Trainer with our batches, and the cross-entropy of every slot in its logs."""
 
@@ -196,9 +161,13 @@ class SpeechTrainer(Trainer):
             self.recipe.max_steps,
             self.recipe.seed,
         )
-        return self._loader(self.train_dataset, batches)
+        return self._loader(
+            self.train_dataset,
+            Shares(batches, self.accelerator.process_index, self.accelerator.num_processes),
+        )
 
     def get_eval_dataloader(self, eval_dataset: Dataset | None = None) -> DataLoader:
+        """All of the batches in every process: their means are then those of one process."""
         dataset = eval_dataset or self.eval_dataset
         frames = torch.tensor(dataset.frames)
         order = frames.argsort()
@@ -207,7 +176,10 @@ class SpeechTrainer(Trainer):
 
     def _loader(self, dataset: Dataset, batches: Any) -> DataLoader:
         loader = DataLoader(dataset, batch_sampler=batches, collate_fn=self.data_collator)
-        return self.accelerator.prepare_data_loader(loader)
+        # As the accelerator does it, except that it would hand every process other batches.
+        return prepare_data_loader(
+            loader, self.accelerator.device, 1, 0, put_on_device=self.accelerator.device_placement
+        )
 
     def compute_loss(
         self,
@@ -216,51 +188,36 @@ class SpeechTrainer(Trainer):
         return_outputs: bool = False,
         **_: Any,
     ) -> Any:
-        output: SpeechLMOutput = model(**inputs)
-        self.slots[model.training].append(output.per_slot)
+        counts = (inputs["step_targets"] != IGNORED).sum((0, 1))  # [K]
+        share = share_of_counts(counts)
+        with weighted(self.model.head, share):
+            output: SpeechLMOutput = model(**inputs)
+        self.slots[model.training].append(output.per_slot * share)
         return (output.loss, output) if return_outputs else output.loss
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         training = "loss" in logs
         seen = self.slots[training]
         if seen and (training or "eval_loss" in logs):
-            mean = torch.stack(seen).mean(0).tolist()
+            mean = mean_over_processes(torch.stack(seen).mean(0)).tolist()
             for slot, value in zip(self.model.layout.slots, mean, strict=True):
                 logs[f"{'' if training else 'eval_'}{slot.name}"] = round(value, 4)
             seen.clear()
         super().log(logs, *args, **kwargs)
 
 
-class RunLog(TrainerCallback):
-    """Writes every log as a line of `log.jsonl`, prints it, and stops the run in time."""
-
-    def __init__(self, file: Path, max_seconds: float | None):
-        self.file, self.max_seconds = file, max_seconds
-        self.start = time.monotonic()
-        self.first_step = 0
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.start, self.first_step = time.monotonic(), state.global_step
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
-        seconds = time.monotonic() - self.start
-        rate = (state.global_step - self.first_step) / max(seconds, 1e-9)
-        row = {
-            "step": state.global_step,
-            "seconds": round(seconds, 1),
-            "steps_per_s": round(rate, 3),
-        }
-        row |= {key: value for key, value in logs.items() if key != "epoch"}
-        with self.file.open("a") as out:
-            out.write(json.dumps(row) + "\n")
-        print(
-            " ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items())
-        )
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
-        if self.max_seconds is not None and time.monotonic() - self.start > self.max_seconds:
-            control.should_training_stop = control.should_save = True
-        return control
+@contextmanager
+def weighted(head: SpeechHead, shares: Tensor) -> Iterator[None]:
+    """The head's loss with the part of every slot times its `shares` [K], inside the block."""
+    names = [f"weight_{k}" for k in range(len(shares))]
+    kept = [getattr(head, name) for name in names]
+    try:
+        for name, weight, share in zip(names, kept, shares, strict=True):
+            setattr(head, name, weight * share)
+        yield
+    finally:
+        for name, weight in zip(names, kept, strict=True):
+            setattr(head, name, weight)
 
 
 def model_config(recipe: ModelRecipe, shards: CodeShards) -> SpeechLMConfig:
@@ -282,6 +239,33 @@ def model_config(recipe: ModelRecipe, shards: CodeShards) -> SpeechLMConfig:
     )
 
 
+def build_model(recipe: SpeechLMRecipe, shards: CodeShards) -> tuple[SpeechLM, Any]:
+    """The model to train, and its text tokenizer if it has one of its own.
+
+    Raises InputError unless exactly one of `model` and `init` is given, or if `init` speaks the
+    codes of another tokenizer than `shards` has.
+    """
+    if (recipe.model is None) == (recipe.init is None):
+        raise InputError("recipe: give either 'model' (a new one) or 'init' (one to go on from)")
+    if recipe.init is None:
+        config, pretrained = model_config(recipe.model, shards), recipe.model.pretrained
+        if pretrained is None:
+            return SpeechLM(config), None
+        model = SpeechLM.from_backbone(pretrained, config)
+        return model, AutoTokenizer.from_pretrained(pretrained)
+    folder = model_folder(recipe.init)
+    model = SpeechLM.from_pretrained(folder, dtype=torch.float32)
+    made, asked = shards.card, model.config.tokenizer
+    if asked["hash"] != made.hash:
+        raise InputError(
+            f"shards '{recipe.data.shards}': are codes of '{made.name}' ({made.hash}); the model "
+            f"'{recipe.init}' speaks those of '{asked['name']}' ({asked['hash']}); make shards "
+            f"with 'vocalmtp tokenize --tokenizer {recipe.init}'"
+        )
+    own = (folder / "tokenizer_config.json").is_file()
+    return model, AutoTokenizer.from_pretrained(folder) if own else None
+
+
 def arguments(optim: OptimRecipe, folder: Path, evaluate: bool) -> TrainingArguments:
     """The recipe in the Trainer's words."""
     return TrainingArguments(
@@ -296,6 +280,8 @@ def arguments(optim: OptimRecipe, folder: Path, evaluate: bool) -> TrainingArgum
         optim="adamw_torch_fused",
         bf16=optim.bf16,
         use_cpu=not torch.cuda.is_available(),
+        ddp_backend="gloo" if num_processes() > 1 and not torch.cuda.is_available() else None,
+        ddp_broadcast_buffers=False,  # they are constants, and weighted() has its own in each
         seed=optim.seed,
         logging_steps=optim.log_every,
         eval_strategy="steps" if evaluate else "no",
@@ -320,14 +306,9 @@ def train(recipe: SpeechLMRecipe, callbacks: Sequence[TrainerCallback] = ()) -> 
     torch.set_flush_denormal(True)  # denormals halve the speed of a long run on CPU
     output = Path(recipe.output)
     shards = CodeShards(recipe.data.shards, recipe.data.split)
-    config = model_config(recipe.model, shards)
     torch.manual_seed(recipe.optim.seed)
-    tokenizer = None
-    if recipe.model.pretrained is None:
-        model = SpeechLM(config)
-    else:
-        model = SpeechLM.from_backbone(recipe.model.pretrained, config)
-        tokenizer = AutoTokenizer.from_pretrained(recipe.model.pretrained)
+    model, tokenizer = build_model(recipe, shards)
+    config = model.config
     data = PromptDataset(shards, config, recipe.data.max_frames, tokenizer)
     valid = None
     if recipe.data.valid_split is not None:
@@ -337,7 +318,6 @@ def train(recipe: SpeechLMRecipe, callbacks: Sequence[TrainerCallback] = ()) -> 
             x[: recipe.data.valid_items] for x in (valid.kept, valid.frames)
         )
     output.mkdir(parents=True, exist_ok=True)
-    (output / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(), sort_keys=False))
     checkpoints = output / "checkpoints"
     trainer = SpeechTrainer(
         collator=Collator(model.layout, config.speaker_dim),
@@ -349,7 +329,12 @@ def train(recipe: SpeechLMRecipe, callbacks: Sequence[TrainerCallback] = ()) -> 
         callbacks=[RunLog(output / "log.jsonl", recipe.optim.max_seconds), *callbacks],
     )
     trainer.remove_callback(PrinterCallback)  # RunLog prints
+    if trainer.is_world_process_zero():
+        text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
+        (output / "recipe.yaml").write_text(text)
     last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
     trainer.train(resume_from_checkpoint=last)
-    model.save_pretrained(output)
+    if trainer.is_world_process_zero():
+        model.save_pretrained(output)
+    trainer.accelerator.wait_for_everyone()
     return output
