@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from vocalmtp.data.collate import Collator
+from vocalmtp.decoding.generate import Generated, Prompt, generate, utterances
+from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.model.config import SpeechLMConfig
 from vocalmtp.model.speech_lm import SpeechLM
 from vocalmtp.model.track import frame_advances
@@ -107,5 +109,26 @@ def collate() -> Callable[..., dict[str, torch.Tensor]]:
         model: SpeechLM, rows: list[list[Segment]], left: bool = False
     ) -> dict[str, torch.Tensor]:
         return Collator(model.layout, model.config.speaker_dim)(rows, left=left)
+
+    return run
+
+
+@pytest.fixture
+def speak() -> Callable[..., list[Generated]]:
+    """Decodes prompts (rows of segments) with a seed each; what was said, in their order."""
+
+    def run(
+        model: SpeechLM,
+        rows: list[list[Segment]],
+        sampler: Sampler,
+        seeds: list[int],
+        batch_size: int = 8,
+        max_steps: int | None = None,
+    ) -> list[Generated]:
+        prompts = [
+            Prompt(row, sampler, seed, max_steps) for row, seed in zip(rows, seeds, strict=True)
+        ]
+        events = generate(model, prompts, batch_size)
+        return [made for _, made in sorted(utterances(events, model.layout), key=lambda p: p[0])]
 
     return run

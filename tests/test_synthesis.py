@@ -9,7 +9,7 @@ from toy_model import save_toy_model
 
 from vocalmtp.audio import Audio, join
 from vocalmtp.errors import InputError
-from vocalmtp.synthesis import TTS, load
+from vocalmtp.synthesis import TTS, Request, load
 from vocalmtp.text import normalize
 
 TEXT = "Good morning. How are you on May 5?"
@@ -54,6 +54,49 @@ def test_a_batch_row_equals_the_single_call(any_tts):
         single = any_tts(text, seed=3)
         assert np.abs(audio.samples - single.samples).max() <= 1e-3
         assert audio.words == single.words
+
+
+def test_each_refills_reports_and_equals_the_single_call(any_tts):
+    """Long and short texts, wrong ones among them, more than there are places."""
+    texts = ["Two.", "Not two. And a longer one, then.", "...", "No.", "Yes, yes.", "?"]
+    options = [{}, {"temperature": 0.7}, {}, {}, {"temperature": -1}, {}]
+    requests = [
+        Request(text=text, seed=n, sampling=sampling)
+        for n, (text, sampling) in enumerate(zip(texts, options, strict=True))
+    ]
+    read = []
+    lazily = (read.append(n) or request for n, request in enumerate(requests))
+    made = {}
+    for number, audio in any_tts.each(lazily, batch_size=2):
+        assert number not in made
+        made[number] = audio
+    assert sorted(made) == list(range(6))
+    for number, refused in ((2, "text"), (4, "temperature"), (5, "text")):
+        assert isinstance(made[number], InputError) and str(made[number]).startswith(refused)
+    for number in (0, 1, 3):
+        single = any_tts(texts[number], seed=number, **options[number])
+        assert np.abs(made[number].samples - single.samples).max() <= 1e-3
+        assert made[number].words == single.words
+
+
+def test_each_reads_no_further_than_it_must(tts):
+    read = []
+
+    def endless():
+        while True:
+            read.append(1)
+            yield Request(text="No.")
+
+    spoken = tts.each(endless(), batch_size=3)
+    for done in range(1, 8):
+        next(spoken)
+        assert len(read) <= 3 + done
+
+
+def test_sentences_are_those_of_the_call(tts):
+    parts = list(tts.sentences(TEXT, seed=3, batch_size=1))
+    assert len(parts) == 2
+    assert np.array_equal(join(parts).samples, tts(TEXT, seed=3).samples)
 
 
 def test_sentences_are_joined_with_silence(tts):

@@ -141,10 +141,11 @@ class TokenLayout:
         """First id of every stream in the union vocabulary of a flat layout."""
         return tuple(sum(s.size for s in self.streams[:q]) for q in range(len(self.streams)))
 
-    def bounds(self, position: int) -> tuple[int, int]:
-        """Range [low, high) of code ids that are legal at a position of a flat layout."""
-        stream = position % len(self.streams)
-        return self.offsets[stream], self.offsets[stream] + self.streams[stream].size
+    def legal(self, positions: Tensor) -> Tensor:
+        """Which code ids are legal at `positions` [..] of a flat layout, [.., V] bool."""
+        sizes = torch.tensor([stream.size for stream in self.streams], device=positions.device)
+        owner = torch.arange(len(sizes), device=positions.device).repeat_interleave(sizes)  # [V]
+        return owner == (positions % len(sizes))[..., None]
 
     def num_steps(self, frames: int) -> int:
         """Data steps of so many frames, without end and delays."""

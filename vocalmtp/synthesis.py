@@ -1,14 +1,14 @@
 """From text to voice: one model folder behind one object, and one path under all of its calls.
 
 text -> normalize -> sentences -> prompts -> decoding.generate -> unpack -> tokenizer -> Audio.
-The plain call, `stream` and `batch` are consumers of that same generator.
-Letters: B rows, K slots, Q streams, T codec frames, N samples, D_s size of the speaker vector.
+The plain call, `stream`, `batch` and `each` are consumers of that same generator.
+Letters: D_s size of the speaker vector.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import chain
+from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,10 @@ from transformers.utils import logging
 from vocalmtp import prompts
 from vocalmtp.audio import Audio, join
 from vocalmtp.catalogue import DEFAULT_MODEL, model_folder, read_card
-from vocalmtp.data.collate import Collator
-from vocalmtp.decoding.generate import StepEvent, collect, generate
+from vocalmtp.decoding.generate import Generated, Prompt, generate, utterances
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.errors import InputError, nearest
-from vocalmtp.model.int8 import quantize_linears
+from vocalmtp.model.fast import make_fast
 from vocalmtp.model.speech_lm import SpeechLM
 from vocalmtp.streaming import SentenceStream
 from vocalmtp.text import char_ids, normalize, split_sentences
@@ -51,8 +50,8 @@ def load(name: Path | str = DEFAULT_MODEL, device: str = "cpu", int8: bool | Non
     card = read_card(folder)
     with no_progress_bar():
         model = SpeechLM.from_pretrained(folder, dtype=torch.float32).to(device)
-    if int8 if int8 is not None else device == "cpu" and card.get("int8", False):
-        quantize_linears(model)
+    if torch.device(device).type == "cpu":
+        make_fast(model, card.get("int8", False) if int8 is None else int8)
     tokenizer = load_tokenizer(folder / "tokenizer").to(device)
     read_text = char_ids
     if (folder / "tokenizer_config.json").is_file():  # a pretrained backbone brings its own
@@ -74,18 +73,25 @@ def no_progress_bar() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One text to say, as the arguments of the call."""
+
+    text: str
+    voice: AnyVoice = None
+    seed: int = 0
+    sampling: dict[str, Any] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class Utterance:
-    """One sentence to say: normalised text, the voice, and the seed of its noise."""
+    """One sentence to say: normalised text, the voice, and how its noise is drawn."""
 
     text: str
     voice: Voice | None
     seed: int
-
-    @property
-    def pause(self) -> float:
-        """Seconds of silence between this sentence and the next."""
-        return PAUSES.get(self.text[-1], SHORT_PAUSE)
+    sampler: Sampler
+    pause: float = 0.0  # seconds of silence after it
 
 
 class TTS:
@@ -137,7 +143,7 @@ class TTS:
         Raises:
             InputError: the text cannot be spoken, the voice is not there, a value is out of range.
         """
-        return next(self.batch([text], voice, seed, batch_size=1, **sampling))
+        return join(list(self.sentences(text, voice, seed, **sampling)))
 
     def stream(
         self, text: str, voice: AnyVoice = None, seed: int = 0, **sampling: Any
@@ -147,8 +153,8 @@ class TTS:
         A chunk has the words that ended since the chunk before, timed from the chunk's own start
         (so a word may begin below 0): `audio.join` makes one Audio of all chunks.
         """
-        sampler = self._sampler(sampling)
-        return self._stream(self._sentences(text, self.find_voice(voice), seed), sampler)
+        request = Request(text=text, voice=voice, seed=seed, sampling=sampling)
+        return self._stream(self.plan(request))
 
     def batch(
         self,
@@ -162,19 +168,54 @@ class TTS:
 
         `voice` is one for all, or a list with one for each text.
         """
-        sampler = self._sampler(sampling)
-        if batch_size < 1:
-            raise InputError(f"batch_size '{batch_size}': must be 1 or more")
+        check_batch_size(batch_size)
         if voice is None or isinstance(voice, Voice | Path | str):
-            voices = [self.find_voice(voice)] * len(texts)
-        elif len(voice) == len(texts):
-            voices = [self.find_voice(one) for one in voice]
-        else:
+            voice = [voice] * len(texts)
+        elif len(voice) != len(texts):
             raise InputError(
                 f"voice: {len(voice)} for {len(texts)} texts; give one, or one for each"
             )
-        work = [self._sentences(t, v, seed) for t, v in zip(texts, voices, strict=True)]
-        return self._batch(work, sampler, batch_size)
+        requests = [
+            Request(text=text, voice=own, seed=seed, sampling=sampling)
+            for text, own in zip(texts, voice, strict=True)
+        ]
+        work = [self.plan(request) for request in requests]  # what is wrong is said at once
+        return in_order(self._texts(enumerate(work), batch_size))
+
+    def each(
+        self, requests: Iterable[Request], batch_size: int = 8
+    ) -> Iterator[tuple[int, Audio | InputError]]:
+        """The number of every request and its audio, or what is wrong with it, as they finish.
+
+        A finished sentence's place is taken at once by the next one, and `requests` is read no
+        further than that, so it may be endless.
+        """
+        check_batch_size(batch_size)
+        refused: list[tuple[int, InputError]] = []
+
+        def work() -> Iterator[tuple[int, list[Utterance]]]:
+            for number, request in enumerate(requests):
+                try:
+                    yield number, self.plan(request)
+                except InputError as error:
+                    refused.append((number, error))
+
+        for spoken in self._texts(work(), batch_size):
+            while refused:
+                yield refused.pop(0)
+            yield spoken
+        yield from refused
+
+    def sentences(
+        self, text: str, voice: AnyVoice = None, seed: int = 0, batch_size: int = 8, **sampling: Any
+    ) -> Iterator[Audio]:
+        """As the call, sentence by sentence with the pauses between, for texts of any length.
+
+        `batch_size` sentences are spoken together; memory does not grow with the text's audio.
+        """
+        check_batch_size(batch_size)
+        request = Request(text=text, voice=voice, seed=seed, sampling=sampling)
+        return in_order(self._speak(self.plan(request), batch_size))
 
     def find_voice(self, voice: AnyVoice) -> Voice | None:
         """The voice that `voice` names (see the call); None only if the tokenizer knows no voices.
@@ -210,78 +251,91 @@ class TTS:
             recommended.pop("greedy", None)  # who asks for a temperature wants it to have a say
         return Sampler(**(recommended | asked))
 
-    def _sentences(self, text: str, voice: Voice | None, seed: int) -> list[Utterance]:
+    def plan(self, request: Request) -> list[Utterance]:
+        """The sentences to say for `request`; raises InputError as the call does."""
+        sampler, seed = self._sampler(request.sampling), request.seed
         if not 0 <= seed < 2**63:
             raise InputError(f"seed '{seed}': must be 0 or more, and below 2 ** 63")
+        voice = self.find_voice(request.voice)
+        sentences = split_sentences(normalize(request.text))
+        pauses = [PAUSES.get(sentence[-1], SHORT_PAUSE) for sentence in sentences[:-1]]
         return [
-            Utterance(sentence, voice, (seed + index * SEED_STRIDE) % 2**63)
-            for index, sentence in enumerate(split_sentences(normalize(text)))
+            Utterance(sentence, voice, (seed + index * SEED_STRIDE) % 2**63, sampler, pause)
+            for index, (sentence, pause) in enumerate(zip(sentences, [*pauses, 0.0], strict=True))
         ]
 
-    def prompt(self, rows: Sequence[Utterance]) -> dict[str, Tensor]:
-        """The left-padded batch that makes the model say `rows`; see data/collate.py."""
-        segments = [
-            prompts.tts(
-                self.model.config.text,
-                text_ids=self.read_text(row.text),
-                characters=char_ids(row.text),
-                speaker=None if row.voice is None else torch.from_numpy(row.voice.vector),
-            )
-            for row in rows
-        ]
-        batch = Collator(self.model.layout, self.model.config.speaker_dim)(segments, left=True)
-        return {name: tensor.to(self.model.device) for name, tensor in batch.items()}
+    def prompt(self, row: Utterance) -> Prompt:
+        """What makes the model say `row`."""
+        segments = prompts.tts(
+            self.model.config.text,
+            text_ids=self.read_text(row.text),
+            characters=char_ids(row.text),
+            speaker=None if row.voice is None else torch.from_numpy(row.voice.vector),
+        )
+        return Prompt(segments, row.sampler, row.seed)
 
-    def _speak(self, rows: list[Utterance], sampler: Sampler) -> Iterator[StepEvent]:
-        """Every step of these utterances, said together."""
-        return generate(self.model, self.prompt(rows), sampler, [row.seed for row in rows])
+    def _speak(self, rows: Iterable[Utterance], batch_size: int) -> Iterator[tuple[int, Audio]]:
+        """The number of every sentence and its audio, as they finish."""
+        waiting: dict[int, Utterance] = {}
 
-    def _batch(
-        self, work: list[list[Utterance]], sampler: Sampler, batch_size: int
-    ) -> Iterator[Audio]:
-        rows = list(chain.from_iterable(work))
-        groups = (rows[i : i + batch_size] for i in range(0, len(rows), batch_size))
-        spoken = chain.from_iterable(self._whole(group, sampler) for group in groups)
-        for sentences in work:
-            parts: list[Audio] = []
-            for sentence in sentences:
-                parts += [next(spoken), self._silence(sentence.pause)]
-            yield join(parts[:-1])
+        def prompts() -> Iterator[Prompt]:
+            for number, row in enumerate(rows):
+                waiting[number] = row
+                yield self.prompt(row)
 
-    def _whole(self, rows: list[Utterance], sampler: Sampler) -> list[Audio]:
-        """Say all rows to their ends, then decode each."""
-        lengths = torch.tensor([len(row.text) for row in rows], device=self.model.device)
-        made = collect(self._speak(rows, sampler), self.model.layout, lengths)
-        audios = []
-        for b, row in enumerate(rows):
-            frames = int(made.lengths[b])
-            words = []
-            if made.pointers is not None:
-                pointers = made.pointers[b, :frames].cpu().numpy()
-                words = word_times(row.text, pointers, self.tokenizer.card.frame_rate, whole=True)
-            samples = np.zeros(0, np.float32)
-            if frames:
-                wav = self.tokenizer.decode(made.codes[b : b + 1, :, :frames], self._vector(row))
-                samples = wav[0].float().cpu().numpy()
-            audios.append(Audio(samples, self.sample_rate, words, bool(made.truncated[b])))
-        return audios
+        events = generate(self.model, prompts(), batch_size)
+        for number, made in utterances(events, self.model.layout):
+            yield number, self._decode(waiting.pop(number), made)
 
-    def _stream(self, sentences: list[Utterance], sampler: Sampler) -> Iterator[Audio]:
-        for number, sentence in enumerate(sentences, start=1):
+    def _texts(
+        self, work: Iterable[tuple[int, list[Utterance]]], batch_size: int
+    ) -> Iterator[tuple[int, Audio]]:
+        """The number of every text (a list of sentences) and its audio, as they finish."""
+        owners: dict[int, int] = {}  # of a sentence: its text
+        missing: dict[int, int] = {}  # of a text: sentences to come
+        parts: dict[int, dict[int, Audio]] = {}  # of a text: audio by sentence
+
+        def rows() -> Iterator[Utterance]:
+            number = count()
+            for text, sentences in work:
+                missing[text], parts[text] = len(sentences), {}
+                for sentence in sentences:
+                    owners[next(number)] = text
+                    yield sentence
+
+        for number, audio in self._speak(rows(), batch_size):
+            text = owners.pop(number)
+            parts[text][number] = audio
+            missing[text] -= 1
+            if not missing[text]:
+                del missing[text]
+                yield text, join([audio for _, audio in sorted(parts.pop(text).items())])
+
+    def _decode(self, row: Utterance, made: Generated) -> Audio:
+        """The audio of a sentence and the silence after it."""
+        frames, words = made.codes.shape[1], []
+        if made.pointers is not None:
+            pointers = made.pointers.clamp(max=len(row.text) - 1).cpu().numpy()
+            words = word_times(row.text, pointers, self.tokenizer.card.frame_rate, whole=True)
+        samples = self._silence(row.pause)
+        if frames:
+            wav = self.tokenizer.decode(made.codes[None], self._vector(row))
+            samples = np.concatenate([wav[0].float().cpu().numpy(), samples])
+        return Audio(samples, self.sample_rate, words, made.truncated)
+
+    def _stream(self, sentences: list[Utterance]) -> Iterator[Audio]:
+        for row in sentences:
             if self.tokenizer.card.lookahead is None:  # its decoder wants to see everything first
-                yield from self._whole([sentence], sampler)
-            else:
-                yield from self._stream_sentence(sentence, sampler)
-            if number < len(sentences):
-                yield self._silence(sentence.pause)
-
-    def _stream_sentence(self, row: Utterance, sampler: Sampler) -> Iterator[Audio]:
-        spoken = SentenceStream(row.text, self.model.layout, self.tokenizer, self._vector(row))
-        for event in self._speak([row], sampler):
-            chunk = spoken.push(event.tokens[0])
-            if chunk is not None:
-                yield chunk
-        yield spoken.finish()
+                yield from (audio for _, audio in self._speak([row], batch_size=1))
+                continue
+            spoken = SentenceStream(row.text, self.model.layout, self.tokenizer, self._vector(row))
+            for event in generate(self.model, [self.prompt(row)]):
+                chunk = spoken.push(event.tokens[0])
+                if chunk is not None:
+                    yield chunk
+            yield spoken.finish()
+            if row.pause:
+                yield Audio(self._silence(row.pause), self.sample_rate)
 
     def _vector(self, row: Utterance) -> Tensor | None:
         """The voice as the codec wants it, [1, D_s]."""
@@ -289,5 +343,23 @@ class TTS:
             return None
         return torch.from_numpy(row.voice.vector)[None].to(self.tokenizer.device)
 
-    def _silence(self, seconds: float) -> Audio:
-        return Audio(np.zeros(round(seconds * self.sample_rate), np.float32), self.sample_rate)
+    def _silence(self, seconds: float) -> np.ndarray:
+        return np.zeros(round(seconds * self.sample_rate), np.float32)
+
+
+def check_batch_size(batch_size: int) -> None:
+    """Raise InputError unless it is a number of rows."""
+    if batch_size < 1:
+        raise InputError(f"batch_size '{batch_size}': must be 1 or more")
+
+
+def in_order(numbered: Iterable[tuple[int, Audio]]) -> Iterator[Audio]:
+    """Numbered audio, from 0 on and none missing, in the order of the numbers."""
+    early: dict[int, Audio] = {}
+    wanted = count()
+    due = next(wanted)
+    for number, audio in numbered:
+        early[number] = audio
+        while due in early:
+            yield early.pop(due)
+            due = next(wanted)

@@ -59,6 +59,10 @@ class GreedyPick:
         chosen = logits.argmax(-1) if self.tokens is None else self.tokens[:, k]
         return chosen, logits.log_softmax(-1).gather(1, chosen[:, None])[:, 0]
 
+    def all(self, logits: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        tokens, log_probs = zip(*(self(k, x) for k, x in enumerate(logits)), strict=True)
+        return torch.stack(tokens, 1), torch.stack(log_probs, 1)
+
 
 def test_loss_is_finite_and_reaches_all_parameters(head: SpeechHead, layout: TokenLayout) -> None:
     hidden, targets = batch(layout)
@@ -128,6 +132,18 @@ def test_propose_sees_the_parallel_logits(head: SpeechHead, layout: TokenLayout)
         torch.testing.assert_close(pick.seen[k], logits[:, 0])
         log_prob = logits[:, 0].log_softmax(-1).gather(1, tokens[:, k, None])[:, 0]
         torch.testing.assert_close(draft.log_probs[:, 0, k], log_prob)
+
+
+def test_fused_for_inference_it_proposes_the_same(head: SpeechHead) -> None:
+    hidden = torch.randn(3, WIDTH)
+    before, after = GreedyPick(), GreedyPick()
+    want = head.propose(hidden, before)
+    with torch.no_grad():
+        head.fuse(lambda linear: linear)
+        got = head.propose(hidden, after)
+    for one, other in zip(before.seen, after.seen, strict=True):
+        torch.testing.assert_close(one, other)
+    assert torch.equal(want.tokens, got.tokens)
 
 
 def test_a_row_proposes_as_it_does_alone(head: SpeechHead) -> None:

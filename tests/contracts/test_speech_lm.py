@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from vocalmtp.decoding.generate import StepUnpacker, collect, generate
+from vocalmtp.decoding.generate import Prompt, StepUnpacker, generate, unpack
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.layout import IGNORED
 from vocalmtp.model.speech_lm import SpeechLM
@@ -113,8 +113,9 @@ def test_cached_steps_equal_the_full_forward(
     )
     full = model._run(inputs, batch["attention_mask"])
     hidden, state = model.prefill(collate(model, prompts, left=True))
-    torch.testing.assert_close(hidden, full[:, state.prefix - 1], atol=1e-5, rtol=1e-5)
-    for place in range(state.prefix, full.shape[1]):
+    prefix = int(state.cache.lengths)
+    torch.testing.assert_close(hidden, full[:, prefix - 1], atol=1e-5, rtol=1e-5)
+    for place in range(prefix, full.shape[1]):
         hidden, state = model.step(state, batch["steps"][:, place])
         torch.testing.assert_close(hidden, full[:, place], atol=1e-5, rtol=1e-5)
 
@@ -135,33 +136,26 @@ def test_save_and_load(model: SpeechLM, make_rows: Make, collate: Make, tmp_path
     assert (again.backbone.get_output_embeddings().weight is embedding) == tied
 
 
-def test_a_row_speaks_as_it_does_alone(model: SpeechLM, make_rows: Make, collate: Make) -> None:
-    prompts = make_rows(model, (9, 3, 6), spoken=False)
-    seeds = [3, 4, 5]
-    together = collect(
-        generate(model, collate(model, prompts, left=True), SAMPLER, seeds), model.layout
-    )
-    for b, (row, seed) in enumerate(zip(prompts, seeds, strict=True)):
-        batch = collate(model, [row], left=True)
-        alone = collect(generate(model, batch, SAMPLER, [seed]), model.layout)
-        assert torch.equal(alone.lengths[0], together.lengths[b])
-        assert torch.equal(alone.codes[0], together.codes[b, :, : alone.codes.shape[2]])
-        assert torch.equal(alone.truncated[0], together.truncated[b])
-
-
-def test_interleaved_generations_do_not_mix(
-    model: SpeechLM, make_rows: Make, collate: Make
+@pytest.mark.parametrize("batch_size", [2, 5])
+def test_a_row_speaks_as_it_does_alone(
+    model: SpeechLM, make_rows: Make, speak: Make, batch_size: int
 ) -> None:
-    batches = [
-        collate(model, make_rows(model, (n,), spoken=False, seed=n), left=True) for n in (9, 5)
+    """Also where rows take the places of others that have ended."""
+    rows = make_rows(model, (9, 3, 6, 12, 4), spoken=False)
+    seeds = [3, 4, 5, 6, 7]
+    together = speak(model, rows, SAMPLER, seeds, batch_size)
+    for row, seed, made in zip(rows, seeds, together, strict=True):
+        (alone,) = speak(model, [row], SAMPLER, [seed])
+        assert torch.equal(alone.codes, made.codes)
+        assert alone.truncated == made.truncated
+
+
+def test_interleaved_generations_do_not_mix(model: SpeechLM, make_rows: Make) -> None:
+    prompts = [
+        Prompt(make_rows(model, (n,), spoken=False, seed=n)[0], SAMPLER, n, 12) for n in (9, 5)
     ]
-    apart = [
-        [event.tokens for event in generate(model, batch, SAMPLER, [seed], max_steps=12)]
-        for seed, batch in enumerate(batches)
-    ]
-    runs = [
-        generate(model, batch, SAMPLER, [seed], max_steps=12) for seed, batch in enumerate(batches)
-    ]
+    apart = [[event.tokens for event in generate(model, [prompt])] for prompt in prompts]
+    runs = [generate(model, [prompt]) for prompt in prompts]
     mixed: list[list[torch.Tensor]] = [[], []]
     while runs[0] is not None or runs[1] is not None:
         for which, run in enumerate(runs):
@@ -175,48 +169,56 @@ def test_interleaved_generations_do_not_mix(
         assert torch.equal(torch.stack(one), torch.stack(other))
 
 
-def test_seeds_decide(model: SpeechLM, make_rows: Make, collate: Make) -> None:
-    batch = collate(model, make_rows(model, (9, 9), spoken=False), left=True)
+def test_seeds_decide(model: SpeechLM, make_rows: Make) -> None:
+    rows = make_rows(model, (9, 9), spoken=False)
 
-    def speak(seeds: list[int]) -> torch.Tensor:
-        events = generate(model, batch, SAMPLER, seeds, max_steps=10)
-        return torch.stack([event.tokens for event in events], 1)
+    def steps(seeds: list[int]) -> torch.Tensor:
+        prompts = [Prompt(row, SAMPLER, seed, 6) for row, seed in zip(rows, seeds, strict=True)]
+        return torch.cat([event.tokens for event in generate(model, prompts, 2)])
 
-    assert torch.equal(speak([1, 2]), speak([1, 2]))
-    assert not torch.equal(speak([1, 2]), speak([3, 4]))
+    assert torch.equal(steps([1, 2]), steps([1, 2]))
+    other = steps([3, 4])
+    assert other.shape != steps([1, 2]).shape or not torch.equal(steps([1, 2]), other)
 
 
 @torch.inference_mode()
-def test_state_select_and_truncate(model: SpeechLM, make_rows: Make, collate: Make) -> None:
-    batch = collate(model, make_rows(model, (9, 3, 6), spoken=False), left=True)
+def test_state_selects_joins_and_rewinds(model: SpeechLM, make_rows: Make, collate: Make) -> None:
+    """Rows come, go and step back, and every hidden state is as if each had been alone."""
+    rows = make_rows(model, (9, 3, 6), spoken=False)
     sizes = [slot.size for slot in model.layout.slots]
     tokens = [torch.stack([torch.randint(0, n, (3,)) for n in sizes], 1) for _ in range(5)]
-    _, state = model.prefill(batch)
-    hiddens = []
-    for step in tokens:
-        hidden, state = model.step(state, step)
-        hiddens.append(hidden)
-    state = state.truncate(2)
-    for step, want in zip(tokens[2:], hiddens[2:], strict=True):
-        hidden, state = model.step(state, step)
+
+    def prefill(rows: list) -> tuple[torch.Tensor, Any]:
+        return model.prefill(collate(model, rows, left=True))
+
+    alone: list[list[torch.Tensor]] = []
+    for b, row in enumerate(rows):
+        _, state = prefill([row])
+        alone.append([])
+        for step in tokens:
+            hidden, state = model.step(state, step[b : b + 1])
+            alone[-1].append(hidden)
+    _, state = prefill(rows[:2])
+    for step in tokens[:3]:
+        _, state = model.step(state, step[:2])
+    _, late = prefill(rows[2:])
+    state = state.rewind(1).join(late).select([2, 0])  # steps 0 and 2 of rows 2 and 0
+    for count in range(3):
+        hidden, state = model.step(state, torch.stack([tokens[count][2], tokens[2 + count][0]]))
+        want = torch.cat([alone[2][count], alone[0][2 + count]])
         torch.testing.assert_close(hidden, want, atol=1e-5, rtol=1e-5)
-    state = state.truncate(4).select([2, 0])
-    hidden, _ = model.step(state, tokens[4][[2, 0]])
-    torch.testing.assert_close(hidden, hiddens[4][[2, 0]], atol=1e-5, rtol=1e-5)
 
 
-def test_streamed_frames_equal_unpacked_ones(
-    model: SpeechLM, make_rows: Make, collate: Make
-) -> None:
+def test_streamed_frames_equal_unpacked_ones(model: SpeechLM, make_rows: Make) -> None:
     for seed in range(6):
-        batch = collate(model, make_rows(model, (5,), spoken=False, seed=seed), left=True)
-        events = list(generate(model, batch, SAMPLER, [seed], max_steps=20 + seed))
+        (row,) = make_rows(model, (5,), spoken=False, seed=seed)
+        steps = [e.tokens[0] for e in generate(model, [Prompt(row, SAMPLER, seed, 20 + seed)])]
         unpacker = StepUnpacker(model.layout)
-        parts = [unpacker.push(event.tokens[0]) for event in events] + [unpacker.flush()]
+        parts = [unpacker.push(tokens) for tokens in steps] + [unpacker.flush()]
         streamed = torch.cat(parts, 1)
         if model.track is not None:
             streamed = streamed[1:]
-        assert torch.equal(streamed, collect(events, model.layout).codes[0])
+        assert torch.equal(streamed, unpack(torch.stack(steps), model.layout).codes)
 
 
 @pytest.mark.parametrize("head", HEADS)
@@ -226,7 +228,7 @@ def test_streamed_frames_equal_unpacked_ones(
     ids=["track", "prompt", "flat", "frame-parallel"],
 )
 def test_overfits_and_speaks_what_it_learned(
-    head: str, settings: dict, make_model: Make, make_rows: Make, collate: Make
+    head: str, settings: dict, make_model: Make, make_rows: Make, collate: Make, speak: Make
 ) -> None:
     """Thirty steps of training, then both utterances come back code for code, none longer."""
     model = make_model(head=HEADS[head], **settings)
@@ -241,13 +243,11 @@ def test_overfits_and_speaks_what_it_learned(
         model(**batch).loss.backward()
         optimizer.step()
     model.eval()
-    prompts = collate(model, make_rows(model, (9, 6), spoken=False), left=True)
-    said = collect(generate(model, prompts, Sampler(greedy=True), [0, 0]), model.layout)
-    assert not said.truncated.any()
-    assert said.lengths.tolist() == [9, 6]
-    for b, row in enumerate(rows):
+    said = speak(model, make_rows(model, (9, 6), spoken=False), Sampler(greedy=True), [0, 0])
+    for row, made in zip(rows, said, strict=True):
+        assert not made.truncated
         codes = row[-1].codes[1:] if model.track is not None else row[-1].codes
-        assert torch.equal(said.codes[b, :, : codes.shape[1]], codes)
+        assert torch.equal(made.codes, codes)
 
 
 @pytest.mark.parametrize("backbone", ["llama", "qwen2", "gpt2"])

@@ -1,4 +1,4 @@
-"""The decode loop: its rules, its limits, and the pointers it returns."""
+"""The decode loop: its rules, its limits, its places, and the pointers it returns."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,10 +6,9 @@ from typing import Any
 import pytest
 import torch
 
-from vocalmtp.decoding.generate import collect, generate, start
+from vocalmtp.decoding.generate import Prompt, begin, generate
 from vocalmtp.decoding.rules import RulePicker
 from vocalmtp.decoding.sampling import Sampler
-from vocalmtp.model.speech_lm import SpeechLM
 
 Make = Callable[..., Any]
 WILD = Sampler(temperature=3.0)
@@ -21,23 +20,23 @@ WILD = Sampler(temperature=3.0)
     ids=["track", "prompt", "flat", "prompt of three frames"],
 )
 def test_whatever_is_said_obeys_the_layout(
-    settings: dict, make_model: Make, make_rows: Make, collate: Make
+    settings: dict, make_model: Make, make_rows: Make
 ) -> None:
     """Wild sampling: the steps are what `pack` makes of the unpacked codes, but for held codes."""
     model = make_model(**settings)
     layout = model.layout
     for seed in range(5):
-        batch = collate(model, make_rows(model, (5, 3), spoken=False, seed=seed), left=True)
-        events = list(generate(model, batch, WILD, [seed, seed + 50]))
-        steps = torch.stack([event.tokens for event in events], 1)
-        active = torch.stack([event.active for event in events], 1).sum(1)
-        codes, lengths = layout.unpack(steps, active)
-        for b in range(2):
-            said = steps[b, : int(active[b])]
-            ended = said[:, 0] == layout.slots[0].end_id
-            if not ended.any():
+        rows = make_rows(model, (5, 3, 4), spoken=False, seed=seed)
+        prompts = [Prompt(row, WILD, seed + 50 * n) for n, row in enumerate(rows)]
+        steps: dict[int, list[torch.Tensor]] = {}
+        for event in generate(model, prompts, batch_size=2):
+            for row, tokens in zip(event.rows, event.tokens, strict=True):
+                steps.setdefault(row, []).append(tokens)
+        for said in map(torch.stack, steps.values()):
+            if not (said[:, 0] == layout.slots[0].end_id).any():
                 continue
-            packed = layout.pack(codes[b : b + 1, :, : int(lengths[b])])
+            codes, lengths = layout.unpack(said[None])
+            packed = layout.pack(codes[:, :, : int(lengths)])
             assert int(packed.lengths) == len(said)
             strays = (said != packed.tokens[0]).nonzero()
             for step, k in strays.tolist():  # a lone "no such frame" is held over
@@ -45,52 +44,105 @@ def test_whatever_is_said_obeys_the_layout(
                 assert said[step, k] == layout.slots[k].pad_id or layout.slots[k].joint
 
 
-def test_the_end_waits_for_the_last_character(
-    make_model: Make, make_rows: Make, collate: Make
-) -> None:
+def test_the_end_waits_for_the_last_character(make_model: Make, make_rows: Make) -> None:
     model = make_model()
-    batch = collate(model, make_rows(model, (9,), spoken=False), left=True)
-    with torch.no_grad():
-        hidden, state = model.prefill(batch)
-    start(state, [0])
+    (row,) = make_rows(model, (9,), spoken=False)
+    _, state = begin(model, [Prompt(row, Sampler())])
     logits = torch.zeros(1, model.layout.slots[0].vocab_size)
     logits[0, model.layout.slots[0].end_id] = 100.0
-    state.steps = 5
+    state.steps += 5
     last = state.character_lengths - 1
     for pointer, end in ((last - 1, False), (last, True)):
         state.pointers = pointer
-        pick = RulePicker(model.layout, state, Sampler())
+        pick = RulePicker(model.layout, state)
         assert (pick(0, logits)[0].item() == model.layout.slots[0].end_id) == end
-    state.steps = 0  # nothing has been said yet
-    pick = RulePicker(model.layout, state, Sampler())
+    state.steps -= 5  # nothing has been said yet
+    pick = RulePicker(model.layout, state)
     assert pick(0, logits)[0].item() != model.layout.slots[0].end_id
 
 
-def test_limits_are_by_row_and_reported(make_model: Make, make_rows: Make, collate: Make) -> None:
-    model: SpeechLM = make_model()
-    rows = make_rows(model, (30, 4), spoken=False)
-    batch = collate(model, rows, left=True)
-    said = collect(generate(model, batch, WILD, [0, 0], max_steps=3), model.layout)
-    assert said.truncated[0]  # sixteen characters cannot be passed in two steps of two frames
-    assert said.lengths[0] == 4  # of three steps, one has no codes yet
-    events = list(generate(model, batch, Sampler(greedy=True), [0, 0]))
-    limits = ((2 + 0.25 * batch["character_lengths"]) * 10 / 2).ceil()
-    active = torch.stack([event.active for event in events]).sum(0)
-    assert (active <= limits).all()
-    finished = torch.stack([event.finished for event in events])
-    assert finished.sum(0).tolist() == [1, 1]
+@pytest.mark.parametrize(
+    "settings", [{}, {"flat": True}, {"text": "prompt"}], ids=["track", "flat", "prompt"]
+)
+def test_slots_picked_together_are_picked_as_one_by_one(
+    settings: dict, make_model: Make, make_rows: Make
+) -> None:
+    model = make_model(**settings)
+    rows = make_rows(model, (9, 4, 6), spoken=False)
+    samplers = [WILD, Sampler(greedy=True), Sampler(temperature=0.5, top_k=3)]
+    prompts = [Prompt(row, sampler, 7) for row, sampler in zip(rows, samplers, strict=True)]
+    for steps in (0, 4):
+        logits = [torch.randn(3, slot.vocab_size) for slot in model.layout.slots]
+        picked = []
+        for together in (True, False):
+            _, state = begin(model, prompts)
+            state.steps += steps
+            state.ended[2] = 2 if steps else -1
+            pick = RulePicker(model.layout, state)
+            if together:
+                picked.append(pick.all(logits))
+            else:
+                one_by_one = [pick(k, x) for k, x in enumerate(logits)]
+                picked.append([torch.stack(x, 1) for x in zip(*one_by_one, strict=True)])
+        assert torch.equal(picked[0][0], picked[1][0])
+        torch.testing.assert_close(picked[0][1], picked[1][1])
 
 
-def test_pointers_say_where_each_frame_is(make_model: Make, make_rows: Make, collate: Make) -> None:
+def test_every_row_has_its_own_sampler(make_model: Make, make_rows: Make, speak: Make) -> None:
     model = make_model()
-    batch = collate(model, make_rows(model, (9, 5), spoken=False), left=True)
-    events = generate(model, batch, WILD, [1, 2])
-    said = collect(events, model.layout, batch["character_lengths"])
-    assert said.pointers.shape == (2, said.codes.shape[2])
-    assert said.codes.shape[1] == len(model.config.streams)
-    for b in range(2):
-        pointers = said.pointers[b, : int(said.lengths[b])]
-        assert (pointers.diff() >= 0).all()
-        assert pointers.max() < batch["character_lengths"][b]
-        if not said.truncated[b]:
-            assert pointers[-1] == batch["character_lengths"][b] - 1
+    rows = make_rows(model, (9, 9), spoken=False)
+    samplers = [Sampler(greedy=True), WILD]
+    prompts = [Prompt(row, sampler, 3, 8) for row, sampler in zip(rows, samplers, strict=True)]
+    steps: list[list[torch.Tensor]] = [[], []]
+    for event in generate(model, prompts, batch_size=2):
+        for row, tokens in zip(event.rows, event.tokens, strict=True):
+            steps[row].append(tokens)
+    for said, prompt in zip(steps, prompts, strict=True):
+        alone = [event.tokens[0] for event in generate(model, [prompt])]
+        assert torch.equal(torch.stack(said), torch.stack(alone))
+
+
+def test_limits_are_by_row_and_reported(make_model: Make, make_rows: Make, speak: Make) -> None:
+    model = make_model()
+    rows = make_rows(model, (30, 4), spoken=False)
+    said = speak(model, rows, WILD, [0, 0], max_steps=3)
+    assert said[0].truncated  # sixteen characters cannot be passed in two steps of two frames
+    assert said[0].codes.shape[1] == 4  # of three steps, one has no codes yet
+    events = list(generate(model, [Prompt(row, Sampler(greedy=True)) for row in rows], 2))
+    finished = [row for e in events for row, done in zip(e.rows, e.finished, strict=True) if done]
+    assert sorted(finished) == [0, 1]
+    for row, segments in enumerate(rows):
+        letters = Prompt(segments, WILD).characters
+        steps = sum(row in event.rows for event in events)
+        assert steps <= -(-int((2 + 0.25 * letters) * 10) // 2)
+
+
+def test_prompts_are_read_only_when_there_is_a_place(make_model: Make, make_rows: Make) -> None:
+    model = make_model()
+    (row,) = make_rows(model, (4,), spoken=False)
+    read = []
+
+    def endless() -> Any:
+        while True:
+            read.append(len(read))
+            yield Prompt(row, WILD, len(read), 2 + len(read) % 3)
+
+    events = generate(model, endless(), batch_size=3)
+    ended = 0
+    for _ in range(12):
+        event = next(events)
+        assert len(read) == 3 + ended and len(event.rows) == 3  # the batch stays full
+        ended += sum(event.finished)
+    assert ended > 6
+
+
+def test_pointers_say_where_each_frame_is(make_model: Make, make_rows: Make, speak: Make) -> None:
+    model = make_model()
+    rows = make_rows(model, (9, 5), spoken=False)
+    for row, made in zip(rows, speak(model, rows, WILD, [1, 2]), strict=True):
+        letters = Prompt(row, WILD).characters
+        assert made.pointers.shape == (made.codes.shape[1],)
+        assert made.codes.shape[0] == len(model.config.streams)
+        assert (made.pointers.diff() >= 0).all()
+        if not made.truncated:
+            assert made.pointers[-1] >= letters - 1

@@ -5,111 +5,148 @@ Letters: B rows, S steps, K slots, Q streams, T frames, U characters.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from torch import Tensor
 
-from vocalmtp.data.collate import TEXT
+from vocalmtp.data.collate import Collator
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.decoding.state import DecodeState
 from vocalmtp.decoding.strategy import DecodeStrategy, Grouped
 from vocalmtp.layout import TokenLayout
 from vocalmtp.model.speech_lm import SpeechLM
 from vocalmtp.model.track import ADVANCE
+from vocalmtp.prompts import Segment, Speech, Text
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One row to decode: what comes before the speech, and how to draw it."""
+
+    segments: list[Segment]
+    sampler: Sampler
+    seed: int = 0
+    max_steps: int | None = None  # None: by the length of the text
+
+    @property
+    def characters(self) -> int:
+        """Characters of the text track."""
+        return sum(len(s.characters or ()) for s in self.segments if isinstance(s, Speech))
+
+    def limit(self, model: SpeechLM) -> int:
+        """Most steps: two seconds, and a quarter of one per character or text token."""
+        if self.max_steps is not None:
+            return self.max_steps
+        units = self.characters
+        if model.track is None:
+            units = sum(len(s.ids) for s in self.segments if isinstance(s, Text))
+        rate = model.config.tokenizer.get("frame_rate", 25.0)
+        return model.layout.num_steps(int((2 + 0.25 * units) * rate))
 
 
 @dataclass
 class StepEvent:
-    """One decoded step of a batch."""
+    """One decoded step of the rows that are being spoken."""
 
+    rows: list[int]  # [B] numbers of their prompts
     tokens: Tensor  # [B, K]
-    active: Tensor  # [B] bool: the row was still speaking, its tokens count
-    finished: Tensor  # [B] bool: this was the row's last step
+    finished: list[bool]  # [B] this was the row's last step
 
 
 @dataclass
 class Generated:
-    """Whole utterances: the codec's codes, and where in the text every frame is."""
+    """A whole utterance: the codec's codes, and where in the text every frame is."""
 
-    codes: Tensor  # [B, Q, T] codec streams only
-    lengths: Tensor  # [B] frames
-    pointers: Tensor | None  # [B, T] character spoken at each frame, with a text track
-    truncated: Tensor  # [B] bool: cut off by the limit on steps
+    codes: Tensor  # [Q, T] codec streams only
+    pointers: Tensor | None  # [T] character spoken at each frame, with a text track
+    truncated: bool  # cut off by the limit on steps
 
 
 @torch.inference_mode()
 def generate(
     model: SpeechLM,
-    batch: dict[str, Tensor],
-    sampler: Sampler,
-    seeds: list[int],
+    prompts: Iterable[Prompt],
+    batch_size: int = 1,
     strategy: DecodeStrategy | None = None,
-    max_steps: int | None = None,
 ) -> Iterator[StepEvent]:
-    """Decode a left-padded batch of prompts (data/collate.py), a step at a time.
+    """Decode `prompts`, `batch_size` of them at a time, a step at a time.
 
-    Every row draws its noise from its own seed, so it says the same in any batch. A row ends by
-    itself, or after `max_steps` (default: by the length of its text). All state is local.
+    A row that has ended gives its place to the next prompt at once; `prompts` is read no further
+    than that. Every row draws its noise from its own seed, so it says the same in any batch. A row
+    ends by itself, or at its limit. All state is local.
     """
     strategy = Grouped() if strategy is None else strategy
-    limits = step_limits(model, batch, max_steps)  # [B]
-    hidden, state = model.prefill(batch)
-    start(state, seeds)
+    waiting = iter(prompts)
+    rows: list[int] = []
+    started = 0
+    hidden, state = None, None
     while True:
-        active = ~state.finished
-        tokens = strategy.emit(model, hidden, state, sampler)
-        mark(model.layout, state, tokens, limits)
-        yield StepEvent(tokens, active, active & state.finished)
-        if bool(state.finished.all()):
+        new = list(islice(waiting, batch_size - len(rows)))
+        if new:
+            rows += range(started, started + len(new))
+            started += len(new)
+            hidden, state = _add(hidden, state, *begin(model, new))
+        if not rows:
             return
-        hidden, state = model.step(state, tokens)
+        tokens = strategy.emit(model, hidden, state)
+        finished = mark(model.layout, state, tokens).tolist()
+        yield StepEvent(list(rows), tokens, finished)
+        if any(finished):
+            kept = [b for b, done in enumerate(finished) if not done]
+            rows, tokens = [rows[b] for b in kept], tokens[kept]
+            state = state.select(kept) if kept else None
+        hidden = None
+        if rows:
+            hidden, state = model.step(state, tokens)
 
 
-def start(state: DecodeState, seeds: list[int]) -> None:
-    """Set up noise and ends of every row before the first step."""
-    rows, device = len(state.positions), state.positions.device
-    state.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    state.ended = torch.full((rows,), -1, device=device)
-    state.finished = torch.zeros(rows, dtype=torch.bool, device=device)
+def begin(model: SpeechLM, prompts: list[Prompt]) -> tuple[Tensor, DecodeState]:
+    """Read prompts: hidden [B, D] before the first step, and a state that is ready for it."""
+    collate = Collator(model.layout, model.config.speaker_dim)
+    batch = collate([prompt.segments for prompt in prompts], left=True)
+    hidden, state = model.prefill({name: x.to(model.device) for name, x in batch.items()})
+    state.ended = torch.full_like(state.steps, -1)
+    state.limits = torch.tensor([p.limit(model) for p in prompts], device=model.device)
+    state.generators = tuple(torch.Generator().manual_seed(prompt.seed) for prompt in prompts)
+    state.samplers = tuple(prompt.sampler for prompt in prompts)
+    return hidden, state
 
 
-def mark(layout: TokenLayout, state: DecodeState, tokens: Tensor, limits: Tensor) -> None:
-    """Note which rows said the end in `tokens` [B, K], and which are through."""
-    said = (tokens[:, 0] == layout.slots[0].end_id) & (state.ended < 0) & ~state.finished
+def _add(
+    hidden: Tensor | None, state: DecodeState | None, new_hidden: Tensor, new_state: DecodeState
+) -> tuple[Tensor, DecodeState]:
+    if state is None:
+        return new_hidden, new_state
+    return torch.cat([hidden, new_hidden]), state.join(new_state)
+
+
+def mark(layout: TokenLayout, state: DecodeState, tokens: Tensor) -> Tensor:
+    """Note which rows said the end in `tokens` [B, K]; which have no further step, [B] bool."""
+    said = (tokens[:, 0] == layout.slots[0].end_id) & (state.ended < 0)
     state.ended = torch.where(said, state.steps, state.ended)
     out = (state.ended >= 0) & (state.steps >= state.ended + layout.steps_after_end)
-    state.finished = state.finished | out | (state.steps + 1 >= limits)
+    return out | (state.steps + 1 >= state.limits)
 
 
-def step_limits(model: SpeechLM, batch: dict[str, Tensor], max_steps: int | None) -> Tensor:
-    """Most steps of each row [B]: two seconds, and a quarter of one per character or text token."""
-    if model.track is not None:
-        units = batch["character_lengths"]
-    else:
-        units = (batch["kinds"] == TEXT).sum(1)
-    if max_steps is not None:
-        return torch.full_like(units, max_steps)
-    rate = model.config.tokenizer.get("frame_rate", 25.0)
-    frames = ((2 + 0.25 * units) * rate).long()
-    return torch.stack([torch.as_tensor(model.layout.num_steps(int(n))) for n in frames]).to(units)
+def utterances(events: Iterable[StepEvent], layout: TokenLayout) -> Iterator[tuple[int, Generated]]:
+    """The number of every prompt and what was said, in the order in which they end."""
+    said: dict[int, list[Tensor]] = {}
+    for event in events:
+        for row, tokens, finished in zip(event.rows, event.tokens, event.finished, strict=True):
+            said.setdefault(row, []).append(tokens)
+            if finished:
+                yield row, unpack(torch.stack(said.pop(row)), layout)
 
 
-def collect(
-    events: Iterable[StepEvent], layout: TokenLayout, character_lengths: Tensor | None = None
-) -> Generated:
-    """Run `events` to their end and unpack them; `character_lengths` [B] bound the pointers."""
-    tokens, active = zip(*((event.tokens, event.active) for event in events), strict=True)
-    steps = torch.stack(tokens, 1)  # [B, S, K]
-    packed = torch.stack(active, 1).sum(1)  # [B]
-    ended = (steps[..., 0] == layout.slots[0].end_id) & torch.stack(active, 1)
-    codes, lengths = layout.unpack(steps, packed)
+def unpack(steps: Tensor, layout: TokenLayout) -> Generated:
+    """The steps [S, K] of one row as an utterance."""
+    codes, lengths = layout.unpack(steps[None])
+    codes = codes[0, :, : int(lengths[0])]
     pointers = None
     if layout.streams[0].name == ADVANCE:
-        pointers = codes[:, 0].cumsum(1)
-        if character_lengths is not None:
-            pointers = torch.minimum(pointers, character_lengths[:, None] - 1)
-        codes = codes[:, 1:]
-    return Generated(codes, lengths, pointers, ~ended.any(1))
+        pointers, codes = codes[0].cumsum(0), codes[1:]
+    return Generated(codes, pointers, not bool((steps[:, 0] == layout.slots[0].end_id).any()))
 
 
 class StepUnpacker:

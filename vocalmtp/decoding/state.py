@@ -1,74 +1,100 @@
 """Everything mutable of one generation, passed to the model and returned by it.
 
-Letters: B rows, L positions seen so far, S speech steps, G frames per step, U characters, D width.
+Letters: B rows, S speech steps, U characters, D width.
 """
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+
+from vocalmtp.decoding.sampling import Sampler
+from vocalmtp.model.backbone import Cache
+
+BY_ROW = (
+    "steps",
+    "speaker",
+    "encoded",
+    "character_lengths",
+    "pointers",
+    "trail",
+    "ended",
+    "limits",
+)
+
+TRAIL = 64  # steps that the trail grows by
 
 
 @dataclass
 class DecodeState:
-    """Caches and pointers of a batch; two states on one model never mix.
+    """Caches and pointers of a batch, whose rows come and go; two states on one model never mix.
 
-    Only the decode loop sets `generators`, `ended` and `finished`; only the model sets the rest.
+    The model sets the first block, the decode loop the second.
     """
 
-    cache: Any  # a Transformers cache
-    positions: Tensor  # [B] position id of the next position of each row
-    prefix: int  # positions before the first speech step
-    attention_mask: Tensor | None = None  # [B, L]; None = no row is padded
+    cache: Cache
+    steps: Tensor  # [B] speech steps taken in
     speaker: Tensor | None = None  # [B, D] projected, for models that add it to every step
     encoded: Tensor | None = None  # [B, U, D] text of the track
     character_lengths: Tensor | None = None  # [B]
     pointers: Tensor | None = None  # [B] the character that each row's last frame stands on
-    advances: list[Tensor] = field(default_factory=list)  # S times [B, G]
-    steps: int = 0  # speech steps taken in
-    generators: list[torch.Generator] = field(default_factory=list)  # noise of every row
-    ended: Tensor | None = None  # [B] step at which the leading slot said the end, -1 = not yet
-    finished: Tensor | None = None  # [B] bool
+    trail: Tensor | None = None  # [B, room] the pointers after 0, 1, .. steps
 
-    def truncate(self, steps: int) -> "DecodeState":
-        """Forget all but the first `steps` speech steps; the noise is not rewound."""
-        surplus = self.steps - steps
-        if surplus <= 0:
-            return self
-        self.cache.crop(-surplus)
-        self.positions = self.positions - surplus
-        if self.attention_mask is not None:
-            self.attention_mask = self.attention_mask[:, :-surplus]
-        if self.pointers is not None:
-            del self.advances[steps:]
-            moved = [advance.sum(1) for advance in self.advances]
-            self.pointers = sum(moved, torch.zeros_like(self.pointers))
+    ended: Tensor | None = None  # [B] step at which the leading slot said the end, -1 = not yet
+    limits: Tensor | None = None  # [B] most steps of the row
+    generators: tuple[torch.Generator, ...] = ()  # noise of every row
+    samplers: tuple[Sampler, ...] = ()
+
+    def follow(self, pointers: Tensor) -> None:
+        """Move on to `pointers` [B] with the next step, so that it can be rewound."""
+        if self.trail.shape[1] <= int(self.steps.max()) + 1:
+            self.trail = F.pad(self.trail, (0, TRAIL))
+        self.trail[torch.arange(len(pointers)), self.steps + 1] = pointers
+        self.pointers = pointers
+
+    def rewind(self, steps: int) -> "DecodeState":
+        """Forget the last so many speech steps of every row; the noise is not rewound."""
+        self.cache.crop(steps)
+        self.steps = self.steps - steps
+        if self.trail is not None:
+            self.pointers = self.trail.gather(1, self.steps[:, None])[:, 0]
         if self.ended is not None:
-            kept = self.ended < steps
-            self.ended = torch.where(kept, self.ended, -1)
-            self.finished = self.finished & kept & (self.ended >= 0)
-        self.steps = steps
+            self.ended = torch.where(self.ended < self.steps, self.ended, -1)
         return self
 
     def select(self, rows: list[int]) -> "DecodeState":
         """Keep only these rows, in this order."""
-        index = torch.tensor(rows, device=self.positions.device)
-        self.cache.batch_select_indices(index)
-        for name in (
-            "positions",
-            "attention_mask",
-            "speaker",
-            "encoded",
-            "character_lengths",
-            "pointers",
-            "ended",
-            "finished",
-        ):
+        index = torch.tensor(rows, device=self.steps.device)
+        self.cache.select(index)
+        for name in BY_ROW:
             value = getattr(self, name)
             if value is not None:
                 setattr(self, name, value[index])
-        self.advances = [advance[index] for advance in self.advances]
-        if self.generators:
-            self.generators = [self.generators[row] for row in rows]
+        if self.encoded is not None:
+            self.encoded = self.encoded[:, : int(self.character_lengths.max())]
+            self.trail = self.trail[:, : int(self.steps.max()) + 1]
+        self.generators = tuple(self.generators[row] for row in rows if self.generators)
+        self.samplers = tuple(self.samplers[row] for row in rows if self.samplers)
         return self
+
+    def join(self, other: "DecodeState") -> "DecodeState":
+        """Take in the rows of another state, after those here."""
+        self.cache.join(other.cache)
+        for name in BY_ROW:
+            mine, theirs = getattr(self, name), getattr(other, name)
+            if mine is not None:
+                setattr(self, name, _stack(mine, theirs))
+        self.generators += other.generators
+        self.samplers += other.samplers
+        return self
+
+
+def _stack(one: Tensor, other: Tensor) -> Tensor:
+    """Rows [B, ..] and [B', ..] to [B + B', ..]; the second dimension is padded to the longer."""
+    if one.dim() > 1:
+        longest = max(one.shape[1], other.shape[1])
+        one, other = (
+            F.pad(x, (0, 0) * (x.dim() - 2) + (0, longest - x.shape[1])) for x in (one, other)
+        )
+    return torch.cat([one, other])

@@ -8,7 +8,6 @@ from typing import Protocol
 from torch import Tensor
 
 from vocalmtp.decoding.rules import RulePicker
-from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.decoding.state import DecodeState
 from vocalmtp.model.speech_lm import SpeechLM
 
@@ -16,7 +15,7 @@ from vocalmtp.model.speech_lm import SpeechLM
 class DecodeStrategy(Protocol):
     """Turns the hidden state of the last position into the tokens of the next step."""
 
-    def emit(self, model: SpeechLM, hidden: Tensor, state: DecodeState, sampler: Sampler) -> Tensor:
+    def emit(self, model: SpeechLM, hidden: Tensor, state: DecodeState) -> Tensor:
         """Hidden [B, D] to tokens [B, K]."""
         ...
 
@@ -27,6 +26,5 @@ class Grouped:
     With K = 1 this is next-token decoding.
     """
 
-    def emit(self, model: SpeechLM, hidden: Tensor, state: DecodeState, sampler: Sampler) -> Tensor:
-        pick = RulePicker(model.layout, state, sampler)
-        return model.head.propose(hidden, pick).tokens[:, 0]
+    def emit(self, model: SpeechLM, hidden: Tensor, state: DecodeState) -> Tensor:
+        return model.head.propose(hidden, RulePicker(model.layout, state)).tokens[:, 0]

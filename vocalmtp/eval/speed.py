@@ -15,12 +15,11 @@ from typing import Any
 
 import torch
 
-from vocalmtp.decoding.generate import start
-from vocalmtp.decoding.sampling import Sampler
+from vocalmtp.decoding.generate import begin
 from vocalmtp.decoding.strategy import Grouped
 from vocalmtp.errors import InputError
 from vocalmtp.eval.statistics import Figure, spread
-from vocalmtp.synthesis import TTS, Utterance
+from vocalmtp.synthesis import TTS, Request
 
 PEAK_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes, of ru_maxrss
 SENTENCES = (
@@ -133,17 +132,18 @@ def steps_per_second(
 
 def _loop(tts: TTS, batch_size: int, steps: int) -> Callable[[], None]:
     """A function that runs the decode loop for `steps` steps, whether or not a row has ended."""
-    voice = tts.find_voice(None)
-    texts = [SENTENCES[i % len(SENTENCES)].lower() for i in range(batch_size)]
-    batch = tts.prompt([Utterance(text, voice, 0) for text in texts])
-    sampler, strategy = Sampler(greedy=True), Grouped()
+    requests = [
+        Request(text=SENTENCES[i % len(SENTENCES)], sampling={"greedy": True})
+        for i in range(batch_size)
+    ]
+    prompts = [tts.prompt(tts.plan(request)[0]) for request in requests]
+    strategy = Grouped()
 
     @torch.inference_mode()
     def run() -> None:
-        hidden, state = tts.model.prefill(batch)
-        start(state, [0] * batch_size)
+        hidden, state = begin(tts.model, prompts)
         for _ in range(steps):
-            tokens = strategy.emit(tts.model, hidden, state, sampler)
+            tokens = strategy.emit(tts.model, hidden, state)
             hidden, state = tts.model.step(state, tokens)
 
     return run

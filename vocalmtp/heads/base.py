@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from vocalmtp.config import StrictModel, parse
 from vocalmtp.errors import InputError, nearest
 from vocalmtp.layout import IGNORED, TokenLayout
+from vocalmtp.linears import Make
 
 HEADS: dict[str, type["SpeechHead"]] = {}
 
@@ -44,6 +45,10 @@ class SlotPicker(Protocol):
         """Logits [B, V_k] to tokens [B] and their log-probabilities [B]."""
         ...
 
+    def all(self, logits: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Logits [B, V_k] of all K slots, which do not see each other, to [B, K] each."""
+        ...
+
 
 class SpeechHead(nn.Module):
     """Base of all heads; a position-wise head only defines `logits` and `propose`.
@@ -72,6 +77,9 @@ class SpeechHead(nn.Module):
     def propose(self, hidden: Tensor, pick: SlotPicker) -> Draft:
         """Hidden [B, D] of one position to the tokens of the step it predicts."""
         raise NotImplementedError
+
+    def fuse(self, make: Make) -> None:  # noqa: B027 (most heads have nothing to join)
+        """Join what can be joined for inference; training and saving are over then."""
 
     def loss(self, hidden: Tensor, targets: Tensor, mask: Tensor | None = None) -> HeadOutput:
         """Cross-entropy of `targets` [B, S, K] (-100 = none) where `mask` [B, S] allows.

@@ -14,8 +14,9 @@ from torch.nn import functional as F
 from vocalmtp.config import StrictModel
 from vocalmtp.heads.base import Draft, SlotPicker, SpeechHead, register
 from vocalmtp.layout import TokenLayout
+from vocalmtp.linears import Make, join_linears
 from vocalmtp.model.blocks import BlockStack
-from vocalmtp.model.embeddings import SlotProjection
+from vocalmtp.model.embeddings import JoinedProjection, SlotProjection
 
 
 class ParallelConfig(StrictModel):
@@ -41,6 +42,19 @@ class FrameMaps(nn.Module):
         """Hidden [.., D] to a vector [.., D] for every part."""
         pairs = zip(self.up, self.down, strict=True)
         return [hidden + down(F.gelu(up(hidden))) for up, down in pairs]
+
+
+class JoinedMaps(nn.Module):
+    """FrameMaps with one product for the first layers of all parts."""
+
+    def __init__(self, maps: FrameMaps, make: Make):
+        super().__init__()
+        self.up = make(join_linears(list(maps.up)))
+        self.down = nn.ModuleList(make(down) for down in maps.down)
+
+    def forward(self, hidden: Tensor) -> list[Tensor]:
+        inner = F.gelu(self.up(hidden)).chunk(len(self.down), -1)
+        return [hidden + down(x) for down, x in zip(self.down, inner, strict=True)]
 
 
 class FrameAttention(nn.Module):
@@ -86,13 +100,17 @@ class ParallelHead(SpeechHead):
             self.maps = FrameAttention(width, len(parts), config.layers, config.heads)
 
     def logits(self, hidden: Tensor, targets: Tensor | None = None) -> list[Tensor]:
-        parts = [hidden] * self.num_slots if self.maps is None else self.maps(hidden)
-        return [
-            self.projection(parts[0 if self.maps is None else part], k)
-            for k, part in enumerate(self.part_of_slot)
-        ]
+        if self.maps is None:
+            return self.projection.step([hidden] * self.num_slots)
+        parts = self.maps(hidden)
+        return self.projection.step([parts[part] for part in self.part_of_slot])
 
     def propose(self, hidden: Tensor, pick: SlotPicker) -> Draft:
-        picked = [pick(k, logits) for k, logits in enumerate(self.logits(hidden))]
-        tokens, log_probs = zip(*picked, strict=True)
-        return Draft(torch.stack(tokens, -1)[:, None], torch.stack(log_probs, -1)[:, None])
+        tokens, log_probs = pick.all(self.logits(hidden))
+        return Draft(tokens[:, None], log_probs[:, None])
+
+    def fuse(self, make: Make) -> None:
+        if isinstance(self.maps, FrameMaps):
+            self.maps = JoinedMaps(self.maps, make)
+        if self.maps is not None:
+            self.projection = JoinedProjection(self.projection, make)

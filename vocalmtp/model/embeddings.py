@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vocalmtp.layout import Stream, TokenLayout
+from vocalmtp.linears import Make, join_linears
 
 
 def digits_of(stream: Stream) -> Tensor:
@@ -122,6 +123,22 @@ class SlotProjection(nn.Module):
                 self.digit[str(part)] = nn.Linear(width, spread.shape[0], bias=False)
                 self.register_buffer(f"spread_{part}", spread)
 
+    def step(self, parts: list[Tensor]) -> list[Tensor]:
+        """K hidden vectors [.., D], one for each slot, to the logits [.., V_k] of the slots."""
+        return [self(part, k) for k, part in enumerate(parts)]
+
+    def merged(self, part: str) -> nn.Linear:
+        """Free and digit logits of one table as a single linear layer, for inference."""
+        free = self.free[part]
+        if part not in self.digit:
+            return free
+        merged = nn.Linear(free.in_features, free.out_features)
+        spread = getattr(self, f"spread_{part}")
+        with torch.no_grad():
+            merged.weight.copy_(free.weight + spread.T @ self.digit[part].weight)
+            merged.bias.copy_(free.bias)
+        return merged
+
     def forward(self, hidden: Tensor, slot: int) -> Tensor:
         """Hidden [.., D] to the logits [.., V_k] of slot number `slot`."""
         part = str(self.part[slot])
@@ -131,6 +148,33 @@ class SlotProjection(nn.Module):
             spread = getattr(self, f"spread_{part}")
             logits = torch.addmm(logits, self.digit[part](flat), spread)
         return logits.view(*hidden.shape[:-1], -1)
+
+
+class JoinedProjection(nn.Module):
+    """A shared SlotProjection for inference: one product for all slots of all frames of a step.
+
+    `make` turns a linear layer into what multiplies.
+    """
+
+    def __init__(self, projection: SlotProjection, make: Make):
+        super().__init__()
+        slots = projection.slots
+        self.num_joint = sum(slot.joint for slot in slots)
+        self.joint = nn.ModuleList(
+            make(projection.merged(str(slot.stream))) for slot in slots[: self.num_joint]
+        )
+        framed = [slot for slot in slots[self.num_joint :] if slot.frame == 0]
+        self.sizes = [slot.vocab_size for slot in framed]
+        tables = [projection.merged(str(slot.stream)) for slot in framed]
+        self.framed = make(join_linears(tables))
+
+    def step(self, parts: list[Tensor]) -> list[Tensor]:
+        """As `SlotProjection.step`; the slots of one frame have one hidden vector."""
+        logits = [table(part) for table, part in zip(self.joint, parts, strict=False)]
+        frames = parts[self.num_joint :: len(self.sizes)]
+        for of_frame in self.framed(torch.stack(frames)):  # [.., sum of V_k]
+            logits += of_frame.split(self.sizes, -1)
+        return logits
 
 
 def spread_digits(streams: tuple[Stream, ...]) -> Tensor:

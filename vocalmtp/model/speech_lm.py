@@ -4,18 +4,18 @@ Letters: B batch, L positions, S steps, K slots, G frames per step, U characters
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import ModelOutput
 
 from vocalmtp.data.collate import MARKER, SPEAKER, SPEECH, TEXT
 from vocalmtp.decoding.state import DecodeState
 from vocalmtp.heads import build_head
 from vocalmtp.layout import IGNORED
+from vocalmtp.model.backbone import Runner, TransformersRunner
 from vocalmtp.model.config import SpeechLMConfig
 from vocalmtp.model.embeddings import SlotEmbedding
 from vocalmtp.model.speaker import SpeakerProjection
@@ -48,6 +48,7 @@ class SpeechLM(PreTrainedModel):
     def __init__(self, config: SpeechLMConfig):
         super().__init__(config)
         self.layout = config.layout
+        self.runner: Runner | None = None  # runs the backbone in decoding; None = as it is
         self.backbone = AutoModelForCausalLM.from_config(AutoConfig.for_model(**config.backbone))
         width = self.backbone.config.hidden_size
         self.embedding = SlotEmbedding(self.layout, width)
@@ -147,18 +148,18 @@ class SpeechLM(PreTrainedModel):
         pointers: Tensor | None,
         dropout: bool = False,
     ) -> Tensor:
-        """Steps [B, S, K] and the text at their frames to [B, S, D].
+        """Steps [B, .., K] and the text at their frames to [B, .., D].
 
         In training, some steps lose their codes, so that text and voice are listened to.
         """
         speech = self.embedding(steps)
         if dropout and self.training and self.config.step_dropout > 0:
-            kept = torch.rand(steps.shape[:2], device=steps.device) >= self.config.step_dropout
+            kept = torch.rand(steps.shape[:-1], device=steps.device) >= self.config.step_dropout
             speech = speech * kept[..., None]
         if encoded is not None:
             speech = speech + self.track.read(encoded, pointers)
         if voice is not None and self.config.speaker_every_step:
-            speech = speech + voice[:, None]
+            speech = speech + voice.view(len(voice), *[1] * (speech.dim() - 2), -1)
         return speech
 
     def _run(self, inputs: Tensor, attention_mask: Tensor) -> Tensor:
@@ -172,59 +173,39 @@ class SpeechLM(PreTrainedModel):
 
     def prefill(self, batch: dict[str, Tensor]) -> tuple[Tensor, DecodeState]:
         """Read a left-padded batch of prompts: hidden [B, D] of its last position, and a state."""
-        mask, kinds = batch["attention_mask"], batch["kinds"]
         voice = self._voice(batch["speaker"], batch["has_speaker"])
-        state = DecodeState(
-            cache=DynamicCache(config=self.backbone.config),
-            positions=mask.sum(1),
-            prefix=kinds.shape[1],
-            attention_mask=None if bool(mask.all()) else mask,
-            speaker=voice if self.config.speaker_every_step else None,
-        )
+        encoded = None
         if self.track is not None:
-            lengths = batch["character_lengths"]
-            state.encoded = self.track.encode_rows(batch["characters"], lengths)
-            state.character_lengths = batch["character_lengths"]
-            state.pointers = torch.zeros_like(state.character_lengths)
+            encoded = self.track.encode_rows(batch["characters"], batch["character_lengths"])
         inputs = self._inputs(
-            kinds,
+            batch["kinds"],
             batch["text_ids"],
             batch["steps"],
             batch["markers"],
             voice,
-            state.encoded,
+            encoded,
             batch.get("pointers"),
         )
-        positions = (mask.cumsum(1) - 1).clamp(min=0)
-        return self._advance(inputs, positions, state)
+        runner = self.runner or TransformersRunner(self.backbone)
+        hidden, cache = runner.prefill(inputs, batch["attention_mask"])
+        state = DecodeState(cache, steps=torch.zeros_like(cache.lengths))
+        if self.config.speaker_every_step:
+            state.speaker = voice
+        if self.track is not None:
+            state.encoded, state.character_lengths = encoded, batch["character_lengths"]
+            state.pointers = torch.zeros_like(state.steps)
+            state.trail = state.pointers[:, None]
+        return hidden, state
 
     def step(self, state: DecodeState, tokens: Tensor) -> tuple[Tensor, DecodeState]:
         """Take in a step of tokens [B, K]: hidden [B, D], which predicts the next, and a state."""
         pointers = None
         if self.track is not None:
-            moves = self.layout.advances(tokens[:, None])[:, 0]  # [B, G]
+            moves = self.layout.advances(tokens)  # [B, G]
             last = (state.character_lengths - 1)[:, None]
-            pointed = torch.minimum(state.pointers[:, None] + moves.cumsum(1), last)  # [B, G]
-            state.advances.append(torch.diff(pointed, prepend=state.pointers[:, None]))
-            state.pointers = pointed[:, -1]
-            pointers = pointed[:, None]
-        inputs = self._speech_inputs(tokens[:, None], state.speaker, state.encoded, pointers)
-        positions = state.positions[:, None]
-        state.steps += 1
-        state.positions = state.positions + 1
-        if state.attention_mask is not None:
-            state.attention_mask = F.pad(state.attention_mask, (0, 1), value=1)
-        return self._advance(inputs, positions, state)
-
-    def _advance(
-        self, inputs: Tensor, positions: Tensor, state: DecodeState
-    ) -> tuple[Tensor, DecodeState]:
-        output: Any = self.backbone.base_model(
-            inputs_embeds=inputs,
-            attention_mask=state.attention_mask,
-            position_ids=positions,
-            past_key_values=state.cache,
-            use_cache=True,
-        )
-        state.cache = output.past_key_values
-        return output.last_hidden_state[:, -1], state
+            pointers = torch.minimum(state.pointers[:, None] + moves.cumsum(1), last)  # [B, G]
+            state.follow(pointers[:, -1])
+        inputs = self._speech_inputs(tokens, state.speaker, state.encoded, pointers)
+        state.steps = state.steps + 1
+        runner = self.runner or TransformersRunner(self.backbone)
+        return runner.step(inputs, state.cache), state

@@ -65,15 +65,16 @@ class TextTrack(nn.Module):
         return nn.utils.rnn.pad_sequence(rows, batch_first=True)
 
     def read(self, encoded: Tensor, pointers: Tensor) -> Tensor:
-        """Text at `pointers` [B, S, G] of `encoded` [B, U, D], as [B, S, D].
+        """Text at `pointers` [B, .., G] of `encoded` [B, U, D], as [B, .., D].
 
         The first frame counts as it is, the others through a linear map each, summed.
         """
-        width = encoded.shape[-1]
-        total = encoded.gather(1, pointers[..., :1].expand(-1, -1, width))
+        rows = torch.arange(len(encoded), device=encoded.device)
+        rows = rows.view(-1, *[1] * (pointers.dim() - 1))
+        text = encoded[rows, pointers]  # [B, .., G, D]
+        total = text[..., 0, :]
         for frame, order in enumerate(self.order, start=1):
-            place = pointers[..., frame : frame + 1].expand(-1, -1, width)
-            total = total + order(encoded.gather(1, place))
+            total = total + order(text[..., frame, :])
         return total
 
 

@@ -1,0 +1,67 @@
+"""The runner for Llama-like backbones gives the numbers of the layers of Transformers."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from vocalmtp.linears import Int8Linear
+from vocalmtp.model.backbone import TransformersRunner
+from vocalmtp.model.llama import BLOCK, LlamaRunner
+
+Make = Callable[..., Any]
+
+
+@pytest.fixture(params=["llama", "qwen2"])
+def backbone(request: pytest.FixtureRequest, make_model: Make) -> torch.nn.Module:
+    return make_model(backbone=request.param).backbone
+
+
+def test_only_what_it_can_run(make_model: Make) -> None:
+    assert LlamaRunner.knows(make_model(backbone="llama").backbone)
+    assert LlamaRunner.knows(make_model(backbone="qwen2").backbone)  # shared key-value heads
+    assert not LlamaRunner.knows(make_model(backbone="gpt2").backbone)
+    scaled = make_model(backbone="llama").backbone
+    scaled.config.rope_parameters["rope_type"] = "linear"
+    assert not LlamaRunner.knows(scaled)
+
+
+@torch.inference_mode()
+def test_it_equals_transformers(backbone: torch.nn.Module) -> None:
+    """Over left-padded prompts, steps beyond a block, a row that leaves and one that comes."""
+    runners = [TransformersRunner(backbone), LlamaRunner(backbone)]
+    inputs = torch.randn(3, 5, 32)
+    mask = torch.tensor([[1, 1, 1, 1, 1], [0, 0, 1, 1, 1], [0, 1, 1, 1, 1]])
+    (one, slow), (other, fast) = (runner.prefill(inputs, mask) for runner in runners)
+    torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+    late = torch.randn(1, 2, 32), torch.ones(1, 2, dtype=torch.long)
+    for step in range(BLOCK + 3):
+        if step == 4:
+            for runner, cache in zip(runners, (slow, fast), strict=True):
+                cache.crop(2)
+                cache.select(torch.tensor([2, 0]))
+                cache.join(runner.prefill(*late)[1])
+        assert slow.lengths.tolist() == fast.lengths.tolist()
+        x = torch.randn(3, 32)
+        hidden = [r.step(x, c) for r, c in zip(runners, (slow, fast), strict=True)]
+        torch.testing.assert_close(*hidden, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("make", [lambda linear: linear, Int8Linear], ids=["float", "int8"])
+@torch.inference_mode()
+def test_a_row_has_the_bits_that_it_has_alone(make_model: Make, make: Make) -> None:
+    runner = LlamaRunner(make_model(backbone="llama").backbone, make)
+    inputs = [torch.randn(1, length, 32) for length in (3, 70, 20)]
+    caches = [runner.prefill(x, torch.ones(x.shape[:2]))[1] for x in inputs]
+    together = runner.prefill(inputs[0], torch.ones(1, 3))[1]
+    for x in inputs[1:]:
+        together.join(runner.prefill(x, torch.ones(x.shape[:2]))[1])
+    for _ in range(5):
+        x = torch.randn(3, 32)
+        alone = [runner.step(x[b : b + 1], cache) for b, cache in enumerate(caches)]
+        both = runner.step(x, together)
+        if make is Int8Linear:
+            assert torch.equal(both, torch.cat(alone))
+        else:  # float products of one row take another kernel
+            torch.testing.assert_close(both, torch.cat(alone))

@@ -1,0 +1,42 @@
+"""Layers for inference: near the float layers, and the same for a row in any batch."""
+
+import pytest
+import torch
+from torch import nn
+
+from vocalmtp.linears import Bf16Linear, Int8Linear, has_bf16, join_linears, replace_linears
+
+KINDS = [
+    Int8Linear,
+    pytest.param(
+        Bf16Linear, marks=pytest.mark.skipif(not has_bf16(), reason="this CPU has no bfloat16")
+    ),
+]
+
+
+@pytest.mark.parametrize("make", KINDS)
+@pytest.mark.parametrize("size", [(384, 1152), (100, 70), (64, 36)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_near_the_float_layer_and_the_same_in_any_batch(make, size, bias) -> None:
+    linear = nn.Linear(*size, bias=bias)
+    fast = make(linear)
+    x = torch.randn(33, 2, size[0])
+    with torch.inference_mode():
+        want, got = linear(x), fast(x)
+        assert got.dtype == torch.float32 and got.shape == want.shape
+        assert (got - want).norm() < 0.02 * want.norm()
+        for count in (1, 2, 7, 16):
+            assert torch.equal(fast(x[:count]), got[:count])
+
+
+@torch.inference_mode()
+def test_joined_layers_give_their_outputs_one_after_the_other() -> None:
+    parts = [nn.Linear(8, 3), nn.Linear(8, 5)]
+    x = torch.randn(4, 8)
+    torch.testing.assert_close(join_linears(parts)(x), torch.cat([part(x) for part in parts], 1))
+
+
+def test_only_layers_that_are_worth_it_are_replaced() -> None:
+    module = nn.Sequential(nn.Linear(64, 64), nn.Sequential(nn.Linear(8, 8), nn.ReLU()))
+    replace_linears(module, Int8Linear)
+    assert isinstance(module[0], Int8Linear) and isinstance(module[1][0], nn.Linear)

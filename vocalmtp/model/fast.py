@@ -1,0 +1,18 @@
+"""Make a speech LM ready to decode on a CPU: joined, in int8, without the layers' overhead."""
+
+from torch import nn
+
+from vocalmtp.linears import Int8Linear, Make, replace_linears
+from vocalmtp.model.llama import LlamaRunner
+from vocalmtp.model.speech_lm import SpeechLM
+
+
+def make_fast(model: SpeechLM, int8: bool) -> None:
+    """Change `model`, in place, for decoding only: it can no longer be trained or saved."""
+    make: Make = Int8Linear if int8 else lambda linear: linear
+    if LlamaRunner.knows(model.backbone):
+        model.runner = LlamaRunner(model.backbone, make)
+        model.backbone.model.layers = nn.ModuleList()  # the runner has what it needs of them
+    model.head.fuse(make)
+    if int8:
+        replace_linears(model, make)

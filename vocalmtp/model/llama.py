@@ -1,0 +1,170 @@
+"""Llama-like backbones for decoding with as few operations a step as there can be.
+
+The same numbers as the layers of Transformers (tests/model/test_llama.py), with joined projections,
+rotary positions as one complex product, and a cache that a step only writes into.
+Letters: B rows, L positions, D width, H query heads, J key-value heads, d size of a head.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vocalmtp.linears import Make, join_linears
+
+SUPPORTED = ("llama", "qwen2")
+BLOCK = 64  # places of a cache are added, and read, so many at a time
+
+
+class AlignedCache:
+    """Keys and values of all layers, every row from place 0 on: [layers, B, places, 2, J, d].
+
+    Reading whole blocks, with what is beyond a row's end masked, adds zeros to the end of its sums
+    and nothing else: a row's numbers do not depend on how long the others are.
+    """
+
+    def __init__(self, memory: Tensor, lengths: Tensor):
+        self.memory, self.lengths = memory, lengths
+
+    def select(self, rows: Tensor) -> None:
+        self.lengths = self.lengths[rows]
+        self.memory = self.memory[:, rows, : blocks(int(self.lengths.max()))]
+
+    def join(self, other: "AlignedCache") -> None:
+        both = joined([self, other])
+        self.memory, self.lengths = both.memory, both.lengths
+
+    def crop(self, positions: int) -> None:
+        self.lengths = self.lengths - positions
+
+    def grow(self, positions: int) -> int:
+        """Make room for more positions of every row; the places to read then, whole blocks."""
+        needed = blocks(int(self.lengths.max()) + positions)
+        if needed > self.memory.shape[2]:
+            self.memory = _with_room(self.memory, needed)
+        return needed
+
+
+def joined(caches: Sequence[AlignedCache]) -> AlignedCache:
+    """One cache with the rows of all."""
+    room = max(cache.memory.shape[2] for cache in caches)
+    memory = torch.cat([_with_room(cache.memory, room) for cache in caches], 1)
+    return AlignedCache(memory, torch.cat([cache.lengths for cache in caches]))
+
+
+def blocks(positions: int) -> int:
+    """The least whole number of blocks that has so many places, in places."""
+    return -(-positions // BLOCK) * BLOCK
+
+
+def _with_room(memory: Tensor, places: int) -> Tensor:
+    if memory.shape[2] == places:
+        return memory
+    return F.pad(memory, (0, 0, 0, 0, 0, 0, 0, places - memory.shape[2]))
+
+
+class Norm:
+    """RMSNorm as one operation."""
+
+    def __init__(self, norm: nn.Module):
+        self.weight, self.epsilon = norm.weight.detach(), norm.variance_epsilon
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, self.weight.shape, self.weight, self.epsilon)
+
+
+class Layer:
+    """The weights of one decoder layer, joined."""
+
+    def __init__(self, layer: nn.Module, make: Make, head_dim: int):
+        attention, feed = layer.self_attn, layer.mlp
+        turned = [_interleave(p, head_dim) for p in (attention.q_proj, attention.k_proj)]
+        self.qkv = make(join_linears([*turned, attention.v_proj]))
+        self.out = make(attention.o_proj)
+        self.gate_up = make(join_linears([feed.gate_proj, feed.up_proj]))
+        self.down = make(feed.down_proj)
+        self.norms = Norm(layer.input_layernorm), Norm(layer.post_attention_layernorm)
+
+
+class LlamaRunner:
+    """A Runner (model/backbone.py) over the weights of a Llama or Qwen2 of Transformers.
+
+    `make` turns a joined linear layer into what multiplies, such as Int8Linear.
+    """
+
+    def __init__(self, backbone: nn.Module, make: Make = lambda x: x):
+        config, model = backbone.config, backbone.model
+        self.heads, self.shared = config.num_attention_heads, config.num_key_value_heads
+        self.dim = getattr(config, "head_dim", None) or config.hidden_size // self.heads
+        self.layers = [Layer(layer, make, self.dim) for layer in model.layers]
+        self.norm = Norm(model.norm)
+        self.rates = model.rotary_emb.inv_freq.double()  # [d / 2]
+
+    @staticmethod
+    def knows(backbone: nn.Module) -> bool:
+        """Whether this backbone is one that it can run."""
+        config = backbone.config
+        rope = getattr(config, "rope_parameters", None) or {}
+        plain = rope.get("rope_type", "default") == "default"
+        sliding = getattr(config, "use_sliding_window", False)
+        return config.model_type in SUPPORTED and plain and not sliding
+
+    def prefill(self, inputs: Tensor, mask: Tensor) -> tuple[Tensor, AlignedCache]:
+        """Row by row, without their padding: a row is read as it is alone."""
+        rows = [row[keep.bool()][None] for row, keep in zip(inputs, mask, strict=True)]
+        hidden, caches = zip(*map(self._prefill_row, rows), strict=True)
+        return torch.cat(hidden), joined(caches)
+
+    def _prefill_row(self, inputs: Tensor) -> tuple[Tensor, AlignedCache]:
+        lengths = torch.zeros(1, dtype=torch.long, device=inputs.device)
+        shape = (len(self.layers), 1, BLOCK, 2, self.shared, self.dim)
+        cache = AlignedCache(inputs.new_zeros(shape), lengths)
+        return self._run(inputs, cache), cache
+
+    def step(self, inputs: Tensor, cache: AlignedCache) -> Tensor:
+        return self._run(inputs[:, None], cache)
+
+    def _run(self, x: Tensor, cache: AlignedCache) -> Tensor:
+        """[B, L, D] after what is in the cache -> hidden [B, D] of the last position."""
+        batch, length, _ = x.shape
+        read = cache.grow(length)
+        places = cache.lengths[:, None] + torch.arange(length, device=x.device)  # [B, L]
+        angles = places[..., None] * self.rates  # [B, L, d / 2]
+        turn = torch.polar(torch.ones_like(angles), angles).to(torch.complex64)[:, :, None]
+        seen = torch.arange(read, device=x.device) <= places[..., None]  # [B, L, places]
+        mask = torch.where(seen, 0.0, -torch.inf)[:, None]
+        rows = torch.arange(batch, device=x.device)[:, None]
+        for layer, memory in zip(self.layers, cache.memory, strict=True):
+            before, after = layer.norms
+            mixed = self._attend(layer.qkv(before(x)), turn, memory, (rows, places), mask)
+            x = x + layer.out(mixed)
+            gate, up = layer.gate_up(after(x)).chunk(2, -1)
+            x = x + layer.down(F.silu(gate) * up)
+        cache.lengths = cache.lengths + length
+        return self.norm(x[:, -1])
+
+    def _attend(
+        self, qkv: Tensor, turn: Tensor, memory: Tensor, here: tuple[Tensor, Tensor], mask: Tensor
+    ) -> Tensor:
+        """Projections [B, L, (H + 2 J) d] -> [B, L, H d]; writes into `memory` [B, P, 2, J, d]."""
+        batch, length, _ = qkv.shape
+        heads = qkv.float().view(batch, length, -1, self.dim)
+        turned = heads[:, :, : self.heads + self.shared].unflatten(-1, (-1, 2))
+        torch.view_as_complex(turned).mul_(turn)
+        memory[here] = heads[:, :, self.heads :].unflatten(2, (2, -1))
+        keys, values = memory[:, : mask.shape[-1]].permute(2, 0, 3, 1, 4)  # [B, J, P, d] each
+        query = heads[:, :, : self.heads].transpose(1, 2)  # [B, H, L, d]
+        many = self.shared != self.heads
+        mixed = F.scaled_dot_product_attention(query, keys, values, mask, enable_gqa=many)
+        return mixed.transpose(1, 2).flatten(2)
+
+
+def _interleave(linear: nn.Linear, head_dim: int) -> nn.Linear:
+    """Reorder each head so that the two halves that turn together lie side by side."""
+    order = torch.arange(linear.out_features).view(-1, 2, head_dim // 2).transpose(1, 2).flatten()
+    turned = nn.Linear(linear.in_features, linear.out_features, linear.bias is not None, "meta")
+    turned.weight = nn.Parameter(linear.weight[order].detach(), requires_grad=False)
+    if linear.bias is not None:
+        turned.bias = nn.Parameter(linear.bias[order].detach(), requires_grad=False)
+    return turned
