@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vocalmtp.catalogue import DEFAULT_MODEL
+from vocalmtp.cli import bulk
 from vocalmtp.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,15 +27,18 @@ voices_app = typer.Typer(help="List the voices, or make one from a recording.")
 
 
 def tts(
-    text: Annotated[str, typer.Argument(help="What to say; - reads it from standard input.")],
+    text: Annotated[
+        str | None, typer.Argument(help="What to say; - reads it from standard input.")
+    ] = None,
     output: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--output",
             "-o",
             help="The file to write: .wav, .flac or .ogg. - pipes it to standard output.",
+            show_default="speech.wav",
         ),
-    ] = "speech.wav",
+    ] = None,
     voice: Annotated[
         str | None,
         typer.Option(
@@ -87,8 +91,16 @@ def tts(
         str | None,
         typer.Option(help="wav, flac or ogg.", show_default="by the suffix of the output"),
     ] = None,
-) -> None:
-    """Say TEXT.
+    input: bulk.Input = None,
+    output_dir: bulk.OutputDir = None,
+    batch_size: bulk.BatchSize = "auto",
+    workers: bulk.Workers = 1,
+    engine: bulk.Engine = "local",
+    ray_address: bulk.RayAddress = None,
+    dry_run: bulk.DryRun = False,
+    resume: bulk.Resume = True,
+) -> int:
+    """Say TEXT, or every item of a list.
 
     Numbers, dates, money and abbreviations are read out; long texts are spoken by the sentence.
 
@@ -99,7 +111,50 @@ def tts(
     cat story.txt | vocalmtp tts - -o story.flac --timestamps story.srt
 
     vocalmtp tts "Live." --stream -o - | aplay -f S16_LE -r 16000
+
+    vocalmtp tts --input lines.txt --output-dir out --workers 4
     """
+    options: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
+    options = {key: value for key, value in options.items() if value is not None}
+    if greedy:
+        options["greedy"] = True
+    if input is not None:
+        bulk.check_with_list(text, output_dir, output=output, stream=stream, timestamps=timestamps)
+        return bulk.speak_list(
+            input=input,
+            output=output_dir,
+            model=model,
+            voice=voice,
+            seed=seed,
+            sampling=options,
+            format=format or "wav",
+            batch_size=batch_size,
+            workers=workers,
+            engine=engine,
+            ray_address=ray_address,
+            dry_run=dry_run,
+            overwrite=not resume,
+        )
+    bulk.check_without_list(output_dir=output_dir, dry_run=dry_run, overwrite=not resume)
+    if text is None:
+        raise InputError("text: is missing; give TEXT, or a list with --input")
+    _speak_text(
+        text, output or "speech.wav", voice, model, seed, options, stream, timestamps, format
+    )
+    return 0
+
+
+def _speak_text(
+    text: str,
+    output: str,
+    voice: str | None,
+    model: str,
+    seed: int,
+    options: dict[str, Any],
+    stream: bool,
+    timestamps: Path | None,
+    format: str | None,
+) -> None:
     from vocalmtp.text import normalize
     from vocalmtp.timestamps import save_timestamps, timestamps_format
 
@@ -110,10 +165,6 @@ def tts(
     format = _check_output(output, format, stream)
     if timestamps is not None:
         timestamps_format(timestamps)
-    options: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
-    options = {key: value for key, value in options.items() if value is not None}
-    if greedy:
-        options["greedy"] = True
 
     import torch
 

@@ -1,0 +1,216 @@
+"""The files of lists, line by line: .txt, .jsonl and .csv to the fields of every item.
+
+A line that will not do is told by what is wrong with it; it never stops the lines after it.
+"""
+
+import csv
+import json
+import math
+from collections import deque
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vocalmtp.errors import InputError, nearest
+
+LIMIT = 1 << 22  # bytes of a line or a CSV record: longer ones are not taken into memory
+RECORD = 1000  # lines of a CSV record: a quote that is never closed must not swallow the list
+BOM = b"\xef\xbb\xbf"
+CONTROL = bytes(set(range(32)) - set(b"\t\n\r\f"))  # a twentieth of a file: it is no text
+
+
+@dataclass(frozen=True)
+class Survey:
+    """The number of lines of a list, and of its items (a CSV field of n lines counts for n)."""
+
+    lines: int
+    items: int
+
+
+def survey(path: Path) -> Survey:
+    """Count what is in a list without understanding it.
+
+    Raises InputError if the list is missing, empty, binary, of an unknown kind, or a CSV file
+    without a column `text`.
+    """
+    kind = _kind(path)
+    if not path.is_file():
+        raise InputError(f"input '{path}': no such file; give a list: .txt, .jsonl or .csv")
+    with path.open("rb") as file:
+        head = file.read(1 << 16)
+        if 20 * len(head.translate(None, CONTROL)) < 19 * len(head):
+            raise InputError(f"input '{path}': is binary; give a list as UTF-8 text")
+    lines = items = 0
+    for number, line in _lines(path):
+        lines = number
+        items += bool(line.strip())
+    if kind == ".csv" and items:
+        _header(path, _csv_rows(path))
+        items -= 1
+    if not items:
+        raise InputError(f"input '{path}': has no items; write one a line")
+    return Survey(lines, items)
+
+
+def read_fields(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """The number of every line that is not blank, from 1, and its fields or what is wrong."""
+    reader = {".txt": _read_txt, ".jsonl": _read_jsonl, ".csv": _read_csv}[_kind(path)]
+    return reader(path)
+
+
+def short(value: object) -> str:
+    """`value` as it is shown in an error."""
+    shown = ascii(value)
+    return shown if len(shown) <= 60 else f"{shown[:57]}..."
+
+
+def _kind(path: Path) -> str:
+    kinds = (".txt", ".jsonl", ".csv")
+    kind = path.suffix.lower()
+    if kind not in kinds:
+        raise InputError(f"input '{path}': not a kind of list; {nearest(kind, kinds)}")
+    return kind
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Every line with its number, from 1; of one that is over LIMIT bytes, its beginning."""
+    with path.open("rb") as file:
+        number = 0
+        while line := file.readline(LIMIT):
+            number += 1
+            rest = line
+            while len(rest) == LIMIT and not rest.endswith(b"\n"):
+                rest = file.readline(LIMIT)
+            yield number, line.removeprefix(BOM) if number == 1 else line
+
+
+def _text_lines(path: Path) -> Iterator[tuple[int, str, str | None]]:
+    """Every line: its number, its text, and what is wrong with it."""
+    for number, line in _lines(path):
+        if len(line) >= LIMIT - len(BOM):
+            yield number, "", f"is longer than {LIMIT >> 20} MiB; split it"
+        elif b"\0" in line:
+            yield number, "", "is binary; write text"
+        else:
+            try:
+                yield number, line.decode("utf-8"), None
+            except UnicodeDecodeError as error:
+                place = error.start + 1
+                yield number, "", f"byte {place} is not UTF-8; convert the list with iconv"
+
+
+def _read_txt(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    for number, text, problem in _text_lines(path):
+        if problem or text.strip():
+            yield number, problem or {"text": text.strip()}
+
+
+def _read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    for number, text, problem in _text_lines(path):
+        if problem or text.strip():
+            yield number, problem or _object(text)
+
+
+def _object(text: str) -> dict[str, Any] | str:
+    try:
+        fields = json.loads(text, parse_float=_finite, parse_constant=_finite)
+    except (ValueError, RecursionError) as error:
+        return f"not valid JSON ({error}); write one object a line"
+    if not isinstance(fields, dict):
+        return f'not a JSON object; write {{"text": "..."}}, not {short(fields)}'
+    return fields
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is no number")
+    return value
+
+
+# -- CSV: a record may be several lines ------------------------------------------------------------
+
+
+def _read_csv(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    rows = _csv_rows(path)
+    header = _header(path, rows)
+    for number, cells in rows:
+        yield number, cells if isinstance(cells, str) else _named(header, cells)
+
+
+def _header(path: Path, rows: Iterator[tuple[int, list[str] | str]]) -> list[str]:
+    """The names of the columns, which is the first record; or InputError."""
+    number, cells = next(rows)
+    if isinstance(cells, str):
+        raise InputError(f"input '{path}' line {number}: {cells}")
+    names = [cell.strip() for cell in cells]
+    if "text" not in names:
+        found = ", ".join(short(name) for name in names[:10])
+        raise InputError(f"input '{path}': has no column 'text', only {found}; name one so")
+    for name in names:
+        if not name or names.count(name) > 1:
+            raise InputError(f"input '{path}': column {short(name)}: give each a name of its own")
+    return names
+
+
+def _csv_rows(path: Path) -> Iterator[tuple[int, list[str] | str]]:
+    """The header and every record after it, with the number of its first line.
+
+    A record that is malformed costs one line: it may have taken the others in by a missing quote,
+    so they are read again.
+    """
+    csv.field_size_limit(LIMIT)  # of the whole process; the default refuses a long text
+    lines = _text_lines(path)
+    again: deque[tuple[int, str, str | None]] = deque()
+    width: int | None = None
+    while True:
+        used: list[tuple[int, str, str | None]] = []
+        try:
+            cells = next(csv.reader(_record(lines, again, used), strict=True))
+            problem = None
+            if width is not None and cells and len(cells) != width:
+                problem = f"{len(cells)} fields, not {width}; put a text with commas in quotes"
+        except StopIteration:
+            if not used:
+                return
+            cells, problem = [], used[0][2]
+        except csv.Error as error:
+            cells, problem = [], used[0][2] or f"not valid CSV ({error}); close its quotes"
+        if problem is not None and not used[0][1].isspace():
+            again.extendleft(reversed(used[1:]))
+            yield used[0][0], problem
+        elif cells and problem is None:
+            width = width or len(cells)
+            yield used[0][0], cells
+
+
+def _record(
+    lines: Iterator[tuple[int, str, str | None]],
+    again: deque[tuple[int, str, str | None]],
+    used: list[tuple[int, str, str | None]],
+) -> Iterator[str]:
+    """Lines as the CSV parser asks for them, noted in `used`; no more than a record may have."""
+    size = 0
+    while len(used) < RECORD and size < LIMIT:
+        line = again.popleft() if again else next(lines, None)
+        if line is None:
+            return
+        used.append(line)
+        if line[2] is not None:
+            return
+        size += len(line[1])
+        yield line[1]
+
+
+def _named(header: list[str], cells: list[str]) -> dict[str, Any]:
+    """The fields of a record: an empty cell means that nothing is given."""
+    fields: dict[str, Any] = dict(zip(header, cells, strict=True))
+    for name, kind in (("id", str), ("voice", str), ("seed", int), ("temperature", float)):
+        if not fields.get(name):
+            fields.pop(name, None)
+            continue
+        with suppress(ValueError):  # the item's own check says what is wrong with it
+            fields[name] = kind(fields[name])
+    return fields
