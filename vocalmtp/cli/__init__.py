@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vocalmtp.cli import describe, evaluate, speak, training
+from vocalmtp.cli import describe, evaluate, prepare, speak, training
 from vocalmtp.errors import InputError
 
 # The base of every "no such option" and "not a number"; typer brings its own copy of click.
@@ -24,6 +24,7 @@ app = typer.Typer(
 app.command("tts")(speak.tts)
 app.add_typer(speak.voices_app, name="voices")
 app.command("info")(describe.info)
+app.command("prepare")(prepare.prepare)
 app.command("train")(training.train)
 app.command("tokenize")(training.tokenize)
 app.command("export")(training.export)

@@ -9,7 +9,7 @@ import typer
 from vocalmtp.catalogue import DEFAULT_MODEL
 from vocalmtp.errors import InputError, nearest
 
-RECIPES = ("speech_lm", "tokenizer")
+RECIPES = ("aligner", "speech_lm", "tokenizer")
 
 
 def train(
@@ -21,7 +21,7 @@ def train(
         typer.Argument(metavar="[KEY=VALUE]...", help="Changes, such as optim.learning_rate=3e-4."),
     ] = None,
 ) -> None:
-    """Train what RECIPE describes: a speech LM or a speech tokenizer.
+    """Train what RECIPE describes: a speech LM, a speech tokenizer or the aligner.
 
     A run that was stopped goes on from its last checkpoint when started again.
 
@@ -37,6 +37,10 @@ def train(
         from vocalmtp.training.codec import TokenizerRecipe, train_tokenizer
 
         train_tokenizer(parse(TokenizerRecipe, data, str(recipe)))
+    elif kind == "aligner":
+        from vocalmtp.training.aligner import AlignerRecipe, train_aligner
+
+        train_aligner(parse(AlignerRecipe, data, str(recipe)))
     elif kind == "speech_lm":
         if find_spec("accelerate") is None:
             raise InputError("package 'accelerate': is missing; run: pip install 'vocalmtp[train]'")
