@@ -5,7 +5,9 @@ The plain call, `stream`, `batch` and `each` are consumers of that same generato
 Letters: D_s size of the speaker vector.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -53,6 +55,7 @@ def load(name: Path | str = DEFAULT_MODEL, device: str = "cpu", int8: bool | Non
     if torch.device(device).type == "cpu":
         make_fast(model, card.get("int8", False) if int8 is None else int8)
     tokenizer = load_tokenizer(folder / "tokenizer").to(device)
+    tokenizer.make_fast()
     read_text = char_ids
     if (folder / "tokenizer_config.json").is_file():  # a pretrained backbone brings its own
         from transformers import AutoTokenizer
@@ -275,7 +278,10 @@ class TTS:
         return Prompt(segments, row.sampler, row.seed)
 
     def _speak(self, rows: Iterable[Utterance], batch_size: int) -> Iterator[tuple[int, Audio]]:
-        """The number of every sentence and its audio, as they finish."""
+        """The number of every sentence and its audio, as they finish.
+
+        The codec decodes in a thread of its own, while the speech LM goes on.
+        """
         waiting: dict[int, Utterance] = {}
 
         def prompts() -> Iterator[Prompt]:
@@ -284,8 +290,16 @@ class TTS:
                 yield self.prompt(row)
 
         events = generate(self.model, prompts(), batch_size)
-        for number, made in utterances(events, self.model.layout):
-            yield number, self._decode(waiting.pop(number), made)
+        threads = torch.get_num_threads()
+        with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(threads,)) as pool:
+            due: deque[tuple[int, Future[Audio]]] = deque()
+            for number, made in utterances(events, self.model.layout):
+                due.append((number, pool.submit(self._decode, waiting.pop(number), made)))
+                while due and (due[0][1].done() or len(due) > batch_size):
+                    ready, audio = due.popleft()
+                    yield ready, audio.result()
+            for number, audio in due:
+                yield number, audio.result()
 
     def _texts(
         self, work: Iterable[tuple[int, list[Utterance]]], batch_size: int

@@ -33,14 +33,8 @@ def write_sections(
     folder: Path, title: str, sections: dict[str, Sequence[Line]], notes: Sequence[str] = ()
 ) -> str:
     """As `write_report`, with a table under every heading; an empty heading is not shown."""
-    figures = [
-        {"section": heading, **asdict(line), "figure": _finite(asdict(line.figure))}
-        for heading, lines in sections.items()
-        for line in lines
-    ]
     folder.mkdir(parents=True, exist_ok=True)
-    data = {"notes": list(notes), "figures": figures}
-    (folder / f"{title}.json").write_text(json.dumps(data, indent=2) + "\n")
+    (folder / f"{title}.json").write_text(as_json(sections, notes))
     parts = [
         (f"### {heading}\n\n" if heading else "") + markdown(lines)
         for heading, lines in sections.items()
@@ -48,6 +42,16 @@ def write_sections(
     text = "\n\n".join([*parts, "\n".join(notes)]).rstrip()
     (folder / f"{title}.md").write_text(text + "\n")
     return text
+
+
+def as_json(sections: dict[str, Sequence[Line]], notes: Sequence[str] = ()) -> str:
+    """The figures with what they depend on, as the content of a JSON file."""
+    figures = [
+        {"section": heading, **asdict(line), "figure": _finite(asdict(line.figure))}
+        for heading, lines in sections.items()
+        for line in lines
+    ]
+    return json.dumps({"notes": list(notes), "figures": figures}, indent=2) + "\n"
 
 
 def _finite(values: dict[str, float]) -> dict[str, float | None]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from vocalmtp.catalogue import model_folder
 from vocalmtp.data.manifest import Utterance, read_manifest
 from vocalmtp.errors import InputError, nearest
+from vocalmtp.eval.bench import run_bench
 from vocalmtp.eval.items import LIST, NO_AUDIO, pick_items, pick_references
 from vocalmtp.eval.measure import (
     Spoke,
@@ -18,17 +19,10 @@ from vocalmtp.eval.measure import (
 from vocalmtp.eval.report import Line, plot_bars, plot_spectrograms
 from vocalmtp.eval.request import Request
 from vocalmtp.eval.rows import check_settings
-from vocalmtp.eval.speed import (
-    cold_start,
-    first_audio,
-    real_time_factors,
-    steps_per_second,
-)
 from vocalmtp.eval.systems import SYSTEMS, Spoken, speak
 from vocalmtp.synthesis import TTS, load
 
 FEW = 20  # sentences of each voice for DNSMOS, which takes two seconds for each
-BATCHES = (1, 8)  # rows at once, in the timings
 
 
 @dataclass(frozen=True)
@@ -126,25 +120,6 @@ def draw_pairs(items: Sequence[Spoken], output: Path, system: str, count: int = 
         plot_spectrograms(pairs, output / f"spectrograms-{system}.png")
 
 
-def run_speed(model: str, against: str | None = None) -> list[Line]:
-    """Real-time factor, first audio, cold start; with `against`, both models in turns."""
-    models = {name: load(name) for name in (model, against) if name is not None}
-    lines = []
-    for size in BATCHES:
-        for name, factor in real_time_factors(models, size).items():
-            lines.append(Line(f"real-time factor, batch {size}", name, factor, digits=3))
-    lines.append(Line("first audio", model, first_audio(models[model]), "ms", 0))
-    seconds, peak = cold_start(model)
-    lines.append(Line("vocalmtp tts, whole process", model, seconds, "s"))
-    lines.append(Line("... peak memory", model, peak, "GiB"))
-    for size in BATCHES if against is not None else ():
-        for name, rates in steps_per_second(models, size).items():
-            what = f"decode loop, batch {size}"
-            lines.append(Line(f"{what}: audio seconds a second", name, rates["audio"], "", 1))
-            lines.append(Line(f"{what}: steps a second", name, rates["steps"], "", 0))
-    return lines
-
-
 def run_all(request: Request, against: str | None = None) -> dict[str, list[Line]]:
     """Every figure of a model, by section; the splits that the manifest does not have are left out.
 
@@ -176,5 +151,5 @@ def run_all(request: Request, against: str | None = None) -> dict[str, list[Line
         twin = part("test", "twin", model=against, systems="tts")
         lines = run_intelligibility(twin)
         sections[f"The next-token twin on ordinary sentences ({against})"] = lines
-    sections["Speed"] = run_speed(request.model, against)
+    sections["Speed"] = run_bench(request.model, against)
     return sections

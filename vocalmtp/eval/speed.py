@@ -1,4 +1,4 @@
-"""How fast a model speaks: real-time factor, first audio, cold start, and two models side by side.
+"""How fast a model speaks: real-time factor, first audio, cold start, and two loops side by side.
 
 All figures are medians between the smallest and the largest of repeated, interleaved runs.
 """
@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,19 +52,20 @@ def hardware() -> str:
 
 
 def real_time_factors(
-    models: dict[str, TTS], batch_size: int = 1, repeats: int = 5, **sampling: Any
-) -> dict[str, Figure]:
-    """Compute time over audio time of every model, warm, in turns; `batch_size` rows at once."""
-    texts = [SENTENCES[i % len(SENTENCES)] for i in range(batch_size * len(SENTENCES))]
-    factors: dict[str, list[float]] = {name: [] for name in models}
+    tts: TTS, batch_sizes: Sequence[int], repeats: int = 5, **sampling: Any
+) -> dict[int, Figure]:
+    """Compute time over audio time, warm, for batches of these sizes, in turns."""
+    factors: dict[int, list[float]] = {size: [] for size in batch_sizes}
     for turn in range(repeats + 1):
-        for name, tts in models.items():
+        for size in batch_sizes:
+            count = len(SENTENCES) * max(1, size // 2)  # every place is taken at least twice
+            texts = [SENTENCES[i % len(SENTENCES)] for i in range(count)]
             start = time.perf_counter()
-            made = list(tts.batch(texts, batch_size=batch_size, **sampling))
+            made = list(tts.batch(texts, batch_size=size, **sampling))
             taken = time.perf_counter() - start
             if turn:  # the first turn warms up
-                factors[name].append(taken / sum(audio.duration for audio in made))
-    return {name: spread(values) for name, values in factors.items()}
+                factors[size].append(taken / sum(audio.duration for audio in made))
+    return {size: spread(values) for size, values in factors.items()}
 
 
 def first_audio(tts: TTS, repeats: int = 9, **sampling: Any) -> Figure:
@@ -109,10 +110,10 @@ def steps_per_second(
     """The bare decode loop of every model for `frames` frames of audio, in turns, whatever it says.
 
     Returns per model the steps a second and the seconds of audio that they stand for. With end and
-    text ignored, models that are not yet understood can be compared too.
+    text ignored, models that cannot speak can be compared too.
     """
     steps = {name: tts.model.layout.num_steps(frames) for name, tts in models.items()}
-    runs = {name: _loop(tts, batch_size, steps[name]) for name, tts in models.items()}
+    runs = {name: decode_loop(tts, batch_size, steps[name]) for name, tts in models.items()}
     taken: dict[str, list[float]] = {name: [] for name in models}
     for turn in range(repeats + 1):
         for name, run in runs.items():
@@ -130,7 +131,7 @@ def steps_per_second(
     return result
 
 
-def _loop(tts: TTS, batch_size: int, steps: int) -> Callable[[], None]:
+def decode_loop(tts: TTS, batch_size: int, steps: int) -> Callable[[], None]:
     """A function that runs the decode loop for `steps` steps, whether or not a row has ended."""
     requests = [
         Request(text=SENTENCES[i % len(SENTENCES)], sampling={"greedy": True})

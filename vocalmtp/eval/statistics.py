@@ -17,13 +17,16 @@ class Figure:
     count: int
 
     def show(self, unit: str = "", digits: int = 2) -> str:
-        """`14.2 % [10.4, 18.3]`; a unit of `%` shows fractions as percentages."""
+        """`14.2 % [10.4, 18.3]`; a unit of `%` shows fractions as percentages.
+
+        Of a single measurement, there is no interval to show.
+        """
         if math.isnan(self.value):
             return "n/a"
         scale = 100.0 if unit == "%" else 1.0
         value, low, high = (f"{scale * x:.{digits}f}" for x in (self.value, self.low, self.high))
         space = f" {unit}" if unit else ""
-        return f"{value}{space} [{low}, {high}]"
+        return f"{value}{space}" if self.count == 1 else f"{value}{space} [{low}, {high}]"
 
 
 def bootstrap_ratio(

@@ -110,6 +110,13 @@ class LlamaRunner:
         sliding = getattr(config, "use_sliding_window", False)
         return config.model_type in SUPPORTED and plain and not sliding
 
+    @property
+    def linears(self) -> list[nn.Module]:
+        """Everything that multiplies in a step."""
+        return [
+            x for layer in self.layers for x in (layer.qkv, layer.out, layer.gate_up, layer.down)
+        ]
+
     def prefill(self, inputs: Tensor, mask: Tensor) -> tuple[Tensor, AlignedCache]:
         """Row by row, without their padding: a row is read as it is alone."""
         rows = [row[keep.bool()][None] for row, keep in zip(inputs, mask, strict=True)]

@@ -112,6 +112,9 @@ class SpeechTokenizer(nn.Module):
         """A new incremental decoder; its chunks, joined, equal `decode`."""
         raise NotImplementedError
 
+    def make_fast(self) -> None:  # noqa: B027 (not every tokenizer can be made faster)
+        """Change the decoder, in place, so that this machine runs it faster; it is final then."""
+
     def save_pretrained(self, folder: Path | str) -> None:
         """Write the tokenizer to `folder`; `load_tokenizer(folder)` reads it."""
         raise NotImplementedError

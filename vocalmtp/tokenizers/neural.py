@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vocalmtp.linears import Bf16Linear, has_bf16
 from vocalmtp.pitch import fill_unvoiced, track_pitch
 from vocalmtp.tokenizers.base import SpeechCodes, SpeechTokenizer, StreamSpec, TokenizerCard
 from vocalmtp.tokenizers.layers import ConvNeXtStack, FiniteScalarQuantizer
@@ -291,6 +292,16 @@ class NeuralTokenizer(SpeechTokenizer):
         """`codes` [B, Q, T] -> content values [B, T, Q_c * d] and prosody values [B, T, d]."""
         values = self.encoder.quantizer.values(codes.transpose(1, 2))  # [B, T, Q, d]
         return values[:, :, :-1].flatten(2), values[:, :, -1]
+
+    def make_fast(self) -> None:
+        """Products of the decoder's blocks in bfloat16, on CPUs that have them.
+
+        Filters and pitch stay float32 and float64: they are exponentiated and integrated.
+        """
+        if self.device.type == "cpu" and has_bf16():
+            for part in (self.decoder.slow, self.decoder.fast):
+                for block in part.blocks:
+                    block.up, block.down = Bf16Linear(block.up), Bf16Linear(block.down)
 
     def save_pretrained(self, folder: Path | str, dtype: torch.dtype = torch.float32) -> None:
         folder = Path(folder)

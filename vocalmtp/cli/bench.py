@@ -1,0 +1,51 @@
+"""`vocalmtp bench`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vocalmtp.catalogue import DEFAULT_MODEL
+
+
+def bench(
+    model: Annotated[
+        str, typer.Argument(help="A model that came with the package, or a model's folder.")
+    ] = DEFAULT_MODEL,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            help="A next-token model to compare the decode loop with.",
+            show_default="the same backbone with random weights",
+        ),
+    ] = None,
+    threads: Annotated[
+        int, typer.Option(min=1, help="Threads of a step; small models are fastest on one.")
+    ] = 1,
+    json: Annotated[Path | None, typer.Option(help="Also write the figures here, as JSON.")] = None,
+) -> None:
+    """Measure how fast MODEL is on this machine: medians with the least and the most, all warm.
+
+    Real-time factors by batch size, first audio, a whole process, grouped against next-token
+    decoding in the same loop, what the parts take, and how near that is to the memory's limit.
+    Nothing else should run meanwhile.
+
+    Example:
+
+    vocalmtp bench mini --json speed.json
+    """
+    import torch
+
+    from vocalmtp.audio import check_folder
+    from vocalmtp.eval.bench import run_bench
+    from vocalmtp.eval.report import as_json, markdown
+    from vocalmtp.eval.speed import hardware
+
+    if json is not None:
+        check_folder(json)
+    torch.set_num_threads(threads)
+    lines = run_bench(model, against)
+    notes = [f"Model: {model}.", f"Machine: {hardware()}."]
+    typer.echo("\n".join([markdown(lines), "", *notes]))
+    if json is not None:
+        json.write_text(as_json({"": lines}, notes))

@@ -1,0 +1,78 @@
+"""`vocalmtp bench`: the speed of a model as report lines."""
+
+from pathlib import Path
+
+import torch
+
+from vocalmtp.eval.report import Line
+from vocalmtp.eval.shares import dispatch_share, memory_bound, time_shares
+from vocalmtp.eval.speed import cold_start, first_audio, real_time_factors, steps_per_second
+from vocalmtp.eval.statistics import Figure
+from vocalmtp.model.config import SpeechLMConfig
+from vocalmtp.model.fast import make_fast
+from vocalmtp.model.speech_lm import SpeechLM
+from vocalmtp.synthesis import TTS, load
+
+BATCHES = (1, 4, 16, 32)  # rows at once
+TWIN = "next-token"
+
+
+def run_bench(model: Path | str, against: Path | str | None = None) -> list[Line]:
+    """All speed figures of `model`, and its decode loop in turns with a next-token model's.
+
+    `against` is that model's name or folder; without it, one with random weights stands in, since a
+    loop that is told how far to go takes as long whatever it says.
+    """
+    tts = load(model)
+    name = str(model)
+    lines = []
+    factors = real_time_factors(tts, BATCHES)
+    for size, factor in factors.items():
+        lines.append(Line(f"real-time factor, batch {size}", name, factor, digits=3))
+        if size > 1:
+            gain = _once(factors[1].value / factor.value)
+            lines.append(Line(f"throughput of batch {size} over batch 1", name, gain, "x", 1))
+    lines.append(Line("first audio", name, first_audio(tts), "ms", 0))
+    seconds, peak = cold_start(model)
+    lines.append(Line("vocalmtp tts, whole process", name, seconds, "s"))
+    lines.append(Line("... peak memory", name, peak, "GiB"))
+    lines += loops(tts, name, next_token_twin(tts) if against is None else load(against))
+    for part, share in time_shares(tts).items():
+        lines.append(Line(f"share of {part}, batch 1", name, _once(share), "%", 0))
+    share = _once(dispatch_share(tts))
+    lines.append(Line("share of Python and dispatch in the loop, batch 1", name, share, "%", 0))
+    bound, taken = memory_bound(tts)
+    lines.append(Line("a step, batch 1", name, _once(1000 * taken), "ms"))
+    lines.append(Line("... bound by reading the weights", name, _once(1000 * bound), "ms"))
+    return lines
+
+
+def loops(tts: TTS, name: str, twin: TTS) -> list[Line]:
+    """Steps and seconds of audio a second of both decode loops, and the ratio."""
+    lines = []
+    for size in (1, 8):
+        both = steps_per_second({name: tts, TWIN: twin}, size)
+        what = f"decode loop, batch {size}"
+        for system, rates in both.items():
+            lines.append(Line(f"{what}: steps a second", system, rates["steps"], "", 0))
+            lines.append(Line(f"{what}: audio seconds a second", system, rates["audio"], "", 1))
+        ratio = both[name]["audio"].value / both[TWIN]["audio"].value
+        lines.append(Line(f"{what}: over next-token", name, _once(ratio), "x", 1))
+    return lines
+
+
+def next_token_twin(tts: TTS) -> TTS:
+    """A model with the same backbone, random weights, that says one token a step."""
+    settings = tts.model.config.to_dict()
+    for key in ("architectures", "model_type", "transformers_version", "dtype"):
+        settings.pop(key, None)
+    settings |= {"flat": True, "frames_per_step": 1, "head": {"name": "parallel", "kind": "linear"}}
+    model = SpeechLM(SpeechLMConfig(**settings)).to(tts.model.device).eval()
+    if tts.model.device == torch.device("cpu"):
+        make_fast(model, int8=tts.card.get("int8", False))
+    return TTS(model, tts.tokenizer, tts.voices, tts.card, tts.read_text)
+
+
+def _once(value: float) -> Figure:
+    """A figure that was measured as a whole, without a spread."""
+    return Figure(value, value, value, 1)
