@@ -36,8 +36,11 @@ class Int8Linear(nn.Module):
         if self.missing:
             flat = F.pad(flat, (0, self.missing))
         y = torch._weight_int8pack_mm(flat, self.weight, self.scale)
-        y = y[:, : self.outputs].view(*x.shape[:-1], -1).to(x.dtype)
-        return y if self.bias is None else y + self.bias
+        if y.shape[1] != self.outputs:
+            y = y[:, : self.outputs]
+        if self.bias is not None:
+            y = y + self.bias
+        return y.view(*x.shape[:-1], -1).to(x.dtype)
 
 
 class Bf16Linear(nn.Module):

@@ -51,7 +51,8 @@ def test_it_equals_transformers(backbone: torch.nn.Module) -> None:
 @pytest.mark.parametrize("make", [lambda linear: linear, Int8Linear], ids=["float", "int8"])
 @torch.inference_mode()
 def test_a_row_has_the_bits_that_it_has_alone(make_model: Make, make: Make) -> None:
-    runner = LlamaRunner(make_model(backbone="llama").backbone, make)
+    dtype = torch.bfloat16 if make is Int8Linear else torch.float32
+    runner = LlamaRunner(make_model(backbone="llama").backbone, make, dtype)
     inputs = [torch.randn(1, length, 32) for length in (3, 70, 20)]
     caches = [runner.prefill(x, torch.ones(x.shape[:2]))[1] for x in inputs]
     together = runner.prefill(inputs[0], torch.ones(1, 3))[1]

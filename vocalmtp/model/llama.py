@@ -64,42 +64,44 @@ def _with_room(memory: Tensor, places: int) -> Tensor:
     return F.pad(memory, (0, 0, 0, 0, 0, 0, 0, places - memory.shape[2]))
 
 
-class Norm:
-    """RMSNorm as one operation."""
-
-    def __init__(self, norm: nn.Module):
-        self.weight, self.epsilon = norm.weight.detach(), norm.variance_epsilon
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, self.weight.shape, self.weight, self.epsilon)
-
-
 class Layer:
-    """The weights of one decoder layer, joined."""
+    """The weights of one decoder layer, joined; norms keep only what the products do not take."""
 
     def __init__(self, layer: nn.Module, make: Make, head_dim: int):
         attention, feed = layer.self_attn, layer.mlp
         turned = [_interleave(p, head_dim) for p in (attention.q_proj, attention.k_proj)]
-        self.qkv = make(join_linears([*turned, attention.v_proj]))
-        self.out = make(attention.o_proj)
-        self.gate_up = make(join_linears([feed.gate_proj, feed.up_proj]))
-        self.down = make(feed.down_proj)
-        self.norms = Norm(layer.input_layernorm), Norm(layer.post_attention_layernorm)
+        qkv = join_linears([*turned, attention.v_proj])
+        gate_up = join_linears([feed.gate_proj, feed.up_proj])
+        before, after = layer.input_layernorm, layer.post_attention_layernorm
+        self.epsilon = before.variance_epsilon
+        linears = _scaled(qkv, before.weight), attention.o_proj, _scaled(gate_up, after.weight)
+        self.linears = [make(linear) for linear in (*linears, feed.down_proj)]
+        # called without the hooks of modules, which cost as much as a small product
+        self.qkv, self.out, self.gate_up, self.down = (x.forward for x in self.linears)
 
 
 class LlamaRunner:
     """A Runner (model/backbone.py) over the weights of a Llama or Qwen2 of Transformers.
 
-    `make` turns a joined linear layer into what multiplies, such as Int8Linear.
+    `make` turns a joined linear layer into what multiplies, such as Int8Linear; it takes `dtype`.
+    What the layers add up, and attention, stay float32.
     """
 
-    def __init__(self, backbone: nn.Module, make: Make = lambda x: x):
+    def __init__(
+        self,
+        backbone: nn.Module,
+        make: Make = lambda x: x,
+        dtype: torch.dtype = torch.float32,
+    ):
         config, model = backbone.config, backbone.model
+        self.dtype = dtype
         self.heads, self.shared = config.num_attention_heads, config.num_key_value_heads
         self.dim = getattr(config, "head_dim", None) or config.hidden_size // self.heads
         self.layers = [Layer(layer, make, self.dim) for layer in model.layers]
-        self.norm = Norm(model.norm)
-        self.rates = model.rotary_emb.inv_freq.double()  # [d / 2]
+        self.norm = model.norm.forward
+        self.places = torch.arange(config.max_position_embeddings)
+        angles = self.places[:, None] * model.rotary_emb.inv_freq.double()  # [places, d / 2]
+        self.turns = torch.polar(torch.ones_like(angles), angles).to(torch.complex64)
 
     @staticmethod
     def knows(backbone: nn.Module) -> bool:
@@ -113,9 +115,7 @@ class LlamaRunner:
     @property
     def linears(self) -> list[nn.Module]:
         """Everything that multiplies in a step."""
-        return [
-            x for layer in self.layers for x in (layer.qkv, layer.out, layer.gate_up, layer.down)
-        ]
+        return [linear for layer in self.layers for linear in layer.linears]
 
     def prefill(self, inputs: Tensor, mask: Tensor) -> tuple[Tensor, AlignedCache]:
         """Row by row, without their padding: a row is read as it is alone."""
@@ -132,39 +132,50 @@ class LlamaRunner:
     def step(self, inputs: Tensor, cache: AlignedCache) -> Tensor:
         return self._run(inputs[:, None], cache)
 
-    def _run(self, x: Tensor, cache: AlignedCache) -> Tensor:
+    def _run(self, inputs: Tensor, cache: AlignedCache) -> Tensor:
         """[B, L, D] after what is in the cache -> hidden [B, D] of the last position."""
-        batch, length, _ = x.shape
+        batch, length, width = inputs.shape
         read = cache.grow(length)
-        places = cache.lengths[:, None] + torch.arange(length, device=x.device)  # [B, L]
-        angles = places[..., None] * self.rates  # [B, L, d / 2]
-        turn = torch.polar(torch.ones_like(angles), angles).to(torch.complex64)[:, :, None]
-        seen = torch.arange(read, device=x.device) <= places[..., None]  # [B, L, places]
-        mask = torch.where(seen, 0.0, -torch.inf)[:, None]
-        rows = torch.arange(batch, device=x.device)[:, None]
-        for layer, memory in zip(self.layers, cache.memory, strict=True):
-            before, after = layer.norms
-            mixed = self._attend(layer.qkv(before(x)), turn, memory, (rows, places), mask)
-            x = x + layer.out(mixed)
-            gate, up = layer.gate_up(after(x)).chunk(2, -1)
-            x = x + layer.down(F.silu(gate) * up)
+        places = cache.lengths[:, None] + self.places[:length]  # [B, L]
+        turn = self.turns[places][:, :, None]  # [B, L, 1, d / 2]
+        seen = self.places[:read] <= places[..., None]  # [B, L, places]
+        mask = torch.zeros(seen.shape).masked_fill_(~seen, -torch.inf)[:, None]
+        here = self.places[:batch, None], places
+        x = inputs.reshape(-1, width)  # [B L, D]
+        shape = (width,)
+        for layer, memory in zip(self.layers, cache.memory.unbind(), strict=True):
+            qkv = layer.qkv(F.rms_norm(x, shape, None, layer.epsilon).to(self.dtype))
+            qkv = qkv.float().view(batch, length, -1, self.dim)
+            x = x + layer.out(self._attend(qkv, turn, memory, here, mask))
+            plain = F.rms_norm(x, shape, None, layer.epsilon).to(self.dtype)
+            gate, up = layer.gate_up(plain).chunk(2, -1)
+            x = x + layer.down(F.silu(gate).mul_(up))
         cache.lengths = cache.lengths + length
-        return self.norm(x[:, -1])
+        return self.norm(x.view(inputs.shape)[:, -1])
 
     def _attend(
-        self, qkv: Tensor, turn: Tensor, memory: Tensor, here: tuple[Tensor, Tensor], mask: Tensor
+        self,
+        heads: Tensor,
+        turn: Tensor,
+        memory: Tensor,
+        here: tuple[Tensor, Tensor],
+        mask: Tensor,
     ) -> Tensor:
-        """Projections [B, L, (H + 2 J) d] -> [B, L, H d]; writes into `memory` [B, P, 2, J, d]."""
-        batch, length, _ = qkv.shape
-        heads = qkv.float().view(batch, length, -1, self.dim)
-        turned = heads[:, :, : self.heads + self.shared].unflatten(-1, (-1, 2))
-        torch.view_as_complex(turned).mul_(turn)
+        """Heads [B, L, H + 2 J, d] -> [B L, H d]; writes into `memory` [B, P, 2, J, d]."""
+        turned = self.heads + self.shared
+        torch.view_as_complex(heads[:, :, :turned].unflatten(-1, (-1, 2))).mul_(turn)
         memory[here] = heads[:, :, self.heads :].unflatten(2, (2, -1))
         keys, values = memory[:, : mask.shape[-1]].permute(2, 0, 3, 1, 4)  # [B, J, P, d] each
         query = heads[:, :, : self.heads].transpose(1, 2)  # [B, H, L, d]
         many = self.shared != self.heads
         mixed = F.scaled_dot_product_attention(query, keys, values, mask, enable_gqa=many)
-        return mixed.transpose(1, 2).flatten(2)
+        return mixed.transpose(1, 2).reshape(-1, self.heads * self.dim).to(self.dtype)
+
+
+def _scaled(linear: nn.Linear, weight: Tensor) -> nn.Linear:
+    """`linear` of what a norm's `weight` has scaled, without the norm's part in it."""
+    linear.weight = nn.Parameter(linear.weight * weight.detach(), requires_grad=False)
+    return linear
 
 
 def _interleave(linear: nn.Linear, head_dim: int) -> nn.Linear:
