@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from vocalmtp.config import load_yaml, parse
+from vocalmtp.training.aligner import AlignerRecipe
 from vocalmtp.training.codec import TokenizerRecipe
+from vocalmtp.training.finetune import FinetuneRecipe
 from vocalmtp.training.train import SpeechLMRecipe
 
 ROOT = Path(__file__).parent.parent
@@ -16,14 +18,21 @@ RECIPES = {
 }
 
 
-def test_there_are_recipes_for_both_kinds():
-    assert {data["recipe"] for data in RECIPES.values()} == {"tokenizer", "speech_lm"}
+KINDS = {
+    "aligner": AlignerRecipe,
+    "finetune": FinetuneRecipe,
+    "speech_lm": SpeechLMRecipe,
+    "tokenizer": TokenizerRecipe,
+}
+
+
+def test_there_are_recipes_for_all_kinds():
+    assert {data["recipe"] for data in RECIPES.values()} == set(KINDS)
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_recipe_parses(name):
-    model = {"tokenizer": TokenizerRecipe, "speech_lm": SpeechLMRecipe}[RECIPES[name]["recipe"]]
-    assert parse(model, RECIPES[name], name).output
+    assert parse(KINDS[RECIPES[name]["recipe"]], RECIPES[name], name).output
 
 
 def test_a_variant_shows_only_what_differs():

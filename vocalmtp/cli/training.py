@@ -9,7 +9,7 @@ import typer
 from vocalmtp.catalogue import DEFAULT_MODEL
 from vocalmtp.errors import InputError, nearest
 
-RECIPES = ("aligner", "speech_lm", "tokenizer")
+RECIPES = ("aligner", "finetune", "speech_lm", "tokenizer")
 
 
 def train(
@@ -21,7 +21,7 @@ def train(
         typer.Argument(metavar="[KEY=VALUE]...", help="Changes, such as optim.learning_rate=3e-4."),
     ] = None,
 ) -> None:
-    """Train what RECIPE describes: a speech LM, a speech tokenizer or the aligner.
+    """Train what RECIPE describes: a speech LM, a voice for one, a tokenizer or the aligner.
 
     A run that was stopped goes on from its last checkpoint when started again.
 
@@ -41,15 +41,25 @@ def train(
         from vocalmtp.training.aligner import AlignerRecipe, train_aligner
 
         train_aligner(parse(AlignerRecipe, data, str(recipe)))
+    elif kind == "finetune":
+        _need_accelerate()
+        from vocalmtp.training.finetune import FinetuneRecipe, finetune
+
+        output = finetune(parse(FinetuneRecipe, data, str(recipe)))
+        typer.echo(f'{output}: try it with: vocalmtp tts "Hello." --model {output}')
     elif kind == "speech_lm":
-        if find_spec("accelerate") is None:
-            raise InputError("package 'accelerate': is missing; run: pip install 'vocalmtp[train]'")
+        _need_accelerate()
         from vocalmtp.training.train import SpeechLMRecipe
         from vocalmtp.training.train import train as train_speech_lm
 
         train_speech_lm(parse(SpeechLMRecipe, data, str(recipe)))
     else:
         raise InputError(f"{recipe}: recipe '{kind}' is unknown; {nearest(str(kind), RECIPES)}")
+
+
+def _need_accelerate() -> None:
+    if find_spec("accelerate") is None:
+        raise InputError("package 'accelerate': is missing; run: pip install 'vocalmtp[train]'")
 
 
 def tokenize(

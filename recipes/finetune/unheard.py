@@ -1,0 +1,40 @@
+"""Recordings of a voice that the mini never heard, as a folder in the LJSpeech layout.
+
+A held-out voice of recipes/corpus reads the texts of the corpus's validation split, none of which
+is a test sentence. Needs `apt install flite`.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import soundfile
+import typer
+
+from vocalmtp.data.manifest import read_manifest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "corpus"))
+import flite  # noqa: E402
+import voices  # noqa: E402
+
+
+def main(
+    corpus: Annotated[Path, typer.Argument(help="A corpus of recipes/corpus, for its texts.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write.")],
+    voice: Annotated[str, typer.Option(help="kal or iris.")] = "kal",
+    items: Annotated[int, typer.Option(help="How many sentences, at most 300.")] = 300,
+) -> None:
+    speaker = voices.load()[voice]
+    (output / "wavs").mkdir(parents=True, exist_ok=True)
+    lines = []
+    for index, row in enumerate(read_manifest(corpus, "valid")[:items]):
+        name = f"{voice}-{index:04d}"
+        samples = speaker.speak(row.text).samples
+        soundfile.write(output / "wavs" / f"{name}.wav", samples, flite.RATE)
+        lines.append(f"{name}|{row.text}|{row.text}\n")
+    (output / "metadata.csv").write_text("".join(lines), encoding="utf-8")
+    print(f"{output}: {len(lines)} recordings of {voice}")
+
+
+if __name__ == "__main__":
+    typer.run(main)

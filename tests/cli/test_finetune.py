@@ -1,0 +1,147 @@
+"""`vocalmtp train recipes/finetune`: one command from recordings to a folder that speaks."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import soundfile
+import yaml
+from toy_model import save_toy_model
+
+from vocalmtp.audio import read_audio
+from vocalmtp.cli import main
+from vocalmtp.config import load_yaml, parse
+from vocalmtp.data.manifest import read_manifest
+from vocalmtp.model.speech_lm import SpeechLM
+from vocalmtp.tokenizers import load_tokenizer
+from vocalmtp.training.finetune import FinetuneRecipe, Listener, label_with_letters, read_log
+
+TEXT = "one two three."
+
+
+def run(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as stop:
+        main([str(argument) for argument in arguments])
+    return stop.value.code
+
+
+@pytest.fixture(autouse=True)
+def _quick_judge(monkeypatch):
+    """pocketsphinx takes seconds for what is no speech."""
+    monkeypatch.setattr("vocalmtp.training.finetune.recognise", lambda path: "one two four")
+
+
+@pytest.fixture
+def corpus(tmp_path) -> Path:
+    """A prepared corpus of six buzzing recordings."""
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    rows = []
+    for index in range(6):
+        seconds = 2.2 + index / 10
+        time = np.arange(round(seconds * 16_000)) / 16_000
+        buzz = sum(np.sin(2 * np.pi * 120 * h * time) / h for h in range(1, 6)) * 0.1
+        soundfile.write(folder / f"{index}.wav", buzz, 16_000)
+        row = {"id": str(index), "audio": f"{index}.wav", "text": TEXT, "voice": "buzz"}
+        row |= {"split": "valid" if index < 2 else "train", "seconds": seconds}
+        row["chars"] = np.linspace(0.1, seconds, len(TEXT)).tolist()
+        rows.append(json.dumps(row) + "\n")
+    (folder / "manifest.jsonl").write_text("".join(rows))
+    return folder
+
+
+@pytest.fixture
+def recipe(corpus, tmp_path) -> Path:
+    data = {
+        "recipe": "finetune",
+        "data": str(corpus),
+        "output": str(tmp_path / "out"),
+        "voice": "buzz",
+        "model": str(save_toy_model(tmp_path / "toy")),
+        "decoder": {
+            "max_minutes": 0.03,
+            "batch_size": 2,
+            "average": 0.0,
+            "learning_rate": 0.01,
+            "warmup_steps": 1,
+        },
+        "optim": {"max_steps": 2, "batch_frames": 200, "eval_every": 1, "save_every": 1},
+        "sentences": 1,
+    }
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(data))
+    return path
+
+
+def test_one_command_makes_a_model_that_speaks_with_the_voice(recipe, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run("train", recipe) == 0
+    assert f'vocalmtp tts "Hello." --model {out}' in capsys.readouterr().out
+    assert run("tts", "Hello.", "-o", tmp_path / "hello.wav", "--model", out) == 0
+    assert len(read_audio(tmp_path / "hello.wav", 16_000))
+    card = json.loads((out / "card.json").read_text())
+    assert card["default_voice"] == "buzz" and card["sampling"] == {"top_k": 50}
+    rows = read_log(out / "work" / "lm" / "log.jsonl")
+    assert [row["step"] for row in rows if "wer" in row] == [0, 1, 2]
+    assert rows[0]["wer"] == rows[0]["wer_natural"] == pytest.approx(1 / 3) and any(
+        "left_s" in row for row in rows
+    )
+    for step in ("000000", "000001", "000002"):
+        assert list((out / "samples" / step).glob("*.wav"))
+    assert (out / "losses.png").stat().st_size > 1000
+
+    original, adapted = (load_tokenizer(f / "tokenizer") for f in (tmp_path / "toy", out))
+    assert adapted.card.hash == original.card.hash
+    same = [
+        (a - b).abs().max() < 2e-3  # more than rounding to float16
+        for a, b in zip(original.decoder.parameters(), adapted.decoder.parameters(), strict=True)
+    ]
+    assert not all(same)
+
+
+def test_a_run_that_was_cut_off_goes_on(recipe, tmp_path, capsys):
+    assert run("train", recipe, "optim.max_steps=1", "decoder.max_minutes=0") == 0
+    assert run("train", recipe, "optim.max_steps=3", "decoder.max_minutes=0") == 0
+    rows = read_log(tmp_path / "out" / "work" / "lm" / "log.jsonl")
+    assert [row["step"] for row in rows if "wer" in row] == [0, 1, 2, 3]
+    assert "its decoder stays as it is" in capsys.readouterr().out
+
+
+def test_only_the_best_model_so_far_is_exported(recipe, tmp_path):
+    assert run("train", recipe, "optim.max_steps=1", "decoder.max_minutes=0") == 0
+    settings = parse(FinetuneRecipe, load_yaml(recipe))
+    toy, out = tmp_path / "toy", tmp_path / "out"
+    listener = Listener(settings, settings.data, toy / "tokenizer", {})
+    model = SpeechLM.from_pretrained(toy)
+    model.markers.weight.data += 1.0  # so that it can be told from the one that is there
+    before = (out / "model.safetensors").read_bytes()
+    best = min(row["eval_loss"] for row in read_log(listener.log) if "eval_loss" in row)
+    for loss, kept in ((best + 1, True), (best - 1, False)):
+        state = SimpleNamespace(global_step=9)
+        listener.on_evaluate(None, state, None, metrics={"eval_loss": loss}, model=model)
+        assert ((out / "model.safetensors").read_bytes() == before) is kept
+
+
+def test_letters_stand_for_phones_only_where_there_are_none(corpus, tmp_path):
+    rows = read_manifest(corpus, "train")
+    label_with_letters(rows, tmp_path / "labelled")
+    labelled = read_manifest(tmp_path / "labelled", "train")
+    assert [row.id for row in labelled] == [row.id for row in rows]
+    assert labelled[0].phones[0][0] == "o" and labelled[0].audio.is_file()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("voice=a/b", "key 'voice' is 'a/b'"),
+        ("voise=a", "did you mean 'voice'?"),
+        ("data=none", "folder 'none': not found"),
+        ("model=minj", "no such model or folder"),
+    ],
+)
+def test_wrong_input_is_one_line(recipe, capsys, change, message):
+    assert run("train", recipe, change) == 2
+    err = capsys.readouterr().err
+    assert message in err and err.count("\n") == 1
