@@ -14,6 +14,8 @@ from vocalmtp.batch import run_batch
 from vocalmtp.batch.workers import Pool
 from vocalmtp.errors import InputError
 
+pytestmark = pytest.mark.slow  # every process imports Transformers
+
 
 def load_none(model: str) -> None:
     raise InputError("model: was asked not to load")
@@ -40,7 +42,7 @@ def workers(monkeypatch) -> set[int]:
 def test_dying_workers_lose_nothing_and_a_deadly_item_fails_alone(make_job, monkeypatch, workers):
     monkeypatch.setenv(fake_tts.DELAY, "0.02")
     texts = [f"This is text {n}" for n in range(60)]
-    job = make_job([*texts[:30], "die", *texts[30:], "fail", "{"], workers=2)
+    job = make_job([*texts[:30], "die", *texts[30:], "fail"], workers=2)
     killed: dict[int, int] = {}  # by how many items were there
 
     def progress(state) -> None:
@@ -50,9 +52,9 @@ def test_dying_workers_lose_nothing_and_a_deadly_item_fails_alone(make_job, monk
 
     state = run_batch(job, progress=progress)
     assert set(killed) == {10, 40}
-    assert (state.made, state.failed) == (60, 3)
+    assert (state.made, state.failed) == (60, 2)
     bad = [row for row in rows(job.output) if row["status"] == "failed"]
-    assert [row["text"] for row in bad][:2] == ["die", "fail"]
+    assert [row["text"] for row in bad] == ["die", "fail"]
     assert "3 workers died of it" in bad[0]["error"]
     assert not any(is_alive(pid) for pid in workers)
     run_batch(make_job(texts[:30] + ["fail"] + texts[30:], output="one", workers=1))
@@ -72,9 +74,8 @@ def test_what_a_model_says_of_itself_is_one_error(make_job):
         run_batch(make_job(["One."], workers=2, load=load_none))
 
 
-@pytest.mark.slow
 def test_workers_that_never_load_are_given_up(make_job):
-    with pytest.raises(InputError, match="5 died while they loaded the model"):
+    with pytest.raises(InputError, match="3 died while they loaded the model"):
         run_batch(make_job(["One."], workers=2, load=load_dying))
 
 

@@ -6,6 +6,7 @@ and the machines of a cluster need no folder in common.
 
 import logging
 import pickle
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -82,8 +83,9 @@ def _cluster(job: Job) -> Iterator[None]:
         yield
         return
     try:
+        _knock(job.ray_address)
         ray.init(job.ray_address, logging_level=logging.ERROR, log_to_driver=False)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise InputError(
             f"ray_address '{job.ray_address}': no cluster there; start one with: ray start --head"
         ) from error
@@ -91,3 +93,11 @@ def _cluster(job: Job) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _knock(address: str | None) -> None:
+    """Raise OSError or ValueError unless something listens there: Ray itself tries for minutes."""
+    if address is not None and address not in ("auto", "local"):
+        host, _, port = address.rpartition(":")
+        with socket.create_connection((host.rpartition("/")[2], int(port)), timeout=10):
+            pass

@@ -21,7 +21,7 @@ from vocalmtp.batch.speaker import Result, Speaker
 from vocalmtp.errors import InputError
 
 DEATHS = 3  # of workers that were speaking an item, until it is given up
-STILLBORN = 5  # workers in a row that died before they were ready, until all is given up
+STILLBORN = 3  # workers in a row that died before they were ready, until all is given up
 
 
 class _Worker:

@@ -1,0 +1,82 @@
+"""Kill a batch at random moments, let it finish, and look for items lost, torn or doubled.
+
+python recipes/batch/kill.py --lines 1000 --kills 5 -- --workers 2
+
+What comes after -- goes to `vocalmtp tts`.
+"""
+
+import argparse
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import soundfile
+
+SUBJECTS = "the river,a small boat,my neighbour,the old clock,every teacher".split(",")
+VERBS = "waits,turns slowly,sings,comes home,falls asleep".split(",")
+PLACES = "in the harbour,by the window,after the rain,under the bridge,at noon".split(",")
+
+
+def write_list(path: Path, lines: int, chance: random.Random) -> None:
+    """Sentences of 4 to 20 words."""
+    with path.open("w") as file:
+        for _ in range(lines):
+            parts = [
+                " ".join(chance.choice(words) for words in (SUBJECTS, VERBS, PLACES))
+                for _ in range(chance.choice((1, 1, 1, 2, 2, 3)))
+            ]
+            file.write(f"{' and '.join(parts).capitalize()}.\n")
+
+
+def check(folder: Path, lines: int) -> dict[str, int]:
+    """How many of the items are lost, torn and doubled, and how many files belong to nothing."""
+    rows = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
+    torn = 0
+    for row in rows:
+        try:
+            seconds = soundfile.info(folder / row["audio"]).duration
+        except soundfile.SoundFileError:
+            seconds = 0.0
+        torn += abs(seconds - row["seconds"]) > 1e-3
+    ids = {row["id"] for row in rows if row["status"] == "ok"}
+    names = {path.name for path in folder.iterdir()} - {"manifest.jsonl", "job.json", ".lock"}
+    return {
+        "lost": lines - len(ids),
+        "torn": torn,
+        "doubled": len(rows) - len(ids),
+        "left over": len(names - {row["audio"] for row in rows}),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--lines", type=int, default=1000)
+    parser.add_argument("--kills", type=int, default=5)
+    parser.add_argument("--longest", type=float, default=60.0, help="seconds until a kill")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("options", nargs="*", help="for vocalmtp tts")
+    arguments = parser.parse_args()
+    chance = random.Random(arguments.seed)
+    with tempfile.TemporaryDirectory() as work:
+        items, out = Path(work) / "items.txt", Path(work) / "out"
+        write_list(items, arguments.lines, chance)
+        command = [sys.executable, "-m", "vocalmtp", "tts", "--input", str(items)]
+        command += ["--output-dir", str(out), *arguments.options]
+        for number in range(arguments.kills):
+            process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+            time.sleep(chance.uniform(0, arguments.longest))
+            process.kill()
+            process.wait()
+            print(f"kill {number + 1}: {len(list(out.glob('*.wav')))} files are there", flush=True)
+        code = subprocess.run(command).returncode
+        found = check(out, arguments.lines)
+    print(f"exit status {code}; of {arguments.lines} items: {found}")
+    sys.exit(code or any(found.values()))
+
+
+if __name__ == "__main__":
+    main()
