@@ -34,6 +34,7 @@ class Job:
     seed: int = 0  # of items that name none
     sampling: dict[str, Any] = field(default_factory=dict)  # temperature, top_k, top_p, greedy
     format: str = "wav"  # wav, flac or ogg
+    verify: int | None = None  # listen to every item, and speak it again up to so many times
 
     batch_size: int | None = None  # rows of each worker; None: see `rows`
     workers: int = 1  # processes, or Ray actors
@@ -62,6 +63,12 @@ class Job:
                 raise InputError(f"option '{name}': no such option; {nearest(name, options)}")
         Sampler(**self.sampling)
         model_folder(self.model)
+        if self.verify is not None:
+            if self.verify < 0:
+                raise InputError(f"verify '{self.verify}': must be 0 or more")
+            from vocalmtp.eval.extras import require
+
+            require("pocketsphinx"), require("jiwer")
 
     @property
     def rows(self) -> int:
@@ -86,6 +93,7 @@ class Job:
             "seed": self.seed,
             "sampling": self.sampling,
             "format": self.format,
+            "verify": self.verify,
         }
 
     def load_tts(self) -> "TTS":

@@ -10,6 +10,7 @@ from vocalmtp.batch.items import Item, read_items
 from vocalmtp.batch.job import Job
 from vocalmtp.batch.lists import survey
 from vocalmtp.batch.speaker import Result, Speaker
+from vocalmtp.batch.verify import check_fields
 from vocalmtp.errors import InputError
 
 WINDOW = 256  # items that are sorted by length, so that the batch stays full to its end
@@ -150,4 +151,6 @@ def _row(job: Job, item: Item, result: Result) -> Row:
         row["temperature"] = item.temperature
     if result.truncated:
         row["truncated"] = True
+    if result.check is not None:
+        row |= check_fields(result.check)
     return row | {key: value for key, value in item.extra.items() if key not in row}

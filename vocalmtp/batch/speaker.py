@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from vocalmtp.batch.items import Item
 from vocalmtp.batch.job import Job
+from vocalmtp.batch.verify import Check, best_of
 from vocalmtp.errors import InputError
 from vocalmtp.synthesis import AnyVoice, Request
 
@@ -23,6 +24,7 @@ class Result:
     seconds: float = 0.0
     voice: str | None = None  # who spoke, if nobody was asked to
     truncated: bool = False  # the model did not come to an end by itself
+    check: Check | None = None  # what was heard of it, if the job asks for that
     error: str | None = None
 
 
@@ -95,7 +97,7 @@ class Speaker:
 
     def _alone(self, item: Item) -> Result:
         try:
-            [(_, made)] = self.tts.each([self._request(item)], 1)
+            made = self._say(self._request(item))
         except InputError as error:
             made = error
         except Exception as error:
@@ -107,6 +109,10 @@ class Speaker:
             return Result(line=item.line, error=" ".join(str(made).split()))
         if not len(made.samples):
             return Result(line=item.line, error="nothing was said; try another seed")
+        check = None
+        if self.job.verify is not None:
+            request = self._request(item)
+            made, check = best_of(made, request, self.job.verify, self._say)
         voice = None if item.voice or self.job.voice else self._find(None)
         return Result(
             line=item.line,
@@ -114,4 +120,9 @@ class Speaker:
             seconds=made.duration,
             voice=voice and voice.name,
             truncated=made.truncated,
+            check=check,
         )
+
+    def _say(self, request: Request) -> "Audio":
+        [(_, made)] = self.tts.each([request], 1)
+        return made

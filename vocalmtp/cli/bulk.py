@@ -46,6 +46,15 @@ RayAddress = Annotated[
         show_default="the one on this machine, or a new one",
     ),
 ]
+Verify = Annotated[
+    int | None,
+    _option(
+        "--verify",
+        min=0,
+        help="Listen to every item (pocketsphinx) and say it again up to so many times, keeping "
+        "what is understood best; the manifest gets the word error rate.",
+    ),
+]
 DryRun = Annotated[bool, _option("--dry-run", help="Only say what would be done.")]
 Resume = Annotated[
     bool, _option("--resume/--overwrite", help="Keep what is done in the folder, or start anew.")

@@ -97,6 +97,7 @@ def tts(
     workers: bulk.Workers = 1,
     engine: bulk.Engine = "local",
     ray_address: bulk.RayAddress = None,
+    verify: bulk.Verify = None,
     dry_run: bulk.DryRun = False,
     resume: bulk.Resume = True,
 ) -> int:
@@ -132,10 +133,13 @@ def tts(
             workers=workers,
             engine=engine,
             ray_address=ray_address,
+            verify=verify,
             dry_run=dry_run,
             overwrite=not resume,
         )
-    bulk.check_without_list(output_dir=output_dir, dry_run=dry_run, overwrite=not resume)
+    bulk.check_without_list(
+        output_dir=output_dir, verify=verify is not None, dry_run=dry_run, overwrite=not resume
+    )
     if text is None:
         raise InputError("text: is missing; give TEXT, or a list with --input")
     _speak_text(

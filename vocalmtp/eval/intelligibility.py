@@ -10,10 +10,14 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vocalmtp.eval.extras import require
 from vocalmtp.eval.rows import progress
 from vocalmtp.eval.statistics import Figure, bootstrap_mean, bootstrap_ratio
+
+if TYPE_CHECKING:
+    import numpy as np
 
 SAMPLE_RATE = 16000  # of the recogniser's acoustic model
 
@@ -71,17 +75,25 @@ def relative_rate(ours: Sequence[WordErrors], natural: Sequence[WordErrors]) -> 
 def recognise(path: Path) -> str:
     """What pocketsphinx hears in an audio file, in lower case; empty if it hears nothing.
 
-    The decoder is made anew for every utterance: it adapts to what it has heard before, so that a
-    reused one gives results that depend on the order of the files.
-
     Raises:
         InputError: pocketsphinx is missing, or the file is unreadable.
     """
-    import numpy as np
-
     from vocalmtp.audio import read_audio
 
-    samples = read_audio(path, SAMPLE_RATE)
+    return hear(read_audio(path, SAMPLE_RATE), SAMPLE_RATE)
+
+
+def hear(samples: "np.ndarray", sample_rate: int) -> str:
+    """As `recognise`, of float samples [N].
+
+    The decoder is made anew for every utterance: it adapts to what it has heard before, so that a
+    reused one gives results that depend on the order of the files.
+    """
+    import numpy as np
+
+    from vocalmtp.audio import resample
+
+    samples = resample(samples, sample_rate, SAMPLE_RATE)
     if samples.size == 0:
         return ""
     pcm = (np.clip(samples, -1.0, 1.0) * 32767.0).astype(np.int16).tobytes()
