@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vocalmtp.cli import describe, evaluate, prepare, speak, training
+from vocalmtp.cli import bench, describe, evaluate, prepare, speak, training, voices
 from vocalmtp.errors import InputError
 
 # The base of every "no such option" and "not a number"; typer brings its own copy of click.
@@ -22,12 +22,13 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("tts")(speak.tts)
-app.add_typer(speak.voices_app, name="voices")
+app.add_typer(voices.app, name="voices")
 app.command("info")(describe.info)
 app.command("prepare")(prepare.prepare)
 app.command("train")(training.train)
 app.command("tokenize")(training.tokenize)
 app.command("export")(training.export)
+app.command("bench")(bench.bench)
 app.add_typer(evaluate.app, name="eval")
 
 

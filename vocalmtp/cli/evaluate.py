@@ -95,19 +95,6 @@ def everything(request: Request, against: Against = None) -> None:
 
 
 @app.command()
-def speed(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the report.")],
-    model: Annotated[str, typer.Option(help="A model's name or folder.")] = DEFAULT_MODEL,
-    against: Against = None,
-) -> None:
-    """Real-time factor, first audio and cold start; decode loops of two models side by side."""
-    from vocalmtp.eval.run import run_speed
-    from vocalmtp.eval.speed import hardware
-
-    _report(output, "speed", run_speed(model, against), model, f"Machine: {hardware()}.")
-
-
-@app.command()
 def disentanglement(
     manifest: Annotated[
         Path, typer.Option("--manifest", "-m", help="A corpus folder or a manifest.")

@@ -1,29 +1,14 @@
-"""`vocalmtp tts` and `vocalmtp voices`."""
+"""`vocalmtp tts`: its options, for one text (cli/single.py) and for a list (cli/bulk.py)."""
 
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from vocalmtp.catalogue import DEFAULT_MODEL
-from vocalmtp.cli import bulk
+from vocalmtp.cli import bulk, single
+from vocalmtp.cli.voices import Model
 from vocalmtp.errors import InputError
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from vocalmtp.audio import Audio
-
-Model = Annotated[
-    str,
-    typer.Option("--model", "-m", help="A model that came with the package, or a model's folder."),
-]
-
-voices_app = typer.Typer(help="List the voices, or make one from a recording.")
 
 
 def tts(
@@ -142,176 +127,7 @@ def tts(
     )
     if text is None:
         raise InputError("text: is missing; give TEXT, or a list with --input")
-    _speak_text(
+    single.speak_text(
         text, output or "speech.wav", voice, model, seed, options, stream, timestamps, format
     )
     return 0
-
-
-def _speak_text(
-    text: str,
-    output: str,
-    voice: str | None,
-    model: str,
-    seed: int,
-    options: dict[str, Any],
-    stream: bool,
-    timestamps: Path | None,
-    format: str | None,
-) -> None:
-    from vocalmtp.text import normalize
-    from vocalmtp.timestamps import save_timestamps, timestamps_format
-
-    if text == "-":
-        text = _read_stdin()
-    # What is wrong is said before the model is loaded.
-    normalize(text)
-    format = _check_output(output, format, stream)
-    if timestamps is not None:
-        timestamps_format(timestamps)
-
-    import torch
-
-    from vocalmtp.synthesis import load
-
-    begin = time.perf_counter()
-    torch.set_num_threads(1)  # a step is small: sharing it between threads takes twice the time
-    speaker = load(model)
-    if timestamps is not None and not speaker.has_word_times:
-        raise InputError(f"timestamps: model '{model}' has no text track; use one that has")
-    loaded = time.perf_counter()
-    with _open_output(output, format, stream, speaker.sample_rate) as write:
-        if stream:
-            chunks = speaker.stream(text, voice, seed, **options)
-        else:
-            chunks = iter([speaker(text, voice, seed, **options)])
-        audio = _write_all(chunks, write, loaded if stream else None)
-        if timestamps is not None:
-            save_timestamps(audio.words, timestamps)
-    spent = time.perf_counter() - loaded
-    _tell(
-        f"{'standard output' if output == '-' else output}: {audio.duration:.2f} s of speech "
-        f"in {spent:.2f} s, after {loaded - begin:.2f} s to load the model"
-    )
-    if audio.truncated:
-        _tell("warning: the model did not come to an end by itself; the speech was cut off")
-
-
-def _read_stdin() -> str:
-    try:
-        return sys.stdin.read()
-    except UnicodeDecodeError as error:
-        raise InputError("text '-': standard input is not UTF-8; convert it first") from error
-
-
-def _check_output(output: str, format: str | None, stream: bool) -> str:
-    """The format to write, or InputError."""
-    from vocalmtp.audio import check_format, output_format
-
-    if output != "-":
-        return output_format(Path(output), format)
-    if sys.stdout.isatty():
-        raise InputError("output '-': is the terminal; pipe it into a player, or name a file")
-    if stream and format is not None:
-        raise InputError(
-            f"format '{format}': a streamed pipe is PCM without a header; leave it out"
-        )
-    return check_format(format or "wav")
-
-
-@contextmanager
-def _open_output(
-    output: str, format: str, stream: bool, sample_rate: int
-) -> Iterator[Callable[["np.ndarray"], object]]:
-    """A function that writes float samples [N] to where they were asked for."""
-    from vocalmtp.audio import Audio, audio_writer, to_pcm
-
-    if output != "-":
-        with audio_writer(output, sample_rate, format) as write:
-            yield write
-        return
-    pipe = sys.stdout.buffer
-    if stream:
-        yield lambda samples: (pipe.write(to_pcm(samples)), pipe.flush())
-    else:
-        yield lambda samples: pipe.write(Audio(samples, sample_rate).to_bytes(format))
-        pipe.flush()
-
-
-def _write_all(
-    chunks: Iterator["Audio"], write: Callable[["np.ndarray"], object], start: float | None
-) -> "Audio":
-    """Write the chunks as they come and return them as one; `start` asks for the latency."""
-    from vocalmtp.audio import join
-
-    parts: list[Audio] = []
-    for chunk in chunks:
-        write(chunk.samples)
-        if start is not None and not parts:
-            _tell(f"first audio after {(time.perf_counter() - start) * 1000:.0f} ms")
-        parts.append(chunk)
-    return join(parts)
-
-
-def _tell(message: str) -> None:
-    print(message, file=sys.stderr)
-
-
-@voices_app.callback(invoke_without_command=True)
-def voices(context: typer.Context, model: Model = DEFAULT_MODEL) -> None:
-    """List the voices of a model and where they come from; 'make' makes one from a recording."""
-    if context.invoked_subcommand is None:
-        list_voices(model)
-
-
-@voices_app.command("list")
-def list_voices(model: Model = DEFAULT_MODEL) -> None:
-    """List the voices of a model, and where they come from."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from vocalmtp.catalogue import model_folder
-    from vocalmtp.voices import load_voices
-
-    found = load_voices(model_folder(model) / "voices")
-    table = Table("voice", "origin", title=f"Voices of {model}", title_justify="left", box=None)
-    for voice in found.values():
-        table.add_row(voice.name, voice.origin)
-    console = Console()
-    if found:
-        console.print(table)
-    else:
-        console.print(f"{model} has no voices of its own; give --voice a recording")
-
-
-@voices_app.command("make")
-def make(
-    references: Annotated[
-        list[Path],
-        typer.Argument(help="Recordings of one person, 1 to 30 s each, the less noise the better."),
-    ],
-    output: Annotated[
-        Path,
-        typer.Option("--output", "-o", help="The voice file to write, such as mine.safetensors."),
-    ],
-    model: Model = DEFAULT_MODEL,
-    name: Annotated[
-        str | None, typer.Option(help="What to call it.", show_default="the output's name")
-    ] = None,
-) -> None:
-    """Make a voice from recordings of a person.
-
-    Only make voices of people who agreed to it.
-
-    Example:
-
-    vocalmtp voices make me.wav -o mine.safetensors && vocalmtp tts "It is me." -v mine.safetensors
-    """
-    from vocalmtp.catalogue import tokenizer_folder
-    from vocalmtp.tokenizers import load_tokenizer
-    from vocalmtp.voices import check_voice_path, make_voice
-
-    check_voice_path(output)
-    voice = make_voice(references, load_tokenizer(tokenizer_folder(model)), name or output.stem)
-    voice.save(output)
-    _tell(f"{output}: voice '{voice.name}', {voice.origin}")
