@@ -28,19 +28,21 @@ class Int8Linear(nn.Module):
         scale = weight.abs().amax(1).clamp(min=1e-8) / 127  # [out]
         self.weight = (weight / scale[:, None]).round().to(torch.int8)
         self.scale = scale.to(torch.bfloat16)
-        self.bias = None if linear.bias is None else linear.bias.detach().float()
+        self.bias = None if linear.bias is None else linear.bias.detach().to(torch.bfloat16)
 
     def forward(self, x: Tensor) -> Tensor:
         """[.., in] -> [.., out]."""
-        flat = x.reshape(-1, x.shape[-1]).to(torch.bfloat16)
+        y = self.product(x.reshape(-1, x.shape[-1]).to(torch.bfloat16))
+        return y.view(*x.shape[:-1], -1).to(x.dtype)
+
+    def product(self, x: Tensor) -> Tensor:
+        """bfloat16 [N, in] -> bfloat16 [N, out]."""
         if self.missing:
-            flat = F.pad(flat, (0, self.missing))
-        y = torch._weight_int8pack_mm(flat, self.weight, self.scale)
+            x = F.pad(x, (0, self.missing))
+        y = torch._weight_int8pack_mm(x, self.weight, self.scale)
         if y.shape[1] != self.outputs:
             y = y[:, : self.outputs]
-        if self.bias is not None:
-            y = y + self.bias
-        return y.view(*x.shape[:-1], -1).to(x.dtype)
+        return y if self.bias is None else y + self.bias
 
 
 class Bf16Linear(nn.Module):

@@ -77,7 +77,8 @@ class Layer:
         linears = _scaled(qkv, before.weight), attention.o_proj, _scaled(gate_up, after.weight)
         self.linears = [make(linear) for linear in (*linears, feed.down_proj)]
         # called without the hooks of modules, which cost as much as a small product
-        self.qkv, self.out, self.gate_up, self.down = (x.forward for x in self.linears)
+        calls = (getattr(x, "product", x.forward) for x in self.linears)
+        self.qkv, self.out, self.gate_up, self.down = calls
 
 
 class LlamaRunner:
