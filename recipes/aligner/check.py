@@ -21,7 +21,7 @@ Words = list[tuple[str, float, float]]  # word, start and end in seconds
 
 
 def pocketsphinx_words(samples: np.ndarray, words: list[str]) -> Words | None:
-    """Its forced alignment of int16 `samples`; None if its dictionary lacks a word."""
+    """Its forced alignment of int16 `samples`; None if it lacks a word, or finds no alignment."""
     decoder = require("pocketsphinx").Decoder(samprate=16_000, loglevel="FATAL")
     if any(decoder.lookup_word(word) is None for word in words):
         return None
@@ -31,7 +31,7 @@ def pocketsphinx_words(samples: np.ndarray, words: list[str]) -> Words | None:
     decoder.end_utt()
     found = [
         (part.word.split("(")[0], part.start_frame / 100, (part.end_frame + 1) / 100)
-        for part in decoder.seg()
+        for part in decoder.seg() or ()  # None: it found no way through
         if part.word[0] not in "<["
     ]
     return found if [word for word, _, _ in found] == words else None

@@ -12,8 +12,9 @@ from vocalmtp.cli import main
 from vocalmtp.data import prepare as module
 from vocalmtp.data.layouts import find_sources
 from vocalmtp.data.manifest import read_manifest
-from vocalmtp.data.prepare import Limits, held_out, only_run, prepare
+from vocalmtp.data.prepare import Limits, held_out, prepare
 from vocalmtp.errors import InputError
+from vocalmtp.lock import only_writer
 
 EASY = Limits(misfit=100, heard=0)  # noise is no speech: only the other checks count
 
@@ -163,8 +164,7 @@ def test_several_processes_make_the_same(folder, tmp_path):
 
 
 def test_a_second_process_is_refused(folder, tmp_path):
-    (tmp_path / "corpus").mkdir()
-    with only_run(tmp_path / "corpus"), pytest.raises(InputError, match="another process"):
+    with only_writer(tmp_path / "corpus"), pytest.raises(InputError, match="another process"):
         prepare(folder, tmp_path / "corpus", limits=EASY)
 
 

@@ -6,7 +6,6 @@ which remembers every recording that was looked at, so that an interrupted run g
 
 import hashlib
 import json
-import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -23,6 +22,7 @@ from vocalmtp.config import StrictModel
 from vocalmtp.data.layouts import Source, find_sources
 from vocalmtp.errors import InputError
 from vocalmtp.eval.rows import RowFile
+from vocalmtp.lock import only_writer
 from vocalmtp.text import normalize
 
 SAMPLE_RATE = 16_000
@@ -116,10 +116,7 @@ def prepare(
     layout, sources = find_sources(folder, layout)
     if voice is not None:
         sources = [Source(**{**asdict(source), "voice": voice}) for source in sources]
-    if output.exists() and not output.is_dir():
-        raise InputError(f"output '{output}': is a file; give a folder")
-    output.mkdir(parents=True, exist_ok=True)
-    with only_run(output):
+    with only_writer(output):
         work = RowFile(output / "work.jsonl")
         marks = {source.id: fingerprint(source, limits) for source in sources}
         todo = [s for s in sources if (work.get(s.id) or {}).get("mark") != marks[s.id]]
@@ -270,28 +267,6 @@ def _one_thread() -> None:
 
 def _process_chunk(sources: Sequence[Source], output: Path, limits: Limits) -> list[dict[str, Any]]:
     return [process(source, output, limits) for source in sources]
-
-
-class only_run:
-    """A lock on `folder`, for as long as the block lasts; InputError if another process has it."""
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-
-    def __enter__(self) -> None:
-        import fcntl
-
-        self.file = os.open(self.folder / ".lock", os.O_CREAT | os.O_RDWR)
-        try:
-            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(self.file)
-            raise InputError(
-                f"output '{self.folder}': another process is writing there; wait for it"
-            ) from error
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self.file)
 
 
 def write_corpus(output: Path, rows: list[dict[str, Any]], valid: float, report: Report) -> Report:

@@ -63,7 +63,7 @@ class FinetuneRecipe(StrictModel):
         eval_every=50,
         save_every=50,
     )
-    sentences: int = Field(default=8, ge=1)  # held-out ones that are spoken at every evaluation
+    sentences: int = Field(default=16, ge=1)  # held-out ones that are spoken at every evaluation
 
 
 @dataclass
@@ -86,9 +86,14 @@ class Listener(TrainerCallback):
         training = model.training
         model.save_pretrained(self.work / "now")
         self.export(self.work / "now", self.work / "heard")
-        self.listen(state.global_step, self.work / "heard", self.recipe.voice)
-        earlier = [row["eval_loss"] for row in read_log(self.log) if "eval_loss" in row]
-        if not self.exported or metrics["eval_loss"] <= min(earlier):
+        row = self.listen(state.global_step, self.work / "heard", self.recipe.voice)
+        rows = read_log(self.log)
+        floor = next((r["wer_natural"] for r in rows if "wer_natural" in r), 0.0)
+        # Nobody is understood better than the voice itself: below that, the loss decides.
+        row["score"] = [max(row["wer"] or 0.0, floor), metrics["eval_loss"]]
+        best = min((r["score"] for r in rows if "score" in r), default=None)
+        write_row(self.log, row)
+        if not self.exported or best is None or row["score"] < best:
             self.export(self.work / "now", self.recipe.output)
         model.train(training)
 
@@ -104,18 +109,22 @@ class Listener(TrainerCallback):
             model, self.tokenizer, output, manifest=self.corpus, origins=origins, card=self.card
         )
 
-    def listen(self, step: int, model: Path | str, voice: Any) -> None:
-        """Speak the held-out sentences into samples/`step`, and log how they are understood."""
+    def listen(self, step: int, model: Path | str, voice: Any) -> dict[str, Any]:
+        """Speak the held-out sentences into samples/`step`: a row of how they are understood."""
         folder = self.recipe.output / "samples" / f"{step:06d}"
         folder.mkdir(parents=True, exist_ok=True)
         made = load(model).batch([item.text for item in self.items], voice=voice)
         paths = [audio.save(folder / f"{i:02d}.wav") for i, audio in enumerate(made)]
         try:
-            row: dict[str, Any] = {"step": step, "wer": self.heard(paths)}
-            if step == 0:
-                row["wer_natural"] = self.heard([item.audio for item in self.items])
+            return {"step": step, "wer": self.heard(paths)}
         except InputError as error:  # the judge is not installed: samples are still there
-            row = {"step": step, "wer": None, "note": str(error)}
+            return {"step": step, "wer": None, "note": str(error)}
+
+    def before(self, model: Path, voice: Any) -> None:
+        """What the voice's vector alone makes of the sentences, and the recordings of them."""
+        row = self.listen(0, model, voice)
+        if row["wer"] is not None:
+            row["wer_natural"] = self.heard([item.audio for item in self.items])
         write_row(self.log, row)
 
     def heard(self, paths: list[Path]) -> float:
@@ -147,7 +156,7 @@ def finetune(recipe: FinetuneRecipe) -> Path:
         if not any(row.get("step") == 0 for row in read_log(listener.log)):
             references = [row.audio for row in rows if row.seconds > 2 * SHORTEST][:REFERENCES]
             voice = make_voice(references, load_tokenizer(original), recipe.voice)
-            listener.listen(0, folder, voice)
+            listener.before(folder, voice)
         train_lm(recipe, folder, listener)
     say(5, f"done: losses.png, samples/ and the model are in {recipe.output}")
     plot_losses(read_log(listener.log), recipe.output / "losses.png")
