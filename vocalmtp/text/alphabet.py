@@ -22,5 +22,6 @@ def char_ids(text: str) -> list[int]:
 
 def shorten(text: str, limit: int = 40) -> str:
     """`text` on one line and short enough for a message."""
-    line = " ".join(text.split())
+    line = " ".join(text[: 10 * limit].split())
+    line = "".join(c if c.isprintable() else "?" for c in line)
     return line if len(line) <= limit else line[: limit - 3] + "..."

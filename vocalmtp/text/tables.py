@@ -10,15 +10,20 @@ TITLES = {  # before a name: their full stop never ends a sentence, and may be l
     "Sgt.": "sergeant",
     "Gov.": "governor",
 }
-ABBREVIATIONS = {  # only with their full stop, without which many are other words
-    "Ms.": "miss",
+NAMED = {  # only with these capitals and before another, otherwise they are words
     "Gen.": "general",
     "Col.": "colonel",
+    "Maj.": "major",
     "Rev.": "reverend",
     "Sen.": "senator",
     "Rep.": "representative",
-    "Mt.": "mount",
+    "Hon.": "honorable",
+    "Pres.": "president",
     "Ft.": "fort",
+}
+ABBREVIATIONS = {  # only with their full stop
+    "Ms.": "miss",
+    "Mt.": "mount",
     "Jr.": "junior",
     "Sr.": "senior",
     "Ave.": "avenue",
@@ -31,18 +36,53 @@ ABBREVIATIONS = {  # only with their full stop, without which many are other wor
     "Dept.": "department",
     "approx.": "approximately",
     "etc.": "et cetera",
+    "et al.": "et al",
     "vs.": "versus",
-    "fig.": "figure",
-    "vol.": "volume",
-    "pp.": "pages",
-    "min.": "minutes",
-    "sec.": "seconds",
-    "hrs.": "hours",
     "e.g.": "for example",
     "i.e.": "that is",
+    "a.k.a.": "also known as",
+    "Esq.": "esquire",
     "Ph.D.": "pee aitch dee",
 }
-NEVER_LAST = set("Ms. Gen. Col. Rev. Sen. Rep. Mt. Ft. e.g. i.e. vs. approx. vol. pp.".split())
+NEVER_LAST = set("Ms. Mt. e.g. i.e. vs. approx. a.k.a.".split())
+COUNTED = {  # with a full stop and before a number
+    "no": "number",
+    "nos": "numbers",
+    "p": "page",
+    "pp": "pages",
+    "ch": "chapter",
+    "vol": "volume",
+    "fig": "figure",
+    "figs": "figures",
+    "eq": "equation",
+    "ext": "extension",
+    "tel": "telephone",
+    "apt": "apartment",
+    "est": "established",
+    "c": "circa",
+    "ca": "circa",
+}
+SHORT_WORDS = {"w/o": "without", "w/": "with", "vs": "versus", "'n'": "and"}
+STREETS = {"St": ("saint", "street"), "Dr": ("doctor", "drive")}  # before a name, after a name
+STARTERS = set(  # after a full stop these begin a sentence: a name would look otherwise
+    "He She It They We You The This That These Those There But And Then When While If So In On At "
+    "His Her Its Our My Their Your What Who How Why Where After Before Now Not No Yes".split()
+)
+STATES = {  # before a postal code
+    code: name.replace("_", " ")
+    for code, name in (
+        entry.split(":")
+        for entry in "AL:alabama AK:alaska AZ:arizona AR:arkansas CA:california CO:colorado "
+        "CT:connecticut DE:delaware FL:florida GA:georgia HI:hawaii ID:idaho IL:illinois "
+        "IN:indiana IA:iowa KS:kansas KY:kentucky LA:louisiana ME:maine MD:maryland "
+        "MA:massachusetts MI:michigan MN:minnesota MS:mississippi MO:missouri MT:montana "
+        "NE:nebraska NV:nevada NH:new_hampshire NJ:new_jersey NM:new_mexico NY:new_york "
+        "NC:north_carolina ND:north_dakota OH:ohio OK:oklahoma OR:oregon PA:pennsylvania "
+        "RI:rhode_island SC:south_carolina SD:south_dakota TN:tennessee TX:texas UT:utah "
+        "VT:vermont VA:virginia WA:washington WV:west_virginia WI:wisconsin WY:wyoming "
+        "DC:dee_see".split()
+    )
+}
 
 MONTH_NAMES = (
     "january february march april may june july august september october november december"
@@ -50,60 +90,98 @@ MONTH_NAMES = (
 MONTHS = {name.capitalize(): name for name in MONTH_NAMES}
 MONTHS |= {name[:3].capitalize(): name for name in MONTH_NAMES if name != "may"}
 MONTHS["Sept"] = "september"
+WEEKDAYS = {
+    "Mon": "monday",
+    "Tue": "tuesday",
+    "Tues": "tuesday",
+    "Wed": "wednesday",
+    "Thu": "thursday",
+    "Thur": "thursday",
+    "Thurs": "thursday",
+    "Fri": "friday",
+    "Sat": "saturday",
+    "Sun": "sunday",
+}
 
 CURRENCIES = {  # one, many, one small coin, many; without a small coin the fraction is read out
-    "US$": ("dollar", "dollars", "cent", "cents"),
+    "US$": ("you ess dollar", "you ess dollars", "cent", "cents"),
+    "A$": ("australian dollar", "australian dollars", "cent", "cents"),
+    "C$": ("canadian dollar", "canadian dollars", "cent", "cents"),
     "$": ("dollar", "dollars", "cent", "cents"),
     "\u00a3": ("pound", "pounds", "penny", "pence"),
     "\u20ac": ("euro", "euros", "cent", "cents"),
     "\u00a5": ("yen", "yen", "", ""),
     "\u20b9": ("rupee", "rupees", "paisa", "paise"),
+    "\u20a9": ("won", "won", "", ""),
+    "\u20bd": ("ruble", "rubles", "kopeck", "kopecks"),
+    "CHF": ("swiss franc", "swiss francs", "", ""),
 }
+CURRENCIES |= {
+    code: CURRENCIES[sign]
+    for code, sign in {
+        "USD": "US$",
+        "AUD": "A$",
+        "CAD": "C$",
+        "GBP": "\u00a3",
+        "EUR": "\u20ac",
+        "JPY": "\u00a5",
+        "INR": "\u20b9",
+    }.items()
+}
+COINS = {"\u00a2": ("cent", "cents")}  # after a figure
 SCALES = {
     "thousand": "thousand",
     "million": "million",
     "billion": "billion",
     "trillion": "trillion",
     "bn": "billion",
+    "tn": "trillion",
     "k": "thousand",
     "K": "thousand",
     "m": "million",
     "M": "million",
     "B": "billion",
+    "T": "trillion",
 }
 
-UNITS = {  # after a figure
+UNITS = {  # after a figure, alone or with "/" and another, "^2" or "^3"
     "%": ("percent", "percent"),
     "\u00b0C": ("degree celsius", "degrees celsius"),
     "\u00b0F": ("degree fahrenheit", "degrees fahrenheit"),
     "\u00b0": ("degree", "degrees"),
-    "km/h": ("kilometer per hour", "kilometers per hour"),
-    "m/s": ("meter per second", "meters per second"),
-    "kph": ("kilometer per hour", "kilometers per hour"),
-    "mph": ("mile per hour", "miles per hour"),
-    "km\u00b2": ("square kilometer", "square kilometers"),
-    "m\u00b2": ("square meter", "square meters"),
-    "m\u00b3": ("cubic meter", "cubic meters"),
     "km": ("kilometer", "kilometers"),
     "cm": ("centimeter", "centimeters"),
     "mm": ("millimeter", "millimeters"),
+    "\u03bcm": ("micrometer", "micrometers"),
+    "nm": ("nanometer", "nanometers"),
     "m": ("meter", "meters"),
     "mi": ("mile", "miles"),
     "ft": ("foot", "feet"),
     "yd": ("yard", "yards"),
     "kg": ("kilogram", "kilograms"),
     "mg": ("milligram", "milligrams"),
+    "\u03bcg": ("microgram", "micrograms"),
     "g": ("gram", "grams"),
     "lb": ("pound", "pounds"),
     "lbs": ("pound", "pounds"),
     "oz": ("ounce", "ounces"),
     "ml": ("milliliter", "milliliters"),
+    "mL": ("milliliter", "milliliters"),
     "l": ("liter", "liters"),
     "L": ("liter", "liters"),
+    "tsp": ("teaspoon", "teaspoons"),
+    "tbsp": ("tablespoon", "tablespoons"),
     "ms": ("millisecond", "milliseconds"),
     "s": ("second", "seconds"),
-    "h": ("hour", "hours"),
+    "sec": ("second", "seconds"),
+    "secs": ("second", "seconds"),
     "min": ("minute", "minutes"),
+    "mins": ("minute", "minutes"),
+    "h": ("hour", "hours"),
+    "hr": ("hour", "hours"),
+    "hrs": ("hour", "hours"),
+    "mph": ("mile per hour", "miles per hour"),
+    "kph": ("kilometer per hour", "kilometers per hour"),
     "Hz": ("hertz", "hertz"),
     "kHz": ("kilohertz", "kilohertz"),
     "MHz": ("megahertz", "megahertz"),
@@ -113,186 +191,113 @@ UNITS = {  # after a figure
     "MB": ("megabyte", "megabytes"),
     "GB": ("gigabyte", "gigabytes"),
     "TB": ("terabyte", "terabytes"),
-    "W": ("watt", "watts"),
-    "kW": ("kilowatt", "kilowatts"),
-    "kWh": ("kilowatt hour", "kilowatt hours"),
-    "V": ("volt", "volts"),
     "bps": ("bit per second", "bits per second"),
     "kbps": ("kilobit per second", "kilobits per second"),
+    "Mbps": ("megabit per second", "megabits per second"),
+    "Gbps": ("gigabit per second", "gigabits per second"),
+    "px": ("pixel", "pixels"),
+    "W": ("watt", "watts"),
+    "kW": ("kilowatt", "kilowatts"),
+    "MW": ("megawatt", "megawatts"),
+    "kWh": ("kilowatt hour", "kilowatt hours"),
+    "V": ("volt", "volts"),
+    "mA": ("milliampere", "milliamperes"),
+    "Pa": ("pascal", "pascals"),
+    "kPa": ("kilopascal", "kilopascals"),
+    "kcal": ("kilocalorie", "kilocalories"),
     "dB": ("decibel", "decibels"),
     "x": ("times", "times"),
+    "M": ("million", "million"),
+    "bn": ("billion", "billion"),
 }
+TIMES = set("ms s sec secs min mins h hr hrs".split())  # "squared" comes after these
+PER = {  # after "/" and an amount, besides UNITS
+    word: word
+    for word in "second minute hour day night week month year person mile pound gallon page "
+    "user unit liter gram kilogram kilometer piece share word".split()
+} | {"mo": "month", "yr": "year", "wk": "week"}
+MEASURES = set(  # "3/4 cup" is "three quarters of a cup"
+    "cup teaspoon tablespoon pint quart gallon liter inch foot yard mile kilometer meter acre "
+    "pound ounce kilogram gram hour minute second day year century dozen".split()
+)
+DIRECTIONS = {"N": "north", "S": "south", "E": "east", "W": "west"}  # after degrees
 
-DENOMINATORS = {
-    2: ("half", "halves"),
-    3: ("third", "thirds"),
-    4: ("quarter", "quarters"),
-    5: ("fifth", "fifths"),
-    6: ("sixth", "sixths"),
-    8: ("eighth", "eighths"),
-    10: ("tenth", "tenths"),
-    16: ("sixteenth", "sixteenths"),
-    100: ("hundredth", "hundredths"),
-}
+HALVES = {2: ("half", "halves"), 4: ("quarter", "quarters")}
+DENOMINATORS = {2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 16, 20, 32, 64, 100, 1000}  # others are "over"
+SAID_APART = {"9/11", "24/7", "50/50", "20/20"}
 
-ROMAN = {  # I, V and X alone are too often letters
-    "II": 2,
-    "III": 3,
-    "IV": 4,
-    "VI": 6,
-    "VII": 7,
-    "VIII": 8,
-    "IX": 9,
-    "XI": 11,
-    "XII": 12,
-    "XIII": 13,
-    "XIV": 14,
-    "XV": 15,
-    "XVI": 16,
-    "XVII": 17,
-    "XVIII": 18,
-}
+REGNAL = set(  # single letters after these names are numbers, as in "Charles V"
+    "Henry Charles Louis Elizabeth George Edward James William Mary Richard Paul Pius Francis "
+    "Philip Napoleon Nicholas Peter Catherine Alexander Frederick Ferdinand Leopold Otto Wilhelm "
+    "Gregory Benedict Leo Clement Innocent Christian Gustav Carlos Juan Pedro Ivan".split()
+)
 NUMBERED = set(  # before a Roman numeral these are counted; anyone else is "the second"
     "war chapter part volume book act scene section title article appendix phase type level "
-    "stage class grade bowl episode season table figure mark".split()
+    "stage class grade bowl episode season table figure mark fantasy rocky apollo".split()
 )
+AFTER_ONE = set("is was of and to in began ended ruled reigned died became".split())  # "Mary I was"
 
-SYMBOLS = {
-    "&": " and ",
-    "@": " at ",
-    "+": " plus ",
-    "=": " equals ",
-    "%": " percent ",
-    "\u00b0": " degrees ",
-    "\u00d7": " times ",
-    "\u00f7": " divided by ",
-    "\u00b1": " plus or minus ",
-    "\u2248": " about ",
-    "\u2260": " is not equal to ",
-    "\u2264": " at most ",
-    "\u2265": " at least ",
-    "<": " less than ",
-    ">": " greater than ",
-    "$": " dollar ",
-    "\u20ac": " euro ",
-    "\u00a3": " pound ",
-    "\u00a5": " yen ",
-    "\u20b9": " rupee ",
-    "\u00a7": " section ",
-    "\u00b2": " squared ",
-    "\u00b3": " cubed ",
-    "\u221a": " the square root of ",
-    "\u221e": " infinity ",
-}
-
-PUNCTUATION = {  # Unicode to what the rules below understand
-    "\u2018": "'",
-    "\u2019": "'",
-    "\u201a": "'",
-    "\u02bc": "'",
-    "\u2032": "'",
-    "`": "'",
-    "\u201c": '"',
-    "\u201d": '"',
-    "\u201e": '"',
-    "\u00ab": '"',
-    "\u00bb": '"',
-    "\u2010": "-",
-    "\u2011": "-",
-    "\u2012": "-",
-    "\u2014": ", ",
-    "\u2015": ", ",
-    "\u2026": "...",
-    "\u00bf": "",
-    "\u00a1": "",
-    "\u3002": ".",
-    "\u2022": ", ",
-    "\u00b7": ", ",
-    "\u00a0": " ",
-    "\u200b": "",
-    "\u00ad": "",
-    "\ufeff": "",
-    "\u00bd": " 1/2",
-    "\u2153": " 1/3",
-    "\u2154": " 2/3",
-    "\u00bc": " 1/4",
-    "\u00be": " 3/4",
-    "\u215b": " 1/8",
-}
-
-LETTERS_OF = {  # letters that Unicode does not take apart into a Latin letter and an accent
-    "\u00df": "ss",
-    "\u00e6": "ae",
-    "\u00c6": "Ae",
-    "\u0153": "oe",
-    "\u0152": "Oe",
-    "\u00f8": "o",
-    "\u00d8": "O",
-    "\u0142": "l",
-    "\u0141": "L",
-    "\u0111": "d",
-    "\u0110": "D",
-    "\u00f0": "th",
-    "\u00d0": "Th",
-    "\u00fe": "th",
-    "\u00de": "Th",
-    "\u0131": "i",
-    "\u03b1": "alpha",
-    "\u03b2": "beta",
-    "\u03b3": "gamma",
-    "\u03b4": "delta",
-    "\u0394": "delta",
-    "\u03b5": "epsilon",
-    "\u03b8": "theta",
-    "\u03bb": "lambda",
-    "\u03bc": "mu",
-    "\u00b5": "mu",
-    "\u03c0": "pi",
-    "\u03c1": "rho",
-    "\u03c3": "sigma",
-    "\u03a3": "sigma",
-    "\u03c4": "tau",
-    "\u03c6": "phi",
-    "\u03c7": "chi",
-    "\u03c8": "psi",
-    "\u03c9": "omega",
-    "\u03a9": "omega",
-}
-
-SPELLED = set(  # capitals that are said letter by letter although they hold a vowel
+SPELLED = set(  # capitals that are said letter by letter although they could be read as a word
     "USA US UK EU UN UAE AI API CPU GPU TPU URL URI FAQ CEO CFO CTO COO CIA FBI IBM IEEE ISO IP IQ "
     "EQ ID IDE UI UX OS USB UFO IOU ATM DIY DNA RNA EEG MRI GPA RPM SUV ETA UTC AD ISBN MIT "
-    "UCLA NBA NFL NHL NCAA ACM AWS CD DVD LED OLED LCD IPA ASR EOS".split()
+    "UCLA NBA NFL NHL NCAA ACM AWS CD DVD LED OLED LCD IPA ASR EOS EST EDT NYC NYU IV ASAP "
+    "IRS EPA FDA HIV HR ICU ABC NYPD UV BCE dpi".split()
+)
+ONSETS = set(  # how a word in capitals may begin: MBA is spelled, STOP is not
+    "bl br ch cl cr cz dr dw fj fl fr gh gl gn gr kl kn kr mn ph pl pr ps pt rh sc sh sk sl sm sn "
+    "sp sq st sv sw th tr ts tw wh wr ph chr phr sch scr shr spl spr str thr schw".split()
 )
 WORDS_WITHOUT_VOWELS = set(
     "hm hmm hmmm mm mmm sh shh psst pfft brr grr nth tsk zzz cwm crwth pst".split()
 )
-
-LETTER_NAMES = {
-    "a": "ay",
-    "b": "bee",
-    "c": "see",
-    "d": "dee",
-    "e": "ee",
-    "f": "eff",
-    "g": "gee",
-    "h": "aitch",
-    "i": "eye",
-    "j": "jay",
-    "k": "kay",
-    "l": "ell",
-    "m": "em",
-    "n": "en",
-    "o": "oh",
-    "p": "pee",
-    "q": "cue",
-    "r": "are",
-    "s": "ess",
-    "t": "tee",
-    "u": "you",
-    "v": "vee",
-    "w": "double you",
-    "x": "ex",
-    "y": "why",
-    "z": "zee",
+SAID_AS = {  # as they are written, capitals and all
+    "OK": "okay",
+    "JPEG": "jay peg",
+    "MPEG": "em peg",
+    "NAACP": "en double ay see pee",
+    "IEEE": "eye triple ee",
+    "AAA": "triple ay",
+    "PhDs": "pee aitch dees",
+    "JSON": "jason",
+    "WWI": "world war one",
+    "WWII": "world war two",
+    "iOS": "eye oh ess",
 }
+
+DOMAINS = "com org net edu gov io dev app info ai co uk eu de fr ca tv".split()
+EXTENSIONS = {  # of files, and how they are said
+    **{
+        name: ""
+        for name in "md txt pdf js ts html css csv xml png svg bmp tiff wav flac ogg mp3 "
+        "mp4 mkv zip tar gz exe doc docx xls xlsx ppt pptx sh cpp ini toml log srt sql".split()
+    },
+    "py": "pie",
+    "json": "jason",
+    "jsonl": "jason ell",
+    "jpg": "jay peg",
+    "jpeg": "jay peg",
+    "yaml": "yammel",
+    "yml": "yammel",
+}
+IN_ADDRESS = {
+    ".": "dot",
+    "@": "at",
+    "/": "slash",
+    "\\": "backslash",
+    "-": "dash",
+    "_": "underscore",
+    ":": "colon",
+    "?": "question mark",
+    "=": "equals",
+    "&": "and",
+    "#": "hash",
+    "%": "percent",
+    "+": "plus",
+    "~": "tilde",
+}
+
+_NAMES = (
+    "ay bee see dee ee eff gee aitch eye jay kay ell em en oh pee cue are ess tee you vee "
+    "double_you ex why zee"
+).split()
+LETTER_NAMES = {chr(97 + i): name.replace("_", " ") for i, name in enumerate(_NAMES)}
