@@ -15,21 +15,7 @@ import time
 from pathlib import Path
 
 import soundfile
-
-SUBJECTS = "the river,a small boat,my neighbour,the old clock,every teacher".split(",")
-VERBS = "waits,turns slowly,sings,comes home,falls asleep".split(",")
-PLACES = "in the harbour,by the window,after the rain,under the bridge,at noon".split(",")
-
-
-def write_list(path: Path, lines: int, chance: random.Random) -> None:
-    """Sentences of 4 to 20 words."""
-    with path.open("w") as file:
-        for _ in range(lines):
-            parts = [
-                " ".join(chance.choice(words) for words in (SUBJECTS, VERBS, PLACES))
-                for _ in range(chance.choice((1, 1, 1, 2, 2, 3)))
-            ]
-            file.write(f"{' and '.join(parts).capitalize()}.\n")
+from lines import write_list
 
 
 def check(folder: Path, lines: int) -> dict[str, int]:
@@ -56,7 +42,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--lines", type=int, default=1000)
     parser.add_argument("--kills", type=int, default=5)
-    parser.add_argument("--longest", type=float, default=60.0, help="seconds until a kill")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("options", nargs="*", help="for vocalmtp tts")
     arguments = parser.parse_args()
@@ -67,8 +52,12 @@ def main() -> None:
         command = [sys.executable, "-m", "vocalmtp", "tts", "--input", str(items)]
         command += ["--output-dir", str(out), *arguments.options]
         for number in range(arguments.kills):
+            there = len(list(out.glob("*.wav")))
+            more = chance.randrange(arguments.lines // (arguments.kills + 1))
             process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-            time.sleep(chance.uniform(0, arguments.longest))
+            while process.poll() is None and len(list(out.glob("*.wav"))) < there + more:
+                time.sleep(0.05)
+            time.sleep(chance.uniform(0, 0.5))
             process.kill()
             process.wait()
             print(f"kill {number + 1}: {len(list(out.glob('*.wav')))} files are there", flush=True)

@@ -78,5 +78,5 @@ def test_what_is_wrong_is_one_error(make_job):
     job = make_job(["One."], load=None, engine="ray")
     with pytest.raises(InputError, match="voice 'cid': no such voice"):
         run_batch(replace(job, voice="cid"))
-    with pytest.raises(InputError, match="no cluster there; start one with: ray start --head"):
+    with pytest.raises(InputError, match="nothing is there; start it with: ray start --head"):
         run_batch(replace(job, ray_address="127.0.0.1:1"))

@@ -4,7 +4,6 @@ An item is done when its row is in the manifest; its audio is there before. What
 run has left (a torn line, a hidden file, a row of a failure) is cleared when the folder is opened.
 """
 
-import fcntl
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,8 +12,9 @@ from typing import Any, BinaryIO
 
 from vocalmtp.audio import FORMATS, atomic_path
 from vocalmtp.errors import InputError
+from vocalmtp.lock import only_writer
 
-MANIFEST, JOB, LOCK, OLD = "manifest.jsonl", "job.json", ".lock", ".manifest.old"
+MANIFEST, JOB, OLD = "manifest.jsonl", "job.json", ".manifest.old"
 
 Row = dict[str, Any]
 
@@ -68,7 +68,7 @@ def open_folder(
         InputError: another process writes there, or the folder holds something else.
     """
     _check_place(path, overwrite)  # before anything is written there
-    with _lock(path):
+    with only_writer(path):
         check_folder(path, identity, lines, overwrite)
         _clear(path, overwrite)
         with atomic_path(path / JOB) as partial:
@@ -79,25 +79,6 @@ def open_folder(
                 file.writelines(_line(row) for row in folder.read())
         with (path / MANIFEST).open("ab") as folder._file:
             yield folder
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        lock = (path / LOCK).open("a")
-    except OSError as error:
-        raise InputError(
-            f"output '{path}': cannot be written to ({error.strerror}); choose another folder"
-        ) from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(
-                f"output '{path}': another process is writing there; wait until it is done"
-            ) from error
-        yield
 
 
 def _check_place(path: Path, overwrite: bool) -> None:

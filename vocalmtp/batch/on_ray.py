@@ -82,12 +82,18 @@ def _cluster(job: Job) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    where = f"ray_address '{job.ray_address}'"
     try:
         _knock(job.ray_address)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{where}: nothing is there; start it with: ray start --head") from error
+    try:
         ray.init(job.ray_address, logging_level=logging.ERROR, log_to_driver=False)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+        reason = " ".join(str(error).split())[:200]
         raise InputError(
-            f"ray_address '{job.ray_address}': no cluster there; start one with: ray start --head"
+            f"{where}: cannot be joined ({reason}); if it asks for a token, set RAY_AUTH_MODE and "
+            "RAY_AUTH_TOKEN as it was started with"
         ) from error
     try:
         yield
