@@ -10,6 +10,7 @@ import torch
 from vocalmtp.data.manifest import Utterance, read_manifest
 from vocalmtp.errors import InputError, nearest
 from vocalmtp.model.speech_lm import SpeechLM
+from vocalmtp.text import VERSION
 from vocalmtp.tokenizers import SpeechTokenizer, load_tokenizer
 from vocalmtp.voices import SHORTEST, make_voice
 
@@ -44,6 +45,7 @@ def export_model(
         raise InputError(
             f"tokenizer '{tokenizer}': is {codec.card.hash}; the model was trained on {expected}"
         )
+    speech_lm.config.text_version = VERSION
     speech_lm.to(DTYPES[dtype]).save_pretrained(output)
     codec.save_pretrained(output / "tokenizer", DTYPES[dtype])
     stored = load_tokenizer(output / "tokenizer")  # rounded as users will have it

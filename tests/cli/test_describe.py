@@ -6,6 +6,7 @@ from toy_model import save_toy_model
 import vocalmtp
 from vocalmtp.cli import app, main
 from vocalmtp.cli.describe import card_facts
+from vocalmtp.text import VERSION
 
 
 def run(*arguments: str) -> int:
@@ -26,6 +27,7 @@ def test_info_tells_what_a_model_is(tmp_path, capsys):
         "llama, 2 layers of width 32",
         "parallel (mlp)",
         "along the speech (text track)",
+        f"text version not noted (this package: {VERSION})",
         "ann, bob",
         "Apache-2.0",
         "sampling.top_k 50",

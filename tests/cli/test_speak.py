@@ -59,6 +59,31 @@ def test_text_comes_from_standard_input(run, model, monkeypatch):
     assert Path("a.wav").read_bytes() == Path("b.wav").read_bytes()
 
 
+SPOKEN = "it costs five dollars and twenty cents.\nreally?\n"
+
+
+@pytest.mark.parametrize("argument", ["It costs $5.20. Really?", "-"])
+def test_the_text_is_shown_without_a_model(run, monkeypatch, capsys, argument):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("It costs $5.20. Really?\n"))
+    assert run("tts", argument, "--show-text", "-m", "none/such") == 0
+    assert capsys.readouterr() == (SPOKEN, "")
+    assert os.listdir() == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["\u05e9\u05dc\u05d5\u05dd"], "cannot read '\u05e9' (hebrew letter shin)"),
+        (["\U0001f600"], "has nothing to say"),
+        (["--input", "list.txt", "--output-dir", "out"], "option '--show-text': is for a single"),
+    ],
+)
+def test_what_cannot_be_shown_is_one_line(run, capsys, arguments, message):
+    assert run("tts", *arguments, "--show-text") == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
 def test_streaming_writes_the_same_file_and_tells_the_latency(run, model, capsys):
     assert run("tts", "Hello there. Go.", "-o", "a.wav", "-m", model, "--seed", "4") == 0
     assert "first audio" not in capsys.readouterr().err

@@ -74,6 +74,7 @@ def check_with_list(text: str | None, output_dir: Path | None, **options: Any) -
         raise InputError(f"text '{text[:40]}': is given beside --input; leave one of them out")
     for name, value in options.items():
         if value:
+            name = name.replace("_", "-")
             raise InputError(f"option '--{name}': is for a single text; leave it out with --input")
     if output_dir is None:
         raise InputError("option '--output-dir': is missing; name the folder for the audio")

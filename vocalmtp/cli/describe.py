@@ -68,6 +68,8 @@ def tokenizer_facts(card: "TokenizerCard", folder: Path) -> Facts:
 
 def model_facts(config: "SpeechLMConfig", card: "TokenizerCard", folder: Path) -> Facts:
     """What there is to say of a speech LM."""
+    from vocalmtp.text import VERSION
+
     layout, backbone = config.layout, config.backbone
     width = backbone.get("hidden_size", backbone.get("n_embd"))
     layers = backbone.get("num_hidden_layers", backbone.get("n_layer"))
@@ -83,6 +85,7 @@ def model_facts(config: "SpeechLMConfig", card: "TokenizerCard", folder: Path) -
             config.text, "before and along the speech"
         ),
     )
+    yield "text version", f"{config.text_version or 'not noted'} (this package: {VERSION})"
     yield "parameters", millions(count_parameters(folder))
 
 

@@ -28,6 +28,14 @@ class Said:
     truncated: bool = False
 
 
+def show_text(text: str) -> int:
+    """Print what would be said, a sentence a line, and return the exit status."""
+    from vocalmtp.text import normalize, split_sentences
+
+    print("\n".join(split_sentences(normalize(_read_stdin() if text == "-" else text))))
+    return 0
+
+
 def speak_text(
     text: str,
     output: str,

@@ -76,6 +76,12 @@ def tts(
         str | None,
         typer.Option(help="wav, flac or ogg.", show_default="by the suffix of the output"),
     ] = None,
+    show_text: Annotated[
+        bool,
+        typer.Option(
+            "--show-text", help="Only print TEXT as it will be read out, a sentence a line."
+        ),
+    ] = False,
     input: bulk.Input = None,
     output_dir: bulk.OutputDir = None,
     batch_size: bulk.BatchSize = "auto",
@@ -105,7 +111,14 @@ def tts(
     if greedy:
         options["greedy"] = True
     if input is not None:
-        bulk.check_with_list(text, output_dir, output=output, stream=stream, timestamps=timestamps)
+        bulk.check_with_list(
+            text,
+            output_dir,
+            output=output,
+            stream=stream,
+            timestamps=timestamps,
+            show_text=show_text,
+        )
         return bulk.speak_list(
             input=input,
             output=output_dir,
@@ -127,6 +140,8 @@ def tts(
     )
     if text is None:
         raise InputError("text: is missing; give TEXT, or a list with --input")
+    if show_text:
+        return single.show_text(text)
     single.speak_text(
         text, output or "speech.wav", voice, model, seed, options, stream, timestamps, format
     )

@@ -14,7 +14,8 @@ class SpeechLMConfig(PretrainedConfig):
 
     `backbone` is the configuration of any Hugging Face causal LM (with its `model_type`). `streams`
     are the codec's streams (name, size, levels); a text track adds its own. `tokenizer` names the
-    speech tokenizer: name, hash, frame_rate.
+    speech tokenizer: name, hash, frame_rate. `text_version` is the text.VERSION that the model was
+    exported with, 0 if that was not noted.
     """
 
     model_type = "vocalmtp"
@@ -36,6 +37,7 @@ class SpeechLMConfig(PretrainedConfig):
         step_dropout: float = 0.1,
         loss_weights: dict[str, float] | None = None,
         text_loss_weight: float = 1.0,
+        text_version: int = 0,
         **kwargs: Any,
     ):
         self.backbone = dict(backbone or {})
@@ -53,6 +55,7 @@ class SpeechLMConfig(PretrainedConfig):
         self.step_dropout = step_dropout
         self.loss_weights = dict(loss_weights or {})
         self.text_loss_weight = text_loss_weight
+        self.text_version = text_version
         super().__init__(**kwargs)
 
     @property
