@@ -14,14 +14,25 @@ if TYPE_CHECKING:
     from vocalmtp.layout import TokenLayout as TokenLayout
     from vocalmtp.model.speech_lm import SpeechLM as SpeechLM
     from vocalmtp.synthesis import TTS as TTS
+    from vocalmtp.synthesis import Request as Request
     from vocalmtp.synthesis import load as load
     from vocalmtp.tokenizers import SpeechTokenizer as SpeechTokenizer
     from vocalmtp.voices import Voice as Voice
 
-__all__ = ["TTS", "Audio", "SpeechLM", "SpeechTokenizer", "TokenLayout", "Voice", "load"]
+__all__ = [
+    "TTS",
+    "Audio",
+    "Request",
+    "SpeechLM",
+    "SpeechTokenizer",
+    "TokenLayout",
+    "Voice",
+    "load",
+]
 
 _HOME = {
     "Audio": "vocalmtp.audio",
+    "Request": "vocalmtp.synthesis",
     "SpeechLM": "vocalmtp.model.speech_lm",
     "SpeechTokenizer": "vocalmtp.tokenizers",
     "TTS": "vocalmtp.synthesis",
