@@ -84,33 +84,28 @@ def _by(match: re.Match[str]) -> str:
 
 
 def _fraction(match: re.Match[str]) -> str:
-    whole, top, bottom = match[1], int(match[2]), int(match[3])
-    if f"{match[2]}/{match[3]}" in SAID_APART:
-        return _with_noun(" ".join(map(cardinal, match.groups()[1:3])), match[4])
-    if bottom not in DENOMINATORS or top >= bottom or not top:
-        said = f"{cardinal(match[2])} over {cardinal(match[3])}"
-        return _with_noun(f"{cardinal(whole)} {said}" if whole else said, match[4])
-    one, many = HALVES.get(bottom) or (ordinal(match[3]), f"{ordinal(match[3])}s")
-    noun = match[4]
+    whole, top, bottom, noun = match.groups()
+    if f"{top}/{bottom}" in SAID_APART:
+        return _with_noun(f"{cardinal(top)} {cardinal(bottom)}", noun)
+    if int(bottom) not in DENOMINATORS or not 0 < int(top) < int(bottom):
+        words = f"{cardinal(top)} over {cardinal(bottom)}"
+        return _with_noun(f"{cardinal(whole)} {words}" if whole else words, noun)
+    one, many = HALVES.get(int(bottom)) or (ordinal(bottom), f"{ordinal(bottom)}s")
+    plain = f"{cardinal(top)} {one if top == '1' else many}"
     if whole:
-        part = f"a {one}" if top == 1 and bottom in HALVES else f"{cardinal(match[2])} "
-        part = part if top == 1 and bottom in HALVES else part + (one if top == 1 else many)
+        part = f"a {one}" if top == "1" and int(bottom) in HALVES else plain
         return _with_noun(f"{cardinal(whole)} and {part}", noun, plural=True)
-    if noun in ("a", "an"):
-        return f"half {noun}" if bottom == 2 else f"{_part(top, one, many)} of {noun}"
+    if is_attributive(match):  # "a 1/2 inch pipe"
+        return _with_noun(one if bottom == "2" else plain, noun)
     measure = UNITS[noun][0] if noun in UNITS else noun
-    if measure not in MEASURES or is_attributive(match):
-        said = "half" if is_attributive(match) and bottom == 2 else None
-        return _with_noun(said or f"{cardinal(match[2])} {one if top == 1 else many}", noun)
-    article = "an" if measure[0] in "aeiou" or measure == "hour" else "a"
-    return f"{_part(top, one, many)}{'' if bottom == 2 else ' of'} {article} {measure}"
-
-
-def _part(top: int, one: str, many: str) -> str:
-    """ "a third", "three quarters"; a half has no article."""
-    if top == 1:
-        return one if one == "half" else f"a {one}"
-    return f"{cardinal(str(top))} {many}"
+    if noun not in ("a", "an"):
+        if measure not in MEASURES:
+            return _with_noun(plain, noun)
+        vowel = measure == "hour" or measure[0] in "aeiou"
+        measure = f"{'an' if vowel else 'a'} {measure}"
+    if bottom == "2":
+        return f"half {measure}"
+    return f"{f'a {one}' if top == '1' else plain} of {measure}"
 
 
 def _with_noun(words: str, noun: str | None, plural: bool = False) -> str:
