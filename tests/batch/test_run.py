@@ -1,6 +1,5 @@
 """Batches in one process: what is written, what is kept, what is refused."""
 
-import json
 import os
 import random
 import signal
@@ -292,7 +291,9 @@ def test_killed_five_times_at_random_nothing_is_lost_torn_or_doubled(make_job, m
     for _ in range(5):
         process = get_context("fork").Process(target=run_batch, args=(job,))
         process.start()
-        time.sleep(chance.uniform(0.02, 0.25))
+        there = len(kept) + chance.randrange(10)
+        wait_for(lambda n=there: len(list(job.output.glob("*.wav"))) >= n)
+        time.sleep(chance.uniform(0, 0.03))
         os.kill(process.pid, signal.SIGKILL)
         process.join()
         now = {path.name: path.stat().st_mtime_ns for path in job.output.glob("*.wav")}
@@ -316,7 +317,7 @@ def test_an_interrupt_keeps_what_is_done(make_job, monkeypatch):
 
     with pytest.raises(KeyboardInterrupt):
         run_batch(job, progress=progress)
-    assert 7 <= done[0] < 60
-    assert len(check_whole(job.output)) == done[0]
-    assert run_batch(job).kept == done[0]
-    assert json.loads((job.output / "job.json").read_text())["seed"] == 0
+    made = len(rows(job.output))
+    assert 7 <= made < 60 and made - done[0] in (0, 1)  # it may come before the count goes up
+    assert run_batch(job).kept == made
+    assert len(check_whole(job.output)) == 60

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -140,8 +141,9 @@ def test_ctrl_c_keeps_what_is_done(tmp_path, model):
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
-    made = len(check_whole(tmp_path / "out"))
+    made = len(rows(tmp_path / "out"))
     assert process.returncode == 130
-    assert f"stopped: {made} of 2000 are done; the same command goes on from there" in err
+    told = int(re.search("stopped: (.*) of 2000 are done; the same command goes on", err)[1])
+    assert made - told in (0, 1)  # it may come before the count goes up
     assert "Traceback" not in err
     assert json.loads((tmp_path / "out" / "job.json").read_text())["format"] == "wav"

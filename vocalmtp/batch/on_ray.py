@@ -55,11 +55,12 @@ def speak_on_ray(job: Job, items: Iterator[Item]) -> Iterator[Result]:
         while some := list(islice(items, ROUND)):
             rows = [{"item": pickle.dumps(replace(i, voice=_absolute(i.voice)))} for i in some]
             size = BLOCK * job.rows
-            made = ray.data.from_items(rows, override_num_blocks=-(-len(rows) // size)).map_batches(
+            tasks = -(-len(rows) // size)
+            made = ray.data.from_items(rows, override_num_blocks=tasks).map_batches(
                 _Actor,
                 fn_constructor_args=(job,),
                 batch_size=size,
-                compute=ray.data.ActorPoolStrategy(size=job.workers),
+                compute=ray.data.ActorPoolStrategy(size=min(job.workers, tasks)),
                 num_cpus=1,
             )
             for row in made.iter_rows():
