@@ -1,0 +1,135 @@
+"""The catalogue: one YAML card per speech tokenizer, under `cards/`.
+
+An entry has the facts that codes are stamped with (`TokenizerCard`) and those that only people need:
+licences, where the weights are, the paper.
+"""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from vocalmtp.config import StrictModel, load_yaml, parse
+from vocalmtp.errors import InputError, nearest
+from vocalmtp.tokenizers.base import Kind, Role, StreamSpec, TokenizerCard
+
+CARDS = Path(__file__).parent / "cards"
+BUNDLED = "bundled"  # as `weights`: they came with this package, in the model of the same name
+
+
+class StreamGroup(StrictModel):
+    """One stream, or `count` alike: "rvq" of 3 is rvq1, rvq2, rvq3."""
+
+    name: str
+    size: int = Field(ge=1)
+    role: Role
+    count: int = Field(default=1, ge=1)
+    levels: tuple[int, ...] = ()
+
+    def specs(self) -> list[StreamSpec]:
+        """The streams of the group."""
+        names = [self.name] if self.count == 1 else numbered(self.name, self.count)
+        return [
+            StreamSpec(name=name, size=self.size, role=self.role, levels=self.levels)
+            for name in names
+        ]
+
+
+class Licences(StrictModel):
+    """SPDX names where there are; of what is published, not of what we wrote."""
+
+    code: str
+    weights: str
+
+
+class CatalogueEntry(StrictModel):
+    """One card file. A key that is unknown, or missing, is an error."""
+
+    name: str
+    type: str  # which of our classes, see `vocalmtp.tokenizers.TYPES`
+    kind: Kind
+    sample_rate: int = Field(ge=1)
+    frame_rate: float = Field(gt=0, allow_inf_nan=False)  # codec frames per second
+    streams: tuple[StreamGroup, ...] = Field(min_length=1)
+    use: tuple[str, ...] = Field(min_length=1)  # the streams, or groups, for a speech LM
+    speaker_dim: int = Field(default=0, ge=0)  # size of the timbre vector, 0 = none
+    lookahead: float | None  # seconds of future that decoding needs; null = it cannot stream
+    chunks: bool  # whether long audio is encoded piece by piece, into the same codes
+    licence: Licences
+    weights: str  # the published repository, or "bundled"
+    paper: str
+    notes: str = ""
+
+    @model_validator(mode="after")
+    def _use_names_streams(self) -> "CatalogueEntry":
+        known = {group.name for group in self.streams} | {spec.name for spec in self.specs()}
+        for name in self.use:
+            if name not in known:
+                raise ValueError(
+                    f"stream '{name}' is not one of its streams; {nearest(name, known)}"
+                )
+        return self
+
+    def specs(self) -> tuple[StreamSpec, ...]:
+        """The Q streams."""
+        return tuple(spec for group in self.streams for spec in group.specs())
+
+    def used(self) -> tuple[str, ...]:
+        """Names of the streams that a speech LM should use."""
+        return tuple(
+            spec.name
+            for group in self.streams
+            for spec in group.specs()
+            if group.name in self.use or spec.name in self.use
+        )
+
+    def card(self, codes: str = "") -> TokenizerCard:
+        """What codes are stamped with; `codes` says which encoder's they are."""
+        return TokenizerCard(
+            name=self.name,
+            kind=self.kind,
+            sample_rate=self.sample_rate,
+            frame_rate=self.frame_rate,
+            streams=self.specs(),
+            codes=codes,
+            speaker_dim=self.speaker_dim,
+            lookahead=self.lookahead,
+            licence=self.licence.weights,
+        )
+
+
+def numbered(name: str, count: int) -> list[str]:
+    """`count` names: name1, name2, ..."""
+    return [f"{name}{place + 1}" for place in range(count)]
+
+
+def read_entry(path: Path) -> CatalogueEntry:
+    """The entry in a card file. Raises InputError unless every key is there and known."""
+    return parse(CatalogueEntry, load_yaml(path), f"card '{path}'")
+
+
+@cache
+def list_entries() -> dict[str, CatalogueEntry]:
+    """Every entry of the catalogue by its name, in order. Raises InputError for a bad card."""
+    entries = {}
+    for path in sorted(CARDS.glob("*.yaml"), key=_natural):
+        entry = read_entry(path)
+        if entry.name != path.stem:
+            raise InputError(f"card '{path}': its name is '{entry.name}'; name it as the file")
+        entries[entry.name] = entry
+    return entries
+
+
+def find_entry(name: str) -> CatalogueEntry:
+    """The entry called `name`. Raises InputError, with the nearest name, if there is none."""
+    entries = list_entries()
+    if name not in entries:
+        raise InputError(f"tokenizer '{name}': no such card; {nearest(name, entries)}")
+    return entries[name]
+
+
+def _natural(path: Path) -> list[Any]:
+    """Sorts "x-8" before "x-16"."""
+    parts = path.stem.replace("_", "-").split("-")
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]
