@@ -39,7 +39,7 @@ def test_a_voice_survives_its_file(tmp_path, tokenizer):
     back = Voice.load(path)
     assert np.array_equal(back.vector, made.vector)
     assert (back.name, back.origin) == (made.name, made.origin)
-    assert back.check(tokenizer.card.name, tokenizer.card.hash) is back
+    assert back.check(tokenizer.card) is back
     assert list(load_voices(tmp_path)) == ["me"]
 
 
@@ -70,7 +70,7 @@ def test_references_that_will_not_do(tmp_path, tokenizer, seconds, message):
 def test_a_voice_of_another_tokenizer_is_refused(tmp_path, tokenizer):
     made = make_voice(record(tmp_path / "me.wav"), tokenizer)
     with pytest.raises(InputError, match="made for tokenizer 'toy'"):
-        made.check("other", "0123456789ab")
+        made.check(tokenizer.card.model_copy(update={"codes": "other"}))
 
 
 def test_files_that_are_no_voice_are_refused(tmp_path, tokenizer):

@@ -5,6 +5,7 @@ Samples are float32 in [-1, 1], mono, [N].
 
 import base64
 import io
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,9 +16,13 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from vocalmtp.errors import InputError, nearest
+from vocalmtp.writing import atomic_path, check_file
 
 FORMATS = {"wav": ("WAV", "PCM_16"), "flac": ("FLAC", "PCM_16"), "ogg": ("OGG", "VORBIS")}
 BLOCK = 65_536  # samples a write: libsndfile's Vorbis encoder overflows its stack on huge ones
+ENDLESS = 0x7FFF0000  # bytes in a WAV header: those of a pipe, whose length was not known, say more
+SLOPPY = 4096  # bytes by which a writer may err in it
+RATES = (1_000, 768_000)  # Hz
 
 
 @dataclass(frozen=True)
@@ -91,20 +96,37 @@ def join(parts: Sequence[Audio]) -> Audio:
 # -- reading ---------------------------------------------------------------------------------------
 
 
-def read_audio(path: Path | str, sample_rate: int) -> np.ndarray:
+def read_audio(path: Path | str, sample_rate: int, longest: float | None = None) -> np.ndarray:
     """Read any sound file that libsndfile knows, as mono float32 [N] at `sample_rate`.
 
+    What lasts over `longest` seconds is refused by its header, or where the reading comes to it.
+
     Raises:
-        InputError: the file is missing, unreadable, empty, or has samples that are not finite.
+        InputError: the file is missing, unreadable, empty, cut off, too long, or has samples that
+            are not finite.
     """
     import soundfile
 
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"audio '{path}': no such file; give a WAV, FLAC, OGG or MP3 file")
     try:
-        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)  # [N, channels]
-    except (soundfile.SoundFileError, OSError) as error:
+        if not path.is_file():
+            raise InputError(f"audio '{path}': no such file; give a WAV, FLAC, OGG or MP3 file")
+        with soundfile.SoundFile(path) as sound:
+            rate = sound.samplerate
+            if not RATES[0] <= rate <= RATES[1]:
+                raise InputError(f"audio '{path}': has {rate} Hz; export it with {sample_rate}")
+            most = math.inf if longest is None else longest * rate
+            samples = np.zeros(0, np.float32)
+            if sound.frames <= most:
+                samples = _read_mono(sound, most)
+            if max(sound.frames, len(samples)) > most:
+                seconds = max(sound.frames, len(samples)) / rate
+                raise InputError(
+                    f"audio '{path}': lasts {seconds:.0f} s; cut it to {longest:g} s or less"
+                )
+            if _is_cut(path) or (len(samples) < sound.frames and sound.format != "MP3"):
+                raise InputError(f"audio '{path}': is cut off; copy it again, or export it again")
+    except (soundfile.SoundFileError, OSError, TypeError) as error:  # TypeError: a .raw file
         raise InputError(
             f"audio '{path}': not readable; give a WAV, FLAC, OGG or MP3 file"
         ) from error
@@ -112,7 +134,27 @@ def read_audio(path: Path | str, sample_rate: int) -> np.ndarray:
         raise InputError(f"audio '{path}': has no samples; record some speech")
     if not np.isfinite(samples).all():
         raise InputError(f"audio '{path}': has samples that are not finite; export it again")
-    return resample(samples.mean(axis=1), rate, sample_rate)
+    return resample(samples, rate, sample_rate)
+
+
+def _read_mono(sound: Any, most: float) -> np.ndarray:
+    """The samples [N] of an open file, in blocks: what a header says may be no length at all.
+
+    Ends soon after `most` samples.
+    """
+    blocks, count = [np.zeros(0, np.float32)], 0
+    while count <= most and len(block := sound.read(BLOCK, dtype="float32", always_2d=True)):
+        blocks.append(block.mean(axis=1))  # [n, channels] -> [n]
+        count += len(block)
+    return np.concatenate(blocks)
+
+
+def _is_cut(path: Path) -> bool:
+    """Whether a WAV file ends before its header says; libsndfile is silent about that."""
+    with path.open("rb") as file:
+        head, length = file.read(8), file.seek(0, os.SEEK_END)
+    size = int.from_bytes(head[4:8], "little")
+    return head[:4] == b"RIFF" and length + SLOPPY < size and size < ENDLESS
 
 
 def resample(samples: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
@@ -160,18 +202,8 @@ def output_format(path: Path, format: str | None = None) -> str:
             f"output '{path}': has no suffix; name it {path.name}.wav, or give a format"
         )
     found = check_format(format or path.suffix)
-    check_folder(path)
+    check_file(path)
     return found
-
-
-def check_folder(path: Path) -> None:
-    """Raise InputError unless a file can be created at `path`."""
-    if path.is_dir():
-        raise InputError(f"output '{path}': is a folder; give a file's name")
-    if not path.parent.is_dir():
-        raise InputError(f"output '{path}': folder '{path.parent}' does not exist; create it first")
-    if not os.access(path.parent, os.W_OK):
-        raise InputError(f"output '{path}': folder '{path.parent}' is not writable; choose another")
 
 
 def open_sound(target: Path | BinaryIO, sample_rate: int, format: str) -> Any:
@@ -194,31 +226,47 @@ def to_pcm(samples: np.ndarray) -> bytes:
 
 
 @contextmanager
-def atomic_path(path: Path | str) -> Iterator[Path]:
-    """A path beside `path` to write to: renamed to it at the end, removed if that fails."""
-    path = Path(path)
-    check_folder(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        partial.touch()
-        mode = partial.stat().st_mode
-        yield partial
-        partial.chmod(mode)  # safetensors lets nobody else read what it writes
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-@contextmanager
 def audio_writer(
     path: Path | str, sample_rate: int, format: str | None = None
 ) -> Iterator[Callable[[np.ndarray], None]]:
     """A function that appends float samples [N] to a sound file while they are made.
 
     The file grows beside its place under a hidden name ending in `.part`, and takes its own name
-    when the block ends without an error. Raises InputError as `output_format`.
+    when the block ends without an error. Raises InputError as `output_format`, or if the disk is
+    full.
     """
+    import soundfile
+
     path = Path(path)
     format = output_format(path, format)
-    with atomic_path(path) as partial, open_sound(partial, sample_rate, format) as sound:
-        yield lambda samples: write_blocks(sound, samples)
+    count = 0
+    with atomic_path(path) as partial:
+
+        def write(samples: np.ndarray) -> None:
+            nonlocal count
+            count += len(samples)
+            with _told(path):
+                write_blocks(sound, samples)
+
+        with _told(path):
+            sound = open_sound(partial, sample_rate, format)
+        with sound:
+            yield write
+        # What is left in libsndfile's buffers is written on closing, which tells of no error.
+        with _told(path):
+            if soundfile.info(partial).frames != count:
+                raise soundfile.SoundFileError("the disk is full")
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Raise what libsndfile has against writing as an InputError."""
+    import soundfile
+
+    try:
+        yield
+    except soundfile.SoundFileError as error:
+        reason = " ".join(str(error).split()).rstrip(".").lower()
+        raise InputError(
+            f"output '{path}': cannot be written ({reason}); free some space, or choose another"
+        ) from error

@@ -4,11 +4,11 @@ A model's folder holds config.json and model.safetensors (the speech LM), tokeni
 tokenizer), voices/*.safetensors, card.json (what people should know) and README.md.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
 from vocalmtp.errors import InputError, nearest
+from vocalmtp.reading import read_object
 
 PRETRAINED = Path(__file__).parent / "pretrained"
 DEFAULT_MODEL = "mini"
@@ -47,15 +47,14 @@ def tokenizer_folder(name: Path | str) -> Path:
 def read_card(folder: Path) -> dict[str, Any]:
     """What `card.json` says of a model (data, figures, licence, default voice, sampling); or {}.
 
-    Raises InputError if the file is no JSON object.
+    Raises InputError if the file is no JSON object, or what is used of it has not its form.
     """
+    from vocalmtp.card import ModelCard
+    from vocalmtp.config import parse
+
     path = folder / "card.json"
     if not path.is_file():
         return {}
-    try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"card '{path}': not valid JSON ({error}); mend it") from error
-    if not isinstance(card, dict):
-        raise InputError(f"card '{path}': must be a JSON object; mend it")
+    card = read_object(path, f"card '{path}'")
+    parse(ModelCard, card, f"card '{path}'")
     return card

@@ -9,8 +9,12 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vocalmtp.errors import InputError, nearest
+from vocalmtp.reading import reason
 
 M = TypeVar("M", bound=BaseModel)
+
+# What PyYAML raises of a text: its constructors let errors of dates, numbers and keys through.
+NOT_YAML = (yaml.YAMLError, ValueError, ArithmeticError, LookupError, TypeError, RecursionError)
 
 
 class StrictModel(BaseModel):
@@ -41,9 +45,10 @@ def _load(path: Path, parents: tuple[Path, ...]) -> dict[str, Any]:
         raise InputError(f"config '{path}': extends itself; break the circle")
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"config '{path}': not valid YAML ({reason})") from error
+    except NOT_YAML as error:
+        raise InputError(f"config '{path}': not valid YAML ({reason(error, 300)})") from error
+    except OSError as error:
+        raise InputError(f"config '{path}': cannot be read ({reason(error)})") from error
     if not isinstance(data, dict):
         raise InputError(f"config '{path}': must hold 'key: value' lines at the top")
     base = data.pop("extends", None)
@@ -70,7 +75,7 @@ def _parse_override(text: str) -> dict[str, Any]:
         raise InputError(f"override '{text}': must be key=value, such as optim.learning_rate=3e-4")
     try:
         result = yaml.safe_load(value) if value.strip() else None
-    except yaml.YAMLError as error:
+    except NOT_YAML as error:
         raise InputError(f"override '{text}': the value is not valid YAML") from error
     for part in reversed(parts):
         result = {part: result}
@@ -86,7 +91,7 @@ def parse(model: type[M], data: Mapping[str, Any], where: str = "config") -> M:
         InputError: one line naming `where`, the first wrong key and, if unknown, the nearest key.
     """
     try:
-        return model.model_validate(dict(data))
+        return model.model_validate({str(key): value for key, value in data.items()})
     except ValidationError as error:
         problems = error.errors()  # a misspelt key is also a missing one: the first says more
         unknown = (problem for problem in problems if problem["type"] == "extra_forbidden")
@@ -99,10 +104,15 @@ def parse(model: type[M], data: Mapping[str, Any], where: str = "config") -> M:
             raise InputError(f"{where}: unknown key '{key}'; {hint}") from error
         if problem["type"] == "missing":
             raise InputError(f"{where}: key '{key}' is missing; add it") from error
-        reason = problem["msg"].removeprefix("Value error, ")
-        reason = reason[:1].lower() + reason[1:]
+        wanted = problem["msg"].removeprefix("Value error, ")
+        wanted = wanted[:1].lower() + wanted[1:]
         named = f"key '{key}'" if key else "the whole"
-        raise InputError(f"{where}: {named} is {problem['input']!r}; {reason}") from error
+        raise InputError(f"{where}: {named} is {_shown(problem['input'])}; {wanted}") from error
+
+
+def _shown(value: object, limit: int = 80) -> str:
+    line = repr(value)
+    return line if len(line) <= limit else f"{line[: limit - 3]}..."
 
 
 def _is_tag(part: object) -> bool:

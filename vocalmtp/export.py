@@ -11,8 +11,9 @@ from vocalmtp.data.manifest import Utterance, read_manifest
 from vocalmtp.errors import InputError, nearest
 from vocalmtp.model.speech_lm import SpeechLM
 from vocalmtp.text import VERSION
-from vocalmtp.tokenizers import SpeechTokenizer, load_tokenizer
+from vocalmtp.tokenizers import load_tokenizer
 from vocalmtp.voices import SHORTEST, make_voice
+from vocalmtp.writing import atomic_folder
 
 REFERENCES = 24  # utterances of which a voice is the mean
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -37,36 +38,34 @@ def export_model(
     """
     if dtype not in DTYPES:
         raise InputError(f"dtype '{dtype}': cannot be stored; {nearest(dtype, DTYPES)}")
-    output = Path(output)
     codec = load_tokenizer(tokenizer)
-    speech_lm = SpeechLM.from_pretrained(model, dtype=torch.float32)
-    expected = speech_lm.config.tokenizer["hash"]
+    speech_lm = SpeechLM.load(model)
+    expected = speech_lm.config.tokenizer.get("hash")
     if expected != codec.card.hash:
         raise InputError(
             f"tokenizer '{tokenizer}': is {codec.card.hash}; the model was trained on {expected}"
         )
     speech_lm.config.text_version = VERSION
-    speech_lm.to(DTYPES[dtype]).save_pretrained(output)
-    codec.save_pretrained(output / "tokenizer", DTYPES[dtype])
-    stored = load_tokenizer(output / "tokenizer")  # rounded as users will have it
     rows = [row for row in read_manifest(manifest, "train") if row.seconds > 2 * SHORTEST]
-    (output / "voices").mkdir(exist_ok=True)
-    for name, origin in origins.items():
-        _save_voice(name, origin, rows, stored, output / "voices" / f"{name}.safetensors")
-    (output / "card.json").write_text(json.dumps(dict(card), indent=2) + "\n")
-    return output
+    recordings = {name: _recordings(name, rows) for name in origins}
+    with atomic_folder(output) as folder:
+        speech_lm.to(DTYPES[dtype]).save_pretrained(folder)
+        codec.save_pretrained(folder / "tokenizer", DTYPES[dtype])
+        stored = load_tokenizer(folder / "tokenizer")  # rounded as users will have it
+        (folder / "voices").mkdir()
+        for name, origin in origins.items():
+            voice = make_voice(recordings[name], stored, name=name, origin=origin)
+            voice.save(folder / "voices" / f"{name}.safetensors")
+        (folder / "card.json").write_text(json.dumps(dict(card), indent=2) + "\n")
+    return Path(output)
 
 
-def _save_voice(
-    name: str, origin: str, rows: list[Utterance], codec: SpeechTokenizer, path: Path
-) -> None:
+def _recordings(name: str, rows: list[Utterance]) -> list[Path]:
+    """What the voice `name` is made of; raises InputError if there is nothing."""
+    if not name or Path(name).name != name or name.startswith("."):
+        raise InputError(f"voice '{name}': names a file of the model; leave out slashes and dots")
     mine = [row.audio for row in rows if row.voice == name][:REFERENCES]
     if not mine:
-        raise InputError(
-            f"voice '{name}': no training utterances of it; {nearest(name, _names(rows))}"
-        )
-    make_voice(mine, codec, name=name, origin=origin).save(path)
-
-
-def _names(rows: list[Utterance]) -> set[str]:
-    return {row.voice for row in rows}
+        voices = {row.voice for row in rows}
+        raise InputError(f"voice '{name}': no training utterances of it; {nearest(name, voices)}")
+    return mine

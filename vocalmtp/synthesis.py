@@ -8,7 +8,6 @@ Letters: D_s size of the speaker vector.
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -17,7 +16,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers.utils import logging
 
 from vocalmtp import prompts
 from vocalmtp.audio import Audio, join
@@ -26,9 +24,9 @@ from vocalmtp.decoding.generate import Generated, Prompt, generate, utterances
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.errors import InputError, nearest
 from vocalmtp.model.fast import make_fast
-from vocalmtp.model.speech_lm import SpeechLM
+from vocalmtp.model.speech_lm import SpeechLM, load_text_tokenizer
 from vocalmtp.streaming import SentenceStream
-from vocalmtp.text import char_ids, normalize, split_sentences
+from vocalmtp.text import ALPHABET, char_ids, normalize, split_sentences
 from vocalmtp.timestamps import word_times
 from vocalmtp.tokenizers import SpeechTokenizer, load_tokenizer
 from vocalmtp.voices import Voice, load_voices, make_voice
@@ -50,30 +48,20 @@ def load(name: Path | str = DEFAULT_MODEL, device: str = "cpu", int8: bool | Non
     """
     folder = model_folder(name)
     card = read_card(folder)
-    with no_progress_bar():
-        model = SpeechLM.from_pretrained(folder, dtype=torch.float32).to(device)
+    model = SpeechLM.load(folder).to(device)
+    if model.config.tracked and model.config.alphabet != ALPHABET:
+        raise InputError(
+            f"model '{name}': reads other letters than this version writes; "
+            "run: pip install --upgrade vocalmtp"
+        )
     if torch.device(device).type == "cpu":
         make_fast(model, card.get("int8", False) if int8 is None else int8)
     tokenizer = load_tokenizer(folder / "tokenizer").to(device)
     tokenizer.make_fast()
     read_text = char_ids
     if (folder / "tokenizer_config.json").is_file():  # a pretrained backbone brings its own
-        from transformers import AutoTokenizer
-
-        read_text = AutoTokenizer.from_pretrained(folder).encode
+        read_text = load_text_tokenizer(folder).encode
     return TTS(model, tokenizer, load_voices(folder / "voices"), card, read_text)
-
-
-@contextmanager
-def no_progress_bar() -> Iterator[None]:
-    """Keep Transformers from drawing a bar over a file that loads in a moment."""
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +109,7 @@ class TTS:
         self.model, self.tokenizer = model.eval(), tokenizer.eval()
         self.voices, self.card, self.read_text = voices or {}, card or {}, read_text
         for voice in self.voices.values():
-            voice.check(made.name, made.hash)
+            voice.check(made)
 
     @property
     def sample_rate(self) -> int:
@@ -232,12 +220,12 @@ class TTS:
                 raise InputError("voice: the model has none of its own; give a recording of one")
             return None if name is None else self.find_voice(name)
         if isinstance(voice, Voice):
-            return voice.check(card.name, card.hash)
+            return voice.check(card)
         if str(voice) in self.voices:
             return self.voices[str(voice)]
         path = Path(voice)
         if path.suffix == ".safetensors":
-            return Voice.load(path).check(card.name, card.hash)
+            return Voice.load(path).check(card)
         if path.suffix or path.is_file():
             return make_voice(path, self.tokenizer)
         raise InputError(f"voice '{voice}': no such voice; {nearest(str(voice), self.voices)}")

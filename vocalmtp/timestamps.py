@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from vocalmtp.audio import Word, atomic_path, check_folder
+from vocalmtp.audio import Word
 from vocalmtp.errors import InputError, nearest
 from vocalmtp.text import word_spans
+from vocalmtp.writing import atomic_path, check_file
 
 FORMATS = ("json", "srt")
 
@@ -36,7 +37,7 @@ def timestamps_format(path: Path) -> str:
         raise InputError(
             f"timestamps '{path}': must end in .json or .srt; {nearest(name, FORMATS)}"
         )
-    check_folder(path)
+    check_file(path, "timestamps")
     return name
 
 

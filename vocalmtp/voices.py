@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vocalmtp.audio import atomic_path, check_folder, read_audio, trim_silence
+from vocalmtp.audio import read_audio, trim_silence
 from vocalmtp.errors import InputError
+from vocalmtp.writing import atomic_path, check_file
 
 if TYPE_CHECKING:
-    from vocalmtp.tokenizers import SpeechTokenizer
+    from vocalmtp.tokenizers import SpeechTokenizer, TokenizerCard
 
 SHORTEST, LONGEST = 1.0, 30.0  # seconds of speech in a reference
+LONGEST_FILE = 300.0  # seconds of a reference with the silence around the speech
+VOICED = 0.05  # least share of a reference where a pitch is heard: noise has next to none
 METADATA = ("name", "origin", "tokenizer", "tokenizer_hash")
 
 
@@ -56,7 +59,7 @@ class Voice:
                 metadata = file.metadata() or {}
                 vector = file.get_tensor("vector").astype(np.float32)
             voice = cls(vector=vector, **{key: metadata[key] for key in METADATA})
-        except (SafetensorError, KeyError, OSError) as error:
+        except (SafetensorError, KeyError, OSError, TypeError, ValueError) as error:
             raise InputError(
                 f"voice '{path}': not a voice file; make one with 'vocalmtp voices make'"
             ) from error
@@ -64,13 +67,18 @@ class Voice:
             raise InputError(f"voice '{path}': its vector is damaged; make it again")
         return voice
 
-    def check(self, tokenizer: str, tokenizer_hash: str) -> "Voice":
-        """This voice, or InputError if it was made by another tokenizer than the one named."""
-        if self.tokenizer_hash != tokenizer_hash:
+    def check(self, card: "TokenizerCard") -> "Voice":
+        """This voice, or InputError if it was made by another tokenizer than the card's."""
+        if self.tokenizer_hash != card.hash:
             raise InputError(
                 f"voice '{self.name}': made for tokenizer '{self.tokenizer}' "
-                f"({self.tokenizer_hash}), not '{tokenizer}' ({tokenizer_hash}); "
+                f"({self.tokenizer_hash}), not '{card.name}' ({card.hash}); "
                 "make it again from its recording"
+            )
+        if len(self.vector) != card.speaker_dim:
+            raise InputError(
+                f"voice '{self.name}': its vector has {len(self.vector)} numbers, not "
+                f"{card.speaker_dim}; make it again from its recording"
             )
         return self
 
@@ -82,7 +90,7 @@ def check_voice_path(path: Path | str) -> Path:
         raise InputError(
             f"output '{path}': a voice is a .safetensors file; name it {path.stem}.safetensors"
         )
-    check_folder(path)
+    check_file(path)
     return path
 
 
@@ -98,8 +106,8 @@ def make_voice(
     1 to 30 s.
 
     Raises:
-        InputError: a recording is unreadable, silent, too short or too long, or the tokenizer keeps
-            no timbre vector.
+        InputError: a recording is unreadable, silent, without a voice, too short or too long, or
+            the tokenizer keeps no timbre vector.
     """
     import torch
 
@@ -123,7 +131,7 @@ def make_voice(
 
 def _reference(path: Path, sample_rate: int) -> np.ndarray:
     """Samples [N] of a recording that is fit to make a voice of."""
-    samples = trim_silence(read_audio(path, sample_rate), sample_rate)
+    samples = trim_silence(read_audio(path, sample_rate, LONGEST_FILE), sample_rate)
     seconds = len(samples) / sample_rate
     if not seconds:
         raise InputError(f"reference '{path}': is silent; give a recording of speech")
@@ -132,7 +140,20 @@ def _reference(path: Path, sample_rate: int) -> np.ndarray:
             f"reference '{path}': {seconds:.1f} s of speech without the silence around it; "
             f"give {SHORTEST:g} to {LONGEST:g} s"
         )
+    if _voiced_share(samples, sample_rate) < VOICED:
+        raise InputError(f"reference '{path}': no voice is heard in it; give a recording of speech")
     return samples
+
+
+def _voiced_share(samples: np.ndarray, sample_rate: int) -> float:
+    """Share of the 10 ms frames of `samples` [N] that have a pitch."""
+    import torch
+
+    from vocalmtp.pitch import track_pitch
+
+    wav = torch.from_numpy(np.ascontiguousarray(samples, np.float32))[None]
+    pitch = track_pitch(wav, sample_rate=sample_rate, hop=sample_rate // 100)
+    return float((pitch > 0).float().mean())
 
 
 def load_voices(folder: Path) -> dict[str, Voice]:

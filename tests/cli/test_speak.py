@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from sounds import buzz
 from toy_model import save_toy_model
 
 from vocalmtp.cli import main
@@ -197,8 +198,7 @@ def test_voices_are_listed_with_their_origin(run, model, capsys):
 
 
 def test_a_made_voice_speaks(run, model, capsys):
-    samples = np.random.default_rng(0).standard_normal(32_000) * 0.1
-    soundfile.write("me.wav", samples, 16_000)
+    soundfile.write("me.wav", buzz(), 16_000)
     assert run("voices", "make", "me.wav", "-o", "mine.safetensors", "-m", model) == 0
     assert Voice.load("mine.safetensors").name == "mine"
     assert run("tts", "Hi.", "-o", "a.wav", "-m", model, "-v", "mine.safetensors") == 0

@@ -1,7 +1,9 @@
 """The command line: one file per group of verbs, heavy imports inside the verbs."""
 
 import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -61,22 +63,41 @@ def main(arguments: Sequence[str] | None = None) -> None:
     speech tens of times slower on a machine whose cores are busy.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminate)
+    for stream in (sys.stdout, sys.stderr):  # a file's name may be no text
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = app(arguments, standalone_mode=False)
+        sys.stdout.flush()  # not at exit, where nobody would hear of a full disk
     except InputError as error:
         _stop(str(error))
     except USAGE_ERROR as error:
         _stop(error.format_message())
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
-    except (
-        BrokenPipeError
-    ):  # the reader of our pipe has gone: nothing to tell, nobody to tell it to
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader of our pipe has gone: nobody is there to be told
+        _drop_output()
         sys.exit(1)
-    except OSError as error:  # a full disk, a missing permission, a damaged model
-        _stop(str(error))
+    except OSError as error:  # a full disk, a missing permission, a damaged folder
+        _drop_output()
+        where = "standard output" if error.filename is None else f"file '{error.filename}'"
+        _stop(f"{where}: {error.strerror or error}; free some space, or choose another place")
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _terminate(number: int, frame: object) -> None:
+    """End as after Ctrl-C: what is half written is removed on the way out."""
+    raise SystemExit(128 + number)
+
+
+def _drop_output() -> None:
+    """Forget what could not be written: the interpreter would try again at its exit."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):  # somebody has put a stream without a file in its place
+        return
 
 
 def _stop(message: str) -> None:

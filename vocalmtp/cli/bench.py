@@ -20,7 +20,8 @@ def bench(
         ),
     ] = None,
     threads: Annotated[
-        int, typer.Option(min=1, help="Threads of a step; small models are fastest on one.")
+        int,
+        typer.Option(min=1, max=1024, help="Threads of a step; small models are fastest on one."),
     ] = 1,
     json: Annotated[Path | None, typer.Option(help="Also write the figures here, as JSON.")] = None,
 ) -> None:
@@ -36,16 +37,17 @@ def bench(
     """
     import torch
 
-    from vocalmtp.audio import check_folder
     from vocalmtp.eval.bench import run_bench
     from vocalmtp.eval.report import as_json, markdown
     from vocalmtp.eval.speed import hardware
+    from vocalmtp.writing import atomic_path, check_file
 
     if json is not None:
-        check_folder(json)
+        check_file(json, "json")
     torch.set_num_threads(threads)
     lines = run_bench(model, against)
     notes = [f"Model: {model}.", f"Machine: {hardware()}."]
     typer.echo("\n".join([markdown(lines), "", *notes]))
     if json is not None:
-        json.write_text(as_json({"": lines}, notes))
+        with atomic_path(json) as partial:
+            partial.write_text(as_json({"": lines}, notes))

@@ -36,7 +36,7 @@ OutputDir = Annotated[
 BatchSize = Annotated[
     str, _option("--batch-size", help="Texts spoken together by each worker: a number, or auto.")
 ]
-Workers = Annotated[int, _option("--workers", min=1, help="Processes, or actors of Ray.")]
+Workers = Annotated[int, _option("--workers", min=1, max=1024, help="Processes, or actors of Ray.")]
 Engine = Annotated[str, _option("--engine", help="local, or ray for a cluster.")]
 RayAddress = Annotated[
     str | None,
@@ -99,7 +99,7 @@ def speak_list(
                 show(state)
 
             state = run_batch(job, overwrite=overwrite, progress=progress)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):  # the latter by SIGTERM
         for state in last:
             done = state.kept + state.made
             _tell(f"stopped: {done} of {state.total} are done; the same command goes on from there")

@@ -22,6 +22,7 @@ def info(
 ) -> None:
     """Tell what a model is made of, what it was trained on, and what was measured."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from vocalmtp.catalogue import model_folder, read_card
@@ -30,10 +31,16 @@ def info(
     from vocalmtp.voices import load_voices
 
     folder = model_folder(model)
-    config = SpeechLMConfig.from_pretrained(folder)
+    config = SpeechLMConfig.load(folder)
     tokenizer = load_tokenizer(folder / "tokenizer").card
     card = read_card(folder)
-    table = Table("", "", title=f"Model {card.get('name', model)}", title_justify="left", box=None)
+    table = Table(
+        "",
+        "",
+        title=f"Model {escape(str(card.get('name', model)))}",
+        title_justify="left",
+        box=None,
+    )
     table.show_header = False
     table.columns[0].style = "bold"
     table.columns[0].no_wrap = True
@@ -46,7 +53,7 @@ def info(
         table.add_section()
         table.add_row(f"[cyan]{title}[/]", "")
         for name, value in facts:
-            table.add_row(f"  {name}", value)
+            table.add_row(escape(f"  {name}"), escape(value))
     Console().print(table)
 
 
@@ -101,18 +108,17 @@ def card_facts(card: dict[str, Any], prefix: str = "") -> Facts:
 
 
 def count_parameters(folder: Path) -> int:
-    """Numbers in a folder's safetensors files; only their headers are read."""
-    from safetensors import safe_open
+    """Numbers in a folder's safetensors files; only their headers are read.
 
-    count = 0
-    for path in folder.glob("*.safetensors"):
-        with safe_open(path, framework="numpy") as file:
-            for name in file.keys():  # noqa: SIM118 (not a dict)
-                size = 1
-                for length in file.get_slice(name).get_shape():
-                    size *= length
-                count += size
-    return count
+    Raises InputError if a file is not whole.
+    """
+    from math import prod
+
+    from vocalmtp.reading import read_shapes
+
+    files = folder.glob("*.safetensors")
+    shapes = (read_shapes(path, f"model '{folder}'").values() for path in files)
+    return sum(prod(shape) for file in shapes for shape in file)
 
 
 def millions(count: int) -> str:

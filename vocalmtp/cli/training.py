@@ -1,8 +1,10 @@
 """`vocalmtp train`, `vocalmtp tokenize` and `vocalmtp export`."""
 
+from collections.abc import Callable
+from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -29,32 +31,43 @@ def train(
 
     vocalmtp train recipes/mini/base.yaml output=runs/mine optim.max_seconds=3600
     """
-    from vocalmtp.config import load_yaml, parse
+    from vocalmtp.config import load_yaml
 
     data = load_yaml(recipe, overrides or [])
     kind = data.get("recipe", "speech_lm")
     if kind == "tokenizer":
         from vocalmtp.training.codec import TokenizerRecipe, train_tokenizer
 
-        train_tokenizer(parse(TokenizerRecipe, data, str(recipe)))
+        _run(train_tokenizer, TokenizerRecipe, data, recipe)
     elif kind == "aligner":
         from vocalmtp.training.aligner import AlignerRecipe, train_aligner
 
-        train_aligner(parse(AlignerRecipe, data, str(recipe)))
+        _run(train_aligner, AlignerRecipe, data, recipe)
     elif kind == "finetune":
         _need_accelerate()
         from vocalmtp.training.finetune import FinetuneRecipe, finetune
 
-        output = finetune(parse(FinetuneRecipe, data, str(recipe)))
+        output = _run(finetune, FinetuneRecipe, data, recipe)
         typer.echo(f'{output}: try it with: vocalmtp tts "Hello." --model {output}')
     elif kind == "speech_lm":
         _need_accelerate()
         from vocalmtp.training.train import SpeechLMRecipe
         from vocalmtp.training.train import train as train_speech_lm
 
-        train_speech_lm(parse(SpeechLMRecipe, data, str(recipe)))
+        _run(train_speech_lm, SpeechLMRecipe, data, recipe)
     else:
         raise InputError(f"{recipe}: recipe '{kind}' is unknown; {nearest(str(kind), RECIPES)}")
+
+
+def _run(run: Callable[[Any], Any], kind: type[Any], data: dict[str, Any], recipe: Path) -> Any:
+    """Train what `data` describes, alone in the folder that it names."""
+    from vocalmtp.config import parse
+    from vocalmtp.lock import only_writer
+    from vocalmtp.training.distributed import is_first
+
+    parsed = parse(kind, data, str(recipe))
+    with only_writer(Path(parsed.output)) if is_first() else nullcontext():
+        return run(parsed)
 
 
 def _need_accelerate() -> None:

@@ -27,20 +27,23 @@ def voices(context: typer.Context, model: Model = DEFAULT_MODEL) -> None:
 def list_voices(model: Model = DEFAULT_MODEL) -> None:
     """List the voices of a model, and where they come from."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from vocalmtp.catalogue import model_folder
     from vocalmtp.voices import load_voices
 
     found = load_voices(model_folder(model) / "voices")
-    table = Table("voice", "origin", title=f"Voices of {model}", title_justify="left", box=None)
+    table = Table(
+        "voice", "origin", title=f"Voices of {escape(model)}", title_justify="left", box=None
+    )
     for voice in found.values():
-        table.add_row(voice.name, voice.origin)
+        table.add_row(escape(voice.name), escape(voice.origin))
     console = Console()
     if found:
         console.print(table)
     else:
-        console.print(f"{model} has no voices of its own; give --voice a recording")
+        console.print(escape(f"{model} has no voices of its own; give --voice a recording"))
 
 
 @app.command("make")

@@ -1,11 +1,16 @@
 """The corpus manifest: one JSON row an utterance, read lazily or whole."""
 
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vocalmtp.errors import InputError
+from vocalmtp.reading import problem_of, read_lines
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +26,7 @@ class Utterance:
     phones: tuple[tuple[str, float], ...] = ()  # (phone, end time)
     chars: tuple[float, ...] = ()  # end time of every character of `text`
 
-
-KNOWN = {field.name for field in fields(Utterance)}
+    __pydantic_config__ = {"allow_inf_nan": False}
 
 
 def read_manifest(path: Path | str, split: str | None = None) -> list[Utterance]:
@@ -48,21 +52,27 @@ def _rows(path: Path, split: str | None) -> Iterator[Utterance]:
     else:
         raise InputError(f"manifest '{path}': not found; give a JSONL file or a corpus folder")
     for file in files:
-        with file.open() as lines:
-            for number, line in enumerate(lines, start=1):
-                row = _row(line, root, f"{file}:{number}")
-                if split is None or row.split == split:
-                    yield row
+        for number, line in read_lines(file, f"manifest '{path}'"):
+            row = _row(line, root, f"{file}:{number}")
+            if split is None or row.split == split:
+                yield row
 
 
-def _row(line: str, root: Path, where: str) -> Utterance:
+def _row(line: bytes, root: Path, where: str) -> Utterance:
+    from pydantic import ValidationError
+
     try:
-        data = json.loads(line)
-        data["audio"] = root / data["audio"]
-        data["phones"] = tuple((phone, end) for phone, end in data.get("phones", ()))
-        data["chars"] = tuple(data.get("chars", ()))
-        return Utterance(**{key: value for key, value in data.items() if key in KNOWN})
-    except (ValueError, KeyError, TypeError) as error:
+        row = _rows_of().validate_json(line)
+    except ValidationError as error:
         raise InputError(
-            f"manifest row {where}: {error}; see the schema in recipes/corpus"
+            f"manifest row {where}: {problem_of(error)}; see the schema in recipes/corpus"
         ) from error
+    return replace(row, audio=root / row.audio)
+
+
+@cache
+def _rows_of() -> "TypeAdapter[Utterance]":
+    """What checks a row; other fields than those of Utterance are passed over."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Utterance)

@@ -9,12 +9,28 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from vocalmtp.config import parse
 from vocalmtp.errors import InputError
+from vocalmtp.reading import problem_of, read_lines, read_object, read_tensors
 from vocalmtp.tokenizers.base import TokenizerCard
+from vocalmtp.writing import atomic_path
+
+
+class ShardRow(BaseModel):
+    """The row of an utterance beside its codes."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    text: str
+    split: str
+    voice: str = ""
+    chars: tuple[FiniteFloat, ...] | None = None
 
 
 @dataclass
@@ -37,64 +53,95 @@ def write_shard(path: Path, items: list[CodeItem], split: str) -> None:
     }
     if items[0].speaker is not None:
         tensors["speaker"] = torch.stack([item.speaker for item in items]).to(torch.float16)
-    save_file(tensors, path.with_suffix(".safetensors"))
+    with atomic_path(path.with_suffix(".safetensors")) as partial:
+        save_file(tensors, partial)
     rows = []
     for item in items:
         row = {"id": item.id, "text": item.text, "voice": item.voice, "split": split}
         if item.char_ends is not None:
             row["chars"] = [round(end, 3) for end in item.char_ends.tolist()]
         rows.append(json.dumps(row))
-    partial = path.with_suffix(".partial")
-    partial.write_text("\n".join(rows) + "\n")
-    partial.replace(path.with_suffix(".jsonl"))
+    with atomic_path(path.with_suffix(".jsonl")) as partial:
+        partial.write_text("\n".join(rows) + "\n", encoding="utf-8")
 
 
 class CodeShards(Dataset):
     """All utterances of one split in a folder of code shards, in memory (about 8 MB an hour)."""
 
     def __init__(self, folder: Path | str, split: str = "train"):
-        """Raises InputError if the folder has no card, or no utterance of `split`."""
+        """Raises InputError if the folder is not whole, damaged, or has no utterance of `split`."""
         folder = Path(folder)
-        card = folder / "card.json"
-        if not card.is_file():
+        self.what = f"shards '{folder}'"
+        if not (folder / "card.json").is_file():
             raise InputError(
-                f"shards '{folder}': no card.json there; make shards with 'vocalmtp tokenize'"
+                f"{self.what}: no card.json there; make shards with 'vocalmtp tokenize'"
             )
-        self.card = TokenizerCard.model_validate_json(card.read_text())
-        self.rows: list[dict] = []
+        card = read_object(folder / "card.json", self.what)
+        self.card = parse(TokenizerCard, card, f"{self.what}: card.json")
+        self.rows: list[ShardRow] = []
         self.codes: list[Tensor] = []
         self.speakers: list[Tensor | None] = []
         for file in sorted(folder.glob("*.jsonl")):
             self._add(file, split)
         if not self.rows:
-            raise InputError(f"shards '{folder}': no utterance with split '{split}'")
+            raise InputError(f"{self.what}: no utterance with split '{split}'")
         self.frames = [codes.shape[1] for codes in self.codes]
 
     def _add(self, file: Path, split: str) -> None:
-        rows = [json.loads(line) for line in file.read_text().splitlines()]
-        if not any(row["split"] == split for row in rows):
+        rows = [self._row(file, number, line) for number, line in read_lines(file, self.what)]
+        if not any(row.split == split for row in rows):
             return
-        tensors = load_file(file.with_suffix(".safetensors"))
+        file = file.with_suffix(".safetensors")
+        tensors = read_tensors(file, self.what)
+        problem = self._problem(tensors, len(rows))
+        if problem:
+            raise InputError(f"{self.what}: {file.name}: {problem}; delete both and tokenize again")
         parts = tensors["codes"].split(tensors["lengths"].tolist(), dim=1)
         speakers = tensors.get("speaker")
         for place, (row, codes) in enumerate(zip(rows, parts, strict=True)):
-            if row["split"] != split:
+            if row.split != split:
                 continue
             self.rows.append(row)
             self.codes.append(codes)
             self.speakers.append(None if speakers is None else speakers[place])
+
+    def _row(self, file: Path, number: int, line: bytes) -> ShardRow:
+        try:
+            return ShardRow.model_validate_json(line)
+        except ValidationError as error:
+            raise InputError(
+                f"{self.what}: {file.name} line {number}: {problem_of(error)}; "
+                "delete the shard and tokenize again"
+            ) from error
+
+    def _problem(self, tensors: dict[str, Tensor], rows: int) -> str | None:
+        """What is wrong with a shard of `rows` utterances."""
+        codes, lengths, speaker = (tensors.get(k) for k in ("codes", "lengths", "speaker"))
+        sizes = torch.tensor([stream.size for stream in self.card.streams])[:, None]
+        if codes is None or lengths is None:
+            return "has no codes and lengths"
+        if codes.dtype != torch.int16 or codes.dim() != 2 or len(codes) != len(sizes):
+            return f"codes are {codes.dtype} {list(codes.shape)}, not int16 of {len(sizes)} streams"
+        if lengths.dtype != torch.int64 or lengths.shape != (rows,) or bool((lengths < 0).any()):
+            return f"lengths are not those of {rows} utterances"
+        if int(lengths.sum()) != codes.shape[1]:
+            return f"has {codes.shape[1]} frames, not {int(lengths.sum())}"
+        if bool(((codes < 0) | (codes >= sizes)).any()):
+            return "has codes that the tokenizer does not know"
+        if speaker is not None and speaker.shape != (rows, self.card.speaker_dim):
+            return f"speaker vectors are {list(speaker.shape)}, not of {self.card.speaker_dim}"
+        return None
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> CodeItem:
         row, speaker = self.rows[index], self.speakers[index]
-        ends = row.get("chars")
         return CodeItem(
-            id=row["id"],
-            text=row["text"],
-            voice=row["voice"],
+            id=row.id,
+            text=row.text,
+            voice=row.voice,
             codes=self.codes[index].long(),
             speaker=None if speaker is None else speaker.float(),
-            char_ends=None if ends is None else torch.tensor(ends),
+            char_ends=None if row.chars is None else torch.tensor(row.chars),
         )

@@ -11,7 +11,9 @@ from vocalmtp.audio import read_audio
 from vocalmtp.data.manifest import Utterance, read_manifest
 from vocalmtp.data.shards import CodeItem, write_shard
 from vocalmtp.errors import InputError
+from vocalmtp.lock import only_writer
 from vocalmtp.tokenizers import SpeechTokenizer
+from vocalmtp.writing import atomic_path
 
 SHARD = 1000  # utterances
 
@@ -28,40 +30,44 @@ def tokenize_manifest(
     """Encode every utterance of `manifest` into shards in `output`; returns how many there are.
 
     Shards that are whole are kept. `progress(done, total)` is called after every batch. Raises
-    InputError if `output` holds the codes of another tokenizer, or an audio file cannot be read.
+    InputError if `output` holds the codes of another tokenizer or another process writes there, or
+    an audio file cannot be read.
     """
-    output = Path(output)
-    _stamp(output, tokenizer)
+    output, done = Path(output), 0
     rows = read_manifest(manifest, split)
-    done = 0
-    for path, name, chunk in _shards(output, rows):
-        if not _whole(path, chunk):
-            items = []
-            for batch in _batches(chunk, batch_size):
-                items += _encode(batch, tokenizer)
-                progress(done + len(items), len(rows))
-            write_shard(path, items, name)
-        done += len(chunk)
-        progress(done, len(rows))
+    with only_writer(output):
+        _stamp(output, tokenizer)
+        for path, name, chunk in _shards(output, rows):
+            if not _whole(path, chunk):
+                items = []
+                for batch in _batches(chunk, batch_size):
+                    items += _encode(batch, tokenizer)
+                    progress(done + len(items), len(rows))
+                write_shard(path, items, name)
+            done += len(chunk)
+            progress(done, len(rows))
     return done
 
 
 def _whole(path: Path, rows: list[Utterance]) -> bool:
     """Whether the shard is written, and of these many rows: a manifest may have grown since."""
     file = path.with_suffix(".jsonl")
-    return file.is_file() and len(file.read_text().splitlines()) == len(rows)
+    if not (file.is_file() and path.with_suffix(".safetensors").is_file()):
+        return False
+    return file.read_bytes().count(b"\n") == len(rows)
 
 
 def _stamp(output: Path, tokenizer: SpeechTokenizer) -> None:
     """Write the tokenizer's card into the folder, or check that it is the same as the one there."""
-    output.mkdir(parents=True, exist_ok=True)
     card = output / "card.json"
-    text = tokenizer.card.model_dump_json(indent=2) + "\n"
-    if card.is_file() and card.read_text() != text:
+    text = (tokenizer.card.model_dump_json(indent=2) + "\n").encode()
+    if not card.is_file():
+        with atomic_path(card) as partial:
+            partial.write_bytes(text)
+    elif card.read_bytes() != text:
         raise InputError(
             f"output '{output}': holds codes of another tokenizer; choose a new folder"
         )
-    card.write_text(text)
 
 
 def _shards(output: Path, rows: list[Utterance]) -> Iterator[tuple[Path, str, list[Utterance]]]:

@@ -1,12 +1,19 @@
 """Everything that defines a speech LM, as a Transformers configuration (config.json)."""
 
+import inspect
+from pathlib import Path
 from typing import Any
 
 from transformers import PretrainedConfig
 
 from vocalmtp.config import parse
+from vocalmtp.errors import InputError
 from vocalmtp.layout import Stream, TokenLayout
 from vocalmtp.model.track import ADVANCE, TrackConfig
+from vocalmtp.reading import FORMAT, check_format, read_object, reason
+
+# What Transformers and its Trainer add to the keys of a configuration.
+ADDED = {"architectures", "dtype", "model_type", "torch_dtype", "transformers_version", "use_cache"}
 
 
 class SpeechLMConfig(PretrainedConfig):
@@ -38,8 +45,10 @@ class SpeechLMConfig(PretrainedConfig):
         loss_weights: dict[str, float] | None = None,
         text_loss_weight: float = 1.0,
         text_version: int = 0,
+        format: int = FORMAT,
         **kwargs: Any,
     ):
+        self.format = format
         self.backbone = dict(backbone or {})
         self.streams = [dict(stream) for stream in streams or []]
         self.frames_per_step = frames_per_step
@@ -57,6 +66,36 @@ class SpeechLMConfig(PretrainedConfig):
         self.text_loss_weight = text_loss_weight
         self.text_version = text_version
         super().__init__(**kwargs)
+
+    @classmethod
+    def load(cls, folder: Path | str) -> "SpeechLMConfig":
+        """Read a model's config.json.
+
+        Raises InputError if it is missing, damaged, of a later version, or of another kind.
+        """
+        what = f"model '{folder}'"
+        data = check_format(read_object(Path(folder) / "config.json", what), what)
+        if data.get("model_type") != cls.model_type:
+            raise InputError(
+                f"{what}: its model_type is {data.get('model_type')!r}, not '{cls.model_type}'; "
+                "give a folder that 'vocalmtp export' wrote"
+            )
+        own = set(inspect.signature(cls).parameters) - {"kwargs"}
+        for key in sorted(data.keys() - own - PretrainedConfig().to_dict().keys() - ADDED):
+            raise InputError(
+                f"{what}: config.json has an unknown key '{key}'; remove it, or, if a later "
+                "version wrote it, run: pip install --upgrade vocalmtp"
+            )
+        try:
+            config = cls.from_dict(data)
+            _ = config.layout, config.track_config  # which check their parts
+        except InputError as error:
+            raise InputError(f"{what}: config.json: {error}") from error
+        except (TypeError, ValueError, KeyError, AttributeError) as error:
+            raise InputError(
+                f"{what}: config.json is damaged ({reason(error)}); copy or export it again"
+            ) from error
+        return config
 
     @property
     def tracked(self) -> bool:

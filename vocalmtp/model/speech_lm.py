@@ -3,16 +3,21 @@
 Letters: B batch, L positions, S steps, K slots, G frames per step, U characters, D hidden size.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
-from transformers.utils import ModelOutput
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers.utils import ModelOutput, logging
 
 from vocalmtp.data.collate import MARKER, SPEAKER, SPEECH, TEXT
 from vocalmtp.decoding.state import DecodeState
+from vocalmtp.errors import InputError
 from vocalmtp.heads import build_head
 from vocalmtp.layout import IGNORED
 from vocalmtp.model.backbone import Runner, TransformersRunner
@@ -21,6 +26,21 @@ from vocalmtp.model.embeddings import SlotEmbedding
 from vocalmtp.model.speaker import SpeakerProjection
 from vocalmtp.model.track import TextTrack
 from vocalmtp.prompts import MARKERS
+from vocalmtp.reading import check_finite, reason
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep Transformers from telling of what it loads, and drawing a bar over it."""
+    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if shown:
+            logging.enable_progress_bar()
 
 
 @dataclass
@@ -72,12 +92,54 @@ class SpeechLM(PreTrainedModel):
     @classmethod
     def from_backbone(cls, name_or_folder: str, config: SpeechLMConfig) -> "SpeechLM":
         """A speech LM over a pretrained causal LM; `config.backbone` is read from there."""
-        backbone = AutoModelForCausalLM.from_pretrained(name_or_folder, use_safetensors=True)
+        try:
+            backbone = AutoModelForCausalLM.from_pretrained(name_or_folder, use_safetensors=True)
+        except Exception as error:  # as in `load`
+            raise InputError(
+                f"model.pretrained '{name_or_folder}': cannot be loaded ({reason(error)}); "
+                "give the name or folder of a causal LM with safetensors"
+            ) from error
         config.backbone = backbone.config.to_diff_dict() | {
             "model_type": backbone.config.model_type
         }
         model = cls(config)
         model.backbone = backbone
+        return model
+
+    @classmethod
+    def load(cls, folder: Path | str) -> "SpeechLM":
+        """A saved model, in float32.
+
+        Raises InputError if its folder is not whole, damaged, or of a later version.
+        """
+        folder, what = Path(folder), f"model '{folder}'"
+        config = SpeechLMConfig.load(folder)
+        if not any(folder.glob("model*.safetensors")):
+            raise InputError(f"{what}: model.safetensors is missing; copy or export it again")
+        try:
+            with quiet():
+                model, found = cls.from_pretrained(
+                    folder,
+                    config=config,
+                    dtype=torch.float32,
+                    use_safetensors=True,
+                    local_files_only=True,
+                    ignore_mismatched_sizes=True,  # they are told below
+                    output_loading_info=True,
+                )
+        except InputError as error:
+            raise InputError(f"{what}: config.json: {error}") from error
+        except Exception as error:  # whatever a configuration makes Transformers raise
+            raise InputError(
+                f"{what}: is damaged ({reason(error)}); copy or export it again"
+            ) from error
+        for problem in ("missing_keys", "mismatched_keys", "unexpected_keys"):
+            for name in sorted(str(key) for key in found[problem]):
+                raise InputError(
+                    f"{what}: its weights do not fit config.json ({problem.split('_')[0]}: "
+                    f"{name}); copy or export both again"
+                )
+        check_finite(model.state_dict(), "model.safetensors", what)
         return model
 
     # -- training ------------------------------------------------------------------------------
@@ -209,3 +271,14 @@ class SpeechLM(PreTrainedModel):
         state.steps = state.steps + 1
         runner = self.runner or TransformersRunner(self.backbone)
         return runner.step(inputs, state.cache), state
+
+
+def load_text_tokenizer(folder: Path | str) -> Any:
+    """The tokenizer of a pretrained backbone's text. Raises InputError if it is not whole."""
+    try:
+        return AutoTokenizer.from_pretrained(folder)
+    except Exception as error:  # as in `SpeechLM.load`
+        raise InputError(
+            f"model '{folder}': its text tokenizer cannot be loaded ({reason(error)}); "
+            "copy it again"
+        ) from error

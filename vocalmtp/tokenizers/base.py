@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 import torch
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 Kind = Literal["coupled", "semi_decoupled", "decoupled"]
@@ -24,7 +24,7 @@ class StreamSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    size: int
+    size: int = Field(ge=1)
     role: Role
     levels: tuple[int, ...] = ()
 
@@ -44,11 +44,11 @@ class TokenizerCard(BaseModel):
 
     name: str
     kind: Kind
-    sample_rate: int
-    frame_rate: float  # codec frames per second
-    streams: tuple[StreamSpec, ...]
+    sample_rate: int = Field(ge=1)
+    frame_rate: float = Field(gt=0, allow_inf_nan=False)  # codec frames per second
+    streams: tuple[StreamSpec, ...] = Field(min_length=1)
     codes: str = ""  # which encoder's: training one anew makes other codes of the same shape
-    speaker_dim: int = 0  # size of the timbre vector, 0 = none
+    speaker_dim: int = Field(default=0, ge=0)  # size of the timbre vector, 0 = none
     lookahead: float | None = None  # seconds of future that decoding needs; None = cannot stream
     licence: str = "Apache-2.0"
 

@@ -10,42 +10,50 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import torch
-from pydantic import BaseModel, ConfigDict
-from safetensors.torch import load_file, save_file
+from pydantic import Field
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vocalmtp.config import StrictModel, parse
 from vocalmtp.linears import Bf16Linear, has_bf16
 from vocalmtp.pitch import fill_unvoiced, track_pitch
+from vocalmtp.reading import FORMAT, check_format, fill, read_object
 from vocalmtp.tokenizers.base import SpeechCodes, SpeechTokenizer, StreamSpec, TokenizerCard
 from vocalmtp.tokenizers.layers import ConvNeXtStack, FiniteScalarQuantizer
 from vocalmtp.tokenizers.vocoder import SourceFilterVocoder, VocoderState
+from vocalmtp.writing import atomic_folder
 
 FOLD = 4  # 10 ms frames per codec frame
 LOOKAHEAD = 1  # codec frames that decoding waits for
 EXCITATION_LEAD = 2  # the vocoder wants F0 this many 10 ms frames early
 
 
-class NeuralTokenizerConfig(BaseModel):
-    """Sizes of the trainable tokenizer; what is not here is fixed by the design."""
+Width = Annotated[int, Field(ge=1, le=4096)]
+Layers = Annotated[int, Field(ge=1, le=64)]
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+
+class NeuralTokenizerConfig(StrictModel):
+    """Sizes of the trainable tokenizer; what is not here is fixed by the design."""
 
     name: str = "mini"
     codes: str = ""  # set by training, see TokenizerCard
-    sample_rate: int = 16_000
-    content_streams: int = 3
-    levels: tuple[int, ...] = (4, 4, 4, 4, 4)
-    speaker_dim: int = 64
-    mels: int = 80
-    encoder_dim: int = 256
-    encoder_layers: int = 5
-    decoder_dim: int = 320
-    decoder_layers: int = 4
-    frame_dim: int = 256
-    frame_layers: int = 4
+    sample_rate: int = Field(default=16_000, ge=8_000, le=192_000)
+    content_streams: int = Field(default=3, ge=1, le=64)
+    levels: tuple[Annotated[int, Field(ge=2, le=64)], ...] = Field(
+        default=(4, 4, 4, 4, 4), min_length=1, max_length=12
+    )
+    speaker_dim: Width = 64
+    mels: Width = 80
+    encoder_dim: Width = 256
+    encoder_layers: Layers = 5
+    decoder_dim: Width = 320
+    decoder_layers: Layers = 4
+    frame_dim: Width = 256
+    frame_layers: Layers = 4
 
     def card(self) -> TokenizerCard:
         size = math.prod(self.levels)
@@ -304,20 +312,20 @@ class NeuralTokenizer(SpeechTokenizer):
                     block.up, block.down = Bf16Linear(block.up), Bf16Linear(block.down)
 
     def save_pretrained(self, folder: Path | str, dtype: torch.dtype = torch.float32) -> None:
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         tensors = {name: t.to(dtype).contiguous() for name, t in self.state_dict().items()}
-        save_file(tensors, folder / "model.safetensors")
-        text = json.dumps({"type": "neural", **self.config.model_dump(mode="json")}, indent=2)
-        (folder / "tokenizer.json").write_text(text + "\n")
+        data = {"type": "neural", "format": FORMAT, **self.config.model_dump(mode="json")}
+        with atomic_folder(folder) as partial:
+            save_file(tensors, partial / "model.safetensors")
+            (partial / "tokenizer.json").write_text(json.dumps(data, indent=2) + "\n")
 
     @classmethod
     def from_pretrained(cls, folder: Path | str) -> "NeuralTokenizer":
-        data = json.loads((Path(folder) / "tokenizer.json").read_text())
-        data.pop("type")
-        model = cls(NeuralTokenizerConfig(**data))
-        tensors = load_file(Path(folder) / "model.safetensors")
-        model.load_state_dict({name: t.float() for name, t in tensors.items()})
+        """Raises InputError if the folder is not whole, damaged, or of a later version."""
+        folder, what = Path(folder), f"tokenizer '{folder}'"
+        data = check_format(read_object(folder / "tokenizer.json", what), what)
+        data.pop("type", None)
+        model = cls(parse(NeuralTokenizerConfig, data, f"{what}: tokenizer.json"))
+        fill(model, folder / "model.safetensors", what)
         return model.eval()
 
 

@@ -16,6 +16,11 @@ def num_processes() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def is_first() -> bool:
+    """Whether this is the process that speaks and writes for all."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def join_processes() -> tuple[int, int]:
     """This process's number and how many there are; joins the others on the first call."""
     processes = num_processes()

@@ -20,7 +20,8 @@ from vocalmtp.data.tokenize import tokenize_manifest
 from vocalmtp.errors import InputError
 from vocalmtp.eval.intelligibility import corpus_rate, recognise, word_errors
 from vocalmtp.export import REFERENCES, export_model
-from vocalmtp.synthesis import load, no_progress_bar
+from vocalmtp.model.speech_lm import quiet
+from vocalmtp.synthesis import load
 from vocalmtp.tokenizers import load_tokenizer
 from vocalmtp.training.codec import TokenizerRecipe, train_tokenizer
 from vocalmtp.training.distributed import num_processes
@@ -152,7 +153,7 @@ def finetune(recipe: FinetuneRecipe) -> Path:
     tokenizer = train_decoder(recipe, corpus, original)
     listener = Listener(recipe, corpus, tokenizer, make_card(recipe, read_card(folder), minutes))
     say(4, f"speech LM: {recipe.optim.max_steps} steps; left_s are the seconds left")
-    with no_progress_bar():
+    with quiet():
         if not any(row.get("step") == 0 for row in read_log(listener.log)):
             references = [row.audio for row in rows if row.seconds > 2 * SHORTEST][:REFERENCES]
             voice = make_voice(references, load_tokenizer(original), recipe.voice)

@@ -15,14 +15,7 @@ from accelerate.data_loader import prepare_data_loader
 from pydantic import Field
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from transformers import (
-    AutoTokenizer,
-    PrinterCallback,
-    Trainer,
-    TrainerCallback,
-    TrainingArguments,
-)
-from transformers.trainer_utils import get_last_checkpoint
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from vocalmtp.catalogue import model_folder
 from vocalmtp.config import StrictModel
@@ -32,13 +25,15 @@ from vocalmtp.errors import InputError
 from vocalmtp.heads import SpeechHead
 from vocalmtp.layout import IGNORED
 from vocalmtp.model.config import SpeechLMConfig
-from vocalmtp.model.speech_lm import SpeechLM, SpeechLMOutput
+from vocalmtp.model.speech_lm import SpeechLM, SpeechLMOutput, load_text_tokenizer
 from vocalmtp.model.track import frame_advances
 from vocalmtp.prompts import Segment, TextMode, tts
 from vocalmtp.text.alphabet import ALPHABET, char_ids
 from vocalmtp.training.batches import FrameBatches, Shares, cut
+from vocalmtp.training.checkpoints import last_whole_checkpoint
 from vocalmtp.training.distributed import mean_over_processes, num_processes, share_of_counts
 from vocalmtp.training.log import RunLog
+from vocalmtp.writing import atomic_folder, atomic_path
 
 
 class DataRecipe(StrictModel):
@@ -252,9 +247,9 @@ def build_model(recipe: SpeechLMRecipe, shards: CodeShards) -> tuple[SpeechLM, A
         if pretrained is None:
             return SpeechLM(config), None
         model = SpeechLM.from_backbone(pretrained, config)
-        return model, AutoTokenizer.from_pretrained(pretrained)
+        return model, load_text_tokenizer(pretrained)
     folder = model_folder(recipe.init)
-    model = SpeechLM.from_pretrained(folder, dtype=torch.float32)
+    model = SpeechLM.load(folder)
     made, asked = shards.card, model.config.tokenizer
     if asked["hash"] != made.hash:
         raise InputError(
@@ -263,7 +258,7 @@ def build_model(recipe: SpeechLMRecipe, shards: CodeShards) -> tuple[SpeechLM, A
             f"with 'vocalmtp tokenize --tokenizer {recipe.init}'"
         )
     own = (folder / "tokenizer_config.json").is_file()
-    return model, AutoTokenizer.from_pretrained(folder) if own else None
+    return model, load_text_tokenizer(folder) if own else None
 
 
 def arguments(optim: OptimRecipe, folder: Path, evaluate: bool) -> TrainingArguments:
@@ -330,11 +325,12 @@ def train(recipe: SpeechLMRecipe, callbacks: Sequence[TrainerCallback] = ()) -> 
     )
     trainer.remove_callback(PrinterCallback)  # RunLog prints
     if trainer.is_world_process_zero():
-        text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
-        (output / "recipe.yaml").write_text(text)
-    last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
-    trainer.train(resume_from_checkpoint=last)
+        with atomic_path(output / "recipe.yaml") as partial:
+            text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
+            partial.write_text(text, encoding="utf-8")
+    trainer.train(resume_from_checkpoint=last_whole_checkpoint(checkpoints))
     if trainer.is_world_process_zero():
-        model.save_pretrained(output)
+        with atomic_folder(output) as partial:
+            model.save_pretrained(partial)
     trainer.accelerator.wait_for_everyone()
     return output

@@ -1,0 +1,48 @@
+"""Which checkpoint of the Trainer a run goes on from: the last one that was written to its end."""
+
+import json
+import re
+from pathlib import Path
+from zipfile import is_zipfile
+
+from vocalmtp.errors import InputError
+
+STATE = "trainer_state.json"  # what the Trainer writes last
+
+
+def last_whole_checkpoint(folder: Path) -> str | None:
+    """The newest checkpoint in `folder`, or None; one that a killed run left unfinished is no one.
+
+    Raises InputError if a checkpoint that was finished is damaged now.
+    """
+    found = []
+    for path in folder.glob("checkpoint-*"):
+        step = re.fullmatch(r"checkpoint-(\d+)", path.name)
+        if step and (path / STATE).is_file():
+            found.append((int(step[1]), path))
+    if not found:
+        return None
+    _, path = max(found)
+    for file in sorted(path.iterdir()):
+        if not _whole(file):
+            raise InputError(
+                f"checkpoint '{path}': {file.name} is damaged; delete that folder to go on from "
+                "the checkpoint before it"
+            )
+    return str(path)
+
+
+def _whole(file: Path) -> bool:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        if file.suffix == ".safetensors":
+            with safe_open(file, framework="pt"):
+                return True
+        if file.suffix == ".json":
+            return isinstance(json.loads(file.read_bytes()), dict)
+        if file.suffix in (".pt", ".pth"):
+            return is_zipfile(file)
+        return True
+    except (SafetensorError, ValueError, OSError):
+        return False
