@@ -14,6 +14,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
+from vocalmtp.errors import InputError
+
 Kind = Literal["coupled", "semi_decoupled", "decoupled"]
 Role = Literal["content", "prosody", "acoustic", "semantic"]
 
@@ -105,11 +107,14 @@ class SpeechTokenizer(nn.Module):
         raise NotImplementedError
 
     def embed_speaker(self, wav: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """The timbre vector [B, D_s] of `wav` [B, N]; raises TypeError if the kind has none."""
+        """The timbre vector [B, D_s] of `wav` [B, N]; raises InputError if the kind has none."""
         raise NotImplementedError
 
     def stream(self, speaker: Tensor | None = None) -> CodecStream:
-        """A new incremental decoder; its chunks, joined, equal `decode`."""
+        """A new incremental decoder; its chunks, joined, equal `decode`.
+
+        Raises InputError if the card has no look-ahead, which says that it cannot stream.
+        """
         raise NotImplementedError
 
     def make_fast(self) -> None:  # noqa: B027 (not every tokenizer can be made faster)
@@ -122,3 +127,46 @@ class SpeechTokenizer(nn.Module):
     @property
     def device(self) -> torch.device:
         return next(self.parameters()).device
+
+
+def check_wav(card: TokenizerCard, wav: Tensor, lengths: Tensor | None = None) -> Tensor:
+    """The lengths [B] in samples of `wav` [B, N]: all N, unless they are given.
+
+    Raises InputError if `wav` is not a batch of mono float audio, empty, or not finite, or the
+    lengths do not fit it.
+    """
+    what = f"audio for tokenizer '{card.name}'"
+    if wav.dim() != 2 or not wav.is_floating_point():
+        raise InputError(
+            f"{what}: is {str(wav.dtype).removeprefix('torch.')} {list(wav.shape)}; "
+            f"give mono float samples [batch, samples] at {card.sample_rate} Hz"
+        )
+    if not wav.shape[1] or not len(wav):
+        raise InputError(f"{what}: has no samples; give one or more")
+    if lengths is None:
+        lengths = torch.full((len(wav),), wav.shape[1], device=wav.device)
+    if lengths.shape != wav.shape[:1] or lengths.min() < 1 or lengths.max() > wav.shape[1]:
+        raise InputError(
+            f"{what}: lengths are {lengths.tolist()[:8]}; give one a row, from 1 to {wav.shape[1]}"
+        )
+    if not bool(wav.isfinite().all()):
+        raise InputError(f"{what}: has samples that are not finite; make it again")
+    return lengths
+
+
+def check_codes(card: TokenizerCard, codes: Tensor) -> None:
+    """Raise InputError unless `codes` are [B, Q, T] integers that the card's streams have."""
+    what = f"codes for tokenizer '{card.name}'"
+    if codes.dim() != 3 or codes.shape[1] != len(card.streams) or codes.is_floating_point():
+        raise InputError(
+            f"{what}: are {str(codes.dtype).removeprefix('torch.')} {list(codes.shape)}; "
+            f"give integers [batch, {len(card.streams)}, frames]"
+        )
+    sizes = torch.tensor([stream.size for stream in card.streams], device=codes.device)[:, None]
+    wrong = (codes < 0) | (codes >= sizes)
+    if bool(wrong.any()):
+        stream = card.streams[int(wrong.any(-1).any(0).int().argmax())]
+        code = int(codes[wrong][0])
+        raise InputError(
+            f"{what}: has code {code}; stream '{stream.name}' has codes 0 to {stream.size - 1}"
+        )

@@ -1,6 +1,6 @@
 """The catalogue: one YAML card per speech tokenizer, under `cards/`.
 
-An entry has the facts that codes are stamped with (`TokenizerCard`) and those that only people need:
+An entry has the facts that codes are stamped with (`TokenizerCard`) and those that people need:
 licences, where the weights are, the paper.
 """
 
@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import yaml
 from pydantic import Field, model_validator
 
 from vocalmtp.config import StrictModel, load_yaml, parse
@@ -107,6 +108,12 @@ def numbered(name: str, count: int) -> list[str]:
 def read_entry(path: Path) -> CatalogueEntry:
     """The entry in a card file. Raises InputError unless every key is there and known."""
     return parse(CatalogueEntry, load_yaml(path), f"card '{path}'")
+
+
+def write_entry(entry: CatalogueEntry, path: Path) -> None:
+    """Write a card file that `read_entry` reads."""
+    data = entry.model_dump(mode="json", exclude_defaults=True)
+    path.write_text(yaml.safe_dump(data, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
 @cache

@@ -1,0 +1,142 @@
+"""How a speech tokenizer is found: by its card's name, by a folder, or inside a model."""
+
+import os
+from pathlib import Path
+
+from vocalmtp.errors import InputError, nearest
+from vocalmtp.reading import check_format, read_object
+from vocalmtp.tokenizers.base import SpeechTokenizer
+from vocalmtp.tokenizers.cards import (
+    BUNDLED,
+    CatalogueEntry,
+    find_entry,
+    list_entries,
+    read_entry,
+)
+from vocalmtp.tokenizers.dac import DacTokenizer
+from vocalmtp.tokenizers.encodec import EncodecTokenizer
+from vocalmtp.tokenizers.facodec import FACodec
+from vocalmtp.tokenizers.mimi import MimiTokenizer
+from vocalmtp.tokenizers.neural import NeuralTokenizer
+from vocalmtp.tokenizers.speechtokenizer import SpeechTokenizerModel
+from vocalmtp.tokenizers.xcodec import XcodecTokenizer
+from vocalmtp.tokenizers.xcodec2 import Xcodec2Tokenizer
+
+TYPES: dict[str, type[SpeechTokenizer]] = {
+    "dac": DacTokenizer,
+    "encodec": EncodecTokenizer,
+    "facodec": FACodec,
+    "mimi": MimiTokenizer,
+    "neural": NeuralTokenizer,
+    "speechtokenizer": SpeechTokenizerModel,
+    "xcodec": XcodecTokenizer,
+    "xcodec2": Xcodec2Tokenizer,
+}
+VARIABLE = "VOCALMTP_TOKENIZERS"  # a folder with one folder of weights per card, or repository
+
+
+def load_tokenizer(source: Path | str) -> SpeechTokenizer:
+    """A speech tokenizer by NAME (of a card or a model), FOLDER, or NAME=FOLDER.
+
+    NAME=FOLDER takes the weights of a published codec from a folder, its card from the catalogue;
+    a FOLDER alone says itself what it is, in `tokenizer.json` or `card.yaml`. Raises InputError if
+    there is no such tokenizer, its weights are not here, damaged, or of a later version.
+    """
+    name, equals, folder = str(source).partition("=")
+    if Path(source).is_dir():
+        return _from_folder(Path(source))
+    if equals:
+        entry = find_entry(name)
+        if not Path(folder).is_dir():
+            raise InputError(f"tokenizer '{source}': no folder '{folder}'; {how_to_get(entry)}")
+        return _with_entry(Path(folder), entry)
+    if name in list_entries() and find_entry(name).weights != BUNDLED:
+        entry = find_entry(name)
+        found = weights_folder(entry)
+        if found is None:
+            raise InputError(f"tokenizer '{name}': its weights are not here; {how_to_get(entry)}")
+        return _with_entry(found, entry)
+    return _from_folder(_model_tokenizer(name))
+
+
+def weights_folder(entry: CatalogueEntry) -> Path | None:
+    """Where the weights of `entry` are on this machine: in our folder, or Hugging Face's cache."""
+    from vocalmtp.catalogue import PRETRAINED
+
+    if entry.weights == BUNDLED:
+        folder = PRETRAINED / entry.name / "tokenizer"
+        return folder if folder.is_dir() else None
+    if root := os.environ.get(VARIABLE):
+        for name in (entry.name, Path(entry.weights).name):
+            if any((Path(root) / name).glob("*.safetensors")):
+                return Path(root) / name
+    from huggingface_hub import try_to_load_from_cache
+
+    for file in ("model.safetensors", "model.safetensors.index.json"):
+        found = try_to_load_from_cache(entry.weights, file)
+        if isinstance(found, str):
+            return Path(found).parent
+    return None
+
+
+def how_to_get(entry: CatalogueEntry) -> str:
+    """The command that brings the weights of `entry`."""
+    return (
+        f"run: hf download {entry.weights} (found in its cache), or put them into "
+        f"${VARIABLE}/{entry.name}, or say {entry.name}=FOLDER"
+    )
+
+
+def _from_folder(folder: Path) -> SpeechTokenizer:
+    """The tokenizer in `folder`, which says what it is; a model has one in `tokenizer/`."""
+    what = f"tokenizer '{folder}'"
+    if (folder / "card.yaml").is_file():
+        return _with_entry(folder, read_entry(folder / "card.yaml"))
+    if not (folder / "tokenizer.json").is_file() and (folder / "config.json").is_file():
+        kind = read_object(folder / "config.json", what).get("model_type")
+        names = [entry.name for entry in list_entries().values() if entry.type == kind]
+        if names:
+            raise InputError(
+                f"{what}: has no card; say which: {', '.join(f'{name}={folder}' for name in names)}"
+            )
+    if (folder / "config.json").is_file():
+        folder = _model_tokenizer(str(folder))
+    return _from_json(folder, what)
+
+
+def _from_json(folder: Path, what: str) -> SpeechTokenizer:
+    if not (folder / "tokenizer.json").is_file():
+        raise InputError(f"{what}: no tokenizer.json there; give a tokenizer's folder")
+    data = check_format(read_object(folder / "tokenizer.json", what), what)
+    kind = data.get("type")
+    if not isinstance(kind, str) or kind not in TYPES:
+        raise InputError(f"{what}: its type {kind!r} is unknown; {nearest(str(kind), TYPES)}")
+    return TYPES[kind].from_pretrained(folder)
+
+
+def _with_entry(folder: Path, entry: CatalogueEntry) -> SpeechTokenizer:
+    """The weights in `folder` as `entry` describes them."""
+    what = f"tokenizer '{entry.name}'"
+    if entry.type not in TYPES:
+        raise InputError(
+            f"{what}: its type '{entry.type}' is unknown; {nearest(entry.type, TYPES)}"
+        )
+    if (folder / "tokenizer.json").is_file():
+        return _from_json(folder, what)
+    loader = TYPES[entry.type]
+    if not hasattr(loader, "load"):
+        raise InputError(f"{what}: no tokenizer.json in '{folder}'; give a tokenizer's folder")
+    return loader.load(folder, entry)
+
+
+def _model_tokenizer(name: str) -> Path:
+    """The folder of a tokenizer that belongs to a model, by the model's name or folder."""
+    from vocalmtp.catalogue import list_models, tokenizer_folder
+
+    try:
+        return tokenizer_folder(name)
+    except InputError as error:
+        names = [*list_entries(), *list_models()]
+        raise InputError(
+            f"tokenizer '{name}': no such card, model or folder; {nearest(name, names)}"
+        ) from error
