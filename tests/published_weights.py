@@ -6,9 +6,16 @@ from zlib import crc32
 
 import torch
 
+from vocalmtp.tokenizers.convert import CONVERTIBLE
+from vocalmtp.tokenizers.facodec import FACodecConfig
 from vocalmtp.tokenizers.published import PublishedTokenizer
+from vocalmtp.tokenizers.speechtokenizer import SpeechTokenizerConfig
 
 KEYS = Path(__file__).parent / "tokenizers" / "keys"
+TINY = {  # the streams and codes of the cards, and few channels
+    "facodec": FACodecConfig(width=2, dim=8, decoder_width=16, timbre_layers=1, timbre_hidden=8),
+    "speechtokenizer": SpeechTokenizerConfig(width=2, dim=8),
+}
 CONSTANTS = ("filter", "pe")  # computed, not learned
 
 
@@ -36,6 +43,11 @@ def set_weights(model: PublishedTokenizer) -> PublishedTokenizer:
         if key.split(".")[-1] not in CONSTANTS:
             tensor.copy_(scattered(key, tensor.shape))
     return model.eval()
+
+
+def make_published(name: str) -> PublishedTokenizer:
+    """The tokenizer of card `name` with the weights of its keys, and few channels."""
+    return set_weights(CONVERTIBLE[name](TINY[name]))
 
 
 def published_keys(name: str) -> Iterator[tuple[str, str, tuple[int, ...], bool]]:

@@ -5,9 +5,11 @@ from typing import Any
 
 import torch
 import transformers
+from published_weights import make_published
 from torch import nn
 
 from vocalmtp.tokenizers import TYPES, CatalogueEntry, SpeechTokenizer, find_entry
+from vocalmtp.tokenizers.convert import CONVERTIBLE
 from vocalmtp.tokenizers.neural import NeuralTokenizer, NeuralTokenizerConfig
 
 STRIDES = {16_000: (2, 4, 5, 8), 24_000: (2, 4, 5, 8), 44_100: (2, 4, 8, 8)}
@@ -21,7 +23,13 @@ SCALES = {
         "conv2.weight": ("times", 4.0),
         ".embed": ("noise", 0.2),
     },
-    "xcodec2": {"project_in.weight": ("times", 100.0), "head.linear.weight": ("times", 10.0)},
+    "xcodec2": {
+        "conv.weight": ("times", 10.0),
+        "conv1.weight": ("times", 10.0),
+        "conv2.weight": ("times", 10.0),
+        "project_in.weight": ("times", 100.0),
+        "project_out.weight": ("times", 20.0),
+    },
 }
 SEMANTIC = {
     "conv_dim": (8,) * 7,
@@ -39,6 +47,8 @@ def make_tiny(name: str) -> SpeechTokenizer:
     entry = find_entry(name)
     if entry.type == "neural":
         return make_neural(name)
+    if entry.type in CONVERTIBLE:
+        return make_published(name)
     return TYPES[entry.type](make_model(name), entry)
 
 

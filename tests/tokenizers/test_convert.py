@@ -2,25 +2,19 @@
 
 import pytest
 import torch
-from published_weights import buzz, published_keys, scattered, set_weights
+from published_weights import TINY, buzz, published_keys, scattered, set_weights
 
 from vocalmtp.errors import InputError
 from vocalmtp.tokenizers import load_tokenizer
 from vocalmtp.tokenizers.convert import CONVERTIBLE, convert
-from vocalmtp.tokenizers.facodec import FACodecConfig
-from vocalmtp.tokenizers.speechtokenizer import SpeechTokenizerConfig
 
-TINY = {
-    "facodec": FACodecConfig(
-        width=2, dim=8, decoder_width=16, codebook_size=16, timbre_layers=4, timbre_hidden=8
-    ),
-    "speechtokenizer": SpeechTokenizerConfig(width=2, dim=8, codebook_size=16),
-}
+FOUR = TINY["facodec"].model_copy(update={"timbre_layers": 4})  # as many as are published
+SIZES = TINY | {"facodec": FOUR}
 
 
 def checkpoint(name: str, folder) -> list:
     """Files with the published keys, those of training among them, at the size of TINY."""
-    model = set_weights(CONVERTIBLE[name](TINY[name]))
+    model = set_weights(CONVERTIBLE[name](SIZES[name]))
     own = {model.published_key(key): tensor for key, tensor in model.state_dict().items()}
     files: dict[str, dict[str, torch.Tensor]] = {}
     for file, key, shape, training in published_keys(name):
@@ -33,10 +27,10 @@ def checkpoint(name: str, folder) -> list:
 
 @pytest.mark.parametrize("name", list(TINY))
 def test_a_checkpoint_becomes_a_folder(name, tmp_path):
-    made = convert(name, checkpoint(name, tmp_path)[::-1], TINY[name])
+    made = convert(name, checkpoint(name, tmp_path)[::-1], SIZES[name])
     made.save_pretrained(tmp_path / "out")
     again = load_tokenizer(tmp_path / "out")
-    original = set_weights(CONVERTIBLE[name](TINY[name]))
+    original = set_weights(CONVERTIBLE[name](SIZES[name]))
     codes, speaker = original.encode(buzz(800)).codes, original.encode(buzz(800)).speaker
     assert torch.equal(again.encode(buzz(800)).codes, codes)
     assert torch.equal(again.decode(codes, speaker), original.decode(codes, speaker))
@@ -49,11 +43,11 @@ def test_a_checkpoint_becomes_a_folder(name, tmp_path):
 
 def test_other_weights_make_other_codes(tmp_path):
     (file,) = checkpoint("speechtokenizer", tmp_path)
-    one = convert("speechtokenizer", [file], TINY["speechtokenizer"])
+    one = convert("speechtokenizer", [file], SIZES["speechtokenizer"])
     tensors = torch.load(file, weights_only=True)
     tensors["decoder.model.0.conv.conv.bias"][0] += 1
     torch.save(tensors, file)
-    two = convert("speechtokenizer", [file], TINY["speechtokenizer"])
+    two = convert("speechtokenizer", [file], SIZES["speechtokenizer"])
     assert one.card.hash != two.card.hash
 
 
@@ -66,7 +60,7 @@ def test_the_first_three_differences_are_named(tmp_path):
     del tensors["quantizer.vq.layers.7._codebook.embed"]
     torch.save(tensors, file)
     with pytest.raises(InputError) as caught:
-        convert("speechtokenizer", [file], TINY["speechtokenizer"])
+        convert("speechtokenizer", [file], SIZES["speechtokenizer"])
     assert str(caught.value) == (
         "tokenizer 'speechtokenizer': the checkpoint differs from the published layout: "
         "'decoder.extra' is unknown; 'decoder.model.0.conv.conv.bias' is missing; "
@@ -78,9 +72,9 @@ def test_the_first_three_differences_are_named(tmp_path):
 def test_one_of_two_files_is_not_enough(tmp_path):
     encoder, _ = checkpoint("facodec", tmp_path)
     with pytest.raises(InputError, match="is missing.*give ns3_facodec_encoder.bin and ns3_fa"):
-        convert("facodec", [encoder], TINY["facodec"])
+        convert("facodec", [encoder], SIZES["facodec"])
     with pytest.raises(InputError, match="give each file once"):
-        convert("facodec", [encoder, encoder], TINY["facodec"])
+        convert("facodec", [encoder, encoder], SIZES["facodec"])
 
 
 class Trap:
@@ -123,4 +117,4 @@ def test_numbers_that_are_none_are_refused(tmp_path):
     tensors["decoder.model.0.conv.conv.bias"] = scattered("a.bias", torch.Size([32])) / 0
     torch.save(tensors, file)
     with pytest.raises(InputError, match="'decoder.model.0.conv.conv.bias' .* not finite"):
-        convert("speechtokenizer", [file], TINY["speechtokenizer"])
+        convert("speechtokenizer", [file], SIZES["speechtokenizer"])

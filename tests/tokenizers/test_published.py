@@ -11,7 +11,7 @@ import torch
 from published_weights import buzz, published_keys, set_weights
 
 from vocalmtp.errors import InputError
-from vocalmtp.tokenizers import load_tokenizer
+from vocalmtp.tokenizers import find_entry, load_tokenizer
 from vocalmtp.tokenizers.convert import CONVERTIBLE
 from vocalmtp.tokenizers.facodec import FACodec, FACodecConfig
 from vocalmtp.tokenizers.published import PublishedTokenizer
@@ -59,6 +59,12 @@ def test_keys_and_shapes_are_the_published_ones(name):
     for file, key, _, training in rows:
         assert file in model.FILES
         assert bool(re.fullmatch(model.TRAINING_ONLY, key)) == training
+
+
+@pytest.mark.parametrize("name", list(CONVERTIBLE))
+def test_the_card_of_the_catalogue_is_the_tokenizers(name):
+    with torch.device("meta"):
+        assert CONVERTIBLE[name]().card == find_entry(name).card()
 
 
 def test_codes_are_the_authors(small):
