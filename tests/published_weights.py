@@ -13,7 +13,7 @@ from vocalmtp.tokenizers.speechtokenizer import SpeechTokenizerConfig
 
 KEYS = Path(__file__).parent / "tokenizers" / "keys"
 TINY = {  # the streams and codes of the cards, and few channels
-    "facodec": FACodecConfig(width=2, dim=8, decoder_width=16, timbre_layers=1, timbre_hidden=8),
+    "facodec": FACodecConfig(width=2, decoder_width=16, timbre_layers=1, timbre_hidden=8),
     "speechtokenizer": SpeechTokenizerConfig(width=2, dim=8),
 }
 CONSTANTS = ("filter", "pe")  # computed, not learned
