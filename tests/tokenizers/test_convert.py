@@ -1,9 +1,12 @@
 """Published checkpoints become tokenizers of ours; what is wrong with one is named."""
 
+from functools import partial
+
 import pytest
 import torch
 from published_weights import TINY, buzz, published_keys, scattered, set_weights
 
+from vocalmtp.cli.convert import convert as command
 from vocalmtp.errors import InputError
 from vocalmtp.tokenizers import load_tokenizer
 from vocalmtp.tokenizers.convert import CONVERTIBLE, convert
@@ -118,3 +121,14 @@ def test_numbers_that_are_none_are_refused(tmp_path):
     torch.save(tensors, file)
     with pytest.raises(InputError, match="'decoder.model.0.conv.conv.bias' .* not finite"):
         convert("speechtokenizer", [file], SIZES["speechtokenizer"])
+
+
+def test_the_command_writes_a_folder_that_the_name_finds(tmp_path, monkeypatch):
+    files = checkpoint("speechtokenizer", tmp_path)
+    small = partial(convert, config=SIZES["speechtokenizer"])
+    monkeypatch.setattr("vocalmtp.tokenizers.convert.convert", small)
+    monkeypatch.setenv("VOCALMTP_TOKENIZERS", str(tmp_path / "all"))
+    with pytest.raises(InputError, match="SpeechTokenizer.pt of fnlp/.* tokenizers convert speech"):
+        load_tokenizer("speechtokenizer")
+    command("speechtokenizer", files, tmp_path / "all" / "speechtokenizer")
+    assert load_tokenizer("speechtokenizer").card.kind == "semi_decoupled"

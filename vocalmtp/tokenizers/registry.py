@@ -18,6 +18,7 @@ from vocalmtp.tokenizers.encodec import EncodecTokenizer
 from vocalmtp.tokenizers.facodec import FACodec
 from vocalmtp.tokenizers.mimi import MimiTokenizer
 from vocalmtp.tokenizers.neural import NeuralTokenizer
+from vocalmtp.tokenizers.published import PublishedTokenizer
 from vocalmtp.tokenizers.speechtokenizer import SpeechTokenizerModel
 from vocalmtp.tokenizers.xcodec import XcodecTokenizer
 from vocalmtp.tokenizers.xcodec2 import Xcodec2Tokenizer
@@ -81,6 +82,13 @@ def weights_folder(entry: CatalogueEntry) -> Path | None:
 
 def how_to_get(entry: CatalogueEntry) -> str:
     """The command that brings the weights of `entry`."""
+    kind = TYPES.get(entry.type)
+    if kind is not None and issubclass(kind, PublishedTokenizer):
+        files = " ".join(kind.FILES)
+        return (
+            f"download {files} of {entry.weights}, then run: vocalmtp tokenizers convert "
+            f"{entry.name} {files} -o ${VARIABLE}/{entry.name}"
+        )
     return (
         f"run: hf download {entry.weights} (found in its cache), or put them into "
         f"${VARIABLE}/{entry.name}, or say {entry.name}=FOLDER"
