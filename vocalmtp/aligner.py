@@ -141,7 +141,7 @@ class Aligner(nn.Module):
             model = cls(AlignerConfig(**config))
             tensors = load_file(folder / "model.safetensors")
             model.load_state_dict({name: t.float() for name, t in tensors.items()})
-        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
             raise InputError(
                 f"aligner '{folder}': no whole aligner there; train one with recipes/aligner"
             ) from error

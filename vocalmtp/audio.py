@@ -111,7 +111,7 @@ def read_audio(path: Path | str, sample_rate: int, longest: float | None = None)
     try:
         if not path.is_file():
             raise InputError(f"audio '{path}': no such file; give a WAV, FLAC, OGG or MP3 file")
-        with soundfile.SoundFile(path) as sound:
+        with soundfile.SoundFile(os.fsencode(path)) as sound:
             rate = sound.samplerate
             if not RATES[0] <= rate <= RATES[1]:
                 raise InputError(f"audio '{path}': has {rate} Hz; export it with {sample_rate}")
@@ -211,6 +211,8 @@ def open_sound(target: Path | BinaryIO, sample_rate: int, format: str) -> Any:
     import soundfile
 
     kind, subtype = FORMATS[format]
+    if isinstance(target, Path):
+        target = os.fsencode(target)  # a name need not be UTF-8
     return soundfile.SoundFile(target, "w", sample_rate, 1, subtype=subtype, format=kind)
 
 
@@ -254,7 +256,7 @@ def audio_writer(
             yield write
         # What is left in libsndfile's buffers is written on closing, which tells of no error.
         with _told(path):
-            if soundfile.info(partial).frames != count:
+            if soundfile.info(os.fsencode(partial)).frames != count:
                 raise soundfile.SoundFileError("the disk is full")
 
 

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from vocalmtp.errors import InputError
 
+MOST_FRAMES = 64  # of a step
+MOST_IDS = 1 << 24  # of a slot: a joint stream has `size` to the power of the frames
 IGNORED = -100  # target of a slot that is not learned, as in torch's cross-entropy
 
 
@@ -83,15 +85,21 @@ class TokenLayout:
             raise InputError("streams: all are joint (or none is given); add one that is not")
         if joint != sorted(joint, reverse=True):
             raise InputError("streams: joint streams come first; move them to the front")
-        if self.frames_per_step < 1 or (self.flat and self.frames_per_step > 1):
+        if not 1 <= self.frames_per_step <= (1 if self.flat else MOST_FRAMES):
             raise InputError(
-                f"frames_per_step '{self.frames_per_step}': 1 in a flat layout, else 1 or more"
+                f"frames_per_step '{self.frames_per_step}': 1 in a flat layout, else 1 to "
+                f"{MOST_FRAMES}"
             )
         for stream in self.streams:
             if stream.size < 1 or stream.delay < 0:
                 raise InputError(
                     f"stream '{stream.name}': size must be 1 or more and delay 0 or more, "
                     f"not {stream.size} and {stream.delay}"
+                )
+            if stream.size ** (self.frames_per_step if stream.joint else 1) > MOST_IDS:
+                raise InputError(
+                    f"stream '{stream.name}': size {stream.size} makes more than {MOST_IDS} ids; "
+                    "make it or frames_per_step smaller"
                 )
             if stream.levels and math.prod(stream.levels) != stream.size:
                 raise InputError(

@@ -36,6 +36,7 @@ AnyVoice = Voice | Path | str | None
 PAUSES = {".": 0.25, "?": 0.25, "!": 0.25}  # seconds of silence after a sentence, by its last sign
 SHORT_PAUSE = 0.1  # after a piece of a sentence that was too long to say at once
 SEED_STRIDE = 0x9E3779B97F4A7C15  # so far apart that the sentences of two texts never share a seed
+LONGEST = 400  # letters of a sentence: it is cut at 200, unless it has a word that long
 SAMPLING = ("temperature", "top_k", "top_p", "greedy")
 
 
@@ -249,6 +250,12 @@ class TTS:
             raise InputError(f"seed '{seed}': must be 0 or more, and below 2 ** 63")
         voice = self.find_voice(request.voice)
         sentences = split_sentences(normalize(request.text))
+        for sentence in sentences:
+            if len(sentence) > LONGEST:
+                raise InputError(
+                    f"text '{sentence[:37]}...': has a word of some {len(sentence)} letters; "
+                    "put spaces into it"
+                )
         pauses = [PAUSES.get(sentence[-1], SHORT_PAUSE) for sentence in sentences[:-1]]
         return [
             Utterance(sentence, voice, (seed + index * SEED_STRIDE) % 2**63, sampler, pause)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from vocalmtp.synthesis import TTS
 
 LONG = 60  # words of a text that has a progress bar
+LONGEST = 1 << 24  # letters of standard input: a pipe may have no end
 
 
 @dataclass
@@ -92,9 +93,14 @@ def speak_text(
 
 def _read_stdin() -> str:
     try:
-        return sys.stdin.read()
+        text = sys.stdin.read(LONGEST + 1)
     except UnicodeDecodeError as error:
         raise InputError("text '-': standard input is not UTF-8; convert it first") from error
+    if len(text) > LONGEST:
+        raise InputError(
+            f"text '-': is longer than {LONGEST >> 20} million letters; give it in parts"
+        )
+    return text
 
 
 def _check_output(output: str, format: str | None, stream: bool) -> str:

@@ -117,7 +117,7 @@ def prepare(
     if voice is not None:
         sources = [Source(**{**asdict(source), "voice": voice}) for source in sources]
     with only_writer(output):
-        work = RowFile(output / "work.jsonl")
+        work = _open_work(output / "work.jsonl")
         marks = {source.id: fingerprint(source, limits) for source in sources}
         todo = [s for s in sources if (work.get(s.id) or {}).get("mark") != marks[s.id]]
         done = len(sources) - len(todo)
@@ -128,6 +128,14 @@ def prepare(
             progress(done, len(sources))
         rows = [{**work.get(source.id), "voice": source.voice} for source in sources]
         return write_corpus(output, rows, valid, Report(str(folder), layout))
+
+
+def _open_work(path: Path) -> RowFile:
+    """What was looked at already. Raises InputError if the file is not what a run wrote."""
+    try:
+        return RowFile(path)
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"output '{path}': is damaged; delete it to start anew") from error
 
 
 def fingerprint(source: Source, limits: Limits) -> str:

@@ -3,6 +3,7 @@
 Letters: B batch, L positions, S steps, K slots, G frames per step, U characters, D hidden size.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from vocalmtp.model.embeddings import SlotEmbedding
 from vocalmtp.model.speaker import SpeakerProjection
 from vocalmtp.model.track import TextTrack
 from vocalmtp.prompts import MARKERS
-from vocalmtp.reading import check_finite, reason
+from vocalmtp.reading import check_finite, read_shapes, reason
 
 
 @contextmanager
@@ -114,8 +115,7 @@ class SpeechLM(PreTrainedModel):
         """
         folder, what = Path(folder), f"model '{folder}'"
         config = SpeechLMConfig.load(folder)
-        if not any(folder.glob("model*.safetensors")):
-            raise InputError(f"{what}: model.safetensors is missing; copy or export it again")
+        check_sizes(config, folder, what)
         try:
             with quiet():
                 model, found = cls.from_pretrained(
@@ -271,6 +271,26 @@ class SpeechLM(PreTrainedModel):
         state.steps = state.steps + 1
         runner = self.runner or TransformersRunner(self.backbone)
         return runner.step(inputs, state.cache), state
+
+
+def check_sizes(config: SpeechLMConfig, folder: Path, what: str) -> None:
+    """Raise InputError if the weights are not there, or far too few for the numbers in `config`.
+
+    A damaged digit must not make a model of a billion layers.
+    """
+    files = sorted(folder.glob("model*.safetensors"))
+    if not files:
+        raise InputError(f"{what}: model.safetensors is missing; copy or export it again")
+    shapes = [shape for file in files for shape in read_shapes(file, what).values()]
+    most = {"layer": len(shapes), "size": sum(map(math.prod, shapes))}
+    for part in (config.backbone, config.track, config.head):
+        for key, value in part.items():
+            limit = next((most[word] for word in most if word in key), None)
+            if limit is not None and isinstance(value, int) and value > limit:
+                raise InputError(
+                    f"{what}: config.json has {key} {value}, for which there are too few weights; "
+                    "copy or export both again"
+                )
 
 
 def load_text_tokenizer(folder: Path | str) -> Any:

@@ -23,6 +23,7 @@ from vocalmtp.config import StrictModel
 from vocalmtp.data.manifest import Utterance, read_manifest
 from vocalmtp.errors import InputError
 from vocalmtp.text.alphabet import ALPHABET, char_ids
+from vocalmtp.training.checkpoints import read_state
 from vocalmtp.training.codec import warp_mels
 
 SILENCE = "pau"  # the phone of pauses in recipes/corpus
@@ -218,15 +219,15 @@ class AlignerTrainer:
         path = self.recipe.output / "resume.pt"
         if not path.is_file():
             return
-        state = torch.load(path, weights_only=True)
+        state = read_state(path)
         try:
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
-        except (RuntimeError, ValueError) as error:
+            self.step, self.seconds = state["step"], state["seconds"]
+        except (RuntimeError, ValueError, KeyError) as error:
             raise InputError(
                 f"output '{self.recipe.output}': holds a run of another recipe; choose a new folder"
             ) from error
-        self.step, self.seconds = state["step"], state["seconds"]
         self.crops.random.seed(self.recipe.seed + self.step)
         torch.manual_seed(self.recipe.seed + self.step)
 

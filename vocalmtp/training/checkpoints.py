@@ -1,11 +1,16 @@
-"""Which checkpoint of the Trainer a run goes on from: the last one that was written to its end."""
+"""What a run goes on from: the last checkpoint that was written to its end."""
 
 import json
 import re
 from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
 from zipfile import is_zipfile
 
+import torch
+
 from vocalmtp.errors import InputError
+from vocalmtp.reading import reason
 
 STATE = "trainer_state.json"  # what the Trainer writes last
 
@@ -46,3 +51,16 @@ def _whole(file: Path) -> bool:
         return True
     except (SafetensorError, ValueError, OSError):
         return False
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """What `torch.save` wrote to `path`. Raises InputError if it is not whole."""
+    try:
+        state = torch.load(path, weights_only=True)
+    except (OSError, RuntimeError, ValueError, LookupError, EOFError, UnpicklingError) as error:
+        raise InputError(
+            f"checkpoint '{path}': is damaged ({reason(error)}); delete it to start anew"
+        ) from error
+    if not isinstance(state, dict):
+        raise InputError(f"checkpoint '{path}': is no state of a run; delete it to start anew")
+    return state

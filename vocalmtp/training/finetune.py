@@ -5,6 +5,7 @@ has done in `output`/work, so that a run that was cut off goes on.
 """
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -252,8 +253,15 @@ def held_out_items(corpus: Path, recipe: FinetuneRecipe) -> list[Utterance]:
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """The rows of a log of JSON lines; none if there is no such file."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+    """The rows of a log of JSON lines; none if there is no such file.
+
+    A line that a killed run left torn is passed over.
+    """
+    rows = []
+    for line in path.read_bytes().splitlines() if path.is_file() else []:
+        with suppress(ValueError):
+            rows.append(json.loads(line))
+    return rows
 
 
 def plot_losses(rows: list[dict[str, Any]], path: Path) -> None:

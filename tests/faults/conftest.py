@@ -1,0 +1,70 @@
+"""The command line as it is typed, on a toy model, and what every fault must look like."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from toy_model import save_toy_model
+
+from vocalmtp.cli import main
+
+
+@pytest.fixture(scope="session")
+def whole_model(tmp_path_factory) -> Path:
+    """The folder of a toy model, not to be changed."""
+    return save_toy_model(tmp_path_factory.mktemp("toy") / "model")
+
+
+@pytest.fixture
+def model(whole_model, tmp_path) -> Path:
+    """A copy of the toy model, to be damaged."""
+    return Path(shutil.copytree(whole_model, tmp_path / "model"))
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch) -> Callable[..., int]:
+    """Runs the command line in a folder of its own and returns its exit status."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+    def call(*arguments: object) -> int:
+        with pytest.raises(SystemExit) as stop:
+            main([str(argument) for argument in arguments])
+        return stop.value.code
+
+    return call
+
+
+@pytest.fixture
+def refused(run, capsys) -> Callable[..., str]:
+    """Runs what must fail with one line and leave no file; returns the line."""
+
+    def call(*arguments: object, says: str = "") -> str:
+        before = sorted(Path().rglob("*"))
+        capsys.readouterr()
+        assert run(*arguments) == 2
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert captured.err.startswith("error: ") and captured.err.count("\n") == 1, captured.err
+        assert says in captured.err, captured.err
+        assert len(captured.err) < 700, captured.err
+        left = [path for path in Path().rglob("*") if path not in before]
+        assert [path for path in left if path.name != ".lock" and not path.is_dir()] == []
+        return captured.err
+
+    return call
+
+
+@pytest.fixture
+def full_disk() -> Callable[[int], None]:
+    """Call it with a number of bytes: no file of this process grows beyond that."""
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def limit(size: int) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+
+    yield limit
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)

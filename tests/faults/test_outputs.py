@@ -1,0 +1,153 @@
+"""Outputs that cannot be written."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from sounds import buzz
+
+from vocalmtp import audio
+from vocalmtp.audio import Audio, audio_writer
+from vocalmtp.errors import InputError
+from vocalmtp.writing import atomic_folder, atomic_path
+
+
+@pytest.mark.parametrize(
+    ("output", "says"),
+    [
+        ("none/a.wav", "output 'none/a.wav': folder 'none' does not exist; create it first"),
+        ("folder.wav", "output 'folder.wav': is a folder; give a file's name"),
+        ("a.mp3", "format '.mp3': not supported; choose one of: flac, ogg, wav"),
+        ("a", "output 'a': has no suffix"),
+        ("file/a.wav", "folder 'file' does not exist"),
+        ("x" * 300 + ".wav", "cannot be written (file name too long)"),
+        ("pipe.wav", "output 'pipe.wav': is no ordinary file; name one, or pipe with -"),
+    ],
+)
+@pytest.mark.parametrize("options", [[], ["--stream"]])
+def test_outputs_of_tts(refused, whole_model, output, says, options):
+    Path("folder.wav").mkdir()
+    Path("file").touch()
+    os.mkfifo("pipe.wav")
+    refused("tts", "Hi.", "-o", output, "-m", whole_model, *options, says=says)
+
+
+def test_a_folder_without_permission(refused, whole_model, monkeypatch):
+    Path("locked").mkdir()
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "locked")
+    refused("tts", "Hi.", "-o", "locked/a.wav", "-m", whole_model, says="is not writable")
+
+
+def test_devices_are_not_replaced(refused, whole_model):
+    says = "output '/dev/full': is no ordinary file"
+    refused("tts", "Hi.", "-o", "/dev/full", "--format", "wav", "-m", whole_model, says=says)
+    assert Path("/dev/full").is_char_device()
+
+
+def test_a_link_is_written_through(run, whole_model):
+    Path("there").mkdir()
+    Path("a.wav").symlink_to("there/b.wav")
+    assert run("tts", "Hi.", "-o", "a.wav", "-m", whole_model) == 0
+    assert Path("a.wav").is_symlink() and soundfile.info("there/b.wav").frames
+
+
+@pytest.mark.parametrize("format", ["wav", "flac", "ogg"])
+@pytest.mark.parametrize("options", [[], ["--timestamps", "a.srt"]])
+def test_a_disk_that_is_full(refused, whole_model, full_disk, format, options):
+    full_disk(1000)
+    says = f"output 'a.{format}': cannot be written ("
+    refused("tts", "Hello there.", "-o", f"a.{format}", "-m", whole_model, *options, says=says)
+
+
+def test_a_stream_to_a_disk_that_is_full(run, whole_model, full_disk, capsys):
+    full_disk(1000)
+    assert run("tts", "Hello there.", "-o", "a.wav", "-m", whole_model, "--stream") == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("first audio after ") and len(lines) == 2
+    assert lines[1].startswith("error: output 'a.wav': cannot be written (")
+    assert os.listdir() == []
+
+
+def test_a_disk_that_is_full_keeps_the_old_file(tmp_path, full_disk):
+    path = Audio(buzz(0.1), 16_000).save(tmp_path / "a.wav")
+    before = path.read_bytes()
+    full_disk(20_000)
+    with pytest.raises(InputError, match="cannot be written"):
+        Audio(buzz(2.0), 16_000).save(path)
+    assert path.read_bytes() == before and os.listdir(tmp_path) == ["a.wav"]
+
+
+def test_samples_that_are_lost_on_closing_are_missed(tmp_path, monkeypatch):
+    def forget(sound, samples: np.ndarray) -> None:
+        sound.write(samples[:-1])
+
+    monkeypatch.setattr(audio, "write_blocks", forget)
+    with (
+        pytest.raises(InputError, match="the disk is full"),
+        audio_writer(tmp_path / "a.wav", 16_000) as write,
+    ):
+        write(buzz(0.1))
+    assert os.listdir(tmp_path) == []
+
+
+def test_other_files_on_a_full_disk(tmp_path, full_disk):
+    full_disk(100)
+    with pytest.raises(InputError, match="cannot be written"), atomic_path(tmp_path / "a") as path:
+        path.write_bytes(bytes(1000))
+    with pytest.raises(InputError, match="cannot be written"), atomic_folder(tmp_path / "f") as at:
+        (at / "a").write_bytes(bytes(1000))
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_voice_on_a_full_disk(refused, whole_model, full_disk):
+    soundfile.write("me.wav", buzz(), 16_000)
+    full_disk(100)
+    says = "output 'v.safetensors': cannot be written ("
+    refused("voices", "make", "me.wav", "-o", "v.safetensors", "-m", whole_model, says=says)
+
+
+def test_a_batch_on_a_full_disk_goes_on_later(run, whole_model, full_disk, capsys):
+    Path("a.txt").write_text("Hello there.\nGo.\nYes.\n")
+    batch = ("tts", "--input", "a.txt", "--output-dir", "out", "-m", whole_model)
+    full_disk(1000)
+    assert run(*batch) == 2
+    assert ".wav': cannot be written (" in capsys.readouterr().err
+    assert {path.name for path in Path("out").iterdir()} <= {".lock", "job.json", "manifest.jsonl"}
+    full_disk(1 << 30)
+    assert run(*batch) == 0
+    assert "3 made" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["tts", "--input", "a.txt", "--output-dir", "file"],
+        ["tts", "--input", "a.txt", "--output-dir", "/proc/none"],
+        ["tokenize", "a.jsonl", "-o", "file", "-t"],
+        ["tokenize", "a.jsonl", "-o", "/proc/none", "-t"],
+    ],
+)
+def test_folders_that_cannot_be_made(refused, whole_model, arguments):
+    Path("file").touch()
+    Path("a.txt").write_text("Hi.\n")
+    Path("a.jsonl").write_text('{"id": "a", "audio": "a.wav", "text": "hi."}\n')
+    end = [] if arguments[-1] == "-t" else ["-m"]
+    refused(*arguments, *end, whole_model, says=f"output '{arguments[-2 if not end else -1]}': ")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "arguments", [["tts", "Hi.", "-o", "-", "-m"], ["info"], ["voices", "-m"], ["--help"]]
+)
+def test_standard_output_on_a_full_disk(whole_model, arguments):
+    command = [sys.executable, "-m", "vocalmtp", *arguments]
+    command += [] if arguments == ["--help"] else [str(whole_model)]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=300)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("error: standard output: No space left")
+    assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr

@@ -1,0 +1,264 @@
+"""Folders and files of models, tokenizers, voices and codes that are not as they were saved."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from damage import change, replace_tensor, tear
+from sounds import buzz
+from tiny_run import write_tiny_shards
+
+from vocalmtp.cli import main
+from vocalmtp.data.shards import CodeShards
+from vocalmtp.errors import InputError
+from vocalmtp.reading import FORMAT
+from vocalmtp.synthesis import load
+from vocalmtp.voices import Voice
+
+NEWER = "pip install --upgrade vocalmtp"
+
+
+def edit(file: str, **values: object) -> Callable[[Path], object]:
+    return lambda model: change(model / file, **values)
+
+
+def write(file: str, content: bytes) -> Callable[[Path], object]:
+    return lambda model: (model / file).write_bytes(content)
+
+
+def tensor(file: str, name: str, value: torch.Tensor | None) -> Callable[[Path], object]:
+    return lambda model: replace_tensor(model / file, name, value)
+
+
+LM, CODEC, ANN = "model.safetensors", "tokenizer/model.safetensors", "voices/ann.safetensors"
+MODELS = {
+    "no config": (lambda m: (m / "config.json").unlink(), "no config.json in that folder"),
+    "no weights": (lambda m: (m / LM).unlink(), "model.safetensors is missing"),
+    "pickled weights": (lambda m: (m / LM).rename(m / "pytorch_model.bin"), "is missing"),
+    "no tokenizer": (lambda m: shutil.rmtree(m / "tokenizer"), "error: tokenizer '"),
+    "no codec weights": (lambda m: (m / CODEC).unlink(), "model.safetensors is missing"),
+    "torn config": (lambda m: tear(m / "config.json"), "config.json is not valid JSON"),
+    "torn weights": (lambda m: tear(m / LM), "model.safetensors is torn or damaged"),
+    "torn codec": (lambda m: tear(m / CODEC), "model.safetensors is torn or damaged"),
+    "torn codec config": (lambda m: tear(m / "tokenizer/tokenizer.json"), "not valid JSON"),
+    "torn voice": (lambda m: tear(m / ANN), "not a voice file"),
+    "empty weights": (write(LM, b""), "model.safetensors is torn or damaged"),
+    "binary config": (write("config.json", b"\xff\xfe\x00\x01"), "not valid JSON"),
+    "binary card": (write("card.json", b"\xff\xfe\x00\x01"), "card.json is not valid JSON"),
+    "listed config": (write("config.json", b"[1, 2]"), "must be a JSON object"),
+    "deep config": (write("config.json", b"[" * 100_000), "not valid JSON"),
+    "another kind": (edit("config.json", model_type="llama"), "its model_type is 'llama'"),
+    "newer config": (edit("config.json", format=FORMAT + 1), NEWER),
+    "newer codec": (edit("tokenizer/tokenizer.json", format=FORMAT + 1), NEWER),
+    "odd format": (edit("config.json", format="x"), "its format is 'x', not a number"),
+    "unknown key": (edit("config.json", gate=True), "unknown key 'gate'"),
+    "unknown codec key": (edit("tokenizer/tokenizer.json", gate=1), "unknown key 'gate'"),
+    "unknown head": (edit("config.json", head={"name": "tree"}), "head.name 'tree': no such"),
+    "unknown head key": (edit("config.json", head={"name": "depth", "x": 1}), "unknown key 'x'"),
+    "unknown track key": (edit("config.json", track={"wide": 1}), "unknown key 'wide'"),
+    "unknown codec": (edit("tokenizer/tokenizer.json", type="mumble"), "type 'mumble'"),
+    "unknown backbone": (edit("config.json", backbone={"model_type": "none"}), "is damaged ("),
+    "no backbone": (edit("config.json", backbone=None), "is damaged ("),
+    "streams of no form": (edit("config.json", streams=[1, 2]), "config.json is damaged"),
+    "too many layers": (
+        edit("config.json", backbone={"model_type": "llama", "num_hidden_layers": 10**9}),
+        "num_hidden_layers 1000000000, for which there are too few weights",
+    ),
+    "a vast step": (edit("config.json", frames_per_step=10**9), "else 1 to 64"),
+    "a vast track": (edit("config.json", track={"max_advance": 10**6}), "more than 16777216 ids"),
+    "no streams": (edit("config.json", streams=[]), "add one that is not"),
+    "other letters": (edit("config.json", alphabet="abc"), "its weights do not fit config.json"),
+    "turned letters": (
+        lambda m: edit(
+            "config.json", alphabet=json.loads((m / "config.json").read_text())["alphabet"][::-1]
+        )(m),
+        "reads other letters",
+    ),
+    "other codec": (edit("tokenizer/tokenizer.json", codes="abcd"), "speaks the codes of 'toy'"),
+    "vast codec": (edit("tokenizer/tokenizer.json", encoder_dim=10**9), "'encoder_dim'"),
+    "text for a number": (edit("tokenizer/tokenizer.json", mels="many"), "key 'mels' is 'many'"),
+    "too few weights": (tensor(LM, "markers.weight", None), "do not fit config.json (missing"),
+    "too many weights": (tensor(LM, "gate.weight", torch.ones(2)), "(unexpected: gate.weight)"),
+    "other shape": (tensor(LM, "markers.weight", torch.ones(1, 5)), "do not fit config.json"),
+    "no number": (tensor(LM, "markers.weight", torch.full((1, 32), torch.nan)), "is not finite"),
+    "codec lacks": (tensor(CODEC, "decoder.norm.weight", None), "lacks 'decoder.norm.weight'"),
+    "codec has": (tensor(CODEC, "gate", torch.ones(2)), "has an unknown 'gate'"),
+    "codec shape": (
+        tensor(CODEC, "decoder.norm.weight", torch.ones(3)),
+        "'decoder.norm.weight' in model.safetensors is float32 [3], not float32 [16]",
+    ),
+    "codec dtype": (
+        tensor(CODEC, "decoder.norm.weight", torch.ones(16, dtype=torch.int64)),
+        "is int64 [16], not float32 [16]",
+    ),
+    "codec infinite": (
+        tensor(CODEC, "decoder.norm.weight", torch.full((16,), torch.inf)),
+        "'decoder.norm.weight' in model.safetensors is not finite",
+    ),
+    "short voice": (tensor(ANN, "vector", torch.ones(3)), "its vector has 3 numbers, not 64"),
+    "voice of no form": (tensor(ANN, "vector", torch.ones(8, 8)), "its vector is damaged"),
+    "card of no form": (edit("card.json", sampling=[1]), "key 'sampling' is [1]"),
+    "card's sampling": (edit("card.json", sampling={"top_p": 3}), "key 'sampling.top_p' is 3"),
+    "card's unknown": (edit("card.json", sampling={"topp": 1}), "unknown key 'sampling.topp'"),
+    "card's voice": (edit("card.json", default_voice="bo"), "voice 'bo': no such voice"),
+}
+
+
+@pytest.mark.parametrize("fault", MODELS)
+def test_models_that_are_not_as_they_were_saved(refused, model, fault):
+    damage, says = MODELS[fault]
+    damage(model)
+    refused("tts", "Hi.", "-o", "a.wav", "-m", model, says=says)
+
+
+@pytest.mark.parametrize("fault", MODELS)
+def test_what_is_told_of_a_damaged_model(run, model, capsys, fault):
+    """`info` and `voices` need less of a folder; what they need is whole, or they say so."""
+    MODELS[fault][0](model)
+    for verb in (["info", model], ["voices", "-m", model]):
+        code = run(*verb)
+        captured = capsys.readouterr()
+        assert code in (0, 2)
+        assert code == 0 or (captured.err.startswith("error: ") and captured.err.count("\n") == 1)
+        assert code == 2 or captured.err == ""
+
+
+def test_info_of_a_torn_file(refused, model):
+    tear(model / LM)
+    refused("info", model, says="model.safetensors is torn or damaged")
+
+
+def test_marks_in_a_card_are_printed_as_they_are(run, model, capsys):
+    change(model / "card.json", name="[/b]toy[red]", licence="[/]")
+    assert run("info", model) == 0
+    out = capsys.readouterr().out
+    assert "Model [/b]toy[red]" in out and "[/]" in out
+
+
+def test_a_folder_that_is_no_model(refused, whole_model):
+    Path("empty").mkdir()
+    refused("tts", "Hi.", "-m", "empty", says="no config.json in that folder; give a trained model")
+    refused("tts", "Hi.", "-m", "x" * 300, says="x")
+    refused(
+        "voices", "make", "a.wav", "-o", "v.safetensors", "-m", "empty", says="no such tokenizer"
+    )
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda p: p.unlink(), "no such file; make one with"),
+        (lambda p: p.write_bytes(b""), "not a voice file"),
+        (tear, "not a voice file"),
+        (lambda p: p.write_bytes(b"\x00" * 100), "not a voice file"),
+        (lambda p: replace_tensor(p, "vector", None), "not a voice file"),
+        (lambda p: replace_tensor(p, "vector", torch.ones(0)), "has 0 numbers, not 64"),
+        (lambda p: replace_tensor(p, "vector", torch.full((64,), torch.nan)), "is damaged"),
+        (
+            lambda p: replace_tensor(p, "vector", torch.ones(64, dtype=torch.bfloat16)),
+            "not a voice",
+        ),
+        (lambda p: Voice("x", np.ones(64, np.float32), "", "other", "0").save(p), "'other' (0)"),
+    ],
+)
+def test_voice_files(refused, model, damage, says):
+    damage(model / ANN)
+    voice = shutil.copy(model / ANN, "v.safetensors") if (model / ANN).exists() else "v.safetensors"
+    shutil.rmtree(model / "voices")
+    refused("tts", "Hi.", "-o", "a.wav", "-v", voice, "-m", model, says=says)
+
+
+# -- codes -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shards(tmp_path) -> Path:
+    return write_tiny_shards(tmp_path / "codes")
+
+
+ROWS = '{"id": "u", "text": "abc.", "voice": "a", "split": "train"}\n'
+SHARDS = {
+    "no card": (lambda s: (s / "card.json").unlink(), "no card.json there"),
+    "torn card": (lambda s: tear(s / "card.json"), "card.json is not valid JSON"),
+    "newer card": (lambda s: change(s / "card.json", era=2), "card.json: unknown key 'era'"),
+    "card of no form": (lambda s: change(s / "card.json", streams=3), "key 'streams' is 3"),
+    "no codes": (lambda s: (s / "one.safetensors").unlink(), "one.safetensors is missing"),
+    "torn codes": (lambda s: tear(s / "one.safetensors"), "one.safetensors is torn or damaged"),
+    "torn rows": (lambda s: tear(s / "one.jsonl", 0.55), "one.jsonl line 4: invalid JSON"),
+    "binary rows": (lambda s: (s / "one.jsonl").write_bytes(b"\xff\n"), "one.jsonl line 1: "),
+    "listed rows": (lambda s: (s / "one.jsonl").write_text(ROWS + "[]\n"), "one.jsonl line 2: "),
+    "fewer rows": (lambda s: (s / "one.jsonl").write_text(ROWS), "not those of 1 utterances"),
+    "no lengths": (
+        lambda s: replace_tensor(s / "one.safetensors", "lengths", None),
+        "has no codes and lengths",
+    ),
+    "other lengths": (
+        lambda s: replace_tensor(s / "one.safetensors", "lengths", torch.full((6,), 9)),
+        "frames, not 54",
+    ),
+    "other dtype": (
+        lambda s: replace_tensor(s / "one.safetensors", "codes", torch.ones(2, 51)),
+        "codes are torch.float32 [2, 51], not int16 of 2 streams",
+    ),
+    "unknown codes": (
+        lambda s: replace_tensor(
+            s / "one.safetensors", "codes", torch.full((2, 51), 7, dtype=torch.int16)
+        ),
+        "has codes that the tokenizer does not know",
+    ),
+    "other speakers": (
+        lambda s: replace_tensor(s / "one.safetensors", "speaker", torch.ones(6, 9)),
+        "speaker vectors are [6, 9], not of 3",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", SHARDS)
+def test_code_shards(shards, fault):
+    damage, says = SHARDS[fault]
+    damage(shards)
+    with pytest.raises(InputError) as error:
+        CodeShards(shards)
+    assert says in str(error.value) and f"shards '{shards}'" in str(error.value)
+
+
+# -- what is saved anew ----------------------------------------------------------------------------
+
+
+def test_an_export_that_fails_leaves_the_old_one(model, tmp_path, capsys):
+    """The second voice has no recordings: that is said before anything is written."""
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    soundfile.write(corpus / "a.wav", buzz(3.0), 16_000)
+    row = {"id": "a", "audio": "a.wav", "text": "hi.", "voice": "ann", "seconds": 3.0}
+    (corpus / "manifest.jsonl").write_text(json.dumps(row))
+    out = Path(shutil.copytree(model, tmp_path / "out"))
+    before = {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
+    for line, says in (("eve: someone", "voice 'eve'"), ("../eve: x", "leave out slashes")):
+        (tmp_path / "voices.yaml").write_text(f"ann: her\n{line}\n")
+        with pytest.raises(SystemExit):
+            main(
+                [str(a) for a in ("export", model, "-o", out, "-t", model, "--manifest", corpus)]
+                + ["--voices", str(tmp_path / "voices.yaml")]
+            )
+        assert says in capsys.readouterr().err
+        assert {p: p.read_bytes() for p in out.rglob("*") if p.is_file()} == before
+
+
+def test_what_is_saved_says_its_format(model):
+    for file in ("config.json", "tokenizer/tokenizer.json"):
+        assert json.loads((model / file).read_text())["format"] == FORMAT
+    assert load(model)("Hi.").duration > 0
+    change(model / "tokenizer/tokenizer.json", format=None)
+    data = json.loads((model / "config.json").read_text())
+    del data["format"]
+    (model / "config.json").write_text(json.dumps(data))  # one that was saved before there was any
+    (model / "tokenizer/tokenizer.json").write_text(
+        (model / "tokenizer/tokenizer.json").read_text().replace('"format": null, ', "")
+    )
+    assert load(model)("Hi.").duration > 0
