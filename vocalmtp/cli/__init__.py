@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from vocalmtp.cli import bench, describe, evaluate, prepare, speak, training, voices
+from vocalmtp.cli import bench, describe, evaluate, prepare, speak, tokenizers, training, voices
 from vocalmtp.errors import InputError
 
 # The base of every "no such option" and "not a number"; typer brings its own copy of click.
@@ -28,7 +28,9 @@ app.add_typer(voices.app, name="voices")
 app.command("info")(describe.info)
 app.command("prepare")(prepare.prepare)
 app.command("train")(training.train)
+app.add_typer(tokenizers.app, name="tokenizers")
 app.command("tokenize")(training.tokenize)
+app.command("detokenize")(tokenizers.detokenize)
 app.command("export")(training.export)
 app.command("bench")(bench.bench)
 app.add_typer(evaluate.app, name="eval")

@@ -76,13 +76,18 @@ def _need_accelerate() -> None:
 
 
 def tokenize(
-    manifest: Annotated[
-        Path, typer.Argument(help="A JSONL manifest (one row an utterance), or a corpus folder.")
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(help="JSONL manifests, corpus folders, audio files or folders of audio."),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder for the code shards.")],
     tokenizer: Annotated[
         str,
-        typer.Option("--tokenizer", "-t", help="A tokenizer's folder, or a model that has one."),
+        typer.Option(
+            "--tokenizer",
+            "-t",
+            help="NAME of a card or model, FOLDER, or NAME=FOLDER; see 'vocalmtp tokenizers'.",
+        ),
     ] = DEFAULT_MODEL,
     split: Annotated[
         str | None, typer.Option(help="Only this split.", show_default="all of them")
@@ -97,20 +102,22 @@ def tokenize(
 
     vocalmtp tokenize corpus -o codes --tokenizer runs/tokenizer
     """
+    from rich.console import Console
     from rich.progress import Progress
 
-    from vocalmtp.catalogue import tokenizer_folder
-    from vocalmtp.data.tokenize import tokenize_manifest
+    from vocalmtp.data.recordings import read_inputs
+    from vocalmtp.data.tokenize import tokenize_rows
     from vocalmtp.tokenizers import load_tokenizer
 
-    loaded = load_tokenizer(tokenizer_folder(tokenizer))
-    with Progress(transient=True) as bar:
+    rows = read_inputs(inputs, split)
+    loaded = load_tokenizer(tokenizer)
+    screen = Console(stderr=True)
+    with Progress(transient=True, console=screen, disable=not screen.is_terminal) as bar:
         task = bar.add_task("tokenize")
-        count = tokenize_manifest(
-            manifest,
+        count = tokenize_rows(
+            rows,
             output,
             loaded,
-            split=split,
             batch_size=batch_size,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )

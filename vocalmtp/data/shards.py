@@ -1,7 +1,8 @@
 """Code shards: what a speech LM trains on. Many utterances' codes in one file, texts beside it.
 
 A folder holds `card.json` (the tokenizer that made the codes) and per shard `NAME.safetensors`
-(codes [Q, sum T] int16, lengths [n], speaker [n, D_s] float16) and `NAME.jsonl` (a row each).
+(codes [Q, sum T] int16, or int32 if they are larger, lengths [n], speaker [n, D_s] float16) and
+`NAME.jsonl` (a row each).
 """
 
 import json
@@ -19,6 +20,8 @@ from vocalmtp.errors import InputError
 from vocalmtp.reading import problem_of, read_lines, read_object, read_tensors
 from vocalmtp.tokenizers.base import TokenizerCard
 from vocalmtp.writing import atomic_path
+
+STORED = (torch.int16, torch.int32)
 
 
 class ShardRow(BaseModel):
@@ -47,8 +50,10 @@ class CodeItem:
 
 def write_shard(path: Path, items: list[CodeItem], split: str) -> None:
     """Write `items` to `path`.safetensors and .jsonl; the rows come last and mark it whole."""
+    codes = torch.cat([item.codes for item in items], dim=1)
+    fits = codes.numel() == 0 or int(codes.max()) <= torch.iinfo(torch.int16).max
     tensors = {
-        "codes": torch.cat([item.codes for item in items], dim=1).to(torch.int16),
+        "codes": codes.to(torch.int16 if fits else torch.int32),
         "lengths": torch.tensor([item.codes.shape[1] for item in items]),
     }
     if items[0].speaker is not None:
@@ -65,6 +70,54 @@ def write_shard(path: Path, items: list[CodeItem], split: str) -> None:
         partial.write_text("\n".join(rows) + "\n", encoding="utf-8")
 
 
+def stamp(output: Path, card: TokenizerCard) -> None:
+    """Write the card into the folder `output`, or check that it is the same as the one there.
+
+    Raises InputError, with the names and hashes of both, if it is another.
+    """
+    file = output / "card.json"
+    if not file.is_file():
+        with atomic_path(file) as partial:
+            partial.write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        return
+    there = read_stamp(output, f"output '{output}'")
+    if there != card:
+        raise InputError(
+            f"output '{output}': holds what another tokenizer made, {there.name} ({there.hash}), "
+            f"not {card.name} ({card.hash}); choose a new folder"
+        )
+
+
+def read_stamp(folder: Path, what: str) -> TokenizerCard:
+    """The card that a folder is stamped with. Raises InputError if there is none."""
+    if not (folder / "card.json").is_file():
+        raise InputError(f"{what}: no card.json there; make shards with 'vocalmtp tokenize'")
+    return parse(TokenizerCard, read_object(folder / "card.json", what), f"{what}: card.json")
+
+
+def list_splits(folder: Path | str) -> list[str]:
+    """The splits of all utterances in a folder of code shards. Raises InputError for a bad row."""
+    what = f"shards '{folder}'"
+    files = sorted(Path(folder).glob("*.jsonl"))
+    rows = (
+        read_row(file, number, line, what)
+        for file in files
+        for number, line in read_lines(file, what)
+    )
+    return sorted({row.split for row in rows})
+
+
+def read_row(file: Path, number: int, line: bytes, what: str) -> ShardRow:
+    """The row in a line. Raises InputError if there is none."""
+    try:
+        return ShardRow.model_validate_json(line)
+    except ValidationError as error:
+        raise InputError(
+            f"{what}: {file.name} line {number}: {problem_of(error)}; "
+            "delete the shard and tokenize again"
+        ) from error
+
+
 class CodeShards(Dataset):
     """All utterances of one split in a folder of code shards, in memory (about 8 MB an hour)."""
 
@@ -72,12 +125,7 @@ class CodeShards(Dataset):
         """Raises InputError if the folder is not whole, damaged, or has no utterance of `split`."""
         folder = Path(folder)
         self.what = f"shards '{folder}'"
-        if not (folder / "card.json").is_file():
-            raise InputError(
-                f"{self.what}: no card.json there; make shards with 'vocalmtp tokenize'"
-            )
-        card = read_object(folder / "card.json", self.what)
-        self.card = parse(TokenizerCard, card, f"{self.what}: card.json")
+        self.card = read_stamp(folder, self.what)
         self.rows: list[ShardRow] = []
         self.codes: list[Tensor] = []
         self.speakers: list[Tensor | None] = []
@@ -88,7 +136,9 @@ class CodeShards(Dataset):
         self.frames = [codes.shape[1] for codes in self.codes]
 
     def _add(self, file: Path, split: str) -> None:
-        rows = [self._row(file, number, line) for number, line in read_lines(file, self.what)]
+        rows = [
+            read_row(file, number, line, self.what) for number, line in read_lines(file, self.what)
+        ]
         if not any(row.split == split for row in rows):
             return
         file = file.with_suffix(".safetensors")
@@ -105,22 +155,13 @@ class CodeShards(Dataset):
             self.codes.append(codes)
             self.speakers.append(None if speakers is None else speakers[place])
 
-    def _row(self, file: Path, number: int, line: bytes) -> ShardRow:
-        try:
-            return ShardRow.model_validate_json(line)
-        except ValidationError as error:
-            raise InputError(
-                f"{self.what}: {file.name} line {number}: {problem_of(error)}; "
-                "delete the shard and tokenize again"
-            ) from error
-
     def _problem(self, tensors: dict[str, Tensor], rows: int) -> str | None:
         """What is wrong with a shard of `rows` utterances."""
         codes, lengths, speaker = (tensors.get(k) for k in ("codes", "lengths", "speaker"))
         sizes = torch.tensor([stream.size for stream in self.card.streams])[:, None]
         if codes is None or lengths is None:
             return "has no codes and lengths"
-        if codes.dtype != torch.int16 or codes.dim() != 2 or len(codes) != len(sizes):
+        if codes.dtype not in STORED or codes.dim() != 2 or len(codes) != len(sizes):
             return f"codes are {codes.dtype} {list(codes.shape)}, not int16 of {len(sizes)} streams"
         if lengths.dtype != torch.int64 or lengths.shape != (rows,) or bool((lengths < 0).any()):
             return f"lengths are not those of {rows} utterances"

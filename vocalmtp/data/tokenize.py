@@ -9,11 +9,10 @@ from torch import Tensor
 
 from vocalmtp.audio import read_audio
 from vocalmtp.data.manifest import Utterance, read_manifest
-from vocalmtp.data.shards import CodeItem, write_shard
-from vocalmtp.errors import InputError
+from vocalmtp.data.shards import CodeItem, read_row, stamp, write_shard
 from vocalmtp.lock import only_writer
+from vocalmtp.reading import read_lines
 from vocalmtp.tokenizers import SpeechTokenizer
-from vocalmtp.writing import atomic_path
 
 SHARD = 1000  # utterances
 
@@ -29,14 +28,29 @@ def tokenize_manifest(
 ) -> int:
     """Encode every utterance of `manifest` into shards in `output`; returns how many there are.
 
+    See `tokenize_rows`.
+    """
+    rows = read_manifest(manifest, split)
+    return tokenize_rows(rows, output, tokenizer, batch_size=batch_size, progress=progress)
+
+
+def tokenize_rows(
+    rows: list[Utterance],
+    output: Path | str,
+    tokenizer: SpeechTokenizer,
+    *,
+    batch_size: int = 16,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> int:
+    """Encode the audio of `rows` into shards in `output`; returns how many there are.
+
     Shards that are whole are kept. `progress(done, total)` is called after every batch. Raises
     InputError if `output` holds the codes of another tokenizer or another process writes there, or
     an audio file cannot be read.
     """
     output, done = Path(output), 0
-    rows = read_manifest(manifest, split)
     with only_writer(output):
-        _stamp(output, tokenizer)
+        stamp(output, tokenizer.card)
         for path, name, chunk in _shards(output, rows):
             if not _whole(path, chunk):
                 items = []
@@ -50,24 +64,13 @@ def tokenize_manifest(
 
 
 def _whole(path: Path, rows: list[Utterance]) -> bool:
-    """Whether the shard is written, and of these many rows: a manifest may have grown since."""
+    """Whether the shard is written, and of these rows: the input may have changed since."""
     file = path.with_suffix(".jsonl")
     if not (file.is_file() and path.with_suffix(".safetensors").is_file()):
         return False
-    return file.read_bytes().count(b"\n") == len(rows)
-
-
-def _stamp(output: Path, tokenizer: SpeechTokenizer) -> None:
-    """Write the tokenizer's card into the folder, or check that it is the same as the one there."""
-    card = output / "card.json"
-    text = (tokenizer.card.model_dump_json(indent=2) + "\n").encode()
-    if not card.is_file():
-        with atomic_path(card) as partial:
-            partial.write_bytes(text)
-    elif card.read_bytes() != text:
-        raise InputError(
-            f"output '{output}': holds codes of another tokenizer; choose a new folder"
-        )
+    what = f"shards '{path.parent}'"
+    there = [read_row(file, number, line, what).id for number, line in read_lines(file, what)]
+    return sorted(there) == sorted(row.id for row in rows)
 
 
 def _shards(output: Path, rows: list[Utterance]) -> Iterator[tuple[Path, str, list[Utterance]]]:

@@ -22,7 +22,14 @@ from vocalmtp.config import StrictModel, parse
 from vocalmtp.linears import Bf16Linear, has_bf16
 from vocalmtp.pitch import fill_unvoiced, track_pitch
 from vocalmtp.reading import FORMAT, check_format, fill, read_object
-from vocalmtp.tokenizers.base import SpeechCodes, SpeechTokenizer, StreamSpec, TokenizerCard
+from vocalmtp.tokenizers.base import (
+    SpeechCodes,
+    SpeechTokenizer,
+    StreamSpec,
+    TokenizerCard,
+    check_codes,
+    check_wav,
+)
 from vocalmtp.tokenizers.layers import ConvNeXtStack, FiniteScalarQuantizer
 from vocalmtp.tokenizers.vocoder import SourceFilterVocoder, VocoderState
 from vocalmtp.writing import atomic_folder
@@ -262,7 +269,7 @@ class NeuralTokenizer(SpeechTokenizer):
 
     @torch.inference_mode()
     def encode(self, wav: Tensor, lengths: Tensor | None = None) -> SpeechCodes:
-        features = self.features(wav, lengths)
+        features = self.features(wav, check_wav(self.card, wav, lengths))
         _, content = self.encoder.content_values(features.mel, features.codec_mask)
         _, prosody = self.encoder.prosody_values(features.prosody, features.codec_mask)
         codes = torch.cat([content, prosody[..., None]], dim=-1).transpose(1, 2)  # [B, Q, T]
@@ -277,6 +284,7 @@ class NeuralTokenizer(SpeechTokenizer):
     def decode(
         self, codes: Tensor, speaker: Tensor | None = None, lengths: Tensor | None = None
     ) -> Tensor:
+        check_codes(self.card, codes)
         if lengths is None:
             lengths = torch.full((codes.shape[0],), codes.shape[-1], device=codes.device)
         here = torch.arange(codes.shape[-1], device=codes.device) < lengths[:, None]  # [B, T]

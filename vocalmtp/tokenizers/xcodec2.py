@@ -45,4 +45,8 @@ class Xcodec2Tokenizer(HuggingFaceCodec):
         return self.model.encode(wav[:, None], input_features=features).audio_codes.long()
 
     def wav_of(self, codes: Tensor) -> Tensor:
-        return self.model.decode(audio_codes=codes).audio_values[:, 0]
+        frames = codes.shape[-1]
+        if frames == 1:  # its normalisation over time needs two
+            codes = codes.repeat(1, 1, 2)
+        wav = self.model.decode(audio_codes=codes).audio_values[:, 0]
+        return wav[:, : frames * self.model.config.hop_length]

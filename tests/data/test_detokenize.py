@@ -1,0 +1,91 @@
+"""Audio to codes to audio, through folders."""
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from tiny_codecs import make_tiny
+
+from vocalmtp.data.detokenize import detokenize_shards
+from vocalmtp.data.recordings import read_inputs
+from vocalmtp.data.shards import CodeItem, CodeShards, write_shard
+from vocalmtp.data.tokenize import tokenize_rows
+from vocalmtp.errors import InputError
+
+
+@pytest.fixture
+def recordings(tmp_path):
+    """Three recordings in a folder, one of them deeper, at 22,050 Hz, one in stereo."""
+    folder, generator = tmp_path / "in", np.random.default_rng(0)
+    (folder / "deep").mkdir(parents=True)
+    for place, name in enumerate(("a.wav", "b.flac", "deep/c.wav")):
+        shape = (22_050 // 4 * (place + 1), 2) if place == 1 else 22_050 // 4 * (place + 1)
+        soundfile.write(folder / name, generator.standard_normal(shape) * 0.1, 22_050)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["mini", "dac-16khz", "xcodec2"])
+def test_a_folder_of_audio_to_codes_and_back(recordings, tmp_path, name):
+    tokenizer, codes, wavs = make_tiny(name), tmp_path / "codes", tmp_path / "wavs"
+    assert tokenize_rows(read_inputs([recordings]), codes, tokenizer, batch_size=2) == 3
+    assert detokenize_shards(codes, wavs, tokenizer, batch_size=2) == 3
+    shards = CodeShards(codes)
+    assert sorted(row.id for row in shards.rows) == ["a", "b", "deep/c"]
+    for index in range(3):
+        item = shards[index]
+        audio, rate = soundfile.read(wavs / f"{item.id}.wav")
+        assert rate == 16_000 and len(audio) == item.codes.shape[1] * tokenizer.card.hop
+
+
+def test_what_is_there_is_kept_and_the_rest_made(recordings, tmp_path):
+    tokenizer, codes, wavs = make_tiny("mini"), tmp_path / "codes", tmp_path / "wavs"
+    tokenize_rows(read_inputs([recordings]), codes, tokenizer)
+    detokenize_shards(codes, wavs, tokenizer)
+    old = (wavs / "a.wav").stat().st_mtime_ns
+    (wavs / "b.wav").unlink()
+    steps = []
+    detokenize_shards(codes, wavs, tokenizer, progress=lambda *step: steps.append(step))
+    assert steps == [(2, 3), (3, 3)]
+    assert (wavs / "b.wav").is_file() and (wavs / "a.wav").stat().st_mtime_ns == old
+
+
+def test_codes_of_another_card_name_both_hashes(recordings, tmp_path):
+    mini, dac = make_tiny("mini"), make_tiny("dac-16khz")
+    rows, codes, wavs = read_inputs([recordings / "a.wav"]), tmp_path / "codes", tmp_path / "wavs"
+    tokenize_rows(rows, codes, mini)
+    both = rf"mini \({mini.card.hash}\).* not .*dac-16khz \({dac.card.hash}\)"
+    with pytest.raises(InputError, match=both):
+        detokenize_shards(codes, wavs, dac)
+    with pytest.raises(InputError, match=both):
+        tokenize_rows(rows, codes, dac)
+
+
+def test_other_recordings_of_the_same_number_are_encoded_anew(recordings, tmp_path):
+    tokenizer, codes = make_tiny("mini"), tmp_path / "codes"
+    tokenize_rows(read_inputs([recordings / "a.wav"]), codes, tokenizer)
+    tokenize_rows(read_inputs([recordings / "b.flac"]), codes, tokenizer)
+    assert [row.id for row in CodeShards(codes).rows] == ["b"]
+
+
+def test_large_codes_survive_a_shard(tmp_path):
+    card = make_tiny("xcodec2").card
+    codes = torch.tensor([[0, 40_000, 65_535]])
+    write_shard(tmp_path / "train-00000", [CodeItem("a", "", "", codes)], "train")
+    (tmp_path / "card.json").write_text(card.model_dump_json())
+    assert torch.equal(CodeShards(tmp_path)[0].codes, codes)
+
+
+def test_inputs_that_will_not_do_are_one_line(recordings, tmp_path):
+    with pytest.raises(InputError, match="a second one has the id 'a'"):
+        read_inputs([recordings, recordings / "a.wav"])
+    with pytest.raises(InputError, match="split 'test'"):
+        read_inputs([recordings], "test")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no utterances"):
+        read_inputs([tmp_path / "empty"])
+    tokenizer = make_tiny("mini")
+    tokenize_rows(read_inputs([recordings / "a.wav"]), tmp_path / "codes", tokenizer)
+    rows = tmp_path / "codes" / "train-00000.jsonl"
+    rows.write_text(rows.read_text().replace('"id": "a"', '"id": "../a"'))
+    with pytest.raises(InputError, match="no file name inside"):
+        detokenize_shards(tmp_path / "codes", tmp_path / "wavs", tokenizer)

@@ -1,0 +1,123 @@
+"""The catalogue: strict cards, and how a tokenizer is found by name, folder, or both."""
+
+import pytest
+import torch
+import yaml
+from tiny_codecs import make_model, make_tiny
+
+from vocalmtp.errors import InputError
+from vocalmtp.tokenizers import TYPES, find_entry, list_entries, load_tokenizer
+from vocalmtp.tokenizers.cards import CARDS, read_entry, write_entry
+from vocalmtp.tokenizers.registry import VARIABLE, weights_folder
+
+
+@pytest.fixture(autouse=True)
+def no_weights(monkeypatch, tmp_path):
+    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
+
+
+@pytest.fixture
+def published(tmp_path):
+    """A folder of Mimi's weights, as it is published."""
+    make_model("mimi-8").save_pretrained(tmp_path / "mimi")
+    return tmp_path / "mimi"
+
+
+def test_every_card_has_a_class_and_its_files_name():
+    assert len(list_entries()) >= 15
+    assert all(entry.type in TYPES for entry in list_entries().values())
+    assert set(find_entry("mimi-8").used()) == {"semantic", *(f"rvq{i}" for i in range(1, 8))}
+
+
+def test_the_card_of_mini_is_the_one_its_codes_are_stamped_with():
+    card = load_tokenizer("mini").card
+    assert find_entry("mini").card(card.codes) == card
+    assert card.hash == "49ffe307f9fb"
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"frame_rates": 5}, "unknown key 'frame_rates'; did you mean 'frame_rate'"),
+        ({"frame_rate": None}, "frame_rate"),
+        ({"licence": {"code": "MIT"}}, "'licence.weights' is missing"),
+        ({"use": ["rqv"]}, "did you mean 'rvq'"),
+        ({"streams": []}, "streams"),
+        ({"kind": "loose"}, "kind"),
+    ],
+)
+def test_a_bad_card_is_one_line(tmp_path, change, problem):
+    data = yaml.safe_load((CARDS / "dac-16khz.yaml").read_text())
+    (tmp_path / "card.yaml").write_text(yaml.safe_dump(data | change))
+    with pytest.raises(InputError, match=problem) as caught:
+        read_entry(tmp_path / "card.yaml")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_key_is_named(tmp_path):
+    data = yaml.safe_load((CARDS / "dac-16khz.yaml").read_text())
+    del data["paper"]
+    (tmp_path / "card.yaml").write_text(yaml.safe_dump(data))
+    with pytest.raises(InputError, match="key 'paper' is missing"):
+        read_entry(tmp_path / "card.yaml")
+
+
+def test_what_is_written_is_read_again(tmp_path):
+    for entry in list_entries().values():
+        write_entry(entry, tmp_path / "card.yaml")
+        assert read_entry(tmp_path / "card.yaml") == entry
+
+
+def test_weights_that_are_not_here_say_how_to_get_them():
+    with pytest.raises(InputError, match="run: hf download facebook/encodec_24khz"):
+        load_tokenizer("encodec-24khz-8")
+    with pytest.raises(InputError, match="did you mean 'mimi-8'"):
+        load_tokenizer("mimi-9")
+    with pytest.raises(InputError, match="no such card; did you mean 'mimi-8'"):
+        find_entry("mimi8")
+
+
+def test_a_published_folder_is_found_by_name_variable_and_both(published, monkeypatch):
+    expected = make_tiny("mimi-8").card
+    assert load_tokenizer(f"mimi-8={published}").card == expected
+    monkeypatch.setenv(VARIABLE, str(published.parent))
+    assert weights_folder(find_entry("mimi-32")) == published
+    assert load_tokenizer("mimi-8").card == expected
+    assert len(load_tokenizer("mimi-32").card.streams) == 32
+    with pytest.raises(InputError, match=f"say which: mimi-8={published}"):
+        load_tokenizer(published)
+
+
+def test_weights_of_another_codec_are_one_line(published):
+    with pytest.raises(InputError, match="the weights do not fit|cannot be loaded"):
+        load_tokenizer(f"encodec-24khz-8={published}")
+
+
+def test_the_first_three_differences_are_named(published):
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(published / "model.safetensors")
+    names = sorted(name for name in tensors if "quantizer" in name and "embed_sum" in name)
+    for name in names[:2]:
+        del tensors[name]
+    tensors[names[2]] = torch.zeros(3, 3)
+    tensors["nobody.knows"] = torch.zeros(1)
+    save_file(tensors, published / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(InputError, match="do not fit: .* is missing; .* is missing; .* and 1 more"):
+        load_tokenizer(f"mimi-8={published}")
+
+
+def test_torn_weights_and_a_pickle_are_one_line(published):
+    (published / "model.safetensors").write_bytes(b"torn")
+    with pytest.raises(InputError, match="cannot be loaded"):
+        load_tokenizer(f"mimi-8={published}")
+    (published / "model.safetensors").rename(published / "pytorch_model.bin")
+    with pytest.raises(InputError, match="no model.safetensors"):
+        load_tokenizer(f"mimi-8={published}")
+
+
+def test_a_card_and_weights_that_differ_are_one_line(tmp_path):
+    make_model("dac-16khz").save_pretrained(tmp_path)
+    with pytest.raises(InputError, match="have sample_rate 16000 and the card 24000"):
+        load_tokenizer(f"dac-24khz={tmp_path}")

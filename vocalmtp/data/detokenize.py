@@ -1,0 +1,90 @@
+"""Code shards back to audio: batched, resumable, a file an utterance."""
+
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+
+import torch
+
+from vocalmtp.audio import Audio, check_format
+from vocalmtp.data.shards import CodeItem, CodeShards, list_splits, read_stamp, stamp
+from vocalmtp.errors import InputError
+from vocalmtp.lock import only_writer
+from vocalmtp.tokenizers import SpeechTokenizer
+
+
+def detokenize_shards(
+    codes: Path | str,
+    output: Path | str,
+    tokenizer: SpeechTokenizer,
+    *,
+    split: str | None = None,
+    batch_size: int = 16,
+    format: str = "wav",
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> int:
+    """Decode every utterance in the folder `codes` to `output`/ID.wav; returns how many there are.
+
+    Files that are there are kept. `progress(done, total)` is called after every batch. Raises
+    InputError if another tokenizer made the codes or what is in `output`.
+    """
+    codes, output, format = Path(codes), Path(output), check_format(format)
+    _check_stamp(codes, tokenizer)
+    items = [
+        item
+        for name in ([split] if split else list_splits(codes))
+        for item in _items(CodeShards(codes, name))
+    ]
+    if not items:
+        raise InputError(f"shards '{codes}': no utterances; make them with 'vocalmtp tokenize'")
+    places = [_place(output, item.id, format) for item in items]
+    with only_writer(output):
+        stamp(output, tokenizer.card)
+        todo = [pair for pair in zip(items, places, strict=True) if not pair[1].is_file()]
+        todo.sort(key=lambda pair: pair[0].codes.shape[1])  # so that little is padding
+        progress(len(items) - len(todo), len(items))
+        for start in range(0, len(todo), batch_size):
+            batch = todo[start : start + batch_size]
+            for (_, place), audio in zip(
+                batch, _decode([item for item, _ in batch], tokenizer), strict=True
+            ):
+                place.parent.mkdir(parents=True, exist_ok=True)
+                audio.save(place, format)
+            progress(len(items) - len(todo) + start + len(batch), len(items))
+    return len(items)
+
+
+def _check_stamp(codes: Path, tokenizer: SpeechTokenizer) -> None:
+    there, card = read_stamp(codes, f"shards '{codes}'"), tokenizer.card
+    if there != card:
+        raise InputError(
+            f"shards '{codes}': are of {there.name} ({there.hash}), not of {card.name} "
+            f"({card.hash}); give --tokenizer the one that made them"
+        )
+
+
+def _items(shards: CodeShards) -> list[CodeItem]:
+    return [shards[index] for index in range(len(shards))]
+
+
+def _place(output: Path, name: str, format: str) -> Path:
+    """Where the audio of an id goes: inside `output`, whatever the id is."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or not path.name:
+        raise InputError(f"utterance '{name}': its id is no file name inside the output folder")
+    return output / f"{name}.{format}"
+
+
+def _decode(items: list[CodeItem], tokenizer: SpeechTokenizer) -> list[Audio]:
+    card, device = tokenizer.card, tokenizer.device
+    lengths = torch.tensor([item.codes.shape[1] for item in items])
+    codes = torch.zeros(len(items), len(card.streams), int(lengths.max()), dtype=torch.int64)
+    for row, item in enumerate(items):
+        codes[row, :, : lengths[row]] = item.codes
+    speaker = None
+    if card.speaker_dim:
+        if any(item.speaker is None for item in items):
+            raise InputError(f"codes of {card.name}: have no speaker vectors; tokenize again")
+        speaker = torch.stack([item.speaker for item in items]).to(device)  # [B, D_s]
+    wav = tokenizer.decode(codes.to(device), speaker, lengths.to(device)).cpu()
+    ends = (lengths * card.hop).tolist()
+    return [Audio(wav[row, :end].numpy(), card.sample_rate) for row, end in enumerate(ends)]
