@@ -6,6 +6,7 @@ from zlib import crc32
 
 import torch
 
+from vocalmtp.tokenizers import find_entry
 from vocalmtp.tokenizers.convert import CONVERTIBLE
 from vocalmtp.tokenizers.facodec import FACodecConfig
 from vocalmtp.tokenizers.published import PublishedTokenizer
@@ -47,7 +48,10 @@ def set_weights(model: PublishedTokenizer) -> PublishedTokenizer:
 
 def make_published(name: str) -> PublishedTokenizer:
     """The tokenizer of card `name` with the weights of its keys, and few channels."""
-    return set_weights(CONVERTIBLE[name](TINY[name]))
+    entry = find_entry(name)
+    changes = {"name": name, "streams": len(entry.specs())}
+    config = TINY[entry.type].model_copy(update=changes)
+    return set_weights(CONVERTIBLE[entry.type](config))
 
 
 def published_keys(name: str) -> Iterator[tuple[str, str, tuple[int, ...], bool]]:

@@ -9,7 +9,7 @@ from vocalmtp.tokenizers import SpeechTokenizer, huggingface, list_entries, load
 
 # One card of every family; cards of a family differ in numbers only.
 FAMILIES = ["mini", "dac-16khz", "encodec-24khz-8", "encodec-32khz", "mimi-8", "xcodec-hubert"]
-FAMILIES += ["xcodec2"]
+FAMILIES += ["xcodec2", "facodec", "speechtokenizer"]
 STREAMING = [name for name in FAMILIES if list_entries()[name].lookahead is not None]
 made: dict[str, SpeechTokenizer] = {}
 
@@ -162,13 +162,14 @@ def test_the_same_input_gives_the_same(tokenizer):
 @every([name for name in FAMILIES if name != "mini"])
 def test_another_dtype_and_back_changes_nothing(tokenizer):
     wav = speech(tokenizer, 1, 9)
-    before = tokenizer.encode(wav).codes
-    expected = tokenizer.decode(before)
-    wide = tokenizer.to(torch.float64).decode(before)
+    made = tokenizer.encode(wav)
+    before, speaker = made.codes, made.speaker
+    expected = tokenizer.decode(before, speaker)
+    wide = tokenizer.to(torch.float64).decode(before, speaker)
     assert wide.dtype == torch.float32 and torch.allclose(wide, expected, atol=1e-3, rtol=1e-3)
     tokenizer.to(torch.float32)
     assert torch.equal(tokenizer.encode(wav).codes, before)
-    assert torch.equal(tokenizer.decode(before), expected)
+    assert torch.equal(tokenizer.decode(before, speaker), expected)
 
 
 @pytest.mark.parametrize("samples", [1, 639, 641])

@@ -8,7 +8,7 @@ import typer
 
 
 def convert(
-    name: Annotated[str, typer.Argument(help="facodec or speechtokenizer.")],
+    name: Annotated[str, typer.Argument(help="A card: facodec, facodec-3 or speechtokenizer.")],
     files: Annotated[
         list[Path], typer.Argument(help="The published checkpoint: all of its files.")
     ],

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from vocalmtp.errors import InputError, nearest
 from vocalmtp.reading import check_finite
+from vocalmtp.tokenizers.cards import CatalogueEntry, find_entry, list_entries
 from vocalmtp.tokenizers.facodec import FACodec
 from vocalmtp.tokenizers.published import PublishedConfig, PublishedTokenizer
 from vocalmtp.tokenizers.speechtokenizer import SpeechTokenizerModel
@@ -25,15 +26,17 @@ SHOWN = 3  # differences that an error names
 def convert(
     name: str, files: Sequence[Path], config: PublishedConfig | None = None
 ) -> PublishedTokenizer:
-    """The tokenizer called `name` with the weights in its published `files`.
+    """The tokenizer of card `name` with the weights in its published `files`.
 
-    `config` differs from the default for weights of other sizes than the published ones.
-    Raises InputError if there is no such tokenizer, a file holds more than tensors, or a key, a
-    shape or a number is not as it should be.
+    `config` differs from the card's for weights of other sizes than the published ones.
+    Raises InputError if there is no such card, a file holds more than tensors, or a key, a shape or
+    a number is not as it should be.
     """
-    if name not in CONVERTIBLE:
-        raise InputError(f"tokenizer '{name}': nothing to convert; {nearest(name, CONVERTIBLE)}")
-    model = CONVERTIBLE[name](config)
+    entry = find_entry(name)
+    if entry.type not in CONVERTIBLE:
+        cards = [card.name for card in list_entries().values() if card.type in CONVERTIBLE]
+        raise InputError(f"tokenizer '{name}': has nothing to convert; {nearest(name, cards)}")
+    model = CONVERTIBLE[entry.type](config or config_of(entry))
     found: dict[str, Tensor] = {}
     for file in files:
         tensors = read_checkpoint(file)
@@ -52,6 +55,11 @@ def convert(
     model.config = model.config.model_copy(update={"codes": fingerprint(model)})
     model.card = model.config.card()
     return model.eval()
+
+
+def config_of(entry: CatalogueEntry) -> PublishedConfig:
+    """The settings of a card of ours: the published sizes, and as many streams as it has."""
+    return CONVERTIBLE[entry.type].Config(name=entry.name, streams=len(entry.specs()))
 
 
 def read_checkpoint(file: Path) -> dict[str, Tensor]:
