@@ -77,7 +77,7 @@ def test_what_takes_hours_is_spelt_right(line):
     """Only its verbs, options and files are looked at."""
     words = shlex.split(line, comments=True)[1:]
     command = typer.main.get_command(app)
-    while hasattr(command, "commands"):
+    while hasattr(command, "commands") and words:  # a group may be a command itself
         verb = words.pop(0)
         command = command.commands[verb]
     context = command.make_context(verb, words)

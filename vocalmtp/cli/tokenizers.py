@@ -1,4 +1,4 @@
-"""`vocalmtp tokenizers` and `vocalmtp detokenize`."""
+"""`vocalmtp tokenizers` and what belongs to it, and `vocalmtp detokenize`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
