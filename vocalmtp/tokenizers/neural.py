@@ -37,6 +37,9 @@ from vocalmtp.writing import atomic_folder
 FOLD = 4  # 10 ms frames per codec frame
 LOOKAHEAD = 1  # codec frames that decoding waits for
 EXCITATION_LEAD = 2  # the vocoder wants F0 this many 10 ms frames early
+# Seconds at both ends that are silent, and over which the sound comes and goes: without a past the
+# decoder's first frames are a click, and so are the last ones before a future that is not there.
+QUIET, FADE = 0.02, 0.03
 
 
 Width = Annotated[int, Field(ge=1, le=4096)]
@@ -294,8 +297,8 @@ class NeuralTokenizer(SpeechTokenizer):
         content, prosody = F.pad(content, silence), F.pad(prosody, silence)
         alive = here.repeat_interleave(FOLD, dim=1)
         wav = torch.cat([stream.decode(content, prosody, alive), stream.tail()], dim=-1)
-        true = torch.arange(wav.shape[-1], device=wav.device) < (lengths * self.card.hop)[:, None]
-        return wav * true
+        left = (lengths * self.card.hop)[:, None] - torch.arange(wav.shape[-1], device=wav.device)
+        return wav * edge_gain(left - 1, self.card.sample_rate)
 
     def stream(self, speaker: Tensor | None = None) -> "NeuralStream":
         if speaker is None:
@@ -343,6 +346,7 @@ class NeuralStream:
     def __init__(self, tokenizer: NeuralTokenizer, speaker: Tensor):
         self.tokenizer, self.speaker = tokenizer, speaker
         self.state = DecoderState(trim=tokenizer.decoder.vocoder.delay)
+        self.made = 0  # samples so far
 
     @torch.inference_mode()
     def push(self, codes: Tensor) -> Tensor:
@@ -355,20 +359,30 @@ class NeuralStream:
         config, batch = self.tokenizer.config, len(self.speaker)
         prosody = self.speaker.new_zeros(batch, LOOKAHEAD, len(config.levels))
         wav = self.decode(prosody.repeat(1, 1, config.content_streams), prosody)
-        return torch.cat([wav, self.tail()], dim=-1)
+        wav = torch.cat([wav, self.tail()], dim=-1)
+        left = torch.arange(wav.shape[-1] - 1, -1, -1, device=wav.device)
+        return wav * edge_gain(left, config.sample_rate)
 
     def decode(self, content: Tensor, prosody: Tensor, alive: Tensor | None = None) -> Tensor:
         """Values [B, t, .] to samples; see `Decoder.forward`."""
         wav, _, self.state = self.tokenizer.decoder(
             content, prosody, self.speaker, self.state, alive=alive
         )
-        return wav
+        place = torch.arange(self.made, self.made + wav.shape[-1], device=wav.device)
+        self.made += wav.shape[-1]
+        return wav * edge_gain(place, self.tokenizer.config.sample_rate)
 
     def tail(self) -> Tensor:
         """The end [B, n] of the last frame's window, which nothing will overlap any more."""
         if self.state.vocoder is None:
             return self.speaker.new_zeros(len(self.speaker), 0)
         return self.state.vocoder.tail[:, : self.tokenizer.decoder.vocoder.delay]
+
+
+def edge_gain(distance: Tensor, sample_rate: int) -> Tensor:
+    """Gain of samples that are so many samples away from an end; 0 beyond it."""
+    share = (distance / sample_rate - QUIET) / FADE
+    return 0.5 - 0.5 * (math.pi * share.clamp(0, 1)).cos()
 
 
 def mel_filters(sample_rate: int, window: int, mels: int) -> Tensor:
