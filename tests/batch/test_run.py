@@ -234,7 +234,7 @@ def test_a_full_disk_stops_the_batch_and_not_an_item(make_job, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_bytes", full)
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(InputError, match="no space left"):
             run_batch(job)
     assert all(row["status"] == "ok" for row in rows(job.output))
     assert run_batch(job).failed == 0
