@@ -1,13 +1,16 @@
 """The command line as it is typed, on a toy model, and what every fault must look like."""
 
+import resource
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
 from toy_model import save_toy_model
 
 from vocalmtp.cli import main
+
+UNLIMITED = resource.getrlimit(resource.RLIMIT_FSIZE)
 
 
 @pytest.fixture(scope="session")
@@ -58,13 +61,18 @@ def refused(run, capsys) -> Callable[..., str]:
 
 @pytest.fixture
 def full_disk() -> Callable[[int], None]:
-    """Call it with a number of bytes: no file of this process grows beyond that."""
-    import resource
-
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    """Call it with a number of bytes: no file of this process grows beyond that in this test."""
 
     def limit(size: int) -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, UNLIMITED[1]))
 
-    yield limit
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    return limit
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None, object, object]:
+    """Lift the limit as soon as the test is over: what pytest prints may go to a file as well."""
+    try:
+        return (yield)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, UNLIMITED)
