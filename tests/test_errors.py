@@ -1,8 +1,10 @@
 """Hints for names that nobody knows."""
 
+import pickle
+
 import pytest
 
-from vocalmtp.errors import nearest
+from vocalmtp.errors import InputError, nearest
 
 
 @pytest.mark.parametrize(
@@ -18,3 +20,9 @@ def test_nearest(name, hint):
 
 def test_nearest_of_nothing():
     assert nearest("x", []) == "there are none"
+
+
+def test_what_users_typed_does_not_leave_the_line():
+    error = InputError("text 'a\n  b\x1b[2J\u202e\udcff': is no text")
+    assert str(error) == "text 'a b?[2J??': is no text"
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)  # workers send it

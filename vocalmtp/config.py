@@ -96,7 +96,10 @@ def parse(model: type[M], data: Mapping[str, Any], where: str = "config") -> M:
         problems = error.errors()  # a misspelt key is also a missing one: the first says more
         unknown = (problem for problem in problems if problem["type"] == "extra_forbidden")
         problem = next(unknown, problems[0])
-        place = [part for part in problem["loc"] if not _is_tag(part)]
+        *outer, last = problem["loc"] or ("",)
+        named = problem["type"] in ("extra_forbidden", "missing")  # by what a user may have written
+        place = [part for part in outer if not _is_tag(part)]
+        place += [last] if last and (named or not _is_tag(last)) else []
         key = ".".join(str(part) for part in place)
         if problem["type"] == "extra_forbidden":
             options = _fields_at(model, place[:-1])
@@ -106,8 +109,8 @@ def parse(model: type[M], data: Mapping[str, Any], where: str = "config") -> M:
             raise InputError(f"{where}: key '{key}' is missing; add it") from error
         wanted = problem["msg"].removeprefix("Value error, ")
         wanted = wanted[:1].lower() + wanted[1:]
-        named = f"key '{key}'" if key else "the whole"
-        raise InputError(f"{where}: {named} is {_shown(problem['input'])}; {wanted}") from error
+        subject = f"key '{key}'" if key else "the whole"
+        raise InputError(f"{where}: {subject} is {_shown(problem['input'])}; {wanted}") from error
 
 
 def _shown(value: object, limit: int = 80) -> str:

@@ -7,8 +7,13 @@ from difflib import get_close_matches
 class InputError(ValueError):
     """Bad input from a user; the message is one line naming the field, the value and the fix.
 
-    The command line prints it without a traceback and exits with 2.
+    The command line prints it without a traceback and exits with 2. What users typed may be in it:
+    signs that would move the cursor are replaced.
     """
+
+    def __init__(self, message: str):
+        line = " ".join(message.split())
+        super().__init__("".join(sign if sign.isprintable() else "?" for sign in line))
 
 
 def nearest(name: str, options: Iterable[str]) -> str:

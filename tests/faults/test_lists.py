@@ -113,3 +113,14 @@ def test_recipes(refused, name):
     if content is not None:
         Path("r.yaml").write_bytes(content)
     refused("train", "r.yaml", says=says)
+
+
+@pytest.mark.xfail(strict=True, raises=UnicodeDecodeError, reason="eval reads lists by itself")
+def test_lists_to_evaluate(refused, whole_model):
+    Path("a.txt").write_bytes(b"Hi.\n\xff\n")
+    says = "a.txt:2: "
+    refused(
+        *("eval", "intelligibility", "-m", "a.txt", "-o", "out", "--systems", "tts"),
+        *("--model", whole_model),
+        says=says,
+    )

@@ -176,7 +176,7 @@ def test_an_interrupted_training_goes_on(tmp_path, monkeypatch, number):
     monkeypatch.chdir(tmp_path)
     shards = write_tiny_shards(tmp_path / "codes")
     recipe = write_recipe(Path("r.yaml"), shards, Path("run"), max_steps=100_000)
-    interrupt(["train", recipe], number, lambda: list(Path("run").glob("checkpoints/*/*.json")))
+    interrupt(["train", recipe], number, lambda: list(Path("run").glob("*/*/trainer_state.json")))
     assert not (tmp_path / "run" / "model.safetensors").exists()
     assert list(Path("run").glob(".*.part")) == []
     assert last_whole_checkpoint(Path("run/checkpoints")) is not None

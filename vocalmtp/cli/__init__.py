@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -96,10 +97,9 @@ def _terminate(number: int, frame: object) -> None:
 
 def _drop_output() -> None:
     """Forget what could not be written: the interpreter would try again at its exit."""
-    try:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (OSError, ValueError):  # somebody has put a stream without a file in its place
-        return
+    with suppress(OSError, ValueError):  # somebody may have put a stream of theirs in its place
+        pipe = sys.stdout.fileno()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), pipe)
 
 
 def _stop(message: str) -> None:

@@ -3,10 +3,10 @@
 Letters: B batch, L positions, S steps, K slots, G frames per step, U characters, D hidden size.
 """
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -282,15 +282,18 @@ def check_sizes(config: SpeechLMConfig, folder: Path, what: str) -> None:
     if not files:
         raise InputError(f"{what}: model.safetensors is missing; copy or export it again")
     shapes = [shape for file in files for shape in read_shapes(file, what).values()]
-    most = {"layer": len(shapes), "size": sum(map(math.prod, shapes))}
-    for part in (config.backbone, config.track, config.head):
-        for key, value in part.items():
-            limit = next((most[word] for word in most if word in key), None)
-            if limit is not None and isinstance(value, int) and value > limit:
-                raise InputError(
-                    f"{what}: config.json has {key} {value}, for which there are too few weights; "
-                    "copy or export both again"
-                )
+    longest = max((length for shape in shapes for length in shape), default=0)
+    most = {"layer": len(shapes)} | dict.fromkeys(("size", "width", "kernel", "dim"), longest)
+    own = {"speaker_dim": config.speaker_dim}
+    for key, value in chain(
+        *(d.items() for d in (config.backbone, config.track, config.head, own))
+    ):
+        limit = next((most[word] for word in most if word in key), None)
+        if limit is not None and isinstance(value, int) and value > limit:
+            raise InputError(
+                f"{what}: config.json has {key} {value}, for which there are too few weights; "
+                "copy or export both again"
+            )
 
 
 def load_text_tokenizer(folder: Path | str) -> Any:

@@ -1,0 +1,72 @@
+"""The command line without its work: what takes seconds is replaced, what checks is not."""
+
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from vocalmtp.audio import Audio, Word
+from vocalmtp.batch.speaker import Speaker
+from vocalmtp.catalogue import model_folder
+from vocalmtp.synthesis import TTS, Utterance, load
+from vocalmtp.tokenizers import load_tokenizer
+
+
+class ToneTTS(TTS):
+    """The real thing but for its voice: every sentence is a tone."""
+
+    def _speak(self, rows: Iterable[Utterance], batch_size: int) -> Iterator[tuple[int, Audio]]:
+        for number, row in enumerate(rows):
+            tone = 0.1 * np.sin(np.arange(40 * len(row.text)) / 9)
+            words = [Word(word, 0.0, 0.001) for word in row.text.split()]
+            yield number, Audio(tone.astype(np.float32), self.sample_rate, words)
+
+    def _stream(self, sentences: list[Utterance]) -> Iterator[Audio]:
+        return (audio for _, audio in self._speak(sentences, 1))
+
+
+def replace_work(patch: pytest.MonkeyPatch, toy: Path) -> None:
+    """Let every verb end in milliseconds; `toy` is the folder of the model behind all names."""
+    whole = load(toy)
+    tones = ToneTTS(whole.model, whole.tokenizer, whole.voices, whole.card)
+    real = cache(load_tokenizer)
+
+    def load_tones(name: str, **_: Any) -> ToneTTS:
+        model_folder(name)
+        return tones
+
+    def load_codec(source: Any) -> Any:
+        return real(toy / "tokenizer") if str(source) in ("mini", "toy") else load_tokenizer(source)
+
+    def check_model(model: str, *_: Any) -> list:
+        model_folder(model)
+        return []
+
+    def speak_here(job: Any, items: Iterator) -> Iterator:
+        return Speaker(job)(items)
+
+    for place, fake in {
+        "vocalmtp.synthesis.load": load_tones,
+        "vocalmtp.tokenizers.load_tokenizer": load_codec,
+        "vocalmtp.batch.workers.Pool": speak_here,
+        "vocalmtp.batch.on_ray.speak_on_ray": speak_here,
+        "vocalmtp.batch.verify.hear": lambda samples, rate: "hi",
+        "vocalmtp.eval.bench.run_bench": check_model,
+        "vocalmtp.eval.run.run_intelligibility": lambda request: check_model(request.model),
+        "vocalmtp.eval.run.run_similarity": lambda request: check_model(request.model),
+        "vocalmtp.eval.run.run_quality": lambda request: check_model(request.model),
+        "vocalmtp.eval.run.run_all": lambda request, against: {"": check_model(request.model)},
+        "vocalmtp.eval.items.pick_items": lambda *_: [],
+        "vocalmtp.eval.disentanglement.probe_streams": lambda *_: [],
+        "vocalmtp.eval.disentanglement.swap_timbre": lambda *_: [],
+        "vocalmtp.export.export_model": lambda model, *_, **__: check_model(model),
+        "vocalmtp.training.train.train": lambda recipe: recipe.output,
+        "vocalmtp.training.finetune.finetune": lambda recipe: recipe.output,
+        "vocalmtp.training.codec.train_tokenizer": lambda recipe: None,
+        "vocalmtp.training.aligner.train_aligner": lambda recipe: None,
+        "vocalmtp.data.prepare._align": lambda samples, text, _: np.linspace(0, 1, len(text)),
+    }.items():
+        patch.setattr(place, fake)
