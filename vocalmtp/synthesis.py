@@ -5,6 +5,7 @@ The plain call, `stream`, `batch` and `each` are consumers of that same generato
 Letters: D_s size of the speaker vector.
 """
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -227,7 +228,7 @@ class TTS:
         path = Path(voice)
         if path.suffix == ".safetensors":
             return Voice.load(path).check(card)
-        if path.suffix or path.is_file():
+        if path.suffix or os.path.isfile(path):  # False for a name that no file can have
             return make_voice(path, self.tokenizer)
         raise InputError(f"voice '{voice}': no such voice; {nearest(str(voice), self.voices)}")
 

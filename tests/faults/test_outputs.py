@@ -23,6 +23,7 @@ from vocalmtp.writing import atomic_folder, atomic_path
         ("folder.wav", "output 'folder.wav': is a folder; give a file's name"),
         ("a.mp3", "format '.mp3': not supported; choose one of: flac, ogg, wav"),
         ("a", "output 'a': has no suffix"),
+        ("", "output '.': has no suffix"),
         ("file/a.wav", "folder 'file' does not exist"),
         ("x" * 300 + ".wav", "cannot be written (file name too long)"),
         ("pipe.wav", "output 'pipe.wav': is no ordinary file; name one, or pipe with -"),

@@ -143,7 +143,8 @@ def test_marks_in_a_card_are_printed_as_they_are(run, model, capsys):
 def test_a_folder_that_is_no_model(refused, whole_model):
     Path("empty").mkdir()
     refused("tts", "Hi.", "-m", "empty", says="no config.json in that folder; give a trained model")
-    refused("tts", "Hi.", "-m", "x" * 300, says="x")
+    refused("tts", "Hi.", "-m", "x" * 300, says="name too long")
+    refused("tts", "Hi.", "-m", whole_model, "-v", "x" * 300, says="no such voice")
     refused(
         "voices", "make", "a.wav", "-o", "v.safetensors", "-m", "empty", says="no such tokenizer"
     )

@@ -64,3 +64,10 @@ def test_a_name_that_is_no_text_is_printed(run, whole_model, capfd):
     assert run("tts", "Hi.", "-o", name, "-m", whole_model) == 0
     assert Path(name).is_file()
     assert "caf\\udce9.wav: " in capfd.readouterr().err
+
+
+def test_a_group_without_a_verb_says_so(run, capsys):
+    assert run("eval") == 2
+    captured = capsys.readouterr()
+    assert captured.err == "error: verb: is missing; choose one of those above\n"
+    assert "intelligibility" in captured.out

@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except InputError as error:
         _stop(str(error))
     except USAGE_ERROR as error:
-        _stop(error.format_message())
+        _stop(error.format_message() or "verb: is missing; choose one of those above")
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
     except BrokenPipeError:  # the reader of our pipe has gone: nobody is there to be told
@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except OSError as error:  # a full disk, a missing permission, a damaged folder
         _drop_output()
         where = "standard output" if error.filename is None else f"file '{error.filename}'"
-        _stop(f"{where}: {error.strerror or error}; free some space, or choose another place")
+        _stop(f"{where}: {error.strerror or error}; mend that, or choose another")
     sys.exit(code if isinstance(code, int) else 0)
 
 

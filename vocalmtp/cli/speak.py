@@ -142,7 +142,6 @@ def tts(
         raise InputError("text: is missing; give TEXT, or a list with --input")
     if show_text:
         return single.show_text(text)
-    single.speak_text(
-        text, output or "speech.wav", voice, model, seed, options, stream, timestamps, format
-    )
+    output = "speech.wav" if output is None else output
+    single.speak_text(text, output, voice, model, seed, options, stream, timestamps, format)
     return 0
