@@ -93,9 +93,8 @@ def test_a_list_needs_no_recordings_for_our_own_speech(toy_folder, tmp_path, cap
 @pytest.mark.usefixtures("quick_ears")
 def test_all_figures_in_one_table(toy_folder, manifest, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(speed, "SENTENCES", ("Hi.",))
-    monkeypatch.setattr("vocalmtp.eval.run.BATCHES", (1,))
     monkeypatch.setattr("vocalmtp.eval.run.FEW", 1)
-    monkeypatch.setattr("vocalmtp.eval.run.cold_start", lambda model: (LINES[0].figure,) * 2)
+    monkeypatch.setattr("vocalmtp.eval.run.run_bench", lambda model, against: LINES)
     rows = manifest.read_text().replace('"split": "train"', '"split": "rare"', 1)
     manifest.write_text(rows)
     ask = ["eval", "all", "-m", manifest, "--model", toy_folder, "-o", tmp_path / "out"]
@@ -195,7 +194,7 @@ def test_swapped_timbre_is_compared_with_both_voices(tts, manifest, tmp_path):
 
 
 def test_speed_figures_are_positive_and_ordered(tts):
-    factors = real_time_factors({"a": tts, "b": tts}, 1, repeats=2, temperature=1.0)
+    factors = real_time_factors(tts, (1, 2), repeats=2, temperature=1.0)
     rates = steps_per_second({"a": tts}, frames=8, repeats=2)["a"]
     wait = first_audio(tts, repeats=2, temperature=1.0)
     for figure in (*factors.values(), *rates.values(), wait):
