@@ -2,6 +2,7 @@
 
 import base64
 import re
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -138,3 +139,23 @@ def test_a_notebook_gets_a_player(tmp_path):
     path = Path(tmp_path / "played.wav")
     path.write_bytes(base64.b64decode(data[1]))
     assert soundfile.info(path).frames == 1_600
+
+
+@pytest.mark.parametrize("format", ["wav", "flac", "ogg"])
+def test_ctrl_c_is_heard_while_audio_is_encoded(format):
+    """An error in a callback of libsndfile would be printed and lost."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    audio = Audio(tone(1.0), 16_000)
+    try:
+        for _ in range(5):
+            with pytest.raises(KeyboardInterrupt):
+                signal.setitimer(signal.ITIMER_REAL, 0.02)
+                for _ in range(1000):
+                    audio.to_bytes(format)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

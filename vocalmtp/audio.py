@@ -4,14 +4,13 @@ Samples are float32 in [-1, 1], mono, [N].
 """
 
 import base64
-import io
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -63,10 +62,13 @@ class Audio:
 
     def to_bytes(self, format: str = "wav") -> bytes:
         """The audio as the content of a file."""
-        buffer = io.BytesIO()
-        with open_sound(buffer, self.sample_rate, check_format(format)) as sound:
-            write_blocks(sound, self.samples)
-        return buffer.getvalue()
+        format = check_format(format)
+        # In memory, but no BytesIO: that is written by a callback, where Ctrl-C would be lost.
+        with open(os.memfd_create("audio"), "r+b") as file:
+            with open_sound(file.fileno(), self.sample_rate, format) as sound:
+                write_blocks(sound, self.samples)
+            file.seek(0)
+            return file.read()
 
     def _repr_html_(self) -> str:
         """A player, in a notebook."""
@@ -206,14 +208,16 @@ def output_format(path: Path, format: str | None = None) -> str:
     return found
 
 
-def open_sound(target: Path | BinaryIO, sample_rate: int, format: str) -> Any:
-    """A mono `soundfile.SoundFile` for writing one of FORMATS."""
+def open_sound(target: Path | int, sample_rate: int, format: str) -> Any:
+    """A mono `soundfile.SoundFile` for writing one of FORMATS to a path or an open descriptor."""
     import soundfile
 
     kind, subtype = FORMATS[format]
     if isinstance(target, Path):
         target = os.fsencode(target)  # a name need not be UTF-8
-    return soundfile.SoundFile(target, "w", sample_rate, 1, subtype=subtype, format=kind)
+    return soundfile.SoundFile(
+        target, "w", sample_rate, 1, subtype=subtype, format=kind, closefd=False
+    )
 
 
 def write_blocks(sound: Any, samples: np.ndarray) -> None:
