@@ -65,7 +65,7 @@ class Audio:
         format = check_format(format)
         # In memory, but no BytesIO: that is written by a callback, where Ctrl-C would be lost.
         with open(os.memfd_create("audio"), "r+b") as file:
-            with open_sound(file.fileno(), self.sample_rate, format) as sound:
+            with _told("memory"), open_sound(file.fileno(), self.sample_rate, format) as sound:
                 write_blocks(sound, self.samples)
             file.seek(0)
             return file.read()
@@ -265,7 +265,7 @@ def audio_writer(
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _told(path: Path | str) -> Iterator[None]:
     """Raise what libsndfile has against writing as an InputError."""
     import soundfile
 

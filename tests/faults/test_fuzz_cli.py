@@ -246,7 +246,7 @@ def test_command_lines(many, desk, whole_model, tmp_path, monkeypatch):
             shutil.rmtree(here)
 
     monkeypatch.chdir(tmp_path)
-    check(many, 2500, command_lines(), holds)
+    check(many, 4000, command_lines(), holds)
 
 
 def test_every_verb_is_among_them():

@@ -1,5 +1,7 @@
 """Outputs that cannot be written."""
 
+import errno
+import json
 import os
 import subprocess
 import sys
@@ -111,16 +113,38 @@ def test_a_voice_on_a_full_disk(refused, whole_model, full_disk):
     refused("voices", "make", "me.wav", "-o", "v.safetensors", "-m", whole_model, says=says)
 
 
-def test_a_batch_on_a_full_disk_goes_on_later(run, whole_model, full_disk, capsys):
+def test_a_batch_on_a_full_disk_goes_on_later(run, whole_model, monkeypatch, capsys):
+    def full(path: Path, content: bytes) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
     Path("a.txt").write_text("Hello there.\nGo.\nYes.\n")
     batch = ("tts", "--input", "a.txt", "--output-dir", "out", "-m", whole_model)
-    full_disk(1000)
-    assert run(*batch) == 2
-    assert ".wav': cannot be written (" in capsys.readouterr().err
-    assert {path.name for path in Path("out").iterdir()} <= {".lock", "job.json", "manifest.jsonl"}
-    full_disk(1 << 30)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        assert run(*batch) == 2
+    err = capsys.readouterr().err
+    assert ".wav': cannot be written (no space left on device)" in err and err.count("\n") == 1
+    assert {path.name for path in Path("out").iterdir()} == {".lock", "job.json", "manifest.jsonl"}
     assert run(*batch) == 0
     assert "3 made" in capsys.readouterr().err
+
+
+def test_rows_of_a_batch_on_a_full_disk(run, whole_model, full_disk, capsys):
+    Path("a.jsonl").write_text(json.dumps({"text": "Hi.", "note": "x" * 300_000}) + "\n")
+    batch = ("tts", "--input", "a.jsonl", "--output-dir", "out", "-m", whole_model)
+    full_disk(200_000)
+    assert run(*batch) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: output 'out/manifest.jsonl': cannot be written (")
+    full_disk(1 << 30)
+    assert run(*batch) == 0
+    assert len(Path("out/manifest.jsonl").read_text().splitlines()) == 1
+
+
+def test_memory_that_is_full(full_disk):
+    full_disk(1000)
+    with pytest.raises(InputError, match="output 'memory': cannot be written"):
+        Audio(buzz(1.0), 16_000).to_bytes()
 
 
 @pytest.mark.parametrize(
@@ -150,5 +174,5 @@ def test_standard_output_on_a_full_disk(whole_model, arguments):
     with open("/dev/full", "wb") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=300)
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith("error: standard output: No space left")
+    assert done.stderr.splitlines()[-1].startswith("error: output: No space left")
     assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr

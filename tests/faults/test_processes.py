@@ -129,7 +129,9 @@ def interrupt(arguments: list[object], number: int, begun: Callable[[], object])
         _, err = process.communicate(timeout=240)  # a busy machine takes its time
     finally:
         process.kill()
-    assert process.returncode == 128 + number, err
+    # Python may end itself by the signal instead, which is the same status to a shell: it does so
+    # after an interrupt inside of an exec(), caught or not.
+    assert process.returncode in (128 + number, -number), err
     assert "Traceback" not in err
     return err
 

@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from vocalmtp.audio import FORMATS, atomic_path
+from vocalmtp.audio import FORMATS
 from vocalmtp.errors import InputError
 from vocalmtp.lock import only_writer
+from vocalmtp.writing import atomic_path, told
 
 MANIFEST, JOB, OLD = "manifest.jsonl", "job.json", ".manifest.old"
 
@@ -37,8 +38,9 @@ class OutputFolder:
         if audio is not None:
             with atomic_path(self.path / row["audio"]) as partial:
                 partial.write_bytes(audio)
-        self._file.write(_line(row))
-        self._file.flush()
+        with told(self.path / MANIFEST):
+            self._file.write(_line(row))
+            self._file.flush()
 
     def read(self) -> Iterator[Row]:
         """The rows of what is done, which `has` knows from then on; other rows are passed over."""

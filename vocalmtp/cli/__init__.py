@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(1)
     except OSError as error:  # a full disk, a missing permission, a damaged folder
         _drop_output()
-        where = "standard output" if error.filename is None else f"file '{error.filename}'"
+        where = "output" if error.filename is None else f"file '{error.filename}'"
         _stop(f"{where}: {error.strerror or error}; mend that, or choose another")
     sys.exit(code if isinstance(code, int) else 0)
 
