@@ -78,3 +78,13 @@ class FakeTTS:
 def load(model: str) -> FakeTTS:
     """For `Job.load`."""
     return FakeTTS()
+
+
+def load_none(model: str) -> FakeTTS:
+    """A model that says what is wrong with it."""
+    raise InputError("model: was asked not to load")
+
+
+def load_dying(model: str) -> FakeTTS:
+    """A model that takes its process with it."""
+    os.kill(os.getpid(), signal.SIGKILL)

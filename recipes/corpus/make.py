@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import time
 from collections.abc import Iterator
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +23,7 @@ from voices import load
 
 RECYCLE = 8  # shards of a process: flite loses a little memory with every utterance
 LONGEST_SHARD = 1.0  # hours, more than any shard has
+WORD_HOURS = 25.0  # more than the dictionary takes
 
 console = Console()
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
@@ -68,7 +69,7 @@ def _write_manifest(output: Path) -> tuple[int, float]:
 def _make_shards(
     output: Path, shards: Iterator[Shard], table: align.Table, hours: float, workers: int
 ) -> None:
-    """Make shards in order until they hold ``hours`` of speech."""
+    """Make shards in order until they hold ``hours`` of speech, or there is none left."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -88,7 +89,9 @@ def _make_shards(
             # The plan has no end, so shards are handed out in batches, the last ones small: which
             # shards there are in the end must not depend on the number of workers.
             size = int((hours - made) / LONGEST_SHARD)
-            batch = [next(jobs) for _ in range(min(max(size, 1), workers * RECYCLE))]
+            batch = list(islice(jobs, min(max(size, 1), workers * RECYCLE)))
+            if not batch:
+                return
             for name, seconds in pool.imap(_work, batch, chunksize=1):
                 made += seconds / 3600
                 progress.update(task, completed=made, description=f"shard {name}")
@@ -109,6 +112,9 @@ def main(
             "fetches them (8 MB) into `OUTPUT/texts`; nothing is installed."
         ),
     ] = None,
+    words: Annotated[
+        bool, typer.Option(help="Also read the dictionary's words, in lists (14 hours more).")
+    ] = True,
     manifest_only: Annotated[
         bool, typer.Option("--manifest-only", help="Only join the finished shards' rows.")
     ] = False,
@@ -125,11 +131,15 @@ def main(
     """
     (output / "shards").mkdir(parents=True, exist_ok=True)
     if not manifest_only:
-        pool = texts.pool(source or texts.fetch(output / "texts"), seed)
+        share = source or texts.fetch(output / "texts")
+        pool = texts.pool(share, seed)
         voices = load()
         table = _letters(output, pool)
         shards = chain(plan.evaluation_shards(voices), plan.training_shards(voices, pool, seed))
         _make_shards(output, shards, table, hours, workers)
+        if words:
+            lists = plan.word_shards(voices, texts.word_lists(share, seed), seed)
+            _make_shards(output, lists, table, WORD_HOURS, workers)
     items, total = _write_manifest(output)
     console.print(f"[bold]{output / 'manifest.jsonl'}[/bold]: {items:,} items, {total:.2f} hours")
 

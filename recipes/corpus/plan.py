@@ -56,6 +56,16 @@ def training_shards(
         number += 1
 
 
+def word_shards(voices: dict[str, Voice], lists: list[str], seed: int) -> Iterator[Shard]:
+    """``words-00000`` and so on: the dictionary, for the pronunciation of what is rare."""
+    items = [
+        Item(text, draw(voices, seed, f"words/{index}"), "train")
+        for index, text in enumerate(lists)
+    ]
+    for start in range(0, len(items), SHARD_ITEMS):
+        yield Shard(f"words-{start // SHARD_ITEMS:05d}", items[start : start + SHARD_ITEMS])
+
+
 def learn_letters(pool: list[tuple[str, str]]) -> align.Table:
     """Learn which letters stand for which phones from flite's reading of the pool's start.
 

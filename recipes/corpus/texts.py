@@ -63,6 +63,7 @@ def pool(share: Path, seed: int) -> list[tuple[str, str]]:
     """
     random = Random(f"{seed}/pool")
     words = _plain_words(share)
+    unseen = _unseen()
     candidates: dict[str, list[str]] = {}
     for source, text in _wordnet(share, set(words)):
         candidates.setdefault(source, []).append(text)
@@ -71,7 +72,6 @@ def pool(share: Path, seed: int) -> list[tuple[str, str]]:
     candidates["carrier"] = list(_carriers(words, random))
     candidates["template"] = [templates.sentence(random) for _ in range(2 * MOST["template"])]
     taken = {bare(text) for name in ("test.txt", "rare.txt") for text in read_lines(name)}
-    unseen = re.compile(r"\b(?:" + "|".join(read_lines("unseen_words.txt")) + ")")
     texts: list[tuple[str, str]] = []
     for source, found in candidates.items():
         random.shuffle(found)
@@ -86,6 +86,18 @@ def pool(share: Path, seed: int) -> list[tuple[str, str]]:
         texts += [(source, text) for text in _joined(kept, random)]
     random.shuffle(texts)
     return texts
+
+
+def word_lists(share: Path, seed: int) -> list[str]:
+    """Every word of the word list once, three to six together, without the unseen ones."""
+    unseen = _unseen()
+    words = [w for w in _plain_words(share) if not unseen.search(w) and not _UNWANTED.search(w)]
+    return list(_word_lists(words, Random(f"{seed}/words")))
+
+
+def _unseen() -> re.Pattern[str]:
+    """What finds a word that no training text may have."""
+    return re.compile(r"\b(?:" + "|".join(read_lines("unseen_words.txt")) + ")")
 
 
 def _joined(texts: list[str], random: Random) -> Iterator[str]:

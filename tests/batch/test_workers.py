@@ -17,14 +17,6 @@ from vocalmtp.errors import InputError
 pytestmark = pytest.mark.slow  # every process imports Transformers
 
 
-def load_none(model: str) -> None:
-    raise InputError("model: was asked not to load")
-
-
-def load_dying(model: str) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
 @pytest.fixture
 def workers(monkeypatch) -> set[int]:
     """The ids of the processes that are given something to do."""
@@ -71,12 +63,12 @@ def is_alive(pid: int) -> bool:
 
 def test_what_a_model_says_of_itself_is_one_error(make_job):
     with pytest.raises(InputError, match="asked not to load"):
-        run_batch(make_job(["One."], workers=2, load=load_none))
+        run_batch(make_job(["One."], workers=2, load=fake_tts.load_none))
 
 
 def test_workers_that_never_load_are_given_up(make_job):
     with pytest.raises(InputError, match="3 died while they loaded the model"):
-        run_batch(make_job(["One."], workers=2, load=load_dying))
+        run_batch(make_job(["One."], workers=2, load=fake_tts.load_dying))
 
 
 def test_workers_end_with_their_parent(make_job, monkeypatch, workers):

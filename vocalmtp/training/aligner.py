@@ -25,6 +25,7 @@ from vocalmtp.errors import InputError
 from vocalmtp.text.alphabet import ALPHABET, char_ids
 from vocalmtp.training.checkpoints import read_state
 from vocalmtp.training.codec import warp_mels
+from vocalmtp.training.denormals import flushed_denormals
 
 SILENCE = "pau"  # the phone of pauses in recipes/corpus
 NONE = -100  # no label: frames of padding
@@ -145,7 +146,6 @@ class AlignerTrainer:
     def __init__(self, recipe: AlignerRecipe):
         self.recipe = recipe
         torch.set_num_threads(recipe.threads)
-        torch.set_flush_denormal(True)  # without it training slows down after minutes
         rows = [row for row in read_manifest(recipe.corpus, "train") if row.chars and row.phones]
         if not rows:
             raise InputError(
@@ -159,6 +159,7 @@ class AlignerTrainer:
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-3, weight_decay=0.01)
         self.step, self.seconds = 0, 0.0
 
+    @flushed_denormals()
     def run(self) -> None:
         """Train to the end; goes on from the output folder if a run was cut off there."""
         recipe = self.recipe

@@ -29,6 +29,7 @@ from vocalmtp.tokenizers.neural import (
     NeuralTokenizerConfig,
 )
 from vocalmtp.training.codec_losses import Discriminators, Probes, SpectralLoss
+from vocalmtp.training.denormals import flushed_denormals
 from vocalmtp.training.distributed import average_gradients, from_first, join_processes
 
 SKIP = 8  # 10 ms frames at a crop's start that are not judged: the decoder has no past there
@@ -136,7 +137,6 @@ class TokenizerTrainer:
         self.recipe = recipe
         self.rank, _ = join_processes()
         torch.set_num_threads(recipe.threads)
-        torch.set_flush_denormal(True)  # without it training slows down after minutes
         torch.manual_seed(recipe.seed)
         self.model = self._model()
         card = self.model.card
@@ -189,6 +189,7 @@ class TokenizerTrainer:
         self.crops.random.seed(own)
         torch.manual_seed(own)
 
+    @flushed_denormals()
     def run(self) -> None:
         """Train to the end; resumes from the output folder if a run was cut off there."""
         self._resume()

@@ -31,6 +31,7 @@ from vocalmtp.prompts import Segment, TextMode, tts
 from vocalmtp.text.alphabet import ALPHABET, char_ids
 from vocalmtp.training.batches import FrameBatches, Shares, cut
 from vocalmtp.training.checkpoints import last_whole_checkpoint
+from vocalmtp.training.denormals import flushed_denormals
 from vocalmtp.training.distributed import mean_over_processes, num_processes, share_of_counts
 from vocalmtp.training.log import RunLog
 from vocalmtp.writing import atomic_folder, atomic_path
@@ -292,13 +293,13 @@ def arguments(optim: OptimRecipe, folder: Path, evaluate: bool) -> TrainingArgum
     )
 
 
+@flushed_denormals()
 def train(recipe: SpeechLMRecipe, callbacks: Sequence[TrainerCallback] = ()) -> Path:
     """Train (or go on from the last checkpoint in `recipe.output`) and return the model's folder.
 
     Writes config.json and model.safetensors, the resolved recipe.yaml and log.jsonl there. Raises
     InputError for missing shards or a model that cannot be built.
     """
-    torch.set_flush_denormal(True)  # denormals halve the speed of a long run on CPU
     output = Path(recipe.output)
     shards = CodeShards(recipe.data.shards, recipe.data.split)
     torch.manual_seed(recipe.optim.seed)
