@@ -32,7 +32,8 @@ from vocalmtp.training.codec_losses import Discriminators, Probes, SpectralLoss
 from vocalmtp.training.denormals import flushed_denormals
 from vocalmtp.training.distributed import average_gradients, from_first, join_processes
 
-SKIP = 8  # 10 ms frames at a crop's start that are not judged: the decoder has no past there
+SKIP = 8  # 10 ms frames at a crop's start that are not judged: the decoder lacks their past
+EDGE = 0.15  # of the crops are an utterance's start, and as many are its end: both are always heard
 
 
 class Weights(StrictModel):
@@ -83,6 +84,7 @@ class Batch:
     wav: Tensor  # [B, N]
     lengths: Tensor  # [B] samples
     phones: Tensor  # [B, T] int64, -100 = none
+    starts: Tensor  # [B] samples of the utterance before the crop
 
 
 class Crops:
@@ -96,16 +98,18 @@ class Crops:
 
     def batch(self, size: int) -> Batch:
         picked = [self._crop(row) for row in self.random.choices(self.rows, k=size)]
-        wavs = np.stack([np.pad(wav, (0, self.samples - len(wav))) for wav, _ in picked])
+        wavs = np.stack([np.pad(wav, (0, self.samples - len(wav))) for wav, *_ in picked])
         return Batch(
             torch.from_numpy(wavs),
-            torch.tensor([len(wav) for wav, _ in picked]),
-            torch.stack([phones for _, phones in picked]),
+            torch.tensor([len(wav) for wav, *_ in picked]),
+            torch.stack([phones for _, phones, _ in picked]),
+            torch.tensor([start for *_, start in picked]),
         )
 
-    def _crop(self, row: Utterance) -> tuple[np.ndarray, Tensor]:
+    def _crop(self, row: Utterance) -> tuple[np.ndarray, Tensor, int]:
         wav, _ = soundfile.read(row.audio, dtype="float32")
-        start = self.random.randint(0, max(0, len(wav) - self.samples)) // self.hop * self.hop
+        last = max(0, len(wav) - self.samples)
+        start = -(-draw_edges(self.random, last) // self.hop) * self.hop
         wav = wav[start : start + self.samples]
         ends = np.array([end for _, end in row.phones])
         names = [self.phones.index(phone) for phone, _ in row.phones]
@@ -115,7 +119,13 @@ class Crops:
         if len(ends):
             place = np.searchsorted(ends, middles).clip(max=len(ends) - 1)
             labels[: len(middles)] = torch.tensor([names[i] for i in place], dtype=torch.int64)
-        return wav, labels
+        return wav, labels, start
+
+
+def draw_edges(draws: random.Random, last: int) -> int:
+    """A random number up to `last`; both ends come more often than others."""
+    kind = draws.random()
+    return 0 if kind < EDGE else last if kind < 2 * EDGE else draws.randint(0, last)
 
 
 def warp_mels(mel: Tensor, amount: float) -> Tensor:
@@ -244,9 +254,10 @@ class TokenizerTrainer:
         with self._autocast():
             made, log_f0, aim = self._decode(features, content, prosody, speaker, start)
         hop, skip = model.card.hop, SKIP * model.decoder.vocoder.hop
-        place = start[:, None] * hop + torch.arange(frames * hop)
-        true = F.pad(batch.wav, (0, frames * hop)).gather(1, place)
-        made, true = made[:, skip:], true[:, skip:]
+        begins = (start == 0) & (batch.starts == 0)  # nothing is missing before these
+        heard = torch.where(begins, 0, skip)[:, None] + torch.arange(frames * hop - skip)
+        made = made.gather(1, heard)
+        true = F.pad(batch.wav, (0, frames * hop)).gather(1, start[:, None] * hop + heard)
         voiced = F.pad(features.voiced, (0, frames * FOLD + EXCITATION_LEAD)).gather(
             1, self._lead(start)
         )
@@ -269,9 +280,9 @@ class TokenizerTrainer:
         return torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.recipe.bf16)
 
     def _start(self, length: int) -> int:
-        """A random first codec frame to decode; sometimes the very start, which is heard often."""
-        last = max(0, length // self.model.card.hop - self.recipe.decode_frames)
-        return 0 if self.crops.random.random() < 0.15 else self.crops.random.randint(0, last)
+        """A random first codec frame to decode."""
+        last = max(0, -(-length // self.model.card.hop) - self.recipe.decode_frames)
+        return draw_edges(self.crops.random, last)
 
     def _lead(self, start: Tensor) -> Tensor:
         """Indices [B, F] of the 10 ms frames whose F0 the decoded crop's excitation needs."""
