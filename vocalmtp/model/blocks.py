@@ -1,22 +1,22 @@
 """A small transformer over short sequences, shared by every head that needs layers.
 
-Letters: N sequences, L positions, D width, H attention heads.
+Letters: N sequences, B rows, L positions, P places of a cache, D width, H attention heads.
 """
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vocalmtp.model.llama import AlignedCache, blocks
+
 Cache = list[tuple[Tensor, Tensor]]  # keys and values [N, H, L, D / H] of every layer
 
 
-def rotate(x: Tensor, start: int) -> Tensor:
-    """Rotary positions (RoFormer, arXiv 2104.09864) for [N, H, L, d] from position `start`."""
+def rotate(x: Tensor, places: Tensor) -> Tensor:
+    """Rotary positions (RoFormer, arXiv 2104.09864): [N, H, L, d] at `places` [L] or [N, 1, L]."""
     half = x.shape[-1] // 2
     rates = 10000.0 ** (-torch.arange(half, device=x.device, dtype=torch.float32) / half)
-    angles = (
-        torch.arange(start, start + x.shape[-2], device=x.device)[:, None] * rates
-    )  # [L, d / 2]
+    angles = places[..., None] * rates  # [.., L, d / 2]
     cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
     first, second = x[..., :half], x[..., half:]
     return torch.cat([first * cos - second * sin, second * cos + first * sin], -1)
@@ -35,20 +35,42 @@ class Block(nn.Module):
         self.gate_up = nn.Linear(width, 2 * hidden, bias=False)
         self.down = nn.Linear(hidden, width, bias=False)
 
-    def forward(
-        self, x: Tensor, past: tuple[Tensor, Tensor] | None, causal: bool
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """[N, L, D] after `past` keys and values to [N, L, D] and the longer keys and values."""
+    def ask(self, x: Tensor, places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values [N, H, L, d] of [N, L, D], the first two turned to `places`."""
         qkv = self.qkv(self.attention_norm(x)).unflatten(-1, (3, self.heads, -1))
         query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each [N, H, L, d]
+        return rotate(query, places), rotate(key, places), value
+
+    def answer(self, x: Tensor, mixed: Tensor) -> Tensor:
+        """[N, L, D] and what its heads have gathered [N, H, L, d] to [N, L, D]."""
+        x = x + self.out(mixed.transpose(1, 2).flatten(2))
+        gate, up = self.gate_up(self.feed_norm(x)).chunk(2, -1)
+        return x + self.down(F.silu(gate) * up)
+
+    def forward(
+        self, x: Tensor, past: tuple[Tensor, Tensor] | None = None, causal: bool = True
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """[N, L, D] after `past` keys and values to [N, L, D] and the longer keys and values."""
         start = 0 if past is None else past[0].shape[-2]
-        query, key = rotate(query, start), rotate(key, start)
+        places = torch.arange(start, start + x.shape[1], device=x.device)
+        query, key, value = self.ask(x, places)
         if past is not None:
             key, value = torch.cat([past[0], key], -2), torch.cat([past[1], value], -2)
         mixed = F.scaled_dot_product_attention(query, key, value, is_causal=causal and start == 0)
-        x = x + self.out(mixed.transpose(1, 2).flatten(2))
-        gate, up = self.gate_up(self.feed_norm(x)).chunk(2, -1)
-        return x + self.down(F.silu(gate) * up), (key, value)
+        return self.answer(x, mixed), (key, value)
+
+    def follow(self, x: Tensor, memory: Tensor, places: Tensor) -> Tensor:
+        """[B, L, D] at `places` [B, L] of rows of any length, to [B, L, D].
+
+        Earlier positions are in `memory` [B, P, 2, H, d], into which these are written.
+        """
+        query, key, value = self.ask(x, places[:, None])
+        rows = torch.arange(len(x), device=x.device)[:, None]
+        memory[rows, places] = torch.stack([key, value], 1).permute(0, 3, 1, 2, 4)
+        keys, values = memory.permute(2, 0, 3, 1, 4)  # [B, H, P, d] each
+        seen = torch.arange(memory.shape[1], device=x.device) <= places[..., None]  # [B, L, P]
+        mixed = F.scaled_dot_product_attention(query, keys, values, seen[:, None])
+        return self.answer(x, mixed)
 
 
 class BlockStack(nn.Module):
@@ -70,3 +92,10 @@ class BlockStack(nn.Module):
             x, pair = block(x, cache[index] if cache else None, self.causal)
             longer.append(pair)
         return self.norm(x), longer
+
+
+def empty_cache(rows: int, layers: int, block: Block, like: Tensor) -> AlignedCache:
+    """What `layers` such blocks have seen of new rows: nothing."""
+    width = block.qkv.in_features
+    shape = (layers, rows, blocks(1), 2, block.heads, width // block.heads)
+    return AlignedCache(like.new_zeros(shape), torch.zeros(rows, dtype=torch.long).to(like.device))

@@ -1,0 +1,184 @@
+"""What every draft head keeps, over every kind, grouped head and layout."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from vocalmtp.heads import DRAFTS, DraftHead, DraftMemory, SpeechHead, build_draft, build_head
+from vocalmtp.layout import IGNORED, Stream, TokenLayout
+
+WIDTH = 16
+CONFIGS: dict[str, dict[str, Any]] = {
+    "sequential": {"name": "sequential", "steps": 3, "heads": 2},
+    "sequential, shared head": {"name": "sequential", "steps": 2, "heads": 2, "own_heads": False},
+    "recursive": {"name": "recursive", "steps": 3, "heads": 2},
+    "recursive, as released": {"name": "recursive", "steps": 3, "heads": 2, "matched": False},
+    "leap": {"name": "leap", "steps": 2, "stride": 3},
+    "parallel": {"name": "leap", "steps": 3, "stride": 1, "mapped": False},
+}
+GROUPED: dict[str, dict[str, Any]] = {
+    "linear": {"name": "parallel", "kind": "linear"},
+    "depth": {"name": "depth", "width": 16, "layers": 1, "heads": 2},
+}
+A = Stream(name="a", size=8, levels=(2, 4))
+B = Stream(name="b", size=5, delay=1)
+LAYOUTS = {
+    "one slot": TokenLayout(streams=(A,)),
+    "grouped": TokenLayout(streams=(Stream(name="advance", size=3, joint=True), A, B)),
+}
+
+
+def test_every_draft_head_is_covered() -> None:
+    assert {config["name"] for config in CONFIGS.values()} == set(DRAFTS)
+
+
+@pytest.fixture(params=LAYOUTS)
+def layout(request: pytest.FixtureRequest) -> TokenLayout:
+    return LAYOUTS[request.param]
+
+
+@pytest.fixture(params=GROUPED)
+def own(request: pytest.FixtureRequest, layout: TokenLayout) -> SpeechHead:
+    return build_head(GROUPED[request.param], layout, WIDTH, {}).eval()
+
+
+def make_draft(config: dict[str, Any], own: SpeechHead) -> DraftHead:
+    """A draft head whose every weight is random, also those that start at zero."""
+    like = GROUPED["depth" if type(own).__name__ == "DepthHead" else "linear"]
+    draft = build_draft(config, WIDTH, lambda: build_head(like, own.layout, WIDTH, {})).eval()
+    for parameter in draft.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return draft
+
+
+@pytest.fixture(params=CONFIGS)
+def draft(request: pytest.FixtureRequest, own: SpeechHead) -> DraftHead:
+    return make_draft(CONFIGS[request.param], own)
+
+
+def batch(layout: TokenLayout) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    codes = torch.stack([torch.randint(0, s.size, (2, 9)) for s in layout.streams], 1)
+    targets = layout.targets(layout.pack(codes).tokens)
+    shape = (*targets.shape[:2], WIDTH)
+    return torch.randn(shape, requires_grad=True), torch.randn(shape), targets
+
+
+def test_loss_reaches_all_parameters_and_the_backbone(
+    draft: DraftHead, own: SpeechHead, layout: TokenLayout
+) -> None:
+    hidden, inputs, targets = batch(layout)
+    output = draft.loss(hidden, inputs, targets, own)
+    assert torch.isfinite(output.loss)
+    assert output.per_state.shape == (len(draft.offsets),)
+    output.loss.backward()
+    assert hidden.grad.abs().sum() > 0
+    for name, parameter in draft.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+
+
+def test_loss_is_the_weighted_sum_over_later_steps(
+    draft: DraftHead, own: SpeechHead, layout: TokenLayout
+) -> None:
+    hidden, inputs, targets = batch(layout)
+    total = torch.zeros(())
+    for n, state in enumerate(draft.states(hidden, inputs, len(draft.offsets))):
+        later = torch.full_like(targets, IGNORED)
+        offset = draft.offsets[n]
+        later[:, : targets.shape[1] - offset] = targets[:, offset:]
+        total = total + draft.weights[n] * draft.head_of(n, own).loss(state, later).loss
+    torch.testing.assert_close(draft.loss(hidden, inputs, targets, own).loss, total)
+
+
+def test_inactive_states_cost_nothing(
+    draft: DraftHead, own: SpeechHead, layout: TokenLayout
+) -> None:
+    hidden, inputs, targets = batch(layout)
+    whole = draft.loss(hidden, inputs, targets, own)
+    part = draft.loss(hidden, inputs, targets, own, active=1)
+    torch.testing.assert_close(part.per_state[0], whole.per_state[0])
+    assert not part.per_state[1:].any()
+    none = draft.loss(hidden, inputs, targets, own, active=0)
+    assert none.loss == 0
+
+
+def test_no_leak_from_later_positions(draft: DraftHead, layout: TokenLayout) -> None:
+    """State n of a position sees inputs up to the step before its own, and nothing later."""
+    hidden, inputs, _ = batch(layout)
+    before = draft.states(hidden, inputs, len(draft.offsets))
+    cut = 5
+    changed_hidden, changed_inputs = hidden.detach().clone(), inputs.clone()
+    changed_hidden[:, cut:] += 1
+    changed_inputs[:, cut:] += 1
+    after = draft.states(changed_hidden, changed_inputs, len(draft.offsets))
+    for n, (one, other) in enumerate(zip(before, after, strict=True)):
+        safe = max(0, cut - draft.offsets[n])
+        torch.testing.assert_close(one[:, :safe], other[:, :safe])
+        assert not torch.allclose(one[:, cut:], other[:, cut:])
+
+
+CALLS = torch.tensor([[1, 3], [2, 1], [1, 2]])  # new positions of either row, call by call
+
+
+def read_some(
+    draft: DraftHead, hidden: torch.Tensor, inputs: torch.Tensor, calls: torch.Tensor
+) -> DraftMemory:
+    """Read rows some positions at a time, with rubbish behind the new ones and drafts between."""
+    memory, done = draft.start(len(hidden), hidden), torch.zeros(len(hidden), dtype=torch.long)
+    following = F.pad(inputs[:, 1:], (0, 0, 0, 1))
+    for counts in calls:
+        chunk = torch.full((2, len(hidden), int(counts.max()), WIDTH), 9.0)
+        for b, (start, count) in enumerate(zip(done.tolist(), counts.tolist(), strict=True)):
+            chunk[0, b, :count] = hidden[b, start : start + count]
+            chunk[1, b, :count] = following[b, start : start + count]
+        for ahead in (1, 2):  # what is drafted is forgotten at the next call
+            draft.ahead(memory, ahead, torch.randn(len(hidden), WIDTH))
+        memory = draft.read(memory, *chunk, counts)
+        done += counts
+    return memory
+
+
+@torch.no_grad()
+def test_decoding_has_the_states_of_training(draft: DraftHead, layout: TokenLayout) -> None:
+    """Read bit by bit, and then fed the true inputs, it makes the states of the whole sequence."""
+    if not getattr(draft.config, "matched", True):
+        pytest.skip("as released: training and decoding differ, see tests/heads/test_recursive.py")
+    hidden, inputs, _ = batch(layout)
+    states = draft.states(hidden, inputs, len(draft.offsets))
+    last = CALLS.sum(0) - 1  # [B] position that drafts
+    memory = read_some(draft, hidden, inputs, CALLS)
+    rows = torch.arange(2)
+    for ahead in range(1, draft.offsets[-1] + 1):
+        fed = inputs[rows, (last + ahead).clamp(max=inputs.shape[1] - 1)]
+        state, number = draft.ahead(memory, ahead, fed)
+        position = last + ahead - draft.offsets[number]  # from which the state was made
+        torch.testing.assert_close(state, states[number][rows, position])
+
+
+@torch.no_grad()
+def test_a_row_drafts_as_it_does_alone(draft: DraftHead, layout: TokenLayout) -> None:
+    """Also when it has come to others, and others have left."""
+    hidden, inputs, _ = batch(layout)
+    fed = torch.randn(2, WIDTH)
+    alone = []
+    for b in range(2):
+        memory = read_some(draft, hidden[b : b + 1], inputs[b : b + 1], CALLS[:, b : b + 1])
+        alone.append([draft.ahead(memory, k, fed[b : b + 1])[0] for k in (1, 2)])
+    one, other = (
+        read_some(draft, hidden[b : b + 1], inputs[b : b + 1], CALLS[:, b : b + 1]) for b in (0, 1)
+    )
+    one.join(other)
+    one.select(torch.tensor([1, 0, 1]))
+    rows = torch.tensor([1, 0, 1])
+    for k in (1, 2):
+        state, _ = draft.ahead(one, k, fed[rows])
+        want = torch.cat([alone[b][k - 1] for b in rows.tolist()])
+        torch.testing.assert_close(state, want)
+
+
+@torch.no_grad()
+def test_it_drafts_once_it_has_read_enough(draft: DraftHead, layout: TokenLayout) -> None:
+    hidden, inputs, _ = batch(layout)
+    assert not draft.ready(draft.start(2, hidden)).any()
+    assert draft.ready(read_some(draft, hidden, inputs, CALLS)).all()

@@ -1,0 +1,199 @@
+"""What a draft head is: a guess at the steps beyond the next, which a forward pass may verify.
+
+A draft head makes *states*: vectors like the backbone's hidden state, each for a step that is still
+to come. A grouped head (heads/base.py) turns a state into the K tokens of that step: the model's
+own, or one for every state. So draft heads know nothing of slots, layouts and vocabularies, and
+compose with every grouped head; a text LM's output layer is one with K = 1.
+Letters: B rows, L positions, K slots, D width, N states of a position.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vocalmtp.config import StrictModel, parse
+from vocalmtp.errors import InputError, nearest
+from vocalmtp.heads.base import Draft, SlotPicker, SpeechHead
+from vocalmtp.layout import IGNORED
+from vocalmtp.linears import Make
+from vocalmtp.model.llama import AlignedCache
+
+DRAFTS: dict[str, type["DraftHead"]] = {}
+
+MakeHead = Callable[[], SpeechHead]  # one more head like the model's
+
+
+class DraftConfig(StrictModel):
+    """What all draft heads have: how many states are trained, and their part in the loss."""
+
+    steps: int = Field(ge=1)
+    loss_weight: float = Field(default=1.0, ge=0)  # beside the loss of the model's own head
+
+
+@dataclass
+class DraftOutput:
+    """Loss of a batch: the weighted sum to train on, and the plain cross-entropy of every state."""
+
+    loss: Tensor  # []
+    per_state: Tensor  # [N], detached, the mean over slots; 0 for a state that is not active
+
+
+@dataclass
+class DraftMemory:
+    """What a draft head remembers of every row while decoding; rows may come and go."""
+
+    vectors: Tensor  # [B, n, D] of the last verified positions
+    seen: Tensor  # [B] verified positions
+    past: AlignedCache | None = None  # of heads with attention along the sequence
+
+    def select(self, rows: Tensor) -> None:
+        """Keep only these rows [B'], in this order."""
+        self.vectors, self.seen = self.vectors[rows], self.seen[rows]
+        if self.past is not None:
+            self.past.select(rows)
+
+    def join(self, other: "DraftMemory") -> None:
+        """Take in the rows of another memory of the same head, after those here."""
+        self.vectors = torch.cat([self.vectors, other.vectors])
+        self.seen = torch.cat([self.seen, other.seen])
+        if self.past is not None:
+            self.past.join(other.past)
+
+
+class DraftHead(nn.Module):
+    """Base of all draft heads.
+
+    State n of a position is a guess at the hidden state that predicts the step `offsets[n]` beyond
+    the next. `heads` are the grouped heads of the states, or empty where the model's own is used.
+    """
+
+    Config: ClassVar[type[DraftConfig]]
+    offsets: tuple[int, ...]
+    weights: tuple[float, ...]  # of the states in the loss
+
+    def __init__(self, config: DraftConfig, heads: list[SpeechHead]):
+        super().__init__()
+        self.config = config
+        self.heads = nn.ModuleList(heads)
+
+    @property
+    def most(self) -> int:
+        """Most steps that can be drafted from one position."""
+        return self.offsets[-1]
+
+    # -- training ------------------------------------------------------------------------------
+
+    def states(self, hidden: Tensor, inputs: Tensor, active: int) -> list[Tensor]:
+        """The first `active` states [B, L, D] of every position, all at once.
+
+        `hidden` [B, L, D] is what the backbone makes of its `inputs` [B, L, D]. A state sees
+        neither beyond its own position, but for the inputs up to the step before its own.
+        """
+        raise NotImplementedError
+
+    def head_of(self, state: int, own: SpeechHead) -> SpeechHead:
+        """The grouped head of a state; `own` is the model's."""
+        return self.heads[state] if self.heads else own
+
+    def loss(
+        self,
+        hidden: Tensor,
+        inputs: Tensor,
+        targets: Tensor,
+        own: SpeechHead,
+        active: int | None = None,
+    ) -> DraftOutput:
+        """Weighted cross-entropy of the first `active` states (None: all).
+
+        `targets` [B, L, K] are those of the model's own head: the next step of every position.
+        """
+        count = len(self.offsets) if active is None else active
+        total, per_state = hidden.new_zeros(()), hidden.new_zeros(len(self.offsets))
+        for n, state in enumerate(self.states(hidden, inputs, count)):
+            later = F.pad(targets[:, self.offsets[n] :], (0, 0, 0, self.offsets[n]), value=IGNORED)
+            output = self.head_of(n, own).loss(state, later)
+            total = total + self.weights[n] * output.loss
+            per_state[n] = output.per_slot.mean()
+        return DraftOutput(self.config.loss_weight * total, per_state)
+
+    # -- decoding ------------------------------------------------------------------------------
+
+    def start(self, rows: int, like: Tensor) -> DraftMemory:
+        """The memory of rows of which nothing has been read, on the device of `like` [.., D]."""
+        raise NotImplementedError
+
+    def read(
+        self, memory: DraftMemory, hidden: Tensor, following: Tensor, counts: Tensor
+    ) -> DraftMemory:
+        """Take in verified positions: the first `counts` [B] of `hidden` [B, L, D].
+
+        `following` [B, L, D] are the backbone's inputs one position later. What was drafted since
+        the last call is forgotten. At least one position of every row is new.
+        """
+        raise NotImplementedError
+
+    def ahead(self, memory: DraftMemory, ahead: int, fed: Tensor) -> tuple[Tensor, int]:
+        """The state [B, D] for the step `ahead` (1, 2, ..) beyond the next, and its number.
+
+        Steps are asked for in order; `fed` [B, D] is the backbone's input for the step before.
+        """
+        raise NotImplementedError
+
+    def ready(self, memory: DraftMemory) -> Tensor:
+        """[B]: rows of which enough has been read to draft."""
+        return memory.seen > 0
+
+    def propose(
+        self, memory: DraftMemory, ahead: int, fed: Tensor, own: SpeechHead, pick: SlotPicker
+    ) -> Draft:
+        """The tokens of the step `ahead` beyond the next, see `ahead`."""
+        state, number = self.ahead(memory, ahead, fed)
+        return self.head_of(number, own).propose(state, pick)
+
+    def fuse(self, make: Make) -> None:
+        """Join what can be joined for inference; training and saving are over then."""
+        for head in self.heads:
+            head.fuse(make)
+
+
+def last_of(x: Tensor, counts: Tensor) -> Tensor:
+    """Of [B, L, ..] the position `counts` - 1 of every row, [B, ..]."""
+    return x[torch.arange(len(x), device=x.device), counts - 1]
+
+
+def register(name: str) -> Callable[[type[DraftHead]], type[DraftHead]]:
+    """Enter a draft head in DRAFTS under `name`, by which configurations ask for it."""
+
+    def enter(cls: type[DraftHead]) -> type[DraftHead]:
+        DRAFTS[name] = cls
+        return cls
+
+    return enter
+
+
+def build_draft(config: dict[str, Any], width: int, make_head: MakeHead) -> DraftHead:
+    """The draft head that `config` describes: `name`, and the settings of that class.
+
+    Raises InputError for an unknown name or key, and for settings that do not fit `width`.
+    """
+    settings = dict(config)
+    name = settings.pop("name", None)
+    if name not in DRAFTS:
+        raise InputError(f"draft.name '{name}': no such draft head; {nearest(str(name), DRAFTS)}")
+    cls = DRAFTS[name]
+    return cls(parse(cls.Config, settings, f"draft '{name}'"), width, make_head)
+
+
+def check_heads(heads: int, width: int, name: str) -> None:
+    """Raise InputError if attention of so many heads does not fit the width of the backbone."""
+    if width % (2 * heads):
+        fitting = [n for n in range(1, width // 2 + 1) if width % (2 * n) == 0]
+        raise InputError(
+            f"draft '{name}': heads {heads} do not divide the backbone's width {width} into even "
+            f"parts; choose one of: {', '.join(map(str, fitting))}"
+        )
