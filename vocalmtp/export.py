@@ -9,7 +9,7 @@ import torch
 
 from vocalmtp.data.manifest import Utterance, read_manifest
 from vocalmtp.errors import InputError, nearest
-from vocalmtp.model.speech_lm import SpeechLM
+from vocalmtp.model.speech_lm import SpeechLM, load_text_tokenizer
 from vocalmtp.text import VERSION
 from vocalmtp.tokenizers import load_tokenizer
 from vocalmtp.voices import SHORTEST, make_voice
@@ -50,6 +50,8 @@ def export_model(
     recordings = {name: _recordings(name, rows) for name in origins}
     with atomic_folder(output) as folder:
         speech_lm.to(DTYPES[dtype]).save_pretrained(folder)
+        if (Path(model) / "tokenizer_config.json").is_file():  # of a pretrained backbone
+            load_text_tokenizer(model).save_pretrained(folder)
         codec.save_pretrained(folder / "tokenizer", DTYPES[dtype])
         stored = load_tokenizer(folder / "tokenizer")  # rounded as users will have it
         (folder / "voices").mkdir()

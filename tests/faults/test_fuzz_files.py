@@ -167,7 +167,7 @@ def test_tokenizers(many, whole_model, tmp_path, file):
 @both_sizes
 def test_code_shards(many, tmp_path, file):
     folder = write_tiny_shards(tmp_path / "codes")
-    config = model_config(tiny_recipe(folder, tmp_path / "run").model, CodeShards(folder))
+    config = model_config(tiny_recipe(folder, tmp_path / "run").model, CodeShards(folder).card)
 
     def uses(shards: CodeShards) -> None:
         for item in shards:

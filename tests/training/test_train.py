@@ -11,7 +11,7 @@ from tiny_run import tiny_recipe as recipe
 from vocalmtp.config import load_yaml, parse
 from vocalmtp.data.shards import CodeItem
 from vocalmtp.errors import InputError
-from vocalmtp.model.speech_lm import SpeechLM
+from vocalmtp.model.speech_lm import SpeechLM, load_text_tokenizer
 from vocalmtp.training.batches import FrameBatches, Shares, cut
 from vocalmtp.training.train import SpeechLMRecipe, item_segments, train
 
@@ -118,3 +118,21 @@ def test_a_model_to_go_on_from_must_speak_the_codes_of_the_shards(
 def test_the_mini_recipes_parse(file: Path) -> None:
     parsed = parse(SpeechLMRecipe, load_yaml(file), file.name)
     assert parsed.model.backbone["hidden_size"] == 384
+
+
+def test_a_pretrained_backbone_brings_its_text_tokenizer(shards: Path, tmp_path: Path) -> None:
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    start = tmp_path / "backbone"
+    size = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    LlamaForCausalLM(LlamaConfig(vocab_size=4, intermediate_size=32, **size)).save_pretrained(start)
+    words = Tokenizer(WordLevel({"abc.": 0, "?": 1}, unk_token="?"))
+    PreTrainedTokenizerFast(tokenizer_object=words, unk_token="?").save_pretrained(start)
+    settings = recipe(shards, tmp_path / "run", max_steps=1)
+    model = {"backbone": None, "pretrained": str(start), "text": "prompt"}
+    settings = settings.model_copy(update={"model": settings.model.model_copy(update=model)})
+    output = train(settings)
+    assert load_text_tokenizer(output).encode("abc.") == [0]
+    assert SpeechLM.load(output).config.backbone["vocab_size"] == 4

@@ -29,6 +29,7 @@ from vocalmtp.model.speech_lm import SpeechLM, SpeechLMOutput, load_text_tokeniz
 from vocalmtp.model.track import frame_advances
 from vocalmtp.prompts import Segment, TextMode, tts
 from vocalmtp.text.alphabet import ALPHABET, char_ids
+from vocalmtp.tokenizers.base import TokenizerCard
 from vocalmtp.training.batches import FrameBatches, Shares, cut
 from vocalmtp.training.checkpoints import last_whole_checkpoint
 from vocalmtp.training.denormals import flushed_denormals
@@ -216,8 +217,8 @@ def weighted(head: SpeechHead, shares: Tensor) -> Iterator[None]:
             setattr(head, name, weight)
 
 
-def model_config(recipe: ModelRecipe, shards: CodeShards) -> SpeechLMConfig:
-    """The configuration of a model over the tokenizer that made `shards`.
+def model_config(recipe: ModelRecipe, card: TokenizerCard) -> SpeechLMConfig:
+    """The configuration of a model over the tokenizer of `card`.
 
     Raises InputError unless exactly one of `backbone` and `pretrained` is given.
     """
@@ -225,7 +226,7 @@ def model_config(recipe: ModelRecipe, shards: CodeShards) -> SpeechLMConfig:
         raise InputError(
             "model: give either 'backbone' (a configuration) or 'pretrained' (a model)"
         )
-    card, settings = shards.card, recipe.model_dump(exclude={"pretrained"})
+    settings = recipe.model_dump(exclude={"pretrained"})
     return SpeechLMConfig(
         **settings,
         streams=[{"name": s.name, "size": s.size, "levels": list(s.levels)} for s in card.streams],
@@ -244,7 +245,7 @@ def build_model(recipe: SpeechLMRecipe, shards: CodeShards) -> tuple[SpeechLM, A
     if (recipe.model is None) == (recipe.init is None):
         raise InputError("recipe: give either 'model' (a new one) or 'init' (one to go on from)")
     if recipe.init is None:
-        config, pretrained = model_config(recipe.model, shards), recipe.model.pretrained
+        config, pretrained = model_config(recipe.model, shards.card), recipe.model.pretrained
         if pretrained is None:
             return SpeechLM(config), None
         model = SpeechLM.from_backbone(pretrained, config)
@@ -297,8 +298,9 @@ def arguments(optim: OptimRecipe, folder: Path, evaluate: bool) -> TrainingArgum
 def train(recipe: SpeechLMRecipe, callbacks: Sequence[TrainerCallback] = ()) -> Path:
     """Train (or go on from the last checkpoint in `recipe.output`) and return the model's folder.
 
-    Writes config.json and model.safetensors, the resolved recipe.yaml and log.jsonl there. Raises
-    InputError for missing shards or a model that cannot be built.
+    Writes config.json, model.safetensors, a pretrained backbone's text tokenizer, the resolved
+    recipe.yaml and log.jsonl there. Raises InputError for missing shards or a model that cannot be
+    built.
     """
     output = Path(recipe.output)
     shards = CodeShards(recipe.data.shards, recipe.data.split)
@@ -333,5 +335,7 @@ def train(recipe: SpeechLMRecipe, callbacks: Sequence[TrainerCallback] = ()) -> 
     if trainer.is_world_process_zero():
         with atomic_folder(output) as partial:
             model.save_pretrained(partial)
+            if tokenizer is not None:
+                tokenizer.save_pretrained(partial)
     trainer.accelerator.wait_for_everyone()
     return output
