@@ -27,6 +27,8 @@ CASES: dict[str, dict[str, Any]] = {
     "flat-track": {"flat": True},
     "flat-prompt": {"flat": True, "text": "prompt", "backbone": "gpt2"},
     "depth": {"head": HEADS["depth"], "frames_per_step": 2},
+    "recursive": {"draft": {"name": "recursive", "steps": 2, "heads": 2}},
+    "leap": {"draft": {"name": "leap", "steps": 2}, "backbone": "gpt2", "flat": True},
 }
 SAMPLER = Sampler(temperature=1.0, top_k=6)
 Make = Callable[..., Any]
@@ -202,7 +204,9 @@ def test_state_selects_joins_and_rewinds(model: SpeechLM, make_rows: Make, colla
     for step in tokens[:3]:
         _, state = model.step(state, step[:2])
     _, late = prefill(rows[2:])
-    state = state.rewind(1).join(late).select([2, 0])  # steps 0 and 2 of rows 2 and 0
+    _, state = model.step(state, tokens[3][:2])  # rows step back by as many as each likes
+    state = state.rewind(torch.tensor([2, 1])).rewind(torch.tensor([0, 1]))
+    state = state.join(late).select([2, 0])  # steps 0 and 2 of rows 2 and 0
     for count in range(3):
         hidden, state = model.step(state, torch.stack([tokens[count][2], tokens[2 + count][0]]))
         want = torch.cat([alone[2][count], alone[0][2 + count]])

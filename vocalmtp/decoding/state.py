@@ -53,8 +53,11 @@ class DecodeState:
         self.trail[torch.arange(len(pointers)), self.steps + 1] = pointers
         self.pointers = pointers
 
-    def rewind(self, steps: int) -> "DecodeState":
-        """Forget the last so many speech steps of every row; the noise is not rewound."""
+    def rewind(self, steps: Tensor | int) -> "DecodeState":
+        """Forget the last so many speech steps of every row, or as many as [B] says of each.
+
+        The noise is not rewound.
+        """
         self.cache.crop(steps)
         self.steps = self.steps - steps
         if self.trail is not None:

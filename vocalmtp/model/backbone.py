@@ -22,18 +22,21 @@ class Cache(Protocol):
     def join(self, other: Any) -> None:
         """Take in the rows of another cache of the same kind, after those here."""
 
-    def crop(self, positions: int) -> None:
-        """Forget the last so many positions of every row."""
+    def crop(self, positions: Tensor | int) -> None:
+        """Forget the last so many positions of every row, or as many as [B] says of each."""
 
 
 class Runner(Protocol):
     """A backbone for decoding."""
 
     def prefill(self, inputs: Tensor, mask: Tensor) -> tuple[Tensor, Cache]:
-        """Left-padded inputs [B, L, D] with `mask` [B, L]: hidden [B, D] of the last, a cache."""
+        """Left-padded inputs [B, L, D] with `mask` [B, L]: hidden [B, L, D], and a cache."""
 
     def step(self, inputs: Tensor, cache: Cache) -> Tensor:
         """One more position [B, D] of every row to its hidden state [B, D]; the cache grows."""
+
+    def steps(self, inputs: Tensor, cache: Cache) -> Tensor:
+        """Several more positions [B, L, D] of every row at once, likewise."""
 
 
 class PaddedCache:
@@ -62,10 +65,20 @@ class PaddedCache:
         self.mask = torch.cat([self.mask, other.mask])
         self.lengths = torch.cat([self.lengths, other.lengths])
 
-    def crop(self, positions: int) -> None:
-        self.past.crop(-positions)
-        self.mask = self.mask[:, :-positions]
+    def crop(self, positions: Tensor | int) -> None:
         self.lengths = self.lengths - positions
+        if isinstance(positions, int):
+            self.past.crop(-positions)
+            self.mask = self.mask[:, : self.mask.shape[1] - positions]
+            return
+        place = torch.arange(self.mask.shape[1], device=self.mask.device)
+        source = place - positions[:, None]  # [B, L]: what is kept moves to the end
+        self.mask = self.mask.gather(1, source.clamp(min=0)) * (source >= 0)
+        index = source.clamp(min=0)[:, None, :, None]
+        self._each(lambda x: x.gather(2, index.expand(-1, x.shape[1], -1, x.shape[3])))
+        unused = self.mask.shape[1] - int(self.lengths.max())
+        self._each(lambda x: x[..., unused:, :])
+        self.mask = self.mask[:, unused:]
 
     def _each(self, change: Any) -> None:
         for layer in self.past.layers:
@@ -84,12 +97,17 @@ class TransformersRunner:
         return self._run(inputs, positions, cache), cache
 
     def step(self, inputs: Tensor, cache: PaddedCache) -> Tensor:
-        positions = cache.lengths[:, None]
-        cache.mask = F.pad(cache.mask, (0, 1), value=1)
-        cache.lengths = cache.lengths + 1
-        return self._run(inputs[:, None], positions, cache)
+        return self.steps(inputs[:, None], cache)[:, 0]
+
+    def steps(self, inputs: Tensor, cache: PaddedCache) -> Tensor:
+        length = inputs.shape[1]
+        positions = cache.lengths[:, None] + torch.arange(length, device=inputs.device)
+        cache.mask = F.pad(cache.mask, (0, length), value=1)
+        cache.lengths = cache.lengths + length
+        return self._run(inputs, positions, cache)
 
     def _run(self, inputs: Tensor, positions: Tensor, cache: PaddedCache) -> Tensor:
+        """Inputs [B, L, D] at `positions` [B, L] to hidden [B, L, D]."""
         padded = cache.mask.shape[1] > int(cache.lengths.min())
         output = self.model(
             inputs_embeds=inputs,
@@ -98,4 +116,4 @@ class TransformersRunner:
             past_key_values=cache.past,
             use_cache=True,
         )
-        return output.last_hidden_state[:, -1]
+        return output.last_hidden_state

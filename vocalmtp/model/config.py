@@ -20,9 +20,9 @@ class SpeechLMConfig(PretrainedConfig):
     """Configuration of a SpeechLM; nested parts are plain dicts, so that it is readable JSON.
 
     `backbone` is the configuration of any Hugging Face causal LM (with its `model_type`). `streams`
-    are the codec's streams (name, size, levels); a text track adds its own. `tokenizer` names the
-    speech tokenizer: name, hash, frame_rate. `text_version` is the text.VERSION that the model was
-    exported with, 0 if that was not noted.
+    are the codec's streams (name, size, levels); a text track adds its own. `draft` describes a
+    draft head, empty for none. `tokenizer` names the speech tokenizer: name, hash, frame_rate.
+    `text_version` is the text.VERSION that the model was exported with, 0 if that was not noted.
     """
 
     model_type = "vocalmtp"
@@ -35,6 +35,7 @@ class SpeechLMConfig(PretrainedConfig):
         flat: bool = False,
         text: str = "track",
         head: dict[str, Any] | None = None,
+        draft: dict[str, Any] | None = None,
         track: dict[str, Any] | None = None,
         alphabet: str = "",
         tokenizer: dict[str, Any] | None = None,
@@ -55,6 +56,7 @@ class SpeechLMConfig(PretrainedConfig):
         self.flat = flat
         self.text = text
         self.head = dict(head or {"name": "parallel"})
+        self.draft = dict(draft or {})
         self.track = dict(track or {})
         self.alphabet = alphabet
         self.tokenizer = dict(tokenizer or {})

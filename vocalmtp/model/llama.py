@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
 
 from vocalmtp.linears import Make, join_linears
 
@@ -35,7 +36,7 @@ class AlignedCache:
         both = joined([self, other])
         self.memory, self.lengths = both.memory, both.lengths
 
-    def crop(self, positions: int) -> None:
+    def crop(self, positions: Tensor | int) -> None:
         self.lengths = self.lengths - positions
 
     def grow(self, positions: int) -> int:
@@ -122,7 +123,8 @@ class LlamaRunner:
         """Row by row, without their padding: a row is read as it is alone."""
         rows = [row[keep.bool()][None] for row, keep in zip(inputs, mask, strict=True)]
         hidden, caches = zip(*map(self._prefill_row, rows), strict=True)
-        return torch.cat(hidden), joined(caches)
+        padded = pad_sequence([x[0] for x in hidden], batch_first=True, padding_side="left")
+        return padded, joined(caches)
 
     def _prefill_row(self, inputs: Tensor) -> tuple[Tensor, AlignedCache]:
         lengths = torch.zeros(1, dtype=torch.long, device=inputs.device)
@@ -131,10 +133,13 @@ class LlamaRunner:
         return self._run(inputs, cache), cache
 
     def step(self, inputs: Tensor, cache: AlignedCache) -> Tensor:
-        return self._run(inputs[:, None], cache)
+        return self._run(inputs[:, None], cache)[:, 0]
+
+    def steps(self, inputs: Tensor, cache: AlignedCache) -> Tensor:
+        return self._run(inputs, cache)
 
     def _run(self, inputs: Tensor, cache: AlignedCache) -> Tensor:
-        """[B, L, D] after what is in the cache -> hidden [B, D] of the last position."""
+        """[B, L, D] after what is in the cache -> hidden [B, L, D]."""
         batch, length, width = inputs.shape
         read = cache.grow(length)
         places = cache.lengths[:, None] + self.places[:length]  # [B, L]
@@ -152,7 +157,7 @@ class LlamaRunner:
             gate, up = layer.gate_up(plain).chunk(2, -1)
             x = x + layer.down(F.silu(gate).mul_(up))
         cache.lengths = cache.lengths + length
-        return self.norm(x.view(inputs.shape)[:, -1])
+        return self.norm(x.view(inputs.shape))
 
     def _attend(
         self,

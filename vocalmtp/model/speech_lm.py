@@ -5,6 +5,7 @@ Letters: B batch, L positions, S steps, K slots, G frames per step, U characters
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -19,7 +20,7 @@ from transformers.utils import ModelOutput, logging
 from vocalmtp.data.collate import MARKER, SPEAKER, SPEECH, TEXT
 from vocalmtp.decoding.state import DecodeState
 from vocalmtp.errors import InputError
-from vocalmtp.heads import build_head
+from vocalmtp.heads import DraftHead, build_draft, build_head
 from vocalmtp.layout import IGNORED
 from vocalmtp.model.backbone import Runner, TransformersRunner
 from vocalmtp.model.config import SpeechLMConfig
@@ -52,10 +53,12 @@ class SpeechLMOutput(ModelOutput):
     text_loss: Tensor | None = None
     head_loss: Tensor | None = None
     per_slot: Tensor | None = None  # [K] cross-entropy of every slot, detached
+    per_draft: Tensor | None = None  # [N] that of every state of the draft head
 
 
 class SpeechLM(PreTrainedModel):
-    """Backbone, slot embeddings, speaker projection, markers, head and, by config, a text track.
+    """Backbone, slot embeddings, speaker projection, markers and head; by config, a text track and
+    a draft head.
 
     Speech tokens have embeddings and heads of their own: the backbone's text vocabulary stays as it
     is. The backbone is called as a plain module; nothing mutable is kept here (see DecodeState).
@@ -75,6 +78,9 @@ class SpeechLM(PreTrainedModel):
         self.embedding = SlotEmbedding(self.layout, width)
         self.markers = nn.Embedding(len(MARKERS), width)
         self.head = build_head(config.head, self.layout, width, config.stream_weights)
+        self.draft: DraftHead | None = None
+        if config.draft:
+            self.add_draft(config.draft)
         self.speaker = None
         if config.speaker_dim:
             self.speaker = SpeakerProjection(config.speaker_dim, width, config.speaker_dropout)
@@ -84,6 +90,14 @@ class SpeechLM(PreTrainedModel):
                 config.track_config, len(config.alphabet), width, self.layout.frames_per_step
             )
         self.post_init()
+
+    def add_draft(self, settings: dict[str, Any]) -> None:
+        """Give the model a new draft head (heads/draft.py), whose grouped heads are copies of its
+        own.
+        """
+        width = self.backbone.config.hidden_size
+        self.draft = build_draft(settings, width, lambda: deepcopy(self.head))
+        self.config.draft = dict(settings)
 
     def _init_weights(self, module: nn.Module) -> None:
         """Our own modules start as torch makes them; the backbone initialises itself."""
@@ -158,8 +172,12 @@ class SpeechLM(PreTrainedModel):
         pointers: Tensor | None = None,
         text_targets: Tensor | None = None,
         step_targets: Tensor | None = None,
+        active_drafts: int | None = None,
     ) -> SpeechLMOutput:
-        """Losses of a batch as data/collate.py makes it (its docstring gives the shapes)."""
+        """Losses of a batch as data/collate.py makes it (its docstring gives the shapes).
+
+        Of the draft head, the first `active_drafts` states count (None: all).
+        """
         voice = self._voice(speaker, has_speaker)
         encoded = None
         if self.track is not None:
@@ -167,11 +185,14 @@ class SpeechLM(PreTrainedModel):
         inputs = self._inputs(kinds, text_ids, steps, markers, voice, encoded, pointers)
         hidden = self._run(inputs, attention_mask)  # [B, L, D]
         head = self.head.loss(hidden, step_targets)
-        loss, text_loss = head.loss, None
+        loss, text_loss, per_draft = head.loss, None, None
+        if self.draft is not None:
+            drafted = self.draft.loss(hidden, inputs, step_targets, self.head, active_drafts)
+            loss, per_draft = loss + drafted.loss, drafted.per_state
         if text_targets is not None and (text_targets != IGNORED).any():
             text_loss = self._text_loss(hidden, text_targets)
             loss = loss + self.config.text_loss_weight * text_loss
-        return SpeechLMOutput(loss, text_loss, head.loss.detach(), head.per_slot)
+        return SpeechLMOutput(loss, text_loss, head.loss.detach(), head.per_slot, per_draft)
 
     def _text_loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
         chosen = targets != IGNORED
@@ -235,6 +256,11 @@ class SpeechLM(PreTrainedModel):
 
     def prefill(self, batch: dict[str, Tensor]) -> tuple[Tensor, DecodeState]:
         """Read a left-padded batch of prompts: hidden [B, D] of its last position, and a state."""
+        _, hidden, state = self.read(batch)
+        return hidden[:, -1], state
+
+    def read(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, DecodeState]:
+        """As `prefill`, with the inputs and hidden states of all positions, [B, L, D] each."""
         voice = self._voice(batch["speaker"], batch["has_speaker"])
         encoded = None
         if self.track is not None:
@@ -257,10 +283,21 @@ class SpeechLM(PreTrainedModel):
             state.encoded, state.character_lengths = encoded, batch["character_lengths"]
             state.pointers = torch.zeros_like(state.steps)
             state.trail = state.pointers[:, None]
-        return hidden, state
+        return inputs, hidden, state
 
     def step(self, state: DecodeState, tokens: Tensor) -> tuple[Tensor, DecodeState]:
         """Take in a step of tokens [B, K]: hidden [B, D], which predicts the next, and a state."""
+        inputs = self.enter(state, tokens)
+        runner = self.runner or TransformersRunner(self.backbone)
+        return runner.step(inputs, state.cache), state
+
+    def steps(self, state: DecodeState, inputs: Tensor) -> Tensor:
+        """Run the backbone over steps that have entered, inputs [B, n, D], to hidden [B, n, D]."""
+        runner = self.runner or TransformersRunner(self.backbone)
+        return runner.steps(inputs, state.cache)
+
+    def enter(self, state: DecodeState, tokens: Tensor) -> Tensor:
+        """Move on by a step of tokens [B, K]: the input [B, D] of the backbone, still to be run."""
         pointers = None
         if self.track is not None:
             moves = self.layout.advances(tokens)  # [B, G]
@@ -269,8 +306,7 @@ class SpeechLM(PreTrainedModel):
             state.follow(pointers[:, -1])
         inputs = self._speech_inputs(tokens, state.speaker, state.encoded, pointers)
         state.steps = state.steps + 1
-        runner = self.runner or TransformersRunner(self.backbone)
-        return runner.step(inputs, state.cache), state
+        return inputs
 
 
 def check_sizes(config: SpeechLMConfig, folder: Path, what: str) -> None:
@@ -286,7 +322,7 @@ def check_sizes(config: SpeechLMConfig, folder: Path, what: str) -> None:
     most = {"layer": len(shapes)} | dict.fromkeys(("size", "width", "kernel", "dim"), longest)
     own = {"speaker_dim": config.speaker_dim}
     for key, value in chain(
-        *(d.items() for d in (config.backbone, config.track, config.head, own))
+        *(d.items() for d in (config.backbone, config.track, config.head, config.draft, own))
     ):
         limit = next((most[word] for word in most if word in key), None)
         if limit is not None and isinstance(value, int) and value > limit:
