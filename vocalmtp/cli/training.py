@@ -44,13 +44,13 @@ def train(
 
         _run(train_aligner, AlignerRecipe, data, recipe)
     elif kind == "finetune":
-        _need_accelerate()
+        need_accelerate()
         from vocalmtp.training.finetune import FinetuneRecipe, finetune
 
         output = _run(finetune, FinetuneRecipe, data, recipe)
         typer.echo(f'{output}: try it with: vocalmtp tts "Hello." --model {output}')
     elif kind == "speech_lm":
-        _need_accelerate()
+        need_accelerate()
         from vocalmtp.training.train import SpeechLMRecipe
         from vocalmtp.training.train import train as train_speech_lm
 
@@ -70,7 +70,7 @@ def _run(run: Callable[[Any], Any], kind: type[Any], data: dict[str, Any], recip
         return run(parsed)
 
 
-def _need_accelerate() -> None:
+def need_accelerate() -> None:
     if find_spec("accelerate") is None:
         raise InputError("package 'accelerate': is missing; run: pip install 'vocalmtp[train]'")
 

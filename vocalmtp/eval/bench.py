@@ -7,7 +7,7 @@ import torch
 from vocalmtp.eval.report import Line
 from vocalmtp.eval.shares import dispatch_share, memory_bound, time_shares
 from vocalmtp.eval.speed import cold_start, first_audio, real_time_factors, steps_per_second
-from vocalmtp.eval.statistics import Figure
+from vocalmtp.eval.statistics import once
 from vocalmtp.model.config import SpeechLMConfig
 from vocalmtp.model.fast import make_fast
 from vocalmtp.model.speech_lm import SpeechLM
@@ -30,7 +30,7 @@ def run_bench(model: Path | str, against: Path | str | None = None) -> list[Line
     for size, factor in factors.items():
         lines.append(Line(f"real-time factor, batch {size}", name, factor, digits=3))
         if size > 1:
-            gain = _once(factors[1].value / factor.value)
+            gain = once(factors[1].value / factor.value)
             lines.append(Line(f"throughput of batch {size} over batch 1", name, gain, "x", 1))
     lines.append(Line("first audio", name, first_audio(tts), "ms", 0))
     seconds, peak = cold_start(model)
@@ -38,12 +38,12 @@ def run_bench(model: Path | str, against: Path | str | None = None) -> list[Line
     lines.append(Line("... peak memory", name, peak, "GiB"))
     lines += loops(tts, name, next_token_twin(tts) if against is None else load(against))
     for part, share in time_shares(tts).items():
-        lines.append(Line(f"share of {part}, batch 1", name, _once(share), "%", 0))
-    share = _once(dispatch_share(tts))
+        lines.append(Line(f"share of {part}, batch 1", name, once(share), "%", 0))
+    share = once(dispatch_share(tts))
     lines.append(Line("share of Python and dispatch in the loop, batch 1", name, share, "%", 0))
     bound, taken = memory_bound(tts)
-    lines.append(Line("a step, batch 1", name, _once(1000 * taken), "ms"))
-    lines.append(Line("... bound by reading the weights", name, _once(1000 * bound), "ms"))
+    lines.append(Line("a step, batch 1", name, once(1000 * taken), "ms"))
+    lines.append(Line("... bound by reading the weights", name, once(1000 * bound), "ms"))
     return lines
 
 
@@ -57,7 +57,7 @@ def loops(tts: TTS, name: str, twin: TTS) -> list[Line]:
             lines.append(Line(f"{what}: steps a second", system, rates["steps"], "", 0))
             lines.append(Line(f"{what}: audio seconds a second", system, rates["audio"], "", 1))
         ratio = both[name]["audio"].value / both[TWIN]["audio"].value
-        lines.append(Line(f"{what}: over next-token", name, _once(ratio), "x", 1))
+        lines.append(Line(f"{what}: over next-token", name, once(ratio), "x", 1))
     return lines
 
 
@@ -71,8 +71,3 @@ def next_token_twin(tts: TTS) -> TTS:
     if tts.model.device == torch.device("cpu"):
         make_fast(model, int8=tts.card.get("int8", False))
     return TTS(model, tts.tokenizer, tts.voices, tts.card, tts.read_text)
-
-
-def _once(value: float) -> Figure:
-    """A figure that was measured as a whole, without a spread."""
-    return Figure(value, value, value, 1)

@@ -69,14 +69,13 @@ def real_time_factors(
 
 
 def first_audio(tts: TTS, repeats: int = 9, **sampling: Any) -> Figure:
-    """Milliseconds from the call of `stream` to its first samples, warm."""
+    """Milliseconds from the call of `stream` to its first samples, warm; NaN if there are none."""
     values = []
     for turn in range(repeats + 1):
         start = time.perf_counter()
         stream = tts.stream(SENTENCES[turn % len(SENTENCES)], **sampling)
-        while not len(next(stream).samples):
-            pass
-        if turn:
+        spoke = any(len(chunk.samples) for chunk in stream)  # up to the first that has some
+        if turn and spoke:
             values.append(1000 * (time.perf_counter() - start))
         stream.close()
     return spread(values)
@@ -142,9 +141,8 @@ def decode_loop(tts: TTS, batch_size: int, steps: int) -> Callable[[], None]:
 
     @torch.inference_mode()
     def run() -> None:
-        hidden, state = begin(tts.model, prompts)
+        state = begin(tts.model, prompts, strategy)
         for _ in range(steps):
-            tokens = strategy.emit(tts.model, hidden, state)
-            hidden, state = tts.model.step(state, tokens)
+            strategy.forward(tts.model, state, strategy.emit(tts.model, state))
 
     return run

@@ -29,6 +29,11 @@ class Figure:
         return f"{value}{space}" if self.count == 1 else f"{value}{space} [{low}, {high}]"
 
 
+def once(value: float) -> Figure:
+    """A figure that was measured, or counted, as a whole: without a spread."""
+    return Figure(value, value, value, 1)
+
+
 def bootstrap_ratio(
     numerators: Sequence[float],
     denominators: Sequence[float],

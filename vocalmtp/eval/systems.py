@@ -73,8 +73,11 @@ def voices_of(
     """A voice for every name in `items`.
 
     It is the model's own, or made from the longest of the `references`, or of the items, that have
-    that name; else the name is what `TTS.find_voice` takes ("": the model's default voice).
+    that name; else the name is what `TTS.find_voice` takes ("": the model's default voice). A
+    tokenizer without a timbre vector knows no voices: None for all.
     """
+    if not tts.tokenizer.card.speaker_dim:
+        return dict.fromkeys(item.voice for item in items)
     recorded = [row for row in items if row.audio != NO_AUDIO]
     voices: dict[str, Voice | None] = {}
     for name in {item.voice for item in items}:
