@@ -13,7 +13,7 @@ from torch import Tensor
 from vocalmtp.data.collate import Collator
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.decoding.state import DecodeState
-from vocalmtp.decoding.strategy import DecodeStrategy, Grouped
+from vocalmtp.decoding.strategy import DecodeStrategy, Emission, Grouped
 from vocalmtp.layout import TokenLayout
 from vocalmtp.model.speech_lm import SpeechLM
 from vocalmtp.model.track import ADVANCE
@@ -70,7 +70,7 @@ def generate(
     batch_size: int = 1,
     strategy: DecodeStrategy | None = None,
 ) -> Iterator[StepEvent]:
-    """Decode `prompts`, `batch_size` of them at a time, a step at a time.
+    """Decode `prompts`, `batch_size` of them at a time, a forward pass at a time.
 
     A row that has ended gives its place to the next prompt at once; `prompts` is read no further
     than that. Every row draws its noise from its own seed, so it says the same in any batch. A row
@@ -80,53 +80,81 @@ def generate(
     waiting = iter(prompts)
     rows: list[int] = []
     started = 0
-    hidden, state = None, None
+    state = None
     while True:
         new = list(islice(waiting, batch_size - len(rows)))
         if new:
             rows += range(started, started + len(new))
             started += len(new)
-            hidden, state = _add(hidden, state, *begin(model, new))
+            fresh = begin(model, new, strategy)
+            state = fresh if state is None else state.join(fresh)
         if not rows:
             return
-        tokens = strategy.emit(model, hidden, state)
-        finished = mark(model.layout, state, tokens).tolist()
-        yield StepEvent(list(rows), tokens, finished)
-        if any(finished):
-            kept = [b for b, done in enumerate(finished) if not done]
-            rows, tokens = [rows[b] for b in kept], tokens[kept]
+        emission = strategy.emit(model, state)
+        kept = list(range(len(rows)))
+        for said, tokens, finished in steps_of(emission, model.layout, state):
+            yield StepEvent([rows[b] for b in said], tokens, finished)
+            ended = {b for b, done in zip(said, finished, strict=True) if done}
+            kept = [b for b in kept if b not in ended]
+        if len(kept) < len(rows):
+            rows, emission = [rows[b] for b in kept], emission.select(kept)
             state = state.select(kept) if kept else None
-        hidden = None
         if rows:
-            hidden, state = model.step(state, tokens)
+            strategy.forward(model, state, emission)
 
 
-def begin(model: SpeechLM, prompts: list[Prompt]) -> tuple[Tensor, DecodeState]:
-    """Read prompts: hidden [B, D] before the first step, and a state that is ready for it."""
+def begin(model: SpeechLM, prompts: list[Prompt], strategy: DecodeStrategy) -> DecodeState:
+    """Read prompts: a state that is ready for the first step."""
     collate = Collator(model.layout, model.config.speaker_dim)
     batch = collate([prompt.segments for prompt in prompts], left=True)
-    hidden, state = model.prefill({name: x.to(model.device) for name, x in batch.items()})
+    inputs, hidden, state = model.read({name: x.to(model.device) for name, x in batch.items()})
     state.ended = torch.full_like(state.steps, -1)
     state.limits = torch.tensor([p.limit(model) for p in prompts], device=model.device)
     state.generators = tuple(torch.Generator().manual_seed(prompt.seed) for prompt in prompts)
     state.samplers = tuple(prompt.sampler for prompt in prompts)
-    return hidden, state
+    strategy.begin(inputs, hidden, state, model)
+    return state
 
 
-def _add(
-    hidden: Tensor | None, state: DecodeState | None, new_hidden: Tensor, new_state: DecodeState
-) -> tuple[Tensor, DecodeState]:
-    if state is None:
-        return new_hidden, new_state
-    return torch.cat([hidden, new_hidden]), state.join(new_state)
+def steps_of(
+    emission: Emission, layout: TokenLayout, state: DecodeState
+) -> Iterator[tuple[list[int], Tensor, list[bool]]]:
+    """The steps of an emission in turn, each with the rows [B'] that say it: places in the batch,
+    tokens [B', K], and whether it was the row's last. A row that is out says nothing more.
+    """
+    said = list(range(len(emission.tokens)))
+    counts = None if emission.counts is None else emission.counts.tolist()
+    for m in range(emission.tokens.shape[1]):
+        if counts is not None:
+            said = [b for b in said if m < counts[b]]
+        if not said:
+            return
+        tokens, everyone = emission.tokens[:, m], len(said) == len(emission.tokens)
+        out = mark(layout, state, tokens, emission.first + m, None if everyone else said)
+        finished = out.tolist() if everyone else out[said].tolist()
+        yield said, tokens if everyone else tokens[said], finished
+        said = [b for b, done in zip(said, finished, strict=True) if not done]
 
 
-def mark(layout: TokenLayout, state: DecodeState, tokens: Tensor) -> Tensor:
-    """Note which rows said the end in `tokens` [B, K]; which have no further step, [B] bool."""
-    said = (tokens[:, 0] == layout.slots[0].end_id) & (state.ended < 0)
-    state.ended = torch.where(said, state.steps, state.ended)
-    out = (state.ended >= 0) & (state.steps >= state.ended + layout.steps_after_end)
-    return out | (state.steps + 1 >= state.limits)
+def mark(
+    layout: TokenLayout,
+    state: DecodeState,
+    tokens: Tensor,
+    number: Tensor,
+    rows: list[int] | None = None,
+) -> Tensor:
+    """Note which rows (None: all) said the end in `tokens` [B, K], their step `number` [B].
+
+    Returns which have no further step, [B] bool.
+    """
+    end = (tokens[:, 0] == layout.slots[0].end_id) & (state.ended < 0)
+    if rows is not None:
+        here = torch.zeros_like(end)
+        here[rows] = True
+        end = end & here
+    state.ended = torch.where(end, number, state.ended)
+    out = (state.ended >= 0) & (number >= state.ended + layout.steps_after_end)
+    return out | (number + 1 >= state.limits)
 
 
 def utterances(events: Iterable[StepEvent], layout: TokenLayout) -> Iterator[tuple[int, Generated]]:

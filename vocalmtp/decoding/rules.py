@@ -53,14 +53,18 @@ class RulePicker:
         codes = logits[..., : slot.size]
         if self.layout.flat:
             codes = torch.where(self.layout.legal(self.state.steps)[:, None], codes, -torch.inf)
-        noise = self.noise[:, first : first + count]
-        tokens, log_probs = self._sample(torch.cat([codes, special], -1), noise)
-        tokens = torch.where(must_pad, slot.pad_id, tokens)
-        log_probs = torch.where(must_pad, 0.0, log_probs)
+        tokens, log_probs = self._draw(first, torch.cat([codes, special], -1), must_pad)
         if first == 0:
             said = (tokens[:, 0] == slot.end_id) & (self.ended < 0)
             self.ended = torch.where(said, self.state.steps, self.ended)
         return tokens, log_probs
+
+    def _draw(self, first: int, logits: Tensor, must_pad: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits [B, n, V] of what is allowed, and where padding is forced [B, n]: [B, n] each."""
+        noise = self.noise[:, first : first + logits.shape[1]]
+        tokens, log_probs = self._sample(logits, noise)
+        tokens = torch.where(must_pad, self.layout.slots[first].pad_id, tokens)
+        return tokens, torch.where(must_pad, 0.0, log_probs)
 
     def _sample(self, logits: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Logits [B, n, V], noise [B, n]: every row by its own sampler."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from vocalmtp.errors import InputError
 
@@ -41,11 +42,14 @@ class Sampler:
             tokens = logits.argmax(-1)
             return tokens, logits.log_softmax(-1).gather(1, tokens[:, None])[:, 0]
         logits = self._filtered(logits.float() / self.temperature)
-        cumulative = logits.softmax(-1).cumsum(-1)  # [B, V]
-        total = cumulative[:, -1:]
-        last = (cumulative < total).sum(-1)  # the last id with any probability
-        tokens = torch.minimum((cumulative <= noise[:, None] * total).sum(-1), last)
+        tokens = draw(logits.softmax(-1), noise)
         return tokens, logits.log_softmax(-1).gather(1, tokens[:, None])[:, 0]
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """The distribution that `sample` draws from, [B, V] to [B, V]; greedy has all on one id."""
+        if self.greedy or self.temperature == 0:
+            return F.one_hot(logits.argmax(-1), logits.shape[-1]).float()
+        return self._filtered(logits.float() / self.temperature).softmax(-1)
 
     def _filtered(self, logits: Tensor) -> Tensor:
         if self.top_k is not None and self.top_k < logits.shape[-1]:
@@ -59,3 +63,11 @@ class Sampler:
             least = ordered.gather(1, (inside - 1).clamp(min=0))
             logits = torch.where(logits < least, -torch.inf, logits)
         return logits
+
+
+def draw(weights: Tensor, noise: Tensor) -> Tensor:
+    """An id in proportion to `weights` [B, V], by uniform numbers [B] in [0, 1): [B]."""
+    cumulative = weights.cumsum(-1)  # [B, V]
+    total = cumulative[:, -1:]
+    last = (cumulative < total).sum(-1)  # the last id with any probability
+    return torch.minimum((cumulative <= noise[:, None] * total).sum(-1), last)

@@ -4,6 +4,7 @@ Letters: B rows, S speech steps, U characters, D width.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ BY_ROW = (
     "trail",
     "ended",
     "limits",
+    "hidden",
 )
 
 TRAIL = 64  # steps that the trail grows by
@@ -30,7 +32,7 @@ TRAIL = 64  # steps that the trail grows by
 class DecodeState:
     """Caches and pointers of a batch, whose rows come and go; two states on one model never mix.
 
-    The model sets the first block, the decode loop the second.
+    The model sets the first block, the decode loop the second, its strategy the third.
     """
 
     cache: Cache
@@ -45,6 +47,9 @@ class DecodeState:
     limits: Tensor | None = None  # [B] most steps of the row
     generators: tuple[torch.Generator, ...] = ()  # noise of every row
     samplers: tuple[Sampler, ...] = ()
+
+    hidden: Tensor | None = None  # [B, D] of the last position, which predicts the next step
+    ahead: Any = None  # what a strategy that drafts keeps: decoding/ahead.py
 
     def follow(self, pointers: Tensor) -> None:
         """Move on to `pointers` [B] with the next step, so that it can be rewound."""
@@ -77,6 +82,8 @@ class DecodeState:
         if self.encoded is not None:
             self.encoded = self.encoded[:, : int(self.character_lengths.max())]
             self.trail = self.trail[:, : int(self.steps.max()) + 1]
+        if self.ahead is not None:
+            self.ahead.select(index)
         self.generators = tuple(self.generators[row] for row in rows if self.generators)
         self.samplers = tuple(self.samplers[row] for row in rows if self.samplers)
         return self
@@ -88,6 +95,8 @@ class DecodeState:
             mine, theirs = getattr(self, name), getattr(other, name)
             if mine is not None:
                 setattr(self, name, _stack(mine, theirs))
+        if self.ahead is not None:
+            self.ahead.join(other.ahead)
         self.generators += other.generators
         self.samplers += other.samplers
         return self

@@ -1,8 +1,9 @@
 """What is emitted after each backbone forward.
 
-Letters: B rows, K slots, D hidden size.
+Letters: B rows, L positions, M steps, K slots, D hidden size.
 """
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor
@@ -12,12 +13,32 @@ from vocalmtp.decoding.state import DecodeState
 from vocalmtp.model.speech_lm import SpeechLM
 
 
-class DecodeStrategy(Protocol):
-    """Turns the hidden state of the last position into the tokens of the next step."""
+@dataclass
+class Emission:
+    """The steps that one forward pass gave."""
 
-    def emit(self, model: SpeechLM, hidden: Tensor, state: DecodeState) -> Tensor:
-        """Hidden [B, D] to tokens [B, K]."""
+    tokens: Tensor  # [B, M, K]
+    first: Tensor  # [B] numbers of the first of them, from 0
+    counts: Tensor | None = None  # [B] of the M, how many are said: 1 or more; None = all
+
+    def select(self, rows: list[int]) -> "Emission":
+        """Keep only these rows, in this order."""
+        counts = None if self.counts is None else self.counts[rows]
+        return Emission(self.tokens[rows], self.first[rows], counts)
+
+
+class DecodeStrategy(Protocol):
+    """Turns the hidden states of a forward pass into steps; what it keeps is in the state."""
+
+    def begin(self, inputs: Tensor, hidden: Tensor, state: DecodeState, model: SpeechLM) -> None:
+        """New prompts were read: left-padded inputs and hidden [B, L, D] of their positions."""
+
+    def emit(self, model: SpeechLM, state: DecodeState) -> Emission:
+        """The steps that follow."""
         ...
+
+    def forward(self, model: SpeechLM, state: DecodeState, said: Emission) -> None:
+        """Take in what was said of the last emission, for the next one."""
 
 
 class Grouped:
@@ -26,5 +47,12 @@ class Grouped:
     With K = 1 this is next-token decoding.
     """
 
-    def emit(self, model: SpeechLM, hidden: Tensor, state: DecodeState) -> Tensor:
-        return model.head.propose(hidden, RulePicker(model.layout, state)).tokens[:, 0]
+    def begin(self, inputs: Tensor, hidden: Tensor, state: DecodeState, model: SpeechLM) -> None:
+        state.hidden = hidden[:, -1]
+
+    def emit(self, model: SpeechLM, state: DecodeState) -> Emission:
+        pick = RulePicker(model.layout, state)
+        return Emission(model.head.propose(state.hidden, pick).tokens, state.steps)
+
+    def forward(self, model: SpeechLM, state: DecodeState, said: Emission) -> None:
+        state.hidden, _ = model.step(state, said.tokens[:, 0])

@@ -15,5 +15,7 @@ def make_fast(model: SpeechLM, int8: bool) -> None:
         model.runner = LlamaRunner(model.backbone, make, torch.bfloat16 if int8 else torch.float32)
         model.backbone.model.layers = nn.ModuleList()  # the runner has what it needs of them
     model.head.fuse(make)
+    if model.draft is not None:
+        model.draft.fuse(make)
     if int8:
         replace_linears(model, make)

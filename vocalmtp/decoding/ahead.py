@@ -1,0 +1,135 @@
+"""Several steps per forward pass with a draft head, verified by no one: `Unverified`.
+
+Letters: B rows, L positions, M steps, n drafts, K slots, D hidden size, V vocabulary of a slot.
+"""
+
+from dataclasses import dataclass, field, fields
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from vocalmtp.decoding.rules import RulePicker
+from vocalmtp.decoding.state import DecodeState
+from vocalmtp.decoding.strategy import Emission
+from vocalmtp.errors import InputError
+from vocalmtp.heads.draft import DraftMemory, last_of
+from vocalmtp.model.speech_lm import SpeechLM
+
+
+@dataclass
+class Ahead:
+    """What a strategy that drafts keeps of every row between two forward passes."""
+
+    memory: DraftMemory
+    inputs: Tensor  # [B, L, D] of positions that the draft head has not read
+    hidden: Tensor  # [B, L, D]
+    counts: Tensor  # [B] how many of the L
+    tried: Tensor  # [B] of these, the last so many are drafts to be verified
+    tokens: Tensor  # [B, n, K] the drafts
+    probs: list[Tensor] = field(default_factory=list)  # [B, n, V] of K slots: drawn from these
+    noise: Tensor | None = None  # [B, n + 1, K] of the next steps, where it is the seed's own
+
+    def select(self, rows: Tensor) -> None:
+        """Keep only these rows [B'], in this order."""
+        self.memory.select(rows)
+        for name in self._tensors():
+            setattr(self, name, getattr(self, name)[rows])
+        self.probs = [x[rows] for x in self.probs]
+
+    def join(self, other: "Ahead") -> None:
+        """Take in the rows of another generation, after those here."""
+        self.memory.join(other.memory)
+        for name in self._tensors():
+            one, more = getattr(self, name), getattr(other, name)
+            if name in ("inputs", "hidden"):
+                longest = max(one.shape[1], more.shape[1])
+                one, more = (F.pad(x, (0, 0, 0, longest - x.shape[1])) for x in (one, more))
+            setattr(self, name, torch.cat([one, more]))
+        self.probs = [torch.cat(pair) for pair in zip(self.probs, other.probs, strict=True)]
+
+    def _tensors(self) -> list[str]:
+        return [f.name for f in fields(self) if isinstance(getattr(self, f.name), Tensor)]
+
+
+def begin_ahead(
+    inputs: Tensor, hidden: Tensor, state: DecodeState, model: SpeechLM, drafts: int
+) -> Ahead:
+    """Prompts as what the draft head has still to read; raises InputError if that is not there."""
+    if model.draft is None:
+        raise InputError("the model has no draft head; train one (draft: in a recipe), or draft 0")
+    if not 0 <= drafts <= model.draft.most:
+        raise InputError(
+            f"drafts '{drafts}': this model's draft head guesses at most {model.draft.most}"
+        )
+    counts = state.cache.lengths
+    length = hidden.shape[1]
+    place = length - counts[:, None] + torch.arange(length, device=hidden.device)
+    place = place.clamp(max=length - 1)[..., None].expand_as(hidden)  # to the left
+    memory = model.draft.start(len(hidden), hidden)
+    shape = (len(hidden), drafts, model.layout.tokens_per_step)
+    return Ahead(
+        memory,
+        inputs.gather(1, place),
+        hidden.gather(1, place),
+        counts,
+        torch.zeros_like(counts),
+        torch.zeros(shape, dtype=torch.long, device=hidden.device),
+    )
+
+
+def draft_ahead(
+    model: SpeechLM, state: DecodeState, tokens: Tensor, pickers: list[type[RulePicker]]
+) -> tuple[Tensor, Tensor, list[RulePicker]]:
+    """Draft steps after `tokens` [B, K], which follow all that the backbone has seen.
+
+    `pickers` make the picker of each from the layout and the state. All steps enter the state.
+    Returns their inputs [B, n + 1, D], the drafts [B, n, K] and the pickers.
+    """
+    ahead, draft = state.ahead, model.draft
+    fed = model.enter(state, tokens)
+    rows = torch.arange(len(fed), device=fed.device)
+    following = F.pad(ahead.inputs[:, 1:], (0, 0, 0, 1))
+    following[rows, ahead.counts - 1] = fed
+    ahead.memory = draft.read(ahead.memory, ahead.hidden, following, ahead.counts)
+    inputs, drafts, used = [fed], [], []
+    for k, make in enumerate(pickers, start=1):
+        pick = make(model.layout, state)
+        proposed = draft.propose(ahead.memory, k, inputs[-1], model.head, pick).tokens[:, 0]
+        state.ended = pick.ended
+        inputs.append(model.enter(state, proposed))
+        drafts.append(proposed)
+        used.append(pick)
+    made = torch.stack(drafts, 1) if drafts else tokens[:, None][:, :0]
+    return torch.stack(inputs, 1), made, used
+
+
+@dataclass
+class Unverified:
+    """Each forward emits the next step and `drafts` more, as the draft head guesses them.
+
+    VocalNet's decoding (arXiv 2504.04060, section 3.3): fewer passes, learned so, and not lossless.
+    The backbone then reads all of them at once. A row of which too little has been read to draft
+    (LeapDraft) emits one step.
+    """
+
+    drafts: int
+
+    def begin(self, inputs: Tensor, hidden: Tensor, state: DecodeState, model: SpeechLM) -> None:
+        state.ahead = begin_ahead(inputs, hidden, state, model, self.drafts)
+
+    def emit(self, model: SpeechLM, state: DecodeState) -> Emission:
+        ahead, first = state.ahead, state.steps
+        pick = RulePicker(model.layout, state)
+        tokens = model.head.propose(last_of(ahead.hidden, ahead.counts), pick).tokens  # [B, 1, K]
+        state.ended = pick.ended
+        inputs, drafts, _ = draft_ahead(model, state, tokens[:, 0], [RulePicker] * self.drafts)
+        ready = model.draft.ready(ahead.memory)
+        ahead.inputs = inputs  # [B, M, D]
+        ahead.counts = torch.where(ready, inputs.shape[1], 1)
+        return Emission(torch.cat([tokens, drafts], 1), first, ahead.counts)
+
+    def forward(self, model: SpeechLM, state: DecodeState, said: Emission) -> None:
+        ahead = state.ahead
+        ahead.hidden = model.steps(state, ahead.inputs)
+        state.rewind(ahead.inputs.shape[1] - ahead.counts)
