@@ -7,17 +7,27 @@ from zlib import crc32
 import torch
 
 from vocalmtp.tokenizers import find_entry
+from vocalmtp.tokenizers.bigcodec import BigCodecConfig
 from vocalmtp.tokenizers.convert import CONVERTIBLE
 from vocalmtp.tokenizers.facodec import FACodecConfig
 from vocalmtp.tokenizers.published import PublishedTokenizer
+from vocalmtp.tokenizers.s3 import S3Config
+from vocalmtp.tokenizers.snac import SnacConfig
 from vocalmtp.tokenizers.speechtokenizer import SpeechTokenizerConfig
+from vocalmtp.tokenizers.wavtokenizer import WavTokenizerConfig
 
 KEYS = Path(__file__).parent / "tokenizers" / "keys"
-TINY = {  # the streams and codes of the cards, and few channels
+TINY = {  # by type: the streams and codes of the cards, and few channels
+    "bigcodec": BigCodecConfig(width=2, dim=8, decoder_width=32),
     "facodec": FACodecConfig(width=2, decoder_width=16, timbre_layers=1, timbre_hidden=8),
+    "s3": S3Config(heads=1, head_dim=16, layers=1, kernel=5),
+    "snac": SnacConfig(width=2, decoder_width=16),
     "speechtokenizer": SpeechTokenizerConfig(width=2, dim=8),
+    "wavtokenizer": WavTokenizerConfig(
+        width=4, dim=2, decoder_width=16, decoder_hidden=16, decoder_layers=1, groups=4
+    ),
 }
-CONSTANTS = ("filter", "pe")  # computed, not learned
+CONSTANTS = ("filter", "pe", "window")  # computed, not learned
 
 
 def scattered(key: str, shape: torch.Size) -> torch.Tensor:
@@ -26,13 +36,15 @@ def scattered(key: str, shape: torch.Size) -> torch.Tensor:
     noise = torch.frac((place * 12.9898 + crc32(key.encode()) % 1000).sin().abs() * 43758.5453)
     noise = (2 * noise - 1).view(shape)
     module, name = key.split(".")[-2:]
-    if name == "weight_g":
+    if name == "original0":
+        noise = 0.5 + 0.1 * noise
+    elif name == "weight_g" or (name == "alpha" and len(shape) == 3):
         noise = 0.8 + 0.2 * noise
     elif name == "weight" and len(shape) == 1:  # of a normalisation
         noise = 1 + 0.1 * noise
     elif len(shape) == 1:
         noise = noise * 0.2
-    elif module != "_codebook" and name != "weight_v":
+    elif module != "_codebook" and name not in ("weight_v", "original1"):
         noise = noise * 1.7 / shape[1:].numel() ** 0.5
     return noise.float()
 
@@ -49,17 +61,17 @@ def set_weights(model: PublishedTokenizer) -> PublishedTokenizer:
 def make_published(name: str) -> PublishedTokenizer:
     """The tokenizer of card `name` with the weights of its keys, and few channels."""
     entry = find_entry(name)
-    changes = {"name": name, "streams": len(entry.specs())}
-    config = TINY[entry.type].model_copy(update=changes)
-    return set_weights(CONVERTIBLE[entry.type](config))
+    kind = CONVERTIBLE[entry.type]
+    changes = kind.Config.of(entry).model_dump(exclude_defaults=True)
+    return set_weights(kind(TINY[entry.type].model_copy(update={"name": name, **changes})))
 
 
 def published_keys(name: str) -> Iterator[tuple[str, str, tuple[int, ...], bool]]:
-    """File, key, shape, and whether training alone needs it, of every published tensor."""
+    """File, key, shape, and whether coding can do without it, of every published tensor."""
     for line in (KEYS / f"{name}.tsv").read_text().splitlines()[1:]:
         file, key, shape, used = line.split("\t")
         sizes = () if shape == "-" else tuple(int(size) for size in shape.split("x"))
-        yield file, key, sizes, used == "training"
+        yield file, key, sizes, used != "yes"
 
 
 def buzz(samples: int) -> torch.Tensor:

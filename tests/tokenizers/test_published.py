@@ -8,64 +8,109 @@ import re
 
 import pytest
 import torch
-from published_weights import buzz, published_keys, set_weights
+from published_weights import KEYS, buzz, published_keys, set_weights
 
 from vocalmtp.errors import InputError
-from vocalmtp.tokenizers import find_entry, load_tokenizer
-from vocalmtp.tokenizers.convert import CONVERTIBLE, config_of
+from vocalmtp.tokenizers import find_entry, list_entries, load_tokenizer
+from vocalmtp.tokenizers.bigcodec import BigCodecConfig
+from vocalmtp.tokenizers.convert import CONVERTIBLE
 from vocalmtp.tokenizers.facodec import FACodec, FACodecConfig
 from vocalmtp.tokenizers.published import PublishedTokenizer
+from vocalmtp.tokenizers.s3 import S3Config
+from vocalmtp.tokenizers.snac import SnacConfig
 from vocalmtp.tokenizers.speechtokenizer import SpeechTokenizerConfig, SpeechTokenizerModel
+from vocalmtp.tokenizers.wavtokenizer import WavTokenizerConfig
 
+TABLES = sorted(path.stem for path in KEYS.glob("*.tsv"))
 SMALL = {
+    "bigcodec": BigCodecConfig(width=4, dim=16, decoder_width=32, codebook_size=32),
     "facodec": FACodecConfig(
         width=4, dim=16, decoder_width=32, codebook_size=32, timbre_layers=2, timbre_hidden=32
     ),
+    "s3": S3Config(heads=2, layers=2),
+    "snac": SnacConfig(width=4, decoder_width=32, codebook_size=32),
     "speechtokenizer": SpeechTokenizerConfig(width=4, dim=16, codebook_size=32),
+    "wavtokenizer": WavTokenizerConfig(
+        width=4, dim=16, codebook_size=32, decoder_width=64, decoder_hidden=32, decoder_layers=2
+    ),
 }
+DECODING = [name for name in SMALL if name != "s3"]
 GOLDEN_CODES = {  # of buzz(samples), frame by frame
+    "bigcodec": (600, [[4], [24], [16]]),
     "facodec": (400, [[22, 12, 26, 26, 25, 12], [13, 27, 21, 22, 27, 31]]),
+    "s3": (1920, [[3079], [948], [3837]]),
+    "snac": (4096, [[18, 13, 13, 8, 12, 4, 4], [12, 26, 26, 12, 12, 12, 12]]),
     "speechtokenizer": (
         321,
         [[3, 2, 14, 30, 24, 16, 21, 14], [3, 2, 15, 12, 16, 26, 11, 21]],
     ),
+    "wavtokenizer": (960, [[19], [2], [2]]),
 }
 GOLDEN_WAV = {  # samples of these codes: the slice, its values, the standard deviation of all
+    "bigcodec": (
+        slice(50, 600, 130),
+        [0.344151, 0.326946, -0.508349, -0.054606, -0.288571],
+        0.385234,
+    ),
     "facodec": (
         slice(50, 400, 80),
         [-0.147671, -0.078278, -0.070398, -0.072977, -0.05368],
         0.048291,
+    ),
+    "snac": (  # theirs with the noise of ours
+        slice(300, 4000, 900),
+        [0.039884, 0.094911, 0.069824, 0.043481, 0.011744],
+        0.029789,
     ),
     "speechtokenizer": (
         slice(100, 600, 100),
         [0.206713, 0.044028, 0.194078, 0.030699, 0.187523],
         0.084640,
     ),
+    "wavtokenizer": (
+        slice(100, 900, 190),
+        [0.050567, 0.027028, -0.043222, -0.036396, -0.063838],
+        0.066439,
+    ),
 }
 
 
-@pytest.fixture(params=list(CONVERTIBLE))
+@pytest.fixture(params=list(SMALL))
 def small(request) -> PublishedTokenizer:
     return set_weights(CONVERTIBLE[request.param](SMALL[request.param]))
 
 
-@pytest.mark.parametrize("name", list(CONVERTIBLE))
+decoding = pytest.mark.parametrize("small", DECODING, indirect=True)
+
+
+def test_every_type_has_a_table_of_keys_and_small_numbers():
+    assert {find_entry(name).type for name in TABLES} == set(CONVERTIBLE) == set(SMALL)
+
+
+@pytest.mark.parametrize("name", TABLES)
 def test_keys_and_shapes_are_the_published_ones(name):
+    entry = find_entry(name)
+    kind = CONVERTIBLE[entry.type]
     with torch.device("meta"):
-        model = CONVERTIBLE[name]()
+        model = kind(kind.Config.of(entry))
     ours = {model.published_key(key): tuple(t.shape) for key, t in model.state_dict().items()}
     rows = list(published_keys(name))
-    assert ours == {key: shape for _, key, shape, training in rows if not training}
-    for file, key, _, training in rows:
-        assert file in model.FILES
-        assert bool(re.fullmatch(model.TRAINING_ONLY, key)) == training
+    assert ours == {
+        key.removeprefix(kind.PREFIX): shape for _, key, shape, spare in rows if not spare
+    }
+    for file, key, _, spare in rows:
+        assert file in entry.files and key.startswith(kind.PREFIX)
+        assert bool(re.fullmatch(kind.UNUSED, key.removeprefix(kind.PREFIX))) == spare
 
 
-@pytest.mark.parametrize("name", ["facodec", "facodec-3", "speechtokenizer"])
+@pytest.mark.parametrize(
+    "name", [name for name, entry in list_entries().items() if entry.type in CONVERTIBLE]
+)
 def test_the_card_of_the_catalogue_is_the_tokenizers(name):
     entry = find_entry(name)
-    assert config_of(entry).card() == entry.card()
-    assert entry.type != name or config_of(entry) == CONVERTIBLE[entry.type].Config()
+    kind = CONVERTIBLE[entry.type]
+    assert kind.Config.of(entry).card() == entry.card()
+    assert kind.Config().name in list_entries()
 
 
 def test_codes_are_the_authors(small):
@@ -74,11 +119,12 @@ def test_codes_are_the_authors(small):
     assert made.codes[0].T.tolist() == codes
 
 
+@decoding
 def test_audio_is_the_authors(small):
     samples, codes = GOLDEN_CODES[small.TYPE]
     where, values, spread = GOLDEN_WAV[small.TYPE]
     wav = small.decode(torch.tensor(codes).T[None], small.encode(buzz(samples)).speaker)
-    assert wav.shape == (1, 2 * small.card.hop)
+    assert wav.shape == (1, len(codes) * small.card.hop)
     assert wav[0, where] == pytest.approx(values, abs=2e-5)
     assert wav.std().item() == pytest.approx(spread, abs=2e-5)
 
@@ -102,14 +148,21 @@ def test_a_row_is_what_it_is_alone(small):
     assert made.lengths.tolist() == [-(-3000 // small.card.hop), frames]
     assert torch.equal(made.codes[1:, :, :frames], alone.codes)
     assert (made.codes[1, :, frames:] == 0).all()
-    rows = small.decode(made.codes, made.speaker, made.lengths)
-    one = small.decode(alone.codes, alone.speaker)
-    assert torch.equal(rows[1, : one.shape[-1]], one[0])
-    assert (rows[1, one.shape[-1] :] == 0).all()
     if small.card.speaker_dim:
         assert torch.equal(made.speaker[1:], alone.speaker)
 
 
+@decoding
+def test_a_row_sounds_as_it_does_alone(small):
+    wav = torch.cat([buzz(3000), buzz(3000).flip(-1)])
+    made, alone = small.encode(wav, torch.tensor([3000, 1234])), small.encode(wav[1:, :1234])
+    rows = small.decode(made.codes, made.speaker, made.lengths)
+    one = small.decode(alone.codes, alone.speaker)
+    assert torch.equal(rows[1, : one.shape[-1]], one[0])
+    assert (rows[1, one.shape[-1] :] == 0).all()
+
+
+@decoding
 @pytest.mark.parametrize("samples", [1, 7, 319, 321])
 def test_short_and_silent_audio(small, samples):
     made = small.encode(torch.zeros(1, samples))
@@ -138,18 +191,21 @@ def test_save_and_load(small, tmp_path):
     assert again.card == small.card and type(again) is type(small)
     made, remade = small.encode(buzz(1000)), again.encode(buzz(1000))
     assert torch.equal(made.codes, remade.codes)
-    wav = small.decode(made.codes, made.speaker)
-    assert torch.equal(wav, again.decode(made.codes, remade.speaker))
+    if small.TYPE in DECODING:
+        wav = small.decode(made.codes, made.speaker)
+        assert torch.equal(wav, again.decode(made.codes, remade.speaker))
 
 
+@decoding
 def test_what_cannot_be_decoded_is_said(small):
     made = small.encode(buzz(1000))
-    with pytest.raises(InputError, match=r"are int64 \[1, 9, 2\]; give integers \[batch, [68],"):
+    with pytest.raises(InputError, match=r"are int64 \[1, 9, 2\]; give integers \[batch, \d,"):
         small.decode(torch.zeros(1, 9, 2, dtype=torch.long), made.speaker)
     with pytest.raises(InputError, match="has code 32; stream .* has codes 0 to 31"):
         small.decode(made.codes * 0 + 32, made.speaker)
-    with pytest.raises(InputError, match="cannot stream"):
-        small.stream(made.speaker)
+    if small.card.lookahead is None:
+        with pytest.raises(InputError, match="cannot stream"):
+            small.stream(made.speaker)
 
 
 def test_a_voice_is_where_the_kind_has_it():
@@ -163,14 +219,10 @@ def test_a_voice_is_where_the_kind_has_it():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", list(CONVERTIBLE))
+@pytest.mark.parametrize("name", ["facodec", "speechtokenizer", "snac"])
 def test_full_size(name):
     model = CONVERTIBLE[name]().eval()
     made = model.encode(buzz(4000))
     frames = -(-4000 // model.card.hop)
     assert made.codes.shape == (1, len(model.card.streams), frames)
     assert model.decode(made.codes, made.speaker).shape == (1, frames * model.card.hop)
-    assert (model.card.speaker_dim, model.card.streams[0].size) == (
-        256 if name == "facodec" else 0,
-        1024,
-    )

@@ -108,14 +108,19 @@ class SpeechTokenizer(nn.Module):
 
     def embed_speaker(self, wav: Tensor, lengths: Tensor | None = None) -> Tensor:
         """The timbre vector [B, D_s] of `wav` [B, N]; raises InputError if the kind has none."""
-        raise NotImplementedError
+        raise InputError(
+            f"tokenizer '{self.card.name}': keeps the voice in its streams, not in a vector; "
+            "use a decoupled one, such as 'mini'"
+        )
 
     def stream(self, speaker: Tensor | None = None) -> CodecStream:
         """A new incremental decoder; its chunks, joined, equal `decode`.
 
         Raises InputError if the card has no look-ahead, which says that it cannot stream.
         """
-        raise NotImplementedError
+        raise InputError(
+            f"tokenizer '{self.card.name}': cannot stream, it decodes whole utterances; use decode"
+        )
 
     def make_fast(self) -> None:  # noqa: B027 (not every tokenizer can be made faster)
         """Change the decoder, in place, so that this machine runs it faster; it is final then."""

@@ -59,6 +59,8 @@ class CatalogueEntry(StrictModel):
     chunks: bool  # whether long audio is encoded piece by piece, into the same codes
     licence: Licences
     weights: str  # the published repository, or "bundled"
+    files: tuple[str, ...] = ()  # of it, where they are converted before use
+    decodes: bool = True  # false: there are codes but no audio, since the decoder is elsewhere
     paper: str
     notes: str = ""
 

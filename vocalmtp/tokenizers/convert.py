@@ -6,20 +6,26 @@ Every key and shape is compared with ours before anything is kept; afterwards th
 import hashlib
 import pickle
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from vocalmtp.errors import InputError, nearest
-from vocalmtp.reading import check_finite
+from vocalmtp.reading import check_finite, read_tensors
+from vocalmtp.tokenizers.bigcodec import BigCodec
 from vocalmtp.tokenizers.cards import CatalogueEntry, find_entry, list_entries
 from vocalmtp.tokenizers.facodec import FACodec
 from vocalmtp.tokenizers.published import PublishedConfig, PublishedTokenizer
+from vocalmtp.tokenizers.s3 import S3Tokenizer
+from vocalmtp.tokenizers.snac import Snac
 from vocalmtp.tokenizers.speechtokenizer import SpeechTokenizerModel
+from vocalmtp.tokenizers.wavtokenizer import WavTokenizer
 
-CONVERTIBLE = {kind.TYPE: kind for kind in (FACodec, SpeechTokenizerModel)}
+KINDS = (BigCodec, FACodec, S3Tokenizer, Snac, SpeechTokenizerModel, WavTokenizer)
+CONVERTIBLE = {kind.TYPE: kind for kind in KINDS}
 SHOWN = 3  # differences that an error names
 
 
@@ -36,7 +42,8 @@ def convert(
     if entry.type not in CONVERTIBLE:
         cards = [card.name for card in list_entries().values() if card.type in CONVERTIBLE]
         raise InputError(f"tokenizer '{name}': has nothing to convert; {nearest(name, cards)}")
-    model = CONVERTIBLE[entry.type](config or config_of(entry))
+    kind = CONVERTIBLE[entry.type]
+    model = kind(config or kind.Config.of(entry))
     found: dict[str, Tensor] = {}
     for file in files:
         tensors = read_checkpoint(file)
@@ -44,12 +51,11 @@ def convert(
         if twice:
             raise InputError(f"file '{file}': '{min(twice)}' came before; give each file once")
         found |= tensors
-    needed = {
-        key: tensor for key, tensor in found.items() if not re.fullmatch(model.TRAINING_ONLY, key)
-    }
+    needed = without_prefix(found, kind.PREFIX)
+    needed = {key: needed[key] for key in needed if not re.fullmatch(kind.UNUSED, key)}
     own = model.state_dict()
     published = {model.published_key(key): key for key in own}
-    check_layout(needed, {key: own[mine] for key, mine in published.items()}, model)
+    check_layout(needed, {key: own[mine] for key, mine in published.items()}, entry)
     check_finite(needed, "the checkpoint", f"tokenizer '{name}'")
     model.load_state_dict({published[key]: tensor for key, tensor in needed.items()})
     model.config = model.config.model_copy(update={"codes": fingerprint(model)})
@@ -57,31 +63,45 @@ def convert(
     return model.eval()
 
 
-def config_of(entry: CatalogueEntry) -> PublishedConfig:
-    """The settings of a card of ours: the published sizes, and as many streams as it has."""
-    return CONVERTIBLE[entry.type].Config(name=entry.name, streams=len(entry.specs()))
-
-
 def read_checkpoint(file: Path) -> dict[str, Tensor]:
-    """The tensors of a PyTorch checkpoint by key. Raises InputError if it holds anything else."""
+    """The tensors of a safetensors file or a PyTorch checkpoint, by key.
+
+    Those in tables of the checkpoint have "table.key"; numbers and texts beside them are left out.
+    Raises InputError if there are none, or unpickling them would run code.
+    """
     if not file.is_file():
         raise InputError(f"file '{file}': no such file; give a published checkpoint")
+    if file.suffix == ".safetensors":
+        return read_tensors(file, f"file '{file}'")
     try:
         data = torch.load(file, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, ValueError, LookupError, EOFError) as error:
         raise InputError(
             f"file '{file}': is torn, or no checkpoint of tensors alone; download it again"
         ) from error
-    whole = isinstance(data, dict) and all(
-        isinstance(key, str) and isinstance(value, Tensor) for key, value in data.items()
-    )
-    if not whole:
+    tensors = dict(_tensors(data)) if isinstance(data, Mapping) else {}
+    if not tensors:
         raise InputError(f"file '{file}': is not a table of tensors; give a published checkpoint")
-    return dict(data)
+    return tensors
+
+
+def _tensors(table: Mapping[Any, Any], place: str = "") -> Iterator[tuple[str, Tensor]]:
+    """The tensors of a table, and of the tables in it."""
+    for key, value in table.items():
+        if isinstance(value, Tensor):
+            yield f"{place}{key}", value
+        elif isinstance(value, Mapping):
+            yield from _tensors(value, f"{place}{key}.")
+
+
+def without_prefix(found: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """What begins with `prefix`, without it; everything, if nothing does."""
+    part = {key.removeprefix(prefix): found[key] for key in found if key.startswith(prefix)}
+    return part or dict(found)
 
 
 def check_layout(
-    found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], model: PublishedTokenizer
+    found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], entry: CatalogueEntry
 ) -> None:
     """Raise InputError with the first three differences of keys and shapes."""
     differences = []
@@ -96,8 +116,8 @@ def check_layout(
     if differences:
         shown, more = "; ".join(differences[:SHOWN]), len(differences) - SHOWN
         raise InputError(
-            f"tokenizer '{model.TYPE}': the checkpoint differs from the published layout: {shown}"
-            f"{f'; and {more} more' if more > 0 else ''}; give {' and '.join(model.FILES)}"
+            f"tokenizer '{entry.name}': the checkpoint differs from the published layout: {shown}"
+            f"{f'; and {more} more' if more > 0 else ''}; give {' and '.join(entry.files)}"
         )
 
 

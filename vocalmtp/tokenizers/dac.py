@@ -39,9 +39,9 @@ class DacTokenizer(HuggingFaceCodec):
         return self.model.decode(audio_codes=codes).audio_values
 
     def make_stream(self) -> CodecStream:
-        return WindowStream(self._padded, self.check, self.reach, self.card.hop)
+        return WindowStream(self._window, self.check, self.reach, self.card.hop)
 
-    def _padded(self, codes: Tensor) -> Tensor:
+    def _window(self, codes: Tensor, first: int) -> Tensor:
         """As `wav_of`, with all samples of the last frame: [B, T * hop]."""
         wav = self.wav_of(codes).float()
         return F.pad(wav, (0, codes.shape[-1] * self.card.hop - wav.shape[-1]))

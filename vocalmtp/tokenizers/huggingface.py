@@ -112,21 +112,9 @@ class HuggingFaceCodec(SpeechTokenizer):
         parts = [stream.push(piece) for piece in codes.split(BLOCK, dim=-1)]
         return torch.cat([*parts, stream.flush()], dim=-1)
 
-    def embed_speaker(self, wav: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Raises InputError: these codecs keep the voice in their streams."""
-        raise InputError(
-            f"tokenizer '{self.card.name}': keeps the voice in its streams, not in a vector; "
-            "use a decoupled one, such as 'mini'"
-        )
-
     def stream(self, speaker: Tensor | None = None) -> CodecStream:
         """See `SpeechTokenizer.stream`. Raises InputError if the card says that it cannot."""
-        if self.card.lookahead is None:
-            raise InputError(
-                f"tokenizer '{self.card.name}': cannot stream, it decodes whole utterances; "
-                "use decode"
-            )
-        return self.make_stream()
+        return super().stream() if self.card.lookahead is None else self.make_stream()
 
     def check(self, codes: Tensor) -> None:
         """Raise InputError unless the card has these codes."""

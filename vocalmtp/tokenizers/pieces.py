@@ -66,11 +66,21 @@ class CausalStream:
 
 
 class WindowStream:
-    """Decoding by a function that sees `reach` frames back and ahead. Implements `CodecStream`."""
+    """Decoding by a function that sees `reach` frames back and ahead. Implements `CodecStream`.
 
-    def __init__(self, decode: Function, check: Callable[[Tensor], None], reach: int, hop: int):
+    `decode` gets codes [B, Q, n] and which frame of the stream their first one is.
+    """
+
+    def __init__(
+        self,
+        decode: Callable[[Tensor, int], Tensor],
+        check: Callable[[Tensor], None],
+        reach: int,
+        hop: int,
+    ):
         self.decode, self.check, self.reach, self.hop = decode, check, reach, hop
         self.codes: Tensor | None = None  # [B, Q, n], the newest
+        self.first = 0  # which frame the first of these is
         self.done = 0  # of these, the frames whose samples are out
 
     @torch.inference_mode()
@@ -89,9 +99,9 @@ class WindowStream:
         """The samples of the frames from `done` to `end` of those that are kept."""
         if end <= self.done:
             return _nothing(self.codes)
-        wav = self.decode(self.codes)[:, self.done * self.hop : end * self.hop]
+        wav = self.decode(self.codes, self.first)[:, self.done * self.hop : end * self.hop]
         drop = max(0, end - self.reach)
-        self.codes, self.done = self.codes[..., drop:], end - drop
+        self.codes, self.done, self.first = self.codes[..., drop:], end - drop, self.first + drop
         return wav
 
 

@@ -13,16 +13,15 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from vocalmtp.config import StrictModel, parse
-from vocalmtp.errors import InputError
 from vocalmtp.reading import FORMAT, check_format, fill, read_object
 from vocalmtp.tokenizers.base import (
-    CodecStream,
     SpeechCodes,
     SpeechTokenizer,
     TokenizerCard,
     check_codes,
     check_wav,
 )
+from vocalmtp.tokenizers.cards import CatalogueEntry
 from vocalmtp.writing import atomic_folder
 
 
@@ -31,6 +30,11 @@ class PublishedConfig(StrictModel):
 
     name: str
     codes: str = ""  # set by conversion, see TokenizerCard
+
+    @classmethod
+    def of(cls, entry: CatalogueEntry) -> "PublishedConfig":
+        """The settings of a card of ours: the published sizes."""
+        return cls(name=entry.name)
 
     def card(self) -> TokenizerCard:
         raise NotImplementedError
@@ -45,8 +49,8 @@ class PublishedTokenizer(SpeechTokenizer):
 
     TYPE: ClassVar[str]  # in tokenizer.json
     Config: ClassVar[type[PublishedConfig]]
-    FILES: ClassVar[tuple[str, ...]]  # as published
-    TRAINING_ONLY: ClassVar[str]  # pattern of the published keys that only training needs
+    PREFIX: ClassVar[str] = ""  # of our part, where the published file may hold others beside it
+    UNUSED: ClassVar[str] = ""  # pattern of other keys that are published: training needs them
 
     def __init__(self, config: PublishedConfig | None = None):
         super().__init__()
@@ -62,8 +66,8 @@ class PublishedTokenizer(SpeechTokenizer):
         raise NotImplementedError
 
     def stream_counts(self) -> Sequence[int]:
-        """How many of the leading streams are enough for `decode`; more sound better."""
-        raise NotImplementedError
+        """How many of the leading streams are enough for `decode`: all, unless a kind says less."""
+        return (len(self.card.streams),)
 
     @staticmethod
     def published_key(own: str) -> str:
@@ -121,12 +125,6 @@ class PublishedTokenizer(SpeechTokenizer):
         if count in self.stream_counts():
             card = card.model_copy(update={"streams": card.streams[:count]})
         check_codes(card, codes)
-
-    def stream(self, speaker: Tensor | None = None) -> CodecStream:
-        """Raises InputError: the decoder looks at the whole utterance."""
-        raise InputError(
-            f"tokenizer '{self.card.name}': cannot stream, it decodes whole utterances; use decode"
-        )
 
     @property
     def dtype(self) -> torch.dtype:

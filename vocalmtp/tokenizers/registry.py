@@ -6,6 +6,7 @@ from pathlib import Path
 from vocalmtp.errors import InputError, nearest
 from vocalmtp.reading import check_format, read_object
 from vocalmtp.tokenizers.base import SpeechTokenizer
+from vocalmtp.tokenizers.bigcodec import BigCodec
 from vocalmtp.tokenizers.cards import (
     BUNDLED,
     CatalogueEntry,
@@ -18,18 +19,24 @@ from vocalmtp.tokenizers.encodec import EncodecTokenizer
 from vocalmtp.tokenizers.facodec import FACodec
 from vocalmtp.tokenizers.mimi import MimiTokenizer
 from vocalmtp.tokenizers.neural import NeuralTokenizer
-from vocalmtp.tokenizers.published import PublishedTokenizer
+from vocalmtp.tokenizers.s3 import S3Tokenizer
+from vocalmtp.tokenizers.snac import Snac
 from vocalmtp.tokenizers.speechtokenizer import SpeechTokenizerModel
+from vocalmtp.tokenizers.wavtokenizer import WavTokenizer
 from vocalmtp.tokenizers.xcodec import XcodecTokenizer
 from vocalmtp.tokenizers.xcodec2 import Xcodec2Tokenizer
 
 TYPES: dict[str, type[SpeechTokenizer]] = {
+    "bigcodec": BigCodec,
     "dac": DacTokenizer,
     "encodec": EncodecTokenizer,
     "facodec": FACodec,
     "mimi": MimiTokenizer,
     "neural": NeuralTokenizer,
+    "s3": S3Tokenizer,
+    "snac": Snac,
     "speechtokenizer": SpeechTokenizerModel,
+    "wavtokenizer": WavTokenizer,
     "xcodec": XcodecTokenizer,
     "xcodec2": Xcodec2Tokenizer,
 }
@@ -82,9 +89,8 @@ def weights_folder(entry: CatalogueEntry) -> Path | None:
 
 def how_to_get(entry: CatalogueEntry) -> str:
     """The command that brings the weights of `entry`."""
-    kind = TYPES.get(entry.type)
-    if kind is not None and issubclass(kind, PublishedTokenizer):
-        files = " ".join(kind.FILES)
+    if entry.files:
+        files = " ".join(entry.files)
         return (
             f"download {files} of {entry.weights}, then run: vocalmtp tokenizers convert "
             f"{entry.name} {files} -o ${VARIABLE}/{entry.name}"

@@ -9,12 +9,11 @@ from typing import Annotated
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from vocalmtp.errors import InputError
 from vocalmtp.tokenizers.base import StreamSpec, TokenizerCard
-from vocalmtp.tokenizers.normed import NormedConv1d, NormedConvTranspose1d
+from vocalmtp.tokenizers.cards import CatalogueEntry
 from vocalmtp.tokenizers.published import PublishedConfig, PublishedTokenizer
+from vocalmtp.tokenizers.seanet import Codebook, Conv, ConvTranspose, Recurrent, ResidualBlock
 
 SAMPLE_RATE = 16_000
 STRIDES = (2, 4, 5, 8)  # their product is the hop of 320 samples
@@ -36,6 +35,10 @@ class SpeechTokenizerConfig(PublishedConfig):
     codebook_size: Annotated[int, Field(ge=2, le=65_536)] = 1024
     lstm_layers: Annotated[int, Field(ge=1, le=16)] = 2
 
+    @classmethod
+    def of(cls, entry: CatalogueEntry) -> "SpeechTokenizerConfig":
+        return cls(name=entry.name, streams=len(entry.specs()))
+
     def card(self) -> TokenizerCard:
         names = ["semantic", *(f"acoustic{i}" for i in range(1, STREAMS))]
         specs = [
@@ -51,66 +54,6 @@ class SpeechTokenizerConfig(PublishedConfig):
             streams=tuple(specs),
             licence="not stated",  # of the weights
         )
-
-
-class Conv(nn.Module):
-    """Convolution that continues the audio by its mirror image: [B, C, T] -> [B, ., T / stride].
-
-    The last frame is made even if `stride` samples do not fill it.
-    """
-
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1):
-        super().__init__()
-        self.conv = nn.ModuleDict({"conv": NormedConv1d(inputs, outputs, kernel, stride=stride)})
-        self.stride, self.context = stride, kernel - stride
-
-    def forward(self, x: Tensor) -> Tensor:
-        right = self.context // 2
-        left, right = self.context - right, right + -x.shape[-1] % self.stride
-        return self.conv["conv"](mirror(x, left, right))
-
-
-class ConvTranspose(nn.Module):
-    """[B, C, T] -> [B, C / 2, T * stride]."""
-
-    def __init__(self, inputs: int, stride: int):
-        super().__init__()
-        layer = NormedConvTranspose1d(inputs, inputs // 2, 2 * stride, stride=stride)
-        self.convtr = nn.ModuleDict({"convtr": layer})
-        self.right = stride // 2
-        self.left = stride - self.right
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.convtr["convtr"](x)
-        return x[..., self.left : x.shape[-1] - self.right]
-
-
-class ResidualBlock(nn.Module):
-    """Two convolutions through half the channels, beside one that keeps the place (SEANet)."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        half = channels // 2
-        self.block = nn.Sequential(
-            nn.ELU(), Conv(channels, half, 3), nn.ELU(), Conv(half, channels, 1)
-        )
-        self.shortcut = Conv(channels, channels, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.shortcut(x) + self.block(x)
-
-
-class Recurrent(nn.Module):
-    """An LSTM over time, added to what comes in: [B, C, T] -> [B, C or, both ways, 2C, T]."""
-
-    def __init__(self, channels: int, layers: int, both_ways: bool):
-        super().__init__()
-        self.lstm = nn.LSTM(channels, channels, layers, bidirectional=both_ways)
-        self.repeats = 2 if both_ways else 1
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x.permute(2, 0, 1)  # [T, B, C]
-        return (self.lstm(x)[0] + x.repeat(1, 1, self.repeats)).permute(1, 2, 0)
 
 
 class Encoder(nn.Module):
@@ -146,22 +89,6 @@ class Decoder(nn.Module):
         return self.model(x)
 
 
-class Codebook(nn.Module):
-    """Codes by the distance to the entries `embed`."""
-
-    def __init__(self, size: int, dim: int):
-        super().__init__()
-        self.register_buffer("embed", torch.randn(size, dim))
-
-    def codes(self, x: Tensor) -> Tensor:
-        """[B, T, D] -> [B, T]."""
-        return (self.embed.square().sum(-1) - 2 * x @ self.embed.T).argmin(-1)
-
-    def values(self, codes: Tensor) -> Tensor:
-        """[B, T] -> [B, T, D]."""
-        return F.embedding(codes, self.embed)
-
-
 class Quantizer(nn.Module):
     """Codebooks in a row, each of what the ones before it left over (2107.03312)."""
 
@@ -194,8 +121,7 @@ class SpeechTokenizerModel(PublishedTokenizer):
 
     TYPE = "speechtokenizer"
     Config = SpeechTokenizerConfig
-    FILES = ("SpeechTokenizer.pt",)
-    TRAINING_ONLY = r"transform\..+|quantizer\..+\._codebook\.(inited|cluster_size|embed_avg)"
+    UNUSED = r"transform\..+|quantizer\..+\._codebook\.(inited|cluster_size|embed_avg)"
 
     def __init__(self, config: SpeechTokenizerConfig | None = None):
         super().__init__(config)
@@ -206,13 +132,6 @@ class SpeechTokenizerModel(PublishedTokenizer):
     def stream_counts(self) -> Sequence[int]:
         return range(1, self.config.streams + 1)
 
-    def embed_speaker(self, wav: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Raises InputError: the voice is in the streams."""
-        raise InputError(
-            f"tokenizer '{self.card.name}': keeps the voice in its streams, not in a vector; "
-            "use a decoupled one, such as 'mini'"
-        )
-
     def encode_row(self, wav: Tensor) -> tuple[Tensor, None]:
         x = self.encoder(wav[:, None])  # [1, D, T]
         return self.quantizer.codes(x.transpose(1, 2)), None
@@ -220,12 +139,3 @@ class SpeechTokenizerModel(PublishedTokenizer):
     def decode_row(self, codes: Tensor, speaker: Tensor | None) -> Tensor:
         values = self.quantizer.values(codes)  # [1, T, D]
         return self.decoder(values.transpose(1, 2))[:, 0]
-
-
-def mirror(x: Tensor, left: int, right: int) -> Tensor:
-    """`x` [B, C, T] with its mirror image at both ends; where it is too short, after silence."""
-    short = max(left, right) + 1 - x.shape[-1]
-    if short <= 0:
-        return F.pad(x, (left, right), mode="reflect")
-    x = F.pad(F.pad(x, (0, short)), (left, right), mode="reflect")
-    return x[..., : x.shape[-1] - short]

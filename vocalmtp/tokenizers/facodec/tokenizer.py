@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vocalmtp.tokenizers.base import StreamSpec, TokenizerCard
+from vocalmtp.tokenizers.cards import CatalogueEntry
 from vocalmtp.tokenizers.facodec.layers import Activation, Down, ResidualQuantizer, Up
 from vocalmtp.tokenizers.facodec.timbre import HEADS, TimbreEncoder
 from vocalmtp.tokenizers.normed import NormedConv1d
@@ -40,6 +41,10 @@ class FACodecConfig(PublishedConfig):
     codebook_dim: Width = 8
     timbre_layers: Annotated[int, Field(ge=1, le=64)] = 4
     timbre_hidden: Width = 1024
+
+    @classmethod
+    def of(cls, entry: CatalogueEntry) -> "FACodecConfig":
+        return cls(name=entry.name, streams=len(entry.specs()))
 
     def card(self) -> TokenizerCard:
         specs = [
@@ -131,8 +136,7 @@ class FACodec(PublishedTokenizer):
 
     TYPE = "facodec"
     Config = FACodecConfig
-    FILES = ("ns3_facodec_encoder.bin", "ns3_facodec_decoder.bin")
-    TRAINING_ONLY = r"((res_)?(f0|phone)|x_timbre)_predictor\..+"
+    UNUSED = r"((res_)?(f0|phone)|x_timbre)_predictor\..+"
 
     def __init__(self, config: FACodecConfig | None = None):
         super().__init__(config)
