@@ -10,7 +10,18 @@ from typing import Annotated
 
 import typer
 
-from vocalmtp.cli import bench, describe, evaluate, prepare, speak, tokenizers, training, voices
+from vocalmtp.cli import (
+    ablate,
+    bench,
+    describe,
+    evaluate,
+    prepare,
+    roles,
+    speak,
+    tokenizers,
+    training,
+    voices,
+)
 from vocalmtp.errors import InputError
 
 # The base of every "no such option" and "not a number"; typer brings its own copy of click.
@@ -26,6 +37,7 @@ app = typer.Typer(
 )
 app.command("tts")(speak.tts)
 app.add_typer(voices.app, name="voices")
+app.add_typer(roles.app, name="roles")
 app.command("info")(describe.info)
 app.command("prepare")(prepare.prepare)
 app.command("train")(training.train)
@@ -33,6 +45,7 @@ app.add_typer(tokenizers.app, name="tokenizers")
 app.command("tokenize")(training.tokenize)
 app.command("detokenize")(tokenizers.detokenize)
 app.command("export")(training.export)
+app.command("ablate")(ablate.ablate)
 app.command("bench")(bench.bench)
 app.add_typer(evaluate.app, name="eval")
 

@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -75,7 +76,7 @@ def markdown(lines: Sequence[Line]) -> str:
 
 def plot_bars(lines: Sequence[Line], what: Sequence[str], path: Path) -> None:
     """A picture for each of `what`: a bar for every system with its interval, drawn to `path`."""
-    pyplot = _pyplot()
+    pyplot = load_pyplot()
     figure, axes = pyplot.subplots(1, len(what), figsize=(3.2 * len(what), 3), squeeze=False)
     for axis, name in zip(axes[0], what, strict=True):
         shown = [line for line in lines if line.what == name and math.isfinite(line.figure.value)]
@@ -94,7 +95,7 @@ def plot_bars(lines: Sequence[Line], what: Sequence[str], path: Path) -> None:
 
 def plot_spectrograms(pairs: Sequence[tuple[str, Path, Path]], path: Path) -> None:
     """Spectrograms of (title, natural, ours), one pair a row, drawn to `path`."""
-    pyplot = _pyplot()
+    pyplot = load_pyplot()
     figure, axes = pyplot.subplots(
         len(pairs), 2, figsize=(13, 2.4 * len(pairs)), squeeze=False, sharey=True
     )
@@ -112,7 +113,7 @@ def plot_spectrograms(pairs: Sequence[tuple[str, Path, Path]], path: Path) -> No
 
 def plot_training(logs: dict[str, Path], path: Path) -> None:
     """Validation loss over minutes of the runs whose log.jsonl files are given, drawn to `path`."""
-    pyplot = _pyplot()
+    pyplot = load_pyplot()
     figure, axis = pyplot.subplots(figsize=(7, 4))
     for name, log in logs.items():
         rows = [json.loads(line) for line in log.read_text().splitlines()]
@@ -126,6 +127,7 @@ def plot_training(logs: dict[str, Path], path: Path) -> None:
     pyplot.close(figure)
 
 
-def _pyplot():
+def load_pyplot() -> Any:
+    """matplotlib.pyplot, drawing to files alone."""
     require("matplotlib").use("Agg")
     return require("matplotlib.pyplot")

@@ -1,0 +1,147 @@
+"""One cell of a grid: trained, exported, heard and measured; every part is done once."""
+
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vocalmtp.ablation.alignment import text_speech_similarity
+from vocalmtp.ablation.figures import Measured
+from vocalmtp.ablation.grid import Cell, Grid
+from vocalmtp.ablation.judges import Judges
+from vocalmtp.ablation.state import begin, drop
+from vocalmtp.ablation.swapped import swapped_speech
+from vocalmtp.ablation.tokenizers import source
+from vocalmtp.data.manifest import read_manifest
+from vocalmtp.data.shards import CodeShards
+from vocalmtp.eval.statistics import Figure, once
+from vocalmtp.eval.systems import speak
+from vocalmtp.export import export_model
+from vocalmtp.model.speech_lm import SpeechLM, load_text_tokenizer
+from vocalmtp.reading import read_lines
+from vocalmtp.synthesis import TTS, load
+from vocalmtp.training.batches import FrameBatches
+from vocalmtp.training.train import PromptDataset, train
+from vocalmtp.voices import SHORTEST
+
+SYSTEM = "tts"
+TRAINED = "trained"  # a file of a cell, once its training has come to its end
+ALIGNED = 64  # utterances whose hidden states are compared
+
+
+def cell_settings(cell: Cell) -> dict[str, Any]:
+    """What a cell depends on, beside its tokenizer."""
+    return {"recipe": cell.recipe.model_dump(mode="json")}
+
+
+def is_trained(cell: Cell) -> bool:
+    """Whether the cell's training has come to its end."""
+    return (cell.folder / TRAINED).is_file()
+
+
+def train_cell(cell: Cell) -> None:
+    """Train the cell, going on from its last checkpoint; its checkpoints go when it is done."""
+    if not is_trained(cell):
+        train(cell.recipe)
+        (cell.folder / TRAINED).touch()
+    drop(Path(cell.recipe.output) / "checkpoints")
+
+
+def export_cell(grid: Grid, cell: Cell, judges: Judges) -> TTS:
+    """The cell as a model that speaks, in the folder `model`."""
+    folder, partial = cell.folder / "model", cell.folder / "model.part"
+    if not folder.is_dir():
+        drop(partial)
+        names = export_voices(grid, judges) if grid.cards[cell.tokenizer].speaker_dim else []
+        export_model(
+            cell.recipe.output,
+            source(grid, cell.tokenizer),
+            partial,
+            manifest=grid.corpus,
+            origins=dict.fromkeys(names, f"of the corpus {grid.corpus.name}"),
+            card={"sampling": grid.eval.sampling},
+        )
+        partial.replace(folder)
+    return load(folder)
+
+
+def export_voices(grid: Grid, judges: Judges) -> list[str]:
+    """The voices of the test that were trained on; the first one of the training if none was."""
+    rows = [row for row in read_manifest(grid.corpus, "train") if row.seconds > 2 * SHORTEST]
+    trained = {row.voice for row in rows}
+    wanted = sorted({item.voice for item in judges.items} & trained)
+    return wanted or sorted(trained)[:1]
+
+
+def run_cell(grid: Grid, cell: Cell, judges: Judges) -> Measured:
+    """All that a grid does with one cell but timing it, going on where it was cut off."""
+    folder = cell.folder / grid.judged
+    made = Measured.load(folder)
+    if made is not None and made.whole:
+        return made
+    begin(cell.folder, cell_settings(cell))
+    train_cell(cell)
+    tts = export_cell(grid, cell, judges)
+    spoken = speak(SYSTEM, judges.items, tts, folder, judges.references, **grid.eval.sampling)
+    made = judges.measure(SYSTEM, spoken, folder)
+    made.judge("voices", lambda: swapped_speech(tts, judges, folder))
+    made.figures |= align(cell)
+    made.figures |= facts(cell)
+    made.save(folder)
+    return made
+
+
+def align(cell: Cell) -> dict[str, Figure]:
+    """How alike the hidden states of text and speech are, on held-out utterances."""
+    recipe, folder = cell.recipe, Path(cell.recipe.output)
+    model = SpeechLM.load(folder).eval()
+    text = load_text_tokenizer(folder) if (folder / "tokenizer_config.json").is_file() else None
+    shards = CodeShards(recipe.data.shards, recipe.data.valid_split or recipe.data.split)
+    rows = PromptDataset(shards, model.config, recipe.data.max_frames, text)
+    own, other = text_speech_similarity(model, [rows[i] for i in range(min(ALIGNED, len(rows)))])
+    return {"alignment": own, "alignment_other": other}
+
+
+def facts(cell: Cell) -> dict[str, Figure]:
+    """What the training was: parameters, updates, tokens seen, seconds; steps for a second."""
+    recipe = cell.recipe
+    model = SpeechLM.load(recipe.output)
+    log = read_log(Path(recipe.output) / "log.jsonl")
+    steps = max((row["step"] for row in log), default=0)
+    shards = CodeShards(recipe.data.shards, recipe.data.split)
+    frames = [count for count in shards.frames if count <= recipe.data.max_frames]
+    batches = FrameBatches(frames, recipe.optim.batch_frames, steps, recipe.optim.seed)
+    seen = sum(frames[index] for batch in batches for index in batch) if steps else 0
+    positions = shards.card.frame_rate * model.layout.num_steps(1000) / 1000
+    losses = [row["eval_loss"] for row in log if "eval_loss" in row]
+    values = {
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "updates": steps,
+        "tokens_seen": seen * len(shards.card.streams),
+        "training_seconds": training_seconds(log),
+        "valid_loss": losses[-1] if losses else torch.nan,
+        "steps_per_second": positions,
+    }
+    return {name: once(float(value)) for name, value in values.items()}
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The rows of a training's log; none if there is no log. A line that was cut off is no row."""
+    rows = []
+    for _, line in read_lines(path, f"log '{path}'") if path.is_file() else ():
+        with suppress(ValueError):
+            rows.append(json.loads(line))
+    return rows
+
+
+def training_seconds(log: Sequence[dict[str, Any]]) -> float:
+    """Seconds of all parts of a training: the clock of the log starts anew with every part."""
+    total = last = 0.0
+    for row in log:
+        if row["seconds"] < last:
+            total += last
+        last = row["seconds"]
+    return total + last

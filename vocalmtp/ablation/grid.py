@@ -1,0 +1,266 @@
+"""The grid of an ablation: one YAML file to cells, each a whole training recipe of its own.
+
+Letters: K codec tokens per step, Q streams, G frames per step; K = 1 (next-token) or K = G * Q.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from vocalmtp.config import StrictModel, load_yaml, merge, parse
+from vocalmtp.errors import InputError, nearest
+from vocalmtp.model.config import SpeechLMConfig
+from vocalmtp.tokenizers import load_tokenizer
+from vocalmtp.tokenizers.base import TokenizerCard
+from vocalmtp.tokenizers.cards import find_entry, list_entries
+from vocalmtp.training.codec import TokenizerRecipe
+from vocalmtp.training.train import SpeechLMRecipe, model_config
+
+SECTIONS = ("tokenizer", "speech_lm")  # training recipes inside of the grid
+MULTIPLES = 4  # how many valid K an error names
+
+
+class TokenizerChoice(StrictModel):
+    """A tokenizer of the grid: one that is trained here, or one that there is."""
+
+    train: dict[str, Any] | None = None  # keys of the tokenizer's recipe that differ
+    use: str | None = None  # NAME, FOLDER or NAME=FOLDER, as `vocalmtp tokenize --tokenizer`
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> "TokenizerChoice":
+        if (self.train is None) == (self.use is None):
+            raise ValueError("give either 'train' (what differs) or 'use' (one that there is)")
+        return self
+
+
+class Backbone(StrictModel):
+    """A backbone; `shape` is the configuration of a pretrained one, so that it can be planned."""
+
+    change: dict[str, Any] = {}  # keys of the speech LM's recipe
+    shape: dict[str, Any] | None = None
+
+
+class Arm(StrictModel):
+    """A way to train, such as another text mode; it may leave parts of the grid out."""
+
+    change: dict[str, Any] = {}  # keys of the speech LM's recipe
+    tokens_per_step: tuple[int, ...] | None = None
+    seeds: tuple[int, ...] | None = None
+
+
+class Utterances(StrictModel):
+    """How many of the corpus are tokenized, the same for all tokenizers; null is all."""
+
+    train: int | None = Field(default=None, ge=1)
+    valid: int | None = Field(default=200, ge=1)
+
+
+class Judged(StrictModel):
+    """What is said for the judges, of each voice in the corpus's `split`."""
+
+    split: str = "test"
+    voices: tuple[str, ...] = ()  # all of the split's if empty
+    sentences: int = Field(default=10, ge=1)  # for words and voices
+    few: int = Field(default=4, ge=1)  # for DNSMOS and the swapped timbre, which take longer
+    sampling: dict[str, Any] = {"greedy": True}
+    repeats: int = Field(default=3, ge=1)  # of what is timed
+
+
+class Estimate(StrictModel):
+    """What a dry run reckons with; these are the grid's own words, not measurements."""
+
+    flops_per_second: float = Field(default=5e10, gt=0)  # that one process sustains in training
+    processes: int = Field(default=1, ge=1)
+    text_per_second: float = Field(default=15.0, gt=0)  # positions of text for a second of speech
+
+
+class Grid(StrictModel):
+    """The whole file. Cells are tokenizers x tokens per step x backbones x arms x seeds."""
+
+    recipe: Literal["ablation"] = "ablation"
+    output: Path
+    corpus: Path
+    tokenizer: dict[str, Any] = {}  # a recipe of kind tokenizer; what all of them share
+    speech_lm: dict[str, Any]  # a recipe of kind speech_lm; what all cells share
+    tokenizers: dict[str, TokenizerChoice] = Field(min_length=1)
+    tokens_per_step: tuple[int, ...] = Field(min_length=1)
+    backbones: dict[str, Backbone] = Field(min_length=1)
+    arms: dict[str, Arm] = {"track": Arm()}
+    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    utterances: Utterances = Utterances()
+    eval: Judged = Judged()
+    estimate: Estimate = Estimate()
+    threads: int = Field(default=1, ge=1)  # of every training
+
+    @cached_property
+    def cards(self) -> dict[str, TokenizerCard]:
+        """The card of every tokenizer; those to be trained have no id of their codes yet."""
+        return {name: self._card(name) for name in self.tokenizers}
+
+    def _card(self, name: str) -> TokenizerCard:
+        choice = self.tokenizers[name]
+        if choice.train is not None:
+            return self.tokenizer_recipe(name).model.card()
+        card, _, _ = choice.use.partition("=")
+        return find_entry(card).card() if card in list_entries() else load_tokenizer(card).card
+
+    @property
+    def judged(self) -> str:
+        """Name of the folders of what was measured: other settings of `eval` have others."""
+        settings = json.dumps(self.eval.model_dump(mode="json"), sort_keys=True)
+        return f"eval-{hashlib.sha256(settings.encode()).hexdigest()[:8]}"
+
+    def tokenizer_folder(self, name: str) -> Path:
+        return self.output / "tokenizers" / name
+
+    def tokenizer_recipe(self, name: str) -> TokenizerRecipe:
+        """How tokenizer `name` is trained. Raises InputError for a wrong key."""
+        own = {"corpus": str(self.corpus), "output": str(self.tokenizer_folder(name) / "model")}
+        data = merge(merge(self.tokenizer, self.tokenizers[name].train or {}), own)
+        return parse(TokenizerRecipe, data, f"tokenizer '{name}'")
+
+    @cached_property
+    def cells(self) -> tuple["Cell", ...]:
+        """Every cell, the first seed of all of them first.
+
+        Raises InputError if one cannot exist, or a recipe has a wrong key.
+        """
+        return tuple(self._cells())
+
+    def _cells(self) -> Iterator["Cell"]:
+        seeds = dict.fromkeys(
+            seed for arm in self.arms.values() for seed in arm.seeds or self.seeds
+        )
+        for seed in seeds:
+            for arm_name, arm in self.arms.items():
+                if seed not in (arm.seeds or self.seeds):
+                    continue
+                for backbone in self.backbones:
+                    for tokenizer in self.tokenizers:
+                        for count in arm.tokens_per_step or self.tokens_per_step:
+                            yield self._cell(tokenizer, count, backbone, arm_name, seed)
+
+    def _cell(self, tokenizer: str, count: int, backbone: str, arm: str, seed: int) -> "Cell":
+        step = "ntp" if count == 1 else f"k{count}"
+        name = f"{tokenizer}-{step}-{backbone}-{arm}-seed{seed}"
+        frames = frames_per_step(count, tokenizer, self.cards[tokenizer])
+        own = {
+            "data": {"shards": str(self.tokenizer_folder(tokenizer) / "codes")},
+            "output": str(self.output / "cells" / name / "train"),
+            "model": {"flat": count == 1, "frames_per_step": frames},
+            "optim": {"seed": seed},
+        }
+        data = self.speech_lm
+        for change in (self.backbones[backbone].change, self.arms[arm].change, own):
+            data = merge(data, change)
+        recipe = parse(SpeechLMRecipe, data, f"cell '{name}'")
+        if recipe.model is None:
+            raise InputError(f"cell '{name}': needs 'model'; a grid trains new models")
+        cell = Cell(name, tokenizer, count, backbone, arm, seed, recipe)
+        try:
+            _ = self.config(cell).layout
+        except InputError as error:
+            raise InputError(f"cell '{name}': {error}") from error
+        return cell
+
+    def config(self, cell: "Cell") -> SpeechLMConfig:
+        """The configuration of a cell's model; a pretrained backbone is given by its shape.
+
+        Raises InputError if it has none.
+        """
+        model, shape = cell.recipe.model, self.backbones[cell.backbone].shape
+        if model.pretrained is not None:
+            if shape is None:
+                raise InputError(
+                    f"backbones '{cell.backbone}': needs 'shape', the configuration of "
+                    f"'{model.pretrained}' (its config.json)"
+                )
+            model = model.model_copy(update={"pretrained": None, "backbone": shape})
+        return model_config(model, self.cards[cell.tokenizer])
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training of the grid, and what it is one of."""
+
+    name: str
+    tokenizer: str
+    tokens_per_step: int
+    backbone: str
+    arm: str
+    seed: int
+    recipe: SpeechLMRecipe
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.recipe.output).parent
+
+
+def frames_per_step(count: int, name: str, card: TokenizerCard) -> int:
+    """G of `count` codec tokens a step; of next-token prediction 1.
+
+    Raises InputError, naming valid counts, if the streams of `card` do not divide it.
+    """
+    streams = len(card.streams)
+    if count == 1:
+        return 1
+    if count < 1 or count % streams:
+        valid = ", ".join(str(streams * frames) for frames in range(1, MULTIPLES + 1))
+        raise InputError(
+            f"tokens_per_step '{count}': tokenizer '{name}' has {streams} streams; choose 1 "
+            f"(next-token) or a multiple of them: {valid}, ..."
+        )
+    return count // streams
+
+
+def load_grid(
+    path: Path, overrides: Sequence[str] = (), *, output: Path | None = None, smoke: bool = False
+) -> Grid:
+    """Read a grid file; its training recipes may extend files beside it.
+
+    `smoke` puts the file's own `smoke` section on top, and a folder of its own. Raises InputError
+    for a wrong key, a cell that cannot exist, or a smoke section that is not there.
+    """
+    data = load_yaml(path, overrides)
+    tiny = data.pop("smoke", None)
+    for section in SECTIONS:
+        data[section] = _with_base(path.parent, data.get(section) or {}, section)
+    if smoke:
+        if not isinstance(tiny, dict):
+            raise InputError(f"{path}: has no section 'smoke' (what makes it tiny); write one")
+        data = merge(data, {"output": f"{data.get('output', 'runs/ablation')}-smoke", **tiny})
+    if output is not None:
+        data["output"] = str(output)
+    grid = parse(Grid, data, str(path))
+    _ = grid.cells
+    return grid
+
+
+def _with_base(folder: Path, section: dict[str, Any], name: str) -> dict[str, Any]:
+    """A section of the grid on top of the recipe that it extends."""
+    if not isinstance(section, dict):
+        raise InputError(f"{name} '{section}': must hold 'key: value' lines")
+    section = dict(section)
+    base = section.pop("extends", None)
+    return section if base is None else merge(load_yaml(folder / str(base)), section)
+
+
+def pick_cells(grid: Grid, names: str | None) -> list[Cell]:
+    """The cells whose names match the pattern `names`; all without one.
+
+    Raises InputError if there are none.
+    """
+    if names is None:
+        return list(grid.cells)
+    picked = [cell for cell in grid.cells if fnmatchcase(cell.name, names)]
+    if not picked:
+        hint = nearest(names, [cell.name for cell in grid.cells])
+        raise InputError(f"only '{names}': no cell is called so; {hint}")
+    return picked

@@ -1,0 +1,156 @@
+"""What a grid will cost, reckoned without weights, corpus or training: `vocalmtp ablate --dry-run`.
+
+Parameters are counted on models without storage. Tokens are what the batches hold at most. Memory
+and hours are estimates: operations by 6 a parameter and position (Kaplan et al., 2001.08361), kept
+activations by 34 bytes a position, width and layer in 16 bits, without the attention's own
+(Korthikanti et al., 2205.05198), over the speed that the grid's `estimate` names.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from vocalmtp.ablation.cell import is_trained
+from vocalmtp.ablation.figures import Measured
+from vocalmtp.ablation.grid import Cell, Grid
+from vocalmtp.model.config import SpeechLMConfig
+from vocalmtp.model.speech_lm import SpeechLM
+
+GIB = 2**30
+TRAINED_BYTES = 16  # a parameter: itself, its gradient and two moments in float32
+ACTIVATION_BYTES = 34  # a position, width and layer in 16 bits
+LOGIT_BYTES = 12  # a logit: itself, its logarithm of probability and its gradient in float32
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Counts of a model that its cost follows from."""
+
+    parameters: int
+    in_layers: int  # parameters that every position passes through
+    width: int
+    layers: int
+    logits: int  # of a step's heads
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a cell will take at most."""
+
+    cell: Cell
+    parameters: int
+    updates: int
+    tokens: float  # codec tokens seen
+    hours_of_audio: float  # seen
+    steps_per_second: float  # positions of speech for a second of it
+    memory: float  # GiB of one process in training
+    hours: float  # of training by all processes
+    state: str  # done, begun or ""
+
+
+class Planner:
+    """Reckons the cells of one grid; models of one shape are counted once."""
+
+    def __init__(self, grid: Grid):
+        self.grid = grid
+        self._sizes: dict[str, Sizes] = {}
+
+    def sizes(self, config: SpeechLMConfig) -> Sizes:
+        """Counts of the model that `config` describes."""
+        key = json.dumps(config.to_dict(), sort_keys=True, default=str)
+        if key not in self._sizes:
+            with torch.device("meta"):
+                model = SpeechLM(config)
+            backbone = model.backbone.config
+            self._sizes[key] = Sizes(
+                parameters=sum(p.numel() for p in model.parameters()),
+                in_layers=sum(p.numel() for p in model.backbone.base_model.layers.parameters()),
+                width=backbone.hidden_size,
+                layers=backbone.num_hidden_layers,
+                logits=sum(slot.vocab_size for slot in model.layout.slots),
+            )
+        return self._sizes[key]
+
+    def cost(self, cell: Cell) -> Cost:
+        """What `cell` will take."""
+        grid, optim, card = self.grid, cell.recipe.optim, self.grid.cards[cell.tokenizer]
+        config = grid.config(cell)
+        sizes, layout = self.sizes(config), config.layout
+        frames = optim.batch_frames * optim.max_steps
+        seconds = frames / card.frame_rate
+        speech = layout.num_steps(frames)
+        text = 0.0 if config.text == "track" else seconds * grid.estimate.text_per_second
+        operations = 6 * sizes.in_layers * (speech + text) + 6 * sizes.width * sizes.logits * speech
+        rate = grid.estimate.flops_per_second * grid.estimate.processes
+        share = 1 / optim.max_steps / grid.estimate.processes  # of one batch in one process
+        activations = ACTIVATION_BYTES * (1 if optim.bf16 else 2) * sizes.width * sizes.layers
+        memory = TRAINED_BYTES * sizes.parameters
+        memory += share * (activations * (speech + text) + LOGIT_BYTES * sizes.logits * speech)
+        return Cost(
+            cell=cell,
+            parameters=sizes.parameters,
+            updates=optim.max_steps,
+            tokens=frames * len(card.streams),
+            hours_of_audio=seconds / 3600,
+            steps_per_second=card.frame_rate * layout.num_steps(1000) / 1000,
+            memory=memory / GIB,
+            hours=operations / rate / 3600,
+            state=self.state(cell),
+        )
+
+    def state(self, cell: Cell) -> str:
+        """How far a cell is."""
+        if Measured.load(cell.folder / self.grid.judged) is not None:
+            return "done"
+        if is_trained(cell):
+            return "trained"
+        return "begun" if Path(cell.recipe.output).is_dir() else ""
+
+
+def show_plan(grid: Grid, cells: list[Cell]) -> str:
+    """The plan of `cells` as Markdown."""
+    planner = Planner(grid)
+    costs = [planner.cost(cell) for cell in cells]
+    head = "cell|parameters|updates|tokens|audio|steps/s|memory|hours|"
+    rows = [head.split("|")]
+    for cost in costs:
+        rows.append(
+            [
+                cost.cell.name,
+                f"{cost.parameters / 1e6:.1f} M",
+                f"{cost.updates:,}",
+                f"{cost.tokens / 1e6:,.1f} M",
+                f"{cost.hours_of_audio:,.1f} h",
+                f"{cost.steps_per_second:g}",
+                f"{cost.memory:.1f} GiB",
+                f"{cost.hours:,.2f}",
+                cost.state,
+            ]
+        )
+    left = [cost for cost in costs if cost.state in ("", "begun")]
+    estimate = grid.estimate
+    lines = [
+        table(rows),
+        "",
+        f"{len(costs)} cells; {len(left)} still to be trained, in about "
+        f"{sum(cost.hours for cost in left):,.1f} hours of training by {estimate.processes} "
+        f"process(es) that sustain {estimate.flops_per_second:.1e} operations a second each "
+        "(the grid's estimate; tokenizers, speaking and judging come on top).",
+    ]
+    for name, choice in grid.tokenizers.items():
+        card = grid.cards[name]
+        lines.append(
+            f"Tokenizer {name}: {choice.use or 'trained here'}; {len(card.streams)} streams, "
+            f"{card.frame_rate:g} frames/s, {card.bits_per_second:,.0f} bit/s."
+        )
+    here = grid.corpus.exists()
+    lines.append(f"Corpus {grid.corpus}: {'is here' if here else 'is not here yet'}.")
+    return "\n".join(lines)
+
+
+def table(rows: list[list[str]]) -> str:
+    """A Markdown table; the first of `rows` is its head."""
+    lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
+    return "\n".join("| " + " | ".join(row) + " |" for row in lines)

@@ -1,0 +1,203 @@
+"""The plots of an ablation's report, drawn from the content of its report.json."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vocalmtp.eval.report import load_pyplot
+
+Row = dict[str, Any]
+COLOURS = ("#c0504d", "#e0a030", "#3a6ea5", "#5a9a5a", "#7a5aa5", "#808080")
+LINES = ("-", "--", ":", "-.")
+MARKERS = {1: "o", 3: "^", 6: "s", 12: "D"}
+
+
+def draw(report: Mapping[str, Any], folder: Path) -> list[str]:
+    """Draw every plot that the report has figures for; the names of their files."""
+    plots = {
+        "cost_quality.png": cost_quality,
+        "tokens_per_step.png": tokens_per_step,
+        "voices.png": voices,
+        "curves.png": curves,
+    }
+    return [name for name, plot in plots.items() if plot(report, folder / name)]
+
+
+def value(row: Row, key: str) -> float | None:
+    """A figure's value, if it was measured."""
+    return (row["figures"].get(key) or {}).get("value")
+
+
+def colours(report: Mapping[str, Any]) -> dict[str, str]:
+    """A colour for every tokenizer."""
+    names = [row["name"] for row in report["references"][1:]]
+    return {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(names)}
+
+
+def lines_of(report: Mapping[str, Any]) -> dict[str, str]:
+    """A style of line for every arm and backbone."""
+    arms = dict.fromkeys(series_name(row) for row in report["groups"])
+    return {arm: LINES[i % len(LINES)] for i, arm in enumerate(arms)}
+
+
+def series_name(row: Row) -> str:
+    """What a line in a plot is, beside its tokenizer."""
+    return f"{row['arm']}, {row['backbone']}"
+
+
+def series(report: Mapping[str, Any], *keys: str) -> dict[tuple[str, str], list[Row]]:
+    """Groups that have all of `keys`, by tokenizer and arm, in order of their tokens per step."""
+    found: dict[tuple[str, str], list[Row]] = {}
+    for row in report["groups"]:
+        if all(value(row, key) is not None for key in keys):
+            found.setdefault((row["tokenizer"], series_name(row)), []).append(row)
+    for rows in found.values():
+        rows.sort(key=lambda row: row["tokens_per_step"])
+    return found
+
+
+def references(axis: Any, report: Mapping[str, Any], key: str, scale: float = 1.0) -> None:
+    """Horizontal lines: natural speech, and the resynthesis of every tokenizer."""
+    own = {"natural": "black", **colours(report)}
+    for row in report["references"]:
+        if value(row, key) is not None:
+            label = "natural" if row["name"] == "natural" else f"{row['name']}: resynthesis"
+            height = scale * value(row, key)
+            axis.axhline(height, color=own[row["name"]], linewidth=0.8, dashes=(6, 3), label=label)
+
+
+def error_bars(rows: Sequence[Row], key: str, scale: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """Values [n] of `rows` and how far the seeds lie below and above them, [2, n]."""
+    figures = [row["figures"][key] for row in rows]
+    values = scale * np.array([figure["value"] for figure in figures], float)
+    low, high = (scale * np.array([f[end] for f in figures], float) for end in ("low", "high"))
+    return values, np.abs(np.stack([values - low, high - values]))
+
+
+def cost_quality(report: Mapping[str, Any], path: Path) -> bool:
+    """Word error rate against the real-time factor; a marker for every number of tokens."""
+    found = series(report, "wer", "rtf")
+    if not found:
+        return False
+    figure, axis = load_pyplot().subplots(figsize=(8, 5))
+    paint, style = colours(report), lines_of(report)
+    for (tokenizer, arm), rows in found.items():
+        cost, (wer, spread) = [value(row, "rtf") for row in rows], error_bars(rows, "wer", 100)
+        options = {"color": paint[tokenizer], "linestyle": style[arm], "capsize": 3}
+        axis.errorbar(cost, wer, spread, label=f"{tokenizer}, {arm}", **options)
+        for x, y, row in zip(cost, wer, rows, strict=True):
+            count = row["tokens_per_step"]
+            axis.plot(x, y, MARKERS.get(count, "*"), color=paint[tokenizer])
+            axis.annotate(str(count), (x, y), (5, 5), textcoords="offset points", fontsize=8)
+    references(axis, report, "wer", 100)
+    axis.set_xscale("log")
+    axis.set_xlabel("real-time factor at batch 1 (log)")
+    axis.set_ylabel("WER (%)")
+    axis.set_title("Cost and quality; numbers are tokens per step", fontsize=10)
+    return finish(figure, axis, path)
+
+
+def tokens_per_step(report: Mapping[str, Any], path: Path) -> bool:
+    """Word error rate and success by tokens per step, with the spread over seeds."""
+    shown = [
+        (key, title, scale)
+        for key, title, scale in (("wer", "WER (%)", 100), ("success", "success (%)", 100))
+        if series(report, key)
+    ]
+    if not shown:
+        return False
+    figure, axes = load_pyplot().subplots(
+        1, len(shown), figsize=(5.5 * len(shown), 4), squeeze=False
+    )
+    paint, style = colours(report), lines_of(report)
+    for axis, (key, name, scale) in zip(axes[0], shown, strict=True):
+        counts = sorted({row["tokens_per_step"] for row in report["groups"]})
+        for (tokenizer, arm), rows in series(report, key).items():
+            values, spread = error_bars(rows, key, scale)
+            places = [counts.index(row["tokens_per_step"]) for row in rows]
+            options = {"color": paint[tokenizer], "linestyle": style[arm], "capsize": 3}
+            axis.errorbar(
+                places, values, spread, marker=".", label=f"{tokenizer}, {arm}", **options
+            )
+        references(axis, report, key, scale)
+        axis.set_xticks(
+            range(len(counts)), ["1 (next-token)" if c == 1 else str(c) for c in counts]
+        )
+        axis.set_xlabel("tokens per step")
+        axis.set_ylabel(name)
+    return finish(figure, axes[0][-1], path)
+
+
+def voices(report: Mapping[str, Any], path: Path) -> bool:
+    """Similarity to the asked voice; with the vector swapped, to the vector's and the codes'."""
+    keys = ("similarity", "similarity_other", "swapped_to_vector", "swapped_to_codes")
+    rows = [row for row in report["groups"] if value(row, "similarity") is not None]
+    rows = [row for row in report["references"] if value(row, "similarity") is not None] + rows
+    if not rows:
+        return False
+    figure, axis = load_pyplot().subplots(figsize=(9, 0.45 * len(rows) + 1.8))
+    names = ("to the asked voice", "to the nearest other voice", "swapped: to the vector's voice")
+    for number, (key, name) in enumerate(
+        zip(keys, (*names, "swapped: to the codes' voice"), strict=True)
+    ):
+        points = [(value(row, key), y) for y, row in enumerate(rows) if value(row, key) is not None]
+        if points:
+            axis.scatter(*zip(*points, strict=True), color=COLOURS[number], s=28, label=name)
+    axis.set_yticks(range(len(rows)), [voice_label(row) for row in rows], fontsize=8)
+    axis.invert_yaxis()
+    axis.grid(axis="x", alpha=0.3)
+    axis.set_xlabel("speaker similarity (cosine)")
+    return finish(figure, axis, path)
+
+
+def voice_label(row: Row) -> str:
+    """A reference or a group in a few words."""
+    if "arm" in row:
+        return f"{row['tokenizer']} {row['tokens_per_step']} {series_name(row)}"
+    return row["name"] if row["name"] == "natural" else f"{row['name']}: resynthesis"
+
+
+def curves(report: Mapping[str, Any], path: Path) -> bool:
+    """Validation loss by updates: a panel for every tokenizer, a band over seeds."""
+    learned = [cell for cell in report["cells"] if len(cell["curve"]) > 1]
+    if not learned:
+        return False
+    names = [name for name in colours(report) if any(c["tokenizer"] == name for c in learned)]
+    figure, axes = load_pyplot().subplots(
+        1, len(names), figsize=(4.5 * len(names) + 2, 4), squeeze=False, sharey=True
+    )
+    counts = sorted({cell["tokens_per_step"] for cell in learned})
+    style = lines_of({"groups": learned})
+    for axis, name in zip(axes[0], names, strict=True):
+        members: dict[tuple[int, str], list[Row]] = {}
+        for cell in learned:
+            if cell["tokenizer"] == name:
+                members.setdefault((cell["tokens_per_step"], series_name(cell)), []).append(cell)
+        for (count, arm), cells in members.items():
+            steps, losses = common(cells)
+            options = {"color": COLOURS[counts.index(count) % len(COLOURS)]}
+            mean, label = losses.mean(0), f"{count} a step, {arm}"
+            axis.plot(steps, mean, linestyle=style[arm], label=label, **options)
+            axis.fill_between(steps, losses.min(0), losses.max(0), alpha=0.2, **options)
+        axis.set_title(name, fontsize=10)
+        axis.set_xlabel("updates")
+    axes[0][0].set_ylabel("validation loss (nats a token; advances weighted)")
+    return finish(figure, axes[0][-1], path)
+
+
+def common(cells: Sequence[Row]) -> tuple[list[int], np.ndarray]:
+    """Updates at which all of `cells` were validated, and their losses [cells, updates]."""
+    logs = [dict(map(tuple, cell["curve"])) for cell in cells]
+    steps = sorted(set.intersection(*(set(log) for log in logs)))
+    return steps, np.array([[log[step] for step in steps] for log in logs])
+
+
+def finish(figure: Any, axis: Any, path: Path) -> bool:
+    """Write the plot, with its legend beside it."""
+    axis.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.01, 1.0))
+    figure.tight_layout()
+    figure.savefig(path, dpi=100)
+    load_pyplot().close(figure)
+    return True

@@ -1,0 +1,168 @@
+"""All of a grid: tokenizers, cells one after another or several at once, then their timing.
+
+What is done is never done again, and what was cut off goes on. A tokenizer or cell that fails is
+told in one line (its traceback is in its folder's output.log), and the rest is finished.
+
+Under torchrun the processes train together, tokenizer by tokenizer and cell by cell; the first one
+then does the rest alone. They must see the same disk.
+"""
+
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
+from pathlib import Path
+
+import torch
+
+from vocalmtp.ablation.cell import cell_settings, run_cell, train_cell
+from vocalmtp.ablation.figures import Measured
+from vocalmtp.ablation.grid import Cell, Grid
+from vocalmtp.ablation.judges import NATURAL, Judges
+from vocalmtp.ablation.parallel import run_in_processes
+from vocalmtp.ablation.speed import time_cell
+from vocalmtp.ablation.state import check_begun
+from vocalmtp.ablation.tokenizers import (
+    codes_whole,
+    run_tokenizer,
+    tokenizer_settings,
+    train_here,
+    write_codes,
+)
+from vocalmtp.errors import InputError
+from vocalmtp.lock import only_writer
+from vocalmtp.training.distributed import is_first, num_processes
+
+LOG = "output.log"
+Failures = dict[str, str]  # tokenizer, or cell -> why, in one line
+Say = Callable[[str], None]
+
+
+def run_grid(grid: Grid, cells: Sequence[Cell], *, jobs: int = 1, say: Say = print) -> Failures:
+    """Run `cells` of `grid` and return what failed.
+
+    Raises InputError if the corpus is not there, a folder was begun with other settings, or another
+    process is at work on the grid.
+    """
+    with only_writer(grid.output) if is_first() else nullcontext():
+        tokenizers = list(dict.fromkeys(cell.tokenizer for cell in cells))
+        for name in tokenizers:
+            settings = tokenizer_settings(grid, name)
+            check_begun(grid.tokenizer_folder(name), f"tokenizer '{name}'", settings)
+        for cell in cells:
+            check_begun(cell.folder, f"cell '{cell.name}'", cell_settings(cell))
+        failures: Failures = {}
+        if num_processes() > 1:
+            if jobs > 1:
+                raise InputError(f"jobs '{jobs}': torchrun has processes already; leave it out")
+            failures = train_together(grid, tokenizers, cells)
+        if is_first():
+            _finish(grid, tokenizers, cells, jobs, failures, say)
+        return failures
+
+
+def train_together(grid: Grid, tokenizers: Sequence[str], cells: Sequence[Cell]) -> Failures:
+    """All trainings, by all processes of torchrun; a tokenizer that fails ends the run."""
+    failures: Failures = {}
+    for name in tokenizers:
+        torch.set_num_threads(grid.threads)
+        train_here(grid, name)
+        if is_first():
+            write_codes(grid, name)
+        while not codes_whole(grid, name):
+            time.sleep(0.2)
+    for cell in cells:
+        torch.set_num_threads(grid.threads)
+        with _kept(cell.name, failures), told_in(cell.folder / LOG):
+            train_cell(cell)
+    return failures
+
+
+def _finish(
+    grid: Grid,
+    tokenizers: Sequence[str],
+    cells: Sequence[Cell],
+    jobs: int,
+    failures: Failures,
+    say: Say,
+) -> None:
+    """What one process does: everything, or what is left of it; adds to `failures`."""
+    judges = Judges(grid)
+    with told_in(judges.folder / LOG):
+        judge_natural(judges)
+    say(f"{NATURAL}: {len(judges.items)} sentences, judged")
+    for name in tokenizers:
+        with _kept(name, failures), told_in(grid.tokenizer_folder(name) / LOG):
+            torch.set_num_threads(grid.threads)
+            run_tokenizer(grid, name, judges)
+        say(f"tokenizer {name}: {failures.get(name) or 'done'}")
+    for cell in cells:
+        if cell.tokenizer in failures:
+            failures[cell.name] = f"its tokenizer '{cell.tokenizer}' failed"
+    todo = [cell for cell in cells if cell.name not in failures]
+    for done, (name, problem) in enumerate(_outcomes(grid, todo, judges, jobs), start=1):
+        if problem:
+            failures[name] = problem
+        say(f"[{done}/{len(todo)}] {name}: {problem or 'done'}")
+    for cell in todo:
+        if cell.name not in failures:
+            with _kept(cell.name, failures), told_in(cell.folder / LOG):
+                time_cell(grid, cell)
+
+
+def _outcomes(
+    grid: Grid, cells: Sequence[Cell], judges: Judges, jobs: int
+) -> Iterator[tuple[str, str]]:
+    """The name of every cell and what went wrong ("" if nothing did), as they finish."""
+    if jobs > 1:
+        yield from run_in_processes([(cell.name, work_alone, (grid, cell)) for cell in cells], jobs)
+        return
+    for cell in cells:
+        failures: Failures = {}
+        with _kept(cell.name, failures), told_in(cell.folder / LOG):
+            torch.set_num_threads(grid.threads)
+            run_cell(grid, cell, judges)
+        yield cell.name, failures.get(cell.name, "")
+
+
+def work_alone(grid: Grid, cell: Cell) -> None:
+    """One cell in a process of its own."""
+    torch.set_num_threads(grid.threads)
+    with told_in(cell.folder / LOG):
+        run_cell(grid, cell, Judges(grid))
+
+
+def judge_natural(judges: Judges) -> Measured:
+    """Judge natural speech; what was judged before is kept."""
+    made = Measured.load(judges.folder)
+    if made is None or not made.whole:
+        made = judges.measure(NATURAL, judges.natural, judges.folder)
+        made.save(judges.folder)
+    return made
+
+
+@contextmanager
+def told_in(path: Path) -> Iterator[None]:
+    """What is printed inside the block, and the traceback of an error, go to a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file, redirect_stdout(file), redirect_stderr(file):
+        try:
+            yield
+        except Exception:
+            traceback.print_exc(file=file)
+            raise
+
+
+@contextmanager
+def _kept(name: str, failures: Failures) -> Iterator[None]:
+    """Note what goes wrong inside the block, in one line, and go on."""
+    try:
+        yield
+    except Exception as error:
+        failures[name] = one_line(error)
+
+
+def one_line(error: Exception) -> str:
+    """An error as one line; of one that no user made, with its type."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, InputError) else f"{type(error).__name__}: {text}"[:300]

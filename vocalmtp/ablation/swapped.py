@@ -1,0 +1,102 @@
+"""The control of similarity: what is said in one voice, decoded with the timbre of the next.
+
+What is then like the vector's voice is the tokenizer's doing; what is still like the voice that the
+codes were said in was carried by the codes, which is the speech LM's.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vocalmtp.ablation.judges import Judges, embeddings
+from vocalmtp.audio import Audio, read_audio
+from vocalmtp.data.manifest import Utterance
+from vocalmtp.eval import similarity
+from vocalmtp.eval.rows import RowFile
+from vocalmtp.eval.statistics import Figure
+from vocalmtp.eval.systems import voices_of
+from vocalmtp.synthesis import TTS
+from vocalmtp.synthesis import Utterance as Sentence
+from vocalmtp.tokenizers.base import SpeechTokenizer
+from vocalmtp.voices import Voice, make_voice
+
+
+class SwappedTTS(TTS):
+    """Speaks in a voice, and decodes with the vector of the voice that comes after it."""
+
+    def __init__(self, tts: TTS, voices: dict[str, Voice]):
+        super().__init__(tts.model, tts.tokenizer, tts.voices, tts.card, tts.read_text)
+        self.instead = {name: voices[other] for name, other in next_names(voices).items()}
+
+    def _vector(self, row: Sentence) -> Tensor | None:
+        return super()._vector(replace(row, voice=self.instead[row.voice.name]))
+
+
+def next_names(names: Any) -> dict[str, str]:
+    """For every name the one after it, in a circle."""
+    names = sorted(names)
+    return dict(zip(names, [*names[1:], *names[:1]], strict=True))
+
+
+def swapped_speech(tts: TTS, judges: Judges, folder: Path) -> dict[str, Figure]:
+    """Similarities of what a model says, see `compare_swapped`; nothing if it has no vectors."""
+    voices = voices_of(judges.few, tts, judges.references)
+    if not tts.tokenizer.card.speaker_dim or len(voices) < 2:
+        return {}
+    swapped = SwappedTTS(tts, voices)
+
+    def say(items: Sequence[Utterance]) -> Iterator[Audio]:
+        asked = [voices[item.voice] for item in items]
+        return swapped.batch([i.text for i in items], voice=asked, **judges.grid.eval.sampling)
+
+    return compare_swapped("tts", say, judges, folder)
+
+
+def swapped_resynthesis(
+    tokenizer: SpeechTokenizer, judges: Judges, folder: Path
+) -> dict[str, Figure]:
+    """As `swapped_speech`, of natural speech's own codes."""
+    card = tokenizer.card
+    names = {item.voice for item in judges.few}
+    if not card.speaker_dim or len(names) < 2:
+        return {}
+    vectors = {}
+    for name in names:
+        paths = [row.audio for row in judges.references if row.voice == name]
+        vectors[name] = torch.from_numpy(make_voice(paths, tokenizer, name).vector)[None]
+    other = next_names(names)
+
+    def say(items: Sequence[Utterance]) -> Iterator[Audio]:
+        for item in items:
+            wav = torch.from_numpy(read_audio(item.audio, card.sample_rate))[None]
+            codes = tokenizer.encode(wav)
+            made = tokenizer.decode(codes.codes, vectors[other[item.voice]], codes.lengths)
+            yield Audio(made[0].numpy(), card.sample_rate)
+
+    return compare_swapped("resynthesis", say, judges, folder)
+
+
+def compare_swapped(system: str, say: Any, judges: Judges, folder: Path) -> dict[str, Figure]:
+    """`say(items)` the few items; compare to the voice of the vector, and to that of the codes.
+
+    Audio and rows are kept in `folder`; what is there is not said again.
+    """
+    rows = RowFile(folder / "rows" / f"audio-swapped-{system}.jsonl")
+    todo = [item for item in judges.few if rows.get(item.id) is None]
+    for item, audio in zip(todo, say(todo) if todo else (), strict=True):
+        path = folder / "audio" / f"swapped-{system}" / f"{item.id.replace('/', '_')}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        audio.save(path)
+        rows.append({"id": item.id, "audio": str(path), "seconds": audio.duration})
+    heard = [(i.id, Path(rows.get(i.id)["audio"])) for i in judges.few if rows.get(i.id)["seconds"]]
+    made = embeddings(heard, RowFile(folder / "rows" / f"speaker-swapped-{system}.jsonl"))
+    vectors = [made.get(item.id) for item in judges.few]
+    source = [item.voice for item in judges.few]
+    other = next_names(set(source))
+    to_vector, _ = similarity.compare(vectors, [other[name] for name in source], judges.targets)
+    to_codes, _ = similarity.compare(vectors, source, judges.targets)
+    return {"swapped_to_vector": to_vector, "swapped_to_codes": to_codes}
