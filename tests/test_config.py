@@ -1,6 +1,7 @@
 """YAML to models: inheritance, overrides, and errors that help."""
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from pydantic import Field
@@ -19,6 +20,7 @@ class Run(StrictModel):
     optim: Optim = Optim()
     stages: list[Optim] = []
     extra: Optim | None = None
+    kind: Literal["one", "two"] = "one"
 
 
 @pytest.fixture
@@ -78,6 +80,8 @@ def test_yaml_numbers_with_an_exponent_are_numbers(folder):
             {"output": "x", "optim": {"learning_rate": -1}},
             "r.yaml: key 'optim.learning_rate' is -1; input should be greater than 0",
         ),
+        ({"output": "x", "kind": "tow"}, "r.yaml: key 'kind' is 'tow'; did you mean 'two'?"),
+        ({"output": "x", "kind": "x"}, "r.yaml: key 'kind' is 'x'; choose one of: one, two"),
     ],
 )
 def test_errors_name_the_key_and_the_fix(data, message):

@@ -23,8 +23,8 @@ from vocalmtp.catalogue import PRETRAINED
 from vocalmtp.config import StrictModel
 from vocalmtp.errors import InputError
 from vocalmtp.text.alphabet import ALPHABET, char_ids, shorten
+from vocalmtp.tokenizers.features import mel_filters
 from vocalmtp.tokenizers.layers import ConvNeXtStack
-from vocalmtp.tokenizers.neural import mel_filters
 
 PAUSE = ALPHABET.index(" ")
 LONGEST_SKIP = 6  # silent characters in a row: "though the" has four and the space

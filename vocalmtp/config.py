@@ -1,5 +1,6 @@
 """Strict YAML files to checked models: `extends`, dotted overrides, errors that name the key."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
@@ -109,6 +110,8 @@ def parse(model: type[M], data: Mapping[str, Any], where: str = "config") -> M:
             raise InputError(f"{where}: key '{key}' is missing; add it") from error
         wanted = problem["msg"].removeprefix("Value error, ")
         wanted = wanted[:1].lower() + wanted[1:]
+        if problem["type"] == "literal_error" and isinstance(problem["input"], str):
+            wanted = nearest(problem["input"], re.findall("'([^']+)'", problem["ctx"]["expected"]))
         subject = f"key '{key}'" if key else "the whole"
         raise InputError(f"{where}: {subject} is {_shown(problem['input'])}; {wanted}") from error
 

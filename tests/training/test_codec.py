@@ -1,49 +1,17 @@
-import json
-
 import numpy as np
 import pytest
-import soundfile
 import torch
+from tiny_codec_run import TINY, tiny_codec_recipe
 
 from vocalmtp.errors import InputError
 from vocalmtp.tokenizers import load_tokenizer
-from vocalmtp.tokenizers.layers import FiniteScalarQuantizer, reverse_gradient
-from vocalmtp.tokenizers.neural import NeuralTokenizerConfig
-from vocalmtp.training.codec import TokenizerRecipe, TokenizerTrainer, train_tokenizer
-
-TINY = NeuralTokenizerConfig(
-    name="tiny",
-    encoder_dim=32,
-    encoder_layers=1,
-    decoder_dim=32,
-    decoder_layers=1,
-    frame_dim=32,
-    frame_layers=1,
-)
+from vocalmtp.tokenizers.layers import reverse_gradient
+from vocalmtp.training.codec import TokenizerTrainer, train_tokenizer
 
 
 @pytest.fixture
 def recipe(tmp_path):
-    """A recipe over two buzzing utterances with a glide."""
-    (tmp_path / "shards").mkdir()
-    rows = []
-    for i in range(2):
-        time = np.arange(24_000) / 16_000
-        phase = 2 * np.pi * np.cumsum(110 + 60 * i + 20 * np.sin(4 * time)) / 16_000
-        wav = sum(np.sin(h * phase) / h for h in range(1, 12)) * 0.1
-        soundfile.write(tmp_path / f"shards/{i}.wav", wav, 16_000)
-        row = {
-            "id": str(i),
-            "audio": f"shards/{i}.wav",
-            "text": "a.",
-            "phones": [["a", 0.7], ["b", 1.5]],
-        }
-        rows.append(json.dumps(row) + "\n")
-    (tmp_path / "shards/0.jsonl").write_text("".join(rows))
-    return TokenizerRecipe(
-        corpus=tmp_path, output=tmp_path / "run", model=TINY, steps=30, batch_size=2,
-        listen_seconds=1.28, decode_frames=16, learning_rate=3e-3, warmup_steps=1, average=0.5,
-    )  # fmt: skip
+    return tiny_codec_recipe(tmp_path)
 
 
 def test_training_learns_saves_and_joins_the_discriminators(recipe):
@@ -103,16 +71,6 @@ def test_resuming_another_recipe_is_refused(recipe):
     other = recipe.model_copy(update={"model": TINY.model_copy(update={"decoder_dim": 16})})
     with pytest.raises(InputError, match="another recipe"):
         train_tokenizer(other)
-
-
-def test_fsq_codes_and_values_agree_and_pass_gradients():
-    quantizer = FiniteScalarQuantizer((4, 3, 5))
-    x = torch.randn(50, 3, requires_grad=True)
-    values, codes = quantizer(x)
-    assert torch.equal(quantizer.values(codes), values)
-    assert codes.min() >= 0 and codes.max() < 60
-    values.sum().backward()
-    assert (x.grad > 0).all()
 
 
 def test_reversed_gradient_is_minus_the_gradient():

@@ -1,6 +1,4 @@
-"""Blocks of the trainable tokenizer: ConvNeXt with explicit state, FSQ, gradient reversal."""
-
-import math
+"""Blocks of the trainable tokenizer: ConvNeXt with explicit state, gradient reversal."""
 
 import torch
 from torch import Tensor, nn
@@ -80,29 +78,6 @@ class ConvNeXtStack(nn.Module):
             x, after = block(x, condition, before)
             new.append(after)
         return x, new
-
-
-class FiniteScalarQuantizer(nn.Module):
-    """FSQ (2309.15505): every dimension is rounded to a few levels; a code is their mixed radix."""
-
-    def __init__(self, levels: tuple[int, ...]):
-        super().__init__()
-        self.levels = levels
-        weights = [math.prod(levels[:i]) for i in range(len(levels))]
-        self.register_buffer("top", torch.tensor(levels) - 1, persistent=False)
-        self.register_buffer("weights", torch.tensor(weights), persistent=False)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """`x` [..., d] -> quantised values in [-1, 1] (straight-through gradient), codes [...]."""
-        soft = torch.sigmoid(x.float()) * self.top
-        digits = soft + (soft.round() - soft).detach()
-        codes = (digits.detach().long() * self.weights).sum(-1)
-        return 2 * digits / self.top - 1, codes
-
-    def values(self, codes: Tensor) -> Tensor:
-        """`codes` [...] -> the same quantised values [..., d]."""
-        digits = codes[..., None] // self.weights % (self.top + 1)
-        return 2 * digits / self.top - 1
 
 
 class _Reverse(torch.autograd.Function):

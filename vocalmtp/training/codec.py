@@ -5,78 +5,26 @@ import math
 import random
 import secrets
 import time
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import numpy as np
 import soundfile
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vocalmtp.config import StrictModel
 from vocalmtp.data.manifest import Utterance, read_manifest
 from vocalmtp.errors import InputError
-from vocalmtp.tokenizers.layers import reverse_gradient
-from vocalmtp.tokenizers.neural import (
-    EXCITATION_LEAD,
-    FOLD,
-    LOOKAHEAD,
-    DecoderState,
-    Features,
-    NeuralTokenizer,
-    NeuralTokenizerConfig,
-)
+from vocalmtp.tokenizers import load_tokenizer
+from vocalmtp.tokenizers.features import FOLD, Features
+from vocalmtp.tokenizers.neural import EXCITATION_LEAD, LOOKAHEAD, DecoderState, NeuralTokenizer
 from vocalmtp.training.codec_losses import Discriminators, Probes, SpectralLoss
+from vocalmtp.training.codec_recipe import TokenizerRecipe
 from vocalmtp.training.denormals import flushed_denormals
 from vocalmtp.training.distributed import average_gradients, from_first, join_processes
 
 SKIP = 8  # 10 ms frames at a crop's start that are not judged: the decoder lacks their past
 EDGE = 0.15  # of the crops are an utterance's start, and as many are its end: both are always heard
-
-
-class Weights(StrictModel):
-    """Weights of the losses. The leaks are gradient-reversed: more weight, less leaking."""
-
-    spectral: float = 1.0
-    pitch: float = 10.0
-    phone: float = 0.3
-    leak_pitch: float = 0.1
-    leak_timbre: float = 0.1
-    adversarial: float = 0.1
-    matching: float = 0.5
-
-
-class TokenizerRecipe(StrictModel):
-    """One training run of the tokenizer. `init` continues from a tokenizer's folder."""
-
-    recipe: str = "tokenizer"
-    corpus: Path
-    output: Path
-    model: NeuralTokenizerConfig = Field(default_factory=NeuralTokenizerConfig)
-    init: Path | None = None
-    train_only: str | None = None  # "decoder": the encoder stays, so that codes stay valid
-    steps: int = 20_000
-    max_minutes: float | None = None  # whichever of the two ends first
-    batch_size: int = 10
-    listen_seconds: float = 2.56  # what the encoder hears of an utterance
-    decode_frames: int = 32  # codec frames that are decoded and judged
-    learning_rate: float = 1e-3
-    warmup_steps: int = 200
-    warp: float = (
-        0.12  # content hears spectra stretched by up to this, so that it cannot hold timbre
-    )
-    discriminators_from: float = 0.2  # share of the run after which they join
-    own_pitch_from: float = 0.5  # share after which the pulses follow the predicted F0
-    average: float = 0.999  # decay of the averaged weights, which are what is saved
-    weights: Weights = Field(default_factory=Weights)
-    save_minutes: float = 5.0
-    bf16: bool = (
-        False  # matrix products of the networks in bfloat16; measure, it depends on the CPU
-    )
-    threads: int = 1
-    seed: int = 0
 
 
 @dataclass
@@ -146,14 +94,14 @@ class TokenizerTrainer:
     def __init__(self, recipe: TokenizerRecipe):
         self.recipe = recipe
         self.rank, _ = join_processes()
+        self.voice = recipe.voice_source
         torch.set_num_threads(recipe.threads)
         torch.manual_seed(recipe.seed)
         self.model = self._model()
         card = self.model.card
         rows = read_manifest(recipe.corpus, "train")
         self.crops = Crops(rows, recipe.listen_seconds, card.sample_rate, card.hop, recipe.seed)
-        content = self.model.config.content_streams * len(self.model.config.levels)
-        self.probes = Probes(content, len(self.crops.phones), card.speaker_dim)
+        self.probes = Probes(self.model.config, len(self.crops.phones))
         self.discriminators = Discriminators()
         self.spectral = SpectralLoss(card.sample_rate)
         self.averaged = torch.optim.swa_utils.AveragedModel(
@@ -164,7 +112,11 @@ class TokenizerTrainer:
             parameter.requires_grad_(False)
         for parameter in trained.parameters():
             parameter.requires_grad_(True)
-        self.makers = [*trained.parameters(), *self.probes.parameters()]
+        if self.voice is not None:
+            for part in self.model.encoder.voice_parts:
+                part.requires_grad_(False)
+        own = [parameter for parameter in trained.parameters() if parameter.requires_grad]
+        self.makers = [*own, *self.probes.parameters()]
         self.optimizer = torch.optim.AdamW(self.makers, lr=1e-3, betas=(0.8, 0.98))
         self.judge = torch.optim.AdamW(self.discriminators.parameters(), lr=1e-3, betas=(0.8, 0.98))
         self.step, self.seconds = 0, 0.0
@@ -173,10 +125,13 @@ class TokenizerTrainer:
     def _model(self) -> NeuralTokenizer:
         """The model to train; a newly trained encoder gets a new id for its codes."""
         recipe = self.recipe
-        if recipe.init is not None:
-            model = NeuralTokenizer.from_pretrained(recipe.init)
+        if recipe.init is None:
+            model = NeuralTokenizer(recipe.config)
         else:
-            model = NeuralTokenizer(recipe.model)
+            model = NeuralTokenizer.from_pretrained(recipe.init)
+            recipe.check_kind(model.config.kind)
+        if self.voice is not None:
+            take_voice(model, self.voice)
         codes = model.config.codes
         if (recipe.output / "resume.pt").is_file():
             codes = NeuralTokenizer.from_pretrained(recipe.output).config.codes
@@ -246,13 +201,11 @@ class TokenizerTrainer:
         model, frames = self.model, self.recipe.decode_frames
         features = model.features(batch.wav, batch.lengths)
         with self._autocast():
-            mel = warp_mels(features.mel, self.recipe.warp)
-            content, _ = model.encoder.content_values(mel, features.codec_mask)
-            prosody, _ = model.encoder.prosody_values(features.prosody, features.codec_mask)
+            coded = model.encoder(self._heard(features))
             speaker = model.encoder.speaker(features)
         start = torch.tensor([self._start(n) for n in batch.lengths.tolist()])  # [B] codec frames
         with self._autocast():
-            made, log_f0, aim = self._decode(features, content, prosody, speaker, start)
+            made, log_f0, aim = self._decode(features, coded.values, speaker, start)
         hop, skip = model.card.hop, SKIP * model.decoder.vocoder.hop
         begins = (start == 0) & (batch.starts == 0)  # nothing is missing before these
         heard = torch.where(begins, 0, skip)[:, None] + torch.arange(frames * hop - skip)
@@ -265,16 +218,14 @@ class TokenizerTrainer:
             "spectral": self.spectral(made, true),
             "pitch": ((log_f0 - aim).abs() * (0.1 + 0.9 * voiced)).mean(),
         }
-        logits = self.probes.phone_logits(content)
-        losses["phone"] = F.cross_entropy(logits.transpose(1, 2), batch.phones)
-        hidden = reverse_gradient(content)
-        leaked = self.probes.leaked_pitch(hidden).flatten(1)  # [B, F]
-        weight = features.voiced.float()
-        error = (leaked - features.prosody[..., 0]).abs() * weight
-        losses["leak_pitch"] = error.sum() / weight.sum().clamp(min=1)
-        guess = self.probes.leaked_timbre(hidden)
-        losses["leak_timbre"] = (1 - (guess * speaker.detach()).sum(-1)).mean()
+        losses |= self.probes.losses(coded, features, speaker, batch.phones)
         return made, true, losses
+
+    def _heard(self, features: Features) -> Features:
+        """What the codes are made of: where the vector holds the voice, with spectra stretched."""
+        if self.model.config.kind != "decoupled":
+            return features
+        return replace(features, mel=warp_mels(features.mel, self.recipe.warp))
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.recipe.bf16)
@@ -290,19 +241,19 @@ class TokenizerTrainer:
         return start[:, None] * FOLD + torch.arange(count) + EXCITATION_LEAD
 
     def _decode(
-        self, features: Features, content: Tensor, prosody: Tensor, speaker: Tensor, start: Tensor
+        self, features: Features, values: Tensor, speaker: Tensor, start: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Decode `decode_frames` from `start` [B]: audio, predicted and true log F0 [B, F]."""
         frames = self.recipe.decode_frames + LOOKAHEAD
         place = start[:, None] + torch.arange(frames)  # [B, T + 1]
         rows = torch.arange(len(start))[:, None]
-        content, prosody = (F.pad(x, (0, 0, 0, frames))[rows, place] for x in (content, prosody))
+        values = F.pad(values, (0, 0, 0, frames))[rows, place]  # [B, T + 1, Q * d]
         edge = F.pad(features.log_f0, (0, frames * FOLD + EXCITATION_LEAD), mode="replicate")
         aim = edge.gather(1, self._lead(start))
         excitation = aim if self.progress < self.recipe.own_pitch_from else None
         decoder = self.model.decoder
         state = DecoderState(trim=decoder.vocoder.delay)
-        wav, log_f0, state = decoder(content, prosody, speaker, state, excitation)
+        wav, log_f0, state = decoder(values, speaker, state, excitation)
         tail = state.vocoder.tail[:, : decoder.vocoder.delay]
         return torch.cat([wav, tail], dim=-1), log_f0, aim
 
@@ -339,6 +290,24 @@ class TokenizerTrainer:
             ) from error
         self.step, self.seconds = state["step"], state["seconds"]
         self._seed()
+
+
+def take_voice(model: NeuralTokenizer, source: str) -> None:
+    """Copy what makes the speaker vector from the tokenizer `source`, whose vectors it then has.
+
+    Raises InputError if that is no tokenizer of ours, or of other sizes.
+    """
+    what, other = f"timbre '{source}'", load_tokenizer(source)
+    if not isinstance(other, NeuralTokenizer):
+        raise InputError(f"{what}: is of another type; give a tokenizer that this recipe trained")
+    for name in ("sample_rate", "mels", "speaker_dim"):
+        mine, theirs = getattr(model.config, name), getattr(other.config, name)
+        if mine != theirs:
+            raise InputError(
+                f"{what}: its {name} is {theirs}, not {mine}; set model.{name}={theirs}"
+            )
+    for mine, theirs in zip(model.encoder.voice_parts, other.encoder.voice_parts, strict=True):
+        mine.load_state_dict(theirs.state_dict())
 
 
 def _descend(

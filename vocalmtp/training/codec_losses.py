@@ -4,7 +4,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vocalmtp.tokenizers.neural import mel_filters
+from vocalmtp.tokenizers.features import Features, mel_filters
+from vocalmtp.tokenizers.layers import reverse_gradient
+from vocalmtp.tokenizers.neural import NeuralTokenizerConfig
+from vocalmtp.tokenizers.quantizers import Quantised
 
 RESOLUTIONS = (256, 512, 1024)
 
@@ -88,25 +91,42 @@ class Discriminators(nn.Module):
 
 
 class Probes(nn.Module):
-    """Small heads that say what each stream must hold, and (gradient reversed) must not hold."""
+    """Small heads that say what streams must hold, and (gradient reversed) must not hold.
 
-    def __init__(self, content_dim: int, phones: int, speaker_dim: int):
+    decoupled: content holds phones, and neither pitch nor voice. semi_decoupled: the first stream
+    holds phones, as SpeechTokenizer's (2308.16692). coupled: nothing is asked of any stream.
+    """
+
+    def __init__(self, config: NeuralTokenizerConfig, phones: int):
         super().__init__()
-        self.phone = _head(content_dim, phones)
-        self.pitch = _head(content_dim, 4)
-        self.timbre = _head(content_dim, speaker_dim)
+        self.kind, digits = config.kind, len(config.levels)
+        told = {"coupled": 0, "semi_decoupled": 1, "decoupled": config.content_streams}
+        self.streams = told[self.kind]  # the first ones, of which something is asked
+        if self.streams:
+            self.phone = _head(self.streams * digits, phones)
+        if self.kind == "decoupled":
+            self.pitch = _head(self.streams * digits, 4)
+            self.timbre = _head(self.streams * digits, config.speaker_dim)
 
-    def phone_logits(self, content: Tensor) -> Tensor:
-        """`content` [B, T, C] -> [B, T, phones]."""
-        return _over_time(self.phone, content)
-
-    def leaked_pitch(self, content: Tensor) -> Tensor:
-        """What content betrays of the relative log F0 of its four 10 ms frames: [B, T, 4]."""
-        return _over_time(self.pitch, content)
-
-    def leaked_timbre(self, content: Tensor) -> Tensor:
-        """What content betrays of the speaker: [B, D_s], unit length."""
-        return F.normalize(_over_time(self.timbre, content).mean(1), dim=-1)
+    def losses(
+        self, coded: Quantised, features: Features, speaker: Tensor, phones: Tensor
+    ) -> dict[str, Tensor]:
+        """What the kind asks of `coded` [B, T]; `phones` [B, T], -100 where there is none."""
+        if self.kind == "coupled":
+            return {"residual": coded.left}
+        told = coded.digits[..., : self.streams, :].flatten(-2)  # [B, T, C]
+        logits = _over_time(self.phone, told)  # [B, T, phones]
+        losses = {"phone": F.cross_entropy(logits.transpose(1, 2), phones)}
+        if self.kind == "semi_decoupled":
+            return losses | {"residual": coded.left}
+        hidden = reverse_gradient(told)
+        leaked = _over_time(self.pitch, hidden).flatten(1)  # [B, F]: of 4 frames of 10 ms each
+        weight = features.voiced.float()
+        error = (leaked - features.prosody[..., 0]).abs() * weight
+        losses["leak_pitch"] = error.sum() / weight.sum().clamp(min=1)
+        guess = F.normalize(_over_time(self.timbre, hidden).mean(1), dim=-1)  # [B, D_s]
+        losses["leak_timbre"] = (1 - (guess * speaker.detach()).sum(-1)).mean()
+        return losses
 
 
 def _head(inputs: int, outputs: int) -> nn.Sequential:

@@ -1,0 +1,172 @@
+"""The three kinds of our tokenizer: one budget, and what each must hold."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from tiny_codec_run import TINY, tiny_codec_recipe
+from tiny_codecs import make_tiny
+
+from vocalmtp.config import parse
+from vocalmtp.errors import InputError
+from vocalmtp.tokenizers import load_tokenizer
+from vocalmtp.tokenizers.neural import NeuralTokenizer
+from vocalmtp.training.codec import TokenizerTrainer, train_tokenizer
+from vocalmtp.training.codec_recipe import TokenizerRecipe
+
+KINDS = ("coupled", "semi_decoupled", "decoupled")
+LOSSES = {
+    "coupled": {"residual"},
+    "semi_decoupled": {"residual", "phone"},
+    "decoupled": {"phone", "leak_pitch", "leak_timbre"},
+}
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    return tiny_codec_recipe(tmp_path)
+
+
+def of_kind(kind: str, **changes: object) -> NeuralTokenizer:
+    torch.manual_seed(0)
+    return NeuralTokenizer(TINY.model_copy(update={"kind": kind, **changes})).eval()
+
+
+def count(*parts: torch.nn.Module) -> int:
+    return sum(p.numel() for part in parts for p in part.parameters())
+
+
+def test_the_kinds_have_one_encoder_decoder_and_bit_rate():
+    models = [of_kind(kind) for kind in KINDS]
+    shapes = [
+        {name: t.shape for name, t in model.state_dict().items() if ".quantizer." not in name}
+        for model in models
+    ]
+    assert shapes[0] == shapes[1] == shapes[2]
+    assert len({model.card.bits_per_second for model in models}) == 1
+    assert len({len(model.card.streams) for model in models}) == 1
+    assert len({model.card.hash for model in models}) == 3
+    whole = NeuralTokenizer()
+    joint = NeuralTokenizer(whole.config.model_copy(update={"kind": "coupled"}))
+    assert count(joint) - count(whole) == count(joint.encoder.quantizer) < 1e-3 * count(whole)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_learns_with_its_own_losses(recipe, kind):
+    trainer = TokenizerTrainer(recipe.model_copy(update={"kind": kind, "discriminators_from": 9}))
+    losses = [trainer.update(trainer.crops.batch(2)) for _ in range(8)]
+    assert set(losses[0]) == {"spectral", "pitch"} | LOSSES[kind]
+    assert losses[-1]["spectral"] < 0.9 * losses[0]["spectral"]
+    assert all(math.isfinite(value) for made in losses for value in made.values())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_resumes_and_is_read_back(recipe, kind):
+    train_tokenizer(recipe.model_copy(update={"kind": kind, "steps": 1}))
+    first = load_tokenizer(recipe.output)
+    again = TokenizerTrainer(recipe.model_copy(update={"kind": kind, "steps": 2}))
+    again.run()
+    saved = load_tokenizer(recipe.output)
+    assert again.step == 2 and saved.card == first.card and saved.card.kind == kind
+    wanted = again.averaged.module.state_dict()
+    assert all(torch.equal(t, wanted[name].float()) for name, t in saved.state_dict().items())
+    other = next(name for name in KINDS if name != kind)
+    with pytest.raises(InputError, match=f"is {kind}, not {other}; leave the kind out"):
+        changes = {"init": recipe.output, "output": recipe.output / "x", "kind": other}
+        train_tokenizer(recipe.model_copy(update=changes))
+
+
+def test_phones_are_asked_of_the_first_stream_only(recipe):
+    trainer = TokenizerTrainer(recipe.model_copy(update={"kind": "semi_decoupled"}))
+    batch = trainer.crops.batch(2)
+    features = trainer.model.features(batch.wav, batch.lengths)
+    coded, speaker = trainer.model.encoder(features), trainer.model.encoder.speaker(features)
+    trainer.probes.losses(coded, features, speaker, batch.phones)["phone"].backward()
+    down = trainer.model.encoder.quantizer.down
+    assert down[0].weight.grad.abs().sum() > 0
+    assert all(layer.weight.grad.abs().sum() == 0 for layer in down[1:])
+
+
+@pytest.mark.parametrize("kind", ["coupled", "decoupled"])
+def test_the_vector_can_be_the_same_for_all(recipe, kind):
+    changes = {"kind": kind, "timbre": "mini" if kind == "decoupled" else None, "steps": 2}
+    train_tokenizer(recipe.model_copy(update=changes))
+    wav = torch.randn(2, 16_000) * 0.1
+    made, mini = load_tokenizer(recipe.output), load_tokenizer("mini")
+    assert torch.equal(made.embed_speaker(wav), mini.embed_speaker(wav))
+    assert torch.equal(made.encode(wav).speaker, mini.embed_speaker(wav))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_only_a_decoupled_decoder_hears_the_vector(kind):
+    model = of_kind(kind)
+    for parameter in model.decoder.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    made = model.encode(torch.randn(2, 8_000) * 0.1)
+    wav = model.decode(made.codes, made.speaker)
+    other = model.decode(made.codes, -made.speaker)
+    assert torch.equal(wav, other) == (kind != "decoupled")
+    if kind != "decoupled":
+        assert torch.equal(model.decode(made.codes), wav)
+        stream = model.stream()
+        joined = torch.cat([stream.push(made.codes), stream.flush()], dim=-1)
+        assert torch.allclose(joined, wav, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pitch_comes_from_prosody_or_from_all_streams(kind):
+    model = of_kind(kind)
+    codes = model.encode(torch.randn(1, 8_000) * 0.1).codes
+    before = model.values(codes)[..., -model.decoder.digits :]
+    heard = []
+    for stream in range(codes.shape[1]):
+        changed = codes.clone()
+        changed[:, stream] = (changed[:, stream] + 341) % 1024  # every digit by one
+        after = model.values(changed)[..., -model.decoder.digits :]
+        heard.append(not torch.equal(before, after))
+    assert heard == ([False, False, False, True] if kind == "decoupled" else [True] * 4)
+
+
+def test_only_joint_codes_hear_the_mean_pitch():
+    time = torch.arange(16_000) / 16_000
+    buzz = [sum(torch.sin(2 * torch.pi * f * h * time) for h in range(1, 9)) for f in (100, 200)]
+    for kind in KINDS:
+        model = of_kind(kind)
+        low, high = (model.features(0.1 * wav[None]) for wav in buzz)
+        same = replace(high, mel=low.mel, prosody=low.prosody)  # but for the mean pitch
+        equal = torch.equal(model.encoder(low).codes, model.encoder(same).codes)
+        assert equal == (kind == "decoupled")
+
+
+def test_a_vector_of_another_size_or_type_is_refused(recipe, tmp_path):
+    small = recipe.model.model_copy(update={"kind": "coupled", "speaker_dim": 8})
+    with pytest.raises(
+        InputError, match=r"speaker_dim is 64, not 8; set model\."
+    ):
+        TokenizerTrainer(recipe.model_copy(update={"model": small}))
+    make_tiny("encodec-24khz-2").save_pretrained(tmp_path / "encodec")
+    with pytest.raises(InputError, match="is of another type"):
+        TokenizerTrainer(recipe.model_copy(update={"timbre": str(tmp_path / "encodec")}))
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"kind": "couple"}, "key 'kind' is 'couple'; did you mean 'coupled'?"),
+        ({"model": {"kind": "semi-decoupled"}}, "did you mean 'semi_decoupled'?"),
+        ({"kind": "coupled", "model": {"kind": "decoupled"}}, "kind is 'coupled'; say only one"),
+    ],
+)
+def test_a_wrong_kind_is_one_line(tmp_path, change, problem):
+    data = {"corpus": str(tmp_path), "output": str(tmp_path)} | change
+    with pytest.raises(InputError, match=problem.replace("?", r"\?")) as caught:
+        parse(TokenizerRecipe, data, "recipe")
+    assert "\n" not in str(caught.value)
+
+
+def test_the_kind_stands_in_the_recipe_or_in_the_model(tmp_path):
+    base = {"corpus": str(tmp_path), "output": str(tmp_path)}
+    for change in ({"kind": "coupled"}, {"model": {"kind": "coupled"}}):
+        assert parse(TokenizerRecipe, base | change).config.kind == "coupled"
+    assert parse(TokenizerRecipe, base).config.kind == "decoupled"

@@ -1,0 +1,92 @@
+"""What the trainable tokenizer hears: log-mels, F0, voicing and energy, 100 frames a second."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vocalmtp.pitch import fill_unvoiced, track_pitch
+
+FOLD = 4  # 10 ms frames per codec frame
+MIDDLE_PITCH = 5.0  # natural log of 148 Hz
+PITCH_SCALE = 4  # of the logarithms, for them to vary about as much as what is beside them
+
+
+@dataclass
+class Features:
+    """What the encoder hears, 100 frames a second; T codec frames hold FOLD * T of them."""
+
+    mel: Tensor  # [B, F, mels] log-mel, utterance level removed
+    prosody: Tensor  # [B, F, 3] log F0 relative to the utterance, voicing, relative energy
+    log_f0: Tensor  # [B, F] natural log of Hz, bridged over unvoiced frames
+    voiced: Tensor  # [B, F] bool
+    pitch_mean: Tensor  # [B, 1] mean log F0 of the voiced frames
+    mask: Tensor  # [B, F] bool, true frames
+
+    @property
+    def codec_mask(self) -> Tensor:
+        """True codec frames as 0 or 1: [B, T, 1]."""
+        return self.mask[:, ::FOLD, None].float()
+
+    @property
+    def absolute_prosody(self) -> Tensor:
+        """`prosody` with F0 relative to 148 Hz, where no vector holds the voice: [B, F, 3]."""
+        known = (self.pitch_mean > 0) & self.mask  # [B, F]
+        shift = PITCH_SCALE * (self.pitch_mean - MIDDLE_PITCH) * known
+        return torch.cat([self.prosody[..., :1] + shift[..., None], self.prosody[..., 1:]], dim=-1)
+
+
+class FeatureExtractor(nn.Module):
+    """Waveform [B, N] to Features; N is padded to whole codec frames."""
+
+    def __init__(self, sample_rate: int, mels: int, window: int = 640, hop: int = 160):
+        super().__init__()
+        self.sample_rate, self.window, self.hop = sample_rate, window, hop
+        self.register_buffer("hann", torch.hann_window(window), persistent=False)
+        self.register_buffer("bank", mel_filters(sample_rate, window, mels), persistent=False)
+
+    @torch.no_grad()
+    def forward(self, wav: Tensor, lengths: Tensor | None = None) -> Features:
+        if lengths is None:
+            lengths = torch.full((wav.shape[0],), wav.shape[-1], device=wav.device)
+        wav = F.pad(wav, (0, -wav.shape[-1] % (self.hop * FOLD)))
+        frames = wav.shape[-1] // self.hop
+        mask = torch.arange(frames, device=wav.device) * self.hop < lengths[:, None]  # [B, F]
+        side = (self.window - self.hop) // 2
+        blocks = F.pad(wav, (side, side)).unfold(-1, self.window, self.hop) * self.hann
+        power = torch.fft.rfft(blocks).abs().square()  # [B, F, bins]
+        mel = (power @ self.bank + 1e-5).log()
+        f0 = track_pitch(wav, sample_rate=self.sample_rate, hop=self.hop) * mask
+        voiced = f0 > 0
+        log_f0 = fill_unvoiced(f0)
+        energy = power.sum(-1).add(1e-5).log()
+        pitch_mean = _masked_mean(log_f0, voiced)
+        loud = energy - _masked_mean(energy, mask & voiced)
+        relative = (log_f0 - pitch_mean) * PITCH_SCALE
+        prosody = torch.stack([relative, voiced.float(), loud / 4], dim=-1)  # [B, F, 3]
+        level = _masked_mean(energy, mask & voiced)
+        mel = (mel - level[..., None]) * mask[..., None] / 4
+        return Features(mel, prosody * mask[..., None], log_f0, voiced, pitch_mean, mask)
+
+
+def mel_filters(sample_rate: int, window: int, mels: int) -> Tensor:
+    """Triangular mel filters (HTK scale, 0 Hz to Nyquist): [bins, mels]."""
+    top = 2595 * math.log10(1 + sample_rate / 2 / 700)
+    edges = 700 * (10 ** (torch.linspace(0, top, mels + 2) / 2595) - 1)
+    bins = torch.linspace(0, sample_rate / 2, window // 2 + 1)[:, None]
+    rise = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    fall = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
+    return torch.minimum(rise, fall).clamp(min=0)
+
+
+def fold(x: Tensor) -> Tensor:
+    """[B, T * FOLD, C] -> [B, T, FOLD * C]."""
+    return x.unflatten(1, (-1, FOLD)).flatten(2)
+
+
+def _masked_mean(x: Tensor, mask: Tensor) -> Tensor:
+    """Mean of `x` [B, F] where `mask`: [B, 1]; 0 where nothing is."""
+    weight = mask.float()
+    return (x * weight).sum(-1, keepdim=True) / weight.sum(-1, keepdim=True).clamp(min=1)
