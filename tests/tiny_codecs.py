@@ -56,7 +56,12 @@ def make_neural(name: str) -> NeuralTokenizer:
     torch.manual_seed(0)
     small = dict.fromkeys(("encoder_dim", "decoder_dim", "frame_dim"), 16)
     config = NeuralTokenizerConfig(
-        name=name, encoder_layers=1, decoder_layers=2, frame_layers=2, **small
+        name=name,
+        kind=find_entry(name).kind,
+        encoder_layers=1,
+        decoder_layers=2,
+        frame_layers=2,
+        **small,
     )
     return NeuralTokenizer(config).eval()
 

@@ -72,10 +72,23 @@ def test_what_is_written_is_read_again(tmp_path):
 def test_weights_that_are_not_here_say_how_to_get_them():
     with pytest.raises(InputError, match="run: hf download facebook/encodec_24khz"):
         load_tokenizer("encodec-24khz-8")
+    with pytest.raises(
+        InputError, match="train it: .* kind=coupled model.name=mini-coupled corpus="
+    ):
+        load_tokenizer("mini-coupled")
     with pytest.raises(InputError, match="did you mean 'mimi-8'"):
         load_tokenizer("mimi-9")
     with pytest.raises(InputError, match="no such card; did you mean 'mimi-8'"):
         find_entry("mimi8")
+
+
+def test_our_own_kinds_are_found_by_name_and_folder(tmp_path, monkeypatch):
+    made = make_tiny("mini-coupled")
+    made.save_pretrained(tmp_path / "mini-coupled")
+    assert load_tokenizer(f"mini-coupled={tmp_path / 'mini-coupled'}").card == made.card
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    assert load_tokenizer("mini-coupled").card == made.card
+    assert load_tokenizer("mini").card.kind == "decoupled"
 
 
 def test_a_published_folder_is_found_by_name_variable_and_both(published, monkeypatch):

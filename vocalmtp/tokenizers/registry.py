@@ -89,6 +89,11 @@ def weights_folder(entry: CatalogueEntry) -> Path | None:
 
 def how_to_get(entry: CatalogueEntry) -> str:
     """The command that brings the weights of `entry`."""
+    if entry.type == "neural":
+        return (
+            f"train it: vocalmtp train {entry.weights}/base.yaml kind={entry.kind} "
+            f"model.name={entry.name} corpus=CORPUS output=FOLDER, then say {entry.name}=FOLDER"
+        )
     if entry.files:
         files = " ".join(entry.files)
         return (
