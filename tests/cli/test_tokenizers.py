@@ -1,8 +1,11 @@
 """`vocalmtp tokenizers` and the way from audio to codes and back on the command line."""
 
+import re
+
 import numpy as np
 import pytest
 import soundfile
+from published_weights import make_published
 from tiny_codecs import make_model
 
 from vocalmtp.cli import main
@@ -27,9 +30,20 @@ def test_the_table_has_a_row_for_every_card(capsys):
     lines = capsys.readouterr().out.splitlines()
     rows = {line.split()[0]: line for line in lines if line.split()}
     assert set(list_entries()) <= set(rows)
-    for cell in ("semi-decoupled", "24000", "12.5", "8 x 2048", "1100", "0 ms", "CC-BY-4.0", "no"):
+    for cell in ("semi-decoupled", "24", "12.5", "8 x 2048", "1100", "0 ms", "CC-BY-4.0", "no"):
         assert cell in rows["mimi-8"]
-    assert rows["mini"].rstrip().endswith("yes")
+    assert "yes" in rows["mini"].split() and "no audio" in rows["s3-v2"]
+
+
+def test_the_table_fits_into_a_small_terminal(capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run("tokenizers") == 0
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
+    names = [line.split()[0] for line in lines if line.split()]
+    assert all(names.count(name) == 1 for name in list_entries())
+    assert max(map(len, lines)) <= 80 and "…" not in "".join(lines)
+    assert "CC-BY-4.0" not in "".join(lines) and "licences: tokenizers show NAME" in lines[-1]
 
 
 def test_a_card_is_shown_whole(capsys):
@@ -38,6 +52,24 @@ def test_a_card_is_shown_whole(capsys):
     for part in ("fsq", "65536", "CC-BY-NC-4.0", "2502.04128", "hf download hf-audio/xcodec2"):
         assert part in said
     assert "not possible" in said
+
+
+def test_a_card_without_a_decoder_says_so(capsys):
+    assert run("tokenizers", "show", "s3-v2") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    for part in ("no: there is no decoder", "flow", "not in the codes", "convert s3-v2 s3gen.safe"):
+        assert part in said
+    assert "decodes whole utterances" not in said
+
+
+def test_codes_without_a_decoder_are_made_and_not_turned_into_audio(tmp_path, capsys):
+    make_published("s3-v2").save_pretrained(tmp_path / "s3")
+    soundfile.write(tmp_path / "a.wav", np.zeros(1600), 16_000)
+    assert run("tokenize", tmp_path / "a.wav", "-o", tmp_path / "codes", "-t", tmp_path / "s3") == 0
+    capsys.readouterr()
+    code = run("detokenize", tmp_path / "codes", "-o", tmp_path / "wavs", "-t", tmp_path / "s3")
+    error = capsys.readouterr().err
+    assert code == 2 and "has no decoder" in error and error.count("\n") == 1
 
 
 def test_an_unknown_card_names_the_nearest(capsys):

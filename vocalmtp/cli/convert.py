@@ -8,7 +8,7 @@ import typer
 
 
 def convert(
-    name: Annotated[str, typer.Argument(help="A card: facodec, facodec-3 or speechtokenizer.")],
+    name: Annotated[str, typer.Argument(help="A card whose 'show' says to convert.")],
     files: Annotated[
         list[Path], typer.Argument(help="The published checkpoint: all of its files.")
     ],
@@ -16,9 +16,9 @@ def convert(
         Path, typer.Option("--output", "-o", help="The tokenizer's folder to write.")
     ],
 ) -> None:
-    """Check a published checkpoint (a pickle) and write it as a tokenizer's folder.
+    """Check a published checkpoint and write it as a tokenizer's folder.
 
-    The pickle is read as tensors only. Every key and shape is compared first.
+    A pickle is read as tensors only. Every key and shape is compared first.
 
     Example:
 

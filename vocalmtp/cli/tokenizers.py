@@ -11,6 +11,7 @@ from vocalmtp.cli.convert import convert
 if TYPE_CHECKING:
     from vocalmtp.tokenizers import CatalogueEntry
 
+WIDE = 128  # columns of a terminal that has room for the licences
 app = typer.Typer(
     help="The speech tokenizers that there are cards for.",
     invoke_without_command=True,
@@ -36,40 +37,50 @@ def table(context: typer.Context) -> None:
 
     from vocalmtp.tokenizers import list_entries
 
-    rows = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    rows.add_column("name", style="bold", no_wrap=True)
-    rows.add_column("kind", overflow="fold")
-    for name in ("Hz", "frames/s", "streams", "bit/s"):
-        rows.add_column(name, justify="right", no_wrap=True)
-    for name in ("streaming", "code licence", "weights licence", "here"):
-        rows.add_column(name, overflow="fold")
-    for entry in list_entries().values():
-        rows.add_row(*(escape(cell) for cell in _cells(entry)))
     console = Console()
     if not console.is_terminal:  # a pipe has no width: nothing need be folded
         console = Console(width=160)
+    licences = console.width >= WIDE
+    rows = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, int(licences)))
+    rows.add_column("name", style="bold", no_wrap=True)
+    rows.add_column("kind", no_wrap=True)
+    for name in ("kHz", "fps", "streams", "bit/s"):
+        rows.add_column(name, justify="right", no_wrap=True)
+    for name in ("streaming", "here", *(("code licence", "weights licence") if licences else ())):
+        rows.add_column(name, no_wrap=True)
+    for entry in list_entries().values():
+        rows.add_row(*(escape(cell) for cell in _cells(entry, licences)))
     console.print(rows)
-    console.print("streams: how many x codes of each; streaming: how long the decoder waits")
+    notes = ["fps: codec frames a second; streams: how many x codes of each"]
+    notes += ["streaming: how long the decoder waits; no audio: there is no decoder here"]
+    if not licences:
+        notes += [f"licences: tokenizers show NAME, or a terminal of {WIDE} columns"]
+    console.print(*notes, sep="\n", highlight=False)
 
 
-def _cells(entry: "CatalogueEntry") -> list[str]:
+def _cells(entry: "CatalogueEntry", licences: bool) -> list[str]:
     """The row of an entry, as many cells as there are columns."""
     from vocalmtp.tokenizers.registry import weights_folder
 
     card = entry.card()
-    wait = entry.lookahead
     return [
         entry.name,
         entry.kind.replace("_", "-"),
-        f"{entry.sample_rate}",
+        f"{entry.sample_rate / 1000:g}",
         f"{entry.frame_rate:.4g}",
         _sizes(entry),
         f"{card.bits_per_second:.0f}",
-        "no" if wait is None else f"{wait * 1000:.0f} ms",
-        entry.licence.code,
-        entry.licence.weights,
+        _wait(entry),
         "yes" if weights_folder(entry) else "no",
+        *((entry.licence.code, entry.licence.weights) if licences else ()),
     ]
+
+
+def _wait(entry: "CatalogueEntry") -> str:
+    """How long the decoder of an entry waits, if it has one that streams."""
+    if not entry.decodes:
+        return "no audio"
+    return "no" if entry.lookahead is None else f"{entry.lookahead * 1000:.0f} ms"
 
 
 def _sizes(entry: "CatalogueEntry") -> str:
@@ -112,10 +123,11 @@ def _facts(entry: "CatalogueEntry") -> list[tuple[str, str]]:
     streams = ", ".join(
         f"{group.name} ({group.count} x {group.size}, {group.role})" for group in entry.streams
     )
-    wait = "not possible: it decodes whole utterances"
-    if entry.lookahead is not None:
-        wait = f"yes, {entry.lookahead * 1000:.0f} ms look-ahead"
+    wait = f"yes, {_wait(entry)} look-ahead"
+    if entry.lookahead is None:
+        wait = "not possible: it decodes whole utterances"
     chunks = "in pieces, into the same codes" if entry.chunks else "whole, as long as memory allows"
+    voice = "in the streams" if entry.decodes else "not in the codes"
     return [
         ("type", entry.type),
         ("kind", entry.kind.replace("_", "-")),
@@ -126,8 +138,9 @@ def _facts(entry: "CatalogueEntry") -> list[tuple[str, str]]:
             f"{card.frame_rate:g} frames/s of {card.hop} samples, "
             f"{card.bits_per_second:.0f} bit/s, {card.sample_rate} Hz",
         ),
-        ("voice", f"vector of {card.speaker_dim}" if card.speaker_dim else "in the streams"),
-        ("streaming", wait),
+        ("voice", f"vector of {card.speaker_dim}" if card.speaker_dim else voice),
+        ("audio from codes", "yes" if entry.decodes else "no: there is no decoder, see the notes"),
+        *([("streaming", wait)] if entry.decodes else []),
         ("long audio", chunks),
         ("licence of code", entry.licence.code),
         ("licence of weights", entry.licence.weights),

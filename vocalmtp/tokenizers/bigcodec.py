@@ -41,7 +41,7 @@ class BigCodecConfig(PublishedConfig):
             sample_rate=SAMPLE_RATE,
             frame_rate=80,
             streams=(StreamSpec(name="vq", size=self.codebook_size, role="acoustic"),),
-            licence="MIT",  # of the weights
+            licence="CC-BY-SA-4.0",  # of the weights
         )
 
 

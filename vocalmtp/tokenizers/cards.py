@@ -38,7 +38,10 @@ class StreamGroup(StrictModel):
 
 
 class Licences(StrictModel):
-    """SPDX names where there are; of what is published, not of what we wrote."""
+    """SPDX names of what is published, not of what we wrote.
+
+    "not stated": it is published without one. "unconfirmed": what we read did not say.
+    """
 
     code: str
     weights: str
