@@ -33,7 +33,7 @@ class FakeTTS:
         name = voice if isinstance(voice, str) else getattr(voice, "name", "bob")
         if name not in VOICES:
             raise InputError(f"voice '{name}': no such voice")
-        return SimpleNamespace(name=name)
+        return SimpleNamespace(name=name, consent="")
 
     def each(
         self, requests: Iterable[Request], batch_size: int = 8

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from sounds import buzz
 from toy_model import save_toy_model
 
 from vocalmtp.audio import Audio, join
 from vocalmtp.errors import InputError
-from vocalmtp.synthesis import TTS, Request, load
+from vocalmtp.roles import Role
+from vocalmtp.synthesis import TTS, VOICE_IN, Request, load
 from vocalmtp.text import normalize
 
 TEXT = "Good morning. How are you on May 5?"
@@ -154,6 +156,35 @@ def test_a_recording_is_a_voice(tts, tmp_path):
     path = Audio(buzz(), 16_000).save(tmp_path / "me.wav")
     assert tts.find_voice(path).name == "me"
     assert len(tts("Hello.", voice=str(path)).samples) > 0
+
+
+def test_a_role_stands_for_its_voice(tts):
+    card = {"name": "clerk", "persona": "You file.", "origin": "drawn", "consent": ""}
+    role = Role(voice="ann", **card)
+    ann = tts("Hello.", voice="ann").samples
+    assert np.array_equal(tts("Hello.", voice=role).samples, ann)
+    assert np.abs(next(tts.batch(["Hello."], voice=role)).samples - ann).max() <= 1e-3
+    with pytest.raises(InputError, match="role 'clerk': voice 'an': no such voice; did you mean"):
+        tts("Hello.", voice=Role(voice="an", **card))
+
+
+def test_the_voice_goes_where_it_is_told_to(folder):
+    """Two voices differ in the codes where the LM knows them, and in sound by the decoder alone."""
+    vectors = {}
+    for place in VOICE_IN:
+        one = load(folder, voice_in=place)
+        rows = [one.plan(Request(text="Hello.", voice=name))[0] for name in ("ann", "bob")]
+        lm = [one.prompt(row).segments[0].vector for row in rows]
+        decoder = [one._vector(row)[0] for row in rows]
+        vectors[place] = lm, decoder
+        same = np.array_equal(*(one("Hello.", voice=name).samples for name in ("ann", "bob")))
+        assert same == (place == "none")
+    for place, (lm, decoder) in vectors.items():
+        assert (lm == [None, None]) == (place in ("decoder", "none"))
+        assert torch.equal(*decoder) == (place in ("lm", "none"))
+        assert all(abs(float(vector.norm()) - 1) < 1e-5 for vector in decoder)
+    with pytest.raises(InputError, match="voice_in 'decode': unknown; did you mean 'decoder'"):
+        load(folder, voice_in="decode")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Voices: made from recordings, saved, loaded, and never given to another tokenizer."""
 
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from toy_model import tokenizer_config
 
 from vocalmtp.errors import InputError
 from vocalmtp.tokenizers.neural import NeuralTokenizer
-from vocalmtp.voices import Voice, load_voices, make_voice
+from vocalmtp.voices import Voice, load_voices, make_voice, mean_vector, state_consent
 
 
 @pytest.fixture(scope="module")
@@ -92,3 +93,27 @@ def test_a_damaged_vector_is_refused(tmp_path):
     broken = Voice("x", np.full(4, np.nan, np.float32), "", "toy", "0")
     with pytest.raises(InputError, match="damaged"):
         Voice.load(broken.save(tmp_path / "x.safetensors"))
+
+
+def test_consent_is_asked_for_and_goes_with_the_voice(tmp_path, tokenizer):
+    with pytest.raises(InputError, match="add --i-have-consent"):
+        state_consent(False)
+    line = state_consent(True, date(2026, 1, 31))
+    assert line == "stated by who made it, on 2026-01-31"
+    file = record(tmp_path / "me.wav")
+    assert make_voice(file, tokenizer).consent == "not stated"
+    path = make_voice(file, tokenizer, consent=line).save(tmp_path / "me.safetensors")
+    assert Voice.load(path).consent == line
+
+
+def test_a_voice_file_of_before_consent_was_asked_for(tmp_path):
+    metadata = {"name": "a", "origin": "o", "tokenizer": "toy", "tokenizer_hash": "0"}
+    save_file({"vector": np.ones(4, np.float32)}, tmp_path / "a.safetensors", metadata)
+    assert Voice.load(tmp_path / "a.safetensors").consent == ""
+
+
+def test_the_mean_of_voices_has_length_one():
+    vectors = (np.array([1.0, 0.0], np.float32), np.array([0.0, 1.0], np.float32))
+    voices = [Voice("x", vector, "", "toy", "0") for vector in vectors]
+    assert np.allclose(mean_vector(voices, 2), 0.5**0.5)
+    assert np.array_equal(mean_vector([], 3), np.zeros(3))

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from vocalmtp.audio import Audio as Audio
     from vocalmtp.layout import TokenLayout as TokenLayout
     from vocalmtp.model.speech_lm import SpeechLM as SpeechLM
+    from vocalmtp.roles import load_role as load_role
     from vocalmtp.synthesis import TTS as TTS
     from vocalmtp.synthesis import Request as Request
     from vocalmtp.synthesis import load as load
@@ -28,6 +29,7 @@ __all__ = [
     "TokenLayout",
     "Voice",
     "load",
+    "load_role",
 ]
 
 _HOME = {
@@ -39,6 +41,7 @@ _HOME = {
     "TokenLayout": "vocalmtp.layout",
     "Voice": "vocalmtp.voices",
     "load": "vocalmtp.synthesis",
+    "load_role": "vocalmtp.roles",
 }
 
 

@@ -12,7 +12,7 @@ from vocalmtp.errors import InputError, nearest
 from vocalmtp.model.speech_lm import SpeechLM, load_text_tokenizer
 from vocalmtp.text import VERSION
 from vocalmtp.tokenizers import load_tokenizer
-from vocalmtp.voices import SHORTEST, make_voice
+from vocalmtp.voices import NO_CONSENT, SHORTEST, SYNTHETIC, make_voice
 from vocalmtp.writing import atomic_folder
 
 REFERENCES = 24  # utterances of which a voice is the mean
@@ -56,7 +56,8 @@ def export_model(
         stored = load_tokenizer(folder / "tokenizer")  # rounded as users will have it
         (folder / "voices").mkdir()
         for name, origin in origins.items():
-            voice = make_voice(recordings[name], stored, name=name, origin=origin)
+            consent = "" if origin.startswith(SYNTHETIC) else NO_CONSENT
+            voice = make_voice(recordings[name], stored, name, origin, consent)
             voice.save(folder / "voices" / f"{name}.safetensors")
         (folder / "card.json").write_text(json.dumps(dict(card), indent=2) + "\n")
     return Path(output)

@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -26,13 +26,16 @@ from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.errors import InputError, nearest
 from vocalmtp.model.fast import make_fast
 from vocalmtp.model.speech_lm import SpeechLM, load_text_tokenizer
+from vocalmtp.roles import Role
 from vocalmtp.streaming import SentenceStream
 from vocalmtp.text import ALPHABET, char_ids, normalize, split_sentences
 from vocalmtp.timestamps import word_times
 from vocalmtp.tokenizers import SpeechTokenizer, load_tokenizer
-from vocalmtp.voices import Voice, load_voices, make_voice
+from vocalmtp.voices import Voice, load_voices, make_voice, mean_vector
 
-AnyVoice = Voice | Path | str | None
+AnyVoice = Voice | Role | Path | str | None
+VoiceIn = Literal["both", "lm", "decoder", "none"]
+VOICE_IN = get_args(VoiceIn)
 
 PAUSES = {".": 0.25, "?": 0.25, "!": 0.25}  # seconds of silence after a sentence, by its last sign
 SHORT_PAUSE = 0.1  # after a piece of a sentence that was too long to say at once
@@ -41,12 +44,18 @@ LONGEST = 400  # letters of a sentence: it is cut at 200, unless it has a word t
 SAMPLING = ("temperature", "top_k", "top_p", "greedy")
 
 
-def load(name: Path | str = DEFAULT_MODEL, device: str = "cpu", int8: bool | None = None) -> "TTS":
+def load(
+    name: Path | str = DEFAULT_MODEL,
+    device: str = "cpu",
+    int8: bool | None = None,
+    voice_in: VoiceIn = "both",
+) -> "TTS":
     """A text-to-speech model: the name of one that came with the package, or a model's folder.
 
     `int8` runs the speech LM on 8-bit weights, which is faster on CPU; None does so there if the
-    model's card says that it was measured to be as good. Raises InputError if there is no such
-    model, or its parts do not belong together.
+    model's card says that it was measured to be as good. `voice_in`: see TTS.
+
+    Raises InputError if there is no such model, or its parts do not belong together.
     """
     folder = model_folder(name)
     card = read_card(folder)
@@ -63,7 +72,7 @@ def load(name: Path | str = DEFAULT_MODEL, device: str = "cpu", int8: bool | Non
     read_text = char_ids
     if (folder / "tokenizer_config.json").is_file():  # a pretrained backbone brings its own
         read_text = load_text_tokenizer(folder).encode
-    return TTS(model, tokenizer, load_voices(folder / "voices"), card, read_text)
+    return TTS(model, tokenizer, load_voices(folder / "voices"), card, read_text, voice_in)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +100,9 @@ class TTS:
     """Speaks. `vocalmtp.load` makes one; it can also be made of parts that belong together.
 
     `voices` are the built-in ones by name, `card` is the content of the model's card.json, and
-    `read_text` turns a normalised text into the backbone's token ids.
+    `read_text` turns a normalised text into the backbone's token ids. `voice_in` says what is told
+    of the voice: the speech LM and the tokenizer's decoder, one of them, or neither. A decoder that
+    is not told has the mean of all voices. This is for measuring which part keeps a voice.
     """
 
     def __init__(
@@ -101,6 +112,7 @@ class TTS:
         voices: dict[str, Voice] | None = None,
         card: dict[str, Any] | None = None,
         read_text: Callable[[str], Sequence[int]] = char_ids,
+        voice_in: VoiceIn = "both",
     ):
         made, asked = tokenizer.card, model.config.tokenizer
         if asked.get("hash") != made.hash:
@@ -109,7 +121,10 @@ class TTS:
                 f"'{asked.get('name')}' ({asked.get('hash')}); put that one into its folder"
             )
         self.model, self.tokenizer = model.eval(), tokenizer.eval()
+        if voice_in not in VOICE_IN:
+            raise InputError(f"voice_in '{voice_in}': unknown; {nearest(voice_in, VOICE_IN)}")
         self.voices, self.card, self.read_text = voices or {}, card or {}, read_text
+        self.voice_in = voice_in
         for voice in self.voices.values():
             voice.check(made)
 
@@ -130,7 +145,7 @@ class TTS:
 
         Args:
             voice: the name of a built-in voice, a voice file, a recording to imitate (1 to 30 s),
-                or a Voice; the model's default voice if None.
+                a Voice, or a Role that has one; the model's default voice if None.
             sampling: temperature, top_k, top_p, greedy; as the model's card says if not given.
 
         Raises:
@@ -162,7 +177,7 @@ class TTS:
         `voice` is one for all, or a list with one for each text.
         """
         check_batch_size(batch_size)
-        if voice is None or isinstance(voice, Voice | Path | str):
+        if voice is None or isinstance(voice, Voice | Role | Path | str):
             voice = [voice] * len(texts)
         elif len(voice) != len(texts):
             raise InputError(
@@ -223,6 +238,9 @@ class TTS:
             return None if name is None else self.find_voice(name)
         if isinstance(voice, Voice):
             return voice.check(card)
+        if isinstance(voice, Role):
+            with voice.named():
+                return self.find_voice(voice.voice)
         if str(voice) in self.voices:
             return self.voices[str(voice)]
         path = Path(voice)
@@ -265,11 +283,12 @@ class TTS:
 
     def prompt(self, row: Utterance) -> Prompt:
         """What makes the model say `row`."""
+        told = row.voice is not None and self.voice_in in ("both", "lm")
         segments = prompts.tts(
             self.model.config.text,
             text_ids=self.read_text(row.text),
             characters=char_ids(row.text),
-            speaker=None if row.voice is None else torch.from_numpy(row.voice.vector),
+            speaker=torch.from_numpy(row.voice.vector) if told else None,
         )
         return Prompt(segments, row.sampler, row.seed)
 
@@ -351,7 +370,10 @@ class TTS:
         """The voice as the codec wants it, [1, D_s]."""
         if row.voice is None:
             return None
-        return torch.from_numpy(row.voice.vector)[None].to(self.tokenizer.device)
+        vector = row.voice.vector
+        if self.voice_in not in ("both", "decoder"):
+            vector = mean_vector(self.voices.values(), len(vector))
+        return torch.from_numpy(vector)[None].to(self.tokenizer.device)
 
     def _silence(self, seconds: float) -> np.ndarray:
         return np.zeros(round(seconds * self.sample_rate), np.float32)

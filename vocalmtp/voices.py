@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ SHORTEST, LONGEST = 1.0, 30.0  # seconds of speech in a reference
 LONGEST_FILE = 300.0  # seconds of a reference with the silence around the speech
 VOICED = 0.05  # least share of a reference where a pitch is heard: noise has next to none
 METADATA = ("name", "origin", "tokenizer", "tokenizer_hash")
+NO_CONSENT = "not stated"
+SYNTHETIC = "synthetic"  # how the origin of a voice begins that no person has
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +28,7 @@ class Voice:
     """Who speaks: the timbre `vector` float32 [D_s] that one speech tokenizer made of a recording.
 
     The vector means something to that tokenizer alone, so its card's name and hash are kept.
+    `consent` says how it is known that the speaker agreed; "" of a voice that is nobody's.
     """
 
     name: str
@@ -32,6 +36,7 @@ class Voice:
     origin: str
     tokenizer: str
     tokenizer_hash: str
+    consent: str = ""
 
     def save(self, path: Path | str) -> Path:
         """Write the voice to a `.safetensors` file, whole or not at all.
@@ -41,7 +46,7 @@ class Voice:
         from safetensors.numpy import save_file
 
         path = check_voice_path(path)
-        metadata = {key: getattr(self, key) for key in METADATA}
+        metadata = {key: getattr(self, key) for key in (*METADATA, "consent")}
         with atomic_path(path) as partial:
             save_file({"vector": np.ascontiguousarray(self.vector, np.float32)}, partial, metadata)
         return path
@@ -58,7 +63,8 @@ class Voice:
             with safe_open(path, framework="numpy") as file:
                 metadata = file.metadata() or {}
                 vector = file.get_tensor("vector").astype(np.float32)
-            voice = cls(vector=vector, **{key: metadata[key] for key in METADATA})
+            consent = metadata.get("consent", "")  # files of before it was asked for have none
+            voice = cls(vector=vector, consent=consent, **{key: metadata[key] for key in METADATA})
         except (SafetensorError, KeyError, OSError, TypeError, ValueError) as error:
             raise InputError(
                 f"voice '{path}': not a voice file; make one with 'vocalmtp voices make'"
@@ -99,11 +105,12 @@ def make_voice(
     tokenizer: "SpeechTokenizer",
     name: str | None = None,
     origin: str | None = None,
+    consent: str = NO_CONSENT,
 ) -> Voice:
     """A voice from one recording of a person, or from several, whose vectors are averaged.
 
     Each is resampled, mixed to mono and trimmed of silence at both ends; what is left must last
-    1 to 30 s.
+    1 to 30 s. `consent` is kept with the voice, see Voice.
 
     Raises:
         InputError: a recording is unreadable, silent, without a voice, too short or too long, or
@@ -126,7 +133,20 @@ def make_voice(
     vector = torch.stack(vectors).mean(0)
     vector = vector / vector.norm().clamp(min=1e-6)
     origin = origin or f"made from {', '.join(path.name for path in paths)}"
-    return Voice(name or paths[0].stem, vector.numpy(), origin, card.name, card.hash)
+    return Voice(name or paths[0].stem, vector.numpy(), origin, card.name, card.hash, consent)
+
+
+def state_consent(stated: bool, day: date | None = None) -> str:
+    """The consent line of a voice whose maker says that its speaker agreed.
+
+    Raises InputError unless that is said: nobody's voice is copied by the way.
+    """
+    if not stated:
+        raise InputError(
+            "consent: a recording is somebody's voice; if that person agreed to its being made, "
+            "add --i-have-consent"
+        )
+    return f"stated by who made it, on {day or date.today()}"
 
 
 def _reference(path: Path, sample_rate: int) -> np.ndarray:
@@ -154,6 +174,13 @@ def _voiced_share(samples: np.ndarray, sample_rate: int) -> float:
     wav = torch.from_numpy(np.ascontiguousarray(samples, np.float32))[None]
     pitch = track_pitch(wav, sample_rate=sample_rate, hop=sample_rate // 100)
     return float((pitch > 0).float().mean())
+
+
+def mean_vector(voices: Iterable[Voice], size: int) -> np.ndarray:
+    """The mean [D_s] of the vectors of `voices`, of length 1; zeros [size] if there are none."""
+    vectors = [voice.vector for voice in voices]
+    mean = np.mean(vectors, 0) if vectors else np.zeros(size)
+    return (mean / max(float(np.linalg.norm(mean)), 1e-6)).astype(np.float32)
 
 
 def load_voices(folder: Path) -> dict[str, Voice]:

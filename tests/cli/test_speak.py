@@ -17,6 +17,8 @@ from toy_model import save_toy_model
 from vocalmtp.cli import main
 from vocalmtp.voices import Voice
 
+YES = "--i-have-consent"
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> str:
@@ -163,7 +165,11 @@ def test_sampling_and_voice_are_heard(run, model):
         (["tts", "Hi.", "--sed", "1"], "--sed"),
         (["tts"], "text"),
         (["tts", "Hi.", "--stream", "-o", "-", "--format", "wav"], "PCM without a header"),
-        (["voices", "make", "none.wav", "-o", "v.safetensors"], "audio 'none.wav': no such file"),
+        (["voices", "make", "none.wav", "-o", "v.safetensors"], "add --i-have-consent"),
+        (
+            ["voices", "make", "none.wav", "-o", "v.safetensors", YES],
+            "audio 'none.wav': no such file",
+        ),
         (["voices", "make", "none.wav", "-o", "v.bin"], "name it v.safetensors"),
     ],
 )
@@ -199,8 +205,9 @@ def test_voices_are_listed_with_their_origin(run, model, capsys):
 
 def test_a_made_voice_speaks(run, model, capsys):
     soundfile.write("me.wav", buzz(), 16_000)
-    assert run("voices", "make", "me.wav", "-o", "mine.safetensors", "-m", model) == 0
-    assert Voice.load("mine.safetensors").name == "mine"
+    assert run("voices", "make", "me.wav", "-o", "mine.safetensors", "-m", model, YES) == 0
+    made = Voice.load("mine.safetensors")
+    assert made.name == "mine" and made.consent.startswith("stated by who made it, on 20")
     assert run("tts", "Hi.", "-o", "a.wav", "-m", model, "-v", "mine.safetensors") == 0
     assert run("tts", "Hi.", "-o", "b.wav", "-m", model, "-v", "me.wav") == 0
     assert Path("a.wav").read_bytes() == Path("b.wav").read_bytes()

@@ -17,6 +17,8 @@ from vocalmtp.audio import Audio, audio_writer
 from vocalmtp.errors import InputError
 from vocalmtp.writing import atomic_folder, atomic_path
 
+YES = "--i-have-consent"
+
 
 @pytest.mark.parametrize(
     ("output", "says"),
@@ -110,7 +112,7 @@ def test_a_voice_on_a_full_disk(refused, whole_model, full_disk):
     soundfile.write("me.wav", buzz(), 16_000)
     full_disk(100)
     says = "output 'v.safetensors': cannot be written ("
-    refused("voices", "make", "me.wav", "-o", "v.safetensors", "-m", whole_model, says=says)
+    refused("voices", "make", "me.wav", "-o", "v.safetensors", "-m", whole_model, YES, says=says)
 
 
 def test_a_batch_on_a_full_disk_goes_on_later(run, whole_model, monkeypatch, capsys):

@@ -15,6 +15,8 @@ from vocalmtp.errors import InputError
 
 RATE = 16_000
 
+YES = "--i-have-consent"
+
 
 def write(name: str, samples: np.ndarray, rate: int = RATE, **options: str) -> Path:
     soundfile.write(name, samples, rate, **options)
@@ -54,14 +56,14 @@ REFERENCES = {
 def test_references_that_will_not_do(refused, whole_model, name):
     make, says = REFERENCES[name]
     make(name)
-    said = refused("voices", "make", name, "-o", "v.safetensors", "-m", whole_model, says=says)
+    said = refused("voices", "make", name, "-o", "v.safetensors", "-m", whole_model, YES, says=says)
     assert f"'{name}': " in said
     assert refused("tts", "Hi.", "-o", "a.wav", "-v", name, "-m", whole_model) == said
 
 
 def test_a_cut_mp3_is_read_as_far_as_it_goes(run, whole_model):
     tear(write("cut.mp3", buzz(6.0)))
-    assert run("voices", "make", "cut.mp3", "-o", "v.safetensors", "-m", whole_model) == 0
+    assert run("voices", "make", "cut.mp3", "-o", "v.safetensors", "-m", whole_model, YES) == 0
 
 
 def test_an_hour_is_refused_by_its_header(refused, whole_model, monkeypatch):
@@ -70,7 +72,7 @@ def test_an_hour_is_refused_by_its_header(refused, whole_model, monkeypatch):
             sound.write(np.zeros(60 * RATE, np.float32))
     monkeypatch.setattr(soundfile.SoundFile, "read", None)  # it is not even begun
     says = "audio 'hour.flac': lasts 3600 s; cut it to 300 s or less"
-    refused("voices", "make", "hour.flac", "-o", "v.safetensors", "-m", whole_model, says=says)
+    refused("voices", "make", "hour.flac", "-o", "v.safetensors", "-m", whole_model, YES, says=says)
 
 
 def test_a_header_that_tells_more_than_memory_holds(tmp_path):

@@ -146,7 +146,15 @@ def test_a_folder_that_is_no_model(refused, whole_model):
     refused("tts", "Hi.", "-m", "x" * 300, says="name too long")
     refused("tts", "Hi.", "-m", whole_model, "-v", "x" * 300, says="no such voice")
     refused(
-        "voices", "make", "a.wav", "-o", "v.safetensors", "-m", "empty", says="no such tokenizer"
+        "voices",
+        "make",
+        "a.wav",
+        "-o",
+        "v.safetensors",
+        "-m",
+        "empty",
+        "--i-have-consent",
+        says="no such tokenizer",
     )
 
 

@@ -147,6 +147,8 @@ def _row(job: Job, item: Item, result: Result) -> Row:
         "line": item.line,
         "text": item.text,
     }
+    if result.consent:
+        row["consent"] = result.consent
     if item.temperature is not None:
         row["temperature"] = item.temperature
     if result.truncated:

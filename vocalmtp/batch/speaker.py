@@ -23,6 +23,7 @@ class Result:
     audio: bytes | None = None
     seconds: float = 0.0
     voice: str | None = None  # who spoke, if nobody was asked to
+    consent: str = ""  # of whose voice it was made of, see `Voice`
     truncated: bool = False  # the model did not come to an end by itself
     check: Check | None = None  # what was heard of it, if the job asks for that
     error: str | None = None
@@ -113,12 +114,14 @@ class Speaker:
         if self.job.verify is not None:
             request = self._request(item)
             made, check = best_of(made, request, self.job.verify, self._say)
-        voice = None if item.voice or self.job.voice else self._find(None)
+        asked = item.voice or self.job.voice
+        voice = self._find(asked)
         return Result(
             line=item.line,
             audio=made.to_bytes(self.job.format),
             seconds=made.duration,
-            voice=voice and voice.name,
+            voice=voice.name if voice and not asked else None,
+            consent=voice.consent if voice else "",
             truncated=made.truncated,
             check=check,
         )

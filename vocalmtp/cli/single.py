@@ -51,6 +51,7 @@ def speak_text(
 ) -> None:
     from vocalmtp.text import normalize
     from vocalmtp.timestamps import save_timestamps, timestamps_format
+    from vocalmtp.voices import NO_CONSENT
 
     if text == "-":
         text = _read_stdin()
@@ -65,16 +66,17 @@ def speak_text(
     if timestamps is not None and not speaker.has_word_times:
         raise InputError(f"timestamps: model '{model}' has no text track; use one that has")
     loaded = time.perf_counter()
+    who = speaker.find_voice(voice)
     with (
         _open_output(output, format, stream, speaker.sample_rate) as write,
         _bar(text, speaker) as show,
     ):
         if stream:
-            chunks = speaker.stream(text, voice, seed, **options)
+            chunks = speaker.stream(text, who, seed, **options)
         elif output == "-":  # a WAV in a pipe has to say its length first
-            chunks = iter([speaker(text, voice, seed, **options)])
+            chunks = iter([speaker(text, who, seed, **options)])
         else:
-            chunks = speaker.sentences(text, voice, seed, **options)
+            chunks = speaker.sentences(text, who, seed, **options)
         said = _write_all(chunks, write, show, loaded if stream else None)
         if timestamps is not None:
             save_timestamps(said.words, timestamps)
@@ -83,6 +85,8 @@ def speak_text(
         f"{'standard output' if output == '-' else output}: {said.seconds:.2f} s of speech "
         f"in {spent:.2f} s, after {loaded - begin:.2f} s to load the model"
     )
+    if who is not None and who.consent == NO_CONSENT:
+        _tell(f"note: '{who.name}' is somebody's voice; use it with that person's consent only")
     if said.truncated:
         _tell("warning: the model did not come to an end by itself; the speech was cut off")
 

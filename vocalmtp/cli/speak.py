@@ -11,6 +11,15 @@ from vocalmtp.cli.voices import Model
 from vocalmtp.errors import InputError
 
 
+def _voice_of(role: str, voice: str | None) -> str:
+    """The voice that a role speaks with; raises InputError if another one is asked for as well."""
+    from vocalmtp.roles import load_role
+
+    if voice is not None:
+        raise InputError(f"voice '{voice}': the role '{role}' has its own; leave one of them out")
+    return load_role(role).voice
+
+
 def tts(
     text: Annotated[
         str | None, typer.Argument(help="What to say; - reads it from standard input.")
@@ -32,6 +41,12 @@ def tts(
             help="Who speaks: a name from 'vocalmtp voices', a voice file (.safetensors), or a "
             "recording to imitate (1 to 30 s).",
             show_default="the model's own",
+        ),
+    ] = None,
+    role: Annotated[
+        str | None,
+        typer.Option(
+            help="A role instead of a voice: a name from 'vocalmtp roles', or the YAML file of one."
         ),
     ] = None,
     model: Model = DEFAULT_MODEL,
@@ -100,6 +115,8 @@ def tts(
 
     vocalmtp tts "It costs $5.20." -o price.wav --voice rms
 
+    vocalmtp tts "Welcome aboard." -o aboard.wav --role captain
+
     cat story.txt | vocalmtp tts - -o story.flac --timestamps story.srt
 
     vocalmtp tts "Live." --stream -o - | aplay -f S16_LE -r 16000
@@ -110,6 +127,8 @@ def tts(
     options = {key: value for key, value in options.items() if value is not None}
     if greedy:
         options["greedy"] = True
+    if role is not None:
+        voice = _voice_of(role, voice)
     if input is not None:
         bulk.check_with_list(
             text,

@@ -13,6 +13,14 @@ Model = Annotated[
     typer.Option("--model", "-m", help="A model that came with the package, or a model's folder."),
 ]
 
+Consent = Annotated[
+    bool,
+    typer.Option(
+        "--i-have-consent",
+        help="The person in the recordings agreed to this voice; it is noted in what is written.",
+    ),
+]
+
 app = typer.Typer(help="List the voices, or make one from a recording.")
 
 
@@ -60,20 +68,23 @@ def make(
     name: Annotated[
         str | None, typer.Option(help="What to call it.", show_default="the output's name")
     ] = None,
+    i_have_consent: Consent = False,
 ) -> None:
-    """Make a voice from recordings of a person.
+    """Make a voice from recordings of a person who agreed to it.
 
-    Only make voices of people who agreed to it.
+    Examples:
 
-    Example:
+    vocalmtp voices make me.wav -o mine.safetensors --i-have-consent
 
-    vocalmtp voices make me.wav -o mine.safetensors && vocalmtp tts "It is me." -v mine.safetensors
+    vocalmtp tts "It is me." --voice mine.safetensors
     """
     from vocalmtp.catalogue import tokenizer_folder
     from vocalmtp.tokenizers import load_tokenizer
-    from vocalmtp.voices import check_voice_path, make_voice
+    from vocalmtp.voices import check_voice_path, make_voice, state_consent
 
     check_voice_path(output)
-    voice = make_voice(references, load_tokenizer(tokenizer_folder(model)), name or output.stem)
+    consent = state_consent(i_have_consent)
+    tokenizer = load_tokenizer(tokenizer_folder(model))
+    voice = make_voice(references, tokenizer, name or output.stem, consent=consent)
     voice.save(output)
-    print(f"{output}: voice '{voice.name}', {voice.origin}", file=sys.stderr)
+    print(f"{output}: voice '{voice.name}', {voice.origin}; consent {consent}", file=sys.stderr)

@@ -1,0 +1,101 @@
+"""`vocalmtp roles`, and a role that speaks."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import soundfile
+from sounds import buzz
+from toy_model import save_toy_model
+
+from vocalmtp.cli import main
+from vocalmtp.roles import load_role
+
+PERSONA = ["--persona", "You are a clerk."]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> str:
+    return str(save_toy_model(tmp_path_factory.mktemp("toy")))
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch) -> Callable[..., int]:
+    """Runs the command line in an empty folder and returns its exit status."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str) -> int:
+        with pytest.raises(SystemExit) as stop:
+            main(arguments)
+        return stop.value.code
+
+    return call
+
+
+def test_roles_are_listed_and_shown(run, capsys):
+    assert run("roles") == 0
+    out = capsys.readouterr().out
+    assert "captain" in out and "blacksmith" in out
+    assert run("roles", "show", "captain") == 0
+    out = capsys.readouterr().out
+    assert "voice: rms" in out and "persona: You are the captain" in out and "consent: none" in out
+
+
+def test_a_made_role_speaks(run, model, capsys):
+    assert run("roles", "make", "clerk", *PERSONA, "-v", "ann", "-m", model) == 0
+    assert "clerk.yaml: role 'clerk', voice ann (drawn at random: ann)" in capsys.readouterr().err
+    assert run("tts", "Hi.", "-o", "a.wav", "-m", model, "--role", "clerk.yaml") == 0
+    assert run("tts", "Hi.", "-o", "b.wav", "-m", model, "--voice", "ann") == 0
+    assert Path("a.wav").read_bytes() == Path("b.wav").read_bytes()
+
+
+def test_a_role_of_a_recording_needs_consent_which_goes_with_it(run, model, capsys):
+    soundfile.write("me.wav", buzz(), 16_000)
+    ask = ["roles", "make", "me", *PERSONA, "-v", "me.wav", "-m", model, "-o", "me.yaml"]
+    assert run(*ask) == 2
+    assert "add --i-have-consent" in capsys.readouterr().err and os.listdir() == ["me.wav"]
+    assert run(*ask, "--i-have-consent") == 0
+    role = load_role("me.yaml")
+    assert role.origin == "made from me.wav" and role.consent.startswith("stated by who made it")
+    assert run("voices", "make", "me.wav", "-o", "v.safetensors", "-m", model) == 2
+    ask = ["voices", "make", "me.wav", "-o", "v.safetensors", "-m", model, "--i-have-consent"]
+    assert run(*ask) == 0
+    assert run("roles", "make", "two", *PERSONA, "-v", "v.safetensors", "-m", model) == 0
+    assert load_role("two.yaml").consent == role.consent
+
+
+def test_whose_voice_it_is_goes_into_the_manifest(run, model, capsys):
+    soundfile.write("me.wav", buzz(), 16_000)
+    assert run("tts", "Hi.", "-o", "a.wav", "-m", model, "-v", "me.wav") == 0
+    assert "note: 'me' is somebody's voice" in capsys.readouterr().err
+    Path("list.jsonl").write_text('{"text": "Hi."}\n{"text": "Hi.", "voice": "ann"}\n')
+    ask = ["tts", "--input", "list.jsonl", "-m", model, "-v", "me.wav", "--output-dir", "out"]
+    assert run(*ask) == 0
+    rows = [json.loads(line) for line in Path("out/manifest.jsonl").read_text().splitlines()]
+    assert {row["voice"]: row.get("consent") for row in rows} == {
+        "me.wav": "not stated",
+        "ann": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["roles", "show", "capitan"], "role 'capitan': no such role; did you mean 'captain'?"),
+        (["tts", "Hi.", "--role", "capitan"], "role 'capitan': no such role"),
+        (["tts", "Hi.", "--role", "captain", "-v", "ann"], "the role 'captain' has its own"),
+        (["roles", "make", "x", *PERSONA, "-v", "an"], "role 'x': voice 'an': no such voice"),
+        (["roles", "make", "x", *PERSONA, "-v", "no.wav"], "role 'x': audio 'no.wav': no such fil"),
+        (["roles", "make", "x", *PERSONA], "--voice"),
+        (["roles", "make", "a/b", *PERSONA, "-v", "ann"], "key 'name' is 'a/b'"),
+    ],
+)
+def test_what_is_wrong_is_one_line(run, model, capsys, arguments, message):
+    if arguments[1] != "show":
+        arguments = [*arguments, "-m", model]
+    assert run(*arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.startswith("error: ") and error.count("\n") == 1
+    assert os.listdir() == []
