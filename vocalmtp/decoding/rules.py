@@ -21,11 +21,13 @@ class RulePicker:
     nothing for them, and may say "no such frame" only where the last step can be ragged.
     """
 
-    def __init__(self, layout: TokenLayout, state: DecodeState):
+    def __init__(self, layout: TokenLayout, state: DecodeState, noise: Tensor | None = None):
         self.layout, self.state = layout, state
         self.ended = state.ended  # [B], with this step's own end once the leading slot is picked
-        draws = [torch.rand(layout.tokens_per_step, generator=g) for g in state.generators]
-        self.noise = torch.stack(draws).to(state.steps.device)  # [B, K]
+        if noise is None:
+            draws = [torch.rand(layout.tokens_per_step, generator=g) for g in state.generators]
+            noise = torch.stack(draws).to(state.steps.device)
+        self.noise = noise  # [B, K]
 
     def __call__(self, k: int, logits: Tensor) -> tuple[Tensor, Tensor]:
         tokens, log_probs = self._pick(k, logits[:, None])
@@ -65,6 +67,16 @@ class RulePicker:
         tokens, log_probs = self._sample(logits, noise)
         tokens = torch.where(must_pad, self.layout.slots[first].pad_id, tokens)
         return tokens, torch.where(must_pad, 0.0, log_probs)
+
+    def distribution(self, first: int, logits: Tensor, must_pad: Tensor) -> Tensor:
+        """What `_draw` draws from, [B, n, V]."""
+        probs = torch.empty_like(logits)
+        for sampler in dict.fromkeys(self.state.samplers):
+            rows = [b for b, own in enumerate(self.state.samplers) if own == sampler]
+            probs[rows] = sampler.probabilities(logits[rows].flatten(0, 1)).view_as(probs[rows])
+        pad = torch.arange(logits.shape[-1], device=logits.device)
+        pad = pad == self.layout.slots[first].pad_id
+        return torch.where(must_pad[..., None], pad.to(probs.dtype), probs)
 
     def _sample(self, logits: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Logits [B, n, V], noise [B, n]: every row by its own sampler."""

@@ -1,0 +1,339 @@
+"""Verified drafts change nothing but the number of forward passes."""
+
+from collections.abc import Callable
+from itertools import product
+from typing import Any
+
+import pytest
+import torch
+
+from vocalmtp.decoding.ahead import Unverified
+from vocalmtp.decoding.generate import Prompt, begin, generate
+from vocalmtp.decoding.rules import RulePicker
+from vocalmtp.decoding.sampling import Sampler
+from vocalmtp.decoding.speculative import DraftPicker, Rejection, Speculative
+from vocalmtp.decoding.state import DecodeState
+from vocalmtp.decoding.strategy import DecodeStrategy, Grouped
+from vocalmtp.errors import InputError
+from vocalmtp.layout import Stream, TokenLayout
+from vocalmtp.model.fast import make_fast
+from vocalmtp.model.speech_lm import SpeechLM
+
+Make = Callable[..., Any]
+GREEDY = Sampler(greedy=True)
+WARM = Sampler(temperature=1.5, top_k=5, top_p=0.95)
+DRAFTS: dict[str, dict[str, Any]] = {
+    "sequential": {"name": "sequential", "steps": 3, "heads": 2},
+    "recursive": {"name": "recursive", "steps": 3, "heads": 2},
+    "leap": {"name": "leap", "steps": 2, "stride": 2},
+}
+CASES: dict[str, dict[str, Any]] = {
+    "track": {"draft": DRAFTS["recursive"]},
+    "prompt": {"draft": DRAFTS["leap"], "text": "prompt", "backbone": "gpt2"},
+    "flat": {"draft": DRAFTS["sequential"], "flat": True},
+    "depth": {
+        "draft": DRAFTS["recursive"],
+        "head": {"name": "depth", "width": 32, "layers": 1, "heads": 2},
+        "frames_per_step": 3,
+        "speaker_every_step": True,
+    },
+}
+FRAMES = (9, 5, 12)
+TRAINED: dict[str, SpeechLM] = {}
+
+
+@pytest.fixture(params=CASES)
+def model(
+    request: pytest.FixtureRequest, make_model: Make, make_rows: Make, collate: Make
+) -> SpeechLM:
+    """A model that has nearly learned some utterances, so that some drafts are good."""
+    if request.param in TRAINED:
+        return TRAINED[request.param]
+    model = make_model(**CASES[request.param])
+    batch = collate(model, make_rows(model, FRAMES))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.0)
+    for _ in range(15):
+        optimizer.zero_grad()
+        model(**batch).loss.backward()
+        optimizer.step()
+    TRAINED[request.param] = model
+    return model
+
+
+def said(
+    model: SpeechLM,
+    rows: list,
+    samplers: list[Sampler],
+    strategy: DecodeStrategy | None = None,
+    batch_size: int = 1,
+) -> list[torch.Tensor]:
+    """The steps [S, K] of every prompt; number b has seed b."""
+    pairs = enumerate(zip(rows, samplers, strict=True))
+    prompts = [Prompt(row, own, b, 30) for b, (row, own) in pairs]
+    steps: dict[int, list[torch.Tensor]] = {}
+    for event in generate(model, prompts, batch_size, strategy):
+        for row, tokens in zip(event.rows, event.tokens, strict=True):
+            steps.setdefault(row, []).append(tokens)
+    return [torch.stack(steps[row]) for row in range(len(rows))]
+
+
+def same(one: list[torch.Tensor], other: list[torch.Tensor]) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize("accept", ["rejection", "seed"])
+def test_greedy_says_what_it_says_without_drafts(
+    model: SpeechLM, make_rows: Make, accept: str
+) -> None:
+    """One by one, and in a batch whose rows accept different numbers, end and give way."""
+    rows = make_rows(model, (*FRAMES, 7, 3), spoken=False)
+    greedy = [GREEDY] * len(rows)
+    want = said(model, rows, greedy)
+    for batch_size in (1, 3):
+        strategy = Speculative(3, accept)
+        assert same(said(model, rows, greedy, strategy, batch_size), want)
+        assert sum(strategy.statistics.kept) > 5  # or nothing would have been tested
+
+
+def test_a_seed_says_what_it_says_without_drafts(model: SpeechLM, make_rows: Make) -> None:
+    rows = make_rows(model, (*FRAMES, 7), spoken=False)
+    samplers = [WARM, GREEDY, Sampler(temperature=0.7), WARM]
+    want = said(model, rows, samplers)
+    strategy = Speculative(2, "seed")
+    assert same(said(model, rows, samplers, strategy, batch_size=3), want)
+    assert sum(strategy.statistics.kept) > 3
+
+
+def test_a_row_accepts_as_it_does_alone(model: SpeechLM, make_rows: Make) -> None:
+    rows = make_rows(model, (*FRAMES, 7), spoken=False)
+    samplers = [WARM, GREEDY, Sampler(temperature=0.7), WARM]
+    alone = said(model, rows, samplers, Speculative(3))
+    assert same(said(model, rows, samplers, Speculative(3), batch_size=3), alone)
+
+
+@torch.inference_mode()
+def test_the_cache_holds_what_was_said_and_nothing_else(model: SpeechLM, make_rows: Make) -> None:
+    rows = make_rows(model, FRAMES, spoken=False)
+    prompts = [Prompt(row, WARM, b, 50) for b, row in enumerate(rows)]
+    strategy = Speculative(3)
+    state = begin(model, prompts, strategy)
+    start = state.cache.lengths.clone()
+    taken = torch.zeros(len(rows), dtype=torch.long)
+    for _ in range(4):
+        emission = strategy.emit(model, state)
+        assert torch.equal(emission.first, taken)
+        taken += emission.counts
+        assert torch.equal(state.cache.lengths - start, taken - 1)  # the last is still to be read
+        assert torch.equal(state.steps, taken - 1)
+        strategy.forward(model, state, emission)
+
+
+def test_statistics_add_up(model: SpeechLM, make_rows: Make) -> None:
+    rows = make_rows(model, FRAMES, spoken=False)
+    strategy = Speculative(2)
+    steps = said(model, rows, [GREEDY] * len(rows), strategy, batch_size=2)
+    counted, found = strategy.statistics, strategy.statistics.summary()
+    assert counted.reached[0] >= counted.kept[0] >= counted.reached[1] >= counted.kept[1]
+    assert counted.steps >= sum(len(made) - 1 for made in steps)  # a limit may cut some off
+    assert found["tokens_per_forward"] == found["steps_per_forward"] * model.layout.tokens_per_step
+    assert 0 <= found["wasted"] <= 1
+    assert found["acceptance"][1] == counted.kept[1] / counted.reached[1]
+
+
+def test_unverified_steps_take_fewer_passes(model: SpeechLM, make_rows: Make) -> None:
+    """With no drafts it is next-token decoding; with some, rows say the same in any batch."""
+    rows = make_rows(model, (*FRAMES, 7), spoken=False)
+    samplers = [WARM, GREEDY, Sampler(temperature=0.7), WARM]
+    assert same(said(model, rows, samplers, Unverified(0)), said(model, rows, samplers))
+    alone = said(model, rows, samplers, Unverified(2))
+    assert same(said(model, rows, samplers, Unverified(2), batch_size=3), alone)
+
+
+# -- the distribution --------------------------------------------------------------------------
+
+
+def view_of(rows: int, layout: TokenLayout) -> DecodeState:
+    steps = torch.full((rows,), 3)
+    return DecodeState(
+        cache=None,
+        steps=steps,
+        ended=torch.full_like(steps, -1),
+        generators=(torch.Generator(),),
+        samplers=(Sampler(),) * rows,
+    )
+
+
+def test_a_kept_or_replaced_token_has_exactly_the_models_distribution() -> None:
+    """Every draft, every noise: with probabilities that are whole numbers of 1/64, no rounding."""
+    layout = TokenLayout(streams=(Stream(name="a", size=2),))  # two codes, the end, the padding
+    p = torch.tensor([20, 4, 24, 16]) / 64
+    q = torch.tensor([8, 32, 16, 8]) / 64
+    spare = int((p - q).clamp(min=0).sum() * 64)
+    first = (torch.arange(64) + 0.5) / 64
+    second = (torch.arange(spare * 4) + 0.5) / (spare * 4)
+    made = torch.zeros(4, dtype=torch.float64)
+    kept = 0.0
+    for want, weight in enumerate(q.tolist()):
+        noise = torch.tensor(list(product(first.tolist(), second.tolist())))[:, None]  # [N, 1, 2]
+        rows = len(noise)
+        pick = Rejection(
+            layout,
+            view_of(rows, layout),
+            torch.full((rows, 1), want),
+            torch.ones(rows, dtype=torch.bool),
+            [q.expand(rows, -1)],
+        )
+        pick.noise = noise
+        tokens = pick._keep_or_draw(0, p.expand(rows, -1))
+        made += weight * torch.bincount(tokens, minlength=4).double() / rows
+        kept += weight * pick.agreed.double().mean().item()
+    torch.testing.assert_close(made, p.double(), atol=1e-12, rtol=0)
+    assert kept == pytest.approx(torch.minimum(p, q).sum().item())  # as many as can be
+
+
+def tiny(make_model: Make, **settings: Any) -> SpeechLM:
+    """Two streams of two codes; weights for uneven distributions."""
+    model = make_model(
+        streams=[{"name": "a", "size": 2}, {"name": "b", "size": 2}],
+        text="prompt",
+        frames_per_step=1,
+        draft={"name": "recursive", "heads": 2},
+        **settings,
+    )
+    for head in (model.head, model.draft):
+        for parameter in head.parameters():
+            torch.nn.init.normal_(parameter, std=0.4 if "head" in settings else 0.1)
+    return model
+
+
+@torch.inference_mode()
+def sequences(model: SpeechLM, row: list, sampler: Sampler, steps: int) -> dict[tuple, float]:
+    """The probability of all that may be said in so many steps, without drafts."""
+    found: dict[tuple, float] = {}
+
+    def walk(past: list[list[int]], probability: float) -> None:
+        state = begin(model, [Prompt(row, sampler, 0, steps)], Grouped())
+        for tokens in past:
+            state.hidden, _ = model.step(state, torch.tensor([tokens]))
+        over = past and past[-1][0] == model.layout.slots[0].end_id
+        if over or len(past) == steps:
+            found[tuple(map(tuple, past))] = found.get(tuple(map(tuple, past)), 0) + probability
+            return
+        for tokens, part in step_probabilities(model, state):
+            walk([*past, tokens], probability * part)
+
+    walk([], 1.0)
+    return found
+
+
+def step_probabilities(model: SpeechLM, state: DecodeState) -> list[tuple[list[int], float]]:
+    """All steps that may follow, with their probabilities."""
+
+    class Forced(RulePicker):
+        def __call__(self, k: int, logits: torch.Tensor) -> Any:
+            return self._pick(k, logits[:, None])[0][:, 0], torch.zeros(1)
+
+        def all(self, logits: list[torch.Tensor]) -> Any:
+            tokens = [self(k, x)[0] for k, x in enumerate(logits)]
+            return torch.stack(tokens, 1), torch.zeros(1, len(tokens))
+
+        def _draw(self, first: int, logits: torch.Tensor, must_pad: torch.Tensor) -> Any:
+            self.part *= self.distribution(first, logits, must_pad)[0, 0, self.tokens[first]].item()
+            return torch.tensor([[self.tokens[first]]]), torch.zeros(1, 1)
+
+    made = []
+    for tokens in product(*(range(slot.vocab_size) for slot in model.layout.slots)):
+        pick = Forced(model.layout, state)
+        pick.tokens, pick.part = tokens, 1.0
+        model.head.propose(state.hidden, pick)
+        if pick.part > 0:
+            made.append((list(tokens), pick.part))
+    return made
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"head": {"name": "depth", "width": 16, "layers": 1, "heads": 2}}],
+    ids=["parallel", "depth"],
+)
+@pytest.mark.parametrize(
+    "sampler", [Sampler(), Sampler(temperature=1.5, top_k=2, top_p=0.9)], ids=["plain", "filtered"]
+)
+def test_sampled_output_has_the_distribution_without_drafts(
+    settings: dict, sampler: Sampler, make_model: Make, make_rows: Make
+) -> None:
+    """Three steps of two streams, against their exact probabilities: chi-square at 0.001."""
+    model = tiny(make_model, **settings)
+    (row,) = make_rows(model, (4,), spoken=False)
+    want = sequences(model, row, sampler, 3)
+    assert sum(want.values()) == pytest.approx(1, abs=1e-4)
+    count, strategy = 2000, Speculative(2)
+    prompts = (Prompt(row, sampler, seed, 3) for seed in range(count))
+    steps: dict[int, list[tuple]] = {}
+    for event in generate(model, prompts, 250, strategy):
+        for number, tokens in zip(event.rows, event.tokens.tolist(), strict=True):
+            steps.setdefault(number, []).append(tuple(tokens))
+    seen: dict[tuple, int] = dict.fromkeys(want, 0)
+    for made in steps.values():
+        seen[tuple(made)] += 1  # a KeyError: said what cannot be said
+    rare = [key for key, part in want.items() if part * count < 5]
+    groups = [[key] for key in want if key not in rare] + ([rare] if rare else [])
+    statistic = 0.0
+    for keys in groups:
+        expected = count * sum(want[key] for key in keys)
+        statistic += (sum(seen[key] for key in keys) - expected) ** 2 / expected
+    assert len(groups) > 5
+    freedom = torch.tensor(len(groups) - 1.0)
+    assert torch.special.gammaincc(freedom / 2, torch.tensor(statistic / 2)) > 0.001
+    reached, kept = strategy.statistics.reached, strategy.statistics.kept
+    assert 0.1 < kept[0] / reached[0] < 0.99
+
+
+def test_accepting_every_draft_would_be_found_out(make_model: Make, make_rows: Make) -> None:
+    """The draft head's own distribution is another: the test above can fail."""
+    model = tiny(make_model)
+    (row,) = make_rows(model, (4,), spoken=False)
+    want = sequences(model, row, Sampler(), 2)
+    prompts = (Prompt(row, Sampler(), seed, 2) for seed in range(1000))
+    seen: dict[tuple, int] = dict.fromkeys(want, 0)
+    steps: dict[int, list[tuple]] = {}
+    for event in generate(model, prompts, 250, Unverified(2)):
+        for number, tokens in zip(event.rows, event.tokens.tolist(), strict=True):
+            steps.setdefault(number, []).append(tuple(tokens))
+    for made in steps.values():
+        seen[tuple(made)] += 1
+    statistic = sum((seen[k] - 1000 * p) ** 2 / (1000 * p) for k, p in want.items() if p > 0.005)
+    assert statistic > 200
+
+
+# -- bad input ---------------------------------------------------------------------------------
+
+
+def test_wrong_numbers_of_drafts_are_named(make_model: Make, make_rows: Make) -> None:
+    model = make_model(draft=DRAFTS["leap"])
+    (row,) = make_rows(model, (4,), spoken=False)
+    with pytest.raises(InputError, match="at most 4"):
+        next(generate(model, [Prompt(row, GREEDY)], strategy=Speculative(5)))
+    with pytest.raises(InputError, match="no draft head"):
+        plain = make_model()
+        next(generate(plain, [Prompt(row, GREEDY)], strategy=Speculative(1)))
+
+
+def test_fused_for_inference_it_says_the_same(make_model: Make, make_rows: Make) -> None:
+    torch.manual_seed(0)
+    plain = make_model(draft=DRAFTS["sequential"])
+    rows = make_rows(plain, FRAMES, spoken=False)
+    want = said(plain, rows, [GREEDY] * 3, Speculative(2), 2)
+    make_fast(plain, int8=False)
+    assert same(said(plain, rows, [GREEDY] * 3, Speculative(2), 2), want)
+
+
+def test_the_picker_of_drafts_tells_what_it_drew_from() -> None:
+    layout = TokenLayout(streams=(Stream(name="a", size=6), Stream(name="b", size=6)))
+    state = view_of(1, layout)
+    pick, logits = DraftPicker(layout, state), torch.randn(2, 1, 8)
+    tokens, log_probs = pick.all(list(logits))
+    assert len(pick.probs) == 2
+    for k, probs in enumerate(pick.probs):
+        torch.testing.assert_close(probs.sum(), torch.ones(()))
+        torch.testing.assert_close(log_probs[0, k], probs[0, tokens[0, k]].log())
