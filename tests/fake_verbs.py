@@ -57,6 +57,7 @@ def replace_work(patch: pytest.MonkeyPatch, toy: Path) -> None:
         "vocalmtp.eval.bench.run_bench": check_model,
         "vocalmtp.eval.run.run_intelligibility": lambda request: check_model(request.model),
         "vocalmtp.eval.run.run_similarity": lambda request: check_model(request.model),
+        "vocalmtp.eval.run.run_references": lambda request, _: check_model(request.model),
         "vocalmtp.eval.run.run_quality": lambda request: check_model(request.model),
         "vocalmtp.eval.run.run_all": lambda request, against: {"": check_model(request.model)},
         "vocalmtp.eval.items.pick_items": lambda *_: [],

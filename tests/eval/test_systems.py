@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from vocalmtp.audio import Audio
+from vocalmtp.audio import Audio, read_audio
 from vocalmtp.errors import InputError
 from vocalmtp.eval.items import NO_AUDIO, pick_items, pick_references
 from vocalmtp.eval.measure import measure_intelligibility
+from vocalmtp.eval.references import cut_references, parse_seconds
 from vocalmtp.eval.systems import SYSTEMS, speak, voices_of
 
 
@@ -84,3 +85,15 @@ def test_failures_are_named_and_score_everything(tts, manifest, tmp_path, monkey
     lines = {(x.what, x.system): x for x in measure_intelligibility({"tts": spoken}, tmp_path, 1)}
     assert lines["failed", "tts"].figure.value == 1.0 and lines["WER", "tts"].figure.value == 1.0
     assert lines["... empty", "tts"].figure.value == pytest.approx(0.4)
+
+
+def test_references_are_joined_and_cut_to_a_length(manifest, tmp_path):
+    rows = pick_items(manifest, "train")
+    cut = cut_references(rows, 1.5, tmp_path / "references")
+    assert [(row.voice, row.audio.name) for row in cut] == [("ann", "ann.wav"), ("bob", "bob.wav")]
+    assert all(len(read_audio(row.audio, 16_000)) == 1.6 * 16_000 for row in cut)
+    with pytest.raises(InputError, match="voice 'ann': 2.0 s of recordings, not 3; ask for less"):
+        cut_references(rows, 3.0, tmp_path / "references")
+    for text in ("x", "0.5", "nan", "99"):
+        with pytest.raises(InputError, match=f"reference_seconds '{text}': must be 1 to 30"):
+            parse_seconds(text)

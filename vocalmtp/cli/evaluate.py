@@ -62,14 +62,26 @@ def intelligibility(request: Request) -> None:
 
 @app.command()
 @with_request
-def similarity(request: Request) -> None:
+def similarity(
+    request: Request,
+    reference_seconds: Annotated[
+        str,
+        typer.Option(
+            help="Instead: every voice made anew from so many seconds of it, such as 1,3,10."
+        ),
+    ] = "",
+) -> None:
     """Cosine of speaker embeddings to the asked voice, and to the nearest other one.
 
     A voice that the model does not have (--split heldout) is made from one recording of it.
     """
-    from vocalmtp.eval.run import run_similarity
+    from vocalmtp.eval.run import run_references, run_similarity
 
-    _report(request.output, "similarity", run_similarity(request), request.model)
+    if reference_seconds:
+        lines = run_references(request, reference_seconds)
+    else:
+        lines = run_similarity(request)
+    _report(request.output, "similarity", lines, request.model)
 
 
 @app.command()

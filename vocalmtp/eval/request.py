@@ -43,6 +43,11 @@ class Request:
     natural: Path | None = option(
         "For a list: a manifest with recordings of its sentences.", default=None
     )
+    voice_in: str = option(
+        "Who is told the voice: both, the speech LM alone (lm), the decoder alone (decoder), or "
+        "none of them.",
+        default="both",
+    )
     seed: int = option("Of the noise in sampling.", default=0, min=0)
     temperature: float | None = option("As the model's card says if not given.", default=None)
     top_k: int | None = option("As the model's card says if not given.", default=None)

@@ -16,12 +16,14 @@ from vocalmtp.eval.measure import (
     measure_quality,
     measure_similarity,
 )
+from vocalmtp.eval.references import cut_references, parse_seconds
 from vocalmtp.eval.report import Line, plot_bars, plot_spectrograms
 from vocalmtp.eval.request import Request
 from vocalmtp.eval.rows import check_settings
 from vocalmtp.eval.systems import SYSTEMS, Spoken, speak
 from vocalmtp.synthesis import TTS, load
 
+REFERENCES = 8  # recordings that stand for a voice
 FEW = 20  # sentences of each voice for DNSMOS, which takes two seconds for each
 
 
@@ -52,7 +54,7 @@ def speak_request(request: Request, tts: TTS | None = None) -> Outcome:
             f"systems '{request.systems}': the list '{request.manifest}' has no recordings; "
             "give --natural MANIFEST, or --systems tts"
         )
-    tts = load(request.model) if tts is None else tts
+    tts = load_asked(request) if tts is None else tts
     check_settings(request.output, _settings(request), fresh=request.fresh)
     references: list[Utterance] = []
     if recordings is not None:
@@ -67,6 +69,11 @@ def speak_request(request: Request, tts: TTS | None = None) -> Outcome:
     return Outcome(spoke, references)
 
 
+def load_asked(request: Request) -> TTS:
+    """The model of `request`, with its voice told as it asks. Raises InputError as `load`."""
+    return load(request.model, voice_in=request.voice_in)
+
+
 def _settings(request: Request) -> dict[str, object]:
     """What the rows of an output folder depend on."""
     digest = hashlib.sha256()
@@ -77,6 +84,7 @@ def _settings(request: Request) -> dict[str, object]:
         "model": request.model,
         "weights": digest.hexdigest()[:12],
         "seed": request.seed,
+        **({} if request.voice_in == "both" else {"voice_in": request.voice_in}),
         **request.sampling,
     }
 
@@ -98,6 +106,33 @@ def run_similarity(request: Request, tts: TTS | None = None) -> list[Line]:
             "give --natural MANIFEST"
         )
     return measure_similarity(outcome.spoke, outcome.references, request.output)
+
+
+def run_references(request: Request, lengths: str, tts: TTS | None = None) -> list[Line]:
+    """Similarity of voices made from so many seconds of recordings: `lengths`, with commas.
+
+    Every voice is made anew, whether or not the model has it, of recordings that are not among the
+    sentences. Raises InputError for a length that makes no voice, or if there are no recordings.
+    """
+    seconds = [parse_seconds(part) for part in lengths.split(",")]
+    tts = load_asked(request) if tts is None else tts
+    items = pick_items(request.manifest, request.split, request.voice_names, request.limit)
+    names = sorted({item.voice for item in items})
+    references = pick_references(request.manifest, names, items, REFERENCES)
+    lines = []
+    for length in seconds:
+        part = replace(request, output=request.output / f"{length:g}s", systems="tts")
+        check_settings(part.output, _settings(part) | {"seconds": length}, fresh=part.fresh)
+        system = f"voice of {length:g} s"  # in the names too: the model's own are not these
+        said, known = (
+            [replace(row, voice=f"{row.voice}, {system}") for row in rows]
+            for rows in (items, references)
+        )
+        cut = cut_references(known, length, part.output / "references")
+        options = {"seed": part.seed, **part.sampling}
+        spoke = {system: speak("tts", said, tts, part.output, cut, **options)}
+        lines += measure_similarity(spoke, known, part.output)
+    return lines
 
 
 def run_quality(request: Request, tts: TTS | None = None) -> list[Line]:
@@ -126,7 +161,7 @@ def run_all(request: Request, against: str | None = None) -> dict[str, list[Line
     `against` is the next-token twin: it is heard on the test sentences and timed beside the model.
     """
     splits = {row.split for row in read_manifest(request.manifest)}
-    tts = load(request.model)
+    tts = load_asked(request)
     sections: dict[str, list[Line]] = {}
 
     def part(split: str, folder: str | None = None, **changes: object) -> Request:
