@@ -72,6 +72,17 @@ def test_codes_without_a_decoder_are_made_and_not_turned_into_audio(tmp_path, ca
     assert code == 2 and "has no decoder" in error and error.count("\n") == 1
 
 
+def test_audio_of_another_rate_and_in_stereo_is_taken(tmp_path, capsys):
+    make_published("bigcodec").save_pretrained(tmp_path / "codec")  # of 16 kHz
+    noise = np.random.default_rng(0).standard_normal((24_000, 2)) * 0.1
+    soundfile.write(tmp_path / "a.wav", noise, 48_000)
+    codes, source = tmp_path / "codes", tmp_path / "codec"
+    assert run("tokenize", tmp_path / "a.wav", "-o", codes, "-t", source) == 0
+    assert run("detokenize", codes, "-o", tmp_path / "wavs", "-t", source) == 0
+    made = soundfile.info(tmp_path / "wavs" / "a.wav")
+    assert (made.samplerate, made.frames, made.channels) == (16_000, 8_000, 1)
+
+
 def test_an_unknown_card_names_the_nearest(capsys):
     assert run("tokenizers", "show", "mimi8") == 2
     assert "did you mean 'mimi-8'" in capsys.readouterr().err

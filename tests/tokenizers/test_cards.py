@@ -3,6 +3,7 @@
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file, save_file
 from tiny_codecs import make_model, make_tiny
 
 from vocalmtp.errors import InputError
@@ -91,6 +92,51 @@ def test_our_own_kinds_are_found_by_name_and_folder(tmp_path, monkeypatch):
     assert load_tokenizer("mini").card.kind == "decoupled"
 
 
+@pytest.mark.parametrize(
+    "name", [name for name, entry in list_entries().items() if entry.type != "neural"]
+)
+def test_every_published_card_says_how_to_get_its_weights(name):
+    entry = find_entry(name)
+    with pytest.raises(InputError) as caught:
+        load_tokenizer(name)
+    said = str(caught.value)
+    assert said.startswith(f"tokenizer '{name}': its weights are not here; ")
+    assert "\n" not in said and entry.weights in said
+    command = f"run: vocalmtp tokenizers convert {name} {' '.join(entry.files)} -o "
+    assert (command if entry.files else f"run: hf download {entry.weights}") in said
+
+
+def test_a_folder_with_a_bad_card_is_one_line(tmp_path):
+    make_tiny("dac-16khz").save_pretrained(tmp_path / "dac")
+    card = tmp_path / "dac" / "card.yaml"
+    card.write_text(card.read_text().replace("chunks:", "chunk:"))
+    with pytest.raises(InputError, match="card.yaml': unknown key 'chunk'; did you mean 'chunks'"):
+        load_tokenizer(tmp_path / "dac")
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda tensors: tensors.pop("head.out.bias"), "lacks 'head.out.bias'"),
+        (lambda tensors: tensors.update(more=torch.zeros(1)), "has an unknown 'more'"),
+        (
+            lambda tensors: tensors.update({"head.out.bias": torch.zeros(3)}),
+            r"'head.out.bias' in model.safetensors is float32 \[3\], not float32 \[1282\]",
+        ),
+        (lambda tensors: tensors["head.out.bias"].fill_(torch.nan), "not finite"),
+    ],
+    ids=["missing", "unknown", "shape", "nan"],
+)
+def test_a_converted_folder_that_was_damaged_is_one_line(tmp_path, change, problem):
+    make_tiny("wavtokenizer-75").save_pretrained(tmp_path / "wav")
+    tensors = load_file(tmp_path / "wav" / "model.safetensors")
+    change(tensors)
+    save_file(tensors, tmp_path / "wav" / "model.safetensors")
+    with pytest.raises(InputError, match=problem) as caught:
+        load_tokenizer(tmp_path / "wav")
+    assert "\n" not in str(caught.value)
+
+
 def test_a_published_folder_is_found_by_name_variable_and_both(published, monkeypatch):
     expected = make_tiny("mimi-8").card
     assert load_tokenizer(f"mimi-8={published}").card == expected
@@ -108,8 +154,6 @@ def test_weights_of_another_codec_are_one_line(published):
 
 
 def test_the_first_three_differences_are_named(published):
-    from safetensors.torch import load_file, save_file
-
     tensors = load_file(published / "model.safetensors")
     names = sorted(name for name in tensors if "quantizer" in name and "embed_sum" in name)
     for name in names[:2]:

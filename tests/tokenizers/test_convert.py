@@ -139,7 +139,7 @@ def test_other_things_that_are_no_checkpoint(tmp_path):
         convert("facodec", [tmp_path / "none.pt"])
     with pytest.raises(InputError, match="did you mean 'facodec'"):
         convert("facodek", [])
-    with pytest.raises(InputError, match="nothing to convert; .*facodec-3, s3-v2"):
+    with pytest.raises(InputError, match="nothing to convert, .*facodec-3, s3-v2"):
         convert("mini", [])
     torch.save([torch.zeros(1)], tmp_path / "list.pt")
     with pytest.raises(InputError, match="not a table of tensors"):

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vocalmtp.errors import InputError, nearest
+from vocalmtp.errors import InputError
 from vocalmtp.reading import check_finite, read_tensors
 from vocalmtp.tokenizers.bigcodec import BigCodec
 from vocalmtp.tokenizers.cards import CatalogueEntry, find_entry, list_entries
@@ -41,7 +41,10 @@ def convert(
     entry = find_entry(name)
     if entry.type not in CONVERTIBLE:
         cards = [card.name for card in list_entries().values() if card.type in CONVERTIBLE]
-        raise InputError(f"tokenizer '{name}': has nothing to convert; {nearest(name, cards)}")
+        raise InputError(
+            f"tokenizer '{name}': has nothing to convert, it is used as it is published; "
+            f"choose one of: {', '.join(cards)}"
+        )
     kind = CONVERTIBLE[entry.type]
     model = kind(config or kind.Config.of(entry))
     found: dict[str, Tensor] = {}
