@@ -17,6 +17,7 @@ def test_the_public_names_are_pinned():
     assert vocalmtp.__all__ == [
         "TTS",
         "Audio",
+        "ChatSession",
         "Request",
         "SpeechLM",
         "SpeechTokenizer",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vocalmtp.audio import Audio as Audio
+    from vocalmtp.chat.session import ChatSession as ChatSession
     from vocalmtp.layout import TokenLayout as TokenLayout
     from vocalmtp.model.speech_lm import SpeechLM as SpeechLM
     from vocalmtp.roles import load_role as load_role
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "TTS",
     "Audio",
+    "ChatSession",
     "Request",
     "SpeechLM",
     "SpeechTokenizer",
@@ -34,6 +36,7 @@ __all__ = [
 
 _HOME = {
     "Audio": "vocalmtp.audio",
+    "ChatSession": "vocalmtp.chat.session",
     "Request": "vocalmtp.synthesis",
     "SpeechLM": "vocalmtp.model.speech_lm",
     "SpeechTokenizer": "vocalmtp.tokenizers",

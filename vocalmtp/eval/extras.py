@@ -7,8 +7,11 @@ from vocalmtp.errors import InputError
 
 INSTALL = 'pip install "vocalmtp[eval]"'
 HINTS = {
+    "faster_whisper": 'pip install "vocalmtp[whisper]"',
+    "sounddevice": 'pip install "vocalmtp[terminal]"',
     # Both need pkg_resources, which setuptools 81 dropped.
     "resemblyzer": 'pip install "setuptools<81" resemblyzer',
+    "pyarrow": 'pip install "vocalmtp[parquet]"',
     "webrtcvad": 'pip install "setuptools<81" webrtcvad',
 }
 

@@ -1,0 +1,106 @@
+"""The ears: pocketsphinx on real speech, Whisper on random weights, and when they are asked."""
+
+import threading
+
+import numpy as np
+import pytest
+from tiny_whisper import save_tiny_whisper
+
+import vocalmtp
+from vocalmtp.audio import resample
+from vocalmtp.chat.ears import SAMPLE_RATE, PocketsphinxEar, WholeHearing, find_ear
+from vocalmtp.errors import InputError
+from vocalmtp.eval.intelligibility import word_errors
+
+TEXT = "What is the capital of France?"
+
+
+@pytest.fixture(scope="module")
+def speech() -> np.ndarray:
+    audio = vocalmtp.load("mini")(TEXT, greedy=True)
+    samples = resample(audio.samples, audio.sample_rate, SAMPLE_RATE)
+    noise = 1e-4 * np.random.default_rng(0).standard_normal(len(samples) + 3200)
+    return np.pad(samples, (1600, 1600)) + noise.astype(np.float32)
+
+
+def hear(ear, samples: np.ndarray, size: int = 512) -> str:
+    hearing = ear.listen()
+    for start in range(0, len(samples), size):
+        hearing.push(samples[start : start + size])
+    text = hearing.text(settled=True)
+    hearing.close()
+    return text
+
+
+def test_pocketsphinx_hears_while_the_user_speaks(speech):
+    ear = PocketsphinxEar()
+    hearing = ear.listen()
+    partial = []
+    for start in range(0, len(speech), 1600):
+        hearing.push(speech[start : start + 1600])
+        partial.append(hearing.text())
+    assert partial[0] == ""
+    assert partial[-1]
+    text = hearing.text(settled=True)
+    assert hearing.text(settled=True) == text
+    hearing.close()
+    assert word_errors(TEXT, text).rate <= 0.5
+    assert hear(ear, speech) == text  # the next turn does not depend on the one before
+
+
+def test_a_decoder_is_of_one_turn_at_a_time_and_then_used_again(speech):
+    ear = PocketsphinxEar()
+    expected = hear(ear, speech)
+    found: list[str] = []
+    threads = [
+        threading.Thread(target=lambda: found.append(hear(ear, speech, 4000))) for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [expected] * 2
+    assert len(ear._idle) == 2
+    ear.listen().close()
+    assert len(ear._idle) == 2
+
+
+def test_silence_is_heard_as_nothing_and_speech_goes_on_after_a_pause(speech):
+    ear = PocketsphinxEar()
+    assert hear(ear, np.zeros(SAMPLE_RATE // 2, np.float32)) in ("", "the", "a")
+    hearing = ear.listen()
+    assert hearing.text(settled=True) == ""
+    hearing.push(speech)
+    once = hearing.text(settled=True)
+    hearing.push(speech)
+    assert hearing.text(settled=True).startswith(once + " ")
+    hearing.close()
+
+
+def test_a_recogniser_of_whole_recordings_is_not_asked_too_often():
+    asked: list[int] = []
+    hearing = WholeHearing(lambda samples: asked.append(len(samples)) or f" {len(samples)} ")
+    for _ in range(100):  # 3.2 s
+        hearing.push(np.zeros(512, np.float32))
+        hearing.text()
+    assert len(asked) == 3
+    assert hearing.text(settled=True) == "51200"
+    assert hearing.text(settled=True) == "51200"
+    assert len(asked) == 4
+
+
+def test_whisper_from_a_folder(tmp_path, speech):
+    ear = find_ear(str(save_tiny_whisper(tmp_path / "tiny")))
+    assert ear.name == "Whisper (tiny)"
+    text = hear(ear, speech)
+    assert text  # random weights: letters, but always the same
+    assert hear(ear, speech, 16_000) == text
+    assert "<|" not in text
+
+
+@pytest.mark.parametrize("name", ["whispr", "folder"])
+def test_what_is_no_ear_is_said_in_one_line(tmp_path, monkeypatch, name):
+    (tmp_path / "folder").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=f"ear '{name}'"):
+        find_ear(name)

@@ -1,0 +1,77 @@
+"""The echo of our own voice does not interrupt us; the user does."""
+
+import numpy as np
+import pytest
+
+from vocalmtp.chat.guard import EchoGuard
+from vocalmtp.chat.playback import Playback
+from vocalmtp.chat.vad import FRAME, FRAME_SECONDS, SAMPLE_RATE
+
+SECONDS = 6.0
+
+
+def speech(seconds: float, seed: int) -> np.ndarray:
+    """Noise with the rise and fall of syllables, [N]."""
+    rng = np.random.default_rng(seed)
+    count = round(seconds * SAMPLE_RATE)
+    syllables = np.repeat(rng.uniform(0.02, 0.3, round(seconds * 6) + 1), SAMPLE_RATE // 6)
+    return (rng.standard_normal(count) * syllables[:count]).astype(np.float32)
+
+
+def passed(mode: str, microphone: np.ndarray, ours: np.ndarray) -> np.ndarray:
+    """Which frames of the microphone may be the user, [frames]."""
+    guard, playback = EchoGuard(mode), Playback(SAMPLE_RATE)
+    playback.add(ours, now=0.0)
+    frames = microphone[: len(microphone) // FRAME * FRAME].reshape(-1, FRAME)
+    return np.array(
+        [guard.passes(frame, playback, (n + 1) * FRAME_SECONDS) for n, frame in enumerate(frames)]
+    )
+
+
+def echo(ours: np.ndarray, strength: float, delay: float) -> np.ndarray:
+    late = round(delay * SAMPLE_RATE)
+    return np.concatenate([np.zeros(late, np.float32), ours])[: len(ours)] * strength
+
+
+def longest_run(flags: np.ndarray) -> int:
+    longest = run = 0
+    for flag in flags:
+        run = run + 1 if flag else 0
+        longest = max(longest, run)
+    return longest
+
+
+@pytest.mark.parametrize("strength", [0.02, 0.2, 0.7])
+@pytest.mark.parametrize("delay", [0.02, 0.15, 0.4])
+def test_our_echo_never_passes_for_long_enough_to_interrupt(strength, delay):
+    ours = speech(SECONDS, seed=0)
+    assert longest_run(passed("energy", echo(ours, strength, delay), ours)) < 3
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.05, 0.2])
+def test_a_user_louder_than_the_echo_passes(strength):
+    ours, user = speech(SECONDS, seed=0), np.zeros(round(SECONDS * SAMPLE_RATE), np.float32)
+    user[4 * SAMPLE_RATE :] = speech(2.0, seed=1) + 0.2
+    flags = passed("energy", echo(ours, strength, 0.1) + user, ours)
+    first = round(4.0 / FRAME_SECONDS)
+    assert longest_run(flags[first : first + 10]) >= 3  # within 0.3 s
+
+
+def test_without_a_sound_of_ours_everything_passes():
+    silent = np.zeros(SAMPLE_RATE, np.float32)
+    for mode in ("energy", "half-duplex", "off"):
+        assert EchoGuard(mode).passes(silent[:FRAME], None, 0.0)
+    assert passed("energy", silent, silent).all()
+
+
+def test_half_duplex_lets_nothing_pass_until_it_is_quiet_again():
+    ours = speech(1.0, seed=0)
+    flags = passed("half-duplex", np.ones(2 * SAMPLE_RATE, np.float32), ours)
+    times = np.arange(1, len(flags) + 1) * FRAME_SECONDS
+    assert not flags[times < 1.4].any()
+    assert flags[times > 1.6].all()
+
+
+def test_switched_off_everything_passes():
+    ours = speech(1.0, seed=0)
+    assert passed("off", ours, ours).all()

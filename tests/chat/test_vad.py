@@ -1,0 +1,59 @@
+"""The real voice detector, on speech of the model that comes with the package."""
+
+import numpy as np
+import pytest
+
+import vocalmtp
+from vocalmtp.audio import resample
+from vocalmtp.chat.config import ChatConfig
+from vocalmtp.chat.turns import TurnDetector
+from vocalmtp.chat.vad import FRAME, FRAME_SECONDS, SAMPLE_RATE, VoiceActivity
+
+pytest.importorskip("silero_vad", reason="the extra 'demo' is not installed")
+
+
+@pytest.fixture(scope="module")
+def speech() -> np.ndarray:
+    audio = vocalmtp.load("mini")("Good morning to you.", greedy=True)
+    return resample(audio.samples, audio.sample_rate, SAMPLE_RATE)
+
+
+def detect(samples: np.ndarray, voice: VoiceActivity) -> list[tuple[str, float]]:
+    """The signals of a turn detector, and when they came."""
+    turns = TurnDetector(ChatConfig())
+    found = []
+    for number in range(len(samples) // FRAME):
+        signal = turns.push(voice(samples[number * FRAME :][:FRAME]))
+        if signal:
+            found.append((signal, (number + 1) * FRAME_SECONDS))
+    return found
+
+
+def test_a_turn_begins_and_ends_with_the_speech(speech):
+    quiet = np.zeros(SAMPLE_RATE, np.float32)
+    voice = VoiceActivity()
+    signals = detect(np.concatenate([quiet, speech, quiet]), voice)
+    assert [signal for signal, _ in signals] == ["start", "pause", "end"]
+    (_, start), (_, pause), (_, end) = signals
+    assert 1.0 < start < 1.35
+    last = 1.0 + len(speech) / SAMPLE_RATE
+    assert last - 0.3 < pause < last + 0.4
+    assert end - pause == pytest.approx(0.4, abs=0.05)
+
+
+def test_silence_and_noise_are_no_turn():
+    noise = np.random.default_rng(0).standard_normal(3 * SAMPLE_RATE).astype(np.float32)
+    for level in (0.0, 0.001, 0.05):
+        assert detect(level * noise, VoiceActivity()) == []
+
+
+def test_two_detectors_share_weights_but_no_state(speech):
+    frames = speech[: len(speech) // FRAME * FRAME].reshape(-1, FRAME)
+    alone = [VoiceActivity()]
+    expected = [alone[0](frame) for frame in frames]
+    one, other = VoiceActivity(), VoiceActivity()
+    found = []
+    for frame in frames:
+        found.append(one(frame))
+        other(frame[::-1].copy())
+    assert found == expected

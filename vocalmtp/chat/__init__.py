@@ -1,0 +1,1 @@
+"""Conversations: hear, answer aloud, be interrupted. `ChatSession` knows no page and no device."""

@@ -1,0 +1,219 @@
+"""From the user's speech to text: one interface over several recognisers.
+
+Samples are float32 [N] in [-1, 1] at SAMPLE_RATE.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from vocalmtp.chat.vad import SAMPLE_RATE
+from vocalmtp.errors import InputError
+from vocalmtp.eval.extras import require
+from vocalmtp.reading import reason
+
+PARTIAL = 1.0  # seconds of new speech before an ear hears again what it has heard
+MEAN = 1.0  # seconds from which pocketsphinx takes the mean of the cepstra
+
+
+class Hearing(Protocol):
+    """One turn being heard."""
+
+    def push(self, samples: np.ndarray) -> None:
+        """Take in more of it."""
+
+    def text(self, settled: bool = False) -> str:
+        """What was said so far; `settled` if the user is silent, so that it may be all."""
+
+    def close(self) -> None:
+        """Nothing more is asked."""
+
+
+class Ear(Protocol):
+    """A recogniser that any number of conversations can use at once."""
+
+    name: str
+
+    def listen(self) -> Hearing:
+        """Begin to hear a turn."""
+
+
+class WholeHearing:
+    """A turn heard by a recogniser that takes whole recordings: again and again from its start.
+
+    `hear` takes samples to text. Between pauses it is asked no more often than it can answer.
+    """
+
+    def __init__(self, hear: Callable[[np.ndarray], str]):
+        self._hear = hear
+        self._parts: list[np.ndarray] = []
+        self._new = 0  # samples that were not heard yet
+        self._text = ""
+        self._spent = 0.0  # seconds that hearing took last
+
+    def push(self, samples: np.ndarray) -> None:
+        self._parts.append(samples)
+        self._new += len(samples)
+
+    def text(self, settled: bool = False) -> str:
+        wanted = 0.0 if settled else max(PARTIAL, 2 * self._spent)
+        if self._new > wanted * SAMPLE_RATE:
+            begin = time.perf_counter()
+            self._parts = [np.concatenate(self._parts)]
+            self._text, self._new = self._hear(self._parts[0]).strip(), 0
+            self._spent = time.perf_counter() - begin
+        return self._text
+
+    def close(self) -> None:
+        self._parts.clear()
+
+
+class PocketsphinxEar:
+    """The small recogniser that pocketsphinx brings with it; hears while the user speaks.
+
+    Raises InputError if the package is missing.
+    """
+
+    name = "pocketsphinx"
+
+    def __init__(self):
+        self._make = require("pocketsphinx").Decoder
+        self._idle: list[Any] = [self._make(loglevel="FATAL")]
+        self._lock = threading.Lock()
+
+    def listen(self) -> Hearing:
+        with self._lock:
+            decoder = self._idle.pop() if self._idle else None
+        return _PocketsphinxHearing(decoder or self._make(loglevel="FATAL"), self._idle.append)
+
+
+class _PocketsphinxHearing:
+    """Decodes as samples come, after it has waited for enough of them to know the channel.
+
+    The mean of the cepstra is taken from the turn's first second: the decoder's own running mean
+    starts far from most microphones', and doubled the word errors of short questions. Where the
+    user pauses an utterance ends, since the search over a whole one is what takes time at the end.
+    """
+
+    def __init__(self, decoder: Any, give_back: Callable[[Any], object]):
+        self._decoder, self._give_back = decoder, give_back
+        self._waiting = b""
+        self._known = False  # the mean
+        self._open = False  # an utterance is being decoded
+        self._texts: list[str] = []  # of the utterances before it
+
+    def push(self, samples: np.ndarray) -> None:
+        self._waiting += (np.clip(samples, -1.0, 1.0) * 32767.0).astype("<i2").tobytes()
+        if self._known or len(self._waiting) > 2 * SAMPLE_RATE * MEAN:
+            self._decode()
+
+    def text(self, settled: bool = False) -> str:
+        if settled and self._waiting:
+            self._decode()
+        if settled and self._open:
+            self._decoder.end_utt()
+            self._open = False
+            self._texts.append(self._found())
+        return " ".join([*self._texts, self._found() if self._open else ""]).strip()
+
+    def close(self) -> None:
+        if self._open:
+            self._decoder.end_utt()
+        self._give_back(self._decoder)
+
+    def _found(self) -> str:
+        found = self._decoder.hyp()
+        return found.hypstr.strip() if found is not None else ""
+
+    def _decode(self) -> None:
+        if not self._known:
+            self._decoder.start_utt()
+            self._decoder.process_raw(self._waiting, no_search=True, full_utt=True)
+            self._decoder.end_utt()
+            self._decoder.set_cmn(self._decoder.get_cmn(True))
+            self._known = True
+        if not self._open:
+            self._decoder.start_utt()
+            self._open = True
+        self._decoder.process_raw(self._waiting, no_search=False, full_utt=False)
+        self._waiting = b""
+
+
+class WhisperEar:
+    """A Whisper model of Transformers, from the folder of its weights.
+
+    Raises InputError if the folder does not hold one.
+    """
+
+    def __init__(self, folder: Path | str, device: str = "cpu"):
+        import torch
+        from transformers import WhisperForConditionalGeneration, WhisperProcessor
+
+        try:
+            self._processor = WhisperProcessor.from_pretrained(folder, local_files_only=True)
+            model = WhisperForConditionalGeneration.from_pretrained(folder, local_files_only=True)
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"ear '{folder}': not the folder of a Whisper model ({reason(error)}); give one "
+                "with config.json, model.safetensors and its tokenizer"
+            ) from error
+        self._model = model.eval().to(torch.device(device))
+        self.name = f"Whisper ({Path(folder).resolve().name})"
+
+    def listen(self) -> Hearing:
+        return WholeHearing(self._hear)
+
+    def _hear(self, samples: np.ndarray) -> str:
+        import torch
+
+        inputs = self._processor(samples, sampling_rate=SAMPLE_RATE, return_tensors="pt")
+        # An English-only model has no language to be told.
+        spoken = {"language": "en"} if self._model.generation_config.is_multilingual else {}
+        with torch.inference_mode():
+            ids = self._model.generate(inputs.input_features.to(self._model.device), **spoken)
+        return self._processor.batch_decode(ids, skip_special_tokens=True)[0]
+
+
+class FasterWhisperEar:
+    """A Whisper model in CTranslate2's form, through the package faster-whisper.
+
+    Raises InputError if the package is missing, or the folder does not hold one.
+    """
+
+    def __init__(self, folder: Path | str, device: str = "cpu"):
+        package = require("faster_whisper")
+        try:
+            self._model = package.WhisperModel(str(folder), device=device, local_files_only=True)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise InputError(
+                f"ear '{folder}': faster-whisper cannot load it ({reason(error)}); convert the "
+                "model with ct2-transformers-converter"
+            ) from error
+        self.name = f"faster-whisper ({Path(folder).resolve().name})"
+
+    def listen(self) -> Hearing:
+        return WholeHearing(self._hear)
+
+    def _hear(self, samples: np.ndarray) -> str:
+        segments, _ = self._model.transcribe(samples, language="en")
+        return " ".join(segment.text.strip() for segment in segments)
+
+
+def find_ear(name: str | None = None, device: str = "cpu") -> Ear:
+    """The ear of that name, or of the folder of a Whisper model; pocketsphinx if None.
+
+    A folder with model.bin is CTranslate2's. Raises InputError if there is no such ear.
+    """
+    if name in (None, "pocketsphinx"):
+        return PocketsphinxEar()
+    folder = Path(name)
+    if not folder.is_dir():
+        raise InputError(
+            f"ear '{name}': no such ear; give 'pocketsphinx' or the folder of a Whisper model"
+        )
+    kind = FasterWhisperEar if (folder / "model.bin").is_file() else WhisperEar
+    return kind(folder, device)

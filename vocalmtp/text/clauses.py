@@ -1,0 +1,119 @@
+"""A text that is still being written, cut where it can be said: by sentences, first by a clause."""
+
+import re
+
+from vocalmtp.errors import InputError
+from vocalmtp.text.normalizer import normalize
+from vocalmtp.text.sentences import split_sentences, word_spans
+
+FIRST = 8  # letters of a first clause that is cut at a comma: with fewer it would be a word or two
+LONG = 120  # letters after which any clause is cut at a comma
+LONGEST = 200  # letters after which a clause is cut between any two words
+
+# A sign that may end a clause, closing quotes and brackets, and the space that proves it is whole.
+_END = re.compile(r"""[.?!\u2026]["'\u2019\u201d)\]*_]*(?=\s)|\n\s*\n|\n(?=\s*(?:[-*#]|\d+\.)\s)""")
+_SPACE = re.compile(r"\s+")
+_PAUSE = re.compile(r"(?<![\d\s])[,;:]\s|\s[\u2013\u2014]\s")  # not "May 5, 2026"
+
+
+class ClauseSplitter:
+    """Takes in a text in pieces of any size; gives out the clauses that can be said, as they end.
+
+    The clauses, joined, are the text. The first one may end at a comma, so that sound begins early;
+    the others are sentences unless they are long. Abbreviations and figures end no sentence.
+    """
+
+    def __init__(self):
+        self._text = ""
+        self._tried = 0  # nothing before this place of the text ends a sentence
+        self._first = True
+
+    def push(self, piece: str) -> list[str]:
+        """Take in a piece; the clauses that ended with it, each with the space after it."""
+        self._text += piece
+        clauses = []
+        while (place := self._place()) is not None:
+            clauses.append(self._text[:place])
+            self._text = self._text[place:]
+            self._tried, self._first = 0, False
+        return clauses
+
+    def finish(self) -> list[str]:
+        """What is left, if it is more than space."""
+        rest, self._text = self._text, ""
+        return [rest] if rest.strip() else []
+
+    def _place(self) -> int | None:
+        """Where the first clause ends, if it has ended."""
+        end = self._sentence_end()
+        limit = len(self._text) if end is None else end
+        if self._first or limit > LONG:
+            for match in _PAUSE.finditer(self._text, FIRST if self._first else LONG // 2):
+                if match.end() < limit:
+                    return match.end()
+        if limit > LONGEST:
+            space = self._text.rfind(" ", 1, LONGEST)
+            return space + 1 if space > 0 else LONGEST
+        return end
+
+    def _sentence_end(self) -> int | None:
+        begun = re.match(r"\s*", self._text).end()
+        for match in _END.finditer(self._text, max(self._tried, begun + 1)):
+            space = _SPACE.match(self._text, match.end())
+            end = space.end() if space else match.end()
+            if "\n" in match[0] + (space[0] if space else ""):
+                return end
+            if end == len(self._text):
+                return None  # "Dr. " may go on: the next word tells
+            if ends_sentence(self._text[:end], self._text[end:]):
+                return end
+            self._tried = end
+        return None
+
+
+def ends_sentence(text: str, rest: str) -> bool:
+    """Whether a sentence ends between `text`, which has a full stop there, and `rest`."""
+    following = rest.split(maxsplit=1)
+    if not following:
+        return True
+    try:
+        last = split_sentences(normalize(text + following[0]))[-1]
+        return len(word_spans(last)) <= len(word_spans(normalize(following[0])))
+    except InputError:  # letters of another script: their signs are all there is to go by
+        return True
+
+
+def sayable(text: str) -> str:
+    """`text` without the words that cannot be read out; empty if none is left."""
+    if _can_say(text):
+        return text
+    kept = " ".join(word for word in text.split() if _can_say(word))
+    return kept if kept and _can_say(kept) else ""
+
+
+def word_places(text: str, words: int) -> list[tuple[int, int]]:
+    """Where each of the `words` spoken words of `text` is written, as (start, end) in `text`.
+
+    "$5" is spoken as two words, which have one place.
+    """
+    tokens = [match.span() for match in re.finditer(r"\S+", text)]
+    places: list[tuple[int, int]] = []
+    for number, span in enumerate(tokens):
+        last = number == len(tokens) - 1
+        said = words if last else min(words, _count_words(text[: span[1]]))
+        places += [span] * (said - len(places))
+    return places
+
+
+def _can_say(text: str) -> bool:
+    try:
+        normalize(text)
+    except InputError:
+        return False
+    return True
+
+
+def _count_words(text: str) -> int:
+    """Spoken words of a text, as far as it can be said."""
+    said = sayable(text)
+    return len(word_spans(normalize(said))) if said else 0
