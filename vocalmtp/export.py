@@ -45,6 +45,7 @@ def export_model(
         raise InputError(
             f"tokenizer '{tokenizer}': is {codec.card.hash}; the model was trained on {expected}"
         )
+    speech_lm.drop_objectives()
     speech_lm.config.text_version = VERSION
     rows = [row for row in read_manifest(manifest, "train") if row.seconds > 2 * SHORTEST]
     recordings = {name: _recordings(name, rows) for name in origins}

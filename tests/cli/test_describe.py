@@ -38,7 +38,16 @@ def test_info_tells_what_a_model_is(tmp_path, capsys):
 def test_info_of_a_next_token_model(tmp_path, capsys):
     folder = save_toy_model(tmp_path / "toy", text="prompt", flat=True, frames_per_step=1)
     assert run("info", str(folder)) == 0
-    assert "1 (one after the other), 100 steps/s" in " ".join(capsys.readouterr().out.split())
+    out = " ".join(capsys.readouterr().out.split())
+    assert "1 (one after the other), 100 steps/s" in out and "draft head none" in out
+
+
+def test_info_of_a_model_that_drafts(tmp_path, capsys):
+    draft = {"name": "leap", "steps": 3, "stride": 2}
+    folder = save_toy_model(tmp_path / "toy", draft=draft, objectives={"top": {}})
+    assert run("info", str(folder)) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "draft head leap (steps 3, stride 2)" in out and "objectives top" in out
 
 
 def test_nested_cards_have_dotted_names():

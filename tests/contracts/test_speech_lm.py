@@ -28,7 +28,12 @@ CASES: dict[str, dict[str, Any]] = {
     "flat-prompt": {"flat": True, "text": "prompt", "backbone": "gpt2"},
     "depth": {"head": HEADS["depth"], "frames_per_step": 2},
     "recursive": {"draft": {"name": "recursive", "steps": 2, "heads": 2}},
-    "leap": {"draft": {"name": "leap", "steps": 2}, "backbone": "gpt2", "flat": True},
+    "leap": {
+        "draft": {"name": "leap", "steps": 2},
+        "objectives": {"top": {}},
+        "backbone": "gpt2",
+        "flat": True,
+    },
 }
 SAMPLER = Sampler(temperature=1.0, top_k=6)
 Make = Callable[..., Any]

@@ -86,6 +86,11 @@ def model_facts(config: "SpeechLMConfig", card: "TokenizerCard", folder: Path) -
     yield "tokens per step", f"{layout.tokens_per_step} ({grouping}), {steps:g} steps/s"
     kind = config.head.get("kind")
     yield "head", config.head.get("name", "parallel") + (f" ({kind})" if kind else "")
+    settings = {k: v for k, v in config.draft.items() if k != "name"}
+    shown = ", ".join(f"{key} {value}" for key, value in settings.items())
+    yield "draft head", config.draft.get("name", "none") + (f" ({shown})" if shown else "")
+    if config.objectives:
+        yield "objectives", ", ".join(config.objectives)
     yield (
         "text",
         {"track": "along the speech (text track)", "prompt": "before the speech"}.get(

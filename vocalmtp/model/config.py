@@ -21,8 +21,9 @@ class SpeechLMConfig(PretrainedConfig):
 
     `backbone` is the configuration of any Hugging Face causal LM (with its `model_type`). `streams`
     are the codec's streams (name, size, levels); a text track adds its own. `draft` describes a
-    draft head, empty for none. `tokenizer` names the speech tokenizer: name, hash, frame_rate.
-    `text_version` is the text.VERSION that the model was exported with, 0 if that was not noted.
+    draft head, empty for none; `objectives` are auxiliary losses by name. `tokenizer` names the
+    speech tokenizer: name, hash, frame_rate. `text_version` is the text.VERSION that the model was
+    exported with, 0 if that was not noted.
     """
 
     model_type = "vocalmtp"
@@ -36,6 +37,7 @@ class SpeechLMConfig(PretrainedConfig):
         text: str = "track",
         head: dict[str, Any] | None = None,
         draft: dict[str, Any] | None = None,
+        objectives: dict[str, Any] | None = None,
         track: dict[str, Any] | None = None,
         alphabet: str = "",
         tokenizer: dict[str, Any] | None = None,
@@ -57,6 +59,7 @@ class SpeechLMConfig(PretrainedConfig):
         self.text = text
         self.head = dict(head or {"name": "parallel"})
         self.draft = dict(draft or {})
+        self.objectives = dict(objectives or {})
         self.track = dict(track or {})
         self.alphabet = alphabet
         self.tokenizer = dict(tokenizer or {})

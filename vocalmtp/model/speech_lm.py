@@ -29,6 +29,7 @@ from vocalmtp.model.speaker import SpeakerProjection
 from vocalmtp.model.track import TextTrack
 from vocalmtp.prompts import MARKERS
 from vocalmtp.reading import check_finite, read_shapes, reason
+from vocalmtp.training.objectives import build_objectives
 
 
 @contextmanager
@@ -54,6 +55,7 @@ class SpeechLMOutput(ModelOutput):
     head_loss: Tensor | None = None
     per_slot: Tensor | None = None  # [K] cross-entropy of every slot, detached
     per_draft: Tensor | None = None  # [N] that of every state of the draft head
+    auxiliary: dict[str, Tensor] | None = None  # weighted loss of every objective, detached
 
 
 class SpeechLM(PreTrainedModel):
@@ -81,6 +83,7 @@ class SpeechLM(PreTrainedModel):
         self.draft: DraftHead | None = None
         if config.draft:
             self.add_draft(config.draft)
+        self.objectives = build_objectives(config.objectives, self.layout, width)
         self.speaker = None
         if config.speaker_dim:
             self.speaker = SpeakerProjection(config.speaker_dim, width, config.speaker_dropout)
@@ -98,6 +101,10 @@ class SpeechLM(PreTrainedModel):
         width = self.backbone.config.hidden_size
         self.draft = build_draft(settings, width, lambda: deepcopy(self.head))
         self.config.draft = dict(settings)
+
+    def drop_objectives(self) -> None:
+        """Forget the auxiliary losses and their weights, which only serve training."""
+        self.objectives, self.config.objectives = nn.ModuleDict(), {}
 
     def _init_weights(self, module: nn.Module) -> None:
         """Our own modules start as torch makes them; the backbone initialises itself."""
@@ -189,10 +196,15 @@ class SpeechLM(PreTrainedModel):
         if self.draft is not None:
             drafted = self.draft.loss(hidden, inputs, step_targets, self.head, active_drafts)
             loss, per_draft = loss + drafted.loss, drafted.per_state
+        auxiliary = {name: own(hidden, step_targets) for name, own in self.objectives.items()}
+        loss = loss + sum(auxiliary.values())
+        auxiliary = {name: value.detach() for name, value in auxiliary.items()}
         if text_targets is not None and (text_targets != IGNORED).any():
             text_loss = self._text_loss(hidden, text_targets)
             loss = loss + self.config.text_loss_weight * text_loss
-        return SpeechLMOutput(loss, text_loss, head.loss.detach(), head.per_slot, per_draft)
+        return SpeechLMOutput(
+            loss, text_loss, head.loss.detach(), head.per_slot, per_draft, auxiliary
+        )
 
     def _text_loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
         chosen = targets != IGNORED

@@ -32,8 +32,10 @@ from vocalmtp.text.alphabet import ALPHABET, char_ids
 from vocalmtp.tokenizers.base import TokenizerCard
 from vocalmtp.training.batches import FrameBatches, Shares, cut
 from vocalmtp.training.checkpoints import last_whole_checkpoint
+from vocalmtp.training.curriculum import Curriculum, active_heads
 from vocalmtp.training.denormals import flushed_denormals
 from vocalmtp.training.distributed import mean_over_processes, num_processes, share_of_counts
+from vocalmtp.training.drafts import freeze, give_draft
 from vocalmtp.training.log import RunLog
 from vocalmtp.writing import atomic_folder, atomic_path
 
@@ -57,6 +59,8 @@ class ModelRecipe(StrictModel):
     flat: bool = False
     text: TextMode = "track"
     head: dict[str, Any] = {"name": "parallel"}
+    draft: dict[str, Any] = {}  # a draft head, see heads/draft.py
+    objectives: dict[str, dict[str, Any]] = {}  # auxiliary losses, see training/objectives.py
     track: dict[str, Any] = {}
     speaker_every_step: bool = False
     speaker_dropout: float = Field(default=0.1, ge=0, le=1)
@@ -78,6 +82,8 @@ class OptimRecipe(StrictModel):
     clip: float = Field(default=1.0, gt=0)
     bf16: bool = False  # autocast; measure on the machine at hand
     seed: int = 0
+    trains: Literal["all", "draft"] = "all"  # "draft": all but the draft head stays as it is
+    curriculum: Curriculum = "constant"  # of the draft head's states, see training/curriculum.py
     log_every: int = Field(default=50, ge=1)
     eval_every: int = Field(default=1000, ge=1)
     save_every: int = Field(default=1000, ge=1)
@@ -86,13 +92,15 @@ class OptimRecipe(StrictModel):
 class SpeechLMRecipe(StrictModel):
     """A whole run: `vocalmtp train recipe.yaml`. The model is written to the folder `output`.
 
-    Either `model` describes a new one, or `init` names the model to go on from.
+    Either `model` describes a new one, or `init` names the model to go on from; `draft` gives that
+    one a draft head, or other settings to the one that it has.
     """
 
     recipe: Literal["speech_lm"] = "speech_lm"
     data: DataRecipe
     model: ModelRecipe | None = None
     init: str | None = None  # a model's name or folder
+    draft: dict[str, Any] = {}
     optim: OptimRecipe = OptimRecipe()
     output: str
 
@@ -188,19 +196,38 @@ class SpeechTrainer(Trainer):
         counts = (inputs["step_targets"] != IGNORED).sum((0, 1))  # [K]
         share = share_of_counts(counts)
         with weighted(self.model.head, share):
-            output: SpeechLMOutput = model(**inputs)
-        self.slots[model.training].append(output.per_slot * share)
+            output: SpeechLMOutput = model(**inputs, active_drafts=self._active(model.training))
+        parts = [output.per_slot * share]
+        if output.per_draft is not None:
+            parts.append(output.per_draft)
+        parts += [value[None] for value in output.auxiliary.values()]
+        self.slots[model.training].append(torch.cat(parts))
         return (output.loss, output) if return_outputs else output.loss
+
+    def _active(self, training: bool) -> int | None:
+        """How many states of the draft head count now; None = all."""
+        if self.model.draft is None or not training:
+            return None
+        heads = 1 + len(self.model.draft.offsets)
+        step, steps = self.state.global_step, self.recipe.max_steps
+        return active_heads(self.recipe.curriculum, step, steps, heads) - 1
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         training = "loss" in logs
         seen = self.slots[training]
         if seen and (training or "eval_loss" in logs):
             mean = mean_over_processes(torch.stack(seen).mean(0)).tolist()
-            for slot, value in zip(self.model.layout.slots, mean, strict=True):
-                logs[f"{'' if training else 'eval_'}{slot.name}"] = round(value, 4)
+            for name, value in zip(loss_names(self.model), mean, strict=True):
+                logs[f"{'' if training else 'eval_'}{name}"] = round(value, 4)
             seen.clear()
         super().log(logs, *args, **kwargs)
+
+
+def loss_names(model: SpeechLM) -> list[str]:
+    """What is logged: every slot, every state of the draft head (by its offset), objectives."""
+    offsets = () if model.draft is None else model.draft.offsets
+    slots = [slot.name for slot in model.layout.slots]
+    return [*slots, *(f"draft.{offset}" for offset in offsets), *model.objectives]
 
 
 @contextmanager
@@ -244,6 +271,8 @@ def build_model(recipe: SpeechLMRecipe, shards: CodeShards) -> tuple[SpeechLM, A
     """
     if (recipe.model is None) == (recipe.init is None):
         raise InputError("recipe: give either 'model' (a new one) or 'init' (one to go on from)")
+    if recipe.draft and recipe.init is None:
+        raise InputError("recipe: 'draft' is for 'init'; a new model has model.draft")
     if recipe.init is None:
         config, pretrained = model_config(recipe.model, shards.card), recipe.model.pretrained
         if pretrained is None:
@@ -259,6 +288,8 @@ def build_model(recipe: SpeechLMRecipe, shards: CodeShards) -> tuple[SpeechLM, A
             f"'{recipe.init}' speaks those of '{asked['name']}' ({asked['hash']}); make shards "
             f"with 'vocalmtp tokenize --tokenizer {recipe.init}'"
         )
+    if recipe.draft:
+        give_draft(model, recipe.draft, recipe.init)
     own = (folder / "tokenizer_config.json").is_file()
     return model, load_text_tokenizer(folder) if own else None
 
@@ -306,6 +337,7 @@ def train(recipe: SpeechLMRecipe, callbacks: Sequence[TrainerCallback] = ()) -> 
     shards = CodeShards(recipe.data.shards, recipe.data.split)
     torch.manual_seed(recipe.optim.seed)
     model, tokenizer = build_model(recipe, shards)
+    freeze(model, recipe.optim.trains)
     config = model.config
     data = PromptDataset(shards, config, recipe.data.max_frames, tokenizer)
     valid = None

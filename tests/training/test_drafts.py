@@ -1,0 +1,105 @@
+"""Draft heads, objectives and curricula in a run from a recipe."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_run import tiny_recipe
+from transformers import TrainerCallback
+
+from vocalmtp.config import parse
+from vocalmtp.errors import InputError
+from vocalmtp.model.speech_lm import SpeechLM
+from vocalmtp.training.train import SpeechLMRecipe, train
+
+LEAP = {"name": "leap", "steps": 2}
+
+
+def recipe(shards: Path, output: Path, model: dict[str, Any], **optim: Any) -> SpeechLMRecipe:
+    data = tiny_recipe(shards, output, **optim).model_dump()
+    data["model"] |= model
+    return parse(SpeechLMRecipe, data)
+
+
+def going_on(shards: Path, output: Path, init: Path, draft: Any, **optim: Any) -> SpeechLMRecipe:
+    data = tiny_recipe(shards, output, **optim).model_dump()
+    return parse(SpeechLMRecipe, data | {"model": None, "init": str(init), "draft": draft})
+
+
+def test_a_draft_head_trains_in_two_stages(shards: Path, tmp_path: Path) -> None:
+    """Alone over a model that stays as it is; then both, with another weight in the loss."""
+    base = train(recipe(shards, tmp_path / "base", {}, max_steps=1))
+    before = SpeechLM.load(base)
+    one = train(going_on(shards, tmp_path / "one", base, LEAP, trains="draft", max_steps=2))
+    heads = SpeechLM.load(one)
+    for name, weight in before.state_dict().items():
+        assert torch.equal(weight, heads.state_dict()[name]), name
+    own, new = heads.head.state_dict(), heads.draft.heads[0].state_dict()
+    assert any(not torch.equal(own[name], new[name]) for name in own)  # it has learned
+    changes = {"loss_weight": 0.1}
+    both = SpeechLM.load(
+        train(going_on(shards, tmp_path / "two", one, changes, max_steps=1, learning_rate=1e-9))
+    )
+    assert both.draft.config.loss_weight == 0.1 and both.draft.config.stride == 2
+    for name, weight in heads.state_dict().items():
+        torch.testing.assert_close(weight, both.state_dict()[name], atol=1e-6, rtol=0)
+    with pytest.raises(InputError, match="has other weights"):
+        train(going_on(shards, tmp_path / "three", one, {"steps": 3}))
+    with pytest.raises(InputError, match="has no draft head"):
+        train(going_on(shards, tmp_path / "four", base, {}, trains="draft"))
+
+
+class Seen(TrainerCallback):
+    """How many states of the draft head had a gradient, step by step."""
+
+    def __init__(self) -> None:
+        self.counts: list[int] = []
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        maps = kwargs["model"].draft.maps
+        self.counts.append(sum(m.bias.grad is not None and bool(m.bias.grad.any()) for m in maps))
+
+
+def test_a_curriculum_goes_on_where_it_stopped(shards: Path, tmp_path: Path) -> None:
+    model = {"draft": {"name": "leap", "steps": 2, "stride": 1}}
+    seen = Seen()
+    settings = recipe(shards, tmp_path / "run", model, curriculum="forward", max_steps=6)
+    stop = recipe(shards, tmp_path / "run", model, curriculum="forward", max_steps=6)
+
+    class Stop(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+            control.should_training_stop = control.should_save = state.global_step == 3
+            return control
+
+    train(stop, [seen, Stop()])
+    train(settings, [seen])
+    assert seen.counts == [0, 0, 1, 1, 2, 2]
+
+
+def test_an_objective_trains_and_is_dropped_for_export(shards: Path, tmp_path: Path) -> None:
+    model = {"objectives": {"top": {"window": 4}}, "draft": LEAP}
+    output = train(recipe(shards, tmp_path / "run", model))
+    trained = SpeechLM.load(output)
+    assert any(name.startswith("objectives.top") for name in trained.state_dict())
+    rows = [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines()]
+    assert any({"top", "draft.2", "draft.4"} <= row.keys() for row in rows)
+    trained.drop_objectives()
+    trained.save_pretrained(tmp_path / "dropped")
+    again = SpeechLM.load(tmp_path / "dropped")
+    assert not any(name.startswith("objectives") for name in again.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("model", "named"),
+    [
+        ({"objectives": {"topp": {}}}, "did you mean 'top'"),
+        ({"objectives": {"top": {"windw": 3}}}, "did you mean 'window'"),
+        ({"objectives": {"top": {"window": 0}}}, "'window' is 0"),
+        ({"draft": {"name": "lep"}}, "did you mean 'leap'"),
+    ],
+)
+def test_wrong_settings_are_named(shards: Path, tmp_path: Path, model: dict, named: str) -> None:
+    with pytest.raises(InputError, match=named):
+        train(recipe(shards, tmp_path / "run", model))
