@@ -19,9 +19,9 @@ from chat_fakes import (
     until,
 )
 
-from vocalmtp.chat.answer import Echo
 from vocalmtp.chat.history import BROKEN_OFF
 from vocalmtp.chat.session import ChatSession
+from vocalmtp.chat.writers import Echo
 from vocalmtp.errors import InputError
 
 

@@ -87,15 +87,3 @@ class Writer(Protocol):
 
     def count_tokens(self, text: str) -> int:
         """How many tokens of its model a text takes."""
-
-
-class Echo:
-    """Says again what it was told: for trying the microphone and the voice."""
-
-    name = "echo"
-
-    def write(self, messages: list[Message], out: Outlet) -> Iterator[str]:
-        yield messages[-1].text
-
-    def count_tokens(self, text: str) -> int:
-        return len(text.split())

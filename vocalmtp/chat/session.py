@@ -61,7 +61,7 @@ class ChatSession:
         self._lock = threading.RLock()  # over what follows, and the order of events
         self._number = 0  # of the user's turns so far
         self._answer: AnswerOutlet | None = None  # the last one, which may still be sounding
-        self._closed = False
+        self.closed = False  # no more events
         self._feeding = threading.Lock()  # over what only `feed` uses:
         self._microphone = Microphone()
         self._detect_voice = VoiceActivity()
@@ -85,7 +85,7 @@ class ChatSession:
         with self._feeding:
             frames = self._microphone.frames(pcm, sample_rate)
             for frame in frames:
-                if self._closed:
+                if self.closed:
                     return
                 self._listen(frame)
 
@@ -97,7 +97,7 @@ class ChatSession:
         if not text.strip():
             raise InputError("text: is empty; type a question")
         with self._lock:
-            if self._closed:
+            if self.closed:
                 return
             self.interrupt()
             self._number += 1
@@ -137,10 +137,10 @@ class ChatSession:
     def close(self) -> None:
         """End the conversation: whatever runs for it ends soon, and `events` at once."""
         with self._lock:
-            if self._closed:
+            if self.closed:
                 return
             self.interrupt()
-            self._closed = True
+            self.closed = True
             self._listener.close()
             self._events.put(None)
 
@@ -213,7 +213,7 @@ class ChatSession:
             self._emit(Timing(heard.number, "ear", seconds))
             if not heard.text and not self.answerer.hears:
                 self._emit(Listening())
-            elif heard.number == self._number and not self._closed:
+            elif heard.number == self._number and not self.closed:
                 self._begin_answer(heard.number, heard.text, heard.samples, seconds)
             else:  # the user has gone on: one answer to all of it
                 self.history.add(Message("user", heard.text))
@@ -255,5 +255,5 @@ class ChatSession:
 
     def _emit(self, event: Event) -> None:
         with self._lock:
-            if not self._closed:
+            if not self.closed:
                 self._events.put(event)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from vocalmtp.errors import InputError
+from vocalmtp.eval.extras import require
 
 SAMPLE_RATE = 16_000  # Hz, of everything that a session hears
 FRAME = 512  # samples: what silero-vad takes at once
@@ -36,13 +36,7 @@ def _load() -> Any:
 
     threads = torch.get_num_threads()
     try:
-        from silero_vad import load_silero_vad
-
-        return load_silero_vad(onnx=True)
-    except ImportError as error:
-        raise InputError(
-            f"package 'silero_vad': cannot be imported ({error}); "
-            'run: pip install "vocalmtp[demo]"'
-        ) from error
+        require("onnxruntime")
+        return require("silero_vad").load_silero_vad(onnx=True)
     finally:
         torch.set_num_threads(threads)  # its import sets them to 1

@@ -6,7 +6,10 @@ from types import ModuleType
 from vocalmtp.errors import InputError
 
 INSTALL = 'pip install "vocalmtp[eval]"'
+DEMO = 'pip install "vocalmtp[demo]"'
 HINTS = {
+    "httpx": DEMO,
+    "silero_vad": DEMO,
     "faster_whisper": 'pip install "vocalmtp[whisper]"',
     "sounddevice": 'pip install "vocalmtp[terminal]"',
     # Both need pkg_resources, which setuptools 81 dropped.

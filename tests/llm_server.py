@@ -1,0 +1,103 @@
+"""An OpenAI-compatible server in a process of its own: a random Transformers model, and faults.
+
+`python llm_server.py [FOLDER]` prints its port. The model's name says what happens: "tiny" writes
+with the chat model in FOLDER, the others are in FAULTS. POSTs that were asked are at GET /asked.
+"""
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from transformers import AutoModelForCausalLM, AutoTokenizer, TextIteratorStreamer
+
+ASKED: list[dict] = []
+GONE: list[str] = []  # models whose reader has hung up
+
+
+def event(text: str, reason: str | None = None) -> bytes:
+    choice = {"index": 0, "delta": {"content": text}, "finish_reason": reason}
+    return f"data: {json.dumps({'choices': [choice]})}\n\n".encode()
+
+
+DONE = b"data: [DONE]\n\n"
+
+
+def endless() -> Iterator[bytes]:
+    while True:
+        time.sleep(0.02)
+        yield event("on and ")
+
+
+def slow() -> Iterator[bytes]:
+    yield event("Let me see. Well ")
+    time.sleep(60)
+
+
+FAULTS = {
+    "fine": lambda: iter([event("All is "), event("well."), event("", "stop"), DONE]),
+    "thinks": lambda: iter([event("<thi"), event("nk>Hm.</think>All is "), event("well."), DONE]),
+    "slow": slow,
+    "endless": endless,
+    "garbage": lambda: iter([b"data: {not json\n\n"]),
+    "binary": lambda: iter([bytes(range(256)) * 20]),
+    "flood": lambda: iter([b"data: " + b"x" * (3 << 20)]),
+    "odd": lambda: iter([b'data: {"choices": [{"delta": 5}]}\n\n']),
+    "empty": lambda: iter([]),
+    "nothing": lambda: iter([event("", "stop"), DONE]),
+    "broken": lambda: iter([event("Well, I "), b'data: {"error": {"message": "out of memory"}}\n']),
+    "cut": lambda: iter([event("Well, I think that ")]),
+}
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        body = json.dumps({"asked": ASKED, "gone": GONE}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        ASKED.append(body | {"path": self.path, "key": self.headers.get("Authorization")})
+        name = body["model"]
+        if name not in FAULTS and name != "tiny":
+            self.send_response(404)
+            self.end_headers()
+            self.wfile.write(json.dumps({"error": {"message": f"no model {name}"}}).encode())
+            return
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.end_headers()
+        try:
+            for piece in tiny(body) if name == "tiny" else FAULTS[name]():
+                self.wfile.write(piece)
+                self.wfile.flush()
+        except (BrokenPipeError, ConnectionResetError):
+            GONE.append(name)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def tiny(body: dict) -> Iterator[bytes]:
+    """What the chat model in the folder writes."""
+    tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
+    model = AutoModelForCausalLM.from_pretrained(sys.argv[1])
+    inputs = tokenizer.apply_chat_template(
+        body["messages"], add_generation_prompt=True, return_tensors="pt", return_dict=True
+    )
+    pieces = TextIteratorStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
+    options = {"streamer": pieces, "max_new_tokens": 12, "do_sample": False}
+    threading.Thread(target=model.generate, kwargs=dict(inputs) | options).start()
+    yield from (event(piece) for piece in pieces if piece)
+    yield event("", "stop") + DONE
+
+
+if __name__ == "__main__":
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    print(server.server_port, flush=True)
+    server.serve_forever()
