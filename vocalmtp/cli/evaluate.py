@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vocalmtp.catalogue import DEFAULT_MODEL
+from vocalmtp.cli import benchmarks
 from vocalmtp.eval.request import Request
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ app = typer.Typer(
     "same sentences always stands beside ours. Needs the extra 'eval' of the package.",
     no_args_is_help=True,
 )
+
+app.command()(benchmarks.roletriviaqa)
+app.command()(benchmarks.testlist)
 
 Against = Annotated[
     str | None,

@@ -63,5 +63,10 @@ def speech_scores(heard: str, aliases: Sequence[str]) -> tuple[float, float]:
 
 
 def agreement(answer: str, heard: str) -> WordErrors:
-    """Word errors of what was heard against what was written, both as they sound."""
+    """Word errors of what was heard against what was written, both as they sound.
+
+    Without a text there is nothing to agree with: no errors of no words.
+    """
+    if not answer:
+        return WordErrors(0, 0)
     return word_errors(spoken_form(answer), spoken_form(heard))

@@ -5,7 +5,7 @@ of the same sentences: judge by the ratio.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -41,13 +41,17 @@ def scoring_text(text: str) -> str:
     return " ".join(word for word in (word.strip("'") for word in words) if word)
 
 
-def word_errors(reference: str, hypothesis: str) -> WordErrors:
+def word_errors(
+    reference: str, hypothesis: str, normalise: Callable[[str], str] = scoring_text
+) -> WordErrors:
     """Count the word errors of what was heard; hearing nothing loses every word (100 %).
+
+    `normalise` prepares both texts, see conventions.py.
 
     Raises:
         InputError: the package jiwer is missing.
     """
-    reference, hypothesis = scoring_text(reference), scoring_text(hypothesis)
+    reference, hypothesis = normalise(reference), normalise(hypothesis)
     count = len(reference.split())
     if not hypothesis or not reference:
         return WordErrors(count or len(hypothesis.split()), max(count, 1))

@@ -1,0 +1,160 @@
+"""Question sets in the layouts they are published in."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+import soundfile
+
+from vocalmtp.errors import InputError
+from vocalmtp.eval import extras
+from vocalmtp.eval.questions import load_questions
+
+
+def ours(path, *rows, **changes):
+    """Write questions.jsonl; `changes` go to every row."""
+    base = {"question": "What?", "aliases": ["x"], "answer": "The answer is x.", "role": "captain"}
+    base |= {"split": "test", "seen": True}
+    lines = [json.dumps(base | changes | row) + "\n" for row in rows]
+    (path / "questions.jsonl").write_text("".join(lines))
+
+
+def test_our_layout_with_broken_rows_counted_and_named(tmp_path):
+    ours(
+        tmp_path,
+        {"id": "a"},
+        {"id": "b", "split": "train"},
+        {"id": "c", "aliases": []},
+        {"id": "d", "audio": "none.wav"},
+        {"id": "a"},
+        {"id": "e", "domain": "out", "role": "pilot", "seen": False},
+    )
+    (tmp_path / "references" / "captain").mkdir(parents=True)
+    soundfile.write(tmp_path / "references" / "captain" / "0.wav", np.zeros(100), 16_000)
+    found = load_questions(tmp_path, tmp_path / "out")
+    assert [(q.id, q.role, q.domain, q.seen) for q in found.questions] == [
+        ("a", "captain", "in", True),
+        ("e", "pilot", "out", False),
+    ]
+    assert [path.name for path in found.references["captain"]] == ["0.wav"]
+    told = "\n".join(found.broken)
+    assert "line 3: 'aliases'" in told and "line 4: audio 'none.wav' is not there" in told
+    assert "line 5: id 'a' is there twice" in told and len(found.broken) == 3
+
+
+def test_the_limit_is_of_every_role_and_domain(tmp_path):
+    ours(tmp_path, *({"id": str(i), "role": f"r{i % 2}"} for i in range(6)))
+    found = load_questions(tmp_path, tmp_path, limit=1)
+    assert [q.id for q in found.questions] == ["0", "1"]
+
+
+def test_triviaqas_layout(tmp_path):
+    row = {"Question": "Who?", "QuestionId": "tc_1", "QuestionSource": "http://x"}
+    row["Answer"] = {"Value": "David Seville", "Aliases": ["Seville"], "Type": "WikipediaEntity"}
+    row["Answer"] |= {"NormalizedAliases": ["david seville"], "NormalizedValue": "david seville"}
+    data = {"Data": [row, {"QuestionId": "tc_2", "Question": "?"}], "Domain": "Web", "Version": 1.0}
+    (tmp_path / "web-dev.json").write_text(json.dumps(data))
+    found = load_questions(tmp_path / "web-dev.json", tmp_path)
+    [question] = found.questions
+    assert (question.id, question.role) == ("tc_1", "")
+    assert question.aliases == ("David Seville", "Seville", "david seville")
+    assert question.answer == "The answer is David Seville."
+    assert found.broken == ["web-dev.json row 2: has no 'Answer'"]
+
+
+def test_webquestions_layout(tmp_path):
+    target = '(list (description "Jamaican \\"Patois\\"") (description English))'
+    rows = [{"url": "http://x", "utterance": "what do people speak?", "targetValue": target}]
+    rows.append({"url": "http://x", "utterance": "what?", "targetValue": "(list)"})
+    (tmp_path / "web.json").write_text(json.dumps(rows))
+    found = load_questions(tmp_path / "web.json", tmp_path)
+    assert [q.aliases for q in found.questions] == [('Jamaican "Patois"', "English")]
+    assert found.questions[0].domain == "out" and found.broken == ["web.json row 2: has no answer"]
+
+
+@pytest.fixture
+def published(tmp_path):
+    """RoleTriviaQA's record: question and answer as text, answer as speech, a speaker vector."""
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+
+    def cell(level: float) -> dict:
+        file = io.BytesIO()
+        soundfile.write(file, np.full(800, level), 16_000, format="WAV")
+        return {"bytes": file.getvalue(), "path": "a.wav"}
+
+    def write(name: str, *rows: tuple) -> None:
+        keys = ("Text Question", "Text Answer", "Role", "Speech Answer", "spk_embed")
+        table = [dict(zip(keys, row, strict=True)) for row in rows]
+        parquet.write_table(pyarrow.Table.from_pylist(table), tmp_path / "data" / name)
+
+    (tmp_path / "data").mkdir()
+    vector = [3.0, 4.0]
+    write("train-00000.parquet", *[("q", "a", "Venti", cell(0.1), vector)] * 10)
+    write("val-00000.parquet", ("q", "a", "Klee", cell(0.2), vector))
+    write(
+        "test-00000.parquet",
+        ("Who?", "The answer is Bo.", "Venti", cell(0.3), vector),
+        ("Who?", "", "Venti", cell(0.3), vector),
+        ("Who?", "The answer is Bo.", "Klee", None, vector),
+    )
+    write("test_webquestions.parquet", ("Where?", "The answer is Rome.", "Klee", cell(0.4), vector))
+    return tmp_path / "data"
+
+
+def test_roletriviaqa_as_published(published, tmp_path):
+    found = load_questions(published, tmp_path / "out")
+    assert [(q.role, q.aliases, q.seen, q.domain) for q in found.questions] == [
+        ("Venti", ("Bo",), True, "in"),
+        ("Klee", ("Rome",), False, "out"),
+    ]
+    assert soundfile.read(found.questions[0].audio)[0] == pytest.approx(0.3, abs=1e-3)
+    assert {role: len(paths) for role, paths in found.references.items()} == {"Venti": 8, "Klee": 1}
+    assert soundfile.read(found.references["Klee"][0])[0] == pytest.approx(0.2, abs=1e-3)
+    assert np.allclose(found.embeddings["Klee"], [0.6, 0.8])
+    assert [told.partition(": ")[2] for told in found.broken] == ["has no answer", "has no audio"]
+    with pytest.raises(InputError, match="no parquet file of the split 'valid'"):
+        (published / "val-00000.parquet").unlink()
+        load_questions(published, tmp_path / "out", "valid")
+
+
+def test_a_column_that_is_missing_is_named(published, tmp_path):
+    import pyarrow
+    from pyarrow import parquet
+
+    table = pyarrow.Table.from_pylist([{"Text Question": "q", "Role": "r", "reply": "x"}])
+    parquet.write_table(table, published / "test-00000.parquet")
+    with pytest.raises(InputError, match="no column for the answer .*; it has: Text Quest.*reply"):
+        load_questions(published, tmp_path)
+    (published / "test-00000.parquet").write_bytes(b"torn")
+    with pytest.raises(InputError, match="no parquet file"):
+        load_questions(published, tmp_path)
+
+
+def test_parquet_without_its_package_is_one_line(tmp_path, monkeypatch):
+    import sys
+
+    (tmp_path / "test.parquet").touch()
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    with pytest.raises(InputError, match=r'run: pip install "vocalmtp\[parquet\]"'):
+        load_questions(tmp_path, tmp_path)
+    assert extras.HINTS["pyarrow"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("none", None, "no question set is there; give a folder with questions.jsonl"),
+        ("mini", None, "data 'mini': there is no folder 'roletriviaqa_mini'; make it with: python"),
+        ("a.json", "{", "not valid JSON"),
+        ("a.json", '{"data": []}', "neither TriviaQA's"),
+        ("a.json", "[{}]", "no question of the split 'test' will do .*has no 'targetValue'"),
+    ],
+)
+def test_data_that_is_not_there(tmp_path, monkeypatch, name, content, message):
+    monkeypatch.chdir(tmp_path)
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(InputError, match=message):
+        load_questions(name, tmp_path)

@@ -1,0 +1,195 @@
+"""Who listens: recognisers of words and of voices, by name; each says in a report what it is.
+
+"pocketsphinx" and "resemblyzer" bring their weights. "whisper=FOLDER" and "wavlm=FOLDER" are models
+of Transformers in a local folder: a Whisper, and a WavLM that verifies speakers (WavLMForXVector).
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from vocalmtp.errors import InputError, nearest
+from vocalmtp.eval import intelligibility, similarity
+from vocalmtp.eval.extras import require
+from vocalmtp.eval.rows import Row, RowFile, progress
+from vocalmtp.reading import reason
+
+SAMPLE_RATE = 16_000
+WINDOW = 30 * SAMPLE_RATE  # what a Whisper hears at once
+
+
+class Recogniser(Protocol):
+    """Hears words. `name` is for files, `about` for people."""
+
+    name: str
+    about: str
+
+    def hear(self, paths: Sequence[Path], processes: int) -> Iterator[tuple[int, str]]:
+        """The index of every file and its text, in the order in which they are ready."""
+        ...
+
+
+class SpeakerJudge(Protocol):
+    """Hears who speaks. `name` is for files, `about` for people."""
+
+    name: str
+    about: str
+
+    def embed(self, path: Path) -> np.ndarray:
+        """The unit vector [D] of who speaks in an audio file."""
+        ...
+
+
+class PocketSphinx:
+    """The recogniser of intelligibility.py."""
+
+    name = "pocketsphinx"
+    about = "pocketsphinx, US English"
+
+    def __init__(self) -> None:
+        require("pocketsphinx")
+
+    def hear(self, paths: Sequence[Path], processes: int) -> Iterator[tuple[int, str]]:
+        return intelligibility.recognise_all(paths, processes=processes)
+
+
+class Whisper:
+    """A Whisper (arXiv 2212.04356) of Transformers, greedy, told to write English."""
+
+    name = "whisper"
+
+    def __init__(self, folder: Path):
+        from transformers import WhisperForConditionalGeneration, WhisperProcessor
+
+        self.about = f"Whisper from the folder {folder.name}"
+        self.processor = _load(WhisperProcessor, folder, "whisper")
+        self.model = _load(WhisperForConditionalGeneration, folder, "whisper").eval()
+
+    def hear(self, paths: Sequence[Path], processes: int) -> Iterator[tuple[int, str]]:
+        heard = ((index, self._text(path)) for index, path in enumerate(paths))
+        return progress(heard, len(paths), "recognise")
+
+    def _text(self, path: Path) -> str:
+        from vocalmtp.audio import read_audio
+
+        samples = read_audio(path, SAMPLE_RATE)
+        told = getattr(self.model.generation_config, "is_multilingual", False)
+        options = {"language": "en", "task": "transcribe"} if told else {}
+        parts = []
+        for start in range(0, len(samples), WINDOW):
+            heard = self.processor(
+                samples[start : start + WINDOW], sampling_rate=SAMPLE_RATE, return_tensors="pt"
+            )
+            ids = self.model.generate(heard.input_features, do_sample=False, **options)
+            parts.append(self.processor.batch_decode(ids, skip_special_tokens=True)[0])
+        return " ".join(" ".join(parts).split())
+
+
+class Resemblyzer:
+    """The embedding of similarity.py."""
+
+    name = "resemblyzer"
+    about = "Resemblyzer (GE2E, arXiv 1710.10467)"
+
+    def __init__(self) -> None:
+        require("resemblyzer")
+
+    def embed(self, path: Path) -> np.ndarray:
+        return similarity.embed(path)
+
+
+class WavLM:
+    """A WavLM with an x-vector head (arXiv 2110.13900) of Transformers."""
+
+    name = "wavlm"
+
+    def __init__(self, folder: Path):
+        from transformers import AutoFeatureExtractor, WavLMForXVector
+
+        self.about = f"WavLM speaker verification from the folder {folder.name}"
+        self.features = _load(AutoFeatureExtractor, folder, "wavlm")
+        self.model = _load(WavLMForXVector, folder, "wavlm").eval()
+
+    def embed(self, path: Path) -> np.ndarray:
+        import torch
+
+        from vocalmtp.audio import read_audio
+
+        samples = read_audio(path, SAMPLE_RATE)
+        heard = self.features(samples, sampling_rate=SAMPLE_RATE, return_tensors="pt")
+        with torch.inference_mode():
+            vector = self.model(**heard).embeddings[0].float().numpy()
+        return vector / max(float(np.linalg.norm(vector)), 1e-6)
+
+
+def _load(kind: Any, folder: Path, judge: str) -> Any:
+    """A part of Transformers from a local folder; raises InputError if it is not there."""
+    if not folder.is_dir():
+        raise InputError(
+            f"judge '{judge}={folder}': no such folder; give the folder of its weights"
+        )
+    try:
+        return kind.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"judge '{judge}={folder}': cannot be read ({reason(error)}); give a folder of "
+            f"Transformers' {kind.__name__}"
+        ) from error
+
+
+RECOGNISERS: dict[str, Callable[..., Recogniser]] = {
+    "pocketsphinx": PocketSphinx,
+    "whisper": Whisper,
+}
+SPEAKER_JUDGES: dict[str, Callable[..., SpeakerJudge]] = {
+    "resemblyzer": Resemblyzer,
+    "wavlm": WavLM,
+}
+
+
+def find_recogniser(asked: str) -> Recogniser:
+    """A recogniser by NAME or NAME=FOLDER; raises InputError if it is not there."""
+    return _find(asked, RECOGNISERS, "recogniser")
+
+
+def find_speaker_judge(asked: str) -> SpeakerJudge:
+    """A judge of voices by NAME or NAME=FOLDER; raises InputError if it is not there."""
+    return _find(asked, SPEAKER_JUDGES, "speaker judge")
+
+
+def _find(asked: str, known: dict[str, Callable[..., Any]], what: str) -> Any:
+    name, equals, folder = asked.partition("=")
+    if name not in known:
+        raise InputError(f"{what} '{name}': unknown; {nearest(name, known)}")
+    needs = name in ("whisper", "wavlm")
+    if needs != bool(equals and folder):
+        hint = f"give {name}=FOLDER" if needs else f"it brings its weights: give {name} alone"
+        raise InputError(f"{what} '{asked}': {hint}")
+    return known[name](Path(folder)) if needs else known[name]()
+
+
+def heard_words(
+    rows: Path, files: dict[str, Path], recogniser: Recogniser, processes: int, of: str = ""
+) -> dict[str, str]:
+    """What was heard in `files` by id, now or found in the folder `rows`, in a file named `of`."""
+    kept = RowFile(rows / f"heard-{recogniser.name}{of}.jsonl")
+    todo = [name for name in files if kept.get(name) is None]
+    for index, text in recogniser.hear([files[name] for name in todo], processes):
+        kept.append({"id": todo[index], "heard": text})
+    return {name: kept.get(name)["heard"] for name in files}
+
+
+def kept_scores(path: Path, files: dict[str, Path], score: Callable[[Path], Row]) -> dict[str, Row]:
+    """Scores of `files` by id, made now or found in the rows at `path`."""
+    kept = RowFile(path)
+    for name, file in progress(files.items(), len(files), path.stem):
+        if kept.get(name) is None:
+            kept.append({"id": name, **score(file)})
+    return {name: kept.get(name) for name in files}
+
+
+def vector_of(judge: SpeakerJudge) -> Callable[[Path], Row]:
+    """A score for `kept_scores`: the speaker vector of a file."""
+    return lambda path: {"vector": [round(float(x), 6) for x in judge.embed(path)]}

@@ -1,0 +1,151 @@
+"""RoleTriviaQA as its authors publish it (arXiv 2506.12537): parquet files of one row a question.
+
+A record holds the question and the answer as text, the answer as speech, and a speaker vector. The
+names of the columns tell which is which (COLUMNS), those of the files their split. Rows are read in
+batches, and their audio is kept as files.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vocalmtp.errors import InputError, nearest
+from vocalmtp.eval.answers import final_answer
+from vocalmtp.eval.extras import require
+from vocalmtp.eval.questions import Question, QuestionSet, first_of_each
+from vocalmtp.reading import reason
+
+ROWS = 64  # read at once: audio is large
+REFERENCES = 8  # recordings that stand for a role
+COLUMNS = {
+    "question": ("text_question", "question"),
+    "answer": ("text_answer", "answer"),
+    "speech": ("speech_answer", "answer_audio", "audio", "speech"),
+    "role": ("role", "speaker", "character", "speaker_name"),
+    "id": ("id", "question_id"),
+    "aliases": ("aliases", "answer_aliases", "normalized_aliases"),
+    "embedding": ("speaker_embedding", "speaker_embed", "spk_embed", "spk_emb"),
+    "source": ("source", "domain", "dataset"),
+}
+NEEDED = ("question", "answer", "role")
+SPLITS = {"train": ("train",), "valid": ("valid", "val", "dev"), "test": ("test",)}
+OUTSIDE = re.compile(r"web|ood|out.?of.?domain|^out$", re.IGNORECASE)  # not of TriviaQA's questions
+
+
+def load_published(path: Path, split: str, folder: Path, limit: int | None) -> QuestionSet:
+    """The questions of a split, and recordings of every role from the others.
+
+    Raises InputError without pyarrow, without such a split, or if a needed column is missing.
+    """
+    if split not in SPLITS:
+        raise InputError(f"split '{split}': unknown; {nearest(split, SPLITS)}")
+    files = {name: list(_files(path, words)) for name, words in SPLITS.items()}
+    if not files[split]:
+        raise InputError(f"data '{path}': no parquet file of the split '{split}' by its name")
+    trained = {row["role"] for file in files["train"] for row in _rows(file, ("role",))}
+    found = QuestionSet(path.name, [])
+    questions = _questions(files[split], trained if files["train"] else None, folder, found)
+    found.questions = list(first_of_each(questions, limit))
+    roles = {question.role for question in found.questions}
+    _add_references(found, roles, [*files["train"], *files["valid"]], folder)
+    return found
+
+
+def _files(path: Path, words: tuple[str, ...]) -> Iterator[Path]:
+    for file in sorted(path.rglob("*.parquet")):
+        parts = re.split(r"[^a-z0-9]+", file.relative_to(path).as_posix().lower())
+        if set(parts) & set(words):
+            yield file
+
+
+def _rows(file: Path, wanted: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    """Rows of a file with our names for the columns; only those that are wanted and there."""
+    parquet = require("pyarrow.parquet")
+    try:
+        source = parquet.ParquetFile(file)
+    except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
+        raise InputError(f"data '{file}': no parquet file ({reason(error)})") from error
+    names = {re.sub(r"\W+", "_", name).lower(): name for name in source.schema_arrow.names}
+    columns = {}
+    for key in wanted:
+        there = [names[name] for name in COLUMNS[key] if name in names]
+        if there:
+            columns[key] = there[0]
+        elif key in NEEDED:
+            raise InputError(
+                f"data '{file.name}': no column for the {key} ({' or '.join(COLUMNS[key])}); "
+                f"it has: {', '.join(source.schema_arrow.names)}"
+            )
+    for batch in source.iter_batches(ROWS, columns=list(columns.values())):
+        for row in batch.to_pylist():
+            yield {key: row[name] for key, name in columns.items()}
+
+
+def _questions(
+    files: list[Path], trained: set[str] | None, folder: Path, found: QuestionSet
+) -> Iterator[Question]:
+    for file in files:
+        for number, row in enumerate(_rows(file, tuple(COLUMNS))):
+            where = f"{file.name} row {number}"
+            lacks = [key for key in NEEDED if not (isinstance(row[key], str) and row[key].strip())]
+            if lacks:
+                found.broken.append(f"{where}: has no {lacks[0]}")
+                continue
+            name = str(row.get("id") or f"{file.stem}-{number:06d}")
+            audio = _keep(row.get("speech"), folder / "recordings" / f"{_plain(name)}.wav")
+            if audio is None and "speech" in row:
+                found.broken.append(f"{where}: has no audio")
+                continue
+            outside = OUTSIDE.search(str(row.get("source") or file.stem))
+            yield Question(
+                id=name,
+                question=row["question"],
+                answer=row["answer"],
+                aliases=tuple(row.get("aliases") or [final_answer(row["answer"]).rstrip(". ")]),
+                role=row["role"],
+                seen=None if trained is None else row["role"] in trained,
+                domain="out" if outside else "in",
+                audio=audio,
+            )
+
+
+def _add_references(found: QuestionSet, roles: set[str], files: list[Path], folder: Path) -> None:
+    """Recordings of every role from other splits than the questions', and its mean vector."""
+    vectors: dict[str, list[np.ndarray]] = {}
+    for file in files:
+        if all(len(found.references.get(role, ())) >= REFERENCES for role in roles):
+            break
+        for row in _rows(file, ("role", "speech", "embedding")):
+            role = row["role"]
+            own = found.references.setdefault(role, []) if role in roles else None
+            if own is None or len(own) >= REFERENCES:
+                continue
+            place = folder / "references" / f"{_plain(role)}-{len(own):02d}.wav"
+            audio = _keep(row.get("speech"), place)
+            if audio is not None:
+                own.append(audio)
+            if row.get("embedding") is not None:
+                vectors.setdefault(role, []).append(np.ravel(row["embedding"]).astype(np.float32))
+    for role, own in vectors.items():
+        mean = np.mean(own, 0)
+        found.embeddings[role] = mean / max(float(np.linalg.norm(mean)), 1e-6)
+
+
+def _keep(speech: Any, place: Path) -> Path | None:
+    """The audio of a cell (bytes, or a path), as a file; None if there is none."""
+    content = speech.get("bytes") if isinstance(speech, dict) else speech
+    if isinstance(content, bytes) and content:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if not place.is_file() or place.stat().st_size != len(content):
+            place.write_bytes(content)
+        return place
+    named = speech.get("path") if isinstance(speech, dict) else speech
+    return Path(named) if isinstance(named, str) and Path(named).is_file() else None
+
+
+def _plain(name: str) -> str:
+    """`name` as the name of a file."""
+    return re.sub(r"[^\w.-]", "_", name)
