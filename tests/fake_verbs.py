@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from chat_fakes import CountingEar
 
 from vocalmtp.audio import Audio, Word
 from vocalmtp.batch.speaker import Speaker
@@ -67,6 +68,11 @@ def replace_work(patch: pytest.MonkeyPatch, toy: Path) -> None:
         "vocalmtp.eval.disentanglement.probe_streams": lambda *_: [],
         "vocalmtp.eval.disentanglement.swap_timbre": lambda *_: [],
         "vocalmtp.export.export_model": lambda model, *_, **__: check_model(model),
+        "vocalmtp.ablation.run.run_grid": lambda *_, **__: {},
+        "vocalmtp.ablation.report.write_ablation": lambda *_: "",
+        "vocalmtp.chat.ears.find_ear": lambda *_: CountingEar(),
+        "vocalmtp.chat.recorded.converse": lambda *_: [],
+        "vocalmtp.chat.terminal.talk": lambda *_: None,
         "vocalmtp.training.train.train": lambda recipe: recipe.output,
         "vocalmtp.training.finetune.finetune": lambda recipe: recipe.output,
         "vocalmtp.training.codec.train_tokenizer": lambda recipe: None,

@@ -13,6 +13,7 @@ import typer
 from vocalmtp.cli import (
     ablate,
     bench,
+    chat,
     describe,
     evaluate,
     prepare,
@@ -46,6 +47,7 @@ app.command("tokenize")(training.tokenize)
 app.command("detokenize")(tokenizers.detokenize)
 app.command("export")(training.export)
 app.command("ablate")(ablate.ablate)
+app.command("chat")(chat.chat)
 app.command("bench")(bench.bench)
 app.add_typer(evaluate.app, name="eval")
 

@@ -62,7 +62,7 @@ def speak_text(
         timestamps_format(timestamps)
 
     begin = time.perf_counter()
-    speaker = _load(model)
+    speaker = load_speaker(model)
     if timestamps is not None and not speaker.has_word_times:
         raise InputError(f"timestamps: model '{model}' has no text track; use one that has")
     loaded = time.perf_counter()
@@ -91,7 +91,7 @@ def speak_text(
         _tell("warning: the model did not come to an end by itself; the speech was cut off")
 
 
-def _load(model: str) -> "TTS":
+def load_speaker(model: str) -> "TTS":
     """The model, with garbage collection off meanwhile: what is imported stays, and to look through
     it again and again takes a fifth of the whole process's time.
     """

@@ -1,0 +1,125 @@
+"""The terminal mode, with a microphone and a loudspeaker made of arrays."""
+
+import sys
+import threading
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from chat_fakes import RATE, ScriptedWriter, silence, tone
+
+from vocalmtp.chat.events import AudioChunk
+from vocalmtp.chat.terminal import Player, talk
+from vocalmtp.errors import InputError
+
+
+class Device:
+    """Both streams of sounddevice: reads `sound`, then silence; what is played is in `played`."""
+
+    sound: np.ndarray
+    played: list[np.ndarray]
+    speed = 4  # times faster than real time
+
+    def __init__(self, rate, blocksize=0, callback=None, **_):
+        self.rate, self.callback, self.open, self.place = rate, callback, False, 0
+
+    def __enter__(self):
+        self.open = True
+        if self.callback:
+            threading.Thread(target=self._play, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self.open = False
+
+    def read(self, count):
+        assert self.open
+        time.sleep(count / self.rate / self.speed)
+        block = self.sound[self.place : self.place + count]
+        self.place += count
+        return np.pad(block, (0, count - len(block)))[:, None], False
+
+    def _play(self):
+        while self.open:
+            out = np.full((320, 1), np.nan, np.float32)
+            self.callback(out, 320, None, None)
+            self.played.append(out[:, 0])
+            time.sleep(320 / self.rate / self.speed)
+
+
+def fake_sounddevice(monkeypatch, sound: np.ndarray) -> list[np.ndarray]:
+    played: list[np.ndarray] = []
+    device = type("Device", (Device,), {"sound": sound, "played": played})
+    module = SimpleNamespace(
+        InputStream=device,
+        OutputStream=device,
+        PortAudioError=OSError,
+        query_devices=lambda kind: {"default_samplerate": float(RATE)},
+    )
+    monkeypatch.setitem(sys.modules, "sounddevice", module)
+    return played
+
+
+def test_a_question_is_heard_and_the_answer_is_played(make_session, monkeypatch):
+    played = fake_sounddevice(monkeypatch, np.concatenate([silence(0.2), tone(0.5)]))
+    session = make_session(ScriptedWriter("One two."))
+    seen = []
+
+    def show(event):
+        seen.append(event)
+        if event.kind == "finished":
+            threading.Timer(1.0, session.close).start()
+
+    talk(session, RATE, show)
+    chunks = [event.samples for event in seen if event.kind == "audio_chunk"]
+    sound = np.concatenate(played)
+    assert np.isfinite(sound).all()
+    assert np.array_equal(np.trim_zeros(sound), np.trim_zeros(np.concatenate(chunks)))
+    assert session.closed
+
+
+def test_an_interruption_empties_the_loudspeaker(make_session, monkeypatch):
+    fake_sounddevice(monkeypatch, np.concatenate([tone(0.3), silence(1.5), tone(0.4)]))
+    session = make_session(ScriptedWriter("One two three four five six seven eight."))
+    seen = []
+
+    def show(event):
+        seen.append(event)
+        if event.kind == "interrupted":
+            session.close()
+
+    talk(session, RATE, show)
+    interrupted = next(event for event in seen if event.kind == "interrupted")
+    assert 0.0 < interrupted.seconds < 2.0
+    assert "One two three four five six seven eight.".startswith(interrupted.heard)
+
+
+def test_the_player():
+    player = Player(10)
+    player.push(AudioChunk(1, np.ones(4, np.float32), 10, 0.0))
+    out = np.full((6, 1), np.nan, np.float32)
+    player.fill(out)
+    assert out[:, 0].tolist() == [1, 1, 1, 1, 0, 0]
+    assert player.seconds == 0.4
+    player.push(AudioChunk(1, np.ones(4, np.float32), 10, 0.4))
+    player.drop()
+    player.fill(out)
+    assert not out.any()
+    player.push(AudioChunk(2, np.ones(1, np.float32), 10, 0.0))
+    assert player.seconds == 0.0
+
+
+@pytest.mark.parametrize("where", ["device", "PortAudio"])
+def test_without_devices_it_says_so(make_session, monkeypatch, where):
+    fake_sounddevice(monkeypatch, silence(0.1))
+
+    def missing(*_, **__):
+        raise OSError("it is missing")
+
+    if where == "device":
+        sys.modules["sounddevice"].query_devices = missing
+    else:
+        monkeypatch.setattr("vocalmtp.chat.terminal.require", missing)
+    with pytest.raises(InputError, match="terminal: .*is missing"):
+        talk(make_session(), RATE, print)

@@ -1,0 +1,53 @@
+"""`vocalmtp chat` with a recording, from file to file."""
+
+import numpy as np
+import pytest
+
+import vocalmtp
+from vocalmtp.audio import read_audio
+from vocalmtp.cli import main
+from vocalmtp.eval.intelligibility import word_errors
+
+TEXT = "What is the capital of France?"
+
+
+@pytest.fixture(scope="module")
+def question(tmp_path_factory):
+    path = tmp_path_factory.mktemp("chat") / "question.wav"
+    return vocalmtp.load("mini")(TEXT, greedy=True).save(path)
+
+
+def test_a_recorded_question_is_heard_and_answered_aloud(question, tmp_path, capsys):
+    output = tmp_path / "answer.wav"
+    main_or_exit("chat", "--input", str(question), "--output", str(output), "--voice", "slt")
+    printed = capsys.readouterr()
+    heard, answer = printed.out.splitlines()
+    assert heard.startswith("you: ")
+    assert word_errors(TEXT, heard.removeprefix("you: ")).rate <= 0.5
+    assert answer.removeprefix("answer: ") == heard.removeprefix("you: ")  # the echo
+    assert "answers: echo; ear: pocketsphinx" in printed.err
+    samples = read_audio(output, 16_000)
+    assert 0.5 < len(samples) / 16_000 < 10
+    assert np.abs(samples).max() > 0.05
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--input", "q.wav"], "belong together"),
+        (["--terminal", "--input", "q.wav", "-o", "a.wav"], "does not go with"),
+        (["--input", "none.wav", "-o", "a.wav"], "no such file"),
+        (["--terminal", "--llm", "nowhere"], "no such folder"),
+        (["--terminal", "--ear", "nowhere"], "no such ear"),
+        (["--terminal", "--llm", "http://host"], "--llm-model"),
+    ],
+)
+def test_what_is_wrong_is_one_line(arguments, message, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["chat", *arguments])
+    assert message in capsys.readouterr().err
+
+
+def main_or_exit(*arguments: str) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(arguments)

@@ -1,0 +1,183 @@
+"""`vocalmtp chat`: the page, the terminal, or a recording."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from vocalmtp.catalogue import DEFAULT_MODEL
+from vocalmtp.cli.voices import Model
+from vocalmtp.errors import InputError
+
+if TYPE_CHECKING:
+    from vocalmtp.chat.config import ChatConfig
+    from vocalmtp.chat.events import Event
+    from vocalmtp.chat.speaking import Spoken
+    from vocalmtp.synthesis import TTS
+
+
+def chat(
+    model: Model = DEFAULT_MODEL,
+    voice: Annotated[
+        str | None,
+        typer.Option("--voice", "-v", help="Who answers, as for tts.", show_default="its own"),
+    ] = None,
+    llm: Annotated[
+        str | None,
+        typer.Option(
+            help="Who writes the answers: an OpenAI-compatible endpoint (http://HOST:PORT/v1, key "
+            "in OPENAI_API_KEY), or the folder of a chat model of Transformers.",
+            show_default="nobody: it says again what it hears",
+        ),
+    ] = None,
+    llm_model: Annotated[
+        str | None, typer.Option(help="The name of the model at the endpoint.")
+    ] = None,
+    ear: Annotated[
+        str | None,
+        typer.Option(
+            help="What hears you: pocketsphinx, or the folder of a Whisper model (of Transformers, "
+            "or converted for faster-whisper).",
+            show_default="pocketsphinx",
+        ),
+    ] = None,
+    system: Annotated[
+        str | None, typer.Option(help="Who the answerer is to be.", show_default="an assistant")
+    ] = None,
+    echo: Annotated[
+        Literal["energy", "half-duplex", "off"] | None,
+        typer.Option(
+            help="Against hearing ourselves: interrupt only by what is louder than the echo, not "
+            "at all, or by any speech.",
+            show_default="energy",
+        ),
+    ] = None,
+    device: Annotated[str, typer.Option(help="Of the ear and a language model here.")] = "cpu",
+    terminal: Annotated[
+        bool, typer.Option("--terminal", help="Talk here, through this machine's microphone.")
+    ] = False,
+    input: Annotated[
+        Path | None, typer.Option(help="Answer this recording instead of a microphone.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write the spoken answers here.")
+    ] = None,
+) -> None:
+    """Talk: speak, be answered aloud, and interrupt at any time.
+
+    Examples:
+
+    vocalmtp chat --terminal --llm http://localhost:8000/v1 --llm-model qwen
+
+    vocalmtp chat --input question.wav --output answer.wav --llm folder
+    """
+    settings: dict[str, Any] = {"system": system, "echo": echo}
+    settings = {key: value for key, value in settings.items() if value is not None}
+    if (input is None) != (output is None):
+        raise InputError("input, output: belong together; give both, or neither")
+    if input is None and not terminal:
+        raise InputError("terminal: is missing; give --terminal, or --input and --output")
+    if input is not None and terminal:
+        raise InputError("terminal: does not go with --input; leave one out")
+    if input is not None:
+        samples = _read(input, output)
+    # What is wrong with the small parts is said before the model is loaded.
+    from vocalmtp.chat.ears import find_ear
+    from vocalmtp.chat.writers import find_writer
+
+    writer = find_writer(llm, llm_model, device)
+    listens = find_ear(ear, device)
+    answerer, tts = _answerer(writer, model, voice)
+    _tell(f"answers: {answerer.name}; ear: {listens.name}")
+    if input is not None:
+        _answer_recording(samples, output, answerer, listens, tts, voice, settings)
+    else:
+        _talk(answerer, listens, tts, voice, settings)
+
+
+def _read(input: Path, output: Path):
+    from vocalmtp.audio import output_format, read_audio
+    from vocalmtp.chat.vad import SAMPLE_RATE
+
+    output_format(output)
+    return read_audio(input, SAMPLE_RATE)
+
+
+def _answerer(writer, model: str, voice: str | None) -> tuple["Spoken", "TTS"]:
+    from vocalmtp.chat.speaking import Spoken
+    from vocalmtp.cli.single import load_speaker
+
+    tts = load_speaker(model)
+    tts.find_voice(voice)
+    return Spoken(writer, tts), tts
+
+
+def _config(settings: dict[str, Any]) -> "ChatConfig":
+    from vocalmtp.chat.config import ChatConfig
+    from vocalmtp.config import parse
+
+    return parse(ChatConfig, settings, "chat")
+
+
+def _answer_recording(samples, output, answerer, ear, tts, voice, settings) -> None:
+    from vocalmtp.audio import audio_writer
+    from vocalmtp.chat.events import AudioChunk
+    from vocalmtp.chat.recorded import SETTINGS, converse
+    from vocalmtp.chat.session import ChatSession
+
+    show = Transcriber()
+    with (
+        ChatSession(answerer, ear, voice, _config(settings | SETTINGS)) as session,
+        audio_writer(output, tts.sample_rate) as write,
+    ):
+        for event in converse(session, samples):
+            show(event)
+            if isinstance(event, AudioChunk):
+                write(event.samples)
+
+
+def _talk(answerer, ear, tts, voice, settings) -> None:
+    from vocalmtp.chat.session import ChatSession
+    from vocalmtp.chat.terminal import talk
+
+    session = ChatSession(answerer, ear, voice, _config(settings))
+    _tell("listening; Ctrl-C ends")
+    try:
+        talk(session, tts.sample_rate, Transcriber())
+    finally:
+        session.close()
+
+
+class Transcriber:
+    """Prints what is said, a turn a line; timings and errors go to standard error."""
+
+    def __init__(self):
+        self._open = False  # a line of the answer has begun
+        self._late: float | None = None  # seconds until its first sound
+
+    def __call__(self, event: "Event") -> None:
+        if event.kind == "text_delta":
+            print(event.text if self._open else f"answer: {event.text}", end="", flush=True)
+            self._open = True
+        elif event.kind == "timing" and event.part == "total":
+            self._late = event.seconds
+        elif event.kind == "transcript" and event.final:
+            print(f"you: {event.text or '(not understood)'}", flush=True)
+        elif event.kind in ("finished", "interrupted", "error"):
+            self._close(event)
+
+    def _close(self, event: "Event") -> None:
+        """End the answer's line."""
+        if self._open:
+            print(" \u2014" if event.kind == "interrupted" else "", flush=True)
+            self._open = False
+        if event.kind == "error":
+            _tell(f"error: {event.message}")
+        elif self._late is not None:
+            _tell(f"first sound {self._late * 1000:.0f} ms after the end of the turn was known")
+            self._late = None
+
+
+def _tell(message: str) -> None:
+    print(message, file=sys.stderr)
