@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from vocalmtp.ablation.grid import Grid, load_grid
 from vocalmtp.config import load_yaml, parse
 from vocalmtp.training.aligner import AlignerRecipe
 from vocalmtp.training.codec import TokenizerRecipe
@@ -19,6 +20,7 @@ RECIPES = {
 
 
 KINDS = {
+    "ablation": Grid,
     "aligner": AlignerRecipe,
     "finetune": FinetuneRecipe,
     "speech_lm": SpeechLMRecipe,
@@ -32,7 +34,10 @@ def test_there_are_recipes_for_all_kinds():
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_recipe_parses(name):
-    assert parse(KINDS[RECIPES[name]["recipe"]], RECIPES[name], name).output
+    if RECIPES[name]["recipe"] == "ablation":
+        assert load_grid(ROOT / name).cells
+    else:
+        assert parse(KINDS[RECIPES[name]["recipe"]], RECIPES[name], name).output
 
 
 def test_a_variant_shows_only_what_differs():

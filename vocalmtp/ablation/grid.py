@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -20,10 +20,11 @@ from vocalmtp.model.config import SpeechLMConfig
 from vocalmtp.tokenizers import load_tokenizer
 from vocalmtp.tokenizers.base import TokenizerCard
 from vocalmtp.tokenizers.cards import find_entry, list_entries
-from vocalmtp.training.codec import TokenizerRecipe
+from vocalmtp.training.codec_recipe import TokenizerRecipe
 from vocalmtp.training.train import SpeechLMRecipe, model_config
 
 SECTIONS = ("tokenizer", "speech_lm")  # training recipes inside of the grid
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]  # it names folders
 MULTIPLES = 4  # how many valid K an error names
 
 
@@ -89,10 +90,10 @@ class Grid(StrictModel):
     corpus: Path
     tokenizer: dict[str, Any] = {}  # a recipe of kind tokenizer; what all of them share
     speech_lm: dict[str, Any]  # a recipe of kind speech_lm; what all cells share
-    tokenizers: dict[str, TokenizerChoice] = Field(min_length=1)
+    tokenizers: dict[Name, TokenizerChoice] = Field(min_length=1)
     tokens_per_step: tuple[int, ...] = Field(min_length=1)
-    backbones: dict[str, Backbone] = Field(min_length=1)
-    arms: dict[str, Arm] = {"track": Arm()}
+    backbones: dict[Name, Backbone] = Field(min_length=1)
+    arms: dict[Name, Arm] = {"track": Arm()}
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
     utterances: Utterances = Utterances()
     eval: Judged = Judged()
@@ -107,7 +108,7 @@ class Grid(StrictModel):
     def _card(self, name: str) -> TokenizerCard:
         choice = self.tokenizers[name]
         if choice.train is not None:
-            return self.tokenizer_recipe(name).model.card()
+            return self.tokenizer_recipe(name).config.card()
         card, _, _ = choice.use.partition("=")
         return find_entry(card).card() if card in list_entries() else load_tokenizer(card).card
 
@@ -135,10 +136,8 @@ class Grid(StrictModel):
         return tuple(self._cells())
 
     def _cells(self) -> Iterator["Cell"]:
-        seeds = dict.fromkeys(
-            seed for arm in self.arms.values() for seed in arm.seeds or self.seeds
-        )
-        for seed in seeds:
+        asked = (seed for arm in self.arms.values() for seed in arm.seeds or self.seeds)
+        for seed in sorted(set(asked)):
             for arm_name, arm in self.arms.items():
                 if seed not in (arm.seeds or self.seeds):
                     continue

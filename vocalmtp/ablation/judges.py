@@ -4,7 +4,6 @@ Natural speech and every tokenizer's resynthesis are judged as the cells are.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -19,23 +18,11 @@ from vocalmtp.eval.items import pick_items, pick_references
 from vocalmtp.eval.measure import word_scores
 from vocalmtp.eval.rows import RowFile
 from vocalmtp.eval.statistics import Figure, bootstrap_mean
-from vocalmtp.eval.systems import Spoken, speak
-from vocalmtp.tokenizers.base import SpeechTokenizer
+from vocalmtp.eval.systems import CodecOnly, Spoken, speak
 from vocalmtp.voices import SHORTEST
 
 NATURAL = "natural"
 REFERENCES = 8  # recordings that stand for a voice
-
-
-@dataclass(frozen=True)
-class CodecOnly:
-    """A tokenizer in the place of a model: enough for resynthesis, and without for natural."""
-
-    tokenizer: SpeechTokenizer | None = None
-
-    @property
-    def sample_rate(self) -> int:
-        return 16_000 if self.tokenizer is None else self.tokenizer.card.sample_rate
 
 
 class Judges:

@@ -9,6 +9,8 @@ from multiprocessing.connection import Connection, wait
 from threading import Thread
 from typing import Any
 
+from vocalmtp.errors import InputError
+
 Work = tuple[str, Callable[..., None], tuple[Any, ...]]  # name, function, arguments
 
 
@@ -52,8 +54,6 @@ def _result(pipe: Connection, process: Any) -> str:
 
 
 def _do(pipe: Connection, call: Callable[..., None], arguments: tuple[Any, ...]) -> None:
-    from vocalmtp.ablation.run import one_line
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C, and ends us
     Thread(target=_end_with_parent, args=(pipe,), daemon=True).start()
     problem = ""
@@ -70,3 +70,9 @@ def _end_with_parent(pipe: Connection) -> None:
         pipe.recv()
     except (EOFError, OSError):
         os._exit(1)
+
+
+def one_line(error: Exception) -> str:
+    """An error as one line; of one that no user made, with its type."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, InputError) else f"{type(error).__name__}: {text}"[:300]

@@ -63,10 +63,11 @@ class Planner:
         if key not in self._sizes:
             with torch.device("meta"):
                 model = SpeechLM(config)
-            backbone = model.backbone.config
+            backbone, base = model.backbone.config, model.backbone.base_model
+            embedded = model.backbone.get_input_embeddings().weight.numel()
             self._sizes[key] = Sizes(
                 parameters=sum(p.numel() for p in model.parameters()),
-                in_layers=sum(p.numel() for p in model.backbone.base_model.layers.parameters()),
+                in_layers=sum(p.numel() for p in base.parameters()) - embedded,
                 width=backbone.hidden_size,
                 layers=backbone.num_hidden_layers,
                 logits=sum(slot.vocab_size for slot in model.layout.slots),

@@ -189,7 +189,7 @@ def curves(report: Mapping[str, Any], path: Path) -> bool:
 
 def common(cells: Sequence[Row]) -> tuple[list[int], np.ndarray]:
     """Updates at which all of `cells` were validated, and their losses [cells, updates]."""
-    logs = [dict(map(tuple, cell["curve"])) for cell in cells]
+    logs = [dict(cell["curve"]) for cell in cells]
     steps = sorted(set.intersection(*(set(log) for log in logs)))
     return steps, np.array([[log[step] for step in steps] for log in logs])
 

@@ -135,7 +135,7 @@ def _cell_row(grid: Grid, cell: Cell, failures: Mapping[str, str]) -> Row:
         "state": state,
         "figures": _plain(made.figures | speed.figures),
         "missing": made.missing,
-        "curve": sorted(curve.items()),
+        "curve": [list(point) for point in sorted(curve.items())],
     }
 
 

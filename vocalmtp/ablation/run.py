@@ -19,7 +19,7 @@ from vocalmtp.ablation.cell import cell_settings, run_cell, train_cell
 from vocalmtp.ablation.figures import Measured
 from vocalmtp.ablation.grid import Cell, Grid
 from vocalmtp.ablation.judges import NATURAL, Judges
-from vocalmtp.ablation.parallel import run_in_processes
+from vocalmtp.ablation.parallel import one_line, run_in_processes
 from vocalmtp.ablation.speed import time_cell
 from vocalmtp.ablation.state import check_begun
 from vocalmtp.ablation.tokenizers import (
@@ -160,9 +160,3 @@ def _kept(name: str, failures: Failures) -> Iterator[None]:
         yield
     except Exception as error:
         failures[name] = one_line(error)
-
-
-def one_line(error: Exception) -> str:
-    """An error as one line; of one that no user made, with its type."""
-    text = " ".join(str(error).split())
-    return text if isinstance(error, InputError) else f"{type(error).__name__}: {text}"[:300]

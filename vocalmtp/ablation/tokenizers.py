@@ -4,13 +4,13 @@ from pathlib import Path
 
 from vocalmtp.ablation.figures import Measured
 from vocalmtp.ablation.grid import Grid
-from vocalmtp.ablation.judges import CodecOnly, Judges
+from vocalmtp.ablation.judges import Judges
 from vocalmtp.ablation.state import begin, drop
 from vocalmtp.ablation.swapped import swapped_resynthesis
 from vocalmtp.data.manifest import Utterance, read_manifest
 from vocalmtp.data.tokenize import tokenize_rows
 from vocalmtp.eval.statistics import once
-from vocalmtp.eval.systems import speak
+from vocalmtp.eval.systems import CodecOnly, speak
 from vocalmtp.tokenizers import SpeechTokenizer, load_tokenizer
 from vocalmtp.training.codec import train_tokenizer
 
