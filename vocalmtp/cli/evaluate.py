@@ -139,6 +139,49 @@ def disentanglement(
     _report(output, "disentanglement", lines, model)
 
 
+@app.command()
+def tokenizer(
+    name: Annotated[
+        str,
+        typer.Argument(help="NAME of a card or model, FOLDER, or NAME=FOLDER of its weights."),
+    ],
+    manifest: Annotated[
+        Path, typer.Option("--manifest", "-m", help="A corpus folder or a manifest.")
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", help="Folder for audio, rows and the report; a run goes on there."
+        ),
+    ],
+    split: Annotated[str, typer.Option(help="Which rows of the manifest.")] = "test",
+    voices: Annotated[str, typer.Option(help="Only these, with commas; all if empty.")] = "",
+    limit: Annotated[int | None, typer.Option(min=1, help="Sentences of each voice.")] = 10,
+    processes: Annotated[int, typer.Option(min=1, help="Files recognised at once.")] = 2,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Measure again what is in the output folder.")
+    ] = False,
+) -> None:
+    """Measure a speech tokenizer: resynthesis, bits, speed, use of its codes, what they hold.
+
+    What a tokenizer does not have, or the manifest does not tell, is n/a.
+
+    Example:
+
+    vocalmtp eval tokenizer mimi-8=weights -m corpus -o results/mimi
+    """
+    from vocalmtp.eval.report import write_sections
+    from vocalmtp.eval.speed import hardware
+    from vocalmtp.eval.tokenizer import run_tokenizer
+
+    asked = [voice for voice in voices.split(",") if voice]
+    sections, notes = run_tokenizer(
+        name, manifest, output, split, asked, limit, processes=processes, fresh=fresh
+    )
+    notes = [*notes, f"Machine: {hardware()}."]
+    typer.echo(write_sections(output, "tokenizer", sections, notes))
+
+
 def _report(output: Path, title: str, lines: list["Line"], model: str, *notes: str) -> None:
     from vocalmtp.eval.report import write_report
 

@@ -19,13 +19,24 @@ from vocalmtp.errors import InputError
 from vocalmtp.eval.report import Line
 from vocalmtp.eval.rows import progress
 from vocalmtp.eval.similarity import centroids, compare, embed
-from vocalmtp.eval.statistics import Figure, bootstrap_correlation, bootstrap_ratio
+from vocalmtp.eval.statistics import NOTHING, Figure, bootstrap_correlation, bootstrap_ratio
 from vocalmtp.pitch import fill_unvoiced, track_pitch
-from vocalmtp.tokenizers import SpeechTokenizer
+from vocalmtp.tokenizers import SpeechTokenizer, TokenizerCard
 from vocalmtp.voices import make_voice
 
 PROBE_STEPS, PROBE_BATCH = 300, 2048
 PROBES = {"linear": 0, "mlp": 128}  # width of the hidden layer
+GROUPS = {  # of streams, by their roles; a tokenizer has some of them
+    "content": ("content", "semantic"),
+    "prosody": ("prosody",),
+    "acoustic": ("acoustic",),
+}
+SWAPPED = (
+    "similarity to the voice of the vector",
+    "similarity to the voice of the codes",
+    "similarity to the nearest voice but that of the vector",
+)
+REFERENCES = 6  # recordings that make a voice, before its timbre is swapped
 HELD_OUT = 3  # every third sentence is for scoring, whoever says it
 
 
@@ -34,7 +45,7 @@ class Frames:
     """Codes and labels of many utterances, frame by frame."""
 
     codes: Tensor  # [N, Q] int64
-    phones: Tensor  # [N] int64
+    phones: Tensor  # [N] int64, -1 where it is not known
     pitch: Tensor  # [N] log F0 relative to the utterance
     voiced: Tensor  # [N] bool
     speakers: Tensor  # [N] int64
@@ -43,11 +54,13 @@ class Frames:
 
 
 def gather(tokenizer: SpeechTokenizer, rows: Sequence[Utterance]) -> Frames:
-    """Encode `rows` and label every codec frame from their phone times, F0 and voice."""
+    """Encode `rows` and label every codec frame from their phone times, F0 and voice.
+
+    Without phone times in every row, no phone is known.
+    """
     card = tokenizer.card
+    timed = all(row.phones for row in rows)
     phones = sorted({phone for row in rows for phone, _ in row.phones})
-    if not phones:
-        raise InputError("manifest: its rows have no phone times; the phone probe needs them")
     voices = sorted({row.voice for row in rows})
     # By sentence: no two voices say the same one on both sides, and every voice is on both.
     held = set(sorted({row.text for row in rows})[::HELD_OUT])
@@ -56,10 +69,12 @@ def gather(tokenizer: SpeechTokenizer, rows: Sequence[Utterance]) -> Frames:
         wav = torch.from_numpy(read_audio(row.audio, card.sample_rate))[None]
         codes = tokenizer.encode(wav).codes[0].T  # [T, Q]
         frames = len(codes)
-        ends = np.array([end for _, end in row.phones])
-        middles = (np.arange(frames) + 0.5) / card.frame_rate
-        place = np.searchsorted(ends, middles).clip(max=len(ends) - 1)
-        labels = torch.tensor([phones.index(row.phones[i][0]) for i in place])
+        labels = torch.full((frames,), -1)
+        if timed:
+            ends = np.array([end for _, end in row.phones])
+            middles = (np.arange(frames) + 0.5) / card.frame_rate
+            place = np.searchsorted(ends, middles).clip(max=len(ends) - 1)
+            labels = torch.tensor([phones.index(row.phones[i][0]) for i in place])
         f0 = track_pitch(F.pad(wav, (0, card.hop)), sample_rate=card.sample_rate, hop=card.hop)
         f0 = f0[0, :frames]
         log_f0, voiced = fill_unvoiced(f0[None])[0], f0 > 0
@@ -109,53 +124,73 @@ def probe(
     return made[:, 0] if classes is None else made
 
 
-def streams_of(tokenizer: SpeechTokenizer, prosody: bool) -> list[int]:
-    """Indices of the prosody streams, or of all the others."""
-    roles = [stream.role == "prosody" for stream in tokenizer.card.streams]
-    return [q for q, is_prosody in enumerate(roles) if is_prosody == prosody]
+def stream_groups(card: TokenizerCard) -> dict[str, list[int]]:
+    """Indices of the streams of every group that the tokenizer has."""
+    groups = {
+        name: [q for q, stream in enumerate(card.streams) if stream.role in roles]
+        for name, roles in GROUPS.items()
+    }
+    return {name: streams for name, streams in groups.items() if streams}
 
 
 def probe_streams(tokenizer: SpeechTokenizer, rows: Sequence[Utterance]) -> list[Line]:
-    """Phone accuracy, F0 correlation and speaker accuracy from content and from prosody streams.
+    """As `probe_frames`, of the codes of `rows`. Raises InputError if they have no phone times."""
+    if not all(row.phones for row in rows):
+        raise InputError("manifest: its rows have no phone times; the phone probe needs them")
+    return probe_frames(tokenizer.card, gather(tokenizer, rows))
+
+
+def probe_frames(card: TokenizerCard, frames: Frames) -> list[Line]:
+    """Phone accuracy, F0 correlation and speaker accuracy from every group of streams.
 
     Chance is the share of the largest class; speakers are told by whole utterances, whose frames
-    vote together. Raises InputError if the rows have no phone times.
+    vote together. Phones that are not known, and a speaker who is the only one, are n/a. Raises
+    InputError if there is but one sentence.
     """
-    frames = gather(tokenizer, rows)
     held, owner = frames.held, frames.utterances
+    if bool(held.all()):
+        raise InputError("manifest: the probes need two sentences or more; give a larger --limit")
     owners = torch.unique(owner[held])
     speakers = torch.stack([frames.speakers[owner == u][0] for u in owners])
+    phones, voices = int(frames.phones.max()) + 1, int(frames.speakers.max()) + 1
     lines = []
     for kind, hidden in PROBES.items():
-        for name, prosody in (("content", False), ("prosody", True)):
-            streams = streams_of(tokenizer, prosody)
-            if not streams:
-                continue
+        for name, streams in stream_groups(card).items():
             codes = frames.codes[:, streams]
-
-            made = probe(codes, frames.phones, ~held, int(frames.phones.max()) + 1, hidden)
-            right = (made.argmax(-1) == frames.phones).float()
-            found = _share(right[held], owner[held])
+            found = NOTHING
+            if phones:
+                made = probe(codes, frames.phones, ~held, phones, hidden)
+                found = _share((made.argmax(-1) == frames.phones).float()[held], owner[held])
             lines.append(Line(f"phone accuracy, {kind} probe", name, found, "%", 1))
 
-            heard = held & frames.voiced
-            made = probe(codes, frames.pitch, ~held & frames.voiced, None, hidden)
-            pairs = (made[heard].numpy(), frames.pitch[heard].numpy(), owner[heard].numpy())
-            lines.append(Line(f"F0 correlation, {kind} probe", name, bootstrap_correlation(*pairs)))
+            found = _pitch_correlation(frames, codes, hidden)
+            lines.append(Line(f"F0 correlation, {kind} probe", name, found))
 
-            made = probe(codes, frames.speakers, ~held, int(frames.speakers.max()) + 1, hidden)
-            votes = torch.zeros(int(owner.max()) + 1, made.shape[1])
-            votes.index_add_(0, owner, made.log_softmax(-1))
-            right = (votes[owners].argmax(-1) == speakers).float()
-            found = _share(right, owners)
+            found = NOTHING
+            if voices > 1:
+                made = probe(codes, frames.speakers, ~held, voices, hidden)
+                votes = torch.zeros(int(owner.max()) + 1, voices)
+                votes.index_add_(0, owner, made.log_softmax(-1))
+                found = _share((votes[owners].argmax(-1) == speakers).float(), owners)
             lines.append(Line(f"speaker accuracy, {kind} probe", name, found, "%", 1))
-        for what, labels, units in (
-            ("phone", frames.phones[held], owner[held]),
-            ("speaker", speakers, owners),
+        for what, labels, units, classes in (
+            ("phone", frames.phones[held], owner[held], phones),
+            ("speaker", speakers, owners, voices if voices > 1 else 0),
         ):
-            chance = _share((labels == labels.mode().values).float(), units)
-            lines.append(Line(f"{what} accuracy, {kind} probe", "chance", chance, "%", 1))
+            found = _share((labels == labels.mode().values).float(), units) if classes else NOTHING
+            lines.append(Line(f"{what} accuracy, {kind} probe", "chance", found, "%", 1))
     return lines
+
+
+def _pitch_correlation(frames: Frames, codes: Tensor, hidden: int) -> Figure:
+    """Of the F0 that a probe finds in `codes` [N, q] with the true one, where it is voiced."""
+    held, voiced = frames.held, frames.voiced
+    heard = held & voiced
+    if not bool(heard.any() and (~held & voiced).any()):
+        return NOTHING
+    made = probe(codes, frames.pitch, ~held & voiced, None, hidden)
+    pairs = (made[heard].numpy(), frames.pitch[heard].numpy(), frames.utterances[heard].numpy())
+    return bootstrap_correlation(*pairs)
 
 
 def _share(right: Tensor, units: Tensor) -> Figure:
@@ -166,20 +201,21 @@ def _share(right: Tensor, units: Tensor) -> Figure:
 
 
 def swap_timbre(
-    tokenizer: SpeechTokenizer, rows: Sequence[Utterance], folder: Path, references: int = 6
+    tokenizer: SpeechTokenizer,
+    rows: Sequence[Utterance],
+    folder: Path,
+    references: int = REFERENCES,
 ) -> list[Line]:
     """Decode rows with the next voice's timbre; similarity to that voice and to their own.
 
     The first `references` rows of a voice make its timbre vector and its target; the next ten are
     swapped. Raises InputError if there are too few voices or rows.
     """
-    by_voice: dict[str, list[Utterance]] = {}
-    for row in rows:
-        by_voice.setdefault(row.voice, []).append(row)
-    names = sorted(name for name, own in by_voice.items() if len(own) > references)
+    by_voice, names = _swappable(rows, references)
     if len(names) < 2:
+        voices = ", ".join(by_voice)
         raise InputError(
-            f"voices '{', '.join(by_voice)}': swapping timbre needs two voices with more than "
+            f"voices '{voices}': swapping timbre needs two voices with more than "
             f"{references} recordings each"
         )
     files = {name: [row.audio for row in by_voice[name][:references]] for name in names}
@@ -200,8 +236,20 @@ def swap_timbre(
             source.append(name)
     to_target, to_other = compare(made, asked, targets)
     to_source, _ = compare(made, source, targets)
-    return [
-        Line("similarity to the voice of the vector", "swapped timbre", to_target),
-        Line("similarity to the voice of the codes", "swapped timbre", to_source),
-        Line("similarity to the nearest voice but that of the vector", "swapped timbre", to_other),
-    ]
+    figures = (to_target, to_source, to_other)
+    return [Line(what, "swapped timbre", f) for what, f in zip(SWAPPED, figures, strict=True)]
+
+
+def can_swap(rows: Sequence[Utterance], references: int = REFERENCES) -> bool:
+    """Whether there are voices and recordings enough for `swap_timbre`."""
+    return len(_swappable(rows, references)[1]) >= 2
+
+
+def _swappable(
+    rows: Sequence[Utterance], references: int
+) -> tuple[dict[str, list[Utterance]], list[str]]:
+    """`rows` by voice, and the voices with more than `references` of them."""
+    by_voice: dict[str, list[Utterance]] = {}
+    for row in rows:
+        by_voice.setdefault(row.voice, []).append(row)
+    return by_voice, sorted(name for name, own in by_voice.items() if len(own) > references)

@@ -83,7 +83,7 @@ def _vectors(items: Sequence[Spoken], path: Path) -> list[np.ndarray | None]:
 
 
 def measure_quality(spoke: Spoke, folder: Path) -> list[Line]:
-    """STOI and PESQ-WB of the resynthesis, and DNSMOS of every system, without what is silent."""
+    """STOI, PESQ-WB, mel distance of the resynthesis; DNSMOS of all; without what is silent."""
     lines = []
     if "resynthesis" in spoke:
         rows = _rows(
@@ -93,6 +93,7 @@ def measure_quality(spoke: Spoke, folder: Path) -> list[Line]:
         )
         for name in ("stoi", "pesq"):
             lines.append(Line(_NAMES[name], "resynthesis", _mean(rows, name), digits=3))
+        lines.append(Line(_NAMES["mel"], "resynthesis", _mean(rows, "mel"), "dB"))
     for system, items in spoke.items():
         path = folder / "rows" / f"dnsmos-{system}.jsonl"
         rows = _rows(items, path, lambda item: quality.dnsmos(item.audio))
@@ -104,6 +105,7 @@ def measure_quality(spoke: Spoke, folder: Path) -> list[Line]:
 _NAMES = {
     "stoi": "STOI",
     "pesq": "PESQ-WB",
+    "mel": "mel distance",
     "ovrl": "DNSMOS OVRL",
     "sig": "DNSMOS SIG",
     "bak": "DNSMOS BAK",

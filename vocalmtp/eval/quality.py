@@ -1,22 +1,27 @@
-"""Sound quality at 16 kHz: STOI and PESQ-WB against the recording, DNSMOS P.835 without one."""
+"""Sound quality at 16 kHz: STOI, PESQ-WB and mels against the recording, DNSMOS without one."""
 
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from vocalmtp.audio import read_audio
 from vocalmtp.eval.extras import require
+from vocalmtp.tokenizers.features import mel_filters
 
 SAMPLE_RATE = 16_000
 DNSMOS_SECONDS = 9.01
+MELS, MEL_WINDOW = 80, 1024
+MEL_FLOOR = 1e-4  # -80 dB of full scale: below it nothing is heard
 
 
 def against(reference: Path, degraded: Path) -> dict[str, float]:
-    """STOI (0 to 1) and PESQ-WB (1 to 4.6) of `degraded`, time-aligned with `reference`.
+    """STOI (0 to 1), PESQ-WB (1 to 4.6) and mel distance (dB) of `degraded` to `reference`.
 
-    The longer of the two is cut to the length of the other; a score is NaN for silence.
+    They are aligned in time, and the longer is cut to the length of the other; a score is NaN for
+    silence.
     STOI: Taal et al., IEEE TASLP 19(7), 2011. PESQ-WB: ITU-T P.862.2.
     """
     true, made = read_audio(reference, SAMPLE_RATE), read_audio(degraded, SAMPLE_RATE)
@@ -27,7 +32,25 @@ def against(reference: Path, degraded: Path) -> dict[str, float]:
         score = pesq.pesq(SAMPLE_RATE, true, made, "wb")
     except pesq.PesqError:  # silence in one of the two, or shorter than a quarter of a second
         score = float("nan")
-    return {"stoi": float(require("pystoi").stoi(true, made, SAMPLE_RATE)), "pesq": float(score)}
+    stoi = require("pystoi").stoi(true, made, SAMPLE_RATE)
+    return {"stoi": float(stoi), "pesq": float(score), "mel": mel_distance(true, made)}
+
+
+def mel_distance(true: np.ndarray, made: np.ndarray) -> float:
+    """Mean absolute difference of the log-mel spectra of two signals [N] at 16 kHz, in dB.
+
+    80 bands, windows of 64 ms every 16 ms, magnitudes from -80 dB of full scale on.
+    """
+    hann, bank = torch.hann_window(MEL_WINDOW), mel_filters(SAMPLE_RATE, MEL_WINDOW, MELS)
+    levels = []
+    for samples in (true, made):
+        wav = torch.from_numpy(np.ascontiguousarray(samples, np.float32))
+        found = torch.stft(
+            wav, MEL_WINDOW, MEL_WINDOW // 4, window=hann, pad_mode="constant", return_complex=True
+        )
+        mel = found.abs().T @ bank / (hann.sum() / 2)  # [F, M], 1 is full scale
+        levels.append(20 * mel.clamp(min=MEL_FLOOR).log10())
+    return float((levels[0] - levels[1]).abs().mean())
 
 
 @cache

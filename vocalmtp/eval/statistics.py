@@ -34,6 +34,9 @@ def once(value: float) -> Figure:
     return Figure(value, value, value, 1)
 
 
+NOTHING = Figure(math.nan, math.nan, math.nan, 0)  # shown as n/a
+
+
 def bootstrap_ratio(
     numerators: Sequence[float],
     denominators: Sequence[float],

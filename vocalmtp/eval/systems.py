@@ -16,6 +16,7 @@ from vocalmtp.data.manifest import Utterance
 from vocalmtp.eval.items import NO_AUDIO
 from vocalmtp.eval.rows import Row, RowFile, progress
 from vocalmtp.synthesis import TTS
+from vocalmtp.tokenizers import SpeechTokenizer
 from vocalmtp.voices import Voice, make_voice
 
 System = Literal["natural", "resynthesis", "tts"]
@@ -42,10 +43,21 @@ class Spoken:
         return self.failure == "empty" or not self.seconds
 
 
+@dataclass(frozen=True)
+class CodecOnly:
+    """A tokenizer in the place of a model: enough for resynthesis, and without for natural."""
+
+    tokenizer: SpeechTokenizer | None = None
+
+    @property
+    def sample_rate(self) -> int:
+        return 16_000 if self.tokenizer is None else self.tokenizer.card.sample_rate
+
+
 def speak(
     system: System,
     items: Sequence[Utterance],
-    tts: TTS,
+    tts: TTS | CodecOnly,
     folder: Path,
     references: Sequence[Utterance] = (),
     **options: Any,
@@ -94,7 +106,7 @@ def voices_of(
 def _make(
     system: System,
     items: list[Utterance],
-    tts: TTS,
+    tts: TTS | CodecOnly,
     references: Sequence[Utterance],
     options: dict[str, Any],
 ) -> Iterator[tuple[Utterance, Audio]]:
