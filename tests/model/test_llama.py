@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from vocalmtp.linears import Int8Linear
 from vocalmtp.model.backbone import TransformersRunner
@@ -53,6 +54,27 @@ def test_it_equals_transformers(backbone: torch.nn.Module) -> None:
         x = torch.randn(3, 32)
         hidden = [r.step(x, c) for r, c in zip(runners, (slow, fast), strict=True)]
         torch.testing.assert_close(*hidden, atol=1e-5, rtol=1e-5)
+
+
+@torch.inference_mode()
+def test_several_positions_at_once_have_the_bits_of_steps() -> None:
+    """Also where they end in another block, and rows differ in length."""
+    config = LlamaConfig(
+        vocab_size=8,
+        hidden_size=384,  # so wide that products of several queries round otherwise
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=6,
+        initializer_range=0.2,
+    )
+    runner = LlamaRunner(LlamaForCausalLM(config).eval(), Int8Linear, torch.bfloat16)
+    for length in (3, 57, 60, 62, 100):
+        inputs, mask = torch.randn(2, length, 384), torch.ones(2, length)
+        mask[1, :2] = 0
+        caches = [runner.prefill(inputs, mask)[1] for _ in range(2)]
+        x = torch.randn(2, 4, 384)
+        one_by_one = [runner.step(x[:, i], caches[0]) for i in range(4)]
+        assert torch.equal(runner.steps(x, caches[1]), torch.stack(one_by_one, 1))
 
 
 @pytest.mark.parametrize("make", [lambda linear: linear, Int8Linear], ids=["float", "int8"])

@@ -136,10 +136,13 @@ class LlamaRunner:
         return self._run(inputs[:, None], cache)[:, 0]
 
     def steps(self, inputs: Tensor, cache: AlignedCache) -> Tensor:
-        return self._run(inputs, cache)
+        return self._run(inputs, cache, apart=True)
 
-    def _run(self, inputs: Tensor, cache: AlignedCache) -> Tensor:
-        """[B, L, D] after what is in the cache -> hidden [B, L, D]."""
+    def _run(self, inputs: Tensor, cache: AlignedCache, apart: bool = False) -> Tensor:
+        """[B, L, D] after what is in the cache -> hidden [B, L, D].
+
+        With `apart`, every position has the bits that it has as a step of its own.
+        """
         batch, length, width = inputs.shape
         read = cache.grow(length)
         places = cache.lengths[:, None] + self.places[:length]  # [B, L]
@@ -152,7 +155,7 @@ class LlamaRunner:
         for layer, memory in zip(self.layers, cache.memory.unbind(), strict=True):
             qkv = layer.qkv(F.rms_norm(x, shape, None, layer.epsilon).to(self.dtype))
             qkv = qkv.float().view(batch, length, -1, self.dim)
-            x = x + layer.out(self._attend(qkv, turn, memory, here, mask))
+            x = x + layer.out(self._attend(qkv, turn, memory, here, mask, apart))
             plain = F.rms_norm(x, shape, None, layer.epsilon).to(self.dtype)
             gate, up = layer.gate_up(plain).chunk(2, -1)
             x = x + layer.down(F.silu(gate).mul_(up))
@@ -166,6 +169,7 @@ class LlamaRunner:
         memory: Tensor,
         here: tuple[Tensor, Tensor],
         mask: Tensor,
+        apart: bool,
     ) -> Tensor:
         """Heads [B, L, H + 2 J, d] -> [B L, H d]; writes into `memory` [B, P, 2, J, d]."""
         turned = self.heads + self.shared
@@ -174,7 +178,13 @@ class LlamaRunner:
         keys, values = memory[:, : mask.shape[-1]].permute(2, 0, 3, 1, 4)  # [B, J, P, d] each
         query = heads[:, :, : self.heads].transpose(1, 2)  # [B, H, L, d]
         many = self.shared != self.heads
-        mixed = F.scaled_dot_product_attention(query, keys, values, mask, enable_gqa=many)
+        parts = [(query, mask)]
+        if apart and query.shape[2] > 1:  # products of several queries round in another order
+            parts = list(zip(query.split(1, 2), mask.split(1, 2), strict=True))
+        mixed = torch.cat(
+            [F.scaled_dot_product_attention(q, keys, values, m, enable_gqa=many) for q, m in parts],
+            2,
+        )
         return mixed.transpose(1, 2).reshape(-1, self.heads * self.dim).to(self.dtype)
 
 
