@@ -5,16 +5,18 @@ that goes by loudness, a clock that is moved by hand.
 import threading
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import numpy as np
 
-from vocalmtp.audio import Audio, Word
+from vocalmtp.audio import Audio, Word, join
 from vocalmtp.chat.answer import AnswerError
 from vocalmtp.chat.events import Event
 from vocalmtp.chat.session import ChatSession
 from vocalmtp.text import normalize, word_spans
 
 RATE = 16_000
+QUESTION = "What is the capital of France?"
 WORD = 0.25  # seconds that a word of ToneTTS takes
 
 
@@ -33,6 +35,13 @@ class ToneTTS:
 
     sample_rate = RATE
     has_word_times = True
+    voices = {name: SimpleNamespace(name=name) for name in ("ann", "bob")}
+
+    def find_voice(self, voice: str | None) -> SimpleNamespace:
+        return self.voices[voice or "ann"]
+
+    def __call__(self, text: str, voice: str | None = None) -> Audio:
+        return join(list(self.stream(text, voice)))
 
     def stream(self, text: str, voice: str | None = None, seed: int = 0) -> Iterator[Audio]:
         text = normalize(text)

@@ -12,6 +12,7 @@ from chat_fakes import CountingEar
 from vocalmtp.audio import Audio, Word
 from vocalmtp.batch.speaker import Speaker
 from vocalmtp.catalogue import model_folder
+from vocalmtp.chat.server import check_auth
 from vocalmtp.synthesis import TTS, Utterance, load
 from vocalmtp.tokenizers import load_tokenizer
 
@@ -73,6 +74,9 @@ def replace_work(patch: pytest.MonkeyPatch, toy: Path) -> None:
         "vocalmtp.chat.ears.find_ear": lambda *_: CountingEar(),
         "vocalmtp.chat.recorded.converse": lambda *_: [],
         "vocalmtp.chat.terminal.talk": lambda *_: None,
+        "vocalmtp.chat.server.make_app": lambda room, host, auth: auth and check_auth(auth),
+        "vocalmtp.chat.server.run": lambda *_: None,
+        "vocalmtp.chat.room.Room.warm_up": lambda _: None,
         "vocalmtp.training.train.train": lambda recipe: recipe.output,
         "vocalmtp.training.finetune.finetune": lambda recipe: recipe.output,
         "vocalmtp.training.codec.train_tokenizer": lambda recipe: None,

@@ -4,6 +4,7 @@ import threading
 
 import numpy as np
 import pytest
+from chat_fakes import QUESTION
 from tiny_whisper import save_tiny_whisper
 
 import vocalmtp
@@ -12,12 +13,10 @@ from vocalmtp.chat.ears import SAMPLE_RATE, PocketsphinxEar, WholeHearing, find_
 from vocalmtp.errors import InputError
 from vocalmtp.eval.intelligibility import word_errors
 
-TEXT = "What is the capital of France?"
-
 
 @pytest.fixture(scope="module")
 def speech() -> np.ndarray:
-    audio = vocalmtp.load("mini")(TEXT, greedy=True)
+    audio = vocalmtp.load("mini")(QUESTION, greedy=True)
     samples = resample(audio.samples, audio.sample_rate, SAMPLE_RATE)
     noise = 1e-4 * np.random.default_rng(0).standard_normal(len(samples) + 3200)
     return np.pad(samples, (1600, 1600)) + noise.astype(np.float32)
@@ -44,7 +43,7 @@ def test_pocketsphinx_hears_while_the_user_speaks(speech):
     text = hearing.text(settled=True)
     assert hearing.text(settled=True) == text
     hearing.close()
-    assert word_errors(TEXT, text).rate <= 0.5
+    assert word_errors(QUESTION, text).rate <= 0.5
     assert hear(ear, speech) == text  # the next turn does not depend on the one before
 
 

@@ -2,19 +2,18 @@
 
 import numpy as np
 import pytest
+from chat_fakes import QUESTION
 
 import vocalmtp
 from vocalmtp.audio import read_audio
 from vocalmtp.cli import main
 from vocalmtp.eval.intelligibility import word_errors
 
-TEXT = "What is the capital of France?"
-
 
 @pytest.fixture(scope="module")
 def question(tmp_path_factory):
     path = tmp_path_factory.mktemp("chat") / "question.wav"
-    return vocalmtp.load("mini")(TEXT, greedy=True).save(path)
+    return vocalmtp.load("mini")(QUESTION, greedy=True).save(path)
 
 
 def test_a_recorded_question_is_heard_and_answered_aloud(question, tmp_path, capsys):
@@ -23,7 +22,7 @@ def test_a_recorded_question_is_heard_and_answered_aloud(question, tmp_path, cap
     printed = capsys.readouterr()
     heard, answer = printed.out.splitlines()
     assert heard.startswith("you: ")
-    assert word_errors(TEXT, heard.removeprefix("you: ")).rate <= 0.5
+    assert word_errors(QUESTION, heard.removeprefix("you: ")).rate <= 0.5
     assert answer.removeprefix("answer: ") == heard.removeprefix("you: ")  # the echo
     assert "answers: echo; ear: pocketsphinx" in printed.err
     samples = read_audio(output, 16_000)

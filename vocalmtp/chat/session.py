@@ -117,10 +117,13 @@ class ChatSession:
                 self.history.add(Message("assistant", heard, interrupted=True))
             self._emit(Interrupted(answer.number, heard, seconds))
 
-    def played(self, seconds: float) -> None:
-        """The player has played so much of the answer; without that, the clock is believed."""
+    def played(self, seconds: float, turn: int | None = None) -> None:
+        """The player has played so much of the answer (to `turn`, if it knows).
+
+        Without such reports, the clock is believed.
+        """
         with self._lock:
-            if self._answer is not None:
+            if self._answer is not None and turn in (None, self._answer.number):
                 self._answer.played(seconds, self._clock())
 
     def events(self, timeout: float | None = None) -> Iterator[Event]:

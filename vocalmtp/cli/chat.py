@@ -13,6 +13,7 @@ from vocalmtp.errors import InputError
 if TYPE_CHECKING:
     from vocalmtp.chat.config import ChatConfig
     from vocalmtp.chat.events import Event
+    from vocalmtp.chat.room import Room
     from vocalmtp.chat.speaking import Spoken
     from vocalmtp.synthesis import TTS
 
@@ -63,10 +64,24 @@ def chat(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write the spoken answers here.")
     ] = None,
+    host: Annotated[
+        str, typer.Option(help="Who may see the page: 0.0.0.0 lets other machines.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65_535, help="Of the page.")] = 7860,
+    auth: Annotated[
+        str | None, typer.Option(help="user:password, without which the page is not shown.")
+    ] = None,
+    sessions: Annotated[
+        int, typer.Option(min=1, max=1000, help="Conversations of the page at a time.")
+    ] = 4,
 ) -> None:
     """Talk: speak, be answered aloud, and interrupt at any time.
 
+    Opens a page on this machine, unless --terminal or --input says otherwise.
+
     Examples:
+
+    vocalmtp chat --llm http://localhost:8000/v1 --llm-model qwen --ear whisper-small
 
     vocalmtp chat --terminal --llm http://localhost:8000/v1 --llm-model qwen
 
@@ -76,12 +91,16 @@ def chat(
     settings = {key: value for key, value in settings.items() if value is not None}
     if (input is None) != (output is None):
         raise InputError("input, output: belong together; give both, or neither")
-    if input is None and not terminal:
-        raise InputError("terminal: is missing; give --terminal, or --input and --output")
     if input is not None and terminal:
         raise InputError("terminal: does not go with --input; leave one out")
     if input is not None:
         samples = _read(input, output)
+    elif not terminal:
+        from vocalmtp.chat.server import check_auth, check_port
+
+        check_port(host, port)
+        if auth is not None:
+            check_auth(auth)
     # What is wrong with the small parts is said before the model is loaded.
     from vocalmtp.chat.ears import find_ear
     from vocalmtp.chat.writers import find_writer
@@ -92,6 +111,9 @@ def chat(
     _tell(f"answers: {answerer.name}; ear: {listens.name}")
     if input is not None:
         _answer_recording(samples, output, answerer, listens, tts, voice, settings)
+    elif not terminal:
+        room = _room(answerer, listens, tts, voice, settings, sessions)
+        _open_page(room, host, port, auth)
     else:
         _talk(answerer, listens, tts, voice, settings)
 
@@ -147,6 +169,25 @@ def _talk(answerer, ear, tts, voice, settings) -> None:
         talk(session, tts.sample_rate, Transcriber())
     finally:
         session.close()
+
+
+def _room(answerer, ear, tts, voice, settings, sessions: int) -> "Room":
+    from vocalmtp.chat.room import Limits, Room
+    from vocalmtp.chat.speaking import Spoken
+    from vocalmtp.chat.writers import Echo
+
+    echo = Spoken(Echo(), tts)
+    answerers = {answerer.name: answerer, echo.name: echo}
+    return Room(tts, ear, answerers, _config(settings), Limits(sessions=sessions), voice)
+
+
+def _open_page(room: "Room", host: str, port: int, auth: str | None) -> None:
+    from vocalmtp.chat.server import make_app, run
+
+    app = make_app(room, host, auth)
+    room.warm_up()
+    _tell(f"talk at http://{host}:{port}; Ctrl-C ends")
+    run(app, room, host, port)
 
 
 class Transcriber:

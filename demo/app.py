@@ -1,0 +1,6 @@
+"""The page of `vocalmtp chat`, as a Space runs it: python demo/app.py."""
+
+from vocalmtp.cli import main
+
+if __name__ == "__main__":
+    main(["chat", "--host", "0.0.0.0", "--port", "7860"])

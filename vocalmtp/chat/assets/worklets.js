@@ -1,0 +1,94 @@
+// Audio threads of the page: the microphone's blocks out, the answer's samples in.
+
+const BLOCK = 1024; // samples of the microphone in one message
+const REPORT = 0.05; // seconds between reports of the player
+
+class Microphone extends AudioWorkletProcessor {
+  constructor() {
+    super();
+    this.block = new Float32Array(BLOCK);
+    this.filled = 0;
+  }
+
+  process([input]) {
+    const channel = input[0];
+    if (!channel) return true;
+    for (const sample of channel) {
+      this.block[this.filled++] = sample;
+      if (this.filled === BLOCK) {
+        this.port.postMessage(this.block.slice());
+        this.filled = 0;
+      }
+    }
+    return true;
+  }
+}
+
+// Plays one answer at a time. Begins when enough is there to outlast the network's jitter, and after
+// a gap again; an answer that is complete needs no more than it has.
+class Player extends AudioWorkletProcessor {
+  constructor(options) {
+    super();
+    this.enough = options.processorOptions.buffer * sampleRate;
+    this.start(0);
+    this.port.onmessage = ({ data }) => this.take(data);
+  }
+
+  start(turn) {
+    Object.assign(this, { turn, chunks: [], offset: 0, waiting: 0, played: 0, gaps: 0 });
+    Object.assign(this, { playing: false, complete: false, reported: 0 });
+  }
+
+  take(message) {
+    if (message.kind === "drop") return this.start(0);
+    if (message.turn !== this.turn) this.start(message.turn);
+    if (message.kind === "end") this.complete = true;
+    if (message.kind === "push") {
+      this.chunks.push(message.samples);
+      this.waiting += message.samples.length;
+    }
+  }
+
+  process(_, [output]) {
+    const channel = output[0];
+    if (!this.playing && this.waiting && (this.complete || this.waiting >= this.enough)) {
+      this.playing = true;
+      this.report();
+    }
+    let place = 0;
+    while (this.playing && place < channel.length && this.waiting) {
+      const chunk = this.chunks[0];
+      const count = Math.min(channel.length - place, chunk.length - this.offset);
+      channel.set(chunk.subarray(this.offset, this.offset + count), place);
+      place += count;
+      this.offset += count;
+      this.waiting -= count;
+      this.played += count;
+      if (this.offset === chunk.length) {
+        this.chunks.shift();
+        this.offset = 0;
+      }
+    }
+    if (this.playing && !this.waiting) {
+      this.playing = false;
+      if (!this.complete) this.gaps += 1;
+      this.report();
+    }
+    if (this.playing && this.played - this.reported > REPORT * sampleRate) this.report();
+    return true;
+  }
+
+  report() {
+    this.reported = this.played;
+    this.port.postMessage({
+      turn: this.turn,
+      seconds: this.played / sampleRate,
+      playing: this.playing,
+      over: this.complete && !this.waiting,
+      gaps: this.gaps,
+    });
+  }
+}
+
+registerProcessor("microphone", Microphone);
+registerProcessor("player", Player);

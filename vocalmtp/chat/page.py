@@ -1,0 +1,36 @@
+"""The page itself, in Gradio: pickers around what assets/talk.js brings to life."""
+
+from html import escape
+
+from fastapi import FastAPI
+
+from vocalmtp.chat.room import Room
+
+HEAD = """
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="stylesheet" href="talk/assets/talk.css">
+<script type="module" src="talk/assets/talk.js"></script>
+"""
+
+
+def mount_page(app: FastAPI, room: Room) -> FastAPI:
+    """Put the page at the root of `app`."""
+    import gradio
+
+    from vocalmtp.chat.server import ASSETS
+
+    with gradio.Blocks(title="Talk to vocalmtp", analytics_enabled=False) as page:
+        gradio.HTML("<h1>Talk</h1>")
+        gradio.HTML((ASSETS / "talk.html").read_text(encoding="utf-8"))
+        with gradio.Row():
+            voices = list(room.tts.voices)
+            first = room.tts.find_voice(room.voice)
+            voice = gradio.Dropdown(voices, value=first.name if first else None, label="Voice")
+            mode = gradio.Dropdown(list(room.answerers), label="Who answers")
+        gradio.HTML(f'<p id="talk-ear">Ear: {escape(room.ear.name)}. Esc interrupts.</p>')
+        for picker, name in ((voice, "voice"), (mode, "mode")):
+            script = f"(value) => {{ window.vocalmtp.configure({{ {name}: value }}); }}"
+            picker.change(fn=None, inputs=[picker], js=script)
+    return gradio.mount_gradio_app(
+        app, page, path="/", head=HEAD, footer_links=[], ssr_mode=False, enable_monitoring=False
+    )

@@ -1,0 +1,66 @@
+"""What all conversations of a server share, and how many there may be."""
+
+from dataclasses import dataclass, field
+
+from pydantic import Field
+
+from vocalmtp.chat.answer import Answerer
+from vocalmtp.chat.config import ChatConfig
+from vocalmtp.chat.ears import Ear
+from vocalmtp.chat.session import ChatSession
+from vocalmtp.config import StrictModel
+from vocalmtp.errors import InputError, nearest
+from vocalmtp.synthesis import TTS
+
+WARM_UP = "One moment, please."
+QUESTION = "What is the capital of France?"
+
+
+class Limits(StrictModel):
+    """What one server takes on."""
+
+    sessions: int = Field(4, ge=1)  # at a time
+    minutes: float = Field(30.0, gt=0)  # of one conversation
+    message: int = Field(65_536, ge=1024)  # bytes of one message
+    ahead: float = Field(10.0, gt=0)  # seconds of sound that may come faster than time goes
+    mistakes: int = Field(20, ge=1)  # messages that make no sense, until the connection is closed
+
+
+@dataclass
+class Room:
+    """Makes conversations; `answerers` are the ways to answer by name, first the default."""
+
+    tts: TTS
+    ear: Ear
+    answerers: dict[str, Answerer]
+    config: ChatConfig = field(default_factory=ChatConfig)
+    limits: Limits = field(default_factory=Limits)
+    voice: str | None = None  # the default
+    talking: int = 0  # conversations now
+
+    def open(self) -> ChatSession:
+        """A new conversation, as everybody gets it."""
+        answerer = next(iter(self.answerers.values()))
+        return ChatSession(answerer, self.ear, self.voice, self.config)
+
+    def configure(self, session: ChatSession, voice: str | None, mode: str | None) -> None:
+        """Change who answers from the next turn on; None leaves it.
+
+        Only built-in voices: a visitor must not name files. Raises InputError for others.
+        """
+        if voice is not None and voice not in self.tts.voices:
+            raise InputError(f"voice '{voice}': no such voice; {nearest(voice, self.tts.voices)}")
+        if mode is not None and mode not in self.answerers:
+            raise InputError(f"mode '{mode}': no such mode; {nearest(mode, self.answerers)}")
+        session.voice = voice or session.voice
+        session.answerer = self.answerers[mode] if mode else session.answerer
+
+    def warm_up(self) -> None:
+        """Let nobody wait for what is slow only once."""
+        for _ in self.tts.stream(WARM_UP, self.voice):
+            pass
+        self.open().close()
+
+    def question(self) -> bytes:
+        """A spoken question as a WAV file, for visitors without a microphone."""
+        return self.tts(QUESTION, self.voice).to_bytes("wav")

@@ -1,0 +1,138 @@
+"""The web server of the page: Gradio at its root, the socket and its scripts beside it."""
+
+import base64
+import secrets
+import socketserver
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from fastapi import FastAPI, Response, WebSocket
+from fastapi.staticfiles import StaticFiles
+from starlette.datastructures import Headers
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from vocalmtp.chat.room import Room
+from vocalmtp.chat.socket import serve
+from vocalmtp.errors import InputError
+
+ASSETS = Path(__file__).parent / "assets"
+LOCAL = ("localhost", "127.0.0.1", "[::1]", "::1")
+COOKIE = "vocalmtp"
+PING = 5.0  # seconds between looks whether a client is still there, and that it has to answer
+
+
+def make_app(room: Room, host: str = "127.0.0.1", auth: str | None = None) -> FastAPI:
+    """The application: the page at /, its socket at /talk/socket.
+
+    `auth` is "user:password". On a local `host` only local names of it are served, so that no other
+    site can pass itself off as this one. Raises InputError if `auth` is not of that form.
+    """
+    from vocalmtp.chat.page import mount_page
+
+    if auth is not None:
+        check_auth(auth)
+    app = FastAPI(title="vocalmtp", docs_url=None, redoc_url=None, openapi_url=None)
+    question: list[bytes] = []
+
+    @app.websocket("/talk/socket")
+    async def talk(socket: WebSocket) -> None:
+        if not same_origin(socket.headers):
+            await socket.close()  # before it is accepted: 403
+            return
+        await socket.accept()
+        await serve(socket, room)
+
+    @app.get("/talk/sample.wav")
+    def sample() -> Response:
+        if not question:
+            question.append(room.question())
+        return Response(question[0], media_type="audio/wav")
+
+    app.mount("/talk/assets", StaticFiles(directory=ASSETS))
+    app = mount_page(app, room)
+    if auth is not None:
+        app.add_middleware(BasicAuth, auth=auth)
+    if host in LOCAL:
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOCAL, "[::1]"])
+    return app
+
+
+def run(app: FastAPI, room: Room, host: str, port: int) -> None:
+    """Serve until Ctrl-C."""
+    import uvicorn
+
+    uvicorn.run(
+        app,
+        host=host,
+        port=port,
+        log_level="warning",
+        ws_max_size=room.limits.message,
+        ws_ping_interval=PING,
+        ws_ping_timeout=PING,
+    )
+
+
+def check_port(host: str, port: int) -> None:
+    """Raise InputError unless the page can be served there."""
+    try:
+        with socketserver.TCPServer((host, port), None, bind_and_activate=False) as server:
+            server.allow_reuse_address = True
+            server.server_bind()
+    except OSError as error:
+        raise InputError(
+            f"port '{port}': cannot be used on {host} ({error.strerror}); give another --port"
+        ) from error
+
+
+def same_origin(headers: Headers) -> bool:
+    """Whether a page of this server is asking; programs, which name no origin, may as well."""
+    origin = headers.get("origin")
+    return origin is None or urlsplit(origin).netloc.lower() == headers.get("host", "").lower()
+
+
+def check_auth(auth: str) -> None:
+    """Raise InputError unless `auth` is "user:password"."""
+    user, _, password = auth.partition(":")
+    if not (user and password):
+        raise InputError("auth: must be user:password")
+
+
+class BasicAuth:
+    """HTTP Basic authentication of pages and sockets; a cookie spares sockets the header, which not
+    every browser sends with them.
+    """
+
+    def __init__(self, app: ASGIApp, auth: str):
+        self._app, self._token = app, secrets.token_urlsafe(32)
+        self._wanted = b"Basic " + base64.b64encode(auth.encode())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("authorization", "").encode()
+        known = secrets.compare_digest(given, self._wanted)
+        if known or self._has_cookie(scope):
+            await self._app(scope, receive, self._with_cookie(send) if known else send)
+        elif scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1008})
+        else:
+            challenge = {"WWW-Authenticate": 'Basic realm="vocalmtp", charset="UTF-8"'}
+            await Response("Please sign in.", 401, challenge)(scope, receive, send)
+
+    def _has_cookie(self, scope: Scope) -> bool:
+        cookies = Headers(scope=scope).get("cookie", "").split("; ")
+        wanted = f"{COOKIE}={self._token}".encode()
+        return any(secrets.compare_digest(cookie.encode(), wanted) for cookie in cookies)
+
+    def _with_cookie(self, send: Send) -> Send:
+        cookie = f"{COOKIE}={self._token}; HttpOnly; SameSite=Strict; Path=/".encode()
+
+        async def adding(message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"set-cookie", cookie)]
+            await send(message)
+
+        return adding
