@@ -1,0 +1,145 @@
+"""Have the answers of RoleTriviaQA-mini spoken, with the time of every letter. Run with --help."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "corpus"))  # its files are imported by name
+
+import align  # noqa: E402
+import plan  # noqa: E402
+import texts  # noqa: E402
+from questions import Row, load_roles  # noqa: E402
+from render import Item, Shard, read_rows, render, rows_path  # noqa: E402
+from voices import load  # noqa: E402
+
+SHARD_ITEMS = 500
+SPLITS = ("test", "valid", "train")
+PREFIX = "references-"  # of the names of their shards
+REFERENCES = 8  # recordings that stand for a role: sentences that are no answers
+RECYCLE = 8  # shards of a process: flite loses a little memory with every utterance
+
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
+_aligner: align.Aligner | None = None  # one a process, set by _start
+
+
+def plan_shards(rows: list[Row]) -> tuple[list[Shard], list[str]]:
+    """The shards of all answers, then those of the references; where the audio of each row goes."""
+    voices, roles = load(), {role.name: role for role in load_roles()}
+    shards: list[Shard] = []
+    places = [""] * len(rows)
+    for split in SPLITS:
+        own = [index for index, row in enumerate(rows) if row["split"] == split]
+        for start in range(0, len(own), SHARD_ITEMS):
+            part = own[start : start + SHARD_ITEMS]
+            name = f"{split}-{start // SHARD_ITEMS:03d}"
+            items = []
+            for number, index in enumerate(part):
+                voice = voices[roles[rows[index]["role"]].voice]
+                items.append(Item(rows[index]["answer"], voice, split))
+                places[index] = f"shards/{name}/{number:04d}.wav"
+            shards.append(Shard(name, items))
+    said = texts.read_lines("test.txt")[:REFERENCES]
+    for role in roles.values():
+        items = [Item(text, voices[role.voice], "reference") for text in said]
+        shards.append(Shard(f"{PREFIX}{role.name}", items))
+    return shards, places
+
+
+def _start(table: align.Table) -> None:
+    """Set a worker process up."""
+    global _aligner
+    _aligner = align.Aligner(table)
+
+
+def _work(job: tuple[Path, Shard]) -> tuple[str, float]:
+    """Make one shard in a worker process."""
+    assert _aligner is not None
+    return job[1].name, render(*job, _aligner)
+
+
+def finish(folder: Path, rows: list[Row], shards: list[Shard], places: list[str]) -> int:
+    """Write manifest.jsonl, references/ROLE and the audio into questions.jsonl; how many have it.
+
+    The references are not in the manifest: they are for the judges, and for voices.
+    """
+    manifest: list[Row] = []
+    for shard in shards:
+        made = read_rows(rows_path(folder, shard.name))
+        if not shard.name.startswith(PREFIX):
+            manifest += made
+            continue
+        target = folder / "references" / shard.name.removeprefix(PREFIX)
+        target.mkdir(parents=True, exist_ok=True)
+        for row in made:
+            shutil.copyfile(folder / row["audio"], target / Path(row["audio"]).name)
+    spoken = {row["audio"] for row in manifest}
+    for row, place in zip(rows, places, strict=True):
+        row.pop("audio", None)
+        if place in spoken:
+            row["audio"] = place
+    _write(folder / "manifest.jsonl", manifest)
+    _write(folder / "questions.jsonl", rows)
+    return len(spoken)
+
+
+def _write(path: Path, rows: list[Row]) -> None:
+    partial = path.with_suffix(".partial")
+    partial.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    os.replace(partial, path)
+
+
+@app.command()
+def main(
+    folder: Annotated[Path, typer.Argument(help="What `make.py` wrote.")] = Path(
+        "roletriviaqa_mini"
+    ),
+    letters: Annotated[
+        Path | None,
+        typer.Option(help="`letters.json` of a corpus; learned anew when not given."),
+    ] = None,
+    source: Annotated[
+        Path | None, typer.Option(help="A `usr/share` with the corpus's texts, to learn from.")
+    ] = None,
+    splits: Annotated[
+        str, typer.Option(help="Only the answers of these splits; the references always.")
+    ] = ",".join(SPLITS),
+    workers: Annotated[int, typer.Option(help="Processes; each keeps one core busy.")] = 2,
+) -> None:
+    """Speak every answer in the voice of its role, and a few sentences to know the voice by.
+
+    Run it again after an interruption: finished shards are kept. An answer that the voice reads
+    otherwise than it is written has no audio.
+
+    Needs `apt install flite`, beside what `make.py` needs, and `pip install soundfile`.
+
+    Example: `python recipes/roletriviaqa_mini/speak.py --letters corpus/letters.json`
+    """
+    rows = read_rows(folder / "questions.jsonl")
+    shards, places = plan_shards(rows)
+    asked = (*splits.split(","), PREFIX.rstrip("-"))
+    shards = [shard for shard in shards if shard.name.partition("-")[0] in asked]
+    (folder / "shards").mkdir(exist_ok=True)
+    if letters is None:
+        table = plan.learn_letters(texts.pool(source or texts.fetch(folder / "texts"), 0))
+    else:
+        table = align.from_json(json.loads(letters.read_text("utf-8")))
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(workers, _start, (table,), maxtasksperchild=RECYCLE) as pool:
+        jobs = [(folder, shard) for shard in shards]
+        for name, seconds in pool.imap(_work, jobs, chunksize=1):
+            print(f"shard {name}: {seconds / 60:.1f} min", flush=True)
+    spoken = finish(folder, rows, shards, places)
+    print(f"{folder / 'questions.jsonl'}: {spoken} of {len(rows)} answers are spoken")
+
+
+if __name__ == "__main__":
+    app()
