@@ -48,7 +48,7 @@ def measure_intelligibility(spoke: Spoke, folder: Path, processes: int = 2) -> l
 def word_scores(items: Sequence[Spoken], path: Path, processes: int = 2) -> list[WordErrors]:
     """Word errors of `items`, heard now or found in the rows at `path`; a failure loses all."""
     rows = RowFile(path)
-    todo = [item for item in items if rows.get(item.id) is None and not item.silent]
+    todo = [item for item in items if rows.get(item.id) is None and not item.failure]
     heard = recognise_all([item.audio for item in todo], processes=processes)
     for index, text in heard:
         rows.append({"id": todo[index].id, "heard": text})
