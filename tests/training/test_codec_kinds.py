@@ -141,9 +141,7 @@ def test_only_joint_codes_hear_the_mean_pitch():
 
 def test_a_vector_of_another_size_or_type_is_refused(recipe, tmp_path):
     small = recipe.model.model_copy(update={"kind": "coupled", "speaker_dim": 8})
-    with pytest.raises(
-        InputError, match=r"speaker_dim is 64, not 8; set model\."
-    ):
+    with pytest.raises(InputError, match=r"speaker_dim is 64, not 8; set model\."):
         TokenizerTrainer(recipe.model_copy(update={"model": small}))
     make_tiny("encodec-24khz-2").save_pretrained(tmp_path / "encodec")
     with pytest.raises(InputError, match="is of another type"):
