@@ -6,6 +6,7 @@ of every question in results.jsonl, and a report. After SLM-Decoupled-MTP, arXiv
 """
 
 import json
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,8 +159,8 @@ def judge_all(
     targets = _targets(found, folder, voices)
     place = folder / "rows" / f"speaker-{voices.name}.jsonl"
     vectors = kept_scores(place, files, vector_of(voices))
-    some = audible[:: max(1, len(audible) // max(asked.sound, 1))][: asked.sound]
-    sounds = {row["id"]: files[row["id"]] for row in some}
+    mixed = sorted(files, key=lambda name: zlib.crc32(name.encode()))  # every group, any order
+    sounds = {name: files[name] for name in mixed[: asked.sound]}
     sound = kept_scores(folder / "rows" / "dnsmos.jsonl", sounds, quality.dnsmos)
     scored = []
     for row in rows:
