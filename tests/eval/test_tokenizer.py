@@ -4,6 +4,7 @@ import json
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from tiny_codecs import make_tiny
@@ -39,6 +40,7 @@ def values(lines) -> dict[tuple[str, str], float]:
 def test_perplexity_is_the_number_of_codes_that_are_equally_frequent():
     codes = torch.stack([torch.arange(400) % 4, torch.zeros(400, dtype=torch.int64)], dim=1)
     found = values(codebook_use(CARD, codes))
+    assert found["frames", "perplexity"] == 400
     assert found["a, 8 codes", "perplexity"] == pytest.approx(4)
     assert found["a, 8 codes", "used"] == 0.5
     assert found["b, 4 codes", "perplexity"] == 1 and found["b, 4 codes", "used"] == 0.25
@@ -121,7 +123,11 @@ def test_a_missing_judge_is_named_before_the_work(manifest, tmp_path, monkeypatc
 
 @pytest.mark.needs_eval
 @pytest.mark.usefixtures("quick_ears")
-def test_every_figure_of_a_tokenizer_in_one_report(manifest, tmp_path, capsys):
+def test_every_figure_of_a_tokenizer_in_one_report(manifest, tmp_path, capsys, monkeypatch):
+    # Slow judges, which have tests of their own.
+    opinion = {"ovrl": 3.0, "sig": 3.0, "bak": 3.0}
+    monkeypatch.setattr("vocalmtp.eval.quality.dnsmos", lambda path: opinion)
+    monkeypatch.setattr("vocalmtp.eval.similarity.embed", lambda path: np.ones(256) / 16)
     make_tiny("mini-coupled").save_pretrained(tmp_path / "codec")
     ask = ["eval", "tokenizer", f"mini-coupled={tmp_path / 'codec'}", "-m", manifest]
     ask += ["-o", tmp_path / "out", "--processes", 1]

@@ -130,9 +130,9 @@ def codebook_use(card: TokenizerCard, codes: Tensor) -> list[Line]:
     """Of every stream, from `codes` [N, Q]: perplexity, and the share of its codes that occur.
 
     Perplexity is the exponential of the entropy: as many codes, equally frequent, are as hard to
-    guess. Both are of these frames: few frames cannot use many codes.
+    guess. Few frames cannot use many codes, so their number stands first.
     """
-    lines = []
+    lines = [Line("frames", "perplexity", once(len(codes)), "", 0)]
     for q, stream in enumerate(card.streams):
         counts = codes[:, q].bincount(minlength=stream.size).double()
         shares = counts[counts > 0] / counts.sum()
