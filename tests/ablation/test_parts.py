@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from vocalmtp.ablation.alignment import text_speech_similarity
-from vocalmtp.ablation.cell import read_log, training_seconds
+from vocalmtp.ablation.cell import curve_of, read_log, training_seconds
 from vocalmtp.ablation.figures import JUDGES, Measured
 from vocalmtp.ablation.parallel import run_in_processes
 from vocalmtp.ablation.report import groups, markdown
@@ -49,6 +49,13 @@ def test_seconds_of_all_parts_of_a_training_count(tmp_path):
     (tmp_path / "log.jsonl").write_text(json.dumps(rows[0]) + '\n{"seconds": 9.')
     assert read_log(tmp_path / "log.jsonl") == rows[:1]
     assert read_log(tmp_path / "none.jsonl") == []
+
+
+def test_curves_are_of_codec_tokens_alone():
+    early = {"step": 2, "eval_loss": 9.0, "eval_advance": 7.0, "eval_a.0": 1.0, "eval_b.11": 3.0}
+    again = early | {"eval_a.0": 2.0, "eval_runtime": 5.0}  # the same update after a resumption
+    flat = {"step": 4, "eval_loss": 9.0, "eval_flat": 1.5}
+    assert curve_of([{"step": 1, "loss": 4.0, "a.0": 1.0}, early, again, flat]) == {2: 2.5, 4: 1.5}
 
 
 def row(seed, **figures):

@@ -1,6 +1,7 @@
 """One cell of a grid: trained, exported, heard and measured; every part is done once."""
 
 import json
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -28,6 +29,7 @@ from vocalmtp.training.train import PromptDataset, train
 from vocalmtp.voices import SHORTEST
 
 SYSTEM = "tts"
+CODEC_SLOT = re.compile(r"eval_(flat|.+\.\d+)")  # in a log; the slots of layout.py, without joint
 TRAINED = "trained"  # a file of a cell, once its training has come to its end
 ALIGNED = 64  # utterances whose hidden states are compared
 
@@ -116,7 +118,7 @@ def facts(cell: Cell) -> dict[str, Figure]:
     batches = FrameBatches(frames, recipe.optim.batch_frames, steps, recipe.optim.seed)
     seen = sum(frames[index] for batch in batches for index in batch) if steps else 0
     positions = shards.card.frame_rate * model.layout.num_steps(1000) / 1000
-    losses = [row["eval_loss"] for row in log if "eval_loss" in row]
+    losses = list(curve_of(log).values())
     values = {
         "parameters": sum(p.numel() for p in model.parameters()),
         "updates": steps,
@@ -135,6 +137,20 @@ def read_log(path: Path) -> list[dict[str, Any]]:
         with suppress(ValueError):
             rows.append(json.loads(line))
     return rows
+
+
+def curve_of(log: Sequence[dict[str, Any]]) -> dict[int, float]:
+    """Validation cross-entropy of a codec token by updates, in nats, from the rows of a log.
+
+    It is the plain mean over the codec's slots. That of a flat layout with a text track is over the
+    track's tokens too, which share its one slot.
+    """
+    curve = {}
+    for row in log:
+        slots = [value for key, value in row.items() if CODEC_SLOT.fullmatch(key)]
+        if slots:
+            curve[row["step"]] = sum(slots) / len(slots)
+    return curve
 
 
 def training_seconds(log: Sequence[dict[str, Any]]) -> float:

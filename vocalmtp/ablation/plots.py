@@ -183,7 +183,7 @@ def curves(report: Mapping[str, Any], path: Path) -> bool:
             axis.fill_between(steps, losses.min(0), losses.max(0), alpha=0.2, **options)
         axis.set_title(name, fontsize=10)
         axis.set_xlabel("updates")
-    axes[0][0].set_ylabel("validation loss (nats a token; advances weighted)")
+    axes[0][0].set_ylabel("validation cross-entropy (nats a codec token)")
     return finish(figure, axes[0][-1], path)
 
 

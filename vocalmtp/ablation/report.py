@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from vocalmtp.ablation.cell import read_log
+from vocalmtp.ablation.cell import curve_of, read_log
 from vocalmtp.ablation.figures import Measured, finite, lacking_plots
 from vocalmtp.ablation.grid import Cell, Grid
 from vocalmtp.ablation.judges import NATURAL
@@ -55,7 +55,7 @@ COST = (
     Column("updates", "updates", "", 0),
     Column("tokens_seen", "tokens seen", "M", 2, 1e-6),
     Column("training_seconds", "training", "s", 0),
-    Column("valid_loss", "validation loss"),
+    Column("valid_loss", "nats/token, validation"),
 )
 NOTES = (
     "Rows of several seeds: mean [least, most]. WER: pocketsphinx, judged by the ratio to natural "
@@ -66,7 +66,8 @@ NOTES = (
     "is like the codes' voice the speech LM's. Empty: a tokenizer without a timbre vector.",
     "STSim: cosine of mean hidden states of text and speech, beside that to another utterance's "
     "text. With the text track it is the track's encoder against the backbone: compare within an "
-    "arm only. Validation losses of next-token rows with the track contain the track's tokens.",
+    "arm only. Nats/token: mean over codec tokens; of next-token rows with the track, over its tokens "
+    "too.",
     "RTF: decode loop and tokenizer at batch 1, warm. Peak memory: a whole `vocalmtp tts`.",
 )
 
@@ -123,7 +124,6 @@ def _cell_row(grid: Grid, cell: Cell, failures: Mapping[str, str]) -> Row:
     made = made or Measured()
     speed = Measured.load(speed_folder(grid, cell)) or Measured()
     log = read_log(Path(cell.recipe.output) / "log.jsonl")
-    curve = {row["step"]: row["eval_loss"] for row in log if "eval_loss" in row}
     return {
         "name": cell.name,
         "tokenizer": cell.tokenizer,
@@ -135,7 +135,7 @@ def _cell_row(grid: Grid, cell: Cell, failures: Mapping[str, str]) -> Row:
         "state": state,
         "figures": _plain(made.figures | speed.figures),
         "missing": made.missing,
-        "curve": [list(point) for point in sorted(curve.items())],
+        "curve": [list(point) for point in sorted(curve_of(log).items())],
     }
 
 
