@@ -35,7 +35,7 @@ def load_yaml(path: Path | str, overrides: Sequence[str] = ()) -> dict[str, Any]
     """
     data = _load(Path(path), ())
     for override in overrides:
-        data = merge(data, _parse_override(override))
+        data = merge(data, parse_override(override))
     return data
 
 
@@ -68,8 +68,8 @@ def merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _parse_override(text: str) -> dict[str, Any]:
-    """ "a.b=1" -> {"a": {"b": 1}}; the value is read as YAML."""
+def parse_override(text: str) -> dict[str, Any]:
+    """ "a.b=1" -> {"a": {"b": 1}}; the value is read as YAML. Raises InputError."""
     key, equals, value = text.partition("=")
     parts = key.strip().split(".")
     if not equals or not all(parts):

@@ -91,6 +91,8 @@ def test_smoke_is_the_same_grid_with_its_own_settings(settings, grid_file, tmp_p
     assert [whole.cells[0].recipe.optim.max_steps, tiny.cells[0].recipe.optim.max_steps] == [4, 2]
     assert (whole.output.name, tiny.output.name) == ("grid", "grid-smoke")
     assert load_grid(grid_file, smoke=True, output=tmp_path).output == tmp_path
+    last = load_grid(grid_file, ["speech_lm.optim.max_steps=9"], smoke=True)
+    assert last.cells[0].recipe.optim.max_steps == 9
 
 
 def test_cells_are_picked_by_pattern(grid_file):

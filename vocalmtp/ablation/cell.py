@@ -44,6 +44,12 @@ def is_trained(cell: Cell) -> bool:
     return (cell.folder / TRAINED).is_file()
 
 
+def is_done(grid: Grid, cell: Cell) -> bool:
+    """Whether nothing is left to do for the cell but to time it."""
+    made = Measured.load(cell.folder / grid.judged)
+    return made is not None and made.whole
+
+
 def train_cell(cell: Cell) -> None:
     """Train the cell, going on from its last checkpoint; its checkpoints go when it is done."""
     if not is_trained(cell):
@@ -78,12 +84,9 @@ def export_voices(grid: Grid, judges: Judges) -> list[str]:
     return wanted or sorted(trained)[:1]
 
 
-def run_cell(grid: Grid, cell: Cell, judges: Judges) -> Measured:
+def run_cell(grid: Grid, cell: Cell, judges: Judges) -> None:
     """All that a grid does with one cell but timing it, going on where it was cut off."""
     folder = cell.folder / grid.judged
-    made = Measured.load(folder)
-    if made is not None and made.whole:
-        return made
     begin(cell.folder, cell_settings(cell))
     train_cell(cell)
     tts = export_cell(grid, cell, judges)
@@ -93,7 +96,6 @@ def run_cell(grid: Grid, cell: Cell, judges: Judges) -> Measured:
     made.figures |= align(cell)
     made.figures |= facts(cell)
     made.save(folder)
-    return made
 
 
 def align(cell: Cell) -> dict[str, Figure]:

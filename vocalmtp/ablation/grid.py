@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from vocalmtp.config import StrictModel, load_yaml, merge, parse
+from vocalmtp.config import StrictModel, load_yaml, merge, parse, parse_override
 from vocalmtp.errors import InputError, nearest
 from vocalmtp.model.config import SpeechLMConfig
 from vocalmtp.tokenizers import load_tokenizer
@@ -224,17 +224,20 @@ def load_grid(
 ) -> Grid:
     """Read a grid file; its training recipes may extend files beside it.
 
-    `smoke` puts the file's own `smoke` section on top, and a folder of its own. Raises InputError
-    for a wrong key, a cell that cannot exist, or a smoke section that is not there.
+    `smoke` puts the file's own `smoke` section on top, and a folder of its own; `overrides` such as
+    "speech_lm.optim.max_steps=200" come last. Raises InputError for a wrong key, a cell
+    that cannot exist, or a smoke section that is not there.
     """
-    data = load_yaml(path, overrides)
+    data = load_yaml(path)
     tiny = data.pop("smoke", None)
-    for section in SECTIONS:
-        data[section] = _with_base(path.parent, data.get(section) or {}, section)
     if smoke:
         if not isinstance(tiny, dict):
             raise InputError(f"{path}: has no section 'smoke' (what makes it tiny); write one")
-        data = merge(data, {"output": f"{data.get('output', 'runs/ablation')}-smoke", **tiny})
+        data["output"] = f"{data.get('output', 'runs/ablation')}-smoke"
+    bases = {name: _base(path.parent, data, name) for name in SECTIONS}
+    data = merge(bases, data)
+    for change in (tiny if smoke else {}, *map(parse_override, overrides)):
+        data = merge(data, change)
     if output is not None:
         data["output"] = str(output)
     grid = parse(Grid, data, str(path))
@@ -242,13 +245,13 @@ def load_grid(
     return grid
 
 
-def _with_base(folder: Path, section: dict[str, Any], name: str) -> dict[str, Any]:
-    """A section of the grid on top of the recipe that it extends."""
+def _base(folder: Path, data: dict[str, Any], name: str) -> dict[str, Any]:
+    """The recipe that section `name` of the grid extends, and no longer says that it does."""
+    section = data.get(name) or {}
     if not isinstance(section, dict):
         raise InputError(f"{name} '{section}': must hold 'key: value' lines")
-    section = dict(section)
-    base = section.pop("extends", None)
-    return section if base is None else merge(load_yaml(folder / str(base)), section)
+    data[name] = {key: value for key, value in section.items() if key != "extends"}
+    return load_yaml(folder / str(section["extends"])) if "extends" in section else {}
 
 
 def pick_cells(grid: Grid, names: str | None) -> list[Cell]:

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 from vocalmtp.errors import InputError
@@ -55,21 +55,24 @@ def _result(pipe: Connection, process: Any) -> str:
 
 def _do(pipe: Connection, call: Callable[..., None], arguments: tuple[Any, ...]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C, and ends us
-    Thread(target=_end_with_parent, args=(pipe,), daemon=True).start()
+    over = Event()
+    Thread(target=_end_with_parent, args=(pipe, over), daemon=True).start()
     problem = ""
     try:
         call(*arguments)
     except Exception as error:
         problem = one_line(error)
+    over.set()
     pipe.send(problem)
 
 
-def _end_with_parent(pipe: Connection) -> None:
-    """End this process when the other end of `pipe` has gone."""
+def _end_with_parent(pipe: Connection, over: Event) -> None:
+    """End this process when the other end of `pipe` has gone before the work was `over`."""
     try:
         pipe.recv()
     except (EOFError, OSError):
-        os._exit(1)
+        if not over.is_set():
+            os._exit(1)
 
 
 def one_line(error: Exception) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from vocalmtp.ablation.cell import cell_settings, run_cell, train_cell
+from vocalmtp.ablation.cell import cell_settings, is_done, run_cell, train_cell
 from vocalmtp.ablation.figures import Measured
 from vocalmtp.ablation.grid import Cell, Grid
 from vocalmtp.ablation.judges import NATURAL, Judges
@@ -114,6 +114,9 @@ def _outcomes(
     grid: Grid, cells: Sequence[Cell], judges: Judges, jobs: int
 ) -> Iterator[tuple[str, str]]:
     """The name of every cell and what went wrong ("" if nothing did), as they finish."""
+    done = [cell for cell in cells if is_done(grid, cell)]
+    yield from ((cell.name, "") for cell in done)
+    cells = [cell for cell in cells if cell not in done]
     if jobs > 1:
         yield from run_in_processes([(cell.name, work_alone, (grid, cell)) for cell in cells], jobs)
         return
