@@ -10,7 +10,7 @@ from vocalmtp.eval.report import load_pyplot
 
 Row = dict[str, Any]
 COLOURS = ("#c0504d", "#e0a030", "#3a6ea5", "#5a9a5a", "#7a5aa5", "#808080")
-LINES = ("-", "--", ":", "-.")
+LINES = ("-", "--", "-.", (0, (5, 1, 1, 1)))
 MARKERS = {1: "o", 3: "^", 6: "s", 12: "D"}
 
 
@@ -36,7 +36,7 @@ def colours(report: Mapping[str, Any]) -> dict[str, str]:
     return {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(names)}
 
 
-def lines_of(report: Mapping[str, Any]) -> dict[str, str]:
+def lines_of(report: Mapping[str, Any]) -> dict[str, Any]:
     """A style of line for every arm and backbone."""
     arms = dict.fromkeys(series_name(row) for row in report["groups"])
     return {arm: LINES[i % len(LINES)] for i, arm in enumerate(arms)}
@@ -65,7 +65,7 @@ def references(axis: Any, report: Mapping[str, Any], key: str, scale: float = 1.
         if value(row, key) is not None:
             label = "natural" if row["name"] == "natural" else f"{row['name']}: resynthesis"
             height = scale * value(row, key)
-            axis.axhline(height, color=own[row["name"]], linewidth=0.8, dashes=(6, 3), label=label)
+            axis.axhline(height, color=own[row["name"]], linewidth=1, linestyle=":", label=label)
 
 
 def error_bars(rows: Sequence[Row], key: str, scale: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
@@ -137,7 +137,7 @@ def voices(report: Mapping[str, Any], path: Path) -> bool:
     rows = [row for row in report["references"] if value(row, "similarity") is not None] + rows
     if not rows:
         return False
-    figure, axis = load_pyplot().subplots(figsize=(9, 0.45 * len(rows) + 1.8))
+    figure, axis = load_pyplot().subplots(figsize=(9, 0.28 * len(rows) + 1.5))
     names = ("to the asked voice", "to the nearest other voice", "swapped: to the vector's voice")
     for number, (key, name) in enumerate(
         zip(keys, (*names, "swapped: to the codes' voice"), strict=True)
