@@ -178,13 +178,14 @@ class LlamaRunner:
         keys, values = memory[:, : mask.shape[-1]].permute(2, 0, 3, 1, 4)  # [B, J, P, d] each
         query = heads[:, :, : self.heads].transpose(1, 2)  # [B, H, L, d]
         many = self.shared != self.heads
-        parts = [(query, mask)]
+
+        def mix(query: Tensor, mask: Tensor) -> Tensor:
+            return F.scaled_dot_product_attention(query, keys, values, mask, enable_gqa=many)
+
         if apart and query.shape[2] > 1:  # products of several queries round in another order
-            parts = list(zip(query.split(1, 2), mask.split(1, 2), strict=True))
-        mixed = torch.cat(
-            [F.scaled_dot_product_attention(q, keys, values, m, enable_gqa=many) for q, m in parts],
-            2,
-        )
+            mixed = torch.cat(list(map(mix, query.split(1, 2), mask.split(1, 2))), 2)
+        else:
+            mixed = mix(query, mask)
         return mixed.transpose(1, 2).reshape(-1, self.heads * self.dim).to(self.dtype)
 
 
