@@ -7,35 +7,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 from batch_checks import check_whole, rows
-from toy_model import save_toy_model
-
-from vocalmtp.cli import main
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory) -> str:
-    return str(save_toy_model(tmp_path_factory.mktemp("toy")))
-
-
-@pytest.fixture
-def run(tmp_path, monkeypatch) -> Callable[..., int]:
-    """Runs the command line in an empty folder and returns its exit status."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: str) -> int:
-        with pytest.raises(SystemExit) as stop:
-            main(arguments)
-        return stop.value.code
-
-    return call
-
 
 LIST = """{"id": "one", "text": "Hello there. Go.", "seed": 4}
 {"id": "two", "text": "No.", "voice": "ann", "temperature": 0.3, "page": 7}

@@ -2,36 +2,15 @@
 
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import soundfile
 from sounds import buzz
-from toy_model import save_toy_model
 
-from vocalmtp.cli import main
 from vocalmtp.roles import load_role
 
 PERSONA = ["--persona", "You are a clerk."]
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory) -> str:
-    return str(save_toy_model(tmp_path_factory.mktemp("toy")))
-
-
-@pytest.fixture
-def run(tmp_path, monkeypatch) -> Callable[..., int]:
-    """Runs the command line in an empty folder and returns its exit status."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: str) -> int:
-        with pytest.raises(SystemExit) as stop:
-            main(arguments)
-        return stop.value.code
-
-    return call
 
 
 def test_roles_are_listed_and_shown(run, capsys):

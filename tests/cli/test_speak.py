@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,28 +13,9 @@ import soundfile
 from sounds import buzz
 from toy_model import save_toy_model
 
-from vocalmtp.cli import main
 from vocalmtp.voices import Voice
 
 YES = "--i-have-consent"
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory) -> str:
-    return str(save_toy_model(tmp_path_factory.mktemp("toy")))
-
-
-@pytest.fixture
-def run(tmp_path, monkeypatch) -> Callable[..., int]:
-    """Runs the command line in an empty folder and returns its exit status."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: str) -> int:
-        with pytest.raises(SystemExit) as stop:
-            main(arguments)
-        return stop.value.code
-
-    return call
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,26 @@
+"""The command line on a toy model, in an empty folder."""
+
+from collections.abc import Callable
+
+import pytest
+from toy_model import save_toy_model
+
+from vocalmtp.cli import main
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> str:
+    return str(save_toy_model(tmp_path_factory.mktemp("toy")))
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch) -> Callable[..., int]:
+    """Runs the command line in an empty folder and returns its exit status."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str) -> int:
+        with pytest.raises(SystemExit) as stop:
+            main(arguments)
+        return stop.value.code
+
+    return call
