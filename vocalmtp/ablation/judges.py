@@ -15,8 +15,8 @@ from vocalmtp.data.manifest import Utterance
 from vocalmtp.eval import quality, similarity
 from vocalmtp.eval.intelligibility import WordErrors, corpus_rate, relative_rate
 from vocalmtp.eval.items import pick_items, pick_references
+from vocalmtp.eval.judges import kept_scores, vector_of
 from vocalmtp.eval.measure import word_scores
-from vocalmtp.eval.rows import RowFile
 from vocalmtp.eval.statistics import Figure, bootstrap_mean
 from vocalmtp.eval.systems import CodecOnly, Spoken, speak
 from vocalmtp.voices import SHORTEST
@@ -53,14 +53,12 @@ class Judges:
     @cached_property
     def targets(self) -> dict[str, np.ndarray]:
         """The speaker embedding [256] of every voice."""
-        rows = RowFile(self.folder / "rows" / "speaker-references.jsonl")
-        vectors = embeddings([(row.id, row.audio) for row in self.references], rows)
-        means = {}
-        for voice in {row.voice for row in self.references}:
-            own = [vectors[row.id] for row in _of(voice, self.references)]
-            mean = np.mean(own, 0)
-            means[voice] = mean / np.linalg.norm(mean)
-        return means
+        path = self.folder / "rows" / "speaker-references.jsonl"
+        vectors = embeddings({row.id: row.audio for row in self.references}, path)
+        return {
+            voice: similarity.centroid([vectors[row.id] for row in _of(voice, self.references)])
+            for voice in {row.voice for row in self.references}
+        }
 
     @cached_property
     def natural(self) -> list[Spoken]:
@@ -88,20 +86,18 @@ class Judges:
         return figures
 
     def _voices(self, system: str, spoken: Sequence[Spoken], folder: Path) -> dict[str, Figure]:
-        rows = RowFile(folder / "rows" / f"speaker-{system}.jsonl")
-        made = embeddings([(s.id, s.audio) for s in spoken if not s.silent], rows)
+        path = folder / "rows" / f"speaker-{system}.jsonl"
+        made = embeddings({s.id: s.audio for s in spoken if not s.silent}, path)
         vectors = [made.get(s.id) for s in spoken]
         own, other = similarity.compare(vectors, [s.voice for s in spoken], self.targets)
         return {"similarity": own, "similarity_other": other}
 
     def _sound(self, system: str, spoken: Sequence[Spoken], folder: Path) -> dict[str, Figure]:
-        rows = RowFile(folder / "rows" / f"dnsmos-{system}.jsonl")
         wanted = {item.id for item in self.few}
-        heard = [s for s in spoken if s.id in wanted and not s.silent]
-        for item in heard:
-            if rows.get(item.id) is None:
-                rows.append({"id": item.id, **quality.dnsmos(item.audio)})
-        return {"dnsmos": bootstrap_mean([rows.get(item.id)["ovrl"] for item in heard])}
+        files = {s.id: s.audio for s in spoken if s.id in wanted and not s.silent}
+        path = folder / "rows" / f"dnsmos-{system}.jsonl"
+        scores = kept_scores(path, files, quality.dnsmos)
+        return {"dnsmos": bootstrap_mean([row["ovrl"] for row in scores.values()])}
 
 
 def _of(voice: str, rows: Iterable[Utterance]) -> list[Utterance]:
@@ -116,12 +112,7 @@ def success(spoken: Sequence[Spoken]) -> dict[str, Figure]:
     }
 
 
-def embeddings(files: Iterable[tuple[str, Path]], rows: RowFile) -> dict[str, np.ndarray]:
-    """Speaker embeddings [256] of (id, audio), made now or found in `rows`."""
-    found = {}
-    for name, audio in files:
-        if rows.get(name) is None:
-            vector = [round(float(x), 6) for x in similarity.embed(audio)]
-            rows.append({"id": name, "vector": vector})
-        found[name] = np.array(rows.get(name)["vector"])
-    return found
+def embeddings(files: dict[str, Path], path: Path) -> dict[str, np.ndarray]:
+    """Speaker embeddings [256] of audio `files` by id, made now or found in the rows at `path`."""
+    rows = kept_scores(path, files, vector_of(similarity.embed))
+    return {name: np.array(row["vector"]) for name, row in rows.items()}

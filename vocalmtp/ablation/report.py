@@ -66,9 +66,8 @@ NOTES = (
     "is like the codes' voice the speech LM's. Empty: a tokenizer without a timbre vector.",
     "STSim: cosine of mean hidden states of text and speech, beside that to another utterance's "
     "text. With the text track it is the track's encoder against the backbone: compare within an "
-    "arm only. Nats/token: mean over codec tokens; of next-token rows with the "
-    "track, over its tokens "
-    "too.",
+    "arm only. Nats/token: mean over codec tokens; of next-token rows with the track, over its "
+    "tokens too.",
     "RTF: decode loop and tokenizer at batch 1, warm. Peak memory: a whole `vocalmtp tts`.",
 )
 

@@ -1,6 +1,5 @@
 """How fast a cell speaks: the decode loop whatever it says, first audio, a whole process."""
 
-import time
 from pathlib import Path
 
 import torch
@@ -8,9 +7,9 @@ import torch
 from vocalmtp.ablation.figures import Measured
 from vocalmtp.ablation.grid import Cell, Grid
 from vocalmtp.errors import InputError
-from vocalmtp.eval.speed import cold_start, first_audio, steps_per_second
+from vocalmtp.eval.speed import codec_seconds, cold_start, first_audio, steps_per_second
 from vocalmtp.eval.statistics import spread
-from vocalmtp.synthesis import TTS, load
+from vocalmtp.synthesis import load
 
 SECONDS = 2.4  # of audio that the loop is run for
 
@@ -42,22 +41,6 @@ def time_cell(grid: Grid, cell: Cell) -> Measured:
         print(f"{cell.name}: {error}", flush=True)
     made.save(folder)
     return made
-
-
-def codec_seconds(tts: TTS, frames: int, repeats: int) -> float:
-    """Median seconds to decode so many frames."""
-    card = tts.tokenizer.card
-    codes = torch.zeros(1, len(card.streams), frames, dtype=torch.long, device=tts.tokenizer.device)
-    speaker = None
-    if card.speaker_dim:
-        speaker = torch.from_numpy(tts.find_voice(None).vector)[None].to(tts.tokenizer.device)
-    taken = []
-    for turn in range(repeats + 1):
-        start = time.perf_counter()
-        tts.tokenizer.decode(codes, speaker)
-        if turn:  # the first turn warms up
-            taken.append(time.perf_counter() - start)
-    return spread(taken).value
 
 
 def speed_folder(grid: Grid, cell: Cell) -> Path:

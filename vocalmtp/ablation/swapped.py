@@ -92,8 +92,9 @@ def compare_swapped(system: str, say: Any, judges: Judges, folder: Path) -> dict
         path.parent.mkdir(parents=True, exist_ok=True)
         audio.save(path)
         rows.append({"id": item.id, "audio": str(path), "seconds": audio.duration})
-    heard = [(i.id, Path(rows.get(i.id)["audio"])) for i in judges.few if rows.get(i.id)["seconds"]]
-    made = embeddings(heard, RowFile(folder / "rows" / f"speaker-swapped-{system}.jsonl"))
+    said = [rows.get(item.id) for item in judges.few]
+    heard = {row["id"]: Path(row["audio"]) for row in said if row["seconds"]}
+    made = embeddings(heard, folder / "rows" / f"speaker-swapped-{system}.jsonl")
     vectors = [made.get(item.id) for item in judges.few]
     source = [item.voice for item in judges.few]
     other = next_names(set(source))

@@ -14,6 +14,7 @@ import numpy as np
 from vocalmtp.chat.vad import SAMPLE_RATE
 from vocalmtp.errors import InputError
 from vocalmtp.eval.extras import require
+from vocalmtp.eval.whisper import transcribe
 from vocalmtp.reading import reason
 
 PARTIAL = 1.0  # seconds of new speech before an ear hears again what it has heard
@@ -168,14 +169,7 @@ class WhisperEar:
         return WholeHearing(self._hear)
 
     def _hear(self, samples: np.ndarray) -> str:
-        import torch
-
-        inputs = self._processor(samples, sampling_rate=SAMPLE_RATE, return_tensors="pt")
-        # An English-only model has no language to be told.
-        spoken = {"language": "en"} if self._model.generation_config.is_multilingual else {}
-        with torch.inference_mode():
-            ids = self._model.generate(inputs.input_features.to(self._model.device), **spoken)
-        return self._processor.batch_decode(ids, skip_special_tokens=True)[0]
+        return transcribe(self._processor, self._model, samples)
 
 
 class FasterWhisperEar:

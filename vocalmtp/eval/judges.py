@@ -14,10 +14,8 @@ from vocalmtp.errors import InputError, nearest
 from vocalmtp.eval import intelligibility, similarity
 from vocalmtp.eval.extras import require
 from vocalmtp.eval.rows import Row, RowFile, progress
+from vocalmtp.eval.whisper import SAMPLE_RATE, transcribe
 from vocalmtp.reading import reason
-
-SAMPLE_RATE = 16_000
-WINDOW = 30 * SAMPLE_RATE  # what a Whisper hears at once
 
 
 class Recogniser(Protocol):
@@ -74,17 +72,7 @@ class Whisper:
     def _text(self, path: Path) -> str:
         from vocalmtp.audio import read_audio
 
-        samples = read_audio(path, SAMPLE_RATE)
-        told = getattr(self.model.generation_config, "is_multilingual", False)
-        options = {"language": "en", "task": "transcribe"} if told else {}
-        parts = []
-        for start in range(0, len(samples), WINDOW):
-            heard = self.processor(
-                samples[start : start + WINDOW], sampling_rate=SAMPLE_RATE, return_tensors="pt"
-            )
-            ids = self.model.generate(heard.input_features, do_sample=False, **options)
-            parts.append(self.processor.batch_decode(ids, skip_special_tokens=True)[0])
-        return " ".join(" ".join(parts).split())
+        return transcribe(self.processor, self.model, read_audio(path, SAMPLE_RATE))
 
 
 class Resemblyzer:
@@ -190,6 +178,6 @@ def kept_scores(path: Path, files: dict[str, Path], score: Callable[[Path], Row]
     return {name: kept.get(name) for name in files}
 
 
-def vector_of(judge: SpeakerJudge) -> Callable[[Path], Row]:
-    """A score for `kept_scores`: the speaker vector of a file."""
-    return lambda path: {"vector": [round(float(x), 6) for x in judge.embed(path)]}
+def vector_of(embed: Callable[[Path], np.ndarray]) -> Callable[[Path], Row]:
+    """A score for `kept_scores`: the speaker vector that `embed` finds in a file."""
+    return lambda path: {"vector": [round(float(x), 6) for x in embed(path)]}

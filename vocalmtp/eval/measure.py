@@ -18,6 +18,7 @@ from vocalmtp.eval.intelligibility import (
     relative_rate,
     word_errors,
 )
+from vocalmtp.eval.judges import vector_of
 from vocalmtp.eval.report import Line
 from vocalmtp.eval.rows import Row, RowFile, progress
 from vocalmtp.eval.statistics import Figure, bootstrap_mean
@@ -75,10 +76,8 @@ def measure_similarity(spoke: Spoke, references: Sequence[Utterance], folder: Pa
 def _vectors(items: Sequence[Spoken], path: Path) -> list[np.ndarray | None]:
     """Speaker embeddings of `items`, made now or found at `path`; None for silence."""
 
-    def score(item: Spoken) -> Row:
-        return {"vector": [round(float(x), 6) for x in similarity.embed(item.audio)]}
-
-    rows = _rows(items, path, score)
+    score = vector_of(similarity.embed)
+    rows = _rows(items, path, lambda item: score(item.audio))
     return [np.array(row["vector"]) if "vector" in row else None for row in rows]
 
 

@@ -154,9 +154,9 @@ def similarity_lines(
 ) -> list[Line]:
     """Cosine of every answer to its prompt; what failed is like nobody."""
     place = asked.output / "rows"
-    ours = kept_scores(place / f"speaker-{judge.name}.jsonl", spoken, vector_of(judge))
+    ours = kept_scores(place / f"speaker-{judge.name}.jsonl", spoken, vector_of(judge.embed))
     files = {item.id: item.prompt for item in items}
-    theirs = kept_scores(place / f"prompts-{judge.name}.jsonl", files, vector_of(judge))
+    theirs = kept_scores(place / f"prompts-{judge.name}.jsonl", files, vector_of(judge.embed))
     cosines = [
         float(np.dot(ours[name]["vector"], theirs[name]["vector"])) if name in ours else 0.0
         for name in files

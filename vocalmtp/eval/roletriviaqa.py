@@ -31,6 +31,7 @@ from vocalmtp.eval.judges import (
 from vocalmtp.eval.questions import Question, QuestionSet, load_questions
 from vocalmtp.eval.role_report import write_role_report
 from vocalmtp.eval.rows import Row, RowFile, check_settings, progress
+from vocalmtp.eval.similarity import centroid
 from vocalmtp.lock import only_writer
 from vocalmtp.synthesis import TTS, VoiceIn, load
 from vocalmtp.writing import atomic_path
@@ -158,7 +159,7 @@ def judge_all(
     heard = heard_words(folder / "rows", files, words, asked.processes)
     targets = _targets(found, folder, voices)
     place = folder / "rows" / f"speaker-{voices.name}.jsonl"
-    vectors = kept_scores(place, files, vector_of(voices))
+    vectors = kept_scores(place, files, vector_of(voices.embed))
     mixed = sorted(files, key=lambda name: zlib.crc32(name.encode()))  # every group, any order
     sounds = {name: files[name] for name in mixed[: asked.sound]}
     sound = kept_scores(folder / "rows" / "dnsmos.jsonl", sounds, quality.dnsmos)
@@ -184,13 +185,13 @@ def _targets(found: QuestionSet, folder: Path, judge: SpeakerJudge) -> dict[str,
         for role in sorted(roles)
         for number, path in enumerate(found.references.get(role, ()))
     }
-    rows = kept_scores(folder / "rows" / f"references-{judge.name}.jsonl", paths, vector_of(judge))
+    place = folder / "rows" / f"references-{judge.name}.jsonl"
+    rows = kept_scores(place, paths, vector_of(judge.embed))
     targets = {}
     for role in sorted(roles):
         own = [np.array(rows[name]["vector"]) for name in paths if name.rpartition("/")[0] == role]
         if own:
-            mean = np.mean(own, 0)
-            targets[role] = mean / max(float(np.linalg.norm(mean)), 1e-6)
+            targets[role] = centroid(own)
     return targets
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from vocalmtp.decoding.rules import RulePicker
-from vocalmtp.eval.speed import decode_loop
+from vocalmtp.eval.speed import codec_seconds, decode_loop
 from vocalmtp.synthesis import TTS
 
 FRAMES = 100  # codec frames a run
@@ -47,7 +47,7 @@ def time_shares(tts: TTS, repeats: int = 3) -> dict[str, float]:
         whole = time.perf_counter() - start
     spent["head"] -= spent["sampling"]  # the head calls the picker
     spent["loop"] = whole - sum(spent.values())
-    spent["tokenizer"] = repeats * _codec_seconds(tts)
+    spent["tokenizer"] = repeats * codec_seconds(tts, FRAMES, 1)
     total = sum(spent.values())
     return {name: seconds / total for name, seconds in spent.items()}
 
@@ -83,18 +83,6 @@ def _clocked(call: Callable[..., Any], part: str, spent: dict[str, float]) -> Ca
         return result
 
     return timed
-
-
-def _codec_seconds(tts: TTS) -> float:
-    """Seconds to decode FRAMES frames."""
-    card = tts.tokenizer.card
-    codes = torch.zeros(1, len(card.streams), FRAMES, dtype=torch.long)
-    voice = tts.find_voice(None)
-    speaker = None if voice is None else torch.from_numpy(voice.vector)[None]
-    tts.tokenizer.decode(codes, speaker)
-    start = time.perf_counter()
-    tts.tokenizer.decode(codes, speaker)
-    return time.perf_counter() - start
 
 
 def dispatch_share(tts: TTS) -> float:

@@ -34,8 +34,13 @@ def embed(path: Path) -> np.ndarray:
 
 def centroids(references: dict[str, Sequence[Path]]) -> dict[str, np.ndarray]:
     """Mean unit embedding [256] of every voice's reference recordings."""
-    means = {voice: np.mean([embed(p) for p in paths], 0) for voice, paths in references.items()}
-    return {voice: mean / np.linalg.norm(mean) for voice, mean in means.items()}
+    return {voice: centroid([embed(p) for p in paths]) for voice, paths in references.items()}
+
+
+def centroid(vectors: Sequence[np.ndarray]) -> np.ndarray:
+    """Mean of unit vectors [D], of length 1 again."""
+    mean = np.mean(vectors, 0)
+    return mean / max(float(np.linalg.norm(mean)), 1e-6)
 
 
 def compare(

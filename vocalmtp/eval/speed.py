@@ -146,3 +146,19 @@ def decode_loop(tts: TTS, batch_size: int, steps: int) -> Callable[[], None]:
             strategy.forward(tts.model, state, strategy.emit(tts.model, state))
 
     return run
+
+
+def codec_seconds(tts: TTS, frames: int, repeats: int) -> float:
+    """Median seconds to decode so many frames, warm."""
+    card = tts.tokenizer.card
+    codes = torch.zeros(1, len(card.streams), frames, dtype=torch.long, device=tts.tokenizer.device)
+    speaker = None
+    if card.speaker_dim:
+        speaker = torch.from_numpy(tts.find_voice(None).vector)[None].to(tts.tokenizer.device)
+    taken = []
+    for turn in range(repeats + 1):
+        start = time.perf_counter()
+        tts.tokenizer.decode(codes, speaker)
+        if turn:  # the first turn warms up
+            taken.append(time.perf_counter() - start)
+    return spread(taken).value
