@@ -95,7 +95,8 @@ def draft_ahead(
     inputs, drafts, used = [fed], [], []
     for k, make in enumerate(pickers, start=1):
         pick = make(model.layout, state)
-        proposed = draft.propose(ahead.memory, k, inputs[-1], model.head, pick).tokens[:, 0]
+        proposed = draft.propose(ahead.memory, k, inputs[-1], model.drafting_head, pick)
+        proposed = proposed.tokens[:, 0]
         state.ended = pick.ended
         inputs.append(model.enter(state, proposed))
         drafts.append(proposed)

@@ -10,7 +10,6 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from vocalmtp.data.collate import Collator
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.decoding.state import DecodeState
 from vocalmtp.decoding.strategy import DecodeStrategy, Emission, Grouped
@@ -105,11 +104,11 @@ def generate(
 
 def begin(model: SpeechLM, prompts: list[Prompt], strategy: DecodeStrategy) -> DecodeState:
     """Read prompts: a state that is ready for the first step."""
-    collate = Collator(model.layout, model.config.speaker_dim)
-    batch = collate([prompt.segments for prompt in prompts], left=True)
+    batch = model.collator()([prompt.segments for prompt in prompts], left=True)
     inputs, hidden, state = model.read({name: x.to(model.device) for name, x in batch.items()})
     state.ended = torch.full_like(state.steps, -1)
-    state.limits = torch.tensor([p.limit(model) for p in prompts], device=model.device)
+    limits = torch.tensor([prompt.limit(model) for prompt in prompts], device=model.device)
+    state.limits = state.steps + limits
     state.generators = tuple(torch.Generator().manual_seed(prompt.seed) for prompt in prompts)
     state.samplers = tuple(prompt.sampler for prompt in prompts)
     strategy.begin(inputs, hidden, state, model)

@@ -17,10 +17,10 @@ from torch.nn import functional as F
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.utils import ModelOutput, logging
 
-from vocalmtp.data.collate import MARKER, SPEAKER, SPEECH, TEXT
+from vocalmtp.data.collate import MARKER, SPEAKER, SPEECH, TEXT, Collator
 from vocalmtp.decoding.state import DecodeState
 from vocalmtp.errors import InputError
-from vocalmtp.heads import DraftHead, build_draft, build_head
+from vocalmtp.heads import DraftHead, SpeechHead, build_draft, build_head
 from vocalmtp.layout import IGNORED
 from vocalmtp.model.backbone import Runner, TransformersRunner
 from vocalmtp.model.config import SpeechLMConfig
@@ -101,6 +101,14 @@ class SpeechLM(PreTrainedModel):
         width = self.backbone.config.hidden_size
         self.draft = build_draft(settings, width, lambda: deepcopy(self.head))
         self.config.draft = dict(settings)
+
+    @property
+    def drafting_head(self) -> SpeechHead:
+        """The head of draft states that have none of their own."""
+        return self.head
+
+    def collator(self) -> Collator:
+        return Collator(self.layout, self.config.speaker_dim)
 
     def drop_objectives(self) -> None:
         """Forget the auxiliary losses and their weights, which only serve training."""
