@@ -1,17 +1,24 @@
 """The ears: pocketsphinx on real speech, Whisper on random weights, and when they are asked."""
 
 import threading
+import time
 
 import numpy as np
 import pytest
-from chat_fakes import QUESTION
+from chat_fakes import QUESTION, ScriptedWriter, silence, tone, until
 from tiny_whisper import save_tiny_whisper
 
 import vocalmtp
 from vocalmtp.audio import resample
 from vocalmtp.chat.ears import SAMPLE_RATE, PocketsphinxEar, WholeHearing, find_ear
+from vocalmtp.chat.listening import Listener
 from vocalmtp.errors import InputError
 from vocalmtp.eval.intelligibility import word_errors
+
+
+@pytest.fixture(scope="module")
+def ear() -> PocketsphinxEar:
+    return PocketsphinxEar()
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +38,7 @@ def hear(ear, samples: np.ndarray, size: int = 512) -> str:
     return text
 
 
-def test_pocketsphinx_hears_while_the_user_speaks(speech):
-    ear = PocketsphinxEar()
+def test_pocketsphinx_hears_while_the_user_speaks(ear, speech):
     hearing = ear.listen()
     partial = []
     for start in range(0, len(speech), 1600):
@@ -64,8 +70,41 @@ def test_a_decoder_is_of_one_turn_at_a_time_and_then_used_again(speech):
     assert len(ear._idle) == 2
 
 
-def test_silence_is_heard_as_nothing_and_speech_goes_on_after_a_pause(speech):
-    ear = PocketsphinxEar()
+def _kill(process) -> None:
+    process._process.kill()
+    process._process.wait()
+
+
+def test_who_hears_may_die(ear, speech, make_session):
+    session = make_session(ScriptedWriter("Yes."))
+    session._listener = Listener(ear, session._report, session._failed)
+    session.feed(tone(0.3))
+    until(session, "speech_started")
+    while session._heard.hearing is None:
+        time.sleep(0.01)
+    _kill(session._heard.hearing._process)
+    session.feed(np.concatenate([tone(0.3), silence(0.8)]))
+    events = until(session, "listening")
+    assert [e.kind for e in events].count("error") == 1
+    assert "could not hear" in next(e for e in events if e.kind == "error").message
+    assert hear(ear, speech)  # another one takes its place
+    _kill(ear._idle[-1])
+    assert hear(ear, speech)
+
+
+def test_a_session_that_is_closed_within_a_turn_gives_its_decoder_back(ear, make_session):
+    session = make_session()
+    session._listener = Listener(ear, session._report, session._failed)
+    count = len(ear._idle)
+    session.feed(tone(0.3))
+    session.close()
+    deadline = time.monotonic() + 10
+    while len(ear._idle) < count:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_silence_is_heard_as_nothing_and_speech_goes_on_after_a_pause(ear, speech):
     assert hear(ear, np.zeros(SAMPLE_RATE // 2, np.float32)) in ("", "the", "a")
     hearing = ear.listen()
     assert hearing.text(settled=True) == ""

@@ -20,7 +20,8 @@ class ChatConfig(StrictModel):
     seed: int = Field(0, ge=0)
 
     speech_probability: float = Field(0.5, gt=0, lt=1)  # of the voice detector, to begin a turn
-    onset: float = Field(0.09, gt=0)  # speech that begins a turn, and interrupts an answer
+    onset: float = Field(0.09, gt=0)  # speech that begins a turn
+    barge_in: float = Field(0.16, gt=0)  # speech that interrupts an answer; less is a noise
     shortest: float = Field(0.2, ge=0)  # speech in all; less was a noise
     longest: float = Field(30.0, gt=0)  # a turn is cut there
     pause: float = Field(0.2, gt=0)  # silence after which the ear is asked what it has heard so far

@@ -3,14 +3,14 @@
 Samples are float32 [N] in [-1, 1] at SAMPLE_RATE.
 """
 
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
+from vocalmtp.chat.sphinx import PocketsphinxEar
 from vocalmtp.chat.vad import SAMPLE_RATE
 from vocalmtp.errors import InputError
 from vocalmtp.eval.extras import require
@@ -18,7 +18,6 @@ from vocalmtp.eval.whisper import transcribe
 from vocalmtp.reading import reason
 
 PARTIAL = 1.0  # seconds of new speech before an ear hears again what it has heard
-MEAN = 1.0  # seconds from which pocketsphinx takes the mean of the cepstra
 
 
 class Hearing(Protocol):
@@ -71,77 +70,6 @@ class WholeHearing:
 
     def close(self) -> None:
         self._parts.clear()
-
-
-class PocketsphinxEar:
-    """The small recogniser that pocketsphinx brings with it; hears while the user speaks.
-
-    Raises InputError if the package is missing.
-    """
-
-    name = "pocketsphinx"
-
-    def __init__(self):
-        self._make = require("pocketsphinx").Decoder
-        self._idle: list[Any] = [self._make(loglevel="FATAL")]
-        self._lock = threading.Lock()
-
-    def listen(self) -> Hearing:
-        with self._lock:
-            decoder = self._idle.pop() if self._idle else None
-        return _PocketsphinxHearing(decoder or self._make(loglevel="FATAL"), self._idle.append)
-
-
-class _PocketsphinxHearing:
-    """Decodes as samples come, after it has waited for enough of them to know the channel.
-
-    The mean of the cepstra is taken from the turn's first second: the decoder's own running mean
-    starts far from most microphones', and doubled the word errors of short questions. Where the
-    user pauses an utterance ends, since the search over a whole one is what takes time at the end.
-    """
-
-    def __init__(self, decoder: Any, give_back: Callable[[Any], object]):
-        self._decoder, self._give_back = decoder, give_back
-        self._waiting = b""
-        self._known = False  # the mean
-        self._open = False  # an utterance is being decoded
-        self._texts: list[str] = []  # of the utterances before it
-
-    def push(self, samples: np.ndarray) -> None:
-        self._waiting += (np.clip(samples, -1.0, 1.0) * 32767.0).astype("<i2").tobytes()
-        if self._known or len(self._waiting) > 2 * SAMPLE_RATE * MEAN:
-            self._decode()
-
-    def text(self, settled: bool = False) -> str:
-        if settled and self._waiting:
-            self._decode()
-        if settled and self._open:
-            self._decoder.end_utt()
-            self._open = False
-            self._texts.append(self._found())
-        return " ".join([*self._texts, self._found() if self._open else ""]).strip()
-
-    def close(self) -> None:
-        if self._open:
-            self._decoder.end_utt()
-        self._give_back(self._decoder)
-
-    def _found(self) -> str:
-        found = self._decoder.hyp()
-        return found.hypstr.strip() if found is not None else ""
-
-    def _decode(self) -> None:
-        if not self._known:
-            self._decoder.start_utt()
-            self._decoder.process_raw(self._waiting, no_search=True, full_utt=True)
-            self._decoder.end_utt()
-            self._decoder.set_cmn(self._decoder.get_cmn(True))
-            self._known = True
-        if not self._open:
-            self._decoder.start_utt()
-            self._open = True
-        self._decoder.process_raw(self._waiting, no_search=False, full_utt=False)
-        self._waiting = b""
 
 
 class WhisperEar:

@@ -19,7 +19,10 @@ class Event:
 
 @dataclass(frozen=True)
 class Listening(Event):
-    """Waiting for the user: at the beginning, and after a sound that was no speech."""
+    """Waiting for the user: at the beginning, and after a sound that was no speech.
+
+    What was transcribed of such a sound is to be forgotten.
+    """
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,9 @@ class Heard:
     number: int
     text: str = ""
     parts: list[np.ndarray] = field(default_factory=list)  # float32 [n], one after the other
-    hearing: Hearing | None = None
+    hearing: Hearing | None = None  # until it is closed
+    failed: bool = False  # the ear has: nothing more is asked of it
+    dropped: bool = False  # it was a noise
 
     @property
     def samples(self) -> np.ndarray:
@@ -69,11 +71,13 @@ class Listener:
         self._commands.put(None)
 
     def _run(self) -> None:
+        heard = None
         while (item := self._commands.get()) is not None:
             command, heard, value = item
             try:
                 text = self._hear(command, heard, value)
             except Exception as error:  # the session lives, whatever the ear does
+                heard.failed, heard.hearing = True, None
                 self._failed(heard.number, error)
                 text = heard.text
             final = command == "finish"
@@ -81,24 +85,24 @@ class Listener:
                 heard.text = text
                 late = time.perf_counter() - value if final else 0.0
                 self._report(heard, final, late)
+        if heard is not None and heard.hearing is not None:
+            heard.hearing.close()
 
     def _hear(self, command: Command, heard: Heard, value: np.ndarray | float) -> str:
         """Do as the command says; what was said so far."""
         if command == "push":
             heard.parts.append(value)
-        if self._ear is None:
-            return ""
+        if self._ear is None or heard.failed:
+            return heard.text
         if heard.hearing is None:
             heard.hearing = self._ear.listen()
         if command == "push":
             heard.hearing.push(value)
-        if command == "drop":
+        text = heard.text
+        # While it lags behind, to ask what it has heard so far would only make it lag more.
+        if command != "drop" and (command != "push" or self._commands.empty()):
+            text = heard.hearing.text(settled=command != "push")
+        if command in ("finish", "drop"):
             heard.hearing.close()
-            return heard.text
-        # While it lags behind, to ask what it has heard so far would only make it later.
-        if command == "push" and not self._commands.empty():
-            return heard.text
-        text = heard.hearing.text(settled=command != "push")
-        if command == "finish":
-            heard.hearing.close()
+            heard.hearing = None
         return text

@@ -67,7 +67,7 @@ class ChatSession:
         self._detect_voice = VoiceActivity()
         self._turns = TurnDetector(self.config)
         self._guard = EchoGuard(self.config.echo)
-        lead_in = max(self.config.lead_in, self.config.onset)
+        lead_in = self.config.lead_in + max(self.config.onset, self.config.barge_in)
         self._before: deque[np.ndarray] = deque(maxlen=round(lead_in / FRAME_SECONDS) + 1)
         self._held: list[np.ndarray] = []  # silence that may be the end of the turn
         self._heard: Heard | None = None  # the turn that the user is at
@@ -158,10 +158,12 @@ class ChatSession:
     def _listen(self, frame: np.ndarray) -> None:
         """Take in the next frame [FRAME]."""
         with self._lock:
-            playback = None if self._answer is None else self._answer.playback
-            may_be_user = self._guard.passes(frame, playback, self._clock())
+            answer, now = self._answer, self._clock()
+            answering = answer is not None and not answer.over(now)
+            playback = None if answer is None else answer.playback
+            may_be_user = self._guard.passes(frame, playback, now)
         probability = self._detect_voice(frame)
-        signal = self._turns.push(probability if may_be_user else 0.0)
+        signal = self._turns.push(probability if may_be_user else 0.0, answering)
         if signal == "start":
             self._start(frame)
         elif self._heard is None:
@@ -199,8 +201,10 @@ class ChatSession:
         self._before.extend(self._held)
         self._held.clear()
         if not spoken:
+            with self._lock:
+                heard.dropped = True
+                self._emit(Listening())
             self._listener.drop(heard)
-            self._emit(Listening())
             return
         with self._lock:
             self._emit(SpeechEnded(heard.number, self._turns.length))
@@ -210,7 +214,8 @@ class ChatSession:
     def _report(self, heard: Heard, final: bool, seconds: float) -> None:
         """From the listener: what it has heard."""
         with self._lock:
-            self._emit(Transcript(heard.number, heard.text, final))
+            if not heard.dropped:
+                self._emit(Transcript(heard.number, heard.text, final))
             if not final:
                 return
             self._emit(Timing(heard.number, "ear", seconds))

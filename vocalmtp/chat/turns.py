@@ -22,14 +22,18 @@ class TurnDetector:
         self.silence = 0.0  # seconds since the last speech
         self.length = 0.0  # seconds of the turn, that silence included
 
-    def push(self, probability: float) -> Signal | None:
-        """Take in the probability of speech in the next frame."""
+    def push(self, probability: float, answering: bool = False) -> Signal | None:
+        """Take in the probability of speech in the next frame.
+
+        While we are `answering` it takes more speech to begin a turn, since that interrupts.
+        """
         config = self._config
+        onset = max(config.onset, config.barge_in) if answering else config.onset
         level = config.speech_probability - (RELEASE if self.speaking else 0.0)
         voiced = probability >= max(level, 0.01)
         if not self.speaking:
             self._voiced = self._voiced + FRAME_SECONDS if voiced else 0.0
-            if self._voiced < config.onset:
+            if self._voiced < onset:
                 return None
             self.speaking, self.silence, self.length = True, 0.0, self._voiced
             return "start"

@@ -54,6 +54,13 @@ def chat(
             show_default="energy",
         ),
     ] = None,
+    barge_in: Annotated[
+        float | None,
+        typer.Option(
+            help="Seconds of speech that interrupt an answer; shorter sounds are taken for noise.",
+            show_default="0.16",
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="Of the ear and a language model here.")] = "cpu",
     terminal: Annotated[
         bool, typer.Option("--terminal", help="Talk here, through this machine's microphone.")
@@ -87,7 +94,7 @@ def chat(
 
     vocalmtp chat --input question.wav --output answer.wav --llm folder
     """
-    settings: dict[str, Any] = {"system": system, "echo": echo}
+    settings: dict[str, Any] = {"system": system, "echo": echo, "barge_in": barge_in}
     settings = {key: value for key, value in settings.items() if value is not None}
     if (input is None) != (output is None):
         raise InputError("input, output: belong together; give both, or neither")

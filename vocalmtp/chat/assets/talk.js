@@ -142,7 +142,7 @@ class Talk {
   take(event) {
     const { turn } = event;
     const acts = {
-      listening: () => this.state("listening", "Listening."),
+      listening: () => this.listen(),
       speech_started: () => this.state("hearing", "Hearing you\u2026"),
       speech_ended: () => this.state("thinking", "One moment\u2026"),
       transcript: () => this.transcript.user(turn, event.text, event.final),
@@ -156,6 +156,12 @@ class Talk {
       over: () => this.fail(event.message),
     };
     acts[event.kind]?.();
+  }
+
+  listen() {
+    this.transcript.forget();
+    // A noise while an answer sounds is no reason to say that it does not.
+    if (this.root.dataset.state !== "speaking") this.state("listening", "Listening.");
   }
 
   latency(seconds) {

@@ -24,6 +24,15 @@ export class Transcript {
     this.log.scrollTop = this.log.scrollHeight;
   }
 
+  // What was a noise, and no turn.
+  forget() {
+    for (const [turn, bubble] of this.users) {
+      if (!bubble.classList.contains("talk-partial")) continue;
+      bubble.remove();
+      this.users.delete(turn);
+    }
+  }
+
   answer(turn) {
     if (!this.answers.has(turn)) {
       const bubble = this.bubble("answer", "Answer");
