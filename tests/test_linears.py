@@ -4,7 +4,14 @@ import pytest
 import torch
 from torch import nn
 
-from vocalmtp.linears import Bf16Linear, Int8Linear, has_bf16, join_linears, replace_linears
+from vocalmtp.linears import (
+    Bf16Linear,
+    Int8Linear,
+    ProductConvolution,
+    has_bf16,
+    join_linears,
+    replace_linears,
+)
 
 KINDS = [
     Int8Linear,
@@ -27,6 +34,15 @@ def test_near_the_float_layer_and_the_same_in_any_batch(make, size, bias) -> Non
         assert (got - want).norm() < 0.02 * want.norm()
         for count in (1, 2, 7, 16):
             assert torch.equal(fast(x[:count]), got[:count])
+
+
+@pytest.mark.parametrize("width", [1, 4, 5])
+@torch.inference_mode()
+def test_a_convolution_is_a_product_of_its_windows(width: int) -> None:
+    convolution = nn.Conv1d(8, 6, width, padding="same")
+    x = torch.randn(2, 8, 11)
+    product = ProductConvolution(convolution, lambda linear: linear)
+    torch.testing.assert_close(product(x), convolution(x))
 
 
 @torch.inference_mode()

@@ -1,7 +1,7 @@
 """Linear layers for inference on a CPU: what a small step costs is reading its weights.
 
 Both kinds give every row of a batch the bits that it gets alone, so batching never changes what is
-said (tests/test_linears.py). Products are in bfloat16; in and out come as they were.
+said (tests/test_linears.py). In and out come as they were.
 """
 
 from collections.abc import Callable
@@ -13,36 +13,34 @@ from torch.nn import functional as F
 Make = Callable[[nn.Linear], nn.Module]  # a linear layer to what multiplies in its place
 
 SMALLEST = 64 * 64  # weights; a smaller layer is not worth the conversion of its input
-TILE = 32  # torch's int8 kernel reads whole tiles of rows and columns
+LARGEST = 127  # of an int8 and its negative
 
 
 class Int8Linear(nn.Module):
-    """Weights in int8 with one scale a row: the fastest for few rows, which wait for memory."""
+    """int8 weights with a scale for every output, times int8 rows with a scale for every row.
+
+    Integers add up the same in any order, and a row's scale is its own.
+    """
 
     def __init__(self, linear: nn.Linear):
         super().__init__()
-        self.outputs = linear.out_features
         weight = linear.weight.detach().float()
-        self.missing = -linear.in_features % TILE
-        weight = F.pad(weight, (0, self.missing, 0, -self.outputs % TILE))
-        scale = weight.abs().amax(1).clamp(min=1e-8) / 127  # [out]
-        self.weight = (weight / scale[:, None]).round().to(torch.int8)
-        self.scale = scale.to(torch.bfloat16)
-        self.bias = None if linear.bias is None else linear.bias.detach().to(torch.bfloat16)
+        scale = weight.abs().amax(1).clamp(min=1e-8) / LARGEST  # [out]
+        self.weight = (weight / scale[:, None]).round().to(torch.int8).t()  # [in, out]
+        self.scale = scale
+        self.bias = None if linear.bias is None else linear.bias.detach().float()
 
     def forward(self, x: Tensor) -> Tensor:
         """[.., in] -> [.., out]."""
-        y = self.product(x.reshape(-1, x.shape[-1]).to(torch.bfloat16))
+        y = self.product(x.reshape(-1, x.shape[-1]).float())
         return y.view(*x.shape[:-1], -1).to(x.dtype)
 
     def product(self, x: Tensor) -> Tensor:
-        """bfloat16 [N, in] -> bfloat16 [N, out]."""
-        if self.missing:
-            x = F.pad(x, (0, self.missing))
-        y = torch._weight_int8pack_mm(x, self.weight, self.scale)
-        if y.shape[1] != self.outputs:
-            y = y[:, : self.outputs]
-        return y if self.bias is None else y + self.bias
+        """float32 [N, in] -> float32 [N, out]."""
+        scale = x.abs().amax(1, keepdim=True).clamp_(1e-8).div_(LARGEST)  # [N, 1]
+        y = torch._int_mm((x / scale).round_().to(torch.int8), self.weight) * self.scale
+        y.mul_(scale)
+        return y if self.bias is None else y.add_(self.bias)
 
 
 class Bf16Linear(nn.Module):
@@ -61,6 +59,25 @@ class Bf16Linear(nn.Module):
             x.to(torch.bfloat16), self.weight, self.bias, "none", [], ""
         )
         return y.to(x.dtype)
+
+
+class ProductConvolution(nn.Module):
+    """A Conv1d with padding "same" as one product of all its windows, for inference."""
+
+    def __init__(self, convolution: nn.Conv1d, make: Make):
+        super().__init__()
+        outputs, inputs, self.width = convolution.weight.shape
+        linear = nn.Linear(inputs * self.width, outputs, convolution.bias is not None, "meta")
+        linear.weight = nn.Parameter(convolution.weight.detach().flatten(1), requires_grad=False)
+        linear.bias = convolution.bias
+        self.linear = make(linear)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, in, L] -> [B, out, L]."""
+        before = (self.width - 1) // 2
+        x = F.pad(x, (before, self.width - 1 - before))
+        windows = x.unfold(2, self.width, 1).transpose(1, 2).flatten(2)  # [B, L, in * width]
+        return self.linear(windows).transpose(1, 2)
 
 
 def has_bf16() -> bool:

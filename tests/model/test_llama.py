@@ -67,7 +67,7 @@ def test_several_positions_at_once_have_the_bits_of_steps() -> None:
         num_attention_heads=6,
         initializer_range=0.2,
     )
-    runner = LlamaRunner(LlamaForCausalLM(config).eval(), Int8Linear, torch.bfloat16)
+    runner = LlamaRunner(LlamaForCausalLM(config).eval(), Int8Linear)
     for length in (3, 57, 60, 62, 100):
         inputs, mask = torch.randn(2, length, 384), torch.ones(2, length)
         mask[1, :2] = 0
@@ -80,8 +80,7 @@ def test_several_positions_at_once_have_the_bits_of_steps() -> None:
 @pytest.mark.parametrize("make", [lambda linear: linear, Int8Linear], ids=["float", "int8"])
 @torch.inference_mode()
 def test_a_row_has_the_bits_that_it_has_alone(make_model: Make, make: Make) -> None:
-    dtype = torch.bfloat16 if make is Int8Linear else torch.float32
-    runner = LlamaRunner(make_model(backbone="llama").backbone, make, dtype)
+    runner = LlamaRunner(make_model(backbone="llama").backbone, make)
     inputs = [torch.randn(1, length, 32) for length in (3, 70, 20)]
     caches = [runner.prefill(x, torch.ones(x.shape[:2]))[1] for x in inputs]
     together = runner.prefill(inputs[0], torch.ones(1, 3))[1]

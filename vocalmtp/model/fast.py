@@ -1,6 +1,5 @@
 """Make a speech LM ready to decode on a CPU: joined, in int8, without the layers' overhead."""
 
-import torch
 from torch import nn
 
 from vocalmtp.linears import Int8Linear, Make, replace_linears
@@ -12,9 +11,11 @@ def make_fast(model: SpeechLM, int8: bool) -> None:
     """Change `model`, in place, for decoding only: it can no longer be trained or saved."""
     make: Make = Int8Linear if int8 else lambda linear: linear
     if LlamaRunner.knows(model.backbone):
-        model.runner = LlamaRunner(model.backbone, make, torch.bfloat16 if int8 else torch.float32)
+        model.runner = LlamaRunner(model.backbone, make)
         model.backbone.model.layers = nn.ModuleList()  # the runner has what it needs of them
     model.head.fuse(make)
+    if model.track is not None:
+        model.track.fuse(make)
     if model.draft is not None:
         model.draft.fuse(make)
     if int8:

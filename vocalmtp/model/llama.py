@@ -85,18 +85,11 @@ class Layer:
 class LlamaRunner:
     """A Runner (model/backbone.py) over the weights of a Llama or Qwen2 of Transformers.
 
-    `make` turns a joined linear layer into what multiplies, such as Int8Linear; it takes `dtype`.
-    What the layers add up, and attention, stay float32.
+    `make` turns a joined linear layer into what multiplies, such as Int8Linear.
     """
 
-    def __init__(
-        self,
-        backbone: nn.Module,
-        make: Make = lambda x: x,
-        dtype: torch.dtype = torch.float32,
-    ):
+    def __init__(self, backbone: nn.Module, make: Make = lambda x: x):
         config, model = backbone.config, backbone.model
-        self.dtype = dtype
         self.heads, self.shared = config.num_attention_heads, config.num_key_value_heads
         self.dim = getattr(config, "head_dim", None) or config.hidden_size // self.heads
         self.layers = [Layer(layer, make, self.dim) for layer in model.layers]
@@ -153,11 +146,10 @@ class LlamaRunner:
         x = inputs.reshape(-1, width)  # [B L, D]
         shape = (width,)
         for layer, memory in zip(self.layers, cache.memory.unbind(), strict=True):
-            qkv = layer.qkv(F.rms_norm(x, shape, None, layer.epsilon).to(self.dtype))
-            qkv = qkv.float().view(batch, length, -1, self.dim)
+            qkv = layer.qkv(F.rms_norm(x, shape, None, layer.epsilon))
+            qkv = qkv.view(batch, length, -1, self.dim)
             x = x + layer.out(self._attend(qkv, turn, memory, here, mask, apart))
-            plain = F.rms_norm(x, shape, None, layer.epsilon).to(self.dtype)
-            gate, up = layer.gate_up(plain).chunk(2, -1)
+            gate, up = layer.gate_up(F.rms_norm(x, shape, None, layer.epsilon)).chunk(2, -1)
             x = x + layer.down(F.silu(gate).mul_(up))
         cache.lengths = cache.lengths + length
         return self.norm(x.view(inputs.shape))
@@ -186,7 +178,7 @@ class LlamaRunner:
             mixed = torch.cat(list(map(mix, query.split(1, 2), mask.split(1, 2))), 2)
         else:
             mixed = mix(query, mask)
-        return mixed.transpose(1, 2).reshape(-1, self.heads * self.dim).to(self.dtype)
+        return mixed.transpose(1, 2).reshape(-1, self.heads * self.dim)
 
 
 def _scaled(linear: nn.Linear, weight: Tensor) -> nn.Linear:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from vocalmtp.config import StrictModel
 from vocalmtp.layout import Stream
+from vocalmtp.linears import Make, ProductConvolution
 
 ADVANCE = "advance"
 
@@ -63,6 +64,10 @@ class TextTrack(nn.Module):
             for row, length in zip(char_ids, lengths, strict=True)
         ]
         return nn.utils.rnn.pad_sequence(rows, batch_first=True)
+
+    def fuse(self, make: Make) -> None:
+        """Convolutions as products, for inference; training and saving are over then."""
+        self.convolutions = nn.ModuleList(ProductConvolution(c, make) for c in self.convolutions)
 
     def read(self, encoded: Tensor, pointers: Tensor) -> Tensor:
         """Text at `pointers` [B, .., G] of `encoded` [B, U, D], as [B, .., D].
