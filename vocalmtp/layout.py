@@ -135,6 +135,10 @@ class TokenLayout:
     def leading_delay(self) -> int:
         return self.slots[0].delay
 
+    def ends(self, leading: Tensor) -> Tensor:
+        """Where the tokens [..] of the leading slot say the end, [..] bool."""
+        return leading == self.slots[0].end_id
+
     @property
     def max_delay(self) -> int:
         return max(slot.delay for slot in self.slots)

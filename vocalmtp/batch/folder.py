@@ -1,7 +1,8 @@
 """The folder that a batch fills: one audio file an item, manifest.jsonl, job.json, and a lock.
 
-An item is done when its row is in the manifest; its audio is there before. Whatever else a killed
-run has left (a torn line, a hidden file, a row of a failure) is cleared when the folder is opened.
+An item is done when its row is in the manifest; its audio, if it has some, is there before.
+Whatever else a killed run has left (a torn line, a hidden file, a row of a failure) is cleared when
+the folder is opened.
 """
 
 import json
@@ -48,7 +49,8 @@ class OutputFolder:
             line = row.get("line")
             if row.get("status") != "ok" or not isinstance(line, int) or self.has(line):
                 continue
-            if 0 < line < len(self._lines) and _audio(self.path, row):
+            there = "audio" not in row or _audio(self.path, row)
+            if 0 < line < len(self._lines) and there:
                 self._lines[line] = 1
                 self.done += 1
                 self.seconds += row.get("seconds") or 0.0

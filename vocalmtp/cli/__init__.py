@@ -19,6 +19,7 @@ from vocalmtp.cli import (
     prepare,
     roles,
     speak,
+    text,
     tokenizers,
     training,
     voices,
@@ -46,6 +47,9 @@ app.add_typer(tokenizers.app, name="tokenizers")
 app.command("tokenize")(training.tokenize)
 app.command("detokenize")(tokenizers.detokenize)
 app.command("export")(training.export)
+app.command("generate")(text.generate)
+app.command("draft-vocab")(text.draft_vocab)
+app.command("distill-data")(text.distill_data)
 app.command("ablate")(ablate.ablate)
 app.command("chat")(chat.chat)
 app.command("bench")(bench.bench)

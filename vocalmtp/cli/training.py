@@ -11,7 +11,7 @@ import typer
 from vocalmtp.catalogue import DEFAULT_MODEL
 from vocalmtp.errors import InputError, nearest
 
-RECIPES = ("aligner", "finetune", "speech_lm", "tokenizer")
+RECIPES = ("aligner", "finetune", "speech_lm", "text_lm", "tokenizer")
 
 
 def train(
@@ -23,7 +23,7 @@ def train(
         typer.Argument(metavar="[KEY=VALUE]...", help="Changes, such as optim.learning_rate=3e-4."),
     ] = None,
 ) -> None:
-    """Train what RECIPE describes: a speech LM, a voice for one, a tokenizer or the aligner.
+    """Train what RECIPE describes: a speech or text LM, a voice, a tokenizer or the aligner.
 
     A run that was stopped goes on from its last checkpoint when started again.
 
@@ -55,6 +55,12 @@ def train(
         from vocalmtp.training.train import train as train_speech_lm
 
         _run(train_speech_lm, SpeechLMRecipe, data, recipe)
+    elif kind == "text_lm":
+        need_accelerate()
+        from vocalmtp.training.text_lm import TextLMRecipe, train_text_lm
+
+        output = _run(train_text_lm, TextLMRecipe, data, recipe)
+        typer.echo(f'{output}: try it with: vocalmtp generate "Once" --model {output}')
     else:
         raise InputError(f"{recipe}: recipe '{kind}' is unknown; {nearest(str(kind), RECIPES)}")
 

@@ -146,7 +146,7 @@ def mark(
 
     Returns which have no further step, [B] bool.
     """
-    end = (tokens[:, 0] == layout.slots[0].end_id) & (state.ended < 0)
+    end = layout.ends(tokens[:, 0]) & (state.ended < 0)
     if rows is not None:
         here = torch.zeros_like(end)
         here[rows] = True

@@ -57,7 +57,7 @@ class RulePicker:
             codes = torch.where(self.layout.legal(self.state.steps)[:, None], codes, -torch.inf)
         tokens, log_probs = self._draw(first, torch.cat([codes, special], -1), must_pad)
         if first == 0:
-            said = (tokens[:, 0] == slot.end_id) & (self.ended < 0)
+            said = self.layout.ends(tokens[:, 0]) & (self.ended < 0)
             self.ended = torch.where(said, self.state.steps, self.ended)
         return tokens, log_probs
 

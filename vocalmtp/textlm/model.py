@@ -20,7 +20,7 @@ from vocalmtp.heads import DraftHead, build_draft
 from vocalmtp.model.backbone import Runner, TransformersRunner
 from vocalmtp.model.speech_lm import SpeechLMOutput, quiet
 from vocalmtp.reading import FORMAT, check_finite, check_format, fill, read_object, reason
-from vocalmtp.textlm.head import TextCollator, TextHead, text_layout
+from vocalmtp.textlm.head import TextCollator, TextHead, TextLayout
 from vocalmtp.training.objectives import build_objectives
 
 DRAFT = "draft"  # the draft head's files beside those of the model: draft.json, draft.safetensors
@@ -62,9 +62,8 @@ class TextLM(PreTrainedModel):
         output = backbone.get_output_embeddings()
         self.runner: Runner | None = None  # runs the backbone in decoding; None = as it is
         self.backbone = backbone
-        self.ends = end_ids(backbone)
-        self.layout = text_layout(output.out_features)
-        self.head = TextHead(output, self.layout, torch.tensor(self.ends, dtype=torch.long))
+        self.layout = TextLayout.of(output.out_features, end_ids(backbone))
+        self.head = TextHead(output, self.layout)
         self.vocabulary_head: TextHead | None = None  # of a draft vocabulary
         self.draft: DraftHead | None = None
         if draft:
@@ -85,7 +84,7 @@ class TextLM(PreTrainedModel):
 
         What it says stays the same. For inference; all else is shared.
         """
-        ids = torch.cat([ids, torch.tensor(self.ends, dtype=torch.long)]).unique()
+        ids = torch.cat([ids, torch.tensor(self.layout.end_tokens).long()]).unique()
         view = copy(self)
         view._modules = dict(self._modules)
         view.vocabulary_head = self.head.restricted(ids)
@@ -101,7 +100,7 @@ class TextLM(PreTrainedModel):
         return self.vocabulary_head or self.head
 
     def collator(self) -> TextCollator:
-        return TextCollator(self.layout, self.ends)
+        return TextCollator(self.layout)
 
     # -- training ------------------------------------------------------------------------------
 
