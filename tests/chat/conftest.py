@@ -6,6 +6,7 @@ import pytest
 from chat_fakes import Clock, CountingEar, ScriptedWriter, ToneTTS, loudness
 
 from vocalmtp.chat.config import ChatConfig
+from vocalmtp.chat.room import Limits, Room
 from vocalmtp.chat.session import ChatSession
 from vocalmtp.chat.speaking import Spoken
 
@@ -26,3 +27,22 @@ def make_session(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Chat
     yield make
     for session in made:
         session.close()
+
+
+@pytest.fixture
+def make_room(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Room]:
+    """Builds rooms whose answers are the given pieces of text; limits go to Limits. No Gradio."""
+    monkeypatch.setattr("vocalmtp.chat.session.VoiceActivity.__init__", lambda self: None)
+    monkeypatch.setattr("vocalmtp.chat.session.VoiceActivity.__call__", loudness)
+    monkeypatch.setattr("vocalmtp.chat.page.mount_page", lambda app, room: app)
+
+    def make(*pieces, **limits) -> Room:
+        tts = ToneTTS()
+        answerers = {
+            "llm": Spoken(ScriptedWriter(*pieces or ("One two.",)), tts),
+            "other": Spoken(ScriptedWriter("Other."), tts),
+        }
+        config = ChatConfig(echo="off")
+        return Room(tts, CountingEar(), answerers, config, Limits(**limits))
+
+    return make

@@ -7,12 +7,10 @@ from contextlib import nullcontext
 
 import numpy as np
 import pytest
-from chat_fakes import CountingEar, ScriptedWriter, ToneTTS, loudness, silence, tone
+from chat_fakes import silence, tone
 
 from vocalmtp.audio import to_pcm
-from vocalmtp.chat.config import ChatConfig
-from vocalmtp.chat.room import Limits, Room
-from vocalmtp.chat.speaking import Spoken
+from vocalmtp.chat.room import Room
 from vocalmtp.errors import InputError
 
 pytest.importorskip("gradio", reason="the extra 'demo' is not installed")
@@ -26,24 +24,6 @@ from vocalmtp.chat.server import make_app  # noqa: E402
 LOCAL = "http://127.0.0.1:7860"
 SOCKET = "ws://127.0.0.1:7860/talk/socket"
 QUESTION = to_pcm(np.concatenate([tone(0.5), silence(0.8)]))
-
-
-@pytest.fixture
-def make_room(monkeypatch):
-    monkeypatch.setattr("vocalmtp.chat.session.VoiceActivity.__init__", lambda self: None)
-    monkeypatch.setattr("vocalmtp.chat.session.VoiceActivity.__call__", loudness)
-    monkeypatch.setattr("vocalmtp.chat.page.mount_page", lambda app, room: app)
-
-    def make(*pieces, **limits) -> Room:
-        tts = ToneTTS()
-        answerers = {
-            "llm": Spoken(ScriptedWriter(*pieces or ("One two.",)), tts),
-            "other": Spoken(ScriptedWriter("Other."), tts),
-        }
-        config = ChatConfig(echo="off")
-        return Room(tts, CountingEar(), answerers, config, Limits(**limits))
-
-    return make
 
 
 def client(room: Room, **options) -> TestClient:

@@ -23,6 +23,14 @@ def bench(
         int,
         typer.Option(min=1, max=1024, help="Threads of a step; small models are fastest on one."),
     ] = 1,
+    chat: Annotated[
+        bool,
+        typer.Option(
+            "--chat",
+            help="Measure conversations instead: how long an answer takes, part by part, and how "
+            "many can talk at once.",
+        ),
+    ] = False,
     json: Annotated[Path | None, typer.Option(help="Also write the figures here, as JSON.")] = None,
 ) -> None:
     """Measure how fast MODEL is on this machine: medians with the least and the most, all warm.
@@ -31,13 +39,17 @@ def bench(
     decoding in the same loop, what the parts take, and how near that is to the memory's limit.
     Nothing else should run meanwhile.
 
-    Example:
+    Examples:
 
     vocalmtp bench mini --json speed.json
+
+    vocalmtp bench mini --chat
     """
     import torch
 
+    from vocalmtp.errors import InputError
     from vocalmtp.eval.bench import run_bench
+    from vocalmtp.eval.chat_bench import run_chat_bench
     from vocalmtp.eval.report import as_json, markdown
     from vocalmtp.eval.speed import hardware
     from vocalmtp.writing import atomic_path, check_file
@@ -45,7 +57,9 @@ def bench(
     if json is not None:
         check_file(json, "json")
     torch.set_num_threads(threads)
-    lines = run_bench(model, against)
+    if chat and against is not None:
+        raise InputError("against: does not go with --chat; leave one out")
+    lines = run_chat_bench(model) if chat else run_bench(model, against)
     notes = [f"Model: {model}.", f"Machine: {hardware()}."]
     typer.echo("\n".join([markdown(lines), "", *notes]))
     if json is not None:
