@@ -1,6 +1,7 @@
 """A text LM of a few thousand weights that has learned two sentences."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -64,3 +65,9 @@ def trained(texts: Path) -> Iterator[Path]:
     draft = {"name": "recursive", "steps": 3, "heads": 2}
     optim = {"max_steps": 25, "batch_frames": 200, "learning_rate": 1e-2, "warmup_steps": 2}
     yield train_text_lm(recipe(texts, "trained", draft=draft, optim=optim))
+
+
+@pytest.fixture
+def text_recipe(texts: Path) -> Callable[..., TextLMRecipe]:
+    """Makes the recipe of a run of seconds, into a folder of the texts'."""
+    return partial(recipe, texts)

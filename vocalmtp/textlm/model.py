@@ -50,6 +50,7 @@ class TextLM(PreTrainedModel):
     config: TextLMConfig
     base_model_prefix = "text_lm"
     _supports_sdpa = True
+    _tied_weights_keys = {"head.output.weight": "backbone.lm_head.weight"}  # one is saved
     track = None
 
     def __init__(
@@ -69,9 +70,7 @@ class TextLM(PreTrainedModel):
         if draft:
             self.add_draft(draft)
         self.objectives = build_objectives(self.config.objectives, self.layout, output.in_features)
-        tied = {f"backbone.{a}": f"backbone.{b}" for a, b in backbone.all_tied_weights_keys.items()}
-        place = next(n for n, module in backbone.named_modules() if module is output)
-        self.all_tied_weights_keys = tied | {"head.output.weight": f"backbone.{place}.weight"}
+        self.all_tied_weights_keys = dict(self._tied_weights_keys)
 
     def add_draft(self, settings: dict[str, Any]) -> None:
         """Give the model a new draft head, whose heads are copies of the output layer."""

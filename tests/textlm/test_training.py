@@ -1,0 +1,135 @@
+"""Text LMs in runs from a recipe, and the commands around them."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import TrainerCallback
+
+from vocalmtp.cli import main
+from vocalmtp.errors import InputError
+from vocalmtp.textlm.model import TextLM
+from vocalmtp.textlm.rows import TextRows
+from vocalmtp.textlm.vocabulary import DraftVocabulary, choose
+from vocalmtp.training.text_lm import TextLMRecipe, train_text_lm
+
+Recipe = Callable[..., TextLMRecipe]
+LEAP = {"name": "leap", "steps": 2, "stride": 1}
+
+
+class Stop(TrainerCallback):
+    """Ends a run after its second step, as a kill does."""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+        control.should_training_stop = control.should_save = state.global_step == 2
+        return control
+
+
+def test_a_run_goes_on_to_the_same_weights(text_recipe: Recipe, texts: Path) -> None:
+    """Tied weights, a draft head, TOP and a curriculum, stopped on the way and not."""
+    optim = {"max_steps": 4, "batch_frames": 200, "warmup_steps": 1, "curriculum": "forward"}
+    tied = text_recipe("a").backbone | {"tie_word_embeddings": True}
+    changes = {
+        "backbone": tied,
+        "draft": LEAP,
+        "objectives": {"top": {"window": 4}},
+        "optim": optim,
+    }
+    whole = TextLM.load(train_text_lm(text_recipe("whole", **changes))).state_dict()
+    train_text_lm(text_recipe("parts", **changes), [Stop()])
+    parts = TextLM.load(train_text_lm(text_recipe("parts", **changes))).state_dict()
+    assert whole.keys() == parts.keys()
+    for name, weight in whole.items():
+        torch.testing.assert_close(parts[name], weight, msg=name)
+    rows = [json.loads(line) for line in (texts / "parts/log.jsonl").read_text().splitlines()]
+    assert sum(row["step"] == 4 for row in rows) == 1  # the second run took two steps
+
+
+def test_a_draft_head_trains_alone(text_recipe: Recipe, trained: Path) -> None:
+    new = {"init": str(trained), "backbone": None, "tokenizer": None}
+    optim = {"max_steps": 2, "batch_frames": 200, "trains": "draft"}
+    changed = {"loss_weight": 0.5, "matched": False}
+    output = train_text_lm(text_recipe("alone", **new, draft=changed, optim=optim))
+    before, after = TextLM.load(trained), TextLM.load(output)
+    for name, weight in before.backbone.state_dict().items():
+        assert torch.equal(weight, after.backbone.state_dict()[name]), name
+    old, new_ones = before.draft.state_dict(), after.draft.state_dict()
+    assert any(not torch.equal(old[name], new_ones[name]) for name in old)
+    assert not after.draft.config.matched and after.draft.config.steps == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"tokenizer": None}, "give 'init', or 'backbone' and 'tokenizer'"),
+        ({"init": "x"}, "'init' has a backbone and a tokenizer"),
+        ({"backbone": {"model_type": "lama"}}, "cannot be built"),
+        ({"backbone": {"model_type": "llama", "vocab_size": 3}}, "the tokenizer has 2"),
+        ({"draft": {"name": "lep"}}, "did you mean 'leap'"),
+        ({"data": {"texts": ["none.txt"]}}, "no such file"),
+    ],
+)
+def test_wrong_recipes_are_told(text_recipe: Recipe, changes: dict, named: str) -> None:
+    with pytest.raises(InputError, match=named):
+        train_text_lm(text_recipe("wrong", **changes))
+
+
+def test_rows_learn_answers_and_not_prompts() -> None:
+    pieces = [[([1, 2, 3], False), ([4, 5], True)], [([], False), ([6, 7, 8], True)]]
+    rows = TextRows(pieces, 4, packed=False)
+    assert rows.frames == [4, 3]
+    assert [(list(text.ids), text.supervised) for text in rows[0]] == [
+        ([1, 2, 3], False),
+        ([4], True),
+    ]
+    packed = TextRows(pieces, 3, packed=True)
+    assert [[i for text in row for i in text.ids] for row in packed] == [[1, 2, 3, 4], [4, 5, 6, 7]]
+    assert rows.learned_ids.tolist() == [4, 5, 6, 7, 8]
+
+
+def run(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    return stopped.value.code
+
+
+def test_the_commands_go_together(
+    trained: Path, texts: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """Answers, gone on with where they stopped; a draft vocabulary of them; the same text."""
+    lines = (texts / "texts.txt").read_text().splitlines()[:6]
+    (tmp_path / "few.txt").write_text("\n".join(lines) + "\n")
+    asked = [str(tmp_path / "few.txt"), "-o", str(tmp_path / "answers"), "--model", str(trained)]
+    options = ["--prompt-tokens", "2", "--max-tokens", "9", "--top-k", "9"]
+    assert run("distill-data", *asked, *options) == 0
+    manifest = tmp_path / "answers/manifest.jsonl"
+    whole = sorted(manifest.read_text().splitlines())
+    manifest.write_text("\n".join(whole[:4]) + '\n{"torn')
+    assert run("distill-data", *asked, *options) == 0
+    assert sorted(manifest.read_text().splitlines()) == whole
+    row = json.loads(whole[0])
+    assert row["seed"] == 1 and len(row["ids"][0]) == 2
+    assert run("distill-data", *asked, *options, "--seed", "5") == 2
+    assert "was made with seed 0, not 5" in capsys.readouterr().err
+    vocabulary = tmp_path / "v.json"
+    assert run("draft-vocab", str(manifest), "-o", str(vocabulary), *asked[-2:], "--size", "5") == 0
+    assert len(DraftVocabulary.load(vocabulary).ids) == 5
+    capsys.readouterr()
+    said = []
+    for drafting in (["--drafts", "0"], [], ["--draft-vocab", str(vocabulary)]):
+        assert run("generate", "the", "--greedy", *asked[-2:], "--max-tokens", "9", *drafting) == 0
+        said.append(capsys.readouterr())
+    assert said[0].out == said[1].out == said[2].out and said[0].out.strip()
+    assert "tokens a forward pass" in said[1].err and not said[0].err
+    assert run("generate", "the", *asked[-2:], "--accept", "sed") == 2
+    assert run("generate", "the", *asked[-2:], "--device", "abacus") == 2
+
+
+def test_the_vocabulary_that_knows_the_prompt_is_chosen() -> None:
+    one, other = (DraftVocabulary("", "", torch.tensor(ids), 1.0) for ids in ([1, 2], [3, 4]))
+    assert choose([one, other], [3, 4, 1]) == 1
+    assert choose([one, other], [9]) == 0
+    assert choose([], [9]) is None
