@@ -9,6 +9,7 @@ from vocalmtp.config import load_yaml, parse
 from vocalmtp.training.aligner import AlignerRecipe
 from vocalmtp.training.codec import TokenizerRecipe
 from vocalmtp.training.finetune import FinetuneRecipe
+from vocalmtp.training.text_lm import TextLMRecipe
 from vocalmtp.training.train import SpeechLMRecipe
 
 ROOT = Path(__file__).parent.parent
@@ -24,6 +25,7 @@ KINDS = {
     "aligner": AlignerRecipe,
     "finetune": FinetuneRecipe,
     "speech_lm": SpeechLMRecipe,
+    "text_lm": TextLMRecipe,
     "tokenizer": TokenizerRecipe,
 }
 

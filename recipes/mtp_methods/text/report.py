@@ -1,0 +1,69 @@
+"""The report of the text checks: report.json, report.md and a plot, from the figures there are."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from vocalmtp.eval.report import load_pyplot
+
+Row = dict[str, Any]
+TITLES = {
+    "fastmtp": "FastMTP: one block, fed what it drafted (lossless drafting)",
+    "leap": "L-MTP: strides at equal heads (lossless drafting)",
+    "curriculum": "Curricula over heads (training-only, and drafting)",
+    "star": "TOP: star graphs (training-only)",
+}
+
+
+def write_report(folder: Path) -> None:
+    """Write what `figures_*.json` in `folder` have, all together."""
+    found = {
+        name: json.loads(file.read_text(encoding="utf-8"))
+        for name in TITLES
+        if (file := folder / f"figures_{name}.json").is_file()
+    }
+    (folder / "report.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    parts = [f"## {TITLES[name]}\n\n{table(rows)}" for name, rows in found.items()]
+    (folder / "report.md").write_text("\n".join(parts), encoding="utf-8")
+    draw(found, folder / "report.png")
+
+
+def table(rows: list[Row]) -> str:
+    """Rows as Markdown; the columns are those of all rows."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    lines = [columns, ["---"] * len(columns)]
+    lines += [[shown(row.get(key)) for key in columns] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def shown(value: Any) -> str:
+    if isinstance(value, list):
+        return " / ".join(f"{share:.0%}" for share in value)
+    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def draw(found: dict[str, list[Row]], file: Path) -> None:
+    """Tokens a forward pass of every arm that drafts."""
+    rows = [
+        (f"{name}: {row['arm']}", row["tau"])
+        for name, own in found.items()
+        for row in last_of_arms(own)
+        if "tau" in row
+    ]
+    if not rows:
+        return
+    pyplot = load_pyplot()
+    figure, axes = pyplot.subplots(figsize=(8, 0.6 + 0.35 * len(rows)))
+    names, values = zip(*reversed(rows), strict=True)
+    axes.barh(range(len(names)), values, color="#3a6ea5")
+    axes.set_yticks(range(len(names)), names, fontsize=8)
+    axes.axvline(1, color="#808080", linewidth=1)
+    axes.set_xlabel("tokens a forward pass, greedy (1 = next-token decoding)")
+    figure.tight_layout()
+    figure.savefig(file, dpi=120)
+    pyplot.close(figure)
+
+
+def last_of_arms(rows: list[Row]) -> list[Row]:
+    """The last row of every arm: that with the most drafts."""
+    return list({row["arm"]: row for row in rows}.values())
