@@ -13,10 +13,12 @@ from vocalmtp.audio import Audio, Word, join
 from vocalmtp.chat.answer import AnswerError
 from vocalmtp.chat.events import Event
 from vocalmtp.chat.session import ChatSession
+from vocalmtp.roles import Role
 from vocalmtp.text import normalize, word_spans
 
 RATE = 16_000
 QUESTION = "What is the capital of France?"
+CLERK = Role(name="clerk", persona="You file.", voice="bob", origin="a tone", consent="")
 WORD = 0.25  # seconds that a word of ToneTTS takes
 
 
@@ -31,19 +33,26 @@ class Clock:
 
 
 class ToneTTS:
-    """Says every word as WORD seconds of a tone of its own, a chunk a word."""
+    """Says every word as WORD seconds of a tone of its own, a chunk a word.
+
+    `used` has the voice of every clause.
+    """
+
+    def __init__(self):
+        self.used: list[str] = []
 
     sample_rate = RATE
     has_word_times = True
     voices = {name: SimpleNamespace(name=name) for name in ("ann", "bob")}
 
-    def find_voice(self, voice: str | None) -> SimpleNamespace:
-        return self.voices[voice or "ann"]
+    def find_voice(self, voice: str | Role | None) -> SimpleNamespace:
+        return self.voices[voice.voice if isinstance(voice, Role) else voice or "ann"]
 
     def __call__(self, text: str, voice: str | None = None) -> Audio:
         return join(list(self.stream(text, voice)))
 
     def stream(self, text: str, voice: str | None = None, seed: int = 0) -> Iterator[Audio]:
+        self.used.append(self.find_voice(voice).name)
         text = normalize(text)
         for first, end in word_spans(text):
             word = text[first:end]

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 
 import pytest
-from chat_fakes import Clock, CountingEar, ScriptedWriter, ToneTTS, loudness
+from chat_fakes import CLERK, Clock, CountingEar, ScriptedWriter, ToneTTS, loudness
 
 from vocalmtp.chat.config import ChatConfig
 from vocalmtp.chat.room import Limits, Room
@@ -43,6 +43,7 @@ def make_room(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Room]:
             "other": Spoken(ScriptedWriter("Other."), tts),
         }
         config = ChatConfig(echo="off")
-        return Room(tts, CountingEar(), answerers, config, Limits(**limits))
+        roles = {"clerk": CLERK}
+        return Room(tts, CountingEar(), answerers, config, Limits(**limits), roles=roles)
 
     return make

@@ -73,12 +73,23 @@ def test_a_conversation_over_a_socket(make_room):
     wait(lambda: room.talking == 0 and threading.active_count() <= before + 1)
 
 
-def test_voice_and_mode_are_picked_by_name_only(make_room):
-    with client(make_room()).websocket_connect(SOCKET) as socket:
+def test_voice_mode_and_role_are_picked_by_name_only(make_room):
+    room = make_room()
+    with client(room).websocket_connect(SOCKET) as socket:
         socket.send_json({"kind": "settings", "voice": "bob", "mode": "other"})
         socket.send_json({"kind": "ask", "text": "Hello?"})
         assert receive(socket, "finished")[0][-1]["text"] == "Other."
-        for wrong in ({"voice": "/etc/passwd"}, {"mode": "none"}, {"voice": 5}):
+        socket.send_json({"kind": "settings", "role": "clerk", "mode": "llm"})
+        socket.send_json({"kind": "ask", "text": "Hello?"})
+        assert receive(socket, "finished")
+        assert room.answerers["llm"]._writer.asked[-1][0] == ("system", "You file.")
+        assert room.tts.used[-1] == "bob"
+        socket.send_json({"kind": "settings", "role": ""})
+        socket.send_json({"kind": "ask", "text": "Hello?"})
+        assert receive(socket, "finished")
+        assert room.answerers["llm"]._writer.asked[-1][0] == ("system", room.config.system)
+        wrongs = ({"voice": "/etc/passwd"}, {"mode": "none"}, {"voice": 5}, {"role": "me.yaml"})
+        for wrong in wrongs:
             socket.send_json({"kind": "settings", **wrong})
             message = receive(socket, "error")[0][-1]["message"]
             assert message.startswith(next(iter(wrong)))

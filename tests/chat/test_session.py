@@ -6,6 +6,7 @@ import time
 import numpy as np
 import pytest
 from chat_fakes import (
+    CLERK,
     WORD,
     Clock,
     CountingEar,
@@ -198,6 +199,36 @@ def test_barge_in_while_the_answer_is_written_stops_it(make_session):
     events = until(session, "audio_chunk")
     assert time.monotonic() - begin < 10
     assert {e.turn for e in events if e.kind in ("text_delta", "audio_chunk")} == {2}
+
+
+def test_a_role_answers_from_the_next_answer_on(make_session):
+    writer, tts = ScriptedWriter("One.", 0.3, " Two."), ToneTTS()
+    session = make_session(writer, tts, system="Be kind.")
+    session.ask("who")
+    until(session, "text_delta")
+    session.role = CLERK  # this answer goes on as it was
+    until(session, "finished")
+    session.ask("and now")
+    until(session, "finished")
+    session.voice = "ann"  # the persona with another voice
+    session.ask("again")
+    until(session, "finished")
+    session.role = None
+    session.ask("at last")
+    until(session, "finished")
+    systems = [asked[0] for asked in writer.asked]
+    assert systems == [("system", text) for text in ("Be kind.", *["You file."] * 2, "Be kind.")]
+    assert tts.used == ["ann"] * 2 + ["bob"] * 2 + ["ann"] * 4
+
+
+def test_a_persona_that_leaves_no_place_is_refused_in_one_line(make_session):
+    endless = CLERK.model_copy(update={"persona": "word " * 100})
+    session = make_session(history_tokens=64)
+    with pytest.raises(InputError, match="role 'clerk': its persona takes 100 tokens .* 64"):
+        session.role = endless
+    assert session.role is None
+    with pytest.raises(InputError, match="role 'clerk'"):
+        ChatSession(session.answerer, CountingEar(), config=session.config, role=endless)
 
 
 def test_after_the_last_sound_there_is_nothing_to_interrupt(make_session):

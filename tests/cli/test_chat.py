@@ -39,6 +39,9 @@ def test_a_recorded_question_is_heard_and_answered_aloud(question, tmp_path, cap
         (["--terminal", "--llm", "nowhere"], "no such folder"),
         (["--terminal", "--ear", "nowhere"], "no such ear"),
         (["--terminal", "--llm", "http://host"], "--llm-model"),
+        (["--terminal", "--role", "captain", "--voice", "slt"], "has its own"),
+        (["--terminal", "--role", "captain", "--system", "Be."], "has its own"),
+        (["--terminal", "--role", "captian"], "captain"),
     ],
 )
 def test_what_is_wrong_is_one_line(arguments, message, capsys):

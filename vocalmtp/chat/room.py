@@ -10,7 +10,8 @@ from vocalmtp.chat.ears import Ear
 from vocalmtp.chat.session import ChatSession
 from vocalmtp.config import StrictModel
 from vocalmtp.errors import InputError, nearest
-from vocalmtp.synthesis import TTS
+from vocalmtp.roles import Role
+from vocalmtp.synthesis import TTS, AnyVoice
 
 WARM_UP = "One moment, please."
 QUESTION = "What is the capital of France?"
@@ -35,31 +36,43 @@ class Room:
     answerers: dict[str, Answerer]
     config: ChatConfig = field(default_factory=ChatConfig)
     limits: Limits = field(default_factory=Limits)
-    voice: str | None = None  # the default
+    voice: AnyVoice = None  # the default
+    role: Role | None = None  # the default
+    roles: dict[str, Role] = field(default_factory=dict)  # those that visitors may pick, by name
     talking: int = 0  # conversations now
 
     def open(self) -> ChatSession:
         """A new conversation, as everybody gets it."""
         answerer = next(iter(self.answerers.values()))
-        return ChatSession(answerer, self.ear, self.voice, self.config)
+        return ChatSession(answerer, self.ear, self.voice, self.config, role=self.role)
 
-    def configure(self, session: ChatSession, voice: str | None, mode: str | None) -> None:
-        """Change who answers from the next turn on; None leaves it.
+    def configure(
+        self,
+        session: ChatSession,
+        voice: str | None = None,
+        mode: str | None = None,
+        role: str | None = None,
+    ) -> None:
+        """Change who answers from the next answer on; None leaves it, the role "" is nobody.
 
-        Only built-in voices: a visitor must not name files. Raises InputError for others.
+        Only built-in voices and roles: a visitor must not name files. Raises InputError for others.
         """
+        if role and role not in self.roles:
+            raise InputError(f"role '{role}': no such role; {nearest(role, self.roles)}")
         if voice is not None and voice not in self.tts.voices:
             raise InputError(f"voice '{voice}': no such voice; {nearest(voice, self.tts.voices)}")
         if mode is not None and mode not in self.answerers:
             raise InputError(f"mode '{mode}': no such mode; {nearest(mode, self.answerers)}")
-        session.voice = voice or session.voice
         session.answerer = self.answerers[mode] if mode else session.answerer
+        if role is not None:
+            session.role = self.roles.get(role)
+        session.voice = voice or session.voice
 
     def warm_up(self) -> None:
         """Let nobody wait for what is slow only once."""
-        for _ in self.tts.stream(WARM_UP, self.voice):
-            pass
-        self.open().close()
+        with self.open() as session:  # what does not fit is said first
+            for _ in self.tts.stream(WARM_UP, session.voice):
+                pass
 
     def question(self) -> bytes:
         """A spoken question as a WAV file, for visitors without a microphone."""

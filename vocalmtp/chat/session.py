@@ -30,6 +30,7 @@ from vocalmtp.chat.outlet import AnswerOutlet
 from vocalmtp.chat.turns import Signal, TurnDetector
 from vocalmtp.chat.vad import FRAME_SECONDS, SAMPLE_RATE, VoiceActivity
 from vocalmtp.errors import InputError
+from vocalmtp.roles import Role
 from vocalmtp.synthesis import AnyVoice
 
 
@@ -38,9 +39,11 @@ class ChatSession:
 
     `feed` it the microphone from one thread and read `events` in another; what answers, and what
     hears, runs in threads of the session. `ear` turns speech into text; only an answerer that hears
-    by itself can do without. `voice` may be changed between turns. `clock` gives seconds.
+    by itself can do without. A `role` is a persona and its voice, unless `voice` is another one.
+    `answerer`, `voice` and `role` may be changed at any time, for the next answer. `clock` gives
+    seconds.
 
-    Raises InputError if the ear is missing, or silero-vad is.
+    Raises InputError if the ear is missing, or silero-vad is, or the role does not fit.
     """
 
     def __init__(
@@ -50,12 +53,15 @@ class ChatSession:
         voice: AnyVoice = None,
         config: ChatConfig | None = None,
         clock: Callable[[], float] = time.monotonic,
+        role: Role | None = None,
     ):
         if ear is None and not answerer.hears:
             raise InputError(f"ear: is missing; '{answerer.name}' reads what was said")
-        self.answerer, self.voice = answerer, voice
+        self.answerer, self._own_voice = answerer, voice
         self.config = ChatConfig() if config is None else config
         self.history = History(self.config.system)
+        self.role = role
+        self.voice = role if voice is None else voice
         self._clock = clock
         self._events: SimpleQueue[Event | None] = SimpleQueue()
         self._lock = threading.RLock()  # over what follows, and the order of events
@@ -88,6 +94,22 @@ class ChatSession:
                 if self.closed:
                     return
                 self._listen(frame)
+
+    @property
+    def role(self) -> Role | None:
+        """Who answers, from the next answer on; setting it sets `voice` as well.
+
+        Raises InputError if the persona leaves no place in the history's tokens.
+        """
+        return self._role
+
+    @role.setter
+    def role(self, role: Role | None) -> None:
+        if role is not None:
+            count = self.answerer.count_tokens
+            role.prompt_ids(lambda text: range(count(text)), self.config.history_tokens)
+        self._role = role
+        self.voice = self._own_voice if role is None else role
 
     def ask(self, text: str) -> None:
         """Take a typed turn of the user; it interrupts as speech does.
@@ -236,20 +258,22 @@ class ChatSession:
     ) -> None:
         """Answer turn `number` in a thread of its own; `late` seconds have gone since its end."""
         config = self.config
+        role, answerer = self.role, self.answerer
+        self.history.system = config.system if role is None else role.system_prompt()
         self.history.add(Message("user", text))
         turn = Turn(
-            messages=self.history.messages(config.history_tokens, self.answerer.count_tokens),
+            messages=self.history.messages(config.history_tokens, answerer.count_tokens),
             voice=self.voice,
             seed=config.seed + number,
             samples=samples,
         )
         self._answer = AnswerOutlet(number, config, self._emit, self._lock, self._clock, late)
-        arguments = (turn, self._answer)
+        arguments = (answerer, turn, self._answer)
         threading.Thread(target=self._give_answer, args=arguments, daemon=True).start()
 
-    def _give_answer(self, turn: Turn, out: AnswerOutlet) -> None:
+    def _give_answer(self, answerer: Answerer, turn: Turn, out: AnswerOutlet) -> None:
         try:
-            self.answerer.answer(turn, out)
+            answerer.answer(turn, out)
         except Exception as error:  # the session lives, whatever the answerer does
             if not out.cancelled:
                 self._emit(Error(out.number, f"I could not answer that: {error}"))

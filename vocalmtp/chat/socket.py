@@ -1,9 +1,9 @@
 """A conversation over a WebSocket.
 
 From the client: 16-bit little-endian mono PCM as bytes, and JSON: {"kind": "rate", "rate": Hz} of
-that PCM, "settings" (voice, mode), "ask" (text), "played" (turn, seconds), "interrupt". To the
-client: the events of the session as JSON, "ready" first; the samples of an "audio_chunk" follow it
-as bytes of the same form. "busy" and "over" say why the connection is closed.
+that PCM, "settings" (voice, mode, role), "ask" (text), "played" (turn, seconds), "interrupt".
+To the client: the events of the session as JSON, "ready" first; the samples of an "audio_chunk"
+follow it as bytes of the same form. "busy" and "over" say why the connection is closed.
 """
 
 import asyncio
@@ -114,8 +114,8 @@ class _Connection:
         if kind == "rate":
             self._rate = _whole(message, "rate", 8_000, 96_000)
         elif kind == "settings":
-            voice, mode = _text(message, "voice"), _text(message, "mode")
-            self._room.configure(session, voice, mode)
+            chosen = {key: _text(message, key) for key in ("voice", "mode", "role")}
+            self._room.configure(session, **chosen)
         elif kind == "ask":
             session.ask((_text(message, "text") or "")[: session.config.longest_answer])
         elif kind == "played":

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from vocalmtp.chat.events import Event
     from vocalmtp.chat.room import Room
     from vocalmtp.chat.speaking import Spoken
-    from vocalmtp.synthesis import TTS
+    from vocalmtp.roles import Role
+    from vocalmtp.synthesis import TTS, AnyVoice
 
 
 def chat(
@@ -23,6 +24,13 @@ def chat(
     voice: Annotated[
         str | None,
         typer.Option("--voice", "-v", help="Who answers, as for tts.", show_default="its own"),
+    ] = None,
+    role: Annotated[
+        str | None,
+        typer.Option(
+            help="A persona with its voice, instead of --voice and --system: a name from 'vocalmtp "
+            "roles', or the YAML file of one."
+        ),
     ] = None,
     llm: Annotated[
         str | None,
@@ -90,12 +98,15 @@ def chat(
 
     vocalmtp chat --llm http://localhost:8000/v1 --llm-model qwen --ear whisper-small
 
+    vocalmtp chat --role captain --llm http://localhost:8000/v1 --llm-model qwen
+
     vocalmtp chat --terminal --llm http://localhost:8000/v1 --llm-model qwen
 
     vocalmtp chat --input question.wav --output answer.wav --llm folder
     """
     settings: dict[str, Any] = {"system": system, "echo": echo, "barge_in": barge_in}
     settings = {key: value for key, value in settings.items() if value is not None}
+    card = _role(role, voice, system)
     if (input is None) != (output is None):
         raise InputError("input, output: belong together; give both, or neither")
     if input is not None and terminal:
@@ -114,15 +125,27 @@ def chat(
 
     writer = find_writer(llm, llm_model, device)
     listens = find_ear(ear, device)
-    answerer, tts = _answerer(writer, model, voice)
+    answerer, tts = _answerer(writer, model, voice if card is None else card)
     _tell(f"answers: {answerer.name}; ear: {listens.name}")
     if input is not None:
-        _answer_recording(samples, output, answerer, listens, tts, voice, settings)
+        _answer_recording(samples, output, answerer, listens, tts, voice, settings, card)
     elif not terminal:
-        room = _room(answerer, listens, tts, voice, settings, sessions)
+        room = _room(answerer, listens, tts, voice, settings, card, sessions)
         _open_page(room, host, port, auth)
     else:
-        _talk(answerer, listens, tts, voice, settings)
+        _talk(answerer, listens, tts, voice, settings, card)
+
+
+def _role(name: str | None, voice: str | None, system: str | None) -> "Role | None":
+    """The card of a role; raises InputError if what it has is asked for as well."""
+    from vocalmtp.roles import load_role
+
+    if name is None:
+        return None
+    for option, value in (("voice", voice), ("system", system)):
+        if value is not None:
+            raise InputError(f"{option} '{value}': the role '{name}' has its own; leave one out")
+    return load_role(name)
 
 
 def _read(input: Path, output: Path):
@@ -133,7 +156,7 @@ def _read(input: Path, output: Path):
     return read_audio(input, SAMPLE_RATE)
 
 
-def _answerer(writer, model: str, voice: str | None) -> tuple["Spoken", "TTS"]:
+def _answerer(writer, model: str, voice: "AnyVoice") -> tuple["Spoken", "TTS"]:
     from vocalmtp.chat.speaking import Spoken
     from vocalmtp.cli.single import load_speaker
 
@@ -149,7 +172,7 @@ def _config(settings: dict[str, Any]) -> "ChatConfig":
     return parse(ChatConfig, settings, "chat")
 
 
-def _answer_recording(samples, output, answerer, ear, tts, voice, settings) -> None:
+def _answer_recording(samples, output, answerer, ear, tts, voice, settings, role) -> None:
     from vocalmtp.audio import audio_writer
     from vocalmtp.chat.events import AudioChunk
     from vocalmtp.chat.recorded import SETTINGS, converse
@@ -157,7 +180,7 @@ def _answer_recording(samples, output, answerer, ear, tts, voice, settings) -> N
 
     show = Transcriber()
     with (
-        ChatSession(answerer, ear, voice, _config(settings | SETTINGS)) as session,
+        ChatSession(answerer, ear, voice, _config(settings | SETTINGS), role=role) as session,
         audio_writer(output, tts.sample_rate) as write,
     ):
         for event in converse(session, samples):
@@ -166,11 +189,11 @@ def _answer_recording(samples, output, answerer, ear, tts, voice, settings) -> N
                 write(event.samples)
 
 
-def _talk(answerer, ear, tts, voice, settings) -> None:
+def _talk(answerer, ear, tts, voice, settings, role) -> None:
     from vocalmtp.chat.session import ChatSession
     from vocalmtp.chat.terminal import talk
 
-    session = ChatSession(answerer, ear, voice, _config(settings))
+    session = ChatSession(answerer, ear, voice, _config(settings), role=role)
     _tell("listening; Ctrl-C ends")
     try:
         talk(session, tts.sample_rate, Transcriber())
@@ -178,14 +201,18 @@ def _talk(answerer, ear, tts, voice, settings) -> None:
         session.close()
 
 
-def _room(answerer, ear, tts, voice, settings, sessions: int) -> "Room":
+def _room(answerer, ear, tts, voice, settings, role, sessions: int) -> "Room":
     from vocalmtp.chat.room import Limits, Room
     from vocalmtp.chat.speaking import Spoken
     from vocalmtp.chat.writers import Echo
+    from vocalmtp.roles import list_roles, load_role
 
+    roles = [card for card in map(load_role, list_roles()) if card.voice in tts.voices]
+    roles = {card.name: card for card in [*roles, *([role] if role else [])]}
     echo = Spoken(Echo(), tts)
     answerers = {answerer.name: answerer, echo.name: echo}
-    return Room(tts, ear, answerers, _config(settings), Limits(sessions=sessions), voice)
+    limits = Limits(sessions=sessions)
+    return Room(tts, ear, answerers, _config(settings), limits, voice, role, roles)
 
 
 def _open_page(room: "Room", host: str, port: int, auth: str | None) -> None:
