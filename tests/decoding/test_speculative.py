@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 import torch
 
+from vocalmtp.decoding.acceptance import DraftPicker, Rejection
 from vocalmtp.decoding.ahead import Unverified
 from vocalmtp.decoding.generate import Prompt, begin, generate
 from vocalmtp.decoding.rules import RulePicker
 from vocalmtp.decoding.sampling import Sampler
-from vocalmtp.decoding.speculative import DraftPicker, Rejection, Speculative
+from vocalmtp.decoding.speculative import Speculative
 from vocalmtp.decoding.state import DecodeState
 from vocalmtp.decoding.strategy import DecodeStrategy, Grouped
 from vocalmtp.errors import InputError
@@ -81,7 +82,7 @@ def same(one: list[torch.Tensor], other: list[torch.Tensor]) -> bool:
     return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
-@pytest.mark.parametrize("accept", ["rejection", "seed"])
+@pytest.mark.parametrize("accept", ["rejection", "joint", "seed", "typical"])
 def test_greedy_says_what_it_says_without_drafts(
     model: SpeechLM, make_rows: Make, accept: str
 ) -> None:
@@ -104,11 +105,12 @@ def test_a_seed_says_what_it_says_without_drafts(model: SpeechLM, make_rows: Mak
     assert sum(strategy.statistics.kept) > 3
 
 
-def test_a_row_accepts_as_it_does_alone(model: SpeechLM, make_rows: Make) -> None:
+@pytest.mark.parametrize("accept", ["rejection", "joint", "typical", "near"])
+def test_a_row_accepts_as_it_does_alone(model: SpeechLM, make_rows: Make, accept: str) -> None:
     rows = make_rows(model, (*FRAMES, 7), spoken=False)
     samplers = [WARM, GREEDY, Sampler(temperature=0.7), WARM]
-    alone = said(model, rows, samplers, Speculative(3))
-    assert same(said(model, rows, samplers, Speculative(3), batch_size=3), alone)
+    alone = said(model, rows, samplers, Speculative(3, accept))
+    assert same(said(model, rows, samplers, Speculative(3, accept), batch_size=3), alone)
 
 
 @torch.inference_mode()
@@ -251,6 +253,7 @@ def step_probabilities(model: SpeechLM, state: DecodeState) -> list[tuple[list[i
     return made
 
 
+@pytest.mark.parametrize("accept", ["rejection", "joint"])
 @pytest.mark.parametrize(
     "settings",
     [{}, {"head": {"name": "depth", "width": 16, "layers": 1, "heads": 2}}],
@@ -260,14 +263,14 @@ def step_probabilities(model: SpeechLM, state: DecodeState) -> list[tuple[list[i
     "sampler", [Sampler(), Sampler(temperature=1.5, top_k=2, top_p=0.9)], ids=["plain", "filtered"]
 )
 def test_sampled_output_has_the_distribution_without_drafts(
-    settings: dict, sampler: Sampler, make_model: Make, make_rows: Make
+    accept: str, settings: dict, sampler: Sampler, make_model: Make, make_rows: Make
 ) -> None:
     """Three steps of two streams, against their exact probabilities: chi-square at 0.001."""
     model = tiny(make_model, **settings)
     (row,) = make_rows(model, (4,), spoken=False)
     want = sequences(model, row, sampler, 3)
     assert sum(want.values()) == pytest.approx(1, abs=1e-4)
-    count, strategy = 2000, Speculative(2)
+    count, strategy = 2000, Speculative(2, accept)
     prompts = (Prompt(row, sampler, seed, 3) for seed in range(count))
     steps: dict[int, list[tuple]] = {}
     for event in generate(model, prompts, 250, strategy):

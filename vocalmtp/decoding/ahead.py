@@ -11,9 +11,11 @@ from torch.nn import functional as F
 
 from vocalmtp.decoding.rules import RulePicker
 from vocalmtp.decoding.state import DecodeState
+from vocalmtp.decoding.statistics import DecodeStatistics
 from vocalmtp.decoding.strategy import Emission
 from vocalmtp.errors import InputError
 from vocalmtp.heads.draft import DraftMemory, last_of
+from vocalmtp.layout import TokenLayout
 from vocalmtp.model.speech_lm import SpeechLM
 
 
@@ -29,6 +31,9 @@ class Ahead:
     tokens: Tensor  # [B, n, K] the drafts
     probs: list[Tensor] = field(default_factory=list)  # [B, n, V] of K slots: drawn from these
     noise: Tensor | None = None  # [B, n + 1, K] of the next steps, where it is the seed's own
+    drawn: Tensor | None = None  # [B, n] log-probability that each draft was drawn with, as a whole
+    states: Tensor | None = None  # [B, n, D] of the draft head, from which they were drawn
+    numbers: list[int] = field(default_factory=list)  # [n] of these states
 
     def select(self, rows: Tensor) -> None:
         """Keep only these rows [B'], in this order."""
@@ -84,7 +89,8 @@ def draft_ahead(
     """Draft steps after `tokens` [B, K], which follow all that the backbone has seen.
 
     `pickers` make the picker of each from the layout and the state. All steps enter the state.
-    Returns their inputs [B, n + 1, D], the drafts [B, n, K] and the pickers.
+    Returns their inputs [B, n + 1, D], the drafts [B, n, K] and the pickers; the draft head's
+    states go to `state.ahead`, if it keeps them.
     """
     ahead, draft = state.ahead, model.draft
     fed = model.enter(state, tokens)
@@ -95,8 +101,11 @@ def draft_ahead(
     inputs, drafts, used = [fed], [], []
     for k, make in enumerate(pickers, start=1):
         pick = make(model.layout, state)
-        proposed = draft.propose(ahead.memory, k, inputs[-1], model.drafting_head, pick)
-        proposed = proposed.tokens[:, 0]
+        vector, number = draft.ahead(ahead.memory, k, inputs[-1])
+        proposed = draft.head_of(number, model.drafting_head).propose(vector, pick).tokens[:, 0]
+        if ahead.states is not None:
+            ahead.states[:, k - 1] = vector
+            ahead.numbers = [*ahead.numbers[: k - 1], number]
         state.ended = pick.ended
         inputs.append(model.enter(state, proposed))
         drafts.append(proposed)
@@ -115,22 +124,39 @@ class Unverified:
     """
 
     drafts: int
+    statistics: DecodeStatistics = field(default_factory=DecodeStatistics)
 
     def begin(self, inputs: Tensor, hidden: Tensor, state: DecodeState, model: SpeechLM) -> None:
         state.ahead = begin_ahead(inputs, hidden, state, model, self.drafts)
+        self.statistics.drafts, self.statistics.slots = self.drafts, model.layout.tokens_per_step
 
     def emit(self, model: SpeechLM, state: DecodeState) -> Emission:
         ahead, first = state.ahead, state.steps
-        pick = RulePicker(model.layout, state)
-        tokens = model.head.propose(last_of(ahead.hidden, ahead.counts), pick).tokens  # [B, 1, K]
+        with self.statistics.timed("heads"):
+            pick = RulePicker(model.layout, state)
+            hidden = last_of(ahead.hidden, ahead.counts)
+            tokens = model.head.propose(hidden, pick).tokens  # [B, 1, K]
         state.ended = pick.ended
-        inputs, drafts, _ = draft_ahead(model, state, tokens[:, 0], [RulePicker] * self.drafts)
+        with self.statistics.timed("drafts"):
+            inputs, drafts, _ = draft_ahead(model, state, tokens[:, 0], [RulePicker] * self.drafts)
         ready = model.draft.ready(ahead.memory)
         ahead.inputs = inputs  # [B, M, D]
         ahead.counts = torch.where(ready, inputs.shape[1], 1)
+        kept = ready[:, None].expand(-1, self.drafts)
+        inside = before_the_end(model.layout, state, first + 1, self.drafts)
+        self.statistics.count(kept, inside)
         return Emission(torch.cat([tokens, drafts], 1), first, ahead.counts)
 
     def forward(self, model: SpeechLM, state: DecodeState, said: Emission) -> None:
         ahead = state.ahead
-        ahead.hidden = model.steps(state, ahead.inputs)
+        with self.statistics.timed("backbone"):
+            ahead.hidden = model.steps(state, ahead.inputs)
         state.rewind(ahead.inputs.shape[1] - ahead.counts)
+
+
+def before_the_end(layout: TokenLayout, state: DecodeState, first: Tensor, count: int) -> Tensor:
+    """Which of `count` steps, numbered from `first` [B] on, come before the row's end: [B, n]."""
+    number = first[:, None] + torch.arange(count, device=first.device)
+    ended = state.ended[:, None]
+    over = (ended >= 0) & (number > ended + layout.steps_after_end)
+    return ~over & (number < state.limits[:, None])

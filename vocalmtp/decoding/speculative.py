@@ -10,83 +10,70 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vocalmtp.decoding.ahead import begin_ahead, draft_ahead
-from vocalmtp.decoding.rules import RulePicker
-from vocalmtp.decoding.sampling import draw
+from vocalmtp.decoding.acceptance import (
+    DraftPicker,
+    NearDraw,
+    Rejection,
+    SameDraw,
+    Scored,
+    Typical,
+    seeded,
+)
+from vocalmtp.decoding.ahead import Ahead, before_the_end, begin_ahead, draft_ahead
+from vocalmtp.decoding.joint import Score, verify_jointly, view_rows
 from vocalmtp.decoding.state import DecodeState
+from vocalmtp.decoding.statistics import DecodeStatistics
 from vocalmtp.decoding.strategy import Emission
 from vocalmtp.heads.draft import last_of
 from vocalmtp.layout import TokenLayout
 from vocalmtp.model.speech_lm import SpeechLM
 
-
-@dataclass
-class DraftStatistics:
-    """What drafting brought, summed over rows and forward passes."""
-
-    drafts: int
-    forwards: int = 0  # passes of the backbone over drafts, of every row
-    steps: int = 0  # that these passes gave
-    slots: int = 0  # tokens per step
-    reached: list[int] = field(default_factory=list)  # [n] times that all drafts before were kept
-    kept: list[int] = field(default_factory=list)  # [n] times that this one was kept, too
-
-    def count(self, kept: Tensor, inside: Tensor) -> None:
-        """Add passes: which drafts were `kept` [B, n], of those that come before the row's end."""
-        before = F.pad(kept[:, :-1], (1, 0), value=True) & inside
-        self.reached = _added(self.reached, before)
-        self.kept = _added(self.kept, kept & inside)
-        self.forwards += len(kept)
-        self.steps += len(kept) + int((kept & inside).sum())
-
-    def summary(self) -> dict[str, float | list[float]]:
-        """Figures for a report; acceptance is conditional: of the drafts whose predecessors were
-        kept. `wasted` is the share of drafted tokens that were thrown away.
-        """
-        drafted = self.forwards * self.drafts
-        return {
-            "steps_per_forward": self.steps / max(self.forwards, 1),
-            "tokens_per_forward": self.steps * self.slots / max(self.forwards, 1),
-            "acceptance": [k / max(r, 1) for k, r in zip(self.kept, self.reached, strict=True)],
-            "wasted": 1 - sum(self.kept) / max(drafted, 1),
-        }
-
-
-def _added(total: list[int], flags: Tensor) -> list[int]:
-    now = flags.sum(0).tolist()
-    return [a + b for a, b in zip(total or [0] * len(now), now, strict=True)]
+Acceptance = Literal["rejection", "joint", "seed", "typical", "near"]
+SEEDED = ("seed", "near")  # these draft with the noise that the model's own draw will have
+TOLERANCES = {"typical": 0.09, "near": 1.0}  # if not said otherwise
 
 
 @dataclass
 class Speculative:
     """Chains of `drafts` steps from the model's draft head, verified by one forward pass.
 
-    A draft step is kept as long as all its tokens are; the first token that is not is drawn anew,
-    the rest of its step from the model, and the row goes on from there. Both sides are filtered by
-    temperature, top-k and top-p. `accept`:
+    A draft step is kept as long as all its tokens are; what is not is drawn anew from the model,
+    and the row goes on from there. Both sides are filtered by temperature, top-k and top-p.
+    Three ways to `accept` change nothing of what is said but the number of passes:
 
     - `rejection` keeps a token with probability min(1, p / q) and draws from max(0, p - q) if not
-      (Leviathan et al., arXiv 2211.17192, theorem 1): what is said has the model's distribution.
-      Most drafts are kept that way.
+      (Leviathan et al., arXiv 2211.17192, theorem 1), token by token within a step: what is said
+      has the model's distribution.
+    - `joint` does so with whole steps, see decoding/joint.py: more of them are kept.
     - `seed` drafts with the noise that the model's own draw will have, and keeps what that draw
       says: every seed says exactly what it says without drafts.
 
-    Greedy rows say exactly what they say without drafts either way.
+    Greedy rows say exactly what they say without drafts either way. Two ways keep more, and say
+    something else than the model would; `tolerance` says how much they let pass:
+
+    - `typical` keeps what the model finds likely enough, see `acceptance.Typical`.
+    - `near` is `seed` that keeps codes with nearly the same digits, see `acceptance.NearDraw`.
     """
 
     drafts: int
-    accept: Literal["rejection", "seed"] = "rejection"
-    statistics: DraftStatistics = field(init=False)
+    accept: Acceptance = "rejection"
+    tolerance: float | None = None
+    statistics: DecodeStatistics = field(default_factory=DecodeStatistics)
 
     def __post_init__(self) -> None:
-        self.statistics = DraftStatistics(self.drafts)
+        self.statistics.drafts = self.drafts
+        if self.tolerance is None:
+            self.tolerance = TOLERANCES.get(self.accept)
 
     def begin(self, inputs: Tensor, hidden: Tensor, state: DecodeState, model: SpeechLM) -> None:
         ahead = begin_ahead(inputs, hidden, state, model, self.drafts)
         rows, sizes = len(hidden), [slot.vocab_size for slot in model.layout.slots]
-        if self.accept == "seed":
+        if self.accept in SEEDED:
             ahead.noise = noise_of(state, self.drafts + 1, model.layout)
-        else:
+        elif self.accept == "joint":
+            ahead.drawn = hidden.new_zeros(rows, self.drafts, dtype=torch.float64)
+            ahead.states = hidden.new_zeros(rows, self.drafts, hidden.shape[-1])
+        elif self.accept == "rejection":
             ahead.probs = [hidden.new_zeros(rows, self.drafts, size) for size in sizes]
         state.ahead = ahead
         self.statistics.slots = len(sizes)
@@ -101,47 +88,85 @@ class Speculative:
         hidden = ahead.hidden[rows, place]  # [B, n + 1, D]
         view = places_of(state, first[:, None] + numbers)
         drafted = F.pad(ahead.tokens, (0, 0, 0, 1))  # [B, n + 1, K]
-        tried = (numbers < ahead.tried[:, None]).flatten()  # [N]
-        if self.accept == "seed":
-            pick: Verify = SameDraw(layout, view, drafted.flatten(0, 1), tried, ahead.noise)
-        else:
-            probs = [F.pad(x, (0, 0, 0, 1)).flatten(0, 1) for x in ahead.probs]  # [N, V] each
-            pick = Rejection(layout, view, drafted.flatten(0, 1), tried, probs)
-        tokens = model.head.propose(hidden.flatten(0, 1), pick).tokens.view_as(drafted)
-        agreed = pick.agreed.view(len(first), n + 1)[:, :n].int().cumprod(1).bool()
+        tried = numbers < ahead.tried[:, None]  # [B, n + 1]
+        with self.statistics.timed("heads"):
+            tokens, agreed = self._verify(model, ahead, hidden, view, drafted, tried)
+        agreed = agreed[:, :n].int().cumprod(1).bool()
         accepted = agreed.sum(1)  # [B]
-        self._count(layout, state, first, agreed, ahead.tried > 0)
+        inside = before_the_end(layout, state, first, n)
+        self.statistics.count(agreed[ahead.tried > 0], inside[ahead.tried > 0])
         state.rewind(ahead.tried - accepted)
         ahead.counts = ahead.counts - (ahead.tried - accepted)
         if ahead.noise is not None:
             ahead.noise = moved_on(ahead.noise, accepted + 1, state, layout)
         return Emission(tokens, first, accepted + 1)
 
-    def _count(
-        self, layout: TokenLayout, state: DecodeState, first: Tensor, agreed: Tensor, ran: Tensor
-    ) -> None:
-        number = first[:, None] + torch.arange(agreed.shape[1], device=first.device)
-        over = (state.ended >= 0)[:, None] & (
-            number > (state.ended + layout.steps_after_end)[:, None]
-        )
-        inside = ~over & (number < state.limits[:, None])
-        self.statistics.count(agreed[ran], inside[ran])
+    def _verify(
+        self,
+        model: SpeechLM,
+        ahead: Ahead,
+        hidden: Tensor,
+        view: DecodeState,
+        drafted: Tensor,
+        tried: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Tokens [B, n + 1, K] of every place, and where they are the drafted ones [B, n + 1]."""
+        layout = model.layout
+        if self.accept == "joint":
+            drawn = F.pad(ahead.drawn, (0, 1))
+            score = step_scores(model, ahead, drafted.shape[1])
+            args = (layout, model.head, hidden, view, drafted, tried, drawn, score)
+            return verify_jointly(*args)
+        args = (layout, view, drafted.flatten(0, 1), tried.flatten())
+        if self.accept == "seed":
+            pick = SameDraw(*args, ahead.noise.flatten(0, 1))
+        elif self.accept == "near":
+            pick = NearDraw(*args, ahead.noise.flatten(0, 1), self.tolerance)
+        elif self.accept == "typical":
+            pick = Typical(*args, self.tolerance)
+        else:
+            probs = [F.pad(x, (0, 0, 0, 1)).flatten(0, 1) for x in ahead.probs]  # [N, V] each
+            pick = Rejection(*args, probs)
+        tokens = model.head.propose(hidden.flatten(0, 1), pick).tokens.view_as(drafted)
+        return tokens, pick.agreed.view_as(tried)
 
     def forward(self, model: SpeechLM, state: DecodeState, said: Emission) -> None:
         ahead, n = state.ahead, self.drafts
         last = last_of(said.tokens, said.counts)  # [B, K]
-        if ahead.noise is None:
-            pickers = [DraftPicker] * n
-        else:
+        if self.accept in SEEDED:
             pickers = [seeded(ahead.noise[:, k]) for k in range(n)]
-        inputs, drafts, used = draft_ahead(model, state, last, pickers)
+        else:
+            pickers = [Scored if self.accept == "joint" else DraftPicker] * n
+        with self.statistics.timed("drafts"):
+            inputs, drafts, used = draft_ahead(model, state, last, pickers)
         ready = model.draft.ready(ahead.memory)
-        ahead.inputs, ahead.hidden, ahead.tokens = inputs, model.steps(state, inputs), drafts
+        with self.statistics.timed("backbone"):
+            ahead.hidden = model.steps(state, inputs)
+        ahead.inputs, ahead.tokens = inputs, drafts
         ahead.tried = torch.where(ready, n, 0)
         ahead.counts = ahead.tried + 1
-        if ahead.noise is None:
+        if self.accept == "rejection":
             ahead.probs = [torch.stack(x, 1) for x in zip(*(p.probs for p in used), strict=True)]
+        elif self.accept == "joint" and used:
+            ahead.drawn = torch.stack([pick.total for pick in used], 1)
         state.rewind(n - ahead.tried)
+
+
+def step_scores(model: SpeechLM, ahead: Ahead, places: int) -> Score:
+    """Scores other steps in the places of the drafts: by the draft head's states of those."""
+
+    def score(of: list[int], view: DecodeState, steps: Tensor) -> Tensor:
+        total = torch.zeros(len(of), dtype=torch.float64, device=steps.device)
+        for draft in {place % places for place in of} - {places - 1}:
+            own = [i for i, place in enumerate(of) if place % places == draft]
+            vectors = ahead.states[[of[i] // places for i in own], draft]
+            pick = Scored(model.layout, view_rows(view, own), given=steps[own])
+            head = model.draft.head_of(ahead.numbers[draft], model.drafting_head)
+            head.propose(vectors, pick)
+            total[own] = pick.total
+        return total
+
+    return score
 
 
 def noise_of(state: DecodeState, steps: int, layout: TokenLayout) -> Tensor:
@@ -180,90 +205,3 @@ def places_of(state: DecodeState, numbers: Tensor) -> DecodeState:
         character_lengths=lengths,
         samplers=tuple(sampler for sampler in state.samplers for _ in range(count)),
     )
-
-
-class DraftPicker(RulePicker):
-    """Draws as the rules and the sampler say, and keeps what it drew from."""
-
-    def __init__(self, layout: TokenLayout, state: DecodeState):
-        super().__init__(layout, state)
-        self.probs: list[Tensor] = []  # [B, V] of the slots picked so far
-
-    def _draw(self, first: int, logits: Tensor, must_pad: Tensor) -> tuple[Tensor, Tensor]:
-        probs = self.distribution(first, logits, must_pad)  # [B, n, V]
-        self.probs += probs.unbind(1)
-        noise = self.noise[:, first : first + logits.shape[1]]
-        tokens = draw(probs.flatten(0, 1), noise.flatten()).view_as(noise)
-        return tokens, probs.gather(2, tokens[..., None])[..., 0].log()
-
-
-def seeded(noise: Tensor) -> type[RulePicker]:
-    """Makes a RulePicker whose noise [B, K] is given."""
-
-    def make(layout: TokenLayout, state: DecodeState) -> RulePicker:
-        return RulePicker(layout, state, noise)
-
-    return make
-
-
-class Verify(RulePicker):
-    """Picks the tokens of N places from the model, some of which have `drafted` tokens [N, K].
-
-    `agreed` [N] says where all tokens so far are the drafted ones.
-    """
-
-    def __init__(
-        self, layout: TokenLayout, view: DecodeState, drafted: Tensor, tried: Tensor, noise: Tensor
-    ):
-        super().__init__(layout, view, noise)
-        self.drafted, self.agreed = drafted, tried
-
-
-class SameDraw(Verify):
-    """Draws from the model with the noise that the draft had, [B, n + 1, K]."""
-
-    def __init__(
-        self, layout: TokenLayout, view: DecodeState, drafted: Tensor, tried: Tensor, noise: Tensor
-    ):
-        super().__init__(layout, view, drafted, tried, noise.flatten(0, 1))
-
-    def _draw(self, first: int, logits: Tensor, must_pad: Tensor) -> tuple[Tensor, Tensor]:
-        tokens, log_probs = super()._draw(first, logits, must_pad)
-        want = self.drafted[:, first : first + tokens.shape[1]]
-        self.agreed = self.agreed & (tokens == want).all(1)
-        return tokens, log_probs
-
-
-class Rejection(Verify):
-    """Keeps or replaces drafted tokens, which were drawn from `probs`, K of [N, V]."""
-
-    def __init__(
-        self,
-        layout: TokenLayout,
-        view: DecodeState,
-        drafted: Tensor,
-        tried: Tensor,
-        probs: list[Tensor],
-    ):
-        rows, slots = len(view.generators), layout.tokens_per_step
-        shape = (len(drafted) // rows, slots, 2)
-        noise = torch.stack([torch.rand(shape, generator=g) for g in view.generators])
-        noise = noise.flatten(0, 1).to(drafted.device)  # [N, K, 2]
-        super().__init__(layout, view, drafted, tried, noise)
-        self.probs = probs
-
-    def _draw(self, first: int, logits: Tensor, must_pad: Tensor) -> tuple[Tensor, Tensor]:
-        model = self.distribution(first, logits, must_pad)  # [N, n, V]
-        tokens = [self._keep_or_draw(first + i, p) for i, p in enumerate(model.unbind(1))]
-        chosen = torch.stack(tokens, 1)
-        return chosen, model.gather(2, chosen[..., None])[..., 0].log()
-
-    def _keep_or_draw(self, k: int, p: Tensor) -> Tensor:
-        """The token [N] of slot `k`, which the model gives the distribution `p` [N, V]."""
-        q, want = self.probs[k], self.drafted[:, k]
-        ours, theirs = (x.gather(1, want[:, None])[:, 0] for x in (p, q))
-        keep = self.agreed & (self.noise[:, k, 0] * theirs < ours)
-        rest = torch.where(self.agreed[:, None], (p - q).clamp(min=0), p)
-        rest = torch.where(rest.sum(1, keepdim=True) > 0, rest, p)  # p = q but for rounding
-        self.agreed = keep
-        return torch.where(keep, want, draw(rest, self.noise[:, k, 1]))

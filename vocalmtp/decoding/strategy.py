@@ -3,13 +3,14 @@
 Letters: B rows, L positions, M steps, K slots, D hidden size.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from torch import Tensor
 
 from vocalmtp.decoding.rules import RulePicker
 from vocalmtp.decoding.state import DecodeState
+from vocalmtp.decoding.statistics import DecodeStatistics
 from vocalmtp.model.speech_lm import SpeechLM
 
 
@@ -30,6 +31,8 @@ class Emission:
 class DecodeStrategy(Protocol):
     """Turns the hidden states of a forward pass into steps; what it keeps is in the state."""
 
+    statistics: DecodeStatistics  # of all that it has decoded
+
     def begin(self, inputs: Tensor, hidden: Tensor, state: DecodeState, model: SpeechLM) -> None:
         """New prompts were read: left-padded inputs and hidden [B, L, D] of their positions."""
 
@@ -41,18 +44,26 @@ class DecodeStrategy(Protocol):
         """Take in what was said of the last emission, for the next one."""
 
 
+@dataclass
 class Grouped:
     """One step of K tokens per forward, taken as the head proposes them (no verification).
 
     With K = 1 this is next-token decoding.
     """
 
+    statistics: DecodeStatistics = field(default_factory=DecodeStatistics)
+
     def begin(self, inputs: Tensor, hidden: Tensor, state: DecodeState, model: SpeechLM) -> None:
         state.hidden = hidden[:, -1]
+        self.statistics.slots = model.layout.tokens_per_step
 
     def emit(self, model: SpeechLM, state: DecodeState) -> Emission:
-        pick = RulePicker(model.layout, state)
-        return Emission(model.head.propose(state.hidden, pick).tokens, state.steps)
+        with self.statistics.timed("heads"):
+            pick = RulePicker(model.layout, state)
+            return Emission(model.head.propose(state.hidden, pick).tokens, state.steps)
 
     def forward(self, model: SpeechLM, state: DecodeState, said: Emission) -> None:
-        state.hidden, _ = model.step(state, said.tokens[:, 0])
+        with self.statistics.timed("backbone"):
+            state.hidden, _ = model.step(state, said.tokens[:, 0])
+        self.statistics.forwards += len(state.hidden)
+        self.statistics.steps += len(state.hidden)

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from vocalmtp.config import StrictModel, parse
 from vocalmtp.errors import InputError, nearest
-from vocalmtp.heads.base import Draft, SlotPicker, SpeechHead
+from vocalmtp.heads.base import SpeechHead
 from vocalmtp.layout import IGNORED
 from vocalmtp.linears import Make
 from vocalmtp.model.llama import AlignedCache
@@ -147,13 +147,6 @@ class DraftHead(nn.Module):
     def ready(self, memory: DraftMemory) -> Tensor:
         """[B]: rows of which enough has been read to draft."""
         return memory.seen > 0
-
-    def propose(
-        self, memory: DraftMemory, ahead: int, fed: Tensor, own: SpeechHead, pick: SlotPicker
-    ) -> Draft:
-        """The tokens of the step `ahead` beyond the next, see `ahead`."""
-        state, number = self.ahead(memory, ahead, fed)
-        return self.head_of(number, own).propose(state, pick)
 
     def fuse(self, make: Make) -> None:
         """Join what can be joined for inference; training and saving are over then."""
