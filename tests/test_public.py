@@ -18,6 +18,7 @@ def test_the_public_names_are_pinned():
         "TTS",
         "Audio",
         "ChatSession",
+        "Decoding",
         "Request",
         "SpeechLM",
         "SpeechTokenizer",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vocalmtp.audio import Audio as Audio
     from vocalmtp.chat.session import ChatSession as ChatSession
+    from vocalmtp.decoding.options import Decoding as Decoding
     from vocalmtp.layout import TokenLayout as TokenLayout
     from vocalmtp.model.speech_lm import SpeechLM as SpeechLM
     from vocalmtp.roles import load_role as load_role
@@ -25,6 +26,7 @@ __all__ = [
     "TTS",
     "Audio",
     "ChatSession",
+    "Decoding",
     "Request",
     "SpeechLM",
     "SpeechTokenizer",
@@ -37,6 +39,7 @@ __all__ = [
 _HOME = {
     "Audio": "vocalmtp.audio",
     "ChatSession": "vocalmtp.chat.session",
+    "Decoding": "vocalmtp.decoding.options",
     "Request": "vocalmtp.synthesis",
     "SpeechLM": "vocalmtp.model.speech_lm",
     "SpeechTokenizer": "vocalmtp.tokenizers",

@@ -6,9 +6,10 @@ Samples are float32 in [-1, 1], mono, [N].
 import base64
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -276,3 +277,15 @@ def _told(path: Path | str) -> Iterator[None]:
         raise InputError(
             f"output '{path}': cannot be written ({reason}); free some space, or choose another"
         ) from error
+
+
+def in_order(numbered: Iterable[tuple[int, Audio]]) -> Iterator[Audio]:
+    """Numbered audio, from 0 on and none missing, in the order of the numbers."""
+    early: dict[int, Audio] = {}
+    wanted = count()
+    due = next(wanted)
+    for number, audio in numbered:
+        early[number] = audio
+        while due in early:
+            yield early.pop(due)
+            due = next(wanted)

@@ -9,7 +9,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from copy import copy
 from itertools import count
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -19,13 +19,16 @@ import torch
 from torch import Tensor
 
 from vocalmtp import prompts
-from vocalmtp.audio import Audio, join
+from vocalmtp.audio import Audio, in_order, join
 from vocalmtp.catalogue import DEFAULT_MODEL, model_folder, read_card
 from vocalmtp.decoding.generate import Generated, Prompt, generate, utterances
+from vocalmtp.decoding.options import Decoding
 from vocalmtp.decoding.sampling import Sampler
+from vocalmtp.decoding.statistics import DecodeStatistics
 from vocalmtp.errors import InputError, nearest
 from vocalmtp.model.fast import make_fast
 from vocalmtp.model.speech_lm import SpeechLM, load_text_tokenizer
+from vocalmtp.requests import AnyVoice, Request, Utterance
 from vocalmtp.roles import Role
 from vocalmtp.streaming import SentenceStream
 from vocalmtp.text import ALPHABET, char_ids, normalize, split_sentences
@@ -33,7 +36,6 @@ from vocalmtp.timestamps import word_times
 from vocalmtp.tokenizers import SpeechTokenizer, load_tokenizer
 from vocalmtp.voices import Voice, load_voices, make_voice, mean_vector
 
-AnyVoice = Voice | Role | Path | str | None
 VoiceIn = Literal["both", "lm", "decoder", "none"]
 VOICE_IN = get_args(VoiceIn)
 
@@ -49,11 +51,12 @@ def load(
     device: str = "cpu",
     int8: bool | None = None,
     voice_in: VoiceIn = "both",
+    decoding: Decoding | None = None,
 ) -> "TTS":
     """A text-to-speech model: the name of one that came with the package, or a model's folder.
 
     `int8` runs the speech LM on 8-bit weights, which is faster on CPU; None does so there if the
-    model's card says that it was measured to be as good. `voice_in`: see TTS.
+    model's card says that it was measured to be as good. `voice_in`, `decoding`: see TTS.
 
     Raises InputError if there is no such model, or its parts do not belong together.
     """
@@ -72,28 +75,8 @@ def load(
     read_text = char_ids
     if (folder / "tokenizer_config.json").is_file():  # a pretrained backbone brings its own
         read_text = load_text_tokenizer(folder).encode
-    return TTS(model, tokenizer, load_voices(folder / "voices"), card, read_text, voice_in)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """One text to say, as the arguments of the call."""
-
-    text: str
-    voice: AnyVoice = None
-    seed: int = 0
-    sampling: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Utterance:
-    """One sentence to say: normalised text, the voice, and how its noise is drawn."""
-
-    text: str
-    voice: Voice | None
-    seed: int
-    sampler: Sampler
-    pause: float = 0.0  # seconds of silence after it
+    voices = load_voices(folder / "voices")
+    return TTS(model, tokenizer, voices, card, read_text, voice_in, decoding)
 
 
 class TTS:
@@ -103,6 +86,7 @@ class TTS:
     `read_text` turns a normalised text into the backbone's token ids. `voice_in` says what is told
     of the voice: the speech LM and the tokenizer's decoder, one of them, or neither. A decoder that
     is not told has the mean of all voices. This is for measuring which part keeps a voice.
+    `decoding` says how steps are decoded, and `statistics` what that has brought in all calls.
     """
 
     def __init__(
@@ -113,6 +97,7 @@ class TTS:
         card: dict[str, Any] | None = None,
         read_text: Callable[[str], Sequence[int]] = char_ids,
         voice_in: VoiceIn = "both",
+        decoding: Decoding | None = None,
     ):
         made, asked = tokenizer.card, model.config.tokenizer
         if asked.get("hash") != made.hash:
@@ -125,6 +110,8 @@ class TTS:
             raise InputError(f"voice_in '{voice_in}': unknown; {nearest(voice_in, VOICE_IN)}")
         self.voices, self.card, self.read_text = voices or {}, card or {}, read_text
         self.voice_in = voice_in
+        self.decoding, self.statistics = decoding or Decoding(), DecodeStatistics()
+        self.decoding.check(self.model)
         for voice in self.voices.values():
             voice.check(made)
 
@@ -137,6 +124,16 @@ class TTS:
     def has_word_times(self) -> bool:
         """Whether the audio says when each word is spoken: models with a text track know."""
         return self.model.config.tracked
+
+    def using(self, decoding: Decoding) -> "TTS":
+        """The same model, voices and all, that decodes otherwise, with statistics of its own.
+
+        Raises InputError if the model cannot decode so.
+        """
+        other = copy(self)
+        other.decoding, other.statistics = decoding, DecodeStatistics()
+        decoding.check(other.model)
+        return other
 
     # -- what users call -----------------------------------------------------------------------
 
@@ -304,7 +301,8 @@ class TTS:
                 waiting[number] = row
                 yield self.prompt(row)
 
-        events = generate(self.model, prompts(), batch_size)
+        strategy = self.decoding.strategy(self.statistics)
+        events = generate(self.model, prompts(), batch_size, strategy)
         threads = torch.get_num_threads()
         with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(threads,)) as pool:
             due: deque[tuple[int, Future[Audio]]] = deque()
@@ -348,7 +346,8 @@ class TTS:
             words = word_times(row.text, pointers, self.tokenizer.card.frame_rate, whole=True)
         samples = self._silence(row.pause)
         if frames:
-            wav = self.tokenizer.decode(made.codes[None], self._vector(row))
+            with self.statistics.timed("tokenizer"):
+                wav = self.tokenizer.decode(made.codes[None], self._vector(row))
             samples = np.concatenate([wav[0].float().cpu().numpy(), samples])
         return Audio(samples, self.sample_rate, words, made.truncated)
 
@@ -358,8 +357,10 @@ class TTS:
                 yield from (audio for _, audio in self._speak([row], batch_size=1))
                 continue
             spoken = SentenceStream(row.text, self.model.layout, self.tokenizer, self._vector(row))
-            for event in generate(self.model, [self.prompt(row)]):
-                chunk = spoken.push(event.tokens[0])
+            strategy = self.decoding.strategy(self.statistics)
+            for event in generate(self.model, [self.prompt(row)], strategy=strategy):
+                with self.statistics.timed("tokenizer"):
+                    chunk = spoken.push(event.tokens[0])
                 if chunk is not None:
                     yield chunk
             yield spoken.finish()
@@ -383,15 +384,3 @@ def check_batch_size(batch_size: int) -> None:
     """Raise InputError unless it is a number of rows."""
     if batch_size < 1:
         raise InputError(f"batch_size '{batch_size}': must be 1 or more")
-
-
-def in_order(numbered: Iterable[tuple[int, Audio]]) -> Iterator[Audio]:
-    """Numbered audio, from 0 on and none missing, in the order of the numbers."""
-    early: dict[int, Audio] = {}
-    wanted = count()
-    due = next(wanted)
-    for number, audio in numbered:
-        early[number] = audio
-        while due in early:
-            yield early.pop(due)
-            due = next(wanted)

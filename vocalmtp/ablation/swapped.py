@@ -29,7 +29,14 @@ class SwappedTTS(TTS):
     """Speaks in a voice, and decodes with the vector of the voice that comes after it."""
 
     def __init__(self, tts: TTS, voices: dict[str, Voice]):
-        super().__init__(tts.model, tts.tokenizer, tts.voices, tts.card, tts.read_text)
+        super().__init__(
+            tts.model,
+            tts.tokenizer,
+            tts.voices,
+            tts.card,
+            tts.read_text,
+            decoding=tts.decoding,
+        )
         self.instead = {name: voices[other] for name, other in next_names(voices).items()}
 
     def _vector(self, row: Sentence) -> Tensor | None:

@@ -3,12 +3,13 @@
 import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vocalmtp.audio import check_format
 from vocalmtp.catalogue import DEFAULT_MODEL, model_folder
+from vocalmtp.decoding.options import Decoding
 from vocalmtp.errors import InputError, nearest
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Job:
     voice: str | None = None  # of items that name none
     seed: int = 0  # of items that name none
     sampling: dict[str, Any] = field(default_factory=dict)  # temperature, top_k, top_p, greedy
+    decoding: Decoding = Decoding()
     format: str = "wav"  # wav, flac or ogg
     verify: int | None = None  # listen to every item, and speak it again up to so many times
 
@@ -86,7 +88,8 @@ class Job:
         voice = self.voice
         if voice is not None and Path(voice).is_file():
             voice = f"{voice} ({digest(Path(voice))})"
-        return {
+        own = {"decoding": asdict(self.decoding)} if self.decoding != Decoding() else {}
+        return own | {
             "list": digest(self.input),
             "model": digest(model_folder(self.model)),
             "voice": voice,
@@ -103,7 +106,8 @@ class Job:
         from vocalmtp.synthesis import load
 
         torch.set_num_threads(1)
-        return (self.load or load)(self.model)
+        tts = (self.load or load)(self.model)
+        return tts if self.decoding == Decoding() else tts.using(self.decoding)
 
 
 def digest(path: Path) -> str:

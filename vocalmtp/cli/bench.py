@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from vocalmtp.catalogue import DEFAULT_MODEL
+from vocalmtp.cli import decoding
 
 
 def bench(
@@ -31,6 +32,9 @@ def bench(
             "many can talk at once.",
         ),
     ] = False,
+    drafts: decoding.Drafts = 0,
+    accept: decoding.Accept = "rejection",
+    tolerance: decoding.Tolerance = None,
     json: Annotated[Path | None, typer.Option(help="Also write the figures here, as JSON.")] = None,
 ) -> None:
     """Measure how fast MODEL is on this machine: medians with the least and the most, all warm.
@@ -44,6 +48,8 @@ def bench(
     vocalmtp bench mini --json speed.json
 
     vocalmtp bench mini --chat
+
+    vocalmtp bench my-model --drafts 3 --accept joint
     """
     import torch
 
@@ -57,9 +63,11 @@ def bench(
     if json is not None:
         check_file(json, "json")
     torch.set_num_threads(threads)
-    if chat and against is not None:
-        raise InputError("against: does not go with --chat; leave one out")
-    lines = run_chat_bench(model) if chat else run_bench(model, against)
+    how = decoding.asked(drafts, accept, tolerance)
+    for name, given in (("against", against is not None), ("drafts", how.drafts > 0)):
+        if chat and given:
+            raise InputError(f"{name}: does not go with --chat; leave one out")
+    lines = run_chat_bench(model) if chat else run_bench(model, against, how)
     notes = [f"Model: {model}.", f"Machine: {hardware()}."]
     typer.echo("\n".join([markdown(lines), "", *notes]))
     if json is not None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from vocalmtp.audio import Audio, Word
+    from vocalmtp.decoding.options import Decoding
     from vocalmtp.synthesis import TTS
 
 LONG = 60  # words of a text that has a progress bar
@@ -48,6 +49,9 @@ def speak_text(
     stream: bool,
     timestamps: Path | None,
     format: str | None,
+    *,
+    decoding: "Decoding",
+    statistics: bool,
 ) -> None:
     from vocalmtp.text import normalize
     from vocalmtp.timestamps import save_timestamps, timestamps_format
@@ -62,7 +66,7 @@ def speak_text(
         timestamps_format(timestamps)
 
     begin = time.perf_counter()
-    speaker = load_speaker(model)
+    speaker = load_speaker(model).using(decoding)
     if timestamps is not None and not speaker.has_word_times:
         raise InputError(f"timestamps: model '{model}' has no text track; use one that has")
     loaded = time.perf_counter()
@@ -85,6 +89,9 @@ def speak_text(
         f"{'standard output' if output == '-' else output}: {said.seconds:.2f} s of speech "
         f"in {spent:.2f} s, after {loaded - begin:.2f} s to load the model"
     )
+    if statistics:
+        for line in speaker.statistics.told():
+            _tell(line)
     if who is not None and who.consent == NO_CONSENT:
         _tell(f"note: '{who.name}' is somebody's voice; use it with that person's consent only")
     if said.truncated:

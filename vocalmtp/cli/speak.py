@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from vocalmtp.catalogue import DEFAULT_MODEL
-from vocalmtp.cli import bulk, single
+from vocalmtp.cli import bulk, decoding, single
 from vocalmtp.cli.voices import Model
 from vocalmtp.errors import InputError
 
@@ -87,6 +87,17 @@ def tts(
             help="Also write when each word is spoken: words.json, or subtitles words.srt."
         ),
     ] = None,
+    drafts: decoding.Drafts = 0,
+    accept: decoding.Accept = "rejection",
+    tolerance: decoding.Tolerance = None,
+    statistics: Annotated[
+        bool,
+        typer.Option(
+            "--statistics",
+            help="Also tell, on standard error, of passes, steps, drafts kept and time by part.",
+            rich_help_panel=decoding.PANEL,
+        ),
+    ] = False,
     format: Annotated[
         str | None,
         typer.Option(help="wav, flac or ogg.", show_default="by the suffix of the output"),
@@ -127,6 +138,7 @@ def tts(
     options = {key: value for key, value in options.items() if value is not None}
     if greedy:
         options["greedy"] = True
+    how = decoding.asked(drafts, accept, tolerance)
     if role is not None:
         voice = _voice_of(role, voice)
     if input is not None:
@@ -137,6 +149,7 @@ def tts(
             stream=stream,
             timestamps=timestamps,
             show_text=show_text,
+            statistics=statistics,
         )
         return bulk.speak_list(
             input=input,
@@ -145,6 +158,7 @@ def tts(
             voice=voice,
             seed=seed,
             sampling=options,
+            decoding=how,
             format=format or "wav",
             batch_size=batch_size,
             workers=workers,
@@ -162,5 +176,17 @@ def tts(
     if show_text:
         return single.show_text(text)
     output = "speech.wav" if output is None else output
-    single.speak_text(text, output, voice, model, seed, options, stream, timestamps, format)
+    single.speak_text(
+        text,
+        output,
+        voice,
+        model,
+        seed,
+        options,
+        stream,
+        timestamps,
+        format,
+        decoding=how,
+        statistics=statistics,
+    )
     return 0

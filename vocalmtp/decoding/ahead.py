@@ -61,12 +61,7 @@ def begin_ahead(
     inputs: Tensor, hidden: Tensor, state: DecodeState, model: SpeechLM, drafts: int
 ) -> Ahead:
     """Prompts as what the draft head has still to read; raises InputError if that is not there."""
-    if model.draft is None:
-        raise InputError("the model has no draft head; train one (draft: in a recipe), or draft 0")
-    if not 0 <= drafts <= model.draft.most:
-        raise InputError(
-            f"drafts '{drafts}': this model's draft head guesses at most {model.draft.most}"
-        )
+    check_drafts(model, drafts)
     counts = state.cache.lengths
     length = hidden.shape[1]
     place = length - counts[:, None] + torch.arange(length, device=hidden.device)
@@ -81,6 +76,19 @@ def begin_ahead(
         torch.zeros_like(counts),
         torch.zeros(shape, dtype=torch.long, device=hidden.device),
     )
+
+
+def check_drafts(model: SpeechLM, drafts: int) -> None:
+    """Raise InputError if the model cannot draft so many steps."""
+    if model.draft is None:
+        raise InputError(
+            f"drafts '{drafts}': the model has no draft head; train one (draft: in a recipe), or "
+            "leave drafts out"
+        )
+    if not 0 <= drafts <= model.draft.most:
+        raise InputError(
+            f"drafts '{drafts}': this model's draft head guesses at most {model.draft.most}"
+        )
 
 
 def draft_ahead(

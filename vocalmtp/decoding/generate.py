@@ -85,7 +85,8 @@ def generate(
         if new:
             rows += range(started, started + len(new))
             started += len(new)
-            fresh = begin(model, new, strategy)
+            with strategy.statistics.timed("prompts"):
+                fresh = begin(model, new, strategy)
             state = fresh if state is None else state.join(fresh)
         if not rows:
             return

@@ -4,9 +4,16 @@ from pathlib import Path
 
 import torch
 
+from vocalmtp.decoding.options import Decoding
 from vocalmtp.eval.report import Line
 from vocalmtp.eval.shares import dispatch_share, memory_bound, time_shares
-from vocalmtp.eval.speed import cold_start, first_audio, real_time_factors, steps_per_second
+from vocalmtp.eval.speed import (
+    cold_start,
+    first_audio,
+    real_time_factors,
+    side_by_side,
+    steps_per_second,
+)
 from vocalmtp.eval.statistics import once
 from vocalmtp.model.config import SpeechLMConfig
 from vocalmtp.model.fast import make_fast
@@ -17,13 +24,16 @@ BATCHES = (1, 4, 16, 32)  # rows at once
 TWIN = "next-token"
 
 
-def run_bench(model: Path | str, against: Path | str | None = None) -> list[Line]:
+def run_bench(
+    model: Path | str, against: Path | str | None = None, decoding: Decoding | None = None
+) -> list[Line]:
     """All speed figures of `model`, and its decode loop in turns with a next-token model's.
 
     `against` is that model's name or folder; without it, one with random weights stands in, since a
-    loop that is told how far to go takes as long whatever it says.
+    loop that is told how far to go takes as long whatever it says. It speaks by `decoding`; the
+    bare loops and their parts are without drafts.
     """
-    tts = load(model)
+    tts = load(model, decoding=decoding)
     name = str(model)
     lines = []
     factors = real_time_factors(tts, BATCHES)
@@ -32,6 +42,9 @@ def run_bench(model: Path | str, against: Path | str | None = None) -> list[Line
         if size > 1:
             gain = once(factors[1].value / factor.value)
             lines.append(Line(f"throughput of batch {size} over batch 1", name, gain, "x", 1))
+    if tts.decoding.drafts:
+        lines += drafting(tts, name)
+        tts = tts.using(Decoding())
     lines.append(Line("first audio", name, first_audio(tts), "ms", 0))
     seconds, peak = cold_start(model)
     lines.append(Line("vocalmtp tts, whole process", name, seconds, "s"))
@@ -44,6 +57,28 @@ def run_bench(model: Path | str, against: Path | str | None = None) -> list[Line
     bound, taken = memory_bound(tts)
     lines.append(Line("a step, batch 1", name, once(1000 * taken), "ms"))
     lines.append(Line("... bound by reading the weights", name, once(1000 * bound), "ms"))
+    return lines
+
+
+def drafting(tts: TTS, name: str) -> list[Line]:
+    """What drafts bring in speaking the same sentences with and without, in turns, at batch 1."""
+    both = {"with": tts.using(tts.decoding), "without": tts.using(Decoding())}
+    factors = side_by_side(both)
+    gain = factors["without"].value / factors["with"].value
+    found = both["with"].statistics.summary()
+    lines = [
+        Line("real-time factor without drafts, batch 1", name, factors["without"], digits=3),
+        Line("speed-up by drafts, batch 1", name, once(gain), "x"),
+        Line("steps a forward pass", name, once(found["steps_per_forward"])),
+        Line("tokens a forward pass", name, once(found["tokens_per_forward"]), digits=1),
+        Line("drafted tokens wasted", name, once(found["wasted"]), "%", 0),
+    ]
+    for place, share in enumerate(found["acceptance"], start=1):
+        what = f"draft {place} kept, where all before it were"
+        lines.append(Line(what, name, once(share), "%", 0))
+    whole = sum(found["seconds"].values())
+    for part, seconds in found["seconds"].items():
+        lines.append(Line(f"share of {part} with drafts", name, once(seconds / whole), "%", 0))
     return lines
 
 

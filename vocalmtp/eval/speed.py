@@ -68,6 +68,19 @@ def real_time_factors(
     return {size: spread(values) for size, values in factors.items()}
 
 
+def side_by_side(models: dict[str, TTS], repeats: int = 5, **sampling: Any) -> dict[str, Figure]:
+    """Compute time over audio time of every model at batch 1, warm, in turns."""
+    factors: dict[str, list[float]] = {name: [] for name in models}
+    for turn in range(repeats + 1):
+        for name, tts in models.items():
+            start = time.perf_counter()
+            made = list(tts.batch(SENTENCES, batch_size=1, **sampling))
+            taken = time.perf_counter() - start
+            if turn:  # the first turn warms up
+                factors[name].append(taken / sum(audio.duration for audio in made))
+    return {name: spread(values) for name, values in factors.items()}
+
+
 def first_audio(tts: TTS, repeats: int = 9, **sampling: Any) -> Figure:
     """Milliseconds from the call of `stream` to its first samples, warm; NaN if there are none."""
     values = []

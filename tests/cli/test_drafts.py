@@ -1,0 +1,123 @@
+"""Draft heads from outside: `vocalmtp tts`, lists, `bench`, and Python."""
+
+import json
+from pathlib import Path
+
+import pytest
+from toy_model import save_toy_model
+
+import vocalmtp
+from vocalmtp.cli import main
+from vocalmtp.decoding.options import Decoding
+from vocalmtp.errors import InputError
+from vocalmtp.eval import bench, speed
+from vocalmtp.eval.statistics import once
+
+TEXT = "Hello there."
+
+
+@pytest.fixture(scope="module")
+def drafting(tmp_path_factory) -> str:
+    """The toy model with a draft head."""
+    folder = tmp_path_factory.mktemp("drafts") / "toy"
+    return str(save_toy_model(folder, draft={"name": "recursive", "heads": 2}))
+
+
+@pytest.mark.parametrize("options", [["--greedy"], ["--accept", "seed"]], ids=["greedy", "seed"])
+def test_drafts_change_nothing_but_the_passes(run, drafting, capsys, options):
+    sampling = [option for option in options if option == "--greedy"]
+    assert run("tts", TEXT, "-o", "plain.wav", "-m", drafting, *sampling, "--statistics") == 0
+    assert "1.00 steps" in capsys.readouterr().err
+    own = ["--drafts", "2", *options, "--statistics"]
+    assert run("tts", TEXT, "-o", "drafted.wav", "-m", drafting, *own) == 0
+    told = capsys.readouterr().err
+    assert Path("plain.wav").read_bytes() == Path("drafted.wav").read_bytes()
+    assert "of those whose predecessors were" in told and "wasted" in told
+    assert all(part in told for part in ("prompts", "heads", "drafts", "backbone", "tokenizer"))
+
+
+def test_a_streamed_text_is_that_of_a_file(run, drafting):
+    own = ["-m", drafting, "--drafts", "3", "--accept", "joint"]
+    assert run("tts", TEXT, "-o", "whole.wav", *own) == 0
+    assert run("tts", TEXT, "-o", "chunks.wav", "--stream", *own) == 0
+    assert Path("whole.wav").read_bytes() == Path("chunks.wav").read_bytes()
+
+
+def test_a_list_is_spoken_with_drafts(run, drafting):
+    Path("lines.txt").write_text("One.\nTwo.\n")
+    own = ["--input", "lines.txt", "-m", drafting, "--greedy"]
+    assert run("tts", *own, "--output-dir", "plain") == 0
+    assert run("tts", *own, "--output-dir", "drafted", "--drafts", "2") == 0
+    made = [[p.read_bytes() for p in sorted(Path(d).glob("*.wav"))] for d in ("plain", "drafted")]
+    assert len(made[0]) == 2 and made[0] == made[1]
+    assert "decoding" not in json.loads(Path("plain/job.json").read_text())
+    assert json.loads(Path("drafted/job.json").read_text())["decoding"]["drafts"] == 2
+
+
+def test_a_model_decodes_as_it_is_asked_to_in_python(drafting):
+    tts = vocalmtp.load(drafting)
+    want = tts(TEXT, greedy=True)
+    for accept in ("rejection", "joint", "seed", "typical"):
+        other = tts.using(Decoding(drafts=2, accept=accept))
+        assert (other(TEXT, greedy=True).samples == want.samples).all()
+        assert other.statistics.summary()["steps_per_forward"] >= 1
+        assert other.statistics.forwards < tts.statistics.forwards or not sum(other.statistics.kept)
+    fast = vocalmtp.load(drafting, decoding=Decoding(drafts=2, accept="all"))
+    fast(TEXT)
+    assert fast.statistics.summary()["steps_per_forward"] > 2
+    near = tts.using(Decoding(drafts=2, accept="near", tolerance=2))
+    [rows] = [list(near.batch([TEXT] * 3, seed=1, batch_size=3))]
+    assert all((row.samples == near(TEXT, seed=1).samples).all() for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--drafts", "2"], "drafts '2': the model has no draft head; train one"),
+        (["--drafts", "-1"], "drafts '-1': must be 0 or more"),
+        (["--accept", "seed"], "accept 'seed': is for drafts"),
+        (["--drafts", "1", "--accept", "sed"], "accept 'sed': unknown; did you mean 'seed'?"),
+        (["--drafts", "1", "--tolerance", "1"], "tolerance '1.0': is for accept typical and near"),
+        (
+            ["--drafts", "1", "--accept", "typical", "--tolerance", "1"],
+            "tolerance '1.0': must be above 0 and below 1",
+        ),
+        (["--statistics", "--input", "a.txt", "--output-dir", "b"], "'--statistics': is for a"),
+    ],
+)
+def test_what_cannot_be_is_one_line(run, model, capsys, options, message):
+    text = [] if "--input" in options else [TEXT]
+    assert run("tts", *text, "-m", model, *options) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_codes_without_digits_are_never_near(tmp_path):
+    made = save_toy_model(tmp_path / "toy", draft={"name": "leap", "steps": 1})
+    tts = vocalmtp.load(made)
+    tts.model.layout = type(tts.model.layout)(
+        streams=tuple(type(s)(name=s.name, size=s.size) for s in tts.model.layout.streams)
+    )
+    with pytest.raises(InputError, match="accept 'near': no code"):
+        tts.using(Decoding(drafts=1, accept="near"))
+
+
+def test_the_bench_tells_what_drafts_bring(drafting, tmp_path):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(speed, "SENTENCES", ("Hi.",))
+        patch.setattr(bench, "BATCHES", (1,))
+        patch.setattr(bench, "first_audio", lambda _: once(1.0))
+        patch.setattr(bench, "cold_start", lambda _: (once(1.0), once(1.0)))
+        patch.setattr(bench, "loops", lambda *_: [])
+        patch.setattr(bench, "time_shares", lambda _: {})
+        patch.setattr(bench, "dispatch_share", lambda _: 0.5)
+        patch.setattr(bench, "memory_bound", lambda _: (1.0, 2.0))
+        with pytest.raises(SystemExit) as stop:
+            main(["bench", drafting, "--drafts", "2", "--json", str(tmp_path / "b.json")])
+    assert stop.value.code == 0
+    figures = json.loads((tmp_path / "b.json").read_text())["figures"]
+    lines = {line["what"]: line["figure"]["value"] for line in figures}
+    assert lines["steps a forward pass"] >= 1
+    assert lines["draft 1 kept, where all before it were"] >= 0
+    assert 0 <= lines["drafted tokens wasted"] <= 1
+    shares = [value for what, value in lines.items() if what.endswith("with drafts")]
+    assert sum(shares) == pytest.approx(1)

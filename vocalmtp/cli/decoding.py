@@ -1,0 +1,47 @@
+"""The options that say how a model decodes, of every verb that has them."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from vocalmtp.decoding.options import Decoding
+
+PANEL = "Decoding"
+
+
+def _option(*names: str, **settings: Any) -> Any:
+    return typer.Option(*names, rich_help_panel=PANEL, **settings)
+
+
+Drafts = Annotated[
+    int,
+    _option(
+        "--drafts",
+        help="Steps that the model's draft head guesses after every step; one pass checks all.",
+    ),
+]
+Accept = Annotated[
+    str,
+    _option(
+        "--accept",
+        help="Which drafts are kept. Nothing changes but the speed with rejection, joint (whole "
+        "steps) and seed (the seed says the same as without); lossy are typical, near and all.",
+    ),
+]
+Tolerance = Annotated[
+    float | None,
+    _option(
+        "--tolerance",
+        help="How much typical (a probability, 0 to 1) and near (levels of a code's digits) let "
+        "pass.",
+        show_default="0.09 and 1",
+    ),
+]
+
+
+def asked(drafts: int, accept: str, tolerance: float | None) -> "Decoding":
+    """The options as one; raises InputError if they do not go together."""
+    from vocalmtp.decoding.options import Decoding
+
+    return Decoding(drafts=drafts, accept=accept, tolerance=tolerance)

@@ -1,0 +1,69 @@
+"""How a model decodes, as a user asks for it: with how many drafts, and which of them are kept."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vocalmtp.errors import InputError, nearest
+
+if TYPE_CHECKING:
+    from vocalmtp.decoding.statistics import DecodeStatistics
+    from vocalmtp.decoding.strategy import DecodeStrategy
+    from vocalmtp.model.speech_lm import SpeechLM
+
+UNVERIFIED = "all"
+ACCEPT = ("rejection", "joint", "seed", "typical", "near", UNVERIFIED)
+TOLERANT = ("typical", "near")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoding:
+    """The same for all that a model says; the noise of a row is its sampler's matter.
+
+    `drafts` steps are guessed by the model's draft head after every step. `accept` says which are
+    kept: see `Speculative`, or with "all" every one of them (`Unverified`), which is not lossless.
+    Raises InputError for values that cannot be.
+    """
+
+    drafts: int = 0
+    accept: str = "rejection"
+    tolerance: float | None = None  # of "typical" and "near"
+
+    def __post_init__(self) -> None:
+        if self.drafts < 0:
+            raise InputError(f"drafts '{self.drafts}': must be 0 or more")
+        if self.accept not in ACCEPT:
+            raise InputError(f"accept '{self.accept}': unknown; {nearest(self.accept, ACCEPT)}")
+        if self.accept != Decoding.accept and not self.drafts:
+            raise InputError(f"accept '{self.accept}': is for drafts; say how many (drafts)")
+        if self.tolerance is None:
+            return
+        if self.accept not in TOLERANT:
+            whose = " and ".join(TOLERANT)
+            raise InputError(f"tolerance '{self.tolerance}': is for accept {whose}; leave it out")
+        if self.tolerance <= 0 or (self.accept == "typical" and self.tolerance >= 1):
+            most = " and below 1" if self.accept == "typical" else ""
+            raise InputError(f"tolerance '{self.tolerance}': must be above 0{most}")
+
+    def check(self, model: "SpeechLM") -> None:
+        """Raise InputError if `model` cannot decode so."""
+        from vocalmtp.decoding.ahead import check_drafts
+
+        if self.drafts:
+            check_drafts(model, self.drafts)
+        if self.accept == "near" and not any(stream.levels for stream in model.layout.streams):
+            raise InputError(
+                "accept 'near': no code of this model's tokenizer has digits that could be near; "
+                "choose typical"
+            )
+
+    def strategy(self, statistics: "DecodeStatistics") -> "DecodeStrategy":
+        """A strategy that decodes so, and adds what it brings to `statistics`."""
+        from vocalmtp.decoding.ahead import Unverified
+        from vocalmtp.decoding.speculative import Speculative
+        from vocalmtp.decoding.strategy import Grouped
+
+        if not self.drafts:
+            return Grouped(statistics)
+        if self.accept == UNVERIFIED:
+            return Unverified(self.drafts, statistics)
+        return Speculative(self.drafts, self.accept, self.tolerance, statistics)
