@@ -132,6 +132,11 @@ class TokenLayout:
         return len(self.slots)
 
     @property
+    def codec_tokens(self) -> int:
+        """Slots that are not joint: what `--tokens-per-step` counts."""
+        return sum(not slot.joint for slot in self.slots)
+
+    @property
     def leading_delay(self) -> int:
         return self.slots[0].delay
 

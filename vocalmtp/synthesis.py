@@ -105,13 +105,13 @@ class TTS:
                 f"tokenizer '{made.name}' ({made.hash}): the model speaks the codes of "
                 f"'{asked.get('name')}' ({asked.get('hash')}); put that one into its folder"
             )
-        self.model, self.tokenizer = model.eval(), tokenizer.eval()
+        self.whole, self.tokenizer = model.eval(), tokenizer.eval()
         if voice_in not in VOICE_IN:
             raise InputError(f"voice_in '{voice_in}': unknown; {nearest(voice_in, VOICE_IN)}")
         self.voices, self.card, self.read_text = voices or {}, card or {}, read_text
         self.voice_in = voice_in
         self.decoding, self.statistics = decoding or Decoding(), DecodeStatistics()
-        self.decoding.check(self.model)
+        self.model = self.decoding.model(self.whole)
         for voice in self.voices.values():
             voice.check(made)
 
@@ -132,7 +132,7 @@ class TTS:
         """
         other = copy(self)
         other.decoding, other.statistics = decoding, DecodeStatistics()
-        decoding.check(other.model)
+        other.model = decoding.model(self.whole)
         return other
 
     # -- what users call -----------------------------------------------------------------------

@@ -29,7 +29,7 @@ from vocalmtp.training.train import PromptDataset, train
 from vocalmtp.voices import SHORTEST
 
 SYSTEM = "tts"
-CODEC_SLOT = re.compile(r"eval_(flat|.+\.\d+)")  # in a log; the slots of layout.py, without joint
+CODEC_SLOT = re.compile(r"eval_(flat|(?!.*draft\.).+\.\d+)")  # in a log; layout.py, without joint
 TRAINED = "trained"  # a file of a cell, once its training has come to its end
 ALIGNED = 64  # utterances whose hidden states are compared
 

@@ -35,6 +35,7 @@ def bench(
     drafts: decoding.Drafts = 0,
     accept: decoding.Accept = "rejection",
     tolerance: decoding.Tolerance = None,
+    tokens_per_step: decoding.TokensPerStep = None,
     json: Annotated[Path | None, typer.Option(help="Also write the figures here, as JSON.")] = None,
 ) -> None:
     """Measure how fast MODEL is on this machine: medians with the least and the most, all warm.
@@ -63,9 +64,11 @@ def bench(
     if json is not None:
         check_file(json, "json")
     torch.set_num_threads(threads)
-    how = decoding.asked(drafts, accept, tolerance)
-    for name, given in (("against", against is not None), ("drafts", how.drafts > 0)):
-        if chat and given:
+    how = decoding.asked(drafts, accept, tolerance, tokens_per_step)
+    given = {"against": against is not None, "drafts": how.drafts > 0}
+    given["tokens_per_step"] = tokens_per_step is not None
+    for name, there in given.items():
+        if chat and there:
             raise InputError(f"{name}: does not go with --chat; leave one out")
     lines = run_chat_bench(model) if chat else run_bench(model, against, how)
     notes = [f"Model: {model}.", f"Machine: {hardware()}."]

@@ -38,10 +38,23 @@ Tolerance = Annotated[
         show_default="0.09 and 1",
     ),
 ]
+TokensPerStep = Annotated[
+    int | None,
+    _option(
+        "--tokens-per-step",
+        help="Codec tokens of a step, where the model leaves the choice ('vocalmtp info'): more "
+        "are faster, fewer clearer.",
+        show_default="its most",
+    ),
+]
 
 
-def asked(drafts: int, accept: str, tolerance: float | None) -> "Decoding":
+def asked(
+    drafts: int, accept: str, tolerance: float | None, tokens_per_step: int | None
+) -> "Decoding":
     """The options as one; raises InputError if they do not go together."""
     from vocalmtp.decoding.options import Decoding
 
-    return Decoding(drafts=drafts, accept=accept, tolerance=tolerance)
+    return Decoding(
+        drafts=drafts, accept=accept, tolerance=tolerance, tokens_per_step=tokens_per_step
+    )

@@ -81,9 +81,15 @@ def model_facts(config: "SpeechLMConfig", card: "TokenizerCard", folder: Path) -
     width = backbone.get("hidden_size", backbone.get("n_embd"))
     layers = backbone.get("num_hidden_layers", backbone.get("n_layer"))
     yield "backbone", f"{backbone.get('model_type')}, {layers} layers of width {width}"
-    steps = card.frame_rate * (len(layout.streams) if layout.flat else 1 / layout.frames_per_step)
-    grouping = "one after the other" if layout.flat else f"{layout.frames_per_step} frames together"
-    yield "tokens per step", f"{layout.tokens_per_step} ({grouping}), {steps:g} steps/s"
+    for each in config.family:
+        frames = each.frames_per_step
+        steps = card.frame_rate * (len(layout.streams) if layout.flat else 1 / frames)
+        grouping = "one after the other" if layout.flat else f"{frames} frames together"
+        asked = f"; --tokens-per-step {each.codec_tokens}" if len(config.family) > 1 else ""
+        yield (
+            "tokens per step" if each == config.family[0] else "",
+            f"{each.tokens_per_step} ({grouping}), {steps:g} steps/s{asked}",
+        )
     kind = config.head.get("kind")
     yield "head", config.head.get("name", "parallel") + (f" ({kind})" if kind else "")
     settings = {k: v for k, v in config.draft.items() if k != "name"}

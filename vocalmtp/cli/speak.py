@@ -90,6 +90,7 @@ def tts(
     drafts: decoding.Drafts = 0,
     accept: decoding.Accept = "rejection",
     tolerance: decoding.Tolerance = None,
+    tokens_per_step: decoding.TokensPerStep = None,
     statistics: Annotated[
         bool,
         typer.Option(
@@ -138,7 +139,7 @@ def tts(
     options = {key: value for key, value in options.items() if value is not None}
     if greedy:
         options["greedy"] = True
-    how = decoding.asked(drafts, accept, tolerance)
+    how = decoding.asked(drafts, accept, tolerance, tokens_per_step)
     if role is not None:
         voice = _voice_of(role, voice)
     if input is not None:

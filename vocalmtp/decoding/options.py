@@ -21,12 +21,14 @@ class Decoding:
 
     `drafts` steps are guessed by the model's draft head after every step. `accept` says which are
     kept: see `Speculative`, or with "all" every one of them (`Unverified`), which is not lossless.
+    `tokens_per_step` is the choice that an elastic model (model/elastic.py) leaves.
     Raises InputError for values that cannot be.
     """
 
     drafts: int = 0
     accept: str = "rejection"
     tolerance: float | None = None  # of "typical" and "near"
+    tokens_per_step: int | None = None  # of an elastic model, codec tokens; None: its most
 
     def __post_init__(self) -> None:
         if self.drafts < 0:
@@ -44,10 +46,17 @@ class Decoding:
             most = " and below 1" if self.accept == "typical" else ""
             raise InputError(f"tolerance '{self.tolerance}': must be above 0{most}")
 
-    def check(self, model: "SpeechLM") -> None:
-        """Raise InputError if `model` cannot decode so."""
-        from vocalmtp.decoding.ahead import check_drafts
+    def model(self, whole: "SpeechLM") -> "SpeechLM":
+        """The model that decodes so: `whole`, or of an elastic one the view that is asked for.
 
+        Raises InputError if it cannot decode so.
+        """
+        from vocalmtp.decoding.ahead import check_drafts
+        from vocalmtp.model.elastic import frames_of_tokens
+
+        model = whole
+        if self.tokens_per_step is not None:
+            model = whole.at(frames_of_tokens(whole.config, self.tokens_per_step))
         if self.drafts:
             check_drafts(model, self.drafts)
         if self.accept == "near" and not any(stream.levels for stream in model.layout.streams):
@@ -55,6 +64,11 @@ class Decoding:
                 "accept 'near': no code of this model's tokenizer has digits that could be near; "
                 "choose typical"
             )
+        return model
+
+    def without_drafts(self) -> "Decoding":
+        """The same but for drafts."""
+        return Decoding(tokens_per_step=self.tokens_per_step)
 
     def strategy(self, statistics: "DecodeStatistics") -> "DecodeStrategy":
         """A strategy that decodes so, and adds what it brings to `statistics`."""

@@ -44,7 +44,7 @@ def run_bench(
             lines.append(Line(f"throughput of batch {size} over batch 1", name, gain, "x", 1))
     if tts.decoding.drafts:
         lines += drafting(tts, name)
-        tts = tts.using(Decoding())
+        tts = tts.using(tts.decoding.without_drafts())
     lines.append(Line("first audio", name, first_audio(tts), "ms", 0))
     seconds, peak = cold_start(model)
     lines.append(Line("vocalmtp tts, whole process", name, seconds, "s"))
@@ -62,7 +62,7 @@ def run_bench(
 
 def drafting(tts: TTS, name: str) -> list[Line]:
     """What drafts bring in speaking the same sentences with and without, in turns, at batch 1."""
-    both = {"with": tts.using(tts.decoding), "without": tts.using(Decoding())}
+    both = {"with": tts.using(tts.decoding), "without": tts.using(tts.decoding.without_drafts())}
     factors = side_by_side(both)
     gain = factors["without"].value / factors["with"].value
     found = both["with"].statistics.summary()

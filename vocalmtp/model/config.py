@@ -1,6 +1,7 @@
 """Everything that defines a speech LM, as a Transformers configuration (config.json)."""
 
 import inspect
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,12 @@ ADDED = {"architectures", "dtype", "model_type", "torch_dtype", "transformers_ve
 class SpeechLMConfig(PretrainedConfig):
     """Configuration of a SpeechLM; nested parts are plain dicts, so that it is readable JSON.
 
-    `backbone` is the configuration of any Hugging Face causal LM (with its `model_type`). `streams`
-    are the codec's streams (name, size, levels); a text track adds its own. `draft` describes a
-    draft head, empty for none; `objectives` are auxiliary losses by name. `tokenizer` names the
-    speech tokenizer: name, hash, frame_rate. `text_version` is the text.VERSION that the model was
-    exported with, 0 if that was not noted.
+    `frames_per_step` is one number, or a list of those that an elastic model (model/elastic.py) can
+    be asked for. `backbone` is the configuration of any Hugging Face causal LM (with its
+    `model_type`). `streams` are the codec's streams (name, size, levels); a text track adds its
+    own. `draft` describes a draft head, empty for none; `objectives` are auxiliary losses by name.
+    `tokenizer` names the speech tokenizer: name, hash, frame_rate. `text_version` is the
+    text.VERSION that the model was exported with, 0 if that was not noted.
     """
 
     model_type = "vocalmtp"
@@ -32,7 +34,7 @@ class SpeechLMConfig(PretrainedConfig):
         self,
         backbone: dict[str, Any] | None = None,
         streams: list[dict[str, Any]] | None = None,
-        frames_per_step: int = 1,
+        frames_per_step: int | Sequence[int] = 1,
         flat: bool = False,
         text: str = "track",
         head: dict[str, Any] | None = None,
@@ -54,7 +56,8 @@ class SpeechLMConfig(PretrainedConfig):
         self.format = format
         self.backbone = dict(backbone or {})
         self.streams = [dict(stream) for stream in streams or []]
-        self.frames_per_step = frames_per_step
+        many = not isinstance(frames_per_step, int)
+        self.frames_per_step = list(frames_per_step) if many else frames_per_step
         self.flat = flat
         self.text = text
         self.head = dict(head or {"name": "parallel"})
@@ -93,7 +96,7 @@ class SpeechLMConfig(PretrainedConfig):
             )
         try:
             config = cls.from_dict(data)
-            _ = config.layout, config.track_config  # which check their parts
+            _ = config.family, config.track_config  # which check their parts
         except InputError as error:
             raise InputError(f"{what}: config.json: {error}") from error
         except (TypeError, ValueError, KeyError, AttributeError) as error:
@@ -118,8 +121,32 @@ class SpeechLMConfig(PretrainedConfig):
         return own | self.loss_weights
 
     @property
+    def groupings(self) -> tuple[int, ...]:
+        """The frames that a step may have, ascending. Raises InputError if they cannot be."""
+        if isinstance(self.frames_per_step, int):
+            return (self.frames_per_step,)
+        frames = self.frames_per_step
+        whole = all(isinstance(each, int) and each >= 1 for each in frames)
+        if not frames or not whole or len(set(frames)) < len(frames):
+            raise InputError(
+                f"frames_per_step '{frames}': must be a number, or a list of different ones from 1"
+            )
+        return tuple(sorted(frames))
+
+    @property
     def layout(self) -> TokenLayout:
-        """The token layout; with a track, advances lead and the codec follows a step later."""
+        """The token layout, of an elastic model that of its longest steps."""
+        return self.layout_of(self.groupings[-1])
+
+    @property
+    def family(self) -> tuple[TokenLayout, ...]:
+        """The layouts of all groupings."""
+        return tuple(self.layout_of(frames) for frames in self.groupings)
+
+    def layout_of(self, frames: int) -> TokenLayout:
+        """The token layout of steps of so many frames; with a track, advances lead and the codec
+        follows a step later.
+        """
         streams = [
             Stream(
                 name=s["name"],
@@ -131,6 +158,4 @@ class SpeechLMConfig(PretrainedConfig):
         ]
         if self.tracked:
             streams.insert(0, self.track_config.stream)
-        return TokenLayout(
-            streams=tuple(streams), frames_per_step=self.frames_per_step, flat=self.flat
-        )
+        return TokenLayout(streams=tuple(streams), frames_per_step=frames, flat=self.flat)

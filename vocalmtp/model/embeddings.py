@@ -49,10 +49,11 @@ class SlotEmbedding(nn.Module):
     """A step's K tokens to one vector: the sum of its slots' embeddings over sqrt(K).
 
     Frames share their tables; a linear map per frame (none for the first) keeps their order.
-    Streams with FSQ levels add a two-layer map of their digits.
+    Streams with FSQ levels add a two-layer map of their digits. `family` are the layouts of an
+    elastic model (model/elastic.py), among them this one: its table has the joint rows of all.
     """
 
-    def __init__(self, layout: TokenLayout, width: int):
+    def __init__(self, layout: TokenLayout, width: int, family: tuple[TokenLayout, ...] = ()):
         super().__init__()
         self.frames = layout.frames_per_step
         self.num_joint = sum(slot.joint for slot in layout.slots)
@@ -61,19 +62,22 @@ class SlotEmbedding(nn.Module):
         members = (
             [list(range(len(layout.streams)))] if layout.flat else [[s.stream] for s in framed]
         )
-        sizes = [slot.vocab_size for slot in first]
-        starts = {slot.stream: sum(sizes[:i]) for i, slot in enumerate(first)}
+        joint = [joint_rows(each) for each in family or (layout,)]
+        own = sum(joint[: family.index(layout)]) if family else 0  # where this one's joint rows are
+        starts, end = {}, own
+        for number, slot in enumerate(first):
+            end = sum(joint) if number == self.num_joint else end
+            starts[slot.stream], end = end, end + slot.vocab_size
         offsets = torch.tensor([starts[slot.stream] for slot in layout.slots])
         self.register_buffer("offsets", offsets)
-        self.table = nn.Parameter(torch.empty(sum(sizes), width))
+        self.table = nn.Parameter(torch.empty(end, width))
         self.order = nn.ModuleList(
             nn.Linear(width, width, bias=False) for _ in range(self.frames - 1)
         )
         digits = centred_digits(layout, members)
         self.digit_map = None
         if digits.shape[1]:
-            skipped = sum(sizes[: self.num_joint])
-            self.register_buffer("digits", F.pad(digits, (0, 0, skipped, 0)))
+            self.register_buffer("digits", F.pad(digits, (0, 0, sum(joint), 0)))
             self.digit_map = nn.Sequential(
                 nn.Linear(digits.shape[1], width), nn.GELU(), nn.Linear(width, width)
             )
@@ -96,6 +100,11 @@ class SlotEmbedding(nn.Module):
         for frame, order in enumerate(self.order, start=1):
             total = total + order(framed[..., frame, :])
         return total * self.scale
+
+
+def joint_rows(layout: TokenLayout) -> int:
+    """Ids of all joint slots."""
+    return sum(slot.vocab_size for slot in layout.slots if slot.joint)
 
 
 class SlotProjection(nn.Module):

@@ -14,6 +14,8 @@ def make_fast(model: SpeechLM, int8: bool) -> None:
         model.runner = LlamaRunner(model.backbone, make)
         model.backbone.model.layers = nn.ModuleList()  # the runner has what it needs of them
     model.head.fuse(make)
+    for frames in model.groupings[:-1]:
+        model.at(frames).head.fuse(make)
     if model.track is not None:
         model.track.fuse(make)
     if model.draft is not None:

@@ -24,6 +24,7 @@ from vocalmtp.heads import DraftHead, SpeechHead, build_draft, build_head
 from vocalmtp.layout import IGNORED
 from vocalmtp.model.backbone import Runner, TransformersRunner
 from vocalmtp.model.config import SpeechLMConfig
+from vocalmtp.model.elastic import add_groupings, check_draft, view_at
 from vocalmtp.model.embeddings import SlotEmbedding
 from vocalmtp.model.speaker import SpeakerProjection
 from vocalmtp.model.track import TextTrack
@@ -77,7 +78,7 @@ class SpeechLM(PreTrainedModel):
         self.runner: Runner | None = None  # runs the backbone in decoding; None = as it is
         self.backbone = AutoModelForCausalLM.from_config(AutoConfig.for_model(**config.backbone))
         width = self.backbone.config.hidden_size
-        self.embedding = SlotEmbedding(self.layout, width)
+        self.embedding = SlotEmbedding(self.layout, width, config.family)
         self.markers = nn.Embedding(len(MARKERS), width)
         self.head = build_head(config.head, self.layout, width, config.stream_weights)
         self.draft: DraftHead | None = None
@@ -92,7 +93,26 @@ class SpeechLM(PreTrainedModel):
             self.track = TextTrack(
                 config.track_config, len(config.alphabet), width, self.layout.frames_per_step
             )
+        self.smaller = nn.ModuleDict()  # of an elastic model, its groupings of fewer frames
+        self.pace, self.paces = len(config.groupings) - 1, None
+        if self.pace:
+            self.paces = nn.Embedding(len(config.groupings), width)
         self.post_init()
+        add_groupings(self, width)
+
+    @property
+    def groupings(self) -> tuple[int, ...]:
+        """The frames that a step may have, see model/elastic.py."""
+        return self.config.groupings
+
+    def at(self, frames: int) -> "SpeechLM":
+        """This model with steps of so many frames, see model/elastic.py."""
+        return view_at(self, frames)
+
+    def at_slots(self, count: int) -> "SpeechLM":
+        """This model with steps of so many slots, K."""
+        frames = {each.tokens_per_step: each.frames_per_step for each in self.config.family}
+        return view_at(self, frames[count])
 
     def add_draft(self, settings: dict[str, Any]) -> None:
         """Give the model a new draft head (heads/draft.py), whose grouped heads are copies of its
@@ -101,6 +121,7 @@ class SpeechLM(PreTrainedModel):
         width = self.backbone.config.hidden_size
         self.draft = build_draft(settings, width, lambda: deepcopy(self.head))
         self.config.draft = dict(settings)
+        check_draft(self.draft, self.groupings)
 
     @property
     def drafting_head(self) -> SpeechHead:
@@ -113,6 +134,11 @@ class SpeechLM(PreTrainedModel):
     def drop_objectives(self) -> None:
         """Forget the auxiliary losses and their weights, which only serve training."""
         self.objectives, self.config.objectives = nn.ModuleDict(), {}
+        for grouping in self.smaller.values():
+            grouping["objectives"] = nn.ModuleDict()
+        for ties in (self.all_tied_weights_keys, self._tied_weights_keys or {}):
+            for name in [name for name in ties if ".objectives." in name]:
+                del ties[name]
 
     def _init_weights(self, module: nn.Module) -> None:
         """Our own modules start as torch makes them; the backbone initialises itself."""
@@ -191,20 +217,22 @@ class SpeechLM(PreTrainedModel):
     ) -> SpeechLMOutput:
         """Losses of a batch as data/collate.py makes it (its docstring gives the shapes).
 
-        Of the draft head, the first `active_drafts` states count (None: all).
+        Of the draft head, the first `active_drafts` states count (None: all). An elastic model sees
+        by the slots of `steps` which frames a step has.
         """
+        own = self.at_slots(steps.shape[-1])
         voice = self._voice(speaker, has_speaker)
         encoded = None
         if self.track is not None:
             encoded = self.track.encode(characters, character_lengths)
-        inputs = self._inputs(kinds, text_ids, steps, markers, voice, encoded, pointers)
+        inputs = own._inputs(kinds, text_ids, steps, markers, voice, encoded, pointers)
         hidden = self._run(inputs, attention_mask)  # [B, L, D]
-        head = self.head.loss(hidden, step_targets)
+        head = own.head.loss(hidden, step_targets)
         loss, text_loss, per_draft = head.loss, None, None
         if self.draft is not None:
-            drafted = self.draft.loss(hidden, inputs, step_targets, self.head, active_drafts)
+            drafted = self.draft.loss(hidden, inputs, step_targets, own.head, active_drafts)
             loss, per_draft = loss + drafted.loss, drafted.per_state
-        auxiliary = {name: own(hidden, step_targets) for name, own in self.objectives.items()}
+        auxiliary = {name: of(hidden, step_targets) for name, of in own.objectives.items()}
         loss = loss + sum(auxiliary.values())
         auxiliary = {name: value.detach() for name, value in auxiliary.items()}
         if text_targets is not None and (text_targets != IGNORED).any():
@@ -241,7 +269,11 @@ class SpeechLM(PreTrainedModel):
         if self.config.text != "track":
             text = self.backbone.get_input_embeddings()(text_ids)
             inputs = torch.where((kinds == TEXT)[..., None], text, inputs)
-        return inputs
+        return self._paced(inputs)
+
+    def _paced(self, inputs: Tensor) -> Tensor:
+        """Inputs [.., D] that tell how many frames a step has, where that can be asked for."""
+        return inputs if self.paces is None else inputs + self.paces.weight[self.pace]
 
     def _speech_inputs(
         self,
@@ -326,7 +358,7 @@ class SpeechLM(PreTrainedModel):
             state.follow(pointers[:, -1])
         inputs = self._speech_inputs(tokens, state.speaker, state.encoded, pointers)
         state.steps = state.steps + 1
-        return inputs
+        return self._paced(inputs)
 
 
 def check_sizes(config: SpeechLMConfig, folder: Path, what: str) -> None:

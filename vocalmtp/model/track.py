@@ -70,7 +70,8 @@ class TextTrack(nn.Module):
         self.convolutions = nn.ModuleList(ProductConvolution(c, make) for c in self.convolutions)
 
     def read(self, encoded: Tensor, pointers: Tensor) -> Tensor:
-        """Text at `pointers` [B, .., G] of `encoded` [B, U, D], as [B, .., D].
+        """Text at `pointers` [B, .., G] of `encoded` [B, U, D], as [B, .., D]; G may be less than
+        the track has frames.
 
         The first frame counts as it is, the others through a linear map each, summed.
         """
@@ -78,8 +79,8 @@ class TextTrack(nn.Module):
         rows = rows.view(-1, *[1] * (pointers.dim() - 1))
         text = encoded[rows, pointers]  # [B, .., G, D]
         total = text[..., 0, :]
-        for frame, order in enumerate(self.order, start=1):
-            total = total + order(text[..., frame, :])
+        for frame in range(1, pointers.shape[-1]):
+            total = total + self.order[frame - 1](text[..., frame, :])
         return total
 
 

@@ -52,6 +52,7 @@ class TextLM(PreTrainedModel):
     _supports_sdpa = True
     _tied_weights_keys = {"head.output.weight": "backbone.lm_head.weight"}  # one is saved
     track = None
+    groupings = (1,)
 
     def __init__(
         self,
@@ -71,6 +72,10 @@ class TextLM(PreTrainedModel):
             self.add_draft(draft)
         self.objectives = build_objectives(self.config.objectives, self.layout, output.in_features)
         self.all_tied_weights_keys = dict(self._tied_weights_keys)
+
+    def at_slots(self, count: int) -> "TextLM":
+        """Itself: a step is a token."""
+        return self
 
     def add_draft(self, settings: dict[str, Any]) -> None:
         """Give the model a new draft head, whose heads are copies of the output layer."""

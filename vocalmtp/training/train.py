@@ -36,8 +36,16 @@ from vocalmtp.training.curriculum import Curriculum, active_heads
 from vocalmtp.training.denormals import flushed_denormals
 from vocalmtp.training.distributed import mean_over_processes, num_processes, share_of_counts
 from vocalmtp.training.drafts import freeze, give_draft
+from vocalmtp.training.elastic import (
+    DrawnGroupings,
+    GroupedCollator,
+    GroupedDataset,
+    every_grouping,
+)
 from vocalmtp.training.log import RunLog
 from vocalmtp.writing import atomic_folder, atomic_path
+
+Collate = Collator | GroupedCollator
 
 
 class DataRecipe(StrictModel):
@@ -55,7 +63,7 @@ class ModelRecipe(StrictModel):
 
     backbone: dict[str, Any] | None = None
     pretrained: str | None = None
-    frames_per_step: int = 1
+    frames_per_step: int | tuple[int, ...] = 1  # several: an elastic model
     flat: bool = False
     text: TextMode = "track"
     head: dict[str, Any] = {"name": "parallel"}
@@ -154,10 +162,10 @@ def item_segments(item: CodeItem, config: SpeechLMConfig, tokenizer: Any = None)
 class SpeechTrainer(Trainer):
     """The Trainer with our batches, and the cross-entropy of every slot in its logs."""
 
-    def __init__(self, collator: Collator, optim: OptimRecipe, **kwargs: Any):
+    def __init__(self, collator: Collate, optim: OptimRecipe, **kwargs: Any):
         super().__init__(data_collator=collator, **kwargs)
         self.recipe = optim
-        self.slots: dict[bool, list[Tensor]] = {True: [], False: []}
+        self.losses: dict[bool, dict[str, list[Tensor]]] = {True: {}, False: {}}
 
     def get_train_dataloader(self) -> DataLoader:
         batches = FrameBatches(
@@ -166,10 +174,10 @@ class SpeechTrainer(Trainer):
             self.recipe.max_steps,
             self.recipe.seed,
         )
-        return self._loader(
-            self.train_dataset,
-            Shares(batches, self.accelerator.process_index, self.accelerator.num_processes),
-        )
+        shares = Shares(batches, self.accelerator.process_index, self.accelerator.num_processes)
+        if self.elastic:
+            shares = DrawnGroupings(shares, self.model.groupings, self.recipe.seed)
+        return self._loader(self.train_dataset, shares)
 
     def get_eval_dataloader(self, eval_dataset: Dataset | None = None) -> DataLoader:
         """All of the batches in every process: their means are then those of one process."""
@@ -177,9 +185,17 @@ class SpeechTrainer(Trainer):
         frames = torch.tensor(dataset.frames)
         order = frames.argsort()
         batches = cut(order.tolist(), frames[order].tolist(), self.recipe.batch_frames)
+        if self.elastic:
+            batches = every_grouping(batches, self.model.groupings)
         return self._loader(dataset, batches)
 
+    @property
+    def elastic(self) -> bool:
+        return len(self.model.groupings) > 1
+
     def _loader(self, dataset: Dataset, batches: Any) -> DataLoader:
+        if self.elastic:
+            dataset = GroupedDataset(dataset)
         loader = DataLoader(dataset, batch_sampler=batches, collate_fn=self.data_collator)
         # As the accelerator does it, except that it would hand every process other batches.
         return prepare_data_loader(
@@ -195,13 +211,15 @@ class SpeechTrainer(Trainer):
     ) -> Any:
         counts = (inputs["step_targets"] != IGNORED).sum((0, 1))  # [K]
         share = share_of_counts(counts)
-        with weighted(self.model.head, share):
+        own = self.model.at_slots(len(counts))
+        with weighted(own.head, share):
             output: SpeechLMOutput = model(**inputs, active_drafts=self._active(model.training))
         parts = [output.per_slot * share]
         if output.per_draft is not None:
             parts.append(output.per_draft)
         parts += [value[None] for value in output.auxiliary.values()]
-        self.slots[model.training].append(torch.cat(parts))
+        for name, value in zip(loss_names(own), torch.cat(parts), strict=True):
+            self.losses[model.training].setdefault(name, []).append(value)
         return (output.loss, output) if return_outputs else output.loss
 
     def _active(self, training: bool) -> int | None:
@@ -214,20 +232,26 @@ class SpeechTrainer(Trainer):
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         training = "loss" in logs
-        seen = self.slots[training]
+        seen = self.losses[training]
         if seen and (training or "eval_loss" in logs):
-            mean = mean_over_processes(torch.stack(seen).mean(0)).tolist()
-            for name, value in zip(loss_names(self.model), mean, strict=True):
+            means = [torch.stack(values).mean() for values in seen.values()]
+            means = mean_over_processes(torch.stack(means)).tolist()
+            for name, value in zip(seen, means, strict=True):
                 logs[f"{'' if training else 'eval_'}{name}"] = round(value, 4)
             seen.clear()
         super().log(logs, *args, **kwargs)
 
 
 def loss_names(model: SpeechLM) -> list[str]:
-    """What is logged: every slot, every state of the draft head (by its offset), objectives."""
+    """What is logged: every slot, every state of the draft head (by its offset), objectives.
+
+    Those of an elastic model begin with its frames a step, such as g2.
+    """
     offsets = () if model.draft is None else model.draft.offsets
     slots = [slot.name for slot in model.layout.slots]
-    return [*slots, *(f"draft.{offset}" for offset in offsets), *model.objectives]
+    names = [*slots, *(f"draft.{offset}" for offset in offsets), *model.objectives]
+    grouping = f"g{model.layout.frames_per_step}." if len(model.groupings) > 1 else ""
+    return [grouping + name for name in names]
 
 
 @contextmanager
@@ -350,7 +374,7 @@ def train(recipe: SpeechLMRecipe, callbacks: Sequence[TrainerCallback] = ()) -> 
     output.mkdir(parents=True, exist_ok=True)
     checkpoints = output / "checkpoints"
     trainer = SpeechTrainer(
-        collator=Collator(model.layout, config.speaker_dim),
+        collator=GroupedCollator(config) if len(model.groupings) > 1 else model.collator(),
         optim=recipe.optim,
         model=model,
         args=arguments(recipe.optim, checkpoints, valid is not None),
