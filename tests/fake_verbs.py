@@ -57,6 +57,7 @@ def replace_work(patch: pytest.MonkeyPatch, toy: Path) -> None:
         "vocalmtp.batch.on_ray.speak_on_ray": speak_here,
         "vocalmtp.batch.verify.hear": lambda samples, rate: "hi",
         "vocalmtp.eval.bench.run_bench": check_model,
+        "vocalmtp.eval.methods.run_methods": lambda _: {"": []},
         "vocalmtp.eval.run.run_intelligibility": lambda request: check_model(request.model),
         "vocalmtp.eval.run.run_similarity": lambda request: check_model(request.model),
         "vocalmtp.eval.run.run_references": lambda request, _: check_model(request.model),

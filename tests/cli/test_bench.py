@@ -6,7 +6,8 @@ import pytest
 from toy_model import save_toy_model
 
 from vocalmtp.cli import main
-from vocalmtp.eval import bench, shares, speed
+from vocalmtp.eval import bench, methods, shares, speed
+from vocalmtp.heads import DRAFTS
 
 
 @pytest.fixture(scope="module")
@@ -63,3 +64,49 @@ def test_timing_leaves_no_trace(tmp_path):
     shares.time_shares(tts, repeats=1)
     assert (dict(vars(tts.model.runner)), shares.RulePicker.all) == before
     assert "propose" not in vars(tts.model.head)
+
+
+# -- methods side by side ------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def side_by_side(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("methods")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(speed, "SENTENCES", ("Hi.", "No."))
+        patch.setattr(methods, "FRAMES", 6)
+        patch.setattr(methods, "PASSES", 2)
+        patch.setattr(methods, "BATCHES", (1, 2))
+        toy = str(save_toy_model(folder / "toy"))
+        with pytest.raises(SystemExit) as stop:
+            main(["bench", toy, "--methods", "--json", str(folder / "methods.json")])
+    assert stop.value.code == 0
+    return json.loads((folder / "methods.json").read_text())
+
+
+def test_every_head_and_draft_head_stands_beside_next_token(side_by_side):
+    assert "random" in side_by_side["notes"][0]
+    assert any(note.startswith("Machine:") for note in side_by_side["notes"])
+    rows = {}
+    for line in side_by_side["figures"]:
+        rows.setdefault(line["section"], {}).setdefault(line["what"], {})[line["system"]] = line
+    grouped, *drafting = rows.values()
+    heads = {"linear", "mlp", "transformer", "depth", "elastic"}
+    assert {name.partition(",")[0] for name in grouped} == {"next-token", *heads}
+    assert len(grouped) == 1 + 3 * len(heads) and len(drafting) == 2
+    assert {c["name"] for c in methods.DRAFTS.values()} == set(DRAFTS)
+    for found in drafting:
+        assert {"no drafts", "recursive, joint", "recursive, seed", "sequential, all"} <= set(found)
+    for batch in (1, 2):
+        base = grouped["next-token"][f"audio s/s, batch {batch}"]["figure"]["value"]
+        for figures in grouped.values():
+            ratio = figures[f"over next-token, batch {batch}"]["figure"]["value"]
+            rate = figures[f"audio s/s, batch {batch}"]["figure"]["value"]
+            assert ratio == pytest.approx(rate / base)
+
+
+def test_what_does_not_go_together_is_one_line(run, model, capsys):
+    assert run("bench", model, "--methods", "--drafts", "2") == 2
+    assert "drafts: does not go with --methods" in capsys.readouterr().err
+    assert run("bench", model, "--methods", "--chat") == 2
+    assert "methods: does not go with --chat" in capsys.readouterr().err

@@ -331,6 +331,19 @@ def test_fused_for_inference_it_says_the_same(make_model: Make, make_rows: Make)
     assert same(said(plain, rows, [GREEDY] * 3, Speculative(2), 2), want)
 
 
+@pytest.mark.parametrize("name", DRAFTS)
+def test_in_int8_it_says_the_same(
+    name: str, make_model: Make, make_rows: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vocalmtp.linears.SMALLEST", 1)
+    model = make_model(draft=DRAFTS[name])
+    make_fast(model, int8=True)
+    rows = make_rows(model, FRAMES, spoken=False)
+    samplers = [WARM, GREEDY, WARM]
+    want = said(model, rows, samplers)
+    assert same(said(model, rows, samplers, Speculative(2, "seed"), 2), want)
+
+
 def test_the_picker_of_drafts_tells_what_it_drew_from() -> None:
     layout = TokenLayout(streams=(Stream(name="a", size=6), Stream(name="b", size=6)))
     state = view_of(1, layout)

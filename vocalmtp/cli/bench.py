@@ -32,6 +32,13 @@ def bench(
             "many can talk at once.",
         ),
     ] = False,
+    methods: Annotated[
+        bool,
+        typer.Option(
+            "--methods",
+            help="Compare all heads and strategies instead, with random weights of MODEL's sizes.",
+        ),
+    ] = False,
     drafts: decoding.Drafts = 0,
     accept: decoding.Accept = "rejection",
     tolerance: decoding.Tolerance = None,
@@ -50,6 +57,8 @@ def bench(
 
     vocalmtp bench mini --chat
 
+    vocalmtp bench mini --methods --json methods.json
+
     vocalmtp bench my-model --drafts 3 --accept joint
     """
     import torch
@@ -57,22 +66,33 @@ def bench(
     from vocalmtp.errors import InputError
     from vocalmtp.eval.bench import run_bench
     from vocalmtp.eval.chat_bench import run_chat_bench
+    from vocalmtp.eval.methods import NOTES, run_methods
     from vocalmtp.eval.report import as_json, markdown
     from vocalmtp.eval.speed import hardware
+    from vocalmtp.synthesis import load
     from vocalmtp.writing import atomic_path, check_file
 
     if json is not None:
         check_file(json, "json")
     torch.set_num_threads(threads)
     how = decoding.asked(drafts, accept, tolerance, tokens_per_step)
-    given = {"against": against is not None, "drafts": how.drafts > 0}
-    given["tokens_per_step"] = tokens_per_step is not None
-    for name, there in given.items():
-        if chat and there:
-            raise InputError(f"{name}: does not go with --chat; leave one out")
-    lines = run_chat_bench(model) if chat else run_bench(model, against, how)
+    given = {"against": against, "drafts": drafts, "tokens_per_step": tokens_per_step}
+    for other, there in {"chat": chat, "methods": methods and not chat}.items():
+        for name in (name for name, value in given.items() if there and value):
+            raise InputError(f"{name}: does not go with --{other}; leave one out")
+    if chat and methods:
+        raise InputError("methods: does not go with --chat; leave one out")
     notes = [f"Model: {model}.", f"Machine: {hardware()}."]
-    typer.echo("\n".join([markdown(lines), "", *notes]))
+    if chat:
+        sections = {"": run_chat_bench(model)}
+    elif methods:
+        sections = run_methods(load(model))
+        notes = [*NOTES, *notes]
+    else:
+        sections = {"": run_bench(model, against, how)}
+    for heading, lines in sections.items():
+        typer.echo(f"### {heading}\n\n{markdown(lines)}\n" if heading else f"{markdown(lines)}\n")
+    typer.echo("\n".join(notes))
     if json is not None:
         with atomic_path(json) as partial:
-            partial.write_text(as_json({"": lines}, notes))
+            partial.write_text(as_json(sections, notes))

@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-import torch
-
 from vocalmtp.decoding.options import Decoding
+from vocalmtp.eval.methods import NEXT, random_model
 from vocalmtp.eval.report import Line
 from vocalmtp.eval.shares import dispatch_share, memory_bound, time_shares
 from vocalmtp.eval.speed import (
@@ -15,9 +14,6 @@ from vocalmtp.eval.speed import (
     steps_per_second,
 )
 from vocalmtp.eval.statistics import once
-from vocalmtp.model.config import SpeechLMConfig
-from vocalmtp.model.fast import make_fast
-from vocalmtp.model.speech_lm import SpeechLM
 from vocalmtp.synthesis import TTS, load
 
 BATCHES = (1, 4, 16, 32)  # rows at once
@@ -98,11 +94,4 @@ def loops(tts: TTS, name: str, twin: TTS) -> list[Line]:
 
 def next_token_twin(tts: TTS) -> TTS:
     """A model with the same backbone, random weights, that says one token a step."""
-    settings = tts.model.config.to_dict()
-    for key in ("architectures", "model_type", "transformers_version", "dtype"):
-        settings.pop(key, None)
-    settings |= {"flat": True, "frames_per_step": 1, "head": {"name": "parallel", "kind": "linear"}}
-    model = SpeechLM(SpeechLMConfig(**settings)).to(tts.model.device).eval()
-    if tts.model.device == torch.device("cpu"):
-        make_fast(model, int8=tts.card.get("int8", False))
-    return TTS(model, tts.tokenizer, tts.voices, tts.card, tts.read_text)
+    return TTS(random_model(tts, NEXT), tts.tokenizer, tts.voices, tts.card, tts.read_text)

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from vocalmtp.decoding.generate import begin
-from vocalmtp.decoding.strategy import Grouped
+from vocalmtp.decoding.statistics import DecodeStatistics
 from vocalmtp.errors import InputError
 from vocalmtp.eval.statistics import Figure, spread
 from vocalmtp.synthesis import TTS, Request
@@ -125,14 +125,7 @@ def steps_per_second(
     text ignored, models that cannot speak can be compared too.
     """
     steps = {name: tts.model.layout.num_steps(frames) for name, tts in models.items()}
-    runs = {name: decode_loop(tts, batch_size, steps[name]) for name, tts in models.items()}
-    taken: dict[str, list[float]] = {name: [] for name in models}
-    for turn in range(repeats + 1):
-        for name, run in runs.items():
-            start = time.perf_counter()
-            run()
-            if turn:  # the first turn warms up
-                taken[name].append(time.perf_counter() - start)
+    taken = loop_seconds(models, batch_size, steps, repeats)
     result = {}
     for name, tts in models.items():
         seconds = batch_size * frames / tts.tokenizer.card.frame_rate
@@ -143,19 +136,34 @@ def steps_per_second(
     return result
 
 
-def decode_loop(tts: TTS, batch_size: int, steps: int) -> Callable[[], None]:
-    """A function that runs the decode loop for `steps` steps, whether or not a row has ended."""
+def loop_seconds(
+    models: dict[str, TTS], batch_size: int, passes: dict[str, int], repeats: int = 5
+) -> dict[str, list[float]]:
+    """Seconds of every model's decode loop over so many forward passes, warm, in turns."""
+    runs = {name: decode_loop(tts, batch_size, passes[name]) for name, tts in models.items()}
+    taken: dict[str, list[float]] = {name: [] for name in models}
+    for turn in range(repeats + 1):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run()
+            if turn:  # the first turn warms up
+                taken[name].append(time.perf_counter() - start)
+    return taken
+
+
+def decode_loop(tts: TTS, batch_size: int, passes: int) -> Callable[[], None]:
+    """A function that runs so many forward passes, whether or not a row has ended."""
     requests = [
         Request(text=SENTENCES[i % len(SENTENCES)], sampling={"greedy": True})
         for i in range(batch_size)
     ]
     prompts = [tts.prompt(tts.plan(request)[0]) for request in requests]
-    strategy = Grouped()
+    strategy = tts.decoding.strategy(DecodeStatistics())
 
     @torch.inference_mode()
     def run() -> None:
         state = begin(tts.model, prompts, strategy)
-        for _ in range(steps):
+        for _ in range(passes):
             strategy.forward(tts.model, state, strategy.emit(tts.model, state))
 
     return run
