@@ -87,6 +87,7 @@ def test_missing_inputs_are_one_line(settings, grid_file, quick, tmp_path, capsy
     grid = str(grid_file)
     refused(grid, f"corpus={tmp_path / 'none'}", says="none': not found; give a JSONL file")
     refused(grid, "eval.split=tests", says="no utterances with split 'tests'")
+    refused(grid, 'voices=["anne"]', says="voices 'anne': has no utterances in")
     refused(str(tmp_path / "none.yaml"), says="no such file")
     refused(grid, "tokens_per_step=[5]", "--dry-run", says="multiple of them: 3, 6, 9, 12")
     refused(grid, "--smoke", says="no section 'smoke'")

@@ -63,6 +63,16 @@ def test_missing_manifest_and_empty_split_are_one_line(corpus, tmp_path):
         read_manifest(corpus, "rare")
 
 
+def test_rows_of_some_voices(tmp_path):
+    path = tmp_path / "manifest.jsonl"
+    rows = [{"id": f"u{i}", "audio": "a.wav", "text": "hi", "voice": v} for i, v in enumerate("aba")]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert [row.id for row in read_manifest(path, voices=["a"])] == ["u0", "u2"]
+    assert [row.id for row in read_manifest(path, "train", ["b", "a"])] == ["u0", "u1", "u2"]
+    with pytest.raises(InputError, match="voices 'c': has no utterances in .*choose one of: a, b"):
+        read_manifest(path, voices=["a", "c"])
+
+
 def test_tokenized_shards_hold_what_encode_gives(corpus, tmp_path):
     tokenizer = NeuralTokenizer(TINY).eval()
     output = tmp_path / "codes"

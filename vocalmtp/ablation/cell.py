@@ -78,7 +78,8 @@ def export_cell(grid: Grid, cell: Cell, judges: Judges) -> TTS:
 
 def export_voices(grid: Grid, judges: Judges) -> list[str]:
     """The voices of the test that were trained on; the first one of the training if none was."""
-    rows = [row for row in read_manifest(grid.corpus, "train") if row.seconds > 2 * SHORTEST]
+    rows = read_manifest(grid.corpus, "train", grid.voices)
+    rows = [row for row in rows if row.seconds > 2 * SHORTEST]
     trained = {row.voice for row in rows}
     wanted = sorted({item.voice for item in judges.items} & trained)
     return wanted or sorted(trained)[:1]

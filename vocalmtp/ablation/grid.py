@@ -88,6 +88,7 @@ class Grid(StrictModel):
     recipe: Literal["ablation"] = "ablation"
     output: Path
     corpus: Path
+    voices: tuple[str, ...] = ()  # of the corpus, that everything is trained on; all if empty
     tokenizer: dict[str, Any] = {}  # a recipe of kind tokenizer; what all of them share
     speech_lm: dict[str, Any]  # a recipe of kind speech_lm; what all cells share
     tokenizers: dict[Name, TokenizerChoice] = Field(min_length=1)
@@ -123,7 +124,11 @@ class Grid(StrictModel):
 
     def tokenizer_recipe(self, name: str) -> TokenizerRecipe:
         """How tokenizer `name` is trained. Raises InputError for a wrong key."""
-        own = {"corpus": str(self.corpus), "output": str(self.tokenizer_folder(name) / "model")}
+        own = {
+            "corpus": str(self.corpus),
+            "voices": list(self.voices),
+            "output": str(self.tokenizer_folder(name) / "model"),
+        }
         data = merge(merge(self.tokenizer, self.tokenizers[name].train or {}), own)
         return parse(TokenizerRecipe, data, f"tokenizer '{name}'")
 

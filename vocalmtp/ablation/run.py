@@ -23,6 +23,7 @@ from vocalmtp.ablation.parallel import one_line, run_in_processes
 from vocalmtp.ablation.speed import time_cell
 from vocalmtp.ablation.state import check_begun
 from vocalmtp.ablation.tokenizers import (
+    chosen_rows,
     codes_whole,
     run_tokenizer,
     tokenizer_settings,
@@ -87,6 +88,7 @@ def _finish(
     say: Say,
 ) -> None:
     """What one process does: everything, or what is left of it; adds to `failures`."""
+    chosen_rows(grid)  # what the corpus lacks is told before anything is trained
     judges = Judges(grid)
     with told_in(judges.folder / LOG):
         judge_natural(judges)

@@ -28,6 +28,7 @@ def tokenizer_settings(grid: Grid, name: str) -> dict[str, object]:
         "use": choice.use,
         "recipe": recipe,
         "corpus": str(grid.corpus),
+        "voices": list(grid.voices),
         "utterances": grid.utterances.model_dump(mode="json"),
     }
 
@@ -74,7 +75,7 @@ def chosen_rows(grid: Grid) -> list[Utterance]:
     """
     rows = []
     for split, most in grid.utterances.model_dump().items():
-        rows += read_manifest(grid.corpus, split)[:most]
+        rows += read_manifest(grid.corpus, split, grid.voices)[:most]
     return rows
 
 

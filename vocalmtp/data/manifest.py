@@ -1,12 +1,12 @@
 """The corpus manifest: one JSON row an utterance, read lazily or whole."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vocalmtp.errors import InputError
+from vocalmtp.errors import InputError, nearest
 from vocalmtp.reading import problem_of, read_lines
 
 if TYPE_CHECKING:
@@ -29,17 +29,28 @@ class Utterance:
     __pydantic_config__ = {"allow_inf_nan": False}
 
 
-def read_manifest(path: Path | str, split: str | None = None) -> list[Utterance]:
-    """Rows of a manifest file, or of every finished shard of a corpus folder; `split` filters.
+def read_manifest(
+    path: Path | str, split: str | None = None, voices: Collection[str] = ()
+) -> list[Utterance]:
+    """Rows of a manifest file, or of every finished shard of a corpus folder.
 
-    Raises InputError if nothing is there or a line is not a row.
+    `split` and `voices`, if given, filter. Raises InputError if nothing is there, a line is not a
+    row, or a voice has none.
     """
     path = Path(path)
     rows = list(_rows(path, split))
     if not rows:
         where = f" with split '{split}'" if split else ""
         raise InputError(f"manifest '{path}': no utterances{where}; make one with recipes/corpus")
-    return rows
+    if not voices:
+        return rows
+    known = {row.voice for row in rows}
+    for voice in voices:
+        if voice not in known:
+            raise InputError(
+                f"voices '{voice}': has no utterances in '{path}'; {nearest(voice, known)}"
+            )
+    return [row for row in rows if row.voice in voices]
 
 
 def _rows(path: Path, split: str | None) -> Iterator[Utterance]:

@@ -99,7 +99,7 @@ class TokenizerTrainer:
         torch.manual_seed(recipe.seed)
         self.model = self._model()
         card = self.model.card
-        rows = read_manifest(recipe.corpus, "train")
+        rows = read_manifest(recipe.corpus, "train", recipe.voices)
         self.crops = Crops(rows, recipe.listen_seconds, card.sample_rate, card.hop, recipe.seed)
         self.probes = Probes(self.model.config, len(self.crops.phones))
         self.discriminators = Discriminators()

@@ -32,6 +32,7 @@ class TokenizerRecipe(StrictModel):
 
     recipe: str = "tokenizer"
     corpus: Path
+    voices: tuple[str, ...] = ()  # of the corpus; all if empty
     output: Path
     kind: Kind | None = None  # the same as model.kind
     model: NeuralTokenizerConfig = Field(default_factory=NeuralTokenizerConfig)
