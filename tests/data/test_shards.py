@@ -65,7 +65,8 @@ def test_missing_manifest_and_empty_split_are_one_line(corpus, tmp_path):
 
 def test_rows_of_some_voices(tmp_path):
     path = tmp_path / "manifest.jsonl"
-    rows = [{"id": f"u{i}", "audio": "a.wav", "text": "hi", "voice": v} for i, v in enumerate("aba")]
+    row = {"audio": "a.wav", "text": "hi"}
+    rows = [row | {"id": f"u{i}", "voice": voice} for i, voice in enumerate("aba")]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert [row.id for row in read_manifest(path, voices=["a"])] == ["u0", "u2"]
     assert [row.id for row in read_manifest(path, "train", ["b", "a"])] == ["u0", "u1", "u2"]
