@@ -10,7 +10,7 @@ import torch
 from vocalmtp.ablation.alignment import text_speech_similarity
 from vocalmtp.ablation.cell import curve_of, read_log, training_seconds
 from vocalmtp.ablation.figures import JUDGES, Measured
-from vocalmtp.ablation.parallel import run_in_processes
+from vocalmtp.ablation.parallel import Task, run_tasks
 from vocalmtp.ablation.report import groups, markdown
 from vocalmtp.ablation.state import begin, check_begun
 from vocalmtp.ablation.swapped import next_names
@@ -86,11 +86,26 @@ def test_the_next_voice_is_another_one():
 
 
 def test_processes_fail_alone():
-    work = [("good", print, ()), ("bad", int, ("x",)), ("dead", os._exit, (3,))]
-    told = dict(run_in_processes(work, 2))
+    tasks = [Task("good", print), Task("bad", int, ("x",)), Task("dead", os._exit, (3,))]
+    told = dict(run_tasks(tasks, 2))
     assert told["good"] == ""
     assert told["bad"].startswith("ValueError: invalid literal")
     assert "its process died (status 3)" in told["dead"]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_tasks_wait_for_what_they_need(tmp_path, jobs):
+    path = tmp_path / "made"
+    tasks = [
+        Task("bad", int, ("x",)),
+        Task("made", os.mkdir, (path,)),
+        Task("needs bad", os.rmdir, (tmp_path,), after="bad"),
+        Task("removed", os.rmdir, (path,), after="made"),
+    ]
+    told = list(run_tasks(tasks, jobs))
+    assert sorted(name for name, _ in told) == sorted(task.name for task in tasks)
+    assert dict(told)["removed"] == "" and not path.exists()
+    assert dict(told)["needs bad"] == "'bad' failed, which it needs"
 
 
 @pytest.mark.parametrize("text", ["track", "prompt"])

@@ -1,9 +1,9 @@
-"""Work in several processes, each of which has one thing to do and ends."""
+"""Tasks, some of which need others: in turn, or in several processes that do one each and end."""
 
 import os
 import signal
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from threading import Event, Thread
@@ -11,32 +11,76 @@ from typing import Any
 
 from vocalmtp.errors import InputError
 
-Work = tuple[str, Callable[..., None], tuple[Any, ...]]  # name, function, arguments
+
+@dataclass(frozen=True)
+class Task:
+    """A call, and the earlier task without which it cannot be made."""
+
+    name: str
+    call: Callable[..., None]
+    arguments: tuple[Any, ...] = ()
+    after: str | None = None
 
 
-def run_in_processes(work: Sequence[Work], jobs: int) -> Iterator[tuple[str, str]]:
-    """Do `work`, `jobs` at a time: the name of each and what went wrong ("" if nothing did).
+Outcomes = Iterator[tuple[str, str]]  # of every task: its name, and what went wrong, or ""
 
-    They come as they finish. A process that dies fails alone; all end if this one does.
+
+def run_tasks(tasks: Sequence[Task], jobs: int = 1) -> Outcomes:
+    """Do `tasks`, `jobs` at a time, each after the one that it needs; they come as they finish.
+
+    What a task raises is told as its outcome, and fails those that need it.
     """
+    return _in_processes(tasks, jobs) if jobs > 1 else _in_turn(tasks)
+
+
+def _in_turn(tasks: Sequence[Task]) -> Outcomes:
+    told: dict[str, str] = {}
+    for task in tasks:
+        told[task.name] = _lacks(task, told) or _try(task.call, task.arguments)
+        yield task.name, told[task.name]
+
+
+def _in_processes(tasks: Sequence[Task], jobs: int) -> Outcomes:
+    """A process that dies fails alone; all end if this one does."""
     context = get_context("spawn")  # threads do not survive a fork, and torch has some
-    waiting, running = deque(work), {}
+    waiting, running, told = list(tasks), {}, {}
     try:
         while waiting or running:
-            while waiting and len(running) < jobs:
-                name, call, arguments = waiting.popleft()
-                ours, theirs = context.Pipe()
-                process = context.Process(target=_do, args=(theirs, call, arguments))
-                process.start()
-                theirs.close()  # or the end of the process would not be the end of the pipe
-                running[ours] = (name, process)
+            for task in list(waiting):
+                if problem := _lacks(task, told):
+                    waiting.remove(task)
+                    told[task.name] = problem
+                    yield task.name, problem
+                elif len(running) < jobs and (task.after is None or task.after in told):
+                    waiting.remove(task)
+                    ours, theirs = context.Pipe()
+                    work = (theirs, task.call, task.arguments)
+                    process = context.Process(target=_do, args=work)
+                    process.start()
+                    theirs.close()  # or the end of the process would not be the end of the pipe
+                    running[ours] = (task.name, process)
             for pipe in wait(list(running)):
                 name, process = running.pop(pipe)
-                yield name, _result(pipe, process)
+                told[name] = _result(pipe, process)
+                yield name, told[name]
     finally:
         for _, process in running.values():
             process.terminate()
             process.join()
+
+
+def _lacks(task: Task, told: dict[str, str]) -> str:
+    """Why `task` can never be done."""
+    return f"'{task.after}' failed, which it needs" if told.get(task.after or "") else ""
+
+
+def _try(call: Callable[..., None], arguments: tuple[Any, ...]) -> str:
+    """Make a call; what went wrong in it."""
+    try:
+        call(*arguments)
+    except Exception as error:
+        return one_line(error)
+    return ""
 
 
 def _result(pipe: Connection, process: Any) -> str:
@@ -57,11 +101,7 @@ def _do(pipe: Connection, call: Callable[..., None], arguments: tuple[Any, ...])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C, and ends us
     over = Event()
     Thread(target=_end_with_parent, args=(pipe, over), daemon=True).start()
-    problem = ""
-    try:
-        call(*arguments)
-    except Exception as error:
-        problem = one_line(error)
+    problem = _try(call, arguments)
     over.set()
     pipe.send(problem)
 

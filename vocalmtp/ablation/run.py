@@ -1,4 +1,4 @@
-"""All of a grid: tokenizers, cells one after another or several at once, then their timing.
+"""All of a grid: tokenizers and cells, one after another or several at once, then their timing.
 
 What is done is never done again, and what was cut off goes on. A tokenizer or cell that fails is
 told in one line (its traceback is in its folder's output.log), and the rest is finished.
@@ -19,7 +19,7 @@ from vocalmtp.ablation.cell import cell_settings, is_done, run_cell, train_cell
 from vocalmtp.ablation.figures import Measured
 from vocalmtp.ablation.grid import Cell, Grid
 from vocalmtp.ablation.judges import NATURAL, Judges
-from vocalmtp.ablation.parallel import one_line, run_in_processes
+from vocalmtp.ablation.parallel import Task, one_line, run_tasks
 from vocalmtp.ablation.speed import time_cell
 from vocalmtp.ablation.state import check_begun
 from vocalmtp.ablation.tokenizers import (
@@ -93,48 +93,49 @@ def _finish(
     with told_in(judges.folder / LOG):
         judge_natural(judges)
     say(f"{NATURAL}: {len(judges.items)} sentences, judged")
-    for name in tokenizers:
-        with _kept(name, failures), told_in(grid.tokenizer_folder(name) / LOG):
-            torch.set_num_threads(grid.threads)
-            run_tokenizer(grid, name, judges)
-        say(f"tokenizer {name}: {failures.get(name) or 'done'}")
-    for cell in cells:
-        if cell.tokenizer in failures:
-            failures[cell.name] = f"its tokenizer '{cell.tokenizer}' failed"
-    todo = [cell for cell in cells if cell.name not in failures]
-    for done, (name, problem) in enumerate(_outcomes(grid, todo, judges, jobs), start=1):
+    finished = 0
+    for name, problem in run_tasks(_tasks(grid, tokenizers, cells, judges, failures), jobs):
         if problem:
             failures[name] = problem
-        say(f"[{done}/{len(todo)}] {name}: {problem or 'done'}")
-    for cell in todo:
+        kind = "tokenizer "
+        if name not in tokenizers:
+            finished += 1
+            kind = f"[{finished}/{len(cells)}] "
+        say(f"{kind}{name}: {problem or 'done'}")
+    for cell in cells:
         if cell.name not in failures:
             with _kept(cell.name, failures), told_in(cell.folder / LOG):
                 time_cell(grid, cell)
 
 
-def _outcomes(
-    grid: Grid, cells: Sequence[Cell], judges: Judges, jobs: int
-) -> Iterator[tuple[str, str]]:
-    """The name of every cell and what went wrong ("" if nothing did), as they finish."""
-    done = [cell for cell in cells if is_done(grid, cell)]
-    yield from ((cell.name, "") for cell in done)
-    cells = [cell for cell in cells if cell not in done]
-    if jobs > 1:
-        yield from run_in_processes([(cell.name, work_alone, (grid, cell)) for cell in cells], jobs)
+def _tasks(
+    grid: Grid,
+    tokenizers: Sequence[str],
+    cells: Sequence[Cell],
+    judges: Judges,
+    failures: Failures,
+) -> list[Task]:
+    """Every tokenizer and cell that has not failed before; those that are done come first."""
+    cells = sorted(cells, key=lambda cell: not is_done(grid, cell))
+    every = [Task(name, work_on_tokenizer, (grid, name, judges)) for name in tokenizers]
+    every += [Task(c.name, work_on_cell, (grid, c, judges), after=c.tokenizer) for c in cells]
+    return [task for task in every if task.name not in failures]
+
+
+def work_on_tokenizer(grid: Grid, name: str, judges: Judges) -> None:
+    """All of one tokenizer; what it prints goes to its folder."""
+    torch.set_num_threads(grid.threads)
+    with told_in(grid.tokenizer_folder(name) / LOG):
+        run_tokenizer(grid, name, judges)
+
+
+def work_on_cell(grid: Grid, cell: Cell, judges: Judges) -> None:
+    """All of one cell but its timing; what it prints goes to its folder."""
+    if is_done(grid, cell):
         return
-    for cell in cells:
-        failures: Failures = {}
-        with _kept(cell.name, failures), told_in(cell.folder / LOG):
-            torch.set_num_threads(grid.threads)
-            run_cell(grid, cell, judges)
-        yield cell.name, failures.get(cell.name, "")
-
-
-def work_alone(grid: Grid, cell: Cell) -> None:
-    """One cell in a process of its own."""
     torch.set_num_threads(grid.threads)
     with told_in(cell.folder / LOG):
-        run_cell(grid, cell, Judges(grid))
+        run_cell(grid, cell, judges)
 
 
 def judge_natural(judges: Judges) -> Measured:

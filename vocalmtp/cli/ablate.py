@@ -22,7 +22,7 @@ def ablate(
         bool, typer.Option("--smoke", help="The whole grid with its tiny settings, in minutes.")
     ] = False,
     jobs: Annotated[
-        int, typer.Option("--jobs", "-j", min=1, max=256, help="Cells that run at once.")
+        int, typer.Option("--jobs", "-j", min=1, max=256, help="Tokenizers and cells at once.")
     ] = 1,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only print cells, tokens, memory and hours.")
