@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 TextMode = Literal["prompt", "track", "both"]
-MARKERS = ("speech",)  # every marker is one learned embedding; the order is part of saved models
+# Every marker is one learned embedding; the order is part of saved models. A model that does not
+# listen has the first one alone.
+MARKERS = ("speech", "write", "answer")
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,18 @@ class Marker:
     name: str
 
 
-Segment = Text | Speech | Speaker | Marker
+@dataclass(frozen=True)
+class Heard:
+    """Speech of the user, as codes [Q, T] of the tokenizer's streams.
+
+    `characters` are the ids [U] of what it says, in training.
+    """
+
+    codes: Tensor
+    characters: Sequence[int] | None = None
+
+
+Segment = Text | Speech | Speaker | Marker | Heard
 
 
 def tts(
@@ -60,16 +73,40 @@ def tts(
     speaker: Tensor | None = None,
     codes: Tensor | None = None,
     advances: Tensor | None = None,
+    context: Sequence[Segment] = (),
 ) -> list[Segment]:
     """Text to speech: [text] speaker, "speech", speech; `codes` [Q, T] only in training.
 
     `text_ids` serve the modes "prompt" and "both"; `characters` and `advances` [T] serve "track"
-    and "both".
+    and "both". An answer has the `context` of `exchange` after the speaker, which ends in its text:
+    that is not repeated.
     """
     tracked = mode != "prompt"
     if codes is not None and tracked:
         codes = torch.cat([advances[None], codes])
-    segments: list[Segment] = [] if mode == "track" else [Text(text_ids)]
-    segments += [Speaker(speaker), Marker("speech")]
+    segments: list[Segment] = [] if mode == "track" or context else [Text(text_ids)]
+    segments += [Speaker(speaker), *context, Marker("speech")]
     segments.append(Speech(codes, characters if tracked else None))
+    return segments
+
+
+def exchange(
+    *,
+    heard: Tensor | None = None,
+    characters: Sequence[int] | None = None,
+    question: Sequence[int] | None = None,
+    answer: Sequence[int] | None = None,
+) -> list[Segment]:
+    """A turn of a conversation, as far as it is known: heard, "write", question, "answer", answer.
+
+    `heard` are the codes [Q, T] of the question and `characters` what they say, in training.
+    `question` and `answer` are text ids, each with its end. A question that was heard is learned,
+    one that was read is not; the answer always is.
+    """
+    segments: list[Segment] = [] if heard is None else [Heard(heard, characters)]
+    segments.append(Marker("write"))
+    if question is not None:
+        segments += [Text(question, supervised=heard is not None)]
+    if answer is not None:
+        segments += [Marker("answer"), Text(answer, supervised=True)]
     return segments

@@ -3,6 +3,7 @@
 Letters: B batch, L positions, K slots, G frames per step, U characters, D_s speaker vector size.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -11,9 +12,9 @@ from torch import Tensor
 from vocalmtp.errors import InputError, nearest
 from vocalmtp.layout import IGNORED, TokenLayout
 from vocalmtp.model.track import ADVANCE
-from vocalmtp.prompts import MARKERS, Marker, Segment, Speaker, Speech, Text
+from vocalmtp.prompts import MARKERS, Heard, Marker, Segment, Speaker, Speech, Text
 
-PADDING, TEXT, SPEECH, SPEAKER, MARKER = range(5)  # kinds of positions
+PADDING, TEXT, SPEECH, SPEAKER, MARKER, HEARD = range(6)  # kinds of positions
 
 
 @dataclass
@@ -26,6 +27,7 @@ class Row:
     speech: list[tuple[int, Tensor, Tensor, Tensor]] = field(default_factory=list)
     characters: list[int] = field(default_factory=list)
     speaker: Tensor | None = None
+    heard: Heard | None = None
 
     def add(self, kind: int, ids: list[int], supervised: bool = False) -> None:
         self.kinds += [kind] * len(ids)
@@ -36,11 +38,13 @@ class Row:
 class Collator:
     """Turns a list of segment lists into a batch, see `__call__`.
 
-    Rows are padded on the right; `left=True` pads on the left, as decoding needs.
+    Rows are padded on the right; `left=True` pads on the left, as decoding needs. A model that
+    listens hears `heard_frames` a position; 0 is for one that does not.
     """
 
-    def __init__(self, layout: TokenLayout, speaker_dim: int = 0):
+    def __init__(self, layout: TokenLayout, speaker_dim: int = 0, heard_frames: int = 0):
         self.layout = layout
+        self.heard_frames = heard_frames
         self.speaker_dim = speaker_dim
         self.tracked = layout.streams[0].name == ADVANCE
 
@@ -50,7 +54,9 @@ class Collator:
         kinds, text_ids, markers, attention_mask [B, L]; steps [B, L, K]; text_targets [B, L] and
         step_targets [B, L, K] (-100 = none; aligned: what the position predicts); speaker [B, D_s]
         and has_speaker [B]; for a text track also characters [B, U], character_lengths [B] and
-        pointers [B, L, G] (the character of every frame).
+        pointers [B, L, G] (the character of every frame); where a row hears something also heard
+        [B, Q, T] and heard_lengths [B], and what is said there: heard_characters [B, U] and
+        heard_character_lengths [B].
         """
         built = [self._row(segments) for segments in rows]
         batch, length = len(built), max(len(row.kinds) for row in built)
@@ -83,7 +89,10 @@ class Collator:
         out["step_targets"] = shift(step_own)
         out |= self._speakers(built)
         if self.tracked:
-            out |= self._characters(built) | {"pointers": pointers}
+            out |= padded("character", [row.characters for row in built], least=1)
+            out["pointers"] = pointers
+        if any(row.heard is not None for row in built):
+            out |= self._heard(built)
         return out
 
     def _row(self, segments: list[Segment]) -> Row:
@@ -100,9 +109,19 @@ class Collator:
                 case Speaker():
                     row.speaker = segment.vector
                     row.add(SPEAKER, [0])
+                case Heard():
+                    self._hear(row, segment)
                 case Speech():
                     self._speech(row, segment)
         return row
+
+    def _hear(self, row: Row, segment: Heard) -> None:
+        if not self.heard_frames:
+            raise InputError("heard speech: this model does not listen; train one with 'listen'")
+        if row.heard is not None:
+            raise InputError("heard speech: a row takes one piece of it, and has more; join them")
+        row.heard = segment
+        row.add(HEARD, [0] * -(-segment.codes.shape[1] // self.heard_frames))
 
     def _speech(self, row: Row, segment: Speech) -> None:
         base = len(row.characters)
@@ -138,12 +157,25 @@ class Collator:
             speaker[b], has_speaker[b] = row.speaker, True
         return {"speaker": speaker, "has_speaker": has_speaker}
 
-    def _characters(self, rows: list[Row]) -> dict[str, Tensor]:
-        lengths = torch.tensor([max(len(row.characters), 1) for row in rows])
-        characters = torch.zeros(len(rows), int(lengths.max()), dtype=torch.long)
-        for b, row in enumerate(rows):
-            characters[b, : len(row.characters)] = torch.tensor(row.characters, dtype=torch.long)
-        return {"characters": characters, "character_lengths": lengths}
+    def _heard(self, rows: list[Row]) -> dict[str, Tensor]:
+        """Codes and characters of what is heard; rows that hear nothing have none."""
+        codes = [torch.zeros(0, 0) if row.heard is None else row.heard.codes for row in rows]
+        lengths = torch.tensor([each.shape[1] for each in codes])
+        streams = max(len(each) for each in codes)
+        heard = torch.zeros(len(rows), streams, int(lengths.max()), dtype=torch.long)
+        for b, each in enumerate(codes):
+            heard[b, : len(each), : each.shape[1]] = each
+        said = [row.heard.characters or () if row.heard is not None else () for row in rows]
+        return {"heard": heard, "heard_lengths": lengths} | padded("heard_character", said)
+
+
+def padded(name: str, rows: Sequence[Sequence[int]], least: int = 0) -> dict[str, Tensor]:
+    """Ids of every row as `name`s [B, U], and `name`_lengths [B], which are `least` or more."""
+    lengths = torch.tensor([max(len(row), least) for row in rows])
+    ids = torch.zeros(len(rows), int(lengths.max()), dtype=torch.long)
+    for b, row in enumerate(rows):
+        ids[b, : len(row)] = torch.tensor(list(row), dtype=torch.long)
+    return {f"{name}s": ids, f"{name}_lengths": lengths}
 
 
 def shift(own: Tensor) -> Tensor:

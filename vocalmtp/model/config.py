@@ -2,16 +2,18 @@
 
 import inspect
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from transformers import PretrainedConfig
 
 from vocalmtp.config import parse
-from vocalmtp.errors import InputError
+from vocalmtp.errors import InputError, nearest
 from vocalmtp.layout import Stream, TokenLayout
+from vocalmtp.model.hearing import ListenConfig
 from vocalmtp.model.track import ADVANCE, TrackConfig
-from vocalmtp.reading import FORMAT, check_format, read_object, reason
+from vocalmtp.reading import FORMAT, check_format, read_object, read_shapes, reason
 
 # What Transformers and its Trainer add to the keys of a configuration.
 ADDED = {"architectures", "dtype", "model_type", "torch_dtype", "transformers_version", "use_cache"}
@@ -23,7 +25,8 @@ class SpeechLMConfig(PretrainedConfig):
     `frames_per_step` is one number, or a list of those that an elastic model (model/elastic.py) can
     be asked for. `backbone` is the configuration of any Hugging Face causal LM (with its
     `model_type`). `streams` are the codec's streams (name, size, levels); a text track adds its
-    own. `draft` describes a draft head, empty for none; `objectives` are auxiliary losses by name.
+    own. `draft` describes a draft head, empty for none; `objectives` are auxiliary losses by name;
+    `listen` is how it hears and writes (model/hearing.py), empty for a model that only speaks.
     `tokenizer` names the speech tokenizer: name, hash, frame_rate. `text_version` is the
     text.VERSION that the model was exported with, 0 if that was not noted.
     """
@@ -41,6 +44,7 @@ class SpeechLMConfig(PretrainedConfig):
         draft: dict[str, Any] | None = None,
         objectives: dict[str, Any] | None = None,
         track: dict[str, Any] | None = None,
+        listen: dict[str, Any] | None = None,
         alphabet: str = "",
         tokenizer: dict[str, Any] | None = None,
         speaker_dim: int = 0,
@@ -64,6 +68,7 @@ class SpeechLMConfig(PretrainedConfig):
         self.draft = dict(draft or {})
         self.objectives = dict(objectives or {})
         self.track = dict(track or {})
+        self.listen = dict(listen or {})
         self.alphabet = alphabet
         self.tokenizer = dict(tokenizer or {})
         self.speaker_dim = speaker_dim
@@ -97,6 +102,7 @@ class SpeechLMConfig(PretrainedConfig):
         try:
             config = cls.from_dict(data)
             _ = config.family, config.track_config  # which check their parts
+            _ = config.listen and config.listen_config
         except InputError as error:
             raise InputError(f"{what}: config.json: {error}") from error
         except (TypeError, ValueError, KeyError, AttributeError) as error:
@@ -113,6 +119,34 @@ class SpeechLMConfig(PretrainedConfig):
     @property
     def track_config(self) -> TrackConfig:
         return parse(TrackConfig, self.track, "track")
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether the backbone reads text of its own vocabulary."""
+        return self.text != "track" or bool(self.listen)
+
+    @property
+    def listen_config(self) -> ListenConfig:
+        """How it listens. Raises InputError if that cannot be."""
+        config = parse(ListenConfig, self.listen, "listen")
+        names = [stream["name"] for stream in self.streams]
+        for name in config.streams:
+            if name not in names:
+                raise InputError(f"listen.streams '{name}': no such stream; {nearest(name, names)}")
+        return config
+
+    @property
+    def heard_frames(self) -> int:
+        """Frames of a heard position; 0 for a model that does not listen."""
+        return self.listen_config.frames_per_position if self.listen else 0
+
+    @property
+    def codec_streams(self) -> list[Stream]:
+        """The codec's own streams, without delays."""
+        return [
+            Stream(name=s["name"], size=s["size"], levels=tuple(s.get("levels", ())))
+            for s in self.streams
+        ]
 
     @property
     def stream_weights(self) -> dict[str, float]:
@@ -159,3 +193,29 @@ class SpeechLMConfig(PretrainedConfig):
         if self.tracked:
             streams.insert(0, self.track_config.stream)
         return TokenLayout(streams=tuple(streams), frames_per_step=frames, flat=self.flat)
+
+
+def check_sizes(config: SpeechLMConfig, folder: Path, what: str) -> None:
+    """Raise InputError if the weights are not there, or far too few for the numbers in `config`.
+
+    A damaged digit must not make a model of a billion layers.
+    """
+    files = sorted(folder.glob("model*.safetensors"))
+    if not files:
+        raise InputError(f"{what}: model.safetensors is missing; copy or export it again")
+    shapes = [shape for file in files for shape in read_shapes(file, what).values()]
+    longest = max((length for shape in shapes for length in shape), default=0)
+    most = {"layer": len(shapes)} | dict.fromkeys(("size", "width", "kernel", "dim"), longest)
+    own = {"speaker_dim": config.speaker_dim}
+    for key, value in chain(
+        *(
+            d.items()
+            for d in (config.backbone, config.track, config.head, config.draft, config.listen, own)
+        )
+    ):
+        limit = next((most[word] for word in most if word in key), None)
+        if limit is not None and isinstance(value, int) and value > limit:
+            raise InputError(
+                f"{what}: config.json has {key} {value}, for which there are too few weights; "
+                "copy or export both again"
+            )

@@ -156,7 +156,7 @@ class SlotProjection(nn.Module):
         if part in self.digit:
             spread = getattr(self, f"spread_{part}")
             logits = torch.addmm(logits, self.digit[part](flat), spread)
-        return logits.view(*hidden.shape[:-1], -1)
+        return logits.view(*hidden.shape[:-1], logits.shape[-1])
 
 
 class JoinedProjection(nn.Module):

@@ -6,16 +6,13 @@ Letters: B batch, L positions, S steps, K slots, G frames per step, U characters
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
-from transformers.utils import ModelOutput, logging
+from transformers.utils import logging
 
 from vocalmtp.data.collate import MARKER, SPEAKER, SPEECH, TEXT, Collator
 from vocalmtp.decoding.state import DecodeState
@@ -23,13 +20,15 @@ from vocalmtp.errors import InputError
 from vocalmtp.heads import DraftHead, SpeechHead, build_draft, build_head
 from vocalmtp.layout import IGNORED
 from vocalmtp.model.backbone import Runner, TransformersRunner
-from vocalmtp.model.config import SpeechLMConfig
+from vocalmtp.model.config import SpeechLMConfig, check_sizes
 from vocalmtp.model.elastic import add_groupings, check_draft, view_at
 from vocalmtp.model.embeddings import SlotEmbedding
+from vocalmtp.model.hearing import Hearing, place_heard
+from vocalmtp.model.output import SpeechLMOutput, written_losses
 from vocalmtp.model.speaker import SpeakerProjection
 from vocalmtp.model.track import TextTrack
 from vocalmtp.prompts import MARKERS
-from vocalmtp.reading import check_finite, read_shapes, reason
+from vocalmtp.reading import check_finite, reason
 from vocalmtp.training.objectives import build_objectives
 
 
@@ -45,18 +44,6 @@ def quiet() -> Iterator[None]:
         logging.set_verbosity(level)
         if shown:
             logging.enable_progress_bar()
-
-
-@dataclass
-class SpeechLMOutput(ModelOutput):
-    """Losses of a batch; `loss` is their weighted sum."""
-
-    loss: Tensor | None = None
-    text_loss: Tensor | None = None
-    head_loss: Tensor | None = None
-    per_slot: Tensor | None = None  # [K] cross-entropy of every slot, detached
-    per_draft: Tensor | None = None  # [N] that of every state of the draft head
-    auxiliary: dict[str, Tensor] | None = None  # weighted loss of every objective, detached
 
 
 class SpeechLM(PreTrainedModel):
@@ -79,7 +66,7 @@ class SpeechLM(PreTrainedModel):
         self.backbone = AutoModelForCausalLM.from_config(AutoConfig.for_model(**config.backbone))
         width = self.backbone.config.hidden_size
         self.embedding = SlotEmbedding(self.layout, width, config.family)
-        self.markers = nn.Embedding(len(MARKERS), width)
+        self.markers = nn.Embedding(1, width)
         self.head = build_head(config.head, self.layout, width, config.stream_weights)
         self.draft: DraftHead | None = None
         if config.draft:
@@ -93,6 +80,9 @@ class SpeechLM(PreTrainedModel):
             self.track = TextTrack(
                 config.track_config, len(config.alphabet), width, self.layout.frames_per_step
             )
+        self.hearing: Hearing | None = None
+        if config.listen:
+            self.add_hearing(config.listen)
         self.smaller = nn.ModuleDict()  # of an elastic model, its groupings of fewer frames
         self.pace, self.paces = len(config.groupings) - 1, None
         if self.pace:
@@ -123,13 +113,32 @@ class SpeechLM(PreTrainedModel):
         self.config.draft = dict(settings)
         check_draft(self.draft, self.groupings)
 
+    def add_hearing(self, settings: dict[str, Any]) -> None:
+        """Give the model ears (model/hearing.py) and the markers of a conversation, untrained.
+
+        Raises InputError for settings that do not fit it.
+        """
+        self.config.listen = dict(settings)
+        own, backbone = self.config, self.backbone.config
+        width, listens = backbone.hidden_size, own.listen_config
+        if listens.end_id >= backbone.vocab_size:
+            raise InputError(
+                f"backbone.vocab_size '{backbone.vocab_size}': a model that listens writes text, "
+                f"whose end has the id {listens.end_id}; give {listens.end_id + 1} or more"
+            )
+        self.hearing = Hearing(listens, own.codec_streams, len(own.alphabet), width)
+        markers = nn.Embedding(len(MARKERS), width)
+        with torch.no_grad():
+            markers.weight[:1] = self.markers.weight[:1]
+        self.markers = markers
+
     @property
     def drafting_head(self) -> SpeechHead:
         """The head of draft states that have none of their own."""
         return self.head
 
     def collator(self) -> Collator:
-        return Collator(self.layout, self.config.speaker_dim)
+        return Collator(self.layout, self.config.speaker_dim, self.config.heard_frames)
 
     def drop_objectives(self) -> None:
         """Forget the auxiliary losses and their weights, which only serve training."""
@@ -213,6 +222,10 @@ class SpeechLM(PreTrainedModel):
         pointers: Tensor | None = None,
         text_targets: Tensor | None = None,
         step_targets: Tensor | None = None,
+        heard: Tensor | None = None,
+        heard_lengths: Tensor | None = None,
+        heard_characters: Tensor | None = None,
+        heard_character_lengths: Tensor | None = None,
         active_drafts: int | None = None,
     ) -> SpeechLMOutput:
         """Losses of a batch as data/collate.py makes it (its docstring gives the shapes).
@@ -225,10 +238,11 @@ class SpeechLM(PreTrainedModel):
         encoded = None
         if self.track is not None:
             encoded = self.track.encode(characters, character_lengths)
-        inputs = own._inputs(kinds, text_ids, steps, markers, voice, encoded, pointers)
+        ears = None if heard is None else self.hearing(heard, heard_lengths)
+        inputs = own._inputs(kinds, text_ids, steps, markers, voice, encoded, pointers, ears)
         hidden = self._run(inputs, attention_mask)  # [B, L, D]
         head = own.head.loss(hidden, step_targets)
-        loss, text_loss, per_draft = head.loss, None, None
+        loss, text_loss, letter_loss, per_draft, parts = head.loss, None, None, None, None
         if self.draft is not None:
             drafted = self.draft.loss(hidden, inputs, step_targets, own.head, active_drafts)
             loss, per_draft = loss + drafted.loss, drafted.per_state
@@ -236,16 +250,24 @@ class SpeechLM(PreTrainedModel):
         loss = loss + sum(auxiliary.values())
         auxiliary = {name: value.detach() for name, value in auxiliary.items()}
         if text_targets is not None and (text_targets != IGNORED).any():
-            text_loss = self._text_loss(hidden, text_targets)
+            answering = ((kinds == MARKER) & (markers == MARKERS.index("answer"))).cumsum(1) > 0
+            output = self.backbone.get_output_embeddings()
+            text_loss, parts = written_losses(output, hidden, text_targets, answering)
             loss = loss + self.config.text_loss_weight * text_loss
+        if heard is not None:
+            lengths = heard_character_lengths
+            letter_loss = self.hearing.letter_loss(hidden, kinds, heard_characters, lengths)
+            loss = loss + self.config.listen_config.letter_weight * letter_loss
         return SpeechLMOutput(
-            loss, text_loss, head.loss.detach(), head.per_slot, per_draft, auxiliary
+            loss,
+            text_loss,
+            letter_loss,
+            parts,
+            head.loss.detach(),
+            head.per_slot,
+            per_draft,
+            auxiliary,
         )
-
-    def _text_loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        chosen = targets != IGNORED
-        logits = self.backbone.get_output_embeddings()(hidden[chosen])  # [N, text vocabulary]
-        return F.cross_entropy(logits.float(), targets[chosen])
 
     def _voice(self, speaker: Tensor | None, has_speaker: Tensor | None) -> Tensor | None:
         return None if self.speaker is None else self.speaker(speaker, has_speaker)  # [B, D]
@@ -259,16 +281,19 @@ class SpeechLM(PreTrainedModel):
         voice: Tensor | None,
         encoded: Tensor | None,
         pointers: Tensor | None,
+        heard: Tensor | None = None,
     ) -> Tensor:
-        """The embedding of every position, [B, L, D]."""
+        """The embedding of every position, [B, L, D]; `heard` [B, H, D] as Hearing makes it."""
         speech = self._speech_inputs(steps, voice, encoded, pointers, dropout=True)
         inputs = torch.where((kinds == SPEECH)[..., None], speech, 0)
         inputs = torch.where((kinds == MARKER)[..., None], self.markers(markers), inputs)
         if voice is not None:
             inputs = torch.where((kinds == SPEAKER)[..., None], voice[:, None], inputs)
-        if self.config.text != "track":
+        if self.config.reads_text:
             text = self.backbone.get_input_embeddings()(text_ids)
             inputs = torch.where((kinds == TEXT)[..., None], text, inputs)
+        if heard is not None:
+            inputs = place_heard(inputs, kinds, heard)
         return self._paced(inputs)
 
     def _paced(self, inputs: Tensor) -> Tensor:
@@ -313,19 +338,7 @@ class SpeechLM(PreTrainedModel):
 
     def read(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, DecodeState]:
         """As `prefill`, with the inputs and hidden states of all positions, [B, L, D] each."""
-        voice = self._voice(batch["speaker"], batch["has_speaker"])
-        encoded = None
-        if self.track is not None:
-            encoded = self.track.encode_rows(batch["characters"], batch["character_lengths"])
-        inputs = self._inputs(
-            batch["kinds"],
-            batch["text_ids"],
-            batch["steps"],
-            batch["markers"],
-            voice,
-            encoded,
-            batch.get("pointers"),
-        )
+        inputs, voice, encoded = self.prompt_inputs(batch)
         runner = self.runner or TransformersRunner(self.backbone)
         hidden, cache = runner.prefill(inputs, batch["attention_mask"])
         state = DecodeState(cache, steps=torch.zeros_like(cache.lengths))
@@ -336,6 +349,20 @@ class SpeechLM(PreTrainedModel):
             state.pointers = torch.zeros_like(state.steps)
             state.trail = state.pointers[:, None]
         return inputs, hidden, state
+
+    def prompt_inputs(
+        self, batch: dict[str, Tensor]
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """A batch of prompts as inputs [B, L, D], the voices [B, D] and the text [B, U, D]."""
+        voice = self._voice(batch["speaker"], batch["has_speaker"])
+        encoded = heard = None
+        if self.track is not None:
+            encoded = self.track.encode_rows(batch["characters"], batch["character_lengths"])
+        if "heard" in batch:
+            heard = self.hearing.rows(batch["heard"], batch["heard_lengths"])
+        parts = (batch[key] for key in ("kinds", "text_ids", "steps", "markers"))
+        inputs = self._inputs(*parts, voice, encoded, batch.get("pointers"), heard)
+        return inputs, voice, encoded
 
     def step(self, state: DecodeState, tokens: Tensor) -> tuple[Tensor, DecodeState]:
         """Take in a step of tokens [B, K]: hidden [B, D], which predicts the next, and a state."""
@@ -359,29 +386,6 @@ class SpeechLM(PreTrainedModel):
         inputs = self._speech_inputs(tokens, state.speaker, state.encoded, pointers)
         state.steps = state.steps + 1
         return self._paced(inputs)
-
-
-def check_sizes(config: SpeechLMConfig, folder: Path, what: str) -> None:
-    """Raise InputError if the weights are not there, or far too few for the numbers in `config`.
-
-    A damaged digit must not make a model of a billion layers.
-    """
-    files = sorted(folder.glob("model*.safetensors"))
-    if not files:
-        raise InputError(f"{what}: model.safetensors is missing; copy or export it again")
-    shapes = [shape for file in files for shape in read_shapes(file, what).values()]
-    longest = max((length for shape in shapes for length in shape), default=0)
-    most = {"layer": len(shapes)} | dict.fromkeys(("size", "width", "kernel", "dim"), longest)
-    own = {"speaker_dim": config.speaker_dim}
-    for key, value in chain(
-        *(d.items() for d in (config.backbone, config.track, config.head, config.draft, own))
-    ):
-        limit = next((most[word] for word in most if word in key), None)
-        if limit is not None and isinstance(value, int) and value > limit:
-            raise InputError(
-                f"{what}: config.json has {key} {value}, for which there are too few weights; "
-                "copy or export both again"
-            )
 
 
 def load_text_tokenizer(folder: Path | str) -> Any:

@@ -61,7 +61,10 @@ class GroupedCollator:
     """Batches of utterances and their G, in the layout of that G."""
 
     def __init__(self, config: SpeechLMConfig):
-        self.of = {g: Collator(config.layout_of(g), config.speaker_dim) for g in config.groupings}
+        self.of = {
+            g: Collator(config.layout_of(g), config.speaker_dim, config.heard_frames)
+            for g in config.groupings
+        }
 
     def __call__(self, rows: list[tuple[list[Segment], int]]) -> dict[str, Any | Tensor]:
         segments, frames = zip(*rows, strict=True)

@@ -1,0 +1,227 @@
+"""A speech LM that listens: what it hears, writes and then says, on tiny random models."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from vocalmtp.data.collate import HEARD
+from vocalmtp.decoding.generate import Prompt, generate, utterances
+from vocalmtp.decoding.sampling import Sampler
+from vocalmtp.errors import InputError
+from vocalmtp.layout import IGNORED
+from vocalmtp.model.fast import make_fast
+from vocalmtp.model.speech_lm import SpeechLM
+from vocalmtp.model.track import frame_advances
+from vocalmtp.model.writing import TextSide
+from vocalmtp.prompts import Marker, Segment, Speaker, exchange, tts
+
+Make = Callable[..., Any]
+END = 9  # after the letters of the toy alphabet
+LISTEN = {"width": 16, "layers": 1, "kernel": 3, "end_id": END}
+CASES = {
+    "track": {},
+    "prompt": {"text": "prompt", "backbone": "qwen2"},
+    "gpt2": {"backbone": "gpt2", "frames_per_step": 1, "speaker_every_step": True},
+    "elastic": {"frames_per_step": [1, 2]},
+}
+
+
+@pytest.fixture(params=CASES)
+def model(request: pytest.FixtureRequest, make_model: Make) -> SpeechLM:
+    return make_model(listen=LISTEN, **CASES[request.param])
+
+
+def turn(model: SpeechLM, seed: int, letters: int = 3, heard_frames: int = 7) -> dict[str, Any]:
+    """A question that is heard, and its spoken answer, at random."""
+    draw = torch.Generator().manual_seed(seed)
+
+    def codes(frames: int) -> torch.Tensor:
+        sizes = [stream["size"] for stream in model.config.streams]
+        return torch.stack([torch.randint(0, s, (frames,), generator=draw) for s in sizes])
+
+    def text(count: int) -> list[int]:
+        return torch.randint(0, END, (count,), generator=draw).tolist()
+
+    return {
+        "heard": codes(heard_frames),
+        "question": text(letters + 1),
+        "answer": text(letters),
+        "codes": codes(2 * letters),
+        "speaker": torch.randn(model.config.speaker_dim, generator=draw),
+    }
+
+
+def asked(t: dict[str, Any], known: bool = False) -> list[Segment]:
+    """The prompt of a transcript, or with the question `known` of the answer."""
+    if not known:
+        return exchange(heard=t["heard"])
+    context = exchange(heard=t["heard"], question=[*t["question"], END])
+    return [Speaker(t["speaker"]), *context, Marker("answer")]
+
+
+def answered(model: SpeechLM, t: dict[str, Any], spoken: bool = True) -> list[Segment]:
+    """The whole turn, as it is trained; the prompt of its speech if that is not `spoken` yet."""
+    count = t["codes"].shape[1]
+    ends = torch.linspace(0.1, count / 10, len(t["answer"]))
+    return tts(
+        model.config.text,
+        characters=t["answer"],
+        speaker=t["speaker"],
+        codes=t["codes"] if spoken else None,
+        advances=frame_advances(ends, count, 10.0),
+        context=exchange(
+            heard=t["heard"],
+            characters=t["question"],
+            question=[*t["question"], END],
+            answer=[*t["answer"], END],
+        ),
+    )
+
+
+def write(model: SpeechLM, rows: list[list[Segment]], limit: int = 12) -> list[list[int]]:
+    side = TextSide(model)
+    prompts = [Prompt(row, Sampler(greedy=True), max_steps=limit) for row in rows]
+    made = dict(utterances(generate(side, prompts, batch_size=4), side.layout))
+    return [made[row].codes[0].tolist() for row in range(len(rows))]
+
+
+def test_a_turn_has_its_targets_and_losses(model: SpeechLM) -> None:
+    t = turn(model, 0)
+    batch = model.collator()([answered(model, t), exchange(heard=t["heard"], question=[1, END])])
+    assert (batch["kinds"] == HEARD).sum(1).tolist() == [4, 4]
+    supervised = batch["text_targets"][0][batch["text_targets"][0] != IGNORED]
+    assert supervised.tolist() == [*t["question"], END, *t["answer"], END]
+    assert batch["heard_character_lengths"].tolist() == [4, 0]
+    output = model(**batch)
+    output.loss.backward()
+    assert output.text_parts[:, 1].tolist() == [7, 4]
+    mean = (output.text_parts[:, 0] * output.text_parts[:, 1]).sum() / 11
+    torch.testing.assert_close(mean, output.text_loss.detach())
+    heard = [name for name, p in model.hearing.named_parameters() if not p.grad.any()]
+    assert not heard and output.letter_loss > 0
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"head": {"name": "depth", "width": 32, "layers": 1, "heads": 2}},
+        {"head": {"name": "parallel", "kind": "transformer", "heads": 2}},
+        {"draft": {"name": "recursive", "steps": 2, "heads": 2}, "objectives": {"top": {}}},
+        {"draft": {"name": "leap", "steps": 2}},
+        {"draft": {"name": "sequential", "steps": 2, "heads": 2}},
+        {"flat": True},
+    ],
+)
+def test_a_batch_that_only_writes_trains_every_head(settings: dict, make_model: Make) -> None:
+    model = make_model(listen=LISTEN, **settings)
+    output = model(**model.collator()([exchange(heard=turn(model, 0)["heard"], question=[1, END])]))
+    output.loss.backward()
+    assert torch.isfinite(output.loss) and output.head_loss == 0
+
+
+def test_a_question_that_is_read_is_not_learned(model: SpeechLM) -> None:
+    segments = [Speaker(None), *exchange(question=[1, 2, END], answer=[3, END])]
+    batch = model.collator()([segments])
+    assert "heard" not in batch
+    kept = batch["text_targets"][batch["text_targets"] != IGNORED]
+    assert kept.tolist() == [3, END]
+
+
+@torch.no_grad()
+def test_written_token_by_token_equals_the_whole(model: SpeechLM, make_model: Make) -> None:
+    """Cached steps of text have the logits of the full forward."""
+    t = turn(model, 1)
+    whole = model.collator()([[*asked(t, known=True), *exchange(answer=t["answer"])[-1:]]])
+    inputs, _, _ = model.prompt_inputs(whole)
+    full = model._run(inputs, whole["attention_mask"])  # [1, L, D]
+    side = TextSide(model)
+    _, hidden, state = side.read(side.collator()([asked(t, known=True)], left=True))
+    prefix = hidden.shape[1]
+    torch.testing.assert_close(hidden[:, -1], full[:, prefix - 1], atol=1e-5, rtol=1e-5)
+    for place, token in enumerate(t["answer"], start=prefix):
+        hidden, state = side.step(state, torch.tensor([[token]]))
+        torch.testing.assert_close(hidden, full[:, place], atol=1e-5, rtol=1e-5)
+
+
+def test_a_row_hears_and_writes_the_same_in_any_batch(model: SpeechLM) -> None:
+    turns = [turn(model, seed, heard_frames=5 + 3 * seed) for seed in range(3)]
+    rows = [asked(t, known=seed != 1) for seed, t in enumerate(turns)]
+    assert write(model, rows) == [write(model, [row])[0] for row in rows]
+
+
+def test_fast_weights_write_the_same(make_model: Make) -> None:
+    model = make_model(listen=LISTEN)
+    rows = [asked(turn(model, seed)) for seed in range(2)]
+    before = write(model, rows)
+    make_fast(model, int8=False)
+    assert write(model, rows) == before
+
+
+def test_hearing_does_not_depend_on_padding(make_model: Make) -> None:
+    ears = make_model(listen=LISTEN).hearing
+    codes = torch.randint(0, 4, (2, 2, 9))
+    heard = ears(codes, torch.tensor([9, 5]))
+    torch.testing.assert_close(heard[1:, :3], ears(codes[1:, :, :5], torch.tensor([5])))
+
+
+@pytest.mark.parametrize("settings", [{}, {"text": "prompt"}], ids=["track", "prompt"])
+def test_overfits_and_hears_answers_and_speaks(
+    settings: dict, make_model: Make, speak: Make
+) -> None:
+    """Some dozens of steps, then what was asked aloud is written down, answered, and said."""
+    model = make_model(listen=LISTEN, **settings).train()
+    turns = [turn(model, seed) for seed in range(3)]
+    heard = [exchange(heard=t["heard"], question=[*t["question"], END]) for t in turns]
+    batch = model.collator()([*heard, *(answered(model, t) for t in turns)])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1.5e-2, weight_decay=0.0)
+    for step in range(70):
+        optimizer.param_groups[0]["lr"] = 1.5e-2 * (1 - step / 70)
+        optimizer.zero_grad()
+        model(**batch).loss.backward()
+        optimizer.step()
+    model.eval()
+    assert write(model, [asked(t) for t in turns]) == [t["question"] for t in turns]
+    assert write(model, [asked(t, known=True) for t in turns]) == [t["answer"] for t in turns]
+    said = speak(model, [answered(model, t, False) for t in turns], Sampler(greedy=True), [0] * 3)
+    for t, made in zip(turns, said, strict=True):
+        assert not made.truncated and torch.equal(made.codes, t["codes"])
+
+
+def test_what_it_hears_by_is_saved(make_model: Make, tmp_path: Any) -> None:
+    model = make_model(listen=LISTEN)
+    rows = [asked(turn(model, 0))]
+    model.save_pretrained(tmp_path)
+    again = SpeechLM.load(tmp_path).eval()
+    assert again.config.listen == LISTEN and write(again, rows) == write(model, rows)
+
+
+def test_ears_for_a_model_that_speaks(make_model: Make, make_rows: Make, collate: Make) -> None:
+    model = make_model()
+    batch = collate(model, make_rows(model))
+    before = model(**batch).loss
+    model.add_hearing(LISTEN)
+    assert torch.equal(model(**batch).loss, before)
+    assert len(write(model, [asked(turn(model, 0))], limit=5)) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"end_id": 16}, "vocab_size '16'.*give 17"),
+        ({"end_id": 9, "streams": ("contant",)}, "streams 'contant'.*content"),
+        ({"end_id": 9, "frames": 2}, "unknown key 'frames'"),
+    ],
+)
+def test_ears_that_do_not_fit(settings: dict, message: str, make_model: Make) -> None:
+    with pytest.raises(InputError, match=message):
+        make_model().add_hearing(settings)
+
+
+def test_a_model_without_ears_says_so(make_model: Make) -> None:
+    model = make_model()
+    with pytest.raises(InputError, match="does not listen"):
+        TextSide(model)
+    with pytest.raises(InputError, match="does not listen"):
+        model.collator()([exchange(heard=torch.zeros(2, 3, dtype=torch.long))])
