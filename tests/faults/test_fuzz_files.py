@@ -25,7 +25,8 @@ from vocalmtp.data.shards import CodeShards
 from vocalmtp.errors import InputError
 from vocalmtp.synthesis import load
 from vocalmtp.tokenizers import load_tokenizer
-from vocalmtp.training.train import SpeechLMRecipe, item_segments, model_config
+from vocalmtp.training.tasks import item_segments
+from vocalmtp.training.train import SpeechLMRecipe, model_config
 from vocalmtp.voices import Voice
 
 

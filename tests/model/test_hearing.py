@@ -148,6 +148,7 @@ def test_written_token_by_token_equals_the_whole(model: SpeechLM, make_model: Ma
 def test_a_row_hears_and_writes_the_same_in_any_batch(model: SpeechLM) -> None:
     turns = [turn(model, seed, heard_frames=5 + 3 * seed) for seed in range(3)]
     rows = [asked(t, known=seed != 1) for seed, t in enumerate(turns)]
+    rows.append([Speaker(None), *exchange(question=[1, 2, END]), Marker("answer")])  # is read
     assert write(model, rows) == [write(model, [row])[0] for row in rows]
 
 

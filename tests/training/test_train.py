@@ -13,7 +13,8 @@ from vocalmtp.data.shards import CodeItem
 from vocalmtp.errors import InputError
 from vocalmtp.model.speech_lm import SpeechLM, load_text_tokenizer
 from vocalmtp.training.batches import FrameBatches, Shares, cut
-from vocalmtp.training.train import SpeechLMRecipe, item_segments, train
+from vocalmtp.training.tasks import item_segments
+from vocalmtp.training.train import SpeechLMRecipe, train
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "mini"
 

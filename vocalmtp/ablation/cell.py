@@ -25,7 +25,8 @@ from vocalmtp.model.speech_lm import SpeechLM, load_text_tokenizer
 from vocalmtp.reading import read_lines
 from vocalmtp.synthesis import TTS, load
 from vocalmtp.training.batches import FrameBatches
-from vocalmtp.training.train import PromptDataset, train
+from vocalmtp.training.tasks import PromptDataset
+from vocalmtp.training.train import train
 from vocalmtp.voices import SHORTEST
 
 SYSTEM = "tts"

@@ -63,7 +63,8 @@ class QuestionRow(StrictModel):
     seen: bool
     domain: Domain = "in"
     kind: str = ""  # of fact, for people
-    audio: str | None = None
+    audio: str | None = None  # the answer, as speech
+    asked: str | None = None  # the question, as speech
 
 
 def load_questions(

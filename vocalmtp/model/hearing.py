@@ -38,7 +38,7 @@ class Hearing(nn.Module):
 
     def __init__(self, config: ListenConfig, streams: list[Stream], alphabet: int, width: int):
         super().__init__()
-        self.group, self.blank = config.frames_per_position, alphabet
+        self.group, self.blank, self.width = config.frames_per_position, alphabet, width
         names = config.streams or tuple(stream.name for stream in streams)
         self.chosen = [place for place, stream in enumerate(streams) if stream.name in names]
         layout = TokenLayout(streams=tuple(streams[place] for place in self.chosen))
@@ -64,9 +64,10 @@ class Hearing(nn.Module):
         return self.output(x.unflatten(1, (-1, self.group)).flatten(2))
 
     def rows(self, codes: Tensor, lengths: Tensor) -> Tensor:
-        """As `forward`, row by row, so that a row is heard alike in any batch."""
+        """As `forward`, row by row, so that a row is heard alike in any batch; some hear nothing."""
+        nothing = self.norm.weight.new_zeros(0, self.width)
         heard = [
-            self(row[None, :, :length], length[None])[0]
+            self(row[None, :, :length], length[None])[0] if length else nothing
             for row, length in zip(codes, lengths, strict=True)
         ]
         return nn.utils.rnn.pad_sequence(heard, batch_first=True)

@@ -1,5 +1,7 @@
 """The characters that models read, and their ids."""
 
+from collections.abc import Sequence
+
 from vocalmtp.errors import InputError
 
 ALPHABET = " abcdefghijklmnopqrstuvwxyz'.,?!-;:"
@@ -18,6 +20,11 @@ def char_ids(text: str) -> list[int]:
             f"text '{shorten(text)}': character {error.args[0]!r} is not in the alphabet; "
             "use vocalmtp.text.normalize first"
         ) from error
+
+
+def char_text(ids: Sequence[int]) -> str:
+    """The text of ids of ALPHABET; others, such as that of an end, are left out."""
+    return "".join(ALPHABET[index] for index in ids if 0 <= index < len(ALPHABET))
 
 
 def shorten(text: str, limit: int = 40) -> str:

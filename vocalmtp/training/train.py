@@ -20,15 +20,14 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from vocalmtp.catalogue import model_folder
 from vocalmtp.config import StrictModel
 from vocalmtp.data.collate import Collator
-from vocalmtp.data.shards import CodeItem, CodeShards
+from vocalmtp.data.shards import CodeShards
 from vocalmtp.errors import InputError
 from vocalmtp.heads import SpeechHead
 from vocalmtp.layout import IGNORED
 from vocalmtp.model.config import SpeechLMConfig
 from vocalmtp.model.speech_lm import SpeechLM, SpeechLMOutput, load_text_tokenizer
-from vocalmtp.model.track import frame_advances
-from vocalmtp.prompts import Segment, TextMode, tts
-from vocalmtp.text.alphabet import ALPHABET, char_ids
+from vocalmtp.prompts import TextMode
+from vocalmtp.text.alphabet import ALPHABET
 from vocalmtp.tokenizers.base import TokenizerCard
 from vocalmtp.training.batches import FrameBatches, Shares, cut
 from vocalmtp.training.checkpoints import last_whole_checkpoint
@@ -42,20 +41,12 @@ from vocalmtp.training.elastic import (
     GroupedDataset,
     every_grouping,
 )
+from vocalmtp.training.examine import Examiner
 from vocalmtp.training.log import RunLog
+from vocalmtp.training.tasks import DataRecipe, build_dataset
 from vocalmtp.writing import atomic_folder, atomic_path
 
 Collate = Collator | GroupedCollator
-
-
-class DataRecipe(StrictModel):
-    """Where the codes are, and which of them to use."""
-
-    shards: str  # folder of code shards
-    split: str = "train"
-    valid_split: str | None = "valid"
-    valid_items: int = Field(default=200, ge=1)
-    max_frames: int = Field(default=750, ge=1)  # longer utterances are left out
 
 
 class ModelRecipe(StrictModel):
@@ -70,6 +61,8 @@ class ModelRecipe(StrictModel):
     draft: dict[str, Any] = {}  # a draft head, see heads/draft.py
     objectives: dict[str, dict[str, Any]] = {}  # auxiliary losses, see training/objectives.py
     track: dict[str, Any] = {}
+    listen: dict[str, Any] = {}  # ears, see model/hearing.py
+    text_loss_weight: float = Field(default=1.0, ge=0)  # of all that is written
     speaker_every_step: bool = False
     speaker_dropout: float = Field(default=0.1, ge=0, le=1)
     step_dropout: float = Field(default=0.1, ge=0, le=1)
@@ -101,7 +94,7 @@ class SpeechLMRecipe(StrictModel):
     """A whole run: `vocalmtp train recipe.yaml`. The model is written to the folder `output`.
 
     Either `model` describes a new one, or `init` names the model to go on from; `draft` gives that
-    one a draft head, or other settings to the one that it has.
+    one a draft head, or other settings to the one that it has, and `listen` gives it ears.
     """
 
     recipe: Literal["speech_lm"] = "speech_lm"
@@ -109,54 +102,9 @@ class SpeechLMRecipe(StrictModel):
     model: ModelRecipe | None = None
     init: str | None = None  # a model's name or folder
     draft: dict[str, Any] = {}
+    listen: dict[str, Any] = {}
     optim: OptimRecipe = OptimRecipe()
     output: str
-
-
-class PromptDataset(Dataset):
-    """Utterances of a split as segment lists; `frames` has the length of each."""
-
-    def __init__(
-        self, shards: Dataset, config: SpeechLMConfig, max_frames: int, tokenizer: Any = None
-    ):
-        self.shards, self.config, self.tokenizer = shards, config, tokenizer
-        self.kept = [i for i, frames in enumerate(shards.frames) if frames <= max_frames]
-        self.frames = [shards.frames[i] for i in self.kept]
-
-    def __len__(self) -> int:
-        return len(self.kept)
-
-    def __getitem__(self, index: int) -> list[Segment]:
-        return item_segments(self.shards[self.kept[index]], self.config, self.tokenizer)
-
-
-def item_segments(item: CodeItem, config: SpeechLMConfig, tokenizer: Any = None) -> list[Segment]:
-    """One utterance as the prompt that `config` trains on.
-
-    Raises InputError if the model has a text track and the utterance has no character times.
-    """
-    characters = char_ids(item.text)
-    advances = None
-    if config.tracked:
-        if item.char_ends is None or len(item.char_ends) != len(characters):
-            raise InputError(
-                f"utterance '{item.id}': needs one time per character for text: {config.text}; "
-                "make shards with character times, or set text: prompt"
-            )
-        advances = frame_advances(
-            item.char_ends,
-            item.codes.shape[1],
-            config.tokenizer["frame_rate"],
-            config.track_config.max_advance,
-        )
-    return tts(
-        config.text,
-        text_ids=characters if tokenizer is None else tokenizer(item.text)["input_ids"],
-        characters=characters,
-        speaker=item.speaker if config.speaker_dim else None,
-        codes=item.codes,
-        advances=advances,
-    )
 
 
 class SpeechTrainer(Trainer):
@@ -165,7 +113,7 @@ class SpeechTrainer(Trainer):
     def __init__(self, collator: Collate, optim: OptimRecipe, **kwargs: Any):
         super().__init__(data_collator=collator, **kwargs)
         self.recipe = optim
-        self.losses: dict[bool, dict[str, list[Tensor]]] = {True: {}, False: {}}
+        self.losses: dict[bool, dict[str, list[Tensor]]] = {True: {}, False: {}}  # [2] each
 
     def get_train_dataloader(self) -> DataLoader:
         batches = FrameBatches(
@@ -214,13 +162,39 @@ class SpeechTrainer(Trainer):
         own = self.model.at_slots(len(counts))
         with weighted(own.head, share):
             output: SpeechLMOutput = model(**inputs, active_drafts=self._active(model.training))
+        loss = output.loss + self._written(inputs, output, model.training)
         parts = [output.per_slot * share]
         if output.per_draft is not None:
             parts.append(output.per_draft)
         parts += [value[None] for value in output.auxiliary.values()]
         for name, value in zip(loss_names(own), torch.cat(parts), strict=True):
-            self.losses[model.training].setdefault(name, []).append(value)
-        return (output.loss, output) if return_outputs else output.loss
+            self._note(model.training, name, value, torch.ones_like(value))
+        return (loss, output) if return_outputs else loss
+
+    def _written(
+        self, inputs: dict[str, Tensor], output: SpeechLMOutput, training: bool
+    ) -> Tensor | float:
+        """Note the losses of what is written; what their weights over processes add to the loss."""
+        if self.model.hearing is None:
+            return 0.0
+        nothing = output.head_loss.new_zeros(())
+        text = nothing if output.text_loss is None else output.text_loss
+        letters = nothing if output.letter_loss is None else output.letter_loss
+        heard = inputs.get("heard_character_lengths", nothing[None])
+        counts = torch.stack([(inputs["text_targets"] != IGNORED).sum(), heard.sum()]).float()
+        parts = nothing.new_zeros(2, 2) if output.text_parts is None else output.text_parts
+        for name, (value, count) in zip(WRITTEN[:2], parts, strict=True):
+            self._note(training, name, value, count)
+        self._note(training, WRITTEN[2], letters.detach(), counts[1])
+        config = self.model.config
+        weights = config.text_loss_weight, config.listen_config.letter_weight
+        more = share_of_counts(counts) - 1.0  # [2]
+        return weights[0] * more[0] * text + weights[1] * more[1] * letters
+
+    def _note(self, training: bool, name: str, value: Tensor, weight: Tensor) -> None:
+        """Keep a loss for the log, which has the mean by weight."""
+        pair = torch.stack([value * weight, weight])
+        self.losses[training].setdefault(name, []).append(pair)
 
     def _active(self, training: bool) -> int | None:
         """How many states of the draft head count now; None = all."""
@@ -234,12 +208,16 @@ class SpeechTrainer(Trainer):
         training = "loss" in logs
         seen = self.losses[training]
         if seen and (training or "eval_loss" in logs):
-            means = [torch.stack(values).mean() for values in seen.values()]
-            means = mean_over_processes(torch.stack(means)).tolist()
-            for name, value in zip(seen, means, strict=True):
-                logs[f"{'' if training else 'eval_'}{name}"] = round(value, 4)
+            sums = [torch.stack(pairs).mean(0) for pairs in seen.values()]
+            sums = mean_over_processes(torch.stack(sums)).tolist()
+            for name, (value, weight) in zip(seen, sums, strict=True):
+                if weight:  # there was some of it
+                    logs[f"{'' if training else 'eval_'}{name}"] = round(value / weight, 4)
             seen.clear()
         super().log(logs, *args, **kwargs)
+
+
+WRITTEN = ("transcript", "answer", "letters")  # what is logged of a model that listens
 
 
 def loss_names(model: SpeechLM) -> list[str]:
@@ -277,7 +255,7 @@ def model_config(recipe: ModelRecipe, card: TokenizerCard) -> SpeechLMConfig:
         raise InputError(
             "model: give either 'backbone' (a configuration) or 'pretrained' (a model)"
         )
-    settings = recipe.model_dump(exclude={"pretrained"})
+    settings = recipe.model_dump(exclude={"pretrained", "listen"})
     return SpeechLMConfig(
         **settings,
         streams=[{"name": s.name, "size": s.size, "levels": list(s.levels)} for s in card.streams],
@@ -295,14 +273,18 @@ def build_model(recipe: SpeechLMRecipe, shards: CodeShards) -> tuple[SpeechLM, A
     """
     if (recipe.model is None) == (recipe.init is None):
         raise InputError("recipe: give either 'model' (a new one) or 'init' (one to go on from)")
-    if recipe.draft and recipe.init is None:
-        raise InputError("recipe: 'draft' is for 'init'; a new model has model.draft")
+    for key in ("draft", "listen"):
+        if getattr(recipe, key) and recipe.init is None:
+            raise InputError(f"recipe: '{key}' is for 'init'; a new model has model.{key}")
     if recipe.init is None:
         config, pretrained = model_config(recipe.model, shards.card), recipe.model.pretrained
         if pretrained is None:
-            return SpeechLM(config), None
-        model = SpeechLM.from_backbone(pretrained, config)
-        return model, load_text_tokenizer(pretrained)
+            model, tokenizer = SpeechLM(config), None
+        else:
+            model = SpeechLM.from_backbone(pretrained, config)
+            tokenizer = load_text_tokenizer(pretrained)
+        give_ears(model, recipe.model.listen, tokenizer)
+        return model, tokenizer
     folder = model_folder(recipe.init)
     model = SpeechLM.load(folder)
     made, asked = shards.card, model.config.tokenizer
@@ -315,7 +297,26 @@ def build_model(recipe: SpeechLMRecipe, shards: CodeShards) -> tuple[SpeechLM, A
     if recipe.draft:
         give_draft(model, recipe.draft, recipe.init)
     own = (folder / "tokenizer_config.json").is_file()
-    return model, load_text_tokenizer(folder) if own else None
+    tokenizer = load_text_tokenizer(folder) if own else None
+    give_ears(model, recipe.listen, tokenizer)
+    return model, tokenizer
+
+
+def give_ears(model: SpeechLM, settings: dict[str, Any], tokenizer: Any) -> None:
+    """Let the model listen and write, as `settings` say; none leave it as it is.
+
+    Raises InputError if it does already, in another way, or its text tokenizer has no end.
+    """
+    if not settings:
+        return
+    end = len(ALPHABET) if tokenizer is None else tokenizer.eos_token_id
+    if end is None:
+        raise InputError("listen: the backbone's text tokenizer has no end; give one that has")
+    settings = {"end_id": end} | settings
+    if model.hearing is None:
+        model.add_hearing(settings)
+    elif model.config.listen != settings:
+        raise InputError("listen: the model of 'init' listens already; leave that out")
 
 
 def arguments(optim: OptimRecipe, folder: Path, evaluate: bool) -> TrainingArguments:
@@ -363,14 +364,13 @@ def train(recipe: SpeechLMRecipe, callbacks: Sequence[TrainerCallback] = ()) -> 
     model, tokenizer = build_model(recipe, shards)
     freeze(model, recipe.optim.trains)
     config = model.config
-    data = PromptDataset(shards, config, recipe.data.max_frames, tokenizer)
+    data = build_dataset(recipe.data, recipe.data.split, config, tokenizer)
     valid = None
     if recipe.data.valid_split is not None:
-        held_out = CodeShards(recipe.data.shards, recipe.data.valid_split)
-        valid = PromptDataset(held_out, config, recipe.data.max_frames, tokenizer)
-        valid.kept, valid.frames = (
-            x[: recipe.data.valid_items] for x in (valid.kept, valid.frames)
-        )
+        most = recipe.data.valid_items
+        valid = build_dataset(recipe.data, recipe.data.valid_split, config, tokenizer, most)
+        if config.listen:
+            callbacks = [Examiner(output / "log.jsonl", valid, tokenizer), *callbacks]
     output.mkdir(parents=True, exist_ok=True)
     checkpoints = output / "checkpoints"
     trainer = SpeechTrainer(

@@ -1,0 +1,146 @@
+"""Tasks of a speech LM: what rows they make, and a run that learns to hear, answer and speak."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_run import tiny_recipe, write_tiny_shards
+
+from vocalmtp.config import parse
+from vocalmtp.data.shards import CodeShards
+from vocalmtp.errors import InputError
+from vocalmtp.model.speech_lm import SpeechLM
+from vocalmtp.prompts import Heard, Marker, Speaker, Speech, Text
+from vocalmtp.training.tasks import DataRecipe, build_dataset, repeated
+from vocalmtp.training.train import SpeechLMRecipe, build_model, train
+
+LISTEN = {"width": 8, "layers": 1}
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> Path:
+    return write_tiny_shards(tmp_path / "codes")
+
+
+@pytest.fixture
+def questions(tmp_path: Path) -> Path:
+    """A question for every utterance of the shards, which both asks and answers it."""
+    folder = tmp_path / "questions"
+    folder.mkdir()
+    rows, manifest = [], []
+    for i in range(8):
+        split = "train" if i < 6 else "valid"
+        row = {"id": f"q{i}", "question": "a b?", "aliases": ["abc"], "answer": "abc.", "role": "r"}
+        row |= {"split": split, "seen": True}
+        row |= {"audio": f"a/{i}.wav"} | ({"asked": f"a/{i ^ 1}.wav"} if i != 2 else {})
+        rows.append(json.dumps(row))
+        manifest.append(
+            json.dumps({"id": f"u{i}", "audio": f"a/{i}.wav", "text": "abc."} | {"split": split})
+        )
+    (folder / "questions.jsonl").write_text("\n".join(rows) + "\n")
+    (folder / "manifest.jsonl").write_text("\n".join(manifest) + "\n")
+    return folder
+
+
+def recipe(shards: Path, questions: Path, output: Path, **optim: Any) -> SpeechLMRecipe:
+    made = tiny_recipe(shards, output, **optim).model_dump(mode="json")
+    made["model"]["listen"] = LISTEN
+    made["data"] |= {
+        "tasks": {"tts": 1, "asr": 1},
+        "questions": {
+            "folder": str(questions),
+            "shards": str(shards),
+            "tasks": {"spoken_qa": 1, "text_qa": 1, "text": 0.5},
+        },
+    }
+    return parse(SpeechLMRecipe, made)
+
+
+def test_repeated_rows_are_spread() -> None:
+    assert repeated(4, 0.5) == [1, 3]
+    assert repeated(3, 2.0) == [0, 1, 2, 0, 1, 2]
+    assert repeated(4, 1.25) == [0, 1, 2, 3, 3]
+    assert repeated(4, 0.0) == []
+
+
+def test_every_task_makes_its_rows(shards: Path, questions: Path, tmp_path: Path) -> None:
+    asked = recipe(shards, questions, tmp_path / "run")
+    model, _ = build_model(asked, CodeShards(shards))
+    rows = build_dataset(asked.data, "train", model.config, None)
+    assert len(rows) == len(rows.frames) == 6 + 6 + 5 + 6 + 3  # one question is not spoken
+    shapes = [[type(s).__name__[:3] + getattr(s, "name", "")[:1] for s in row] for row in rows]
+    turn = ["Marw", "Tex", "Mara", "Tex"]
+    assert shapes[0] == ["Spe", "Mars", "Spe"]
+    assert shapes[6] == ["Hea", "Marw", "Tex"]
+    assert shapes[12] == ["Spe", "Hea", *turn, "Mars", "Spe"]
+    assert shapes[17] == ["Spe", *turn, "Mars", "Spe"]
+    assert shapes[23] == ["Spe", *turn]
+    row = rows[12]
+    end = model.config.listen_config.end_id
+    assert end == 35 and row[3].ids[-1] == row[5].ids[-1] == end
+    assert row[3].supervised and row[5].supervised and not rows[17][2].supervised
+    assert isinstance(row[0], Speaker) and torch.equal(row[0].vector, torch.ones(3))
+    assert isinstance(row[1], Heard) and isinstance(row[-1], Speech)
+    assert torch.equal(row[1].codes, CodeShards(shards)[1].codes)  # of the question, not the answer
+    assert isinstance(row[2], Marker) and isinstance(row[3], Text)
+    # positions, as frames that are spoken: 2 a step, 2 heard a position
+    assert rows.frames[6] == 2 * (3 + len("abc."))
+    assert rows.frames[12] == 6 + 2 * (4 + len("a b?" + "abc."))
+
+
+def test_a_run_logs_every_task_and_goes_on(shards: Path, questions: Path, tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    asked = recipe(shards, questions, output, max_steps=4, log_every=2, eval_every=2, save_every=2)
+    train(asked)
+    log = [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines()]
+    trained = next(row for row in log if "loss" in row)
+    held_out = next(row for row in log if "eval_loss" in row)
+    for name in ("transcript", "answer", "letters", "content.0"):
+        assert trained[name] > 0 and held_out[f"eval_{name}"] > 0
+    examined = [row for row in log if "wer" in row]
+    assert [row["step"] for row in examined] == [2, 4]
+    assert all(row["wer"] >= 0 and 0 <= row["exact_match"] <= 1 for row in examined)
+    longer = asked.model_copy(update={"optim": asked.optim.model_copy(update={"max_steps": 6})})
+    train(longer)
+    rows = [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if "wer" in row] == [2, 4, 6]
+    assert SpeechLM.load(output).config.listen["end_id"] == 35
+
+
+def test_a_model_that_speaks_learns_to_listen(
+    shards: Path, questions: Path, tmp_path: Path
+) -> None:
+    first = train(tiny_recipe(shards, tmp_path / "first", max_steps=1, eval_every=9))
+    second = recipe(shards, questions, tmp_path / "second")
+    second = second.model_copy(update={"model": None, "init": str(first), "listen": LISTEN})
+    model, _ = build_model(second, CodeShards(shards))
+    before = SpeechLM.load(first)
+    assert torch.equal(model.embedding.table, before.embedding.table)
+    assert torch.equal(model.markers.weight[0], before.markers.weight[0])
+    assert len(model.markers.weight) == 3 and model.hearing is not None
+
+
+def test_what_cannot_be_trained_is_told(shards: Path, questions: Path, tmp_path: Path) -> None:
+    asked = recipe(shards, questions, tmp_path / "run")
+    deaf, _ = build_model(tiny_recipe(shards, tmp_path / "deaf"), CodeShards(shards))
+    with pytest.raises(InputError, match="'asr': needs a model that listens"):
+        build_dataset(asked.data, "train", deaf.config, None)
+    with pytest.raises(InputError, match="'listen' is for 'init'"):
+        build_model(asked.model_copy(update={"listen": LISTEN}), CodeShards(shards))
+    model, _ = build_model(asked, CodeShards(shards))
+    data = DataRecipe(shards=str(shards), tasks={}, questions=asked.data.questions)
+    with pytest.raises(InputError, match="none of the split 'test'"):
+        build_dataset(data, "test", model.config, None)
+    manifest = questions / "manifest.jsonl"
+    manifest.write_text(manifest.read_text().replace("a/", "b/"))
+    with pytest.raises(InputError, match="has the speech that spoken_qa needs"):
+        build_dataset(data, "train", model.config, None)
+    other = tmp_path / "other"
+    write_tiny_shards(other)
+    card = json.loads((other / "card.json").read_text())
+    (other / "card.json").write_text(json.dumps(card | {"codes": "anew"}))
+    moved = data.questions.model_copy(update={"shards": str(other)})
+    with pytest.raises(InputError, match="tokenize again"):
+        build_dataset(data.model_copy(update={"questions": moved}), "train", model.config, None)

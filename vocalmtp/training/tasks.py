@@ -1,0 +1,291 @@
+"""What a speech LM learns from: utterances and questions, and the tasks that are made of them.
+
+tts says an utterance, asr writes down what is heard. Of a question, spoken_qa hears it, writes it
+down, answers it in text and says the answer; text_qa reads it instead; text only writes the answer.
+Letters: Q streams, T frames, U characters.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from vocalmtp.config import StrictModel
+from vocalmtp.data.manifest import read_manifest
+from vocalmtp.data.shards import CodeItem, CodeShards
+from vocalmtp.errors import InputError
+from vocalmtp.eval.questions import QUESTIONS, QuestionRow
+from vocalmtp.model.config import SpeechLMConfig
+from vocalmtp.model.track import frame_advances
+from vocalmtp.prompts import Segment, Speaker, exchange, tts
+from vocalmtp.reading import problem_of, read_lines
+from vocalmtp.text.alphabet import char_ids
+
+SpeechTask = Literal["tts", "asr"]
+QuestionTask = Literal["spoken_qa", "text_qa", "text"]
+Times = dict[str, float]
+
+
+class QuestionsRecipe(StrictModel):
+    """Questions and answers: `folder` is as recipes/roletriviaqa_mini and recipes/chat_mini write
+    it, `shards` are the codes of its manifest.
+    """
+
+    folder: str
+    shards: str
+    tasks: dict[QuestionTask, float]
+
+
+class DataRecipe(StrictModel):
+    """Where the codes are, and which of them to use.
+
+    `tasks` say how often an epoch has every utterance, or question, in that task: 0.5 is every
+    second one. `shards` may be those of the questions.
+    """
+
+    shards: str  # folder of code shards
+    split: str = "train"
+    valid_split: str | None = "valid"
+    valid_items: int = Field(default=200, ge=1)  # of every task
+    max_frames: int = Field(default=750, ge=1)  # longer utterances are left out
+    tasks: dict[SpeechTask, float] = {"tts": 1.0}
+    questions: QuestionsRecipe | None = None
+
+
+class TextIds:
+    """Texts to ids of the backbone's text vocabulary: characters, or those of its `tokenizer`."""
+
+    def __init__(self, config: SpeechLMConfig, tokenizer: Any = None):
+        self.encode = char_ids if tokenizer is None else lambda text: tokenizer(text)["input_ids"]
+        self.end = [config.listen_config.end_id] if config.listen else []
+
+    def whole(self, text: str) -> list[int]:
+        """A text that is written, with its end."""
+        return [*self.encode(text), *self.end]
+
+
+class PromptDataset(Dataset):
+    """Utterances of a split as segment lists; `frames` has the length of each."""
+
+    def __init__(
+        self,
+        shards: CodeShards,
+        config: SpeechLMConfig,
+        max_frames: int,
+        tokenizer: Any = None,
+        task: SpeechTask = "tts",
+    ):
+        self.shards, self.config, self.tokenizer, self.task = shards, config, tokenizer, task
+        self.kept = [i for i, frames in enumerate(shards.frames) if frames <= max_frames]
+        self.frames = [shards.frames[i] for i in self.kept]
+        if task == "asr":
+            self.texts = TextIds(config, tokenizer)
+            self.frames = [
+                frames_of(config, heard=count, text=len(shards.rows[i].text))
+                for i, count in zip(self.kept, self.frames, strict=True)
+            ]
+
+    def __len__(self) -> int:
+        return len(self.kept)
+
+    def __getitem__(self, index: int) -> list[Segment]:
+        item = self.shards[self.kept[index]]
+        if self.task == "tts":
+            return item_segments(item, self.config, self.tokenizer)
+        characters, question = char_ids(item.text), self.texts.whole(item.text)
+        return exchange(heard=item.codes, characters=characters, question=question)
+
+
+class QuestionDataset(Dataset):
+    """Questions of a split as segment lists; `frames` has what each costs, in frames.
+
+    A question whose speech is not there is left out of the tasks that need it.
+    """
+
+    def __init__(
+        self,
+        recipe: QuestionsRecipe,
+        data: DataRecipe,
+        split: str,
+        config: SpeechLMConfig,
+        tokenizer: Any = None,
+        task: QuestionTask = "spoken_qa",
+    ):
+        self.config, self.task, self.texts = config, task, TextIds(config, tokenizer)
+        self.tokenizer = tokenizer
+        rows = read_questions(Path(recipe.folder), split)
+        self.items: list[tuple[QuestionRow, CodeItem | None, CodeItem | None]] = []
+        found: dict[str, CodeItem] = {}
+        if task != "text":
+            found = read_speech(recipe, split, config)
+        for row in rows:
+            heard, spoken = found.get(row.asked or ""), found.get(row.audio or "")
+            heard = heard if task == "spoken_qa" else None
+            if (task == "spoken_qa" and heard is None) or (task != "text" and spoken is None):
+                continue
+            if all(x is None or x.codes.shape[1] <= data.max_frames for x in (heard, spoken)):
+                self.items.append((row, heard, spoken))
+        if not self.items:
+            raise InputError(
+                f"questions '{recipe.folder}': none of the split '{split}' has the speech that "
+                f"{task} needs; have it spoken, and tokenize it"
+            )
+        self.frames = [self._frames(*item) for item in self.items]
+
+    def _frames(self, row: QuestionRow, heard: CodeItem | None, spoken: CodeItem | None) -> int:
+        text = len(row.question) + len(row.answer)
+        lengths = [0 if item is None else item.codes.shape[1] for item in (heard, spoken)]
+        return lengths[1] + frames_of(self.config, heard=lengths[0], text=text)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> list[Segment]:
+        row, heard, spoken = self.items[index]
+        turn = exchange(
+            heard=None if heard is None else heard.codes,
+            characters=None if heard is None else char_ids(heard.text),
+            question=self.texts.whole(row.question),
+            answer=self.texts.whole(row.answer),
+        )
+        if spoken is None:
+            return [Speaker(None), *turn]
+        return item_segments(spoken, self.config, self.tokenizer, turn)
+
+
+class Mixture(Dataset):
+    """Rows of several datasets, each so many times; `frames` has the length of each."""
+
+    def __init__(self, parts: Sequence[tuple[Any, float]]):
+        self.entries = [
+            (dataset, index) for dataset, times in parts for index in repeated(len(dataset), times)
+        ]
+        self.frames = [dataset.frames[index] for dataset, index in self.entries]
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __getitem__(self, index: int) -> list[Segment]:
+        dataset, place = self.entries[index]
+        return dataset[place]
+
+
+def repeated(count: int, times: float) -> list[int]:
+    """Each of `count` numbers so many times; for a part of a time some, spread evenly."""
+    whole, part = int(times), times - int(times)
+    spread = [i for i in range(count) if int((i + 1) * part) > int(i * part)]
+    return [*range(count)] * whole + spread
+
+
+def build_dataset(
+    data: DataRecipe, split: str, config: SpeechLMConfig, tokenizer: Any, most: int | None = None
+) -> Mixture:
+    """All tasks of a split, of each at most `most` rows, once each then.
+
+    Raises InputError for missing data, or tasks that need a model that listens.
+    """
+    asked: Times = data.tasks | (data.questions.tasks if data.questions else {})
+    for task, times in asked.items():
+        if task != "tts" and not config.listen and times > 0:
+            raise InputError(
+                f"task '{task}': needs a model that listens; give it 'listen', such as "
+                "listen: {frames_per_position: 2}"
+            )
+    parts: list[tuple[Any, float]] = []
+    if any(data.tasks.values()):
+        shards = CodeShards(data.shards, split)
+        for task, times in data.tasks.items():
+            parts.append((PromptDataset(shards, config, data.max_frames, tokenizer, task), times))
+    if data.questions:
+        for task, times in data.questions.tasks.items():
+            dataset = QuestionDataset(data.questions, data, split, config, tokenizer, task)
+            parts.append((dataset, times))
+    if most is not None:
+        parts = [(d, min(1.0, most / max(len(d), 1))) for d, times in parts if times > 0]
+    mixture = Mixture(parts)
+    if not len(mixture):
+        raise InputError(f"data '{data.shards}': no row for any task; raise max_frames or tasks")
+    return mixture
+
+
+def read_questions(folder: Path, split: str) -> list[QuestionRow]:
+    """The questions of a split. Raises InputError if there is none, or a line is not one."""
+    path, rows = folder / QUESTIONS, []
+    if not path.is_file():
+        raise InputError(
+            f"questions '{folder}': has no {QUESTIONS}; make it with recipes/chat_mini"
+        )
+    for number, line in read_lines(path, f"questions '{folder}'"):
+        try:
+            row = QuestionRow.model_validate_json(line)
+        except ValidationError as error:
+            raise InputError(f"{path} line {number}: {problem_of(error)}") from error
+        if row.split == split:
+            rows.append(row)
+    if not rows:
+        raise InputError(f"questions '{folder}': none of the split '{split}'; make them anew")
+    return rows
+
+
+def read_speech(recipe: QuestionsRecipe, split: str, config: SpeechLMConfig) -> dict[str, CodeItem]:
+    """The utterances of a split by the path of their audio, as questions name it.
+
+    Raises InputError if they are codes of another tokenizer than the model's.
+    """
+    folder, shards = Path(recipe.folder), CodeShards(recipe.shards, split)
+    made, asked = shards.card, config.tokenizer
+    if made.hash != asked.get("hash"):
+        raise InputError(
+            f"questions.shards '{recipe.shards}': are codes of '{made.name}' ({made.hash}); the "
+            f"model speaks those of '{asked.get('name')}' ({asked.get('hash')}); tokenize again"
+        )
+    place = {row.id: index for index, row in enumerate(shards.rows)}
+    return {
+        row.audio.relative_to(folder).as_posix(): shards[place[row.id]]
+        for row in read_manifest(folder, split)
+        if row.id in place
+    }
+
+
+def frames_of(config: SpeechLMConfig, heard: int, text: int) -> int:
+    """What heard frames and letters of text cost, as frames that are spoken: by positions."""
+    positions = -(-heard // config.heard_frames) + text
+    return round(positions * 100 / config.layout.num_steps(100))
+
+
+def item_segments(
+    item: CodeItem,
+    config: SpeechLMConfig,
+    tokenizer: Any = None,
+    context: Sequence[Segment] = (),
+) -> list[Segment]:
+    """One utterance as the prompt that `config` trains on; an answer after its `context`.
+
+    Raises InputError if the model has a text track and the utterance has no character times.
+    """
+    characters = char_ids(item.text)
+    advances: Tensor | None = None
+    if config.tracked:
+        if item.char_ends is None or len(item.char_ends) != len(characters):
+            raise InputError(
+                f"utterance '{item.id}': needs one time per character for text: {config.text}; "
+                "make shards with character times, or set text: prompt"
+            )
+        advances = frame_advances(
+            item.char_ends,
+            item.codes.shape[1],
+            config.tokenizer["frame_rate"],
+            config.track_config.max_advance,
+        )
+    return tts(
+        config.text,
+        text_ids=characters if tokenizer is None else tokenizer(item.text)["input_ids"],
+        characters=characters,
+        speaker=item.speaker if config.speaker_dim else None,
+        codes=item.codes,
+        advances=advances,
+        context=context,
+    )
