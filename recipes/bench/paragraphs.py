@@ -51,6 +51,11 @@ def clicks(audio: Audio) -> int:
     return int((np.abs(np.diff(audio.samples)) > 0.5).sum())
 
 
+def is_lost(score: WordErrors) -> bool:
+    """Whether nothing of a sentence was understood."""
+    return score.errors >= score.words
+
+
 def main(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the audio.")],
     model: Annotated[str, typer.Option(help="A model's name or folder.")] = "mini",
@@ -70,6 +75,8 @@ def main(
         for sentence, part in zip(sentences, parts, strict=True):
             heard = hear(part.samples, part.sample_rate)
             scores["ours"].append(word_errors(sentence, heard))
+            if is_lost(scores["ours"][-1]):
+                typer.echo(f"lost in {number:02d}.wav: {sentence!r}, heard as {heard!r}")
             recorded = natural(sentence, voice)
             scores["natural"].append(
                 word_errors(sentence, hear(recorded.samples, recorded.sample_rate))
@@ -80,7 +87,7 @@ def main(
         drift.append((level(parts[-1]) - level(parts[0]), pitch(parts[-1]) / pitch(parts[0])))
         typer.echo(f"{number:2d}: {len(parts)} sentences", err=True)
     for system, found in scores.items():
-        lost = sum(score.errors >= score.words for score in found)
+        lost = sum(map(is_lost, found))
         typer.echo(f"{system}: WER {corpus_rate(found).show('%', 1)}, sentences lost: {lost}")
     loudness, height = (np.array(column) for column in zip(*drift, strict=True))
     typer.echo(f"words of the texts {said}, words with times {heard_words}, jumps {jumps}")

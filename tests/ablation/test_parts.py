@@ -99,8 +99,8 @@ def test_tasks_wait_for_what_they_need(tmp_path, jobs):
     tasks = [
         Task("bad", int, ("x",)),
         Task("made", os.mkdir, (path,)),
-        Task("needs bad", os.rmdir, (tmp_path,), after="bad"),
-        Task("removed", os.rmdir, (path,), after="made"),
+        Task("needs bad", os.rmdir, (tmp_path,), after=("bad",)),
+        Task("removed", os.rmdir, (path,), after=("made", "of another run")),
     ]
     told = list(run_tasks(tasks, jobs))
     assert sorted(name for name, _ in told) == sorted(task.name for task in tasks)

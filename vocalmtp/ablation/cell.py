@@ -4,14 +4,16 @@ import json
 import re
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from vocalmtp.ablation.alignment import text_speech_similarity
+from vocalmtp.ablation.expand import Cell
 from vocalmtp.ablation.figures import Measured
-from vocalmtp.ablation.grid import Cell, Grid
+from vocalmtp.ablation.grid import Grid
 from vocalmtp.ablation.judges import Judges
 from vocalmtp.ablation.state import begin, drop
 from vocalmtp.ablation.swapped import swapped_speech
@@ -19,7 +21,7 @@ from vocalmtp.ablation.tokenizers import source
 from vocalmtp.data.manifest import read_manifest
 from vocalmtp.data.shards import CodeShards
 from vocalmtp.eval.statistics import Figure, once
-from vocalmtp.eval.systems import speak
+from vocalmtp.eval.systems import speak, voices_of
 from vocalmtp.export import export_model
 from vocalmtp.model.speech_lm import SpeechLM, load_text_tokenizer
 from vocalmtp.reading import read_lines
@@ -37,12 +39,12 @@ ALIGNED = 64  # utterances whose hidden states are compared
 
 def cell_settings(cell: Cell) -> dict[str, Any]:
     """What a cell depends on, beside its tokenizer."""
-    return {"recipe": cell.recipe.model_dump(mode="json")}
+    return {"recipe": cell.recipe.model_dump(mode="json"), "decoding": asdict(cell.decoding)}
 
 
 def is_trained(cell: Cell) -> bool:
-    """Whether the cell's training has come to its end."""
-    return (cell.folder / TRAINED).is_file()
+    """Whether the training of the cell's model has come to its end."""
+    return (Path(cell.recipe.output).parent / TRAINED).is_file()
 
 
 def is_done(grid: Grid, cell: Cell) -> bool:
@@ -53,6 +55,8 @@ def is_done(grid: Grid, cell: Cell) -> bool:
 
 def train_cell(cell: Cell) -> None:
     """Train the cell, going on from its last checkpoint; its checkpoints go when it is done."""
+    if not cell.trains:
+        return
     if not is_trained(cell):
         train(cell.recipe)
         (cell.folder / TRAINED).touch()
@@ -74,7 +78,7 @@ def export_cell(grid: Grid, cell: Cell, judges: Judges) -> TTS:
             card={"sampling": grid.eval.sampling},
         )
         partial.replace(folder)
-    return load(folder)
+    return load(folder, decoding=cell.decoding)
 
 
 def export_voices(grid: Grid, judges: Judges) -> list[str]:
@@ -97,6 +101,7 @@ def run_cell(grid: Grid, cell: Cell, judges: Judges) -> None:
     made.judge("voices", lambda: swapped_speech(tts, judges, folder))
     made.figures |= align(cell)
     made.figures |= facts(cell)
+    made.figures |= drafted(tts, judges)
     made.save(folder)
 
 
@@ -109,6 +114,26 @@ def align(cell: Cell) -> dict[str, Figure]:
     rows = PromptDataset(shards, model.config, recipe.data.max_frames, text)
     own, other = text_speech_similarity(model, [rows[i] for i in range(min(ALIGNED, len(rows)))])
     return {"alignment": own, "alignment_other": other}
+
+
+def drafted(tts: TTS, judges: Judges) -> dict[str, Figure]:
+    """What drafts bring in saying the few sentences; nothing without drafts.
+
+    The acceptance of a draft is conditional: of the times that all before it were kept.
+    """
+    if not tts.decoding.drafts:
+        return {}
+    fresh = tts.using(tts.decoding)
+    voices = voices_of(judges.few, fresh, judges.references)
+    asked = [voices[item.voice] for item in judges.few]
+    texts = [item.text for item in judges.few]
+    for _ in fresh.batch(texts, voice=asked, **judges.grid.eval.sampling):
+        pass
+    found = fresh.statistics.summary()
+    values = {"steps_per_forward": found["steps_per_forward"], "wasted": 100 * found["wasted"]}
+    for place, share in enumerate(found["acceptance"], start=1):
+        values[f"kept_{place}"] = 100 * share
+    return {name: once(value) for name, value in values.items()}
 
 
 def facts(cell: Cell) -> dict[str, Figure]:

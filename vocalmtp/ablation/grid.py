@@ -1,12 +1,8 @@
-"""The grid of an ablation: one YAML file to cells, each a whole training recipe of its own.
-
-Letters: K codec tokens per step, Q streams, G frames per step; K = 1 (next-token) or K = G * Q.
-"""
+"""The grid of an ablation: what its YAML file may say, and how it is read."""
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
@@ -14,18 +10,19 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from vocalmtp.ablation.expand import Cell, expand
 from vocalmtp.config import StrictModel, load_yaml, merge, parse, parse_override
+from vocalmtp.decoding.options import Decoding
 from vocalmtp.errors import InputError, nearest
 from vocalmtp.model.config import SpeechLMConfig
 from vocalmtp.tokenizers import load_tokenizer
 from vocalmtp.tokenizers.base import TokenizerCard
 from vocalmtp.tokenizers.cards import find_entry, list_entries
 from vocalmtp.training.codec_recipe import TokenizerRecipe
-from vocalmtp.training.train import SpeechLMRecipe, model_config
+from vocalmtp.training.train import model_config
 
 SECTIONS = ("tokenizer", "speech_lm")  # training recipes inside of the grid
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]  # it names folders
-MULTIPLES = 4  # how many valid K an error names
 
 
 class TokenizerChoice(StrictModel):
@@ -48,10 +45,25 @@ class Backbone(StrictModel):
     shape: dict[str, Any] | None = None
 
 
+class Drafting(StrictModel):
+    """How an arm decodes, see `Decoding`."""
+
+    drafts: int = 0
+    accept: str = Decoding.accept
+    tolerance: float | None = None
+
+
 class Arm(StrictModel):
-    """A way to train, such as another text mode; it may leave parts of the grid out."""
+    """A way to train and to decode, such as another text mode; it may leave parts of the grid out.
+
+    `of` names an earlier arm whose models it takes: to train them on, if there is a `change`, and
+    else to decode them otherwise. An elastic arm trains once for all of its tokens per step.
+    """
 
     change: dict[str, Any] = {}  # keys of the speech LM's recipe
+    of: Name | None = None
+    elastic: bool = False
+    decoding: Drafting = Drafting()
     tokens_per_step: tuple[int, ...] | None = None
     seeds: tuple[int, ...] | None = None
 
@@ -133,53 +145,16 @@ class Grid(StrictModel):
         return parse(TokenizerRecipe, data, f"tokenizer '{name}'")
 
     @cached_property
-    def cells(self) -> tuple["Cell", ...]:
-        """Every cell, the first seed of all of them first.
+    def cells(self) -> tuple[Cell, ...]:
+        """Every cell, see expand.py."""
+        return tuple(expand(self))
 
-        Raises InputError if one cannot exist, or a recipe has a wrong key.
-        """
-        return tuple(self._cells())
-
-    def _cells(self) -> Iterator["Cell"]:
-        asked = (seed for arm in self.arms.values() for seed in arm.seeds or self.seeds)
-        for seed in sorted(set(asked)):
-            for arm_name, arm in self.arms.items():
-                if seed not in (arm.seeds or self.seeds):
-                    continue
-                for backbone in self.backbones:
-                    for tokenizer in self.tokenizers:
-                        for count in arm.tokens_per_step or self.tokens_per_step:
-                            yield self._cell(tokenizer, count, backbone, arm_name, seed)
-
-    def _cell(self, tokenizer: str, count: int, backbone: str, arm: str, seed: int) -> "Cell":
-        step = "ntp" if count == 1 else f"k{count}"
-        name = f"{tokenizer}-{step}-{backbone}-{arm}-seed{seed}"
-        frames = frames_per_step(count, tokenizer, self.cards[tokenizer])
-        own = {
-            "data": {"shards": str(self.tokenizer_folder(tokenizer) / "codes")},
-            "output": str(self.output / "cells" / name / "train"),
-            "model": {"flat": count == 1, "frames_per_step": frames},
-            "optim": {"seed": seed},
-        }
-        data = self.speech_lm
-        for change in (self.backbones[backbone].change, self.arms[arm].change, own):
-            data = merge(data, change)
-        recipe = parse(SpeechLMRecipe, data, f"cell '{name}'")
-        if recipe.model is None:
-            raise InputError(f"cell '{name}': needs 'model'; a grid trains new models")
-        cell = Cell(name, tokenizer, count, backbone, arm, seed, recipe)
-        try:
-            _ = self.config(cell).layout
-        except InputError as error:
-            raise InputError(f"cell '{name}': {error}") from error
-        return cell
-
-    def config(self, cell: "Cell") -> SpeechLMConfig:
+    def config(self, cell: Cell) -> SpeechLMConfig:
         """The configuration of a cell's model; a pretrained backbone is given by its shape.
 
         Raises InputError if it has none.
         """
-        model, shape = cell.recipe.model, self.backbones[cell.backbone].shape
+        model, shape = cell.model, self.backbones[cell.backbone].shape
         if model.pretrained is not None:
             if shape is None:
                 raise InputError(
@@ -188,40 +163,6 @@ class Grid(StrictModel):
                 )
             model = model.model_copy(update={"pretrained": None, "backbone": shape})
         return model_config(model, self.cards[cell.tokenizer])
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One training of the grid, and what it is one of."""
-
-    name: str
-    tokenizer: str
-    tokens_per_step: int
-    backbone: str
-    arm: str
-    seed: int
-    recipe: SpeechLMRecipe
-
-    @property
-    def folder(self) -> Path:
-        return Path(self.recipe.output).parent
-
-
-def frames_per_step(count: int, name: str, card: TokenizerCard) -> int:
-    """G of `count` codec tokens a step; of next-token prediction 1.
-
-    Raises InputError, naming valid counts, if the streams of `card` do not divide it.
-    """
-    streams = len(card.streams)
-    if count == 1:
-        return 1
-    if count < 1 or count % streams:
-        valid = ", ".join(str(streams * frames) for frames in range(1, MULTIPLES + 1))
-        raise InputError(
-            f"tokens_per_step '{count}': tokenizer '{name}' has {streams} streams; choose 1 "
-            f"(next-token) or a multiple of them: {valid}, ..."
-        )
-    return count // streams
 
 
 def load_grid(
@@ -260,13 +201,17 @@ def _base(folder: Path, data: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def pick_cells(grid: Grid, names: str | None) -> list[Cell]:
-    """The cells whose names match the pattern `names`; all without one.
+    """The cells whose names match the pattern `names`, with those whose models they take; or all.
 
     Raises InputError if there are none.
     """
     if names is None:
         return list(grid.cells)
-    picked = [cell for cell in grid.cells if fnmatchcase(cell.name, names)]
+    wanted = {cell.name for cell in grid.cells if fnmatchcase(cell.name, names)}
+    for cell in reversed(grid.cells):  # those whose models are taken come before
+        if cell.name in wanted and cell.after is not None:
+            wanted.add(cell.after)
+    picked = [cell for cell in grid.cells if cell.name in wanted]
     if not picked:
         hint = nearest(names, [cell.name for cell in grid.cells])
         raise InputError(f"only '{names}': no cell is called so; {hint}")

@@ -14,12 +14,15 @@ from vocalmtp.errors import InputError
 
 @dataclass(frozen=True)
 class Task:
-    """A call, and the earlier task without which it cannot be made."""
+    """A call, and the names of the tasks that must have been done before.
+
+    A name that no task of the same run has is not waited for.
+    """
 
     name: str
     call: Callable[..., None]
     arguments: tuple[Any, ...] = ()
-    after: str | None = None
+    after: tuple[str, ...] = ()
 
 
 Outcomes = Iterator[tuple[str, str]]  # of every task: its name, and what went wrong, or ""
@@ -44,6 +47,7 @@ def _in_processes(tasks: Sequence[Task], jobs: int) -> Outcomes:
     """A process that dies fails alone; all end if this one does."""
     context = get_context("spawn")  # threads do not survive a fork, and torch has some
     waiting, running, told = list(tasks), {}, {}
+    names = {task.name for task in tasks}
     try:
         while waiting or running:
             for task in list(waiting):
@@ -51,7 +55,7 @@ def _in_processes(tasks: Sequence[Task], jobs: int) -> Outcomes:
                     waiting.remove(task)
                     told[task.name] = problem
                     yield task.name, problem
-                elif len(running) < jobs and (task.after is None or task.after in told):
+                elif len(running) < jobs and told.keys() >= names & set(task.after):
                     waiting.remove(task)
                     ours, theirs = context.Pipe()
                     work = (theirs, task.call, task.arguments)
@@ -71,7 +75,8 @@ def _in_processes(tasks: Sequence[Task], jobs: int) -> Outcomes:
 
 def _lacks(task: Task, told: dict[str, str]) -> str:
     """Why `task` can never be done."""
-    return f"'{task.after}' failed, which it needs" if told.get(task.after or "") else ""
+    failed = [name for name in task.after if told.get(name)]
+    return f"'{failed[0]}' failed, which it needs" if failed else ""
 
 
 def _try(call: Callable[..., None], arguments: tuple[Any, ...]) -> str:

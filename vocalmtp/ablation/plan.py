@@ -13,8 +13,9 @@ from pathlib import Path
 import torch
 
 from vocalmtp.ablation.cell import is_trained
+from vocalmtp.ablation.expand import Cell
 from vocalmtp.ablation.figures import Measured
-from vocalmtp.ablation.grid import Cell, Grid
+from vocalmtp.ablation.grid import Grid
 from vocalmtp.model.config import SpeechLMConfig
 from vocalmtp.model.speech_lm import SpeechLM
 
@@ -97,7 +98,7 @@ class Planner:
             hours_of_audio=seconds / 3600,
             steps_per_second=card.frame_rate * layout.num_steps(1000) / 1000,
             memory=memory / GIB,
-            hours=operations / rate / 3600,
+            hours=operations / rate / 3600 if cell.trains else 0.0,
             state=self.state(cell),
         )
 
@@ -130,7 +131,7 @@ def show_plan(grid: Grid, cells: list[Cell]) -> str:
                 cost.state,
             ]
         )
-    left = [cost for cost in costs if cost.state in ("", "begun")]
+    left = [cost for cost in costs if cost.cell.trains and cost.state in ("", "begun")]
     estimate = grid.estimate
     lines = [
         table(rows),

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from vocalmtp.ablation.cell import curve_of, read_log
+from vocalmtp.ablation.expand import Cell
 from vocalmtp.ablation.figures import Measured, finite, lacking_plots
-from vocalmtp.ablation.grid import Cell, Grid
+from vocalmtp.ablation.grid import Grid
 from vocalmtp.ablation.judges import NATURAL
 from vocalmtp.ablation.plan import table
 from vocalmtp.ablation.speed import speed_folder
@@ -48,6 +49,9 @@ HEARD = (
 )
 COST = (
     Column("steps_per_second", "steps/s", "", 2),
+    Column("steps_per_forward", "steps a pass"),
+    *(Column(f"kept_{place}", f"draft {place} kept", "%", 0) for place in range(1, 7)),
+    Column("wasted", "drafts wasted", "%", 0),
     Column("rtf", "RTF", "", 3),
     Column("first_audio", "first audio", "ms", 0),
     Column("memory", "peak memory", "GiB"),
@@ -68,7 +72,8 @@ NOTES = (
     "text. With the text track it is the track's encoder against the backbone: compare within an "
     "arm only. Nats/token: mean over codec tokens; of next-token rows with the track, over its "
     "tokens too.",
-    "RTF: decode loop and tokenizer at batch 1, warm. Peak memory: a whole `vocalmtp tts`.",
+    "RTF: decode loop and tokenizer at batch 1, warm. Draft n kept: of the times that all drafts "
+    "before it were. Peak memory: a whole `vocalmtp tts`.",
 )
 
 
@@ -203,7 +208,10 @@ def title(row: Row) -> str:
 
 
 def _table(corner: str, columns: tuple[Column, ...], rows: list[list[str]]) -> str:
-    return table([[corner, *(column.title for column in columns)], *rows])
+    """A table without the columns that no row has anything in."""
+    whole = [[corner, *(column.title for column in columns)], *rows]
+    kept = [place for place, own in enumerate(zip(*rows, strict=True)) if place == 0 or any(own)]
+    return table([[row[place] for place in kept] for row in whole])
 
 
 def _shown(row: Row, columns: tuple[Column, ...]) -> list[str]:

@@ -16,8 +16,9 @@ from pathlib import Path
 import torch
 
 from vocalmtp.ablation.cell import cell_settings, is_done, run_cell, train_cell
+from vocalmtp.ablation.expand import Cell
 from vocalmtp.ablation.figures import Measured
-from vocalmtp.ablation.grid import Cell, Grid
+from vocalmtp.ablation.grid import Grid
 from vocalmtp.ablation.judges import NATURAL, Judges
 from vocalmtp.ablation.parallel import Task, one_line, run_tasks
 from vocalmtp.ablation.speed import time_cell
@@ -93,8 +94,12 @@ def _finish(
     with told_in(judges.folder / LOG):
         judge_natural(judges)
     say(f"{NATURAL}: {len(judges.items)} sentences, judged")
-    finished = 0
-    for name, problem in run_tasks(_tasks(grid, tokenizers, cells, judges, failures), jobs):
+    done = [cell.name for cell in cells if is_done(grid, cell)]
+    for finished, name in enumerate(done, start=1):
+        say(f"[{finished}/{len(cells)}] {name}: done")
+    finished = len(done)
+    tasks = _tasks(grid, tokenizers, cells, judges)
+    for name, problem in run_tasks([t for t in tasks if t.name not in (*done, *failures)], jobs):
         if problem:
             failures[name] = problem
         kind = "tokenizer "
@@ -109,17 +114,14 @@ def _finish(
 
 
 def _tasks(
-    grid: Grid,
-    tokenizers: Sequence[str],
-    cells: Sequence[Cell],
-    judges: Judges,
-    failures: Failures,
+    grid: Grid, tokenizers: Sequence[str], cells: Sequence[Cell], judges: Judges
 ) -> list[Task]:
-    """Every tokenizer and cell that has not failed before; those that are done come first."""
-    cells = sorted(cells, key=lambda cell: not is_done(grid, cell))
-    every = [Task(name, work_on_tokenizer, (grid, name, judges)) for name in tokenizers]
-    every += [Task(c.name, work_on_cell, (grid, c, judges), after=c.tokenizer) for c in cells]
-    return [task for task in every if task.name not in failures]
+    """Every tokenizer and every cell."""
+    tasks = [Task(name, work_on_tokenizer, (grid, name, judges)) for name in tokenizers]
+    for cell in cells:
+        needs = (cell.tokenizer,) if cell.after is None else (cell.after, cell.tokenizer)
+        tasks.append(Task(cell.name, work_on_cell, (grid, cell, judges), needs))
+    return tasks
 
 
 def work_on_tokenizer(grid: Grid, name: str, judges: Judges) -> None:
@@ -131,8 +133,6 @@ def work_on_tokenizer(grid: Grid, name: str, judges: Judges) -> None:
 
 def work_on_cell(grid: Grid, cell: Cell, judges: Judges) -> None:
     """All of one cell but its timing; what it prints goes to its folder."""
-    if is_done(grid, cell):
-        return
     torch.set_num_threads(grid.threads)
     with told_in(cell.folder / LOG):
         run_cell(grid, cell, judges)

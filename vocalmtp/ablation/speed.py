@@ -1,13 +1,15 @@
 """How fast a cell speaks: the decode loop whatever it says, first audio, a whole process."""
 
+import math
 from pathlib import Path
 
 import torch
 
+from vocalmtp.ablation.expand import Cell
 from vocalmtp.ablation.figures import Measured
-from vocalmtp.ablation.grid import Cell, Grid
+from vocalmtp.ablation.grid import Grid
 from vocalmtp.errors import InputError
-from vocalmtp.eval.speed import codec_seconds, cold_start, first_audio, steps_per_second
+from vocalmtp.eval.speed import codec_seconds, cold_start, first_audio, loop_seconds
 from vocalmtp.eval.statistics import spread
 from vocalmtp.synthesis import load
 
@@ -18,21 +20,21 @@ def time_cell(grid: Grid, cell: Cell) -> Measured:
     """Time a cell's model; what was timed before is kept.
 
     The real-time factor is that of a loop that is told how far to go, and of the tokenizer: cells
-    that cannot stop are timed like those that can. Nothing else should run meanwhile.
+    that cannot stop are timed like those that can. With drafts, a pass counts for as many steps as
+    it gave in speaking. Nothing else should run meanwhile.
     """
     folder = speed_folder(grid, cell)
     made = Measured.load(folder)
     if made is not None:
         return made
     torch.set_num_threads(grid.threads)
-    tts, repeats = load(cell.folder / "model"), grid.eval.repeats
+    tts, repeats = load(cell.folder / "model", decoding=cell.decoding), grid.eval.repeats
     frames = round(SECONDS * tts.tokenizer.card.frame_rate)
-    audio = steps_per_second({cell.name: tts}, 1, frames, repeats)[cell.name]["audio"]
-    codec = codec_seconds(tts, frames, repeats) / SECONDS
+    passes = math.ceil(tts.model.layout.num_steps(frames) / gain_of(grid, cell))
+    loops = loop_seconds({"": tts}, 1, {"": passes}, repeats)[""]
+    codec = codec_seconds(tts, frames, repeats)
     made = Measured()
-    made.figures["rtf"] = spread(
-        [codec + 1 / rate for rate in (audio.value, audio.low, audio.high)]
-    )
+    made.figures["rtf"] = spread([(codec + taken) / SECONDS for taken in loops])
     made.figures["first_audio"] = first_audio(tts, repeats)
     try:
         seconds, memory = cold_start(cell.folder / "model", 1)
@@ -41,6 +43,12 @@ def time_cell(grid: Grid, cell: Cell) -> Measured:
         print(f"{cell.name}: {error}", flush=True)
     made.save(folder)
     return made
+
+
+def gain_of(grid: Grid, cell: Cell) -> float:
+    """Steps that a forward pass of the cell gave in speaking: 1 without drafts."""
+    heard = Measured.load(cell.folder / grid.judged) or Measured()
+    return heard.figures["steps_per_forward"].value if cell.decoding.drafts else 1.0
 
 
 def speed_folder(grid: Grid, cell: Cell) -> Path:
