@@ -108,7 +108,7 @@ def run_cell(grid: Grid, cell: Cell, judges: Judges) -> None:
 def align(cell: Cell) -> dict[str, Figure]:
     """How alike the hidden states of text and speech are, on held-out utterances."""
     recipe, folder = cell.recipe, Path(cell.recipe.output)
-    model = SpeechLM.load(folder).eval()
+    model = cell.decoding.model(SpeechLM.load(folder).eval())
     text = load_text_tokenizer(folder) if (folder / "tokenizer_config.json").is_file() else None
     shards = CodeShards(recipe.data.shards, recipe.data.valid_split or recipe.data.split)
     rows = PromptDataset(shards, model.config, recipe.data.max_frames, text)
@@ -139,7 +139,7 @@ def drafted(tts: TTS, judges: Judges) -> dict[str, Figure]:
 def facts(cell: Cell) -> dict[str, Figure]:
     """What the training was: parameters, updates, tokens seen, seconds; steps for a second."""
     recipe = cell.recipe
-    model = SpeechLM.load(recipe.output)
+    model = cell.decoding.model(SpeechLM.load(recipe.output))
     log = read_log(Path(recipe.output) / "log.jsonl")
     steps = max((row["step"] for row in log), default=0)
     shards = CodeShards(recipe.data.shards, recipe.data.split)

@@ -36,6 +36,7 @@ class SwappedTTS(TTS):
             tts.card,
             tts.read_text,
             decoding=tts.decoding,
+            write_text=tts.write_text,
         )
         self.instead = {name: voices[other] for name, other in next_names(voices).items()}
 
