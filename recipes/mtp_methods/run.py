@@ -2,7 +2,7 @@
 
 python recipes/mtp_methods/run.py --corpus corpus --output mtp_methods
 
-Stopped and started again, it goes on. Every part has a report of its own in the folder: report.json,
+Stopped and started again, it goes on. Every part has a report in a folder of its own: report.json,
 report.md and plots.
 """
 
