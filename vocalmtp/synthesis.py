@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from copy import copy
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -28,10 +29,12 @@ from vocalmtp.decoding.statistics import DecodeStatistics
 from vocalmtp.errors import InputError, nearest
 from vocalmtp.model.fast import make_fast
 from vocalmtp.model.speech_lm import SpeechLM, load_text_tokenizer
-from vocalmtp.requests import AnyVoice, Request, Utterance
+from vocalmtp.prompts import Marker, Segment, Text
+from vocalmtp.requests import AnyVoice, Request, Utterance, sentences_of
 from vocalmtp.roles import Role
 from vocalmtp.streaming import SentenceStream
-from vocalmtp.text import ALPHABET, char_ids, normalize, split_sentences
+from vocalmtp.text import ALPHABET, char_ids
+from vocalmtp.text.alphabet import char_text
 from vocalmtp.timestamps import word_times
 from vocalmtp.tokenizers import SpeechTokenizer, load_tokenizer
 from vocalmtp.voices import Voice, load_voices, make_voice, mean_vector
@@ -39,10 +42,7 @@ from vocalmtp.voices import Voice, load_voices, make_voice, mean_vector
 VoiceIn = Literal["both", "lm", "decoder", "none"]
 VOICE_IN = get_args(VoiceIn)
 
-PAUSES = {".": 0.25, "?": 0.25, "!": 0.25}  # seconds of silence after a sentence, by its last sign
-SHORT_PAUSE = 0.1  # after a piece of a sentence that was too long to say at once
 SEED_STRIDE = 0x9E3779B97F4A7C15  # so far apart that the sentences of two texts never share a seed
-LONGEST = 400  # letters of a sentence: it is cut at 200, unless it has a word that long
 SAMPLING = ("temperature", "top_k", "top_p", "greedy")
 
 
@@ -72,18 +72,20 @@ def load(
         make_fast(model, card.get("int8", False) if int8 is None else int8)
     tokenizer = load_tokenizer(folder / "tokenizer").to(device)
     tokenizer.make_fast()
-    read_text = char_ids
+    read_text, write_text = char_ids, char_text
     if (folder / "tokenizer_config.json").is_file():  # a pretrained backbone brings its own
-        read_text = load_text_tokenizer(folder).encode
+        own = load_text_tokenizer(folder)
+        read_text, write_text = own.encode, partial(own.decode, skip_special_tokens=True)
     voices = load_voices(folder / "voices")
-    return TTS(model, tokenizer, voices, card, read_text, voice_in, decoding)
+    return TTS(model, tokenizer, voices, card, read_text, voice_in, decoding, write_text)
 
 
 class TTS:
     """Speaks. `vocalmtp.load` makes one; it can also be made of parts that belong together.
 
     `voices` are the built-in ones by name, `card` is the content of the model's card.json, and
-    `read_text` turns a normalised text into the backbone's token ids. `voice_in` says what is told
+    `read_text` turns a normalised text into the backbone's token ids, and `write_text` ids into a
+    text. `voice_in` says what is told
     of the voice: the speech LM and the tokenizer's decoder, one of them, or neither. A decoder that
     is not told has the mean of all voices. This is for measuring which part keeps a voice.
     `decoding` says how steps are decoded, and `statistics` what that has brought in all calls.
@@ -98,6 +100,7 @@ class TTS:
         read_text: Callable[[str], Sequence[int]] = char_ids,
         voice_in: VoiceIn = "both",
         decoding: Decoding | None = None,
+        write_text: Callable[[Sequence[int]], str] = char_text,
     ):
         made, asked = tokenizer.card, model.config.tokenizer
         if asked.get("hash") != made.hash:
@@ -108,7 +111,8 @@ class TTS:
         self.whole, self.tokenizer = model.eval(), tokenizer.eval()
         if voice_in not in VOICE_IN:
             raise InputError(f"voice_in '{voice_in}': unknown; {nearest(voice_in, VOICE_IN)}")
-        self.voices, self.card, self.read_text = voices or {}, card or {}, read_text
+        self.voices, self.card = voices or {}, card or {}
+        self.read_text, self.write_text = read_text, write_text
         self.voice_in = voice_in
         self.decoding, self.statistics = decoding or Decoding(), DecodeStatistics()
         self.model = self.decoding.model(self.whole)
@@ -151,14 +155,20 @@ class TTS:
         return join(list(self.sentences(text, voice, seed, **sampling)))
 
     def stream(
-        self, text: str, voice: AnyVoice = None, seed: int = 0, **sampling: Any
+        self,
+        text: str,
+        voice: AnyVoice = None,
+        seed: int = 0,
+        context: tuple[Segment, ...] = (),
+        **sampling: Any,
     ) -> Iterator[Audio]:
         """As the call, in chunks as soon as they are made; their samples, joined, equal the call's.
 
         A chunk has the words that ended since the chunk before, timed from the chunk's own start
-        (so a word may begin below 0): `audio.join` makes one Audio of all chunks.
+        (so a word may begin below 0): `audio.join` makes one Audio of all chunks. `context`: see
+        Request.
         """
-        request = Request(text=text, voice=voice, seed=seed, sampling=sampling)
+        request = Request(text=text, voice=voice, seed=seed, sampling=sampling, context=context)
         return self._stream(self.plan(request))
 
     def batch(
@@ -265,27 +275,29 @@ class TTS:
         if not 0 <= seed < 2**63:
             raise InputError(f"seed '{seed}': must be 0 or more, and below 2 ** 63")
         voice = self.find_voice(request.voice)
-        sentences = split_sentences(normalize(request.text))
-        for sentence in sentences:
-            if len(sentence) > LONGEST:
-                raise InputError(
-                    f"text '{sentence[:37]}...': has a word of some {len(sentence)} letters; "
-                    "put spaces into it"
-                )
-        pauses = [PAUSES.get(sentence[-1], SHORT_PAUSE) for sentence in sentences[:-1]]
+        seeds = ((seed + index * SEED_STRIDE) % 2**63 for index in count())
         return [
-            Utterance(sentence, voice, (seed + index * SEED_STRIDE) % 2**63, sampler, pause)
-            for index, (sentence, pause) in enumerate(zip(sentences, [*pauses, 0.0], strict=True))
+            Utterance(sentence, voice, own, sampler, pause, request.context)
+            for (sentence, pause), own in zip(sentences_of(request.text), seeds, strict=False)
         ]
+
+    def told(self, voice: Voice | None) -> Tensor | None:
+        """What the speech LM is told of the voice, [D_s]."""
+        here = voice is not None and self.voice_in in ("both", "lm")
+        return torch.from_numpy(voice.vector) if here else None
 
     def prompt(self, row: Utterance) -> Prompt:
         """What makes the model say `row`."""
-        told = row.voice is not None and self.voice_in in ("both", "lm")
+        ids, context = self.read_text(row.text), row.context
+        if context:  # of a question: what is said is an answer, which was written first
+            end = self.model.config.listen_config.end_id
+            context = (*context, Marker("answer"), Text([*ids, end]))
         segments = prompts.tts(
             self.model.config.text,
-            text_ids=self.read_text(row.text),
+            text_ids=ids,
             characters=char_ids(row.text),
-            speaker=torch.from_numpy(row.voice.vector) if told else None,
+            speaker=self.told(row.voice),
+            context=context,
         )
         return Prompt(segments, row.sampler, row.seed)
 

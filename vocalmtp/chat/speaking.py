@@ -10,7 +10,8 @@ from vocalmtp.audio import Word
 from vocalmtp.chat.answer import AnswerError, Cancelled, Outlet, Turn, Writer
 from vocalmtp.chat.events import SpokenWord
 from vocalmtp.errors import InputError
-from vocalmtp.synthesis import PAUSES, SHORT_PAUSE, TTS
+from vocalmtp.requests import PAUSES, SHORT_PAUSE
+from vocalmtp.synthesis import TTS
 from vocalmtp.text import normalize, word_spans
 from vocalmtp.text.clauses import ClauseSplitter, sayable, word_places
 

@@ -1,7 +1,7 @@
 """`vocalmtp eval roletriviaqa` and `vocalmtp eval testlist`: the published benchmarks."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -38,17 +38,25 @@ def roletriviaqa(
     answers: Annotated[
         str,
         typer.Option(
-            help="What is said: gold (the right answer), natural (nothing: the data's recordings "
-            "are scored), or a .jsonl file with the 'id' and 'text' of another model's answers."
+            help="What is said: gold (the right answer), own (what the model knows), natural "
+            "(nothing: the data's recordings are scored), or a .jsonl file with the 'id' and "
+            "'text' of another model's answers."
         ),
     ] = "gold",
+    ask: Annotated[
+        Literal["text", "speech"],
+        typer.Option(help="Whether a model that answers itself reads the questions or hears them."),
+    ] = "text",
     split: Annotated[str, typer.Option(help="Which questions.")] = "test",
     limit: Annotated[
         int | None, typer.Option(min=1, help="Questions of each role and domain.")
     ] = None,
     recogniser: Recogniser = "pocketsphinx",
     speaker_judge: SpeakerJudge = "resemblyzer",
-    voice_in: VoiceIn = "both",
+    voice_in: Annotated[
+        Literal["both", "lm", "decoder", "none", "swapped"],
+        typer.Option(help="Who is told the voice; swapped: the decoder is told the next role's."),
+    ] = "both",
     batch_size: BatchSize = 8,
     seed: Seed = 0,
     sound: Annotated[int, typer.Option(min=0, help="Answers that DNSMOS hears.")] = 100,
@@ -61,9 +69,11 @@ def roletriviaqa(
     One row a question in results.jsonl; figures for seen and unseen roles, inside and outside of
     the domain; who is taken for whom.
 
-    Example:
+    Examples:
 
     vocalmtp eval roletriviaqa --data mini --output results --limit 5
+
+    vocalmtp eval roletriviaqa --data chat_mini --model mine --answers own --ask speech -o results
     """
     from vocalmtp.eval.roletriviaqa import RoleRun, run_roletriviaqa
 
@@ -72,6 +82,7 @@ def roletriviaqa(
         output=output,
         model=model,
         answers=answers,
+        ask=ask,
         split=split,
         limit=limit,
         recogniser=recogniser,

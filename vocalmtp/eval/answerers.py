@@ -1,17 +1,18 @@
 """Who answers: from questions to a text and its speech, in the voice of the question's role.
 
-`Answerer` is all that the benchmark knows of a model. A speech LM that answers by itself is one
-more class with `answer` and `speed`; here are a cascade, which speaks a text that is already there,
-and the recordings of the data, which say what the judges make of speech that is right.
+`Answerer` is all that the benchmark knows of a model. Here are a speech LM that answers by itself,
+a cascade, which speaks a text that is already there, and the recordings of the data, which say what
+the judges make of speech that is right.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from pydantic import ValidationError
+from torch import Tensor
 
 from vocalmtp.audio import Audio, read_audio
 from vocalmtp.config import StrictModel
@@ -21,10 +22,13 @@ from vocalmtp.eval.report import Line
 from vocalmtp.eval.speed import first_audio, real_time_factors, steps_per_second
 from vocalmtp.eval.statistics import Figure
 from vocalmtp.eval.systems import AUDIBLE
+from vocalmtp.prompts import Segment
 from vocalmtp.reading import problem_of, read_lines
+from vocalmtp.respond import Asked, Respondent
 from vocalmtp.synthesis import TTS, Request
 from vocalmtp.voices import SHORTEST, Voice, make_voice
 
+CHUNK = 64  # questions that are answered, then spoken: what is spoken is kept
 ENDLESS = 2000  # letters of an answer: about two minutes of speech
 RATE = 16_000
 FACODEC = ("facodec", "facodec-3")  # whose timbre vectors are published with RoleTriviaQA
@@ -44,6 +48,7 @@ class Answer:
     text: str
     audio: Audio | None = None
     failure: str = ""
+    understood: str | None = None  # what was heard of the question, if it was heard
 
 
 class Answerer(Protocol):
@@ -70,6 +75,7 @@ class Cascade:
     voices: Mapping[str, Voice | None]
     batch_size: int = 8
     seed: int = 0
+    contexts: Mapping[str, tuple[Segment, ...]] = field(default_factory=dict)  # of a Request, by id
 
     def answer(self, questions: Sequence[Question]) -> Iterator[tuple[int, Answer]]:
         spoken: list[int] = []
@@ -80,9 +86,8 @@ class Cascade:
                 yield number, Answer(text[:ENDLESS], None, "endless text" if text else "no text")
                 continue
             spoken.append(number)
-            requests.append(
-                Request(text=text, voice=self.voices.get(question.role), seed=self.seed)
-            )
+            voice, context = self.voices.get(question.role), self.contexts.get(question.id, ())
+            requests.append(Request(text=text, voice=voice, seed=self.seed, context=context))
         for index, made in self.tts.each(requests, self.batch_size):
             text = requests[index].text
             if isinstance(made, InputError):
@@ -106,6 +111,58 @@ class Cascade:
             ),
             Line("first audio", "all", first_audio(self.tts), "ms", 0),
         ]
+
+
+@dataclass
+class Own:
+    """A model that answers by itself: it reads the questions, or hears them (`aloud`)."""
+
+    name: str
+    tts: TTS
+    voices: Mapping[str, Voice | None]
+    batch_size: int = 8
+    seed: int = 0
+    aloud: bool = False
+
+    def __post_init__(self) -> None:
+        self.respondent = Respondent(self.tts)
+
+    def answer(self, questions: Sequence[Question]) -> Iterator[tuple[int, Answer]]:
+        for start in range(0, len(questions), CHUNK):
+            for number, made in self._some(questions[start : start + CHUNK]):
+                yield start + number, made
+
+    def _some(self, questions: Sequence[Question]) -> Iterator[tuple[int, Answer]]:
+        understood: dict[str, str] = {}
+        asked: dict[str, Asked] = {}
+        heard = self._heard(questions) if self.aloud else {}
+        if heard:
+            texts = self.respondent.transcribe(list(heard.values()), self.batch_size)
+            understood = dict(zip(heard, texts, strict=True))
+        for question in questions:
+            text = understood.get(question.id, "") if self.aloud else question.question
+            if text.strip(" .,;:?!'-"):
+                voice = self.voices.get(question.role)
+                asked[question.id] = Asked(text=text, heard=heard.get(question.id), voice=voice)
+        written = self.respondent.answer(list(asked.values()), self.batch_size)
+        contexts = {name: self.respondent.context(each) for name, each in asked.items()}
+        answers = dict(zip(asked, written, strict=True))
+        cascade = Cascade(
+            self.name, self.tts, answers, self.voices, self.batch_size, self.seed, contexts
+        )
+        for number, made in cascade.answer(questions):
+            yield number, replace(made, understood=understood.get(questions[number].id))
+
+    def _heard(self, questions: Sequence[Question]) -> dict[str, Tensor]:
+        """The codes of the questions that there are recordings of."""
+        return {
+            question.id: self.respondent.hear(read_audio(question.asked, RATE), RATE)
+            for question in questions
+            if question.asked is not None
+        }
+
+    def speed(self) -> list[Line]:
+        return Cascade(self.name, self.tts, {}, self.voices, self.batch_size).speed()
 
 
 class Recordings:

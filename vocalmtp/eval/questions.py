@@ -38,6 +38,7 @@ class Question:
     seen: bool | None = None  # whether the role's voice was trained; None: not known
     domain: Domain = "in"  # of the training questions' kind, or of another
     audio: Path | None = None
+    asked: Path | None = None  # a recording of the question
 
 
 @dataclass
@@ -127,14 +128,15 @@ def _ours(path: Path, split: str) -> QuestionSet:
             continue
         if row.split != split:
             continue
-        audio = path / row.audio if row.audio else None
+        audio, asked = (path / name if name else None for name in (row.audio, row.asked))
         if row.id in seen:
             found.broken.append(f"{where}: id '{row.id}' is there twice")
-        elif audio is not None and not audio.is_file():
-            found.broken.append(f"{where}: audio '{row.audio}' is not there")
+        elif any(file is not None and not file.is_file() for file in (audio, asked)):
+            missing = row.asked if audio is None or audio.is_file() else row.audio
+            found.broken.append(f"{where}: audio '{missing}' is not there")
         else:
-            fields = row.model_dump(exclude={"split", "kind", "audio"})
-            found.questions.append(Question(audio=audio, **fields))
+            fields = row.model_dump(exclude={"split", "kind", "audio", "asked"})
+            found.questions.append(Question(audio=audio, asked=asked, **fields))
         seen.add(row.id)
     for folder in sorted((path / REFERENCES).glob("*/")):
         found.references[folder.name] = sorted(folder.glob("*.wav"))

@@ -58,6 +58,15 @@ def figures(group: str, rows: Sequence[Row]) -> list[Line]:
     errors = [row["agreement_errors"] for row in rows]
     words = [row["agreement_words"] for row in rows]
     lines.append(Line("agreement WER", group, bootstrap_ratio(errors, words), "%", 1))
+    asked = [row for row in rows if "asr_errors" in row]
+    if asked:
+        errors, words = ([row[key] for row in asked] for key in ("asr_errors", "asr_words"))
+        lines.append(
+            Line("WER of the questions heard", group, bootstrap_ratio(errors, words), "%", 1)
+        )
+    swapped = [row["similarity"][row["decoder_role"]] for row in rows if "decoder_role" in row]
+    if swapped:
+        lines.append(Line("similarity to the decoder's role", group, bootstrap_mean(swapped)))
     known = [voice_scores(row) for row in rows if row["role"] in row["similarity"]]
     if known:
         own, other, told = (np.array(column) for column in zip(*known, strict=True))

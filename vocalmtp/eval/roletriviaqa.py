@@ -10,14 +10,23 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
+from vocalmtp.ablation.swapped import SwappedTTS, next_names
 from vocalmtp.batch.job import digest
 from vocalmtp.catalogue import DEFAULT_MODEL, model_folder
+from vocalmtp.errors import InputError
 from vocalmtp.eval import quality
-from vocalmtp.eval.answerers import Answerer, Cascade, Recordings, read_texts, role_voices
+from vocalmtp.eval.answerers import (
+    Answerer,
+    Cascade,
+    Own,
+    Recordings,
+    read_texts,
+    role_voices,
+)
 from vocalmtp.eval.answers import agreement, speech_scores, text_scores
 from vocalmtp.eval.judges import (
     Recogniser,
@@ -36,7 +45,8 @@ from vocalmtp.lock import only_writer
 from vocalmtp.synthesis import TTS, VoiceIn, load
 from vocalmtp.writing import atomic_path
 
-GOLD, NATURAL = "gold", "natural"
+GOLD, NATURAL, OWN = "gold", "natural", "own"
+SWAPPED = "swapped"  # of voice_in: the decoder is told the voice of the next role
 RESULTS = "results.jsonl"
 
 
@@ -47,12 +57,13 @@ class RoleRun:
     data: str
     output: Path
     model: str = DEFAULT_MODEL
-    answers: str = GOLD  # gold, natural, or a file of texts
+    answers: str = GOLD  # gold, natural, own (the model's), or a file of texts
+    ask: Literal["text", "speech"] = "text"  # how the model is asked for answers of its own
     split: str = "test"
     limit: int | None = None
     recogniser: str = "pocketsphinx"
     speaker_judge: str = "resemblyzer"
-    voice_in: VoiceIn = "both"
+    voice_in: VoiceIn | Literal["swapped"] = "both"
     batch_size: int = 8
     seed: int = 0
     sound: int = 100  # questions whose answers DNSMOS hears, two seconds each
@@ -98,20 +109,34 @@ def _settings(asked: RoleRun) -> dict[str, Any]:
         "model": None if asked.answers == NATURAL else digest(model_folder(asked.model)),
         "voice_in": asked.voice_in,
         "seed": asked.seed,
-    }
+    } | ({"ask": asked.ask} if asked.answers == OWN else {})
 
 
 def make_answerer(asked: RoleRun, found: QuestionSet, tts: TTS | None = None) -> Answerer:
-    """Who answers: the data's recordings, or a model that says the gold or somebody's texts."""
+    """Who answers: the data's recordings, or a model: what it knows, the gold or somebody's texts.
+
+    Raises InputError if the model cannot be asked so.
+    """
+    if asked.ask == "speech" and asked.answers != OWN:
+        raise InputError(f"ask 'speech': answers '{asked.answers}' are there; give --answers own")
     if asked.answers == NATURAL:
         return Recordings()
-    if asked.answers == GOLD:
-        texts = {question.id: question.answer for question in found.questions}
-    else:
+    texts = {question.id: question.answer for question in found.questions}
+    if asked.answers not in (GOLD, OWN):
         texts = read_texts(Path(asked.answers), found.questions)
-    tts = load(asked.model, voice_in=asked.voice_in) if tts is None else tts
-    name = f"{asked.model} saying the texts '{Path(asked.answers).name}'"
+    swapped = asked.voice_in == SWAPPED
+    if tts is None:
+        tts = load(asked.model, voice_in="both" if swapped else asked.voice_in)
     voices = role_voices(found, tts)
+    if swapped:
+        if len(voices) < 2 or None in voices.values():
+            raise InputError("voice_in 'swapped': needs two roles that have voices; give both")
+        tts = SwappedTTS(tts, voices)
+    if asked.answers == OWN:
+        aloud = asked.ask == "speech"
+        name = f"{asked.model}, which {'hears' if aloud else 'reads'} the questions"
+        return Own(name, tts, voices, asked.batch_size, asked.seed, aloud)
+    name = f"{asked.model} saying the texts '{Path(asked.answers).name}'"
     return Cascade(name, tts, texts, voices, asked.batch_size, asked.seed)
 
 
@@ -134,6 +159,7 @@ def answer_all(answerer: Answerer, questions: Sequence[Question], folder: Path) 
                 "seconds": made.audio.duration if made.audio else 0.0,
                 "failure": made.failure,
             }
+            | ({} if made.understood is None else {"understood": made.understood})
         )
     asked = (
         {
@@ -173,6 +199,11 @@ def judge_all(
         row |= {"em_speech": em_speech, "f1_speech": f1_speech}
         row |= {"agreement_errors": errors.errors, "agreement_words": errors.words}
         row |= {"similarity": _similarities(vectors.get(name), targets)}
+        if "understood" in row:
+            found_errors = agreement(row["question"], row["understood"])
+            row |= {"asr_errors": found_errors.errors, "asr_words": found_errors.words}
+        if asked.voice_in == SWAPPED:
+            row |= {"decoder_role": next_names(targets)[row["role"]]}
         scored.append(row | {"dnsmos": sound.get(name, {}).get("ovrl")})
     return scored
 

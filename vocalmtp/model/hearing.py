@@ -64,7 +64,7 @@ class Hearing(nn.Module):
         return self.output(x.unflatten(1, (-1, self.group)).flatten(2))
 
     def rows(self, codes: Tensor, lengths: Tensor) -> Tensor:
-        """As `forward`, row by row, so that a row is heard alike in any batch; some hear nothing."""
+        """As `forward`, row by row, so that a row is heard alike in any batch; some have nothing."""
         nothing = self.norm.weight.new_zeros(0, self.width)
         heard = [
             self(row[None, :, :length], length[None])[0] if length else nothing

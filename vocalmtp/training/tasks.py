@@ -6,6 +6,7 @@ Letters: Q streams, T frames, U characters.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +23,7 @@ from vocalmtp.model.config import SpeechLMConfig
 from vocalmtp.model.track import frame_advances
 from vocalmtp.prompts import Segment, Speaker, exchange, tts
 from vocalmtp.reading import problem_of, read_lines
-from vocalmtp.text.alphabet import char_ids
+from vocalmtp.text import char_ids, normalize
 
 SpeechTask = Literal["tts", "asr"]
 QuestionTask = Literal["spoken_qa", "text_qa", "text"]
@@ -212,7 +213,10 @@ def build_dataset(
 
 
 def read_questions(folder: Path, split: str) -> list[QuestionRow]:
-    """The questions of a split. Raises InputError if there is none, or a line is not one."""
+    """The questions of a split, normalised, without those that cannot be.
+
+    Raises InputError if there is none, or a line is not one.
+    """
     path, rows = folder / QUESTIONS, []
     if not path.is_file():
         raise InputError(
@@ -224,7 +228,9 @@ def read_questions(folder: Path, split: str) -> list[QuestionRow]:
         except ValidationError as error:
             raise InputError(f"{path} line {number}: {problem_of(error)}") from error
         if row.split == split:
-            rows.append(row)
+            with suppress(InputError):
+                said = {"question": normalize(row.question), "answer": normalize(row.answer)}
+                rows.append(row.model_copy(update=said))
     if not rows:
         raise InputError(f"questions '{folder}': none of the split '{split}'; make them anew")
     return rows

@@ -1,0 +1,103 @@
+"""Answers of a model's own in the benchmark of roles: questions that it reads, or hears."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from sounds import buzz
+from toy_model import save_toy_model
+
+from vocalmtp.errors import InputError
+from vocalmtp.eval import judges
+from vocalmtp.eval.roletriviaqa import RoleRun, run_roletriviaqa
+from vocalmtp.respond import Asked, Respondent
+from vocalmtp.synthesis import load
+
+
+class Nobody:
+    """Finds all voices alike."""
+
+    name, about = "nobody", "nobody"
+
+    def embed(self, path: Path) -> np.ndarray:
+        return np.ones(2) / 2**0.5
+
+
+@pytest.fixture(scope="module")
+def listener(tmp_path_factory) -> Path:
+    listen = {"width": 16, "layers": 1, "end_id": 35}
+    return save_toy_model(tmp_path_factory.mktemp("model") / "toy", listen=listen)
+
+
+@pytest.fixture
+def ask(tmp_path, listener, quick_ears, monkeypatch):
+    monkeypatch.setitem(judges.SPEAKER_JUDGES, "nobody", Nobody)
+    monkeypatch.setattr("vocalmtp.respond.LONGEST", 12)
+    data = tmp_path / "data"
+    for role in ("one", "two"):
+        (data / "references" / role).mkdir(parents=True)
+        soundfile.write(data / "references" / role / "0.wav", buzz(1.5), 16_000)
+    soundfile.write(data / "asked.wav", buzz(0.8), 16_000)
+    base = {"question": "what is one?", "aliases": ["one"], "answer": "one.", "split": "test"}
+    rows = [
+        base | {"id": "a", "role": "one", "seen": True, "asked": "asked.wav"},
+        base | {"id": "b", "role": "two", "seen": False},
+    ]
+    rows.append(base | {"id": "c", "role": "two", "seen": False, "asked": "nowhere.wav"})
+    (data / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def make(**changes) -> tuple[str, dict[str, dict]]:
+        run = RoleRun(
+            **{
+                "data": str(data),
+                "output": tmp_path / "out",
+                "model": str(listener),
+                "answers": "own",
+                "speaker_judge": "nobody",
+                "speed": False,
+                "sound": 0,
+                "processes": 1,
+            }
+            | changes
+        )
+        text = run_roletriviaqa(run)
+        lines = (run.output / "results.jsonl").read_text().splitlines()
+        return text, {row["id"]: row for row in map(json.loads, lines)}
+
+    return make
+
+
+def test_questions_are_read_and_the_answers_spoken(ask, listener):
+    text, rows = ask()
+    assert rows.keys() == {"a", "b"} and "audio 'nowhere.wav' is not there" in text
+    respondent = Respondent(load(listener))
+    voice = respondent.tts.find_voice(None)
+    assert len(rows["a"]["text_answer"]) > 0 and "understood" not in rows["a"]
+    assert "which reads the questions" in text
+    asked = Asked(text="what is one?", voice=voice)
+    assert "".join(respondent.write(asked)) == respondent.answer([asked])[0]
+
+
+def test_questions_are_heard(ask):
+    text, rows = ask(ask="speech")
+    assert rows["a"]["understood"] and rows["a"]["asr_words"] == 3
+    assert rows["b"]["failure"] == "no text" and "understood" not in rows["b"]  # not spoken
+    assert "WER of the questions heard" in text and "which hears the questions" in text
+    with pytest.raises(InputError, match="made with ask 'speech', not 'text'"):
+        ask()
+
+
+def test_the_decoder_may_be_told_another_role(ask):
+    text, rows = ask(answers="gold", voice_in="swapped")
+    assert rows["a"]["decoder_role"] == "two" and rows["b"]["decoder_role"] == "one"
+    assert "| similarity to the decoder's role | " in text
+
+
+def test_what_cannot_be_asked(ask, tmp_path):
+    with pytest.raises(InputError, match="give --answers own"):
+        ask(answers="gold", ask="speech")
+    deaf = save_toy_model(tmp_path / "deaf")
+    with pytest.raises(InputError, match="does not listen"):
+        ask(model=str(deaf), output=tmp_path / "other")

@@ -1,0 +1,95 @@
+"""One model that hears a question, writes its answer, and says it: `Respondent`.
+
+The sequence is that of training, made part by part: voice, what is heard, "write" and the question,
+"answer" and the answer, "speech" and the speech (prompts.py). Text is written by the same loop as
+speech, with the model's text side for a model. Every sentence of an answer is said as an answer of
+its own, so that the first one sounds while the next is being written.
+Letters: Q streams, T frames, N samples.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vocalmtp.audio import resample
+from vocalmtp.decoding.generate import Prompt, generate, utterances
+from vocalmtp.decoding.sampling import Sampler
+from vocalmtp.errors import InputError
+from vocalmtp.model.writing import TextSide
+from vocalmtp.prompts import Marker, Segment, Speaker, exchange
+from vocalmtp.synthesis import TTS, AnyVoice
+from vocalmtp.text import normalize
+
+LONGEST = 240  # tokens of a text that is written; what has no end by then is cut off
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """A question: what is heard of it as codes [Q, T], or None; its text; who is to answer."""
+
+    text: str
+    heard: Tensor | None = None
+    voice: AnyVoice = None
+
+
+class Respondent:
+    """What a speech LM that listens can do with questions; `tts` says its answers.
+
+    Raises InputError if the model does not listen.
+    """
+
+    def __init__(self, tts: TTS):
+        self.tts, self.side = tts, TextSide(tts.model)
+        self.sampler = Sampler(greedy=True)
+
+    def hear(self, samples: np.ndarray, sample_rate: int) -> Tensor:
+        """Samples [N] as codes [Q, T]. Raises InputError if there are none."""
+        if not len(samples):
+            raise InputError("question: has no sound; record it again")
+        tokenizer = self.tts.tokenizer
+        wav = torch.from_numpy(resample(samples, sample_rate, tokenizer.card.sample_rate))
+        with torch.inference_mode():
+            return tokenizer.encode(wav[None].to(tokenizer.device)).codes[0]
+
+    def transcribe(self, heard: Sequence[Tensor], batch_size: int = 8) -> list[str]:
+        """What is said in each of several codes [Q, T]."""
+        return self._write([exchange(heard=codes) for codes in heard], batch_size)
+
+    def answer(self, asked: Sequence[Asked], batch_size: int = 8) -> list[str]:
+        """The text of every answer."""
+        return self._write([self._prompt(each) for each in asked], batch_size)
+
+    def write(self, asked: Asked) -> Iterator[str]:
+        """The text of an answer, in pieces as they are made."""
+        ids: list[int] = []
+        given = ""
+        for event in generate(self.side, [self._limited(self._prompt(asked))]):
+            ids.append(int(event.tokens[0, 0]))
+            text = self.tts.write_text([i for i in ids if i < self.side.layout.slots[0].size])
+            if not text.endswith("\ufffd"):  # half a letter of a vocabulary of bytes
+                yield text[len(given) :]
+                given = text
+
+    def context(self, asked: Asked) -> tuple[Segment, ...]:
+        """What comes before an answer to `asked` in a Request that says it.
+
+        Raises InputError if there is nothing in its text that can be read.
+        """
+        end = self.tts.model.config.listen_config.end_id
+        question = [*self.tts.read_text(normalize(asked.text)), end]
+        return tuple(exchange(heard=asked.heard, question=question))
+
+    def _prompt(self, asked: Asked) -> list[Segment]:
+        voice = self.tts.told(self.tts.find_voice(asked.voice))
+        return [Speaker(voice), *self.context(asked), Marker("answer")]
+
+    def _limited(self, segments: list[Segment]) -> Prompt:
+        return Prompt(segments, self.sampler, max_steps=LONGEST)
+
+    def _write(self, prompts: list[list[Segment]], batch_size: int) -> list[str]:
+        events = generate(self.side, map(self._limited, prompts), batch_size)
+        made = dict(utterances(events, self.side.layout))
+        return [self.tts.write_text(made[n].codes[0].tolist()) for n in range(len(prompts))]
