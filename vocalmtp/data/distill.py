@@ -113,8 +113,11 @@ def _say(
             seed=(job.seed + number) % 2**63,
             sampling=asdict(job.sampler),
         )
-        for part, sentence in enumerate(tts.plan(request)):
-            named.append((f"{number:06d}-{part}", sentence))
+        try:
+            plan = tts.plan(request)
+        except InputError as error:
+            raise InputError(f"input '{job.input}' line {number}: {error}") from error
+        named += [(f"{number:06d}-{part}", sentence) for part, sentence in enumerate(plan)]
     prompts = (tts.prompt(sentence) for _, sentence in named)
     items = {}
     for row, made in utterances(generate(tts.model, prompts, batch_size), tts.model.layout):
