@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from functools import partial
 from queue import SimpleQueue
 
 import numpy as np
@@ -10,6 +11,7 @@ from vocalmtp.audio import Word
 from vocalmtp.chat.answer import AnswerError, Cancelled, Outlet, Turn, Writer
 from vocalmtp.chat.events import SpokenWord
 from vocalmtp.errors import InputError
+from vocalmtp.prompts import Segment
 from vocalmtp.requests import PAUSES, SHORT_PAUSE
 from vocalmtp.synthesis import TTS
 from vocalmtp.text import normalize, word_spans
@@ -37,10 +39,16 @@ class Spoken:
         return self._writer.count_tokens(text)
 
     def answer(self, turn: Turn, out: Outlet) -> None:
+        self._say(self._writer.write(turn.messages, out), turn, out)
+
+    def _say(
+        self, written: Iterator[str], turn: Turn, out: Outlet, context: tuple[Segment, ...] = ()
+    ) -> None:
+        """Say what is being written; `context` is for a model that answers, see Request."""
         pieces: Pieces = SimpleQueue()
-        mouth = _Mouth(self._tts, turn, out)
+        mouth = _Mouth(self._tts, turn, out, context)
         with out.on_cancel(lambda: pieces.put(Cancelled())):
-            threading.Thread(target=self._write, args=(turn, out, pieces), daemon=True).start()
+            threading.Thread(target=_write, args=(written, out, pieces), daemon=True).start()
             try:
                 for clause in _clauses(pieces):
                     mouth.say(clause)
@@ -50,20 +58,21 @@ class Spoken:
                 out.text(apology)
                 mouth.say(apology)
 
-    def _write(self, turn: Turn, out: Outlet, pieces: Pieces) -> None:
-        """Hand the writer's text to the user and to the mouth; then None, or what went wrong."""
-        letters = 0
-        try:
-            for piece in self._writer.write(turn.messages, out):
-                piece = piece[: out.longest - letters]
-                letters += len(piece)
-                out.text(piece)
-                pieces.put(piece)
-                if letters >= out.longest:
-                    break
-            pieces.put(None)
-        except Exception as error:  # raised again by the thread that speaks
-            pieces.put(error)
+
+def _write(written: Iterator[str], out: Outlet, pieces: Pieces) -> None:
+    """Hand the writer's text to the user and to the mouth; then None, or what went wrong."""
+    letters = 0
+    try:
+        for piece in written:
+            piece = piece[: out.longest - letters]
+            letters += len(piece)
+            out.text(piece)
+            pieces.put(piece)
+            if letters >= out.longest:
+                break
+        pieces.put(None)
+    except Exception as error:  # raised again by the thread that speaks
+        pieces.put(error)
 
 
 def _clauses(pieces: Pieces) -> Iterator[str]:
@@ -81,8 +90,9 @@ def _clauses(pieces: Pieces) -> Iterator[str]:
 class _Mouth:
     """Says the clauses of one answer."""
 
-    def __init__(self, tts: TTS, turn: Turn, out: Outlet):
+    def __init__(self, tts: TTS, turn: Turn, out: Outlet, context: tuple[Segment, ...]):
         self._tts, self._turn, self._out = tts, turn, out
+        self._stream = partial(tts.stream, context=context) if context else tts.stream
         self.letters = 0  # of the answer's text so far
         self._clauses = 0
         self._samples = 0  # of the answer's audio so far
@@ -109,7 +119,7 @@ class _Mouth:
         seed = self._turn.seed + CLAUSE_SEEDS * self._clauses
         self._clauses += 1
         places: list[tuple[int, int]] = []
-        for audio in tts.stream(said, self._turn.voice, seed):
+        for audio in self._stream(said, self._turn.voice, seed):
             offset = self._samples / tts.sample_rate
             words = []
             for word in audio.words:

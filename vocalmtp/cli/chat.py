@@ -13,6 +13,7 @@ from vocalmtp.errors import InputError
 if TYPE_CHECKING:
     from vocalmtp.chat.config import ChatConfig
     from vocalmtp.chat.events import Event
+    from vocalmtp.chat.native import Native
     from vocalmtp.chat.room import Room
     from vocalmtp.chat.speaking import Spoken
     from vocalmtp.roles import Role
@@ -43,6 +44,14 @@ def chat(
     llm_model: Annotated[
         str | None, typer.Option(help="The name of the model at the endpoint.")
     ] = None,
+    native: Annotated[
+        bool,
+        typer.Option(
+            "--native",
+            help="The model of --model hears and answers by itself: one that was trained to, such "
+            "as by recipes/chat_mini.",
+        ),
+    ] = False,
     ear: Annotated[
         str | None,
         typer.Option(
@@ -103,6 +112,8 @@ def chat(
     vocalmtp chat --terminal --llm http://localhost:8000/v1 --llm-model qwen
 
     vocalmtp chat --input question.wav --output answer.wav --llm folder
+
+    vocalmtp chat --native --model chat-mini
     """
     settings: dict[str, Any] = {"system": system, "echo": echo, "barge_in": barge_in}
     settings = {key: value for key, value in settings.items() if value is not None}
@@ -120,12 +131,20 @@ def chat(
         if auth is not None:
             check_auth(auth)
     # What is wrong with the small parts is said before the model is loaded.
-    from vocalmtp.chat.ears import find_ear
-    from vocalmtp.chat.writers import find_writer
+    who = voice if card is None else card
+    if native:
+        for option, value in (("llm", llm), ("ear", ear)):
+            if value is not None:
+                raise InputError(f"{option} '{value}': --native needs none; leave one out")
+        answerer, tts = _native(model, who)
+        listens = answerer
+    else:
+        from vocalmtp.chat.ears import find_ear
+        from vocalmtp.chat.writers import find_writer
 
-    writer = find_writer(llm, llm_model, device)
-    listens = find_ear(ear, device)
-    answerer, tts = _answerer(writer, model, voice if card is None else card)
+        writer = find_writer(llm, llm_model, device)
+        listens = find_ear(ear, device)
+        answerer, tts = _answerer(writer, model, who)
     _tell(f"answers: {answerer.name}; ear: {listens.name}")
     if input is not None:
         _answer_recording(samples, output, answerer, listens, tts, voice, settings, card)
@@ -163,6 +182,16 @@ def _answerer(writer, model: str, voice: "AnyVoice") -> tuple["Spoken", "TTS"]:
     tts = load_speaker(model)
     tts.find_voice(voice)
     return Spoken(writer, tts), tts
+
+
+def _native(model: str, voice: "AnyVoice") -> tuple["Native", "TTS"]:
+    from vocalmtp.chat.native import Native
+    from vocalmtp.cli.single import load_speaker
+    from vocalmtp.respond import Respondent
+
+    tts = load_speaker(model)
+    tts.find_voice(voice)
+    return Native(Respondent(tts)), tts
 
 
 def _config(settings: dict[str, Any]) -> "ChatConfig":
