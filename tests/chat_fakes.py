@@ -8,11 +8,15 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
 from vocalmtp.audio import Audio, Word, join
 from vocalmtp.chat.answer import AnswerError
+from vocalmtp.chat.config import ChatConfig
 from vocalmtp.chat.events import Event
+from vocalmtp.chat.room import Limits, Room
 from vocalmtp.chat.session import ChatSession
+from vocalmtp.chat.speaking import Spoken
 from vocalmtp.roles import Role
 from vocalmtp.text import normalize, word_spans
 
@@ -105,6 +109,21 @@ class ScriptedWriter:
 
     def count_tokens(self, text: str) -> int:
         return len(text.split())
+
+
+def fake_room(*pieces: str | float | Exception, **limits) -> Room:
+    """A room whose answers are `pieces` of text, or in the mode "other" are "Other."."""
+    tts = ToneTTS()
+    writers = {"llm": ScriptedWriter(*pieces or ("One two.",)), "other": ScriptedWriter("Other.")}
+    answerers = {name: Spoken(writer, tts) for name, writer in writers.items()}
+    config, roles = ChatConfig(echo="off"), {"clerk": CLERK}
+    return Room(tts, CountingEar(), answerers, config, Limits(**limits), roles=roles)
+
+
+def hear_by_loudness(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put `loudness` in the place of the voice detector."""
+    monkeypatch.setattr("vocalmtp.chat.session.VoiceActivity.__init__", lambda self: None)
+    monkeypatch.setattr("vocalmtp.chat.session.VoiceActivity.__call__", loudness)
 
 
 def broken(message: str = "no model there") -> AnswerError:

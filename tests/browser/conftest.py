@@ -1,12 +1,6 @@
-"""A real server, and Chromium with a microphone that plays a file."""
+"""Chromium with a microphone that plays a file, a server of the mini model, and one of fakes."""
 
-import os
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,12 +8,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-from chat_fakes import QUESTION
+from chat_fakes import QUESTION, RATE, fake_room, hear_by_loudness, silence, tone
 
 import vocalmtp
 from vocalmtp.audio import Audio
+from vocalmtp.chat.room import Room
+from vocalmtp.eval.chat_server import serving
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = (
+    "--no-sandbox",  # root, as in containers, has none
+    "--disable-dev-shm-usage",
+    "--autoplay-policy=no-user-gesture-required",
+    "--use-fake-device-for-media-stream",
+)
+PATIENCE = 60_000  # milliseconds
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -30,62 +33,83 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
 
 
-@pytest.fixture(scope="session")
-def address() -> Iterator[str]:
-    """That of `vocalmtp chat` with the mini model and an echo, in a process of its own."""
+@pytest.fixture(scope="module")
+def browse() -> Iterator[Callable[..., Any]]:
+    """Opens a page; `sound` is what its microphone plays, `allowed` whether it may be used.
+
+    There is one browser for each sound, and a context of its own for each page.
+    """
     if CHROMIUM is None:
         pytest.skip("Chromium is not installed (apt-get install chromium)")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "vocalmtp", "chat", "--port", str(port), "--sessions", "1"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, env=environment)
-    try:
-        deadline = time.monotonic() + 180
-        while time.monotonic() < deadline:
-            assert process.poll() is None
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5).read()
-                break
-            except OSError:
-                time.sleep(0.5)
-        yield f"http://127.0.0.1:{port}/"
-    finally:
-        process.terminate()
-        process.wait()
-
-
-@pytest.fixture(scope="session")
-def question(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the microphone hears: the question, and again while the answer sounds."""
-    speech = vocalmtp.load("mini")(QUESTION, greedy=True)
-    quiet = np.zeros(2 * speech.sample_rate, np.float32)
-    samples = np.concatenate([quiet, speech.samples, *[quiet] * 30])
-    path = tmp_path_factory.mktemp("sound") / "question.wav"
-    return Audio(samples, speech.sample_rate).save(path)
-
-
-@pytest.fixture
-def open_page(address: str) -> Iterator[Callable[..., Any]]:
-    """Opens the page in a browser of its own; `sound` is what the microphone plays, if any."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    browsers: dict[Path | None, Any] = {}
     with ExitStack() as stack:
         tool = stack.enter_context(playwright.sync_playwright())
 
-        def open_it(sound: Path | None = None, allowed: bool = True, **options: Any) -> Any:
-            flags = ["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
-            flags.append("--use-fake-device-for-media-stream")
-            if sound is not None:
-                flags.append(f"--use-file-for-fake-audio-capture={sound}%noloop")
-            browser = tool.chromium.launch(executable_path=CHROMIUM, args=flags)
-            stack.callback(browser.close)
+        def open_it(
+            address: str, sound: Path | None = None, allowed: bool = True, **options: Any
+        ) -> Any:
+            if sound not in browsers:
+                played = (
+                    [] if sound is None else [f"--use-file-for-fake-audio-capture={sound}%noloop"]
+                )
+                browsers[sound] = tool.chromium.launch(
+                    executable_path=CHROMIUM, args=[*FLAGS, *played]
+                )
+                stack.callback(browsers[sound].close)
             permissions = ["microphone"] if allowed else []
-            context = browser.new_context(permissions=permissions, **options)
-            context.set_default_timeout(60_000)
+            context = browsers[sound].new_context(permissions=permissions, **options)
+            context.set_default_timeout(PATIENCE)
             page = context.new_page()
             page.goto(address)
             page.wait_for_function("window.vocalmtp")
             return page
 
         yield open_it
+
+
+@pytest.fixture(scope="module")
+def mini() -> Iterator[str]:
+    """The address of `vocalmtp chat` with the mini model and an echo, in a process of its own."""
+    if CHROMIUM is None:
+        pytest.skip("Chromium is not installed (apt-get install chromium)")
+    with serving() as server:
+        yield server.page
+
+
+def recording(folder: Path, *parts: np.ndarray, sample_rate: int) -> Path:
+    return Audio(np.concatenate(parts), sample_rate).save(folder / "microphone.wav")
+
+
+@pytest.fixture(scope="module")
+def question(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the microphone hears: silence, a question, and silence."""
+    speech = vocalmtp.load("mini")(QUESTION, greedy=True)
+    quiet = np.zeros(2 * speech.sample_rate, np.float32)
+    folder = tmp_path_factory.mktemp("question")
+    return recording(folder, quiet, speech.samples, *[quiet] * 60, sample_rate=speech.sample_rate)
+
+
+@pytest.fixture(scope="module")
+def room() -> Iterator[Room]:
+    """A room of fakes that says one word a quarter of a second."""
+    with pytest.MonkeyPatch.context() as patch:
+        hear_by_loudness(patch)
+        yield fake_room("One two three four five six seven eight.")
+
+
+@pytest.fixture(scope="module")
+def fakes(room: Room) -> Iterator[str]:
+    """The address of the page of that room."""
+    pytest.importorskip("gradio", reason="the extra 'demo' is not installed")
+    from chat_line import serving_room
+
+    with serving_room(room) as port:
+        yield f"http://127.0.0.1:{port}/"
+
+
+@pytest.fixture(scope="module")
+def tones(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the microphone hears: a tone of half a second, and another while it is answered."""
+    parts = [silence(1.0), tone(0.5), silence(1.6), tone(0.5), silence(120.0)]
+    return recording(tmp_path_factory.mktemp("tones"), *parts, sample_rate=RATE)

@@ -1,36 +1,64 @@
-"""The page as a person uses it. Screenshots go to the folder that VOCALMTP_SCREENSHOTS names."""
+"""The page with the mini model behind it: spoken to, interrupted, and heard.
 
-import base64
-import io
+Screenshots go to the folder that VOCALMTP_SCREENSHOTS names; VOCALMTP_INTERRUPTIONS says how often to
+interrupt, and `pytest -s` shows how soon the answer was silent.
+"""
+
 import os
+import statistics
 from pathlib import Path
-from typing import Any
 
+import numpy as np
+import pytest
 import soundfile
 from chat_fakes import QUESTION
+from chat_page import answered, ask, picture, state
 
+import vocalmtp
+from vocalmtp.audio import Audio
 from vocalmtp.eval.intelligibility import hear, word_errors
 
-WAV = """async () => {
-  const bytes = new Uint8Array(await window.vocalmtp.recording.wav().arrayBuffer());
-  let text = "";
-  for (const byte of bytes) text += String.fromCharCode(byte);
-  return btoa(text);
+STORY = (
+    "Once upon a time there was a small brown fox who lived under an old oak tree and walked "
+    "every morning to the river to look at the boats and the birds and the children who played"
+)
+INTERRUPTIONS = int(os.environ.get("VOCALMTP_INTERRUPTIONS", "1"))
+EVERY = 8.0  # seconds between them
+
+# When the user's voice was there, when the page was told of it, and when it was last heard itself.
+WATCH = """() => {
+  const { microphone, loudspeaker } = window.vocalmtp;
+  const tap = (context, source, size) => {
+    const analyser = new AnalyserNode(context, { fftSize: size });
+    source.connect(analyser);
+    const samples = new Float32Array(size);
+    return () => {
+      analyser.getFloatTimeDomainData(samples);
+      return samples.reduce((most, sample) => Math.max(most, Math.abs(sample)), 0);
+    };
+  };
+  const source = microphone.context.createMediaStreamSource(microphone.stream);
+  const user = tap(microphone.context, source, 256);
+  const answer = tap(loudspeaker.context, loudspeaker.node, 128);
+  const seen = (window.seen = { begun: 0, voice: 0, told: 0, sound: 0 });
+  const { interrupted } = window.vocalmtp;
+  window.vocalmtp.interrupted = function (event) {
+    seen.told = performance.now();
+    interrupted.call(this, event);
+  };
+  setInterval(() => {
+    const now = performance.now();
+    if (answer() > 0) {
+      seen.begun ||= now;
+      if (!seen.told || now - seen.told < 1000) seen.sound = now;
+    }
+    if (seen.begun && user() > 0.02) seen.voice ||= now;
+  }, 2);
 }"""
 
 
-def state(page: Any, name: str) -> None:
-    page.wait_for_selector(f"#talk[data-state={name}]")
-
-
-def picture(page: Any, name: str) -> None:
-    folder = os.environ.get("VOCALMTP_SCREENSHOTS")
-    if folder:
-        page.screenshot(path=Path(folder) / f"{name}.png")
-
-
-def test_a_question_is_answered_aloud(open_page, question):
-    page = open_page(question)
+def test_a_question_is_answered_aloud(browse, mini, question, tmp_path):
+    page = browse(mini, question)
     assert page.get_attribute("#talk", "data-state") == "idle"
     picture(page, "idle")
     page.focus("#talk-button")
@@ -40,37 +68,52 @@ def test_a_question_is_answered_aloud(open_page, question):
     state(page, "speaking")
     page.wait_for_selector(".talk-answer mark")
     picture(page, "speaking")
-    state(page, "listening")
+    said = answered(page)
     heard = page.inner_text(".talk-user")
     assert word_errors(QUESTION, heard).rate <= 0.5
-    assert page.inner_text(".talk-answer") == heard
-    assert page.inner_text("#talk-latency").startswith("answered after")
-    sound, rate = soundfile.read(io.BytesIO(base64.b64decode(page.evaluate(WAV))))
-    assert word_errors(QUESTION, hear(sound[:, 0].astype("float32"), rate)).rate <= 0.6
-    assert word_errors(heard, hear(sound[:, 1].astype("float32"), rate)).rate <= 0.6
+    assert said == heard
+    assert page.inner_text("#talk-wait").startswith("answered after")
+    with page.expect_download() as download:
+        page.click("#talk-download")
+    sound, rate = soundfile.read(download.value.path(), dtype="float32")
+    assert word_errors(QUESTION, hear(sound[:, 0], rate)).rate <= 0.6
+    assert word_errors(heard, hear(sound[:, 1], rate)).rate <= 0.6
     page.click("#talk-button")
     state(page, "idle")
 
 
-def test_typing_interrupting_and_a_narrow_dark_page(open_page):
-    page = open_page(viewport={"width": 375, "height": 740}, color_scheme="dark")
-    page.fill("#talk-text", "One, two, three, four, five, six, seven, eight, nine, ten.")
-    page.keyboard.press("Enter")
-    page.wait_for_selector(".talk-answer mark")
-    picture(page, "speaking-narrow-dark")
-    page.keyboard.press("Escape")
-    page.wait_for_selector(".talk-answer s")
-    assert page.get_attribute("#talk", "data-interruptions") == "1"
-    kept = page.inner_text(".talk-answer").replace(page.inner_text(".talk-answer s"), "")
-    assert "One, two, three, four, five, six, seven, eight, nine, ten.".startswith(kept.strip())
-    picture(page, "interrupted-narrow-dark")
-    width = page.evaluate("document.documentElement.scrollWidth")
-    assert width <= 375
+@pytest.fixture(scope="module")
+def interruptions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the microphone hears: the same words again and again, EVERY so many seconds."""
+    speech = vocalmtp.load("mini")("Wait a moment, please.", greedy=True)
+    quiet = np.zeros(round(EVERY * speech.sample_rate), np.float32)
+    samples = np.concatenate([np.concatenate([quiet, speech.samples])] * INTERRUPTIONS + [quiet])
+    path = tmp_path_factory.mktemp("interruptions") / "microphone.wav"
+    return Audio(samples, speech.sample_rate).save(path)
 
 
-def test_a_microphone_that_is_not_allowed_is_explained(open_page):
-    page = open_page(allowed=False)
+def test_the_users_voice_silences_the_answer(browse, mini, interruptions):
+    page = browse(mini, interruptions)
     page.click("#talk-button")
-    state(page, "error")
-    assert "not allowed" in page.inner_text("#talk-status")
-    picture(page, "error")
+    state(page, "listening")
+    page.evaluate(WATCH)
+    taken, known = [], []
+    for turn in range(INTERRUPTIONS):
+        ask(page, STORY)
+        page.wait_for_selector(f"#talk[data-interruptions='{turn + 1}']")
+        page.wait_for_timeout(300)
+        seen = page.evaluate("window.seen")
+        assert seen["begun"] < seen["voice"] < seen["told"]
+        taken.append(seen["sound"] - seen["voice"])
+        known.append(seen["told"] - seen["voice"])
+        crossed = page.locator(".talk-answer s").last.inner_text()
+        assert crossed and STORY.endswith(crossed)
+        answered(page, 2 * turn + 2)  # what was said meanwhile is repeated
+        page.evaluate("Object.assign(window.seen, { begun: 0, voice: 0, told: 0, sound: 0 })")
+    print(
+        f"\nvoice to silence: {statistics.median(taken):.0f} ms {sorted(map(round, taken))}, "
+        f"of which until it was told: {statistics.median(known):.0f} ms"
+    )
+    # On a quiet machine 0.25 s; here others may be at work.
+    assert min(taken) < 1000
+    assert min(silent - told for silent, told in zip(taken, known, strict=True)) < 250

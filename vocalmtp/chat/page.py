@@ -21,9 +21,8 @@ def mount_page(app: FastAPI, room: Room) -> FastAPI:
     from vocalmtp.chat.server import ASSETS
 
     with gradio.Blocks(title="Talk to vocalmtp", analytics_enabled=False) as page:
-        gradio.HTML("<h1>Talk</h1>")
         gradio.HTML((ASSETS / "talk.html").read_text(encoding="utf-8"))
-        with gradio.Row():
+        with gradio.Row(elem_id="talk-pickers"):
             voices = list(room.tts.voices)
             first = room.tts.find_voice(room.role or room.voice)
             name = first.name if first and first.name in voices else None
@@ -47,6 +46,16 @@ def mount_page(app: FastAPI, room: Room) -> FastAPI:
           return {json.dumps(own)}[role] ?? null;
         }}"""
         role.change(fn=None, inputs=[role], outputs=[voice], js=script)
+    theme = gradio.themes.Default(
+        primary_hue="indigo", neutral_hue="slate", font=["system-ui", "sans-serif"]
+    )
     return gradio.mount_gradio_app(
-        app, page, path="/", head=HEAD, footer_links=[], ssr_mode=False, enable_monitoring=False
+        app,
+        page,
+        path="/",
+        head=HEAD,
+        theme=theme,
+        footer_links=[],
+        ssr_mode=False,
+        enable_monitoring=False,
     )

@@ -16,13 +16,15 @@ export function microphoneError(error) {
   return words[error.name] || `The microphone cannot be used (${error.message}).`;
 }
 
-// Calls heard(Float32Array, rate) with every block. Throws what getUserMedia throws.
+// Calls heard(Float32Array, rate) with every block, and ended() if the device goes. Throws what
+// getUserMedia throws.
 export class Microphone {
-  async open(heard) {
+  async open(heard, ended) {
     if (!navigator.mediaDevices) throw new Error("no microphones here");
     this.stream = await navigator.mediaDevices.getUserMedia({
       audio: { echoCancellation: true, noiseSuppression: true, autoGainControl: true },
     });
+    for (const track of this.stream.getAudioTracks()) track.onended = ended;
     this.context = new AudioContext();
     await this.context.audioWorklet.addModule(new URL("worklets.js", HERE));
     const node = new AudioWorkletNode(this.context, "microphone", { numberOfOutputs: 0 });

@@ -31,9 +31,8 @@ class Talk {
   state(name, words) {
     this.root.dataset.state = name;
     if (words) this.find("status").textContent = words;
-    const button = this.find("button");
-    button.setAttribute("aria-pressed", String(this.wanted));
-    button.textContent = this.wanted ? "Stop" : "Talk";
+    this.find("button").setAttribute("aria-pressed", String(this.wanted));
+    this.find("label").textContent = this.wanted ? "Stop" : "Talk";
   }
 
   fail(words) {
@@ -46,12 +45,17 @@ class Talk {
     this.wanted = true;
     this.state("connecting", "Connecting\u2026");
     if (withMicrophone) {
-      this.microphone = new Microphone();
+      const microphone = (this.microphone = new Microphone());
       try {
-        await this.microphone.open((samples, rate) => this.hear(samples, rate));
+        await microphone.open(
+          (samples, rate) => this.hear(samples, rate),
+          () => this.fail("The microphone was disconnected."),
+        );
       } catch (error) {
-        return this.fail(microphoneError(error));
+        if (this.microphone === microphone) this.fail(microphoneError(error));
+        return;
       }
+      if (this.microphone !== microphone) return microphone.close(); // stopped while it was asked for
     }
     if (this.wanted && !this.socket) await this.connect();
   }
@@ -136,7 +140,9 @@ class Talk {
 
   level(loudest) {
     const decibels = 20 * Math.log10(loudest + 1e-6);
-    this.find("level").value = Math.max(0, Math.min(1, 1 + decibels / 60));
+    const level = Math.max(0, Math.min(1, 1 + decibels / 60));
+    this.find("level").setAttribute("aria-valuenow", Math.round(level * 100));
+    this.root.style.setProperty("--talk-level", level);
   }
 
   take(event) {
@@ -144,28 +150,41 @@ class Talk {
     const acts = {
       listening: () => this.listen(),
       speech_started: () => this.state("hearing", "Hearing you\u2026"),
-      speech_ended: () => this.state("thinking", "One moment\u2026"),
+      speech_ended: () => this.think(),
       transcript: () => this.transcript.user(turn, event.text, event.final),
       text_delta: () => this.transcript.text(turn, event.text),
       audio_chunk: () => this.next(event),
-      finished: () => this.loudspeaker?.end(turn),
+      finished: () => (event.seconds ? this.loudspeaker?.end(turn) : this.listen()),
       interrupted: () => this.interrupted(event),
       error: () => this.transcript.note(event.message),
-      timing: () => event.part === "total" && this.latency(event.seconds),
+      timing: () => this.timing(event),
       busy: () => this.fail(event.message),
       over: () => this.fail(event.message),
     };
     acts[event.kind]?.();
   }
 
-  listen() {
-    this.transcript.forget();
-    // A noise while an answer sounds is no reason to say that it does not.
-    if (this.root.dataset.state !== "speaking") this.state("listening", "Listening.");
+  think() {
+    this.state("thinking", "One moment\u2026");
   }
 
-  latency(seconds) {
-    this.find("latency").textContent = `answered after ${Math.round(seconds * 1000)} ms`;
+  listen() {
+    this.transcript.forget();
+    this.state("listening", "Listening.");
+  }
+
+  // What the user waited for: from the known end of the turn to the first sound.
+  timing({ turn, part, seconds }) {
+    if (turn !== this.times?.turn) this.times = { turn, ear: 0 };
+    this.times[part] = seconds;
+    if (part !== "total") return;
+    const { ear, first_clause: written, first_audio: sounding } = this.times;
+    const [all, ...parts] = [seconds, ear, written, sounding - written].map((taken) =>
+      Math.round(taken * 1000),
+    );
+    const names = ["ear", "words", "voice"].map((name, n) => `${name} ${parts[n]}`);
+    this.find("wait").textContent = `answered after ${all} ms`;
+    this.find("parts").textContent = ` (${names.join(", ")})`;
   }
 
   next(event) {
@@ -210,7 +229,9 @@ class Talk {
     if (!text) return;
     this.find("text").value = "";
     await this.start(false);
+    if (!this.socket) return;
     this.tell({ kind: "ask", text });
+    this.think();
   }
 
   // For people without a microphone: a recorded question in its place, at its own pace.
