@@ -1,7 +1,7 @@
 """The page with the mini model behind it: spoken to, interrupted, and heard.
 
-Screenshots go to the folder that VOCALMTP_SCREENSHOTS names; VOCALMTP_INTERRUPTIONS says how often to
-interrupt, and `pytest -s` shows how soon the answer was silent.
+Screenshots go to the folder that VOCALMTP_SCREENSHOTS names; VOCALMTP_INTERRUPTIONS says how often
+to interrupt, and `pytest -s` shows how soon the answer was silent.
 """
 
 import os
