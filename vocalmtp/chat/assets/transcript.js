@@ -12,8 +12,12 @@ export class Transcript {
     bubble.className = `talk-bubble talk-${kind}`;
     bubble.setAttribute("aria-label", name);
     this.log.append(bubble);
-    this.log.scrollTop = this.log.scrollHeight;
+    this.scroll();
     return bubble;
+  }
+
+  scroll() {
+    this.log.scrollTop = this.log.scrollHeight;
   }
 
   user(turn, text, final) {
@@ -21,7 +25,7 @@ export class Transcript {
     const bubble = this.users.get(turn);
     bubble.textContent = text || (final ? "(not understood)" : "\u2026");
     bubble.classList.toggle("talk-partial", !final);
-    this.log.scrollTop = this.log.scrollHeight;
+    this.scroll();
   }
 
   // What was a noise, and no turn.
@@ -44,7 +48,8 @@ export class Transcript {
   text(turn, delta) {
     const answer = this.answer(turn);
     answer.text += delta;
-    this.show(answer, null);
+    this.show(answer, answer.word);
+    this.scroll();
   }
 
   words(turn, words) {
@@ -88,6 +93,7 @@ export class Transcript {
 
   note(text) {
     this.bubble("note", "Note").textContent = text;
+    this.scroll();
   }
 
   // A new conversation counts its turns from 1 again.
