@@ -39,17 +39,21 @@ class Clock:
 class ToneTTS:
     """Says every word as WORD seconds of a tone of its own, a chunk a word.
 
-    `used` has the voice of every clause.
+    `used` has the voice of every clause, `sought` what was not yet a voice when it was asked for.
     """
 
     def __init__(self):
         self.used: list[str] = []
+        self.sought: list[str | Role | None] = []
 
     sample_rate = RATE
     has_word_times = True
     voices = {name: SimpleNamespace(name=name) for name in ("ann", "bob")}
 
-    def find_voice(self, voice: str | Role | None) -> SimpleNamespace:
+    def find_voice(self, voice: str | Role | SimpleNamespace | None) -> SimpleNamespace:
+        if isinstance(voice, SimpleNamespace):
+            return voice
+        self.sought.append(voice)
         return self.voices[voice.voice if isinstance(voice, Role) else voice or "ann"]
 
     def __call__(self, text: str, voice: str | None = None) -> Audio:

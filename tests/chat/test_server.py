@@ -95,6 +95,21 @@ def test_voice_mode_and_role_are_picked_by_name_only(make_room):
             assert message.startswith(next(iter(wrong)))
 
 
+def test_a_voice_is_sought_once_and_not_for_every_clause(make_room):
+    room = make_room("One, two. Three. Four.")
+    room.voice = "bob"
+    with client(room).websocket_connect(SOCKET) as socket:
+        for _ in range(2):
+            socket.send_json({"kind": "ask", "text": "Hello?"})
+            assert receive(socket, "finished")
+        assert room.tts.sought == ["bob"]
+        socket.send_json({"kind": "settings", "role": "clerk"})
+        socket.send_json({"kind": "ask", "text": "Hello?"})
+        assert receive(socket, "finished")
+    assert room.tts.sought == ["bob", room.roles["clerk"]]
+    assert set(room.tts.used) == {"bob"} and len(room.tts.used) >= 9
+
+
 @pytest.mark.parametrize(
     "message",
     [

@@ -44,7 +44,9 @@ class Room:
     def open(self) -> ChatSession:
         """A new conversation, as everybody gets it."""
         answerer = next(iter(self.answerers.values()))
-        return ChatSession(answerer, self.ear, self.voice, self.config, role=self.role)
+        session = ChatSession(answerer, self.ear, self.voice, self.config, role=self.role)
+        session.voice = self.tts.find_voice(session.voice)  # a recording is listened to only once
+        return session
 
     def configure(
         self,
@@ -66,7 +68,7 @@ class Room:
         session.answerer = self.answerers[mode] if mode else session.answerer
         if role is not None:
             session.role = self.roles.get(role)
-        session.voice = voice or session.voice
+        session.voice = self.tts.find_voice(voice or session.voice)
 
     def warm_up(self) -> None:
         """Let nobody wait for what is slow only once."""

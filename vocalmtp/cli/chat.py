@@ -212,6 +212,7 @@ def _answer_recording(samples, output, answerer, ear, tts, voice, settings, role
         ChatSession(answerer, ear, voice, _config(settings | SETTINGS), role=role) as session,
         audio_writer(output, tts.sample_rate) as write,
     ):
+        session.voice = tts.find_voice(session.voice)  # a recording is listened to only once
         for event in converse(session, samples):
             show(event)
             if isinstance(event, AudioChunk):
@@ -223,6 +224,7 @@ def _talk(answerer, ear, tts, voice, settings, role) -> None:
     from vocalmtp.chat.terminal import talk
 
     session = ChatSession(answerer, ear, voice, _config(settings), role=role)
+    session.voice = tts.find_voice(session.voice)
     _tell("listening; Ctrl-C ends")
     try:
         talk(session, tts.sample_rate, Transcriber())
