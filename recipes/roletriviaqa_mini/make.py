@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
 import sys
-from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "corpus"))  # its files ar
 
 import texts  # noqa: E402
 from facts import all_facts  # noqa: E402
-from questions import make_questions  # noqa: E402
+from questions import make_questions, write_questions  # noqa: E402
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
@@ -43,13 +40,7 @@ def main(
     Example: `python recipes/roletriviaqa_mini/make.py --source corpus/texts/usr/share`
     """
     share = source or texts.fetch(output / "texts")
-    rows = list(make_questions(all_facts(share / "wordnet"), seed))
-    output.mkdir(parents=True, exist_ok=True)
-    partial = output / "questions.partial"
-    partial.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
-    os.replace(partial, output / "questions.jsonl")
-    for (split, domain), count in Counter((r["split"], r["domain"]) for r in rows).items():
-        print(f"{split}, {domain}-domain: {count} questions")
+    write_questions(output, list(make_questions(all_facts(share / "wordnet"), seed)))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,9 @@ order of work; a text that the voices cannot read as it is written is left out.
 
 from __future__ import annotations
 
-from collections import defaultdict
+import json
+import os
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, zip_longest
@@ -20,11 +22,17 @@ from normalise import normalise
 from voices import random_for
 
 RECIPE = Path(__file__).parent
-TRAIN_TIMES = 2  # questions of a fact in training
-VALID = 10  # questions of a seen role
-TEST_IN, TEST_OUT = 30, 12  # questions of every role
-
 Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How many questions there are."""
+
+    train: int = 2  # of a fact, in different words as far as there are any
+    valid: int = 10  # of a seen role
+    test_in: int = 30  # of every role
+    test_out: int = 12
 
 
 @dataclass(frozen=True)
@@ -39,31 +47,37 @@ class MiniRole:
 
 @dataclass(frozen=True)
 class Wording:
-    """The wordings of a kind of fact, see `wordings.yaml`."""
+    """The wordings of a kind of fact, see `wordings.yaml`; `answer` is said of what is asked."""
 
     domain: str
     test: tuple[str, ...]
     train: tuple[str, ...] = ()
+    answer: str = "{}"
 
 
-def load_roles() -> list[MiniRole]:
+def load_roles(recipe: Path = RECIPE) -> list[MiniRole]:
     """The roles in the order of their file."""
-    table = yaml.safe_load((RECIPE / "roles.yaml").read_text("utf-8"))
+    table = yaml.safe_load((recipe / "roles.yaml").read_text("utf-8"))
     return [MiniRole(name=name, **fields) for name, fields in table.items()]
 
 
-def load_wordings() -> dict[str, Wording]:
+def load_wordings(recipe: Path = RECIPE) -> dict[str, Wording]:
     """The wordings by kind of fact."""
-    table = yaml.safe_load((RECIPE / "wordings.yaml").read_text("utf-8"))
+    table = yaml.safe_load((recipe / "wordings.yaml").read_text("utf-8"))
     return {
-        kind: Wording(**{key: v if key == "domain" else tuple(v) for key, v in fields.items()})
+        kind: Wording(**{key: tuple(v) if isinstance(v, list) else v for key, v in fields.items()})
         for kind, fields in table.items()
     }
 
 
-def make_questions(facts: list[Fact], seed: int) -> Iterator[Row]:
-    """The rows of `questions.jsonl`: train, valid, test, without audio."""
-    wordings, roles = load_wordings(), load_roles()
+def make_questions(
+    facts: list[Fact], seed: int, recipe: Path = RECIPE, sizes: Sizes | None = None
+) -> Iterator[Row]:
+    """The rows of `questions.jsonl`: train, valid, test, without audio.
+
+    `recipe` is the folder of roles.yaml and wordings.yaml.
+    """
+    wordings, roles, sizes = load_wordings(recipe), load_roles(recipe), sizes or Sizes()
     seen = [role for role in roles if role.seen]
     inside = [fact for fact in facts if wordings[fact.kind].domain == "in"]
     outside = [fact for fact in facts if wordings[fact.kind].domain == "out"]
@@ -72,7 +86,8 @@ def make_questions(facts: list[Fact], seed: int) -> Iterator[Row]:
         question, answer = normalise(wording.format(fact.subject)), normalise(fact.answers[0])
         if question is None or answer is None:
             return None
-        said = normalise(role.frame.format(answer.rstrip(".")))
+        answered = wordings[fact.kind].answer.format(answer.rstrip("."))
+        said = normalise(role.frame.format(answered))
         return {
             "id": f"{split}-{name}",
             "question": question,
@@ -85,18 +100,28 @@ def make_questions(facts: list[Fact], seed: int) -> Iterator[Row]:
             "kind": fact.kind,
         }
 
+    def order_of(index: int, fact: Fact) -> list[str]:
+        """The wordings of a fact in training; the last one is left for validation."""
+        train = wordings[fact.kind].train
+        return random_for(seed, f"wordings/{index}").sample(train, len(train))
+
     made: list[Row | None] = []
     for index, fact in enumerate(inside):
-        order = random_for(seed, f"wordings/{index}").sample(wordings[fact.kind].train, 3)
-        for time in range(TRAIN_TIMES):
+        *learned, _ = order_of(index, fact)
+        for time in range(sizes.train):
             role = random_for(seed, f"train/{index}/{time}").choice(seen)
-            made.append(row("train", f"{index:04d}-{time}", fact, order[time], role))
+            wording = learned[time % len(learned)]
+            made.append(row("train", f"{index:04d}-{time}", fact, wording, role))
     for role in seen:
-        for number, (index, fact) in enumerate(_mixed(inside, seed, f"valid/{role.name}", VALID)):
-            order = random_for(seed, f"wordings/{index}").sample(wordings[fact.kind].train, 3)
-            made.append(row("valid", f"{role.name}-{number:02d}", fact, order[-1], role))
+        drawn = _mixed(inside, seed, f"valid/{role.name}", sizes.valid)
+        for number, (index, fact) in enumerate(drawn):
+            wording = order_of(index, fact)[-1]
+            made.append(row("valid", f"{role.name}-{number:02d}", fact, wording, role))
     for role in roles:
-        for domain, pool, count in (("in", inside, TEST_IN), ("out", outside, TEST_OUT)):
+        for domain, pool, count in (
+            ("in", inside, sizes.test_in),
+            ("out", outside, sizes.test_out),
+        ):
             drawn = _mixed(pool, seed, f"test/{role.name}/{domain}", count)
             for number, (_, fact) in enumerate(drawn):
                 name = f"{role.name}-{domain}-{number:02d}"
@@ -109,9 +134,20 @@ def _mixed(facts: list[Fact], seed: int, what: str, count: int) -> list[tuple[in
     """`count` facts with their numbers, of every kind in turns; readable ones only."""
     by_kind: dict[str, list[tuple[int, Fact]]] = defaultdict(list)
     for index, fact in enumerate(facts):
-        if normalise(fact.subject) and normalise(fact.answers[0]):
+        subject = not fact.subject or normalise(fact.subject)  # some have none
+        if subject and normalise(fact.answers[0]):
             by_kind[fact.kind].append((index, fact))
     for kind, own in by_kind.items():
         random_for(seed, f"{what}/{kind}").shuffle(own)
     turns: Iterable[tuple[int, Fact] | None] = chain(*zip_longest(*by_kind.values()))
     return [pair for pair in turns if pair is not None][:count]
+
+
+def write_questions(folder: Path, rows: list[Row]) -> None:
+    """Write `questions.jsonl` into `folder`, and print how many there are."""
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / "questions.partial"
+    partial.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    os.replace(partial, folder / "questions.jsonl")
+    for (split, domain), count in Counter((r["split"], r["domain"]) for r in rows).items():
+        print(f"{split}, {domain}-domain: {count} questions")

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import shutil
 import sys
+from itertools import product
 from pathlib import Path
 from typing import Annotated
 
@@ -17,13 +18,14 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "corpus"))  # its files ar
 import align  # noqa: E402
 import plan  # noqa: E402
 import texts  # noqa: E402
-from questions import Row, load_roles  # noqa: E402
+from questions import RECIPE, Row, load_roles  # noqa: E402
 from render import Item, Shard, read_rows, render, rows_path  # noqa: E402
-from voices import load  # noqa: E402
+from voices import draw, load  # noqa: E402
 
 SHARD_ITEMS = 500
 SPLITS = ("test", "valid", "train")
 PREFIX = "references-"  # of the names of their shards
+ASKED = "asked-"  # in those of questions
 REFERENCES = 8  # recordings that stand for a role: sentences that are no answers
 RECYCLE = 8  # shards of a process: flite loses a little memory with every utterance
 
@@ -31,21 +33,32 @@ app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 _aligner: align.Aligner | None = None  # one a process, set by _start
 
 
-def plan_shards(rows: list[Row]) -> tuple[list[Shard], list[str]]:
-    """The shards of all answers, then those of the references; where the audio of each row goes."""
-    voices, roles = load(), {role.name: role for role in load_roles()}
+Places = dict[tuple[int, str], str]  # row and field -> where that audio goes
+
+
+def plan_shards(rows: list[Row], recipe: Path, aloud: bool) -> tuple[list[Shard], Places]:
+    """The shards of all answers, of the questions if they are asked `aloud`, and of references.
+
+    Answers are spoken by their role; questions by any voice, in tests by those that are held out.
+    """
+    voices, roles = load(), {role.name: role for role in load_roles(recipe)}
+    strangers = [voice for voice in voices.values() if not voice.share]
     shards: list[Shard] = []
-    places = [""] * len(rows)
-    for split in SPLITS:
+    places: Places = {}
+    for split, asked in product(SPLITS, (False, True)[: 1 + aloud]):
         own = [index for index, row in enumerate(rows) if row["split"] == split]
         for start in range(0, len(own), SHARD_ITEMS):
             part = own[start : start + SHARD_ITEMS]
-            name = f"{split}-{start // SHARD_ITEMS:03d}"
+            name = f"{split}-{ASKED if asked else ''}{start // SHARD_ITEMS:03d}"
             items = []
             for number, index in enumerate(part):
-                voice = voices[roles[rows[index]["role"]].voice]
-                items.append(Item(rows[index]["answer"], voice, split))
-                places[index] = f"shards/{name}/{number:04d}.wav"
+                row = rows[index]
+                voice, text = voices[roles[row["role"]].voice], row["answer"]
+                if asked:
+                    voice, text = draw(voices, 0, f"asked/{row['id']}"), row["question"]
+                    voice = strangers[index % len(strangers)] if split == "test" else voice
+                items.append(Item(text, voice, split))
+                places[index, "asked" if asked else "audio"] = f"shards/{name}/{number:04d}.wav"
             shards.append(Shard(name, items))
     said = texts.read_lines("test.txt")[:REFERENCES]
     for role in roles.values():
@@ -66,8 +79,8 @@ def _work(job: tuple[Path, Shard]) -> tuple[str, float]:
     return job[1].name, render(*job, _aligner)
 
 
-def finish(folder: Path, rows: list[Row], shards: list[Shard], places: list[str]) -> int:
-    """Write manifest.jsonl, references/ROLE and the audio into questions.jsonl; how many have it.
+def finish(folder: Path, rows: list[Row], shards: list[Shard], places: Places) -> int:
+    """Write manifest.jsonl, references/ROLE and the audio into questions.jsonl; how much there is.
 
     The references are not in the manifest: they are for the judges, and for voices.
     """
@@ -82,10 +95,10 @@ def finish(folder: Path, rows: list[Row], shards: list[Shard], places: list[str]
         for row in made:
             shutil.copyfile(folder / row["audio"], target / Path(row["audio"]).name)
     spoken = {row["audio"] for row in manifest}
-    for row, place in zip(rows, places, strict=True):
-        row.pop("audio", None)
+    for (index, field), place in places.items():
+        rows[index].pop(field, None)
         if place in spoken:
-            row["audio"] = place
+            rows[index][field] = place
     _write(folder / "manifest.jsonl", manifest)
     _write(folder / "questions.jsonl", rows)
     return len(spoken)
@@ -112,6 +125,12 @@ def main(
     splits: Annotated[
         str, typer.Option(help="Only the answers of these splits; the references always.")
     ] = ",".join(SPLITS),
+    recipe: Annotated[
+        Path, typer.Option(help="The recipe's folder, with its roles.yaml.")
+    ] = RECIPE,
+    questions: Annotated[
+        bool, typer.Option("--questions", help="Have the questions asked aloud as well.")
+    ] = False,
     workers: Annotated[int, typer.Option(help="Processes; each keeps one core busy.")] = 2,
 ) -> None:
     """Speak every answer in the voice of its role, and a few sentences to know the voice by.
@@ -124,7 +143,7 @@ def main(
     Example: `python recipes/roletriviaqa_mini/speak.py --letters corpus/letters.json`
     """
     rows = read_rows(folder / "questions.jsonl")
-    shards, places = plan_shards(rows)
+    shards, places = plan_shards(rows, recipe, questions)
     asked = (*splits.split(","), PREFIX.rstrip("-"))
     shards = [shard for shard in shards if shard.name.partition("-")[0] in asked]
     (folder / "shards").mkdir(exist_ok=True)
@@ -138,7 +157,8 @@ def main(
         for name, seconds in pool.imap(_work, jobs, chunksize=1):
             print(f"shard {name}: {seconds / 60:.1f} min", flush=True)
     spoken = finish(folder, rows, shards, places)
-    print(f"{folder / 'questions.jsonl'}: {spoken} of {len(rows)} answers are spoken")
+    what = "answers and questions" if questions else "answers"
+    print(f"{folder / 'questions.jsonl'}: {spoken} of {len(places)} {what} are spoken")
 
 
 if __name__ == "__main__":

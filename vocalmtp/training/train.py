@@ -163,12 +163,14 @@ class SpeechTrainer(Trainer):
         with weighted(own.head, share):
             output: SpeechLMOutput = model(**inputs, active_drafts=self._active(model.training))
         loss = output.loss + self._written(inputs, output, model.training)
-        parts = [output.per_slot * share]
+        parts, weights = [output.per_slot], [counts]
         if output.per_draft is not None:
             parts.append(output.per_draft)
         parts += [value[None] for value in output.auxiliary.values()]
-        for name, value in zip(loss_names(own), torch.cat(parts), strict=True):
-            self._note(model.training, name, value, torch.ones_like(value))
+        weights += [torch.ones_like(part) for part in parts[1:]]
+        noted = zip(loss_names(own), torch.cat(parts), torch.cat(weights), strict=True)
+        for name, value, weight in noted:
+            self._note(model.training, name, value, weight)
         return (loss, output) if return_outputs else loss
 
     def _written(
