@@ -55,11 +55,11 @@ class Marker:
 class Heard:
     """Speech of the user, as codes [Q, T] of the tokenizer's streams.
 
-    `characters` are the ids [U] of what it says, in training.
+    `letters` [T] are the ids of the characters that sound, in training and where they are known.
     """
 
     codes: Tensor
-    characters: Sequence[int] | None = None
+    letters: Tensor | None = None
 
 
 Segment = Text | Speech | Speaker | Marker | Heard
@@ -93,17 +93,17 @@ def tts(
 def exchange(
     *,
     heard: Tensor | None = None,
-    characters: Sequence[int] | None = None,
+    letters: Tensor | None = None,
     question: Sequence[int] | None = None,
     answer: Sequence[int] | None = None,
 ) -> list[Segment]:
     """A turn of a conversation, as far as it is known: heard, "write", question, "answer", answer.
 
-    `heard` are the codes [Q, T] of the question and `characters` what they say, in training.
+    `heard` are the codes [Q, T] of the question; `letters` [T]: see Heard.
     `question` and `answer` are text ids, each with its end. A question that was heard is learned,
     one that was read is not; the answer always is.
     """
-    segments: list[Segment] = [] if heard is None else [Heard(heard, characters)]
+    segments: list[Segment] = [] if heard is None else [Heard(heard, letters)]
     segments.append(Marker("write"))
     if question is not None:
         segments += [Text(question, supervised=heard is not None)]

@@ -46,6 +46,7 @@ def turn(model: SpeechLM, seed: int, letters: int = 3, heard_frames: int = 7) ->
 
     return {
         "heard": codes(heard_frames),
+        "letters": torch.randint(0, END, (heard_frames,), generator=draw),
         "question": text(letters + 1),
         "answer": text(letters),
         "codes": codes(2 * letters),
@@ -73,7 +74,7 @@ def answered(model: SpeechLM, t: dict[str, Any], spoken: bool = True) -> list[Se
         advances=frame_advances(ends, count, 10.0),
         context=exchange(
             heard=t["heard"],
-            characters=t["question"],
+            letters=t["letters"],
             question=[*t["question"], END],
             answer=[*t["answer"], END],
         ),
@@ -93,7 +94,7 @@ def test_a_turn_has_its_targets_and_losses(model: SpeechLM) -> None:
     assert (batch["kinds"] == HEARD).sum(1).tolist() == [4, 4]
     supervised = batch["text_targets"][0][batch["text_targets"][0] != IGNORED]
     assert supervised.tolist() == [*t["question"], END, *t["answer"], END]
-    assert batch["heard_character_lengths"].tolist() == [4, 0]
+    assert batch["heard_letters"].tolist() == [t["letters"].tolist(), [IGNORED] * 7]
     output = model(**batch)
     output.loss.backward()
     assert output.text_parts[:, 1].tolist() == [7, 4]

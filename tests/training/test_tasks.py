@@ -85,9 +85,9 @@ def test_every_task_makes_its_rows(shards: Path, questions: Path, tmp_path: Path
     assert isinstance(row[1], Heard) and isinstance(row[-1], Speech)
     assert torch.equal(row[1].codes, CodeShards(shards)[1].codes)  # of the question, not the answer
     assert isinstance(row[2], Marker) and isinstance(row[3], Text)
-    # positions, as frames that are spoken: 2 a step, 2 heard a position
-    assert rows.frames[6] == 2 * (3 + len("abc."))
-    assert rows.frames[12] == 6 + 2 * (4 + len("a b?" + "abc."))
+    assert rows.frames[6] == 6 + round(10 / 16 * len("abc."))  # frames, and letters as if said
+    letters = len(row[3].ids) + len(row[5].ids) - 2
+    assert rows.frames[12] == 6 + 7 + round(10 / 16 * letters)
 
 
 def test_a_run_logs_every_task_and_goes_on(shards: Path, questions: Path, tmp_path: Path) -> None:

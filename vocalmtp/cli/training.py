@@ -22,6 +22,13 @@ def train(
         list[str] | None,
         typer.Argument(metavar="[KEY=VALUE]...", help="Changes, such as optim.learning_rate=3e-4."),
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what a speech LM's training would be.")
+    ] = False,
+    tokenizer: Annotated[
+        str | None,
+        typer.Option(help="For --dry-run without shards: a name from 'vocalmtp tokenizers'."),
+    ] = None,
 ) -> None:
     """Train what RECIPE describes: a speech or text LM, a voice, a tokenizer or the aligner.
 
@@ -35,7 +42,9 @@ def train(
 
     data = load_yaml(recipe, overrides or [])
     kind = data.get("recipe", "speech_lm")
-    if kind == "tokenizer":
+    if dry_run or tokenizer is not None:
+        _plan(data, kind, recipe, dry_run, tokenizer)
+    elif kind == "tokenizer":
         from vocalmtp.training.codec import TokenizerRecipe, train_tokenizer
 
         _run(train_tokenizer, TokenizerRecipe, data, recipe)
@@ -63,6 +72,20 @@ def train(
         typer.echo(f'{output}: try it with: vocalmtp generate "Once" --model {output}')
     else:
         raise InputError(f"{recipe}: recipe '{kind}' is unknown; {nearest(str(kind), RECIPES)}")
+
+
+def _plan(
+    data: dict[str, Any], kind: str, recipe: Path, dry_run: bool, tokenizer: str | None
+) -> None:
+    if not dry_run or kind != "speech_lm":
+        option = "dry-run" if dry_run else f"tokenizer '{tokenizer}'"
+        raise InputError(f"{option}: is for --dry-run of recipe speech_lm; leave it out")
+    need_accelerate()
+    from vocalmtp.config import parse
+    from vocalmtp.training.plan import show_recipe
+    from vocalmtp.training.train import SpeechLMRecipe
+
+    typer.echo(show_recipe(parse(SpeechLMRecipe, data, str(recipe)), tokenizer))
 
 
 def _run(run: Callable[[Any], Any], kind: type[Any], data: dict[str, Any], recipe: Path) -> Any:

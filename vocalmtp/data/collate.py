@@ -55,8 +55,7 @@ class Collator:
         step_targets [B, L, K] (-100 = none; aligned: what the position predicts); speaker [B, D_s]
         and has_speaker [B]; for a text track also characters [B, U], character_lengths [B] and
         pointers [B, L, G] (the character of every frame); where a row hears something also heard
-        [B, Q, T] and heard_lengths [B], and what is said there: heard_characters [B, U] and
-        heard_character_lengths [B].
+        [B, Q, T], heard_lengths [B] and heard_letters [B, T] (-100 = not known).
         """
         built = [self._row(segments) for segments in rows]
         batch, length = len(built), max(len(row.kinds) for row in built)
@@ -158,15 +157,19 @@ class Collator:
         return {"speaker": speaker, "has_speaker": has_speaker}
 
     def _heard(self, rows: list[Row]) -> dict[str, Tensor]:
-        """Codes and characters of what is heard; rows that hear nothing have none."""
-        codes = [torch.zeros(0, 0) if row.heard is None else row.heard.codes for row in rows]
-        lengths = torch.tensor([each.shape[1] for each in codes])
-        streams = max(len(each) for each in codes)
-        heard = torch.zeros(len(rows), streams, int(lengths.max()), dtype=torch.long)
-        for b, each in enumerate(codes):
-            heard[b, : len(each), : each.shape[1]] = each
-        said = [row.heard.characters or () if row.heard is not None else () for row in rows]
-        return {"heard": heard, "heard_lengths": lengths} | padded("heard_character", said)
+        """Codes that are heard, and the letters in them; rows that hear nothing have none."""
+        found = [(b, row.heard) for b, row in enumerate(rows) if row.heard is not None]
+        lengths = torch.zeros(len(rows), dtype=torch.long)
+        for b, each in found:
+            lengths[b] = each.codes.shape[1]
+        longest = int(lengths.max())
+        heard = torch.zeros(len(rows), len(found[0][1].codes), longest, dtype=torch.long)
+        letters = torch.full((len(rows), longest), IGNORED)
+        for b, each in found:
+            heard[b, :, : lengths[b]] = each.codes
+            if each.letters is not None:
+                letters[b, : lengths[b]] = each.letters
+        return {"heard": heard, "heard_lengths": lengths, "heard_letters": letters}
 
 
 def padded(name: str, rows: Sequence[Sequence[int]], least: int = 0) -> dict[str, Tensor]:

@@ -1,7 +1,7 @@
 """Hearing: codec codes of the user's speech as positions of the backbone.
 
 Letters: B rows, L positions, Q streams, T frames, H heard positions, G frames of one, D width, A
-characters of the alphabet, U characters of what was said.
+characters of the alphabet.
 """
 
 import torch
@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from vocalmtp.config import StrictModel
 from vocalmtp.data.collate import HEARD
-from vocalmtp.layout import Stream, TokenLayout
+from vocalmtp.layout import IGNORED, Stream, TokenLayout
 from vocalmtp.model.embeddings import SlotEmbedding
 
 
@@ -31,14 +31,13 @@ class Hearing(nn.Module):
     """Codes through convolutions to G frames a position, as VocalNet joins frames (arXiv
     2504.04060, section 3.1); the backbone then reads them before the text.
 
-    In training its hidden states there also have to spell what is said, by CTC (Graves et al.
-    2006): text that is written afterwards then soon finds where to look (hybrid CTC/attention,
-    arXiv 1609.06773). No times of letters are needed.
+    In training its hidden states there also have to tell which letter sounds at every frame: the
+    text track, the other way round. Text that is written afterwards then soon finds where to look.
     """
 
     def __init__(self, config: ListenConfig, streams: list[Stream], alphabet: int, width: int):
         super().__init__()
-        self.group, self.blank, self.width = config.frames_per_position, alphabet, width
+        self.group, self.width = config.frames_per_position, width
         names = config.streams or tuple(stream.name for stream in streams)
         self.chosen = [place for place, stream in enumerate(streams) if stream.name in names]
         layout = TokenLayout(streams=tuple(streams[place] for place in self.chosen))
@@ -49,7 +48,7 @@ class Hearing(nn.Module):
         )
         self.norm = nn.LayerNorm(config.width)
         self.output = nn.Linear(config.width * self.group, width)
-        self.letters = nn.Linear(width, self.group * (alphabet + 1))
+        self.letters = nn.Linear(width, self.group * alphabet)
 
     def forward(self, codes: Tensor, lengths: Tensor) -> Tensor:
         """Codes [B, Q, T] of `lengths` [B] frames to [B, H, D]; padding never reaches a frame."""
@@ -64,7 +63,7 @@ class Hearing(nn.Module):
         return self.output(x.unflatten(1, (-1, self.group)).flatten(2))
 
     def rows(self, codes: Tensor, lengths: Tensor) -> Tensor:
-        """As `forward`, row by row, so that a row is heard alike in any batch; some have nothing."""
+        """As `forward`, row by row: one is heard alike in any batch. Some have nothing."""
         nothing = self.norm.weight.new_zeros(0, self.width)
         heard = [
             self(row[None, :, :length], length[None])[0] if length else nothing
@@ -72,32 +71,18 @@ class Hearing(nn.Module):
         ]
         return nn.utils.rnn.pad_sequence(heard, batch_first=True)
 
-    def spell(self, hidden: Tensor) -> Tensor:
-        """Hidden states [.., H, D] of heard positions to log-probabilities [.., H * G, A + 1]."""
-        logits = self.letters(hidden).unflatten(-1, (self.group, -1)).flatten(-3, -2)
-        return logits.float().log_softmax(-1)
-
-    def letter_loss(
-        self, hidden: Tensor, kinds: Tensor, characters: Tensor, lengths: Tensor
-    ) -> Tensor:
-        """CTC of `characters` [B, U] of `lengths` [B] in the hidden states [B, L, D], a character.
-
-        A row that has fewer frames than characters counts nothing.
+    def letter_loss(self, hidden: Tensor, kinds: Tensor, letters: Tensor) -> Tensor:
+        """Cross-entropy of the `letters` [B, T] that sound at the heard frames (-100 = not known),
+        in the hidden states [B, L, D].
         """
         here = kinds == HEARD  # [B, L]
-        heard = hidden.new_zeros(len(hidden), int(here.sum(1).max()), hidden.shape[-1])
         rows, place = positions(here)
-        heard[rows, place] = hidden[here]
-        losses = F.ctc_loss(
-            self.spell(heard).transpose(0, 1),  # [H * G, B, A + 1]
-            characters,
-            here.sum(1) * self.group,
-            lengths,
-            blank=self.blank,
-            reduction="none",
-            zero_infinity=True,
-        )
-        return losses.sum() / lengths.sum().clamp(min=1)
+        letters = F.pad(letters, (0, -letters.shape[1] % self.group), value=IGNORED)
+        wanted = letters.unflatten(1, (-1, self.group))[rows, place]  # [N, G]
+        logits = self.letters(hidden[here]).unflatten(-1, (self.group, -1))  # [N, G, A]
+        known = (wanted != IGNORED).sum().clamp(min=1)
+        logits, wanted = logits.flatten(0, 1).float(), wanted.flatten()
+        return F.cross_entropy(logits, wanted, ignore_index=IGNORED, reduction="sum") / known
 
 
 def positions(here: Tensor) -> tuple[Tensor, Tensor]:

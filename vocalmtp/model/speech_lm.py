@@ -224,8 +224,7 @@ class SpeechLM(PreTrainedModel):
         step_targets: Tensor | None = None,
         heard: Tensor | None = None,
         heard_lengths: Tensor | None = None,
-        heard_characters: Tensor | None = None,
-        heard_character_lengths: Tensor | None = None,
+        heard_letters: Tensor | None = None,
         active_drafts: int | None = None,
     ) -> SpeechLMOutput:
         """Losses of a batch as data/collate.py makes it (its docstring gives the shapes).
@@ -255,8 +254,7 @@ class SpeechLM(PreTrainedModel):
             text_loss, parts = written_losses(output, hidden, text_targets, answering)
             loss = loss + self.config.text_loss_weight * text_loss
         if heard is not None:
-            lengths = heard_character_lengths
-            letter_loss = self.hearing.letter_loss(hidden, kinds, heard_characters, lengths)
+            letter_loss = self.hearing.letter_loss(hidden, kinds, heard_letters)
             loss = loss + self.config.listen_config.letter_weight * letter_loss
         return SpeechLMOutput(
             loss,
@@ -370,10 +368,10 @@ class SpeechLM(PreTrainedModel):
         runner = self.runner or TransformersRunner(self.backbone)
         return runner.step(inputs, state.cache), state
 
-    def steps(self, state: DecodeState, inputs: Tensor) -> Tensor:
-        """Run the backbone over steps that have entered, inputs [B, n, D], to hidden [B, n, D]."""
+    def steps(self, state: DecodeState, inputs: Tensor, sees: Tensor | None = None) -> Tensor:
+        """Run the backbone over entered steps, [B, n, D] to hidden [B, n, D]; see Runner.steps."""
         runner = self.runner or TransformersRunner(self.backbone)
-        return runner.steps(inputs, state.cache)
+        return runner.steps(inputs, state.cache, sees)
 
     def enter(self, state: DecodeState, tokens: Tensor) -> Tensor:
         """Move on by a step of tokens [B, K]: the input [B, D] of the backbone, still to be run."""

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from pydantic import Field, ValidationError
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -28,6 +29,8 @@ from vocalmtp.text import char_ids, normalize
 SpeechTask = Literal["tts", "asr"]
 QuestionTask = Literal["spoken_qa", "text_qa", "text"]
 Times = dict[str, float]
+
+LETTERS = 16.0  # that are said in a second
 
 
 class QuestionsRecipe(StrictModel):
@@ -96,8 +99,8 @@ class PromptDataset(Dataset):
         item = self.shards[self.kept[index]]
         if self.task == "tts":
             return item_segments(item, self.config, self.tokenizer)
-        characters, question = char_ids(item.text), self.texts.whole(item.text)
-        return exchange(heard=item.codes, characters=characters, question=question)
+        letters, question = letters_of(item, self.config), self.texts.whole(item.text)
+        return exchange(heard=item.codes, letters=letters, question=question)
 
 
 class QuestionDataset(Dataset):
@@ -148,7 +151,7 @@ class QuestionDataset(Dataset):
         row, heard, spoken = self.items[index]
         turn = exchange(
             heard=None if heard is None else heard.codes,
-            characters=None if heard is None else char_ids(heard.text),
+            letters=None if heard is None else letters_of(heard, self.config),
             question=self.texts.whole(row.question),
             answer=self.texts.whole(row.answer),
         )
@@ -257,9 +260,26 @@ def read_speech(recipe: QuestionsRecipe, split: str, config: SpeechLMConfig) -> 
 
 
 def frames_of(config: SpeechLMConfig, heard: int, text: int) -> int:
-    """What heard frames and letters of text cost, as frames that are spoken: by positions."""
-    positions = -(-heard // config.heard_frames) + text
-    return round(positions * 100 / config.layout.num_steps(100))
+    """What heard frames and letters of text count as, in frames: a letter as if it were said.
+
+    So a batch has the same rows whatever a step of the model is.
+    """
+    return heard + round(text * config.tokenizer["frame_rate"] / LETTERS)
+
+
+def item_advances(item: CodeItem, config: SpeechLMConfig, most: int) -> Tensor:
+    """How far the pointer into the text moves at every frame, at most `most`, [T]."""
+    rate = config.tokenizer["frame_rate"]
+    return frame_advances(item.char_ends, item.codes.shape[1], rate, most)
+
+
+def letters_of(item: CodeItem, config: SpeechLMConfig) -> Tensor | None:
+    """The character that sounds at every frame, [T]; None where there are no times of them."""
+    characters = char_ids(item.text)
+    if item.char_ends is None or len(item.char_ends) != len(characters):
+        return None
+    pointers = item_advances(item, config, len(characters)).cumsum(0)
+    return torch.tensor(characters)[pointers.clamp(max=len(characters) - 1)]
 
 
 def item_segments(
@@ -280,12 +300,7 @@ def item_segments(
                 f"utterance '{item.id}': needs one time per character for text: {config.text}; "
                 "make shards with character times, or set text: prompt"
             )
-        advances = frame_advances(
-            item.char_ends,
-            item.codes.shape[1],
-            config.tokenizer["frame_rate"],
-            config.track_config.max_advance,
-        )
+        advances = item_advances(item, config, config.track_config.max_advance)
     return tts(
         config.text,
         text_ids=characters if tokenizer is None else tokenizer(item.text)["input_ids"],

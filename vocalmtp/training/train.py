@@ -54,6 +54,7 @@ class ModelRecipe(StrictModel):
 
     backbone: dict[str, Any] | None = None
     pretrained: str | None = None
+    shape: dict[str, Any] | None = None  # the configuration of `pretrained`, for --dry-run
     frames_per_step: int | tuple[int, ...] = 1  # several: an elastic model
     flat: bool = False
     text: TextMode = "track"
@@ -113,7 +114,7 @@ class SpeechTrainer(Trainer):
     def __init__(self, collator: Collate, optim: OptimRecipe, **kwargs: Any):
         super().__init__(data_collator=collator, **kwargs)
         self.recipe = optim
-        self.losses: dict[bool, dict[str, list[Tensor]]] = {True: {}, False: {}}  # [2] each
+        self.losses: dict[bool, dict[str, list[Tensor]]] = {True: {}, False: {}}  # [2]
 
     def get_train_dataloader(self) -> DataLoader:
         batches = FrameBatches(
@@ -168,9 +169,8 @@ class SpeechTrainer(Trainer):
             parts.append(output.per_draft)
         parts += [value[None] for value in output.auxiliary.values()]
         weights += [torch.ones_like(part) for part in parts[1:]]
-        noted = zip(loss_names(own), torch.cat(parts), torch.cat(weights), strict=True)
-        for name, value, weight in noted:
-            self._note(model.training, name, value, weight)
+        for noted in zip(loss_names(own), torch.cat(parts), torch.cat(weights), strict=True):
+            self._note(model.training, *noted)
         return (loss, output) if return_outputs else loss
 
     def _written(
@@ -182,8 +182,9 @@ class SpeechTrainer(Trainer):
         nothing = output.head_loss.new_zeros(())
         text = nothing if output.text_loss is None else output.text_loss
         letters = nothing if output.letter_loss is None else output.letter_loss
-        heard = inputs.get("heard_character_lengths", nothing[None])
-        counts = torch.stack([(inputs["text_targets"] != IGNORED).sum(), heard.sum()]).float()
+        heard = inputs.get("heard_letters", inputs["text_targets"][:0])
+        counts = [(targets != IGNORED).sum() for targets in (inputs["text_targets"], heard)]
+        counts = torch.stack(counts).float()
         parts = nothing.new_zeros(2, 2) if output.text_parts is None else output.text_parts
         for name, (value, count) in zip(WRITTEN[:2], parts, strict=True):
             self._note(training, name, value, count)
@@ -257,7 +258,7 @@ def model_config(recipe: ModelRecipe, card: TokenizerCard) -> SpeechLMConfig:
         raise InputError(
             "model: give either 'backbone' (a configuration) or 'pretrained' (a model)"
         )
-    settings = recipe.model_dump(exclude={"pretrained", "listen"})
+    settings = recipe.model_dump(exclude={"pretrained", "shape", "listen"})
     return SpeechLMConfig(
         **settings,
         streams=[{"name": s.name, "size": s.size, "levels": list(s.levels)} for s in card.streams],

@@ -1,0 +1,88 @@
+"""What a run of `recipe: speech_lm` will train, without weights: `vocalmtp train --dry-run`."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from vocalmtp.catalogue import model_folder
+from vocalmtp.data.shards import read_stamp
+from vocalmtp.errors import InputError
+from vocalmtp.model.config import SpeechLMConfig
+from vocalmtp.model.speech_lm import SpeechLM
+from vocalmtp.text.alphabet import ALPHABET
+from vocalmtp.tokenizers.base import TokenizerCard
+from vocalmtp.tokenizers.cards import find_entry
+from vocalmtp.training.tasks import build_dataset
+from vocalmtp.training.train import SpeechLMRecipe, model_config
+
+TRAINED_BYTES = 16  # a parameter: itself, its gradient and two moments in float32
+
+
+def show_recipe(recipe: SpeechLMRecipe, tokenizer: str | None = None) -> str:
+    """The plan of a run, in lines; `tokenizer` is a name of the catalogue, for want of shards.
+
+    Raises InputError for what the recipe has wrong, or if nothing says which codes there are.
+    """
+    config = planned_config(recipe, tokenizer)
+    with torch.device("meta"):
+        model = SpeechLM(config)
+    parts, total = {name: count(part) for name, part in model.named_children()}, count(model)
+    optim, rate = recipe.optim, config.tokenizer["frame_rate"]
+    speech = rate * config.layout.num_steps(1000) / 1000
+    heard = f", heard {rate / config.heard_frames:g}" if config.listen else ""
+    hours = optim.max_steps * optim.batch_frames / rate / 3600
+    sizes = ", ".join(f"{name} {size / 1e6:.1f} M" for name, size in parts.items() if size)
+    lines = [
+        f"model: {total / 1e6:.1f} M parameters ({sizes})",
+        f"codes: {config.tokenizer['name']}, {config.layout.tokens_per_step} slots a step",
+        f"positions a second: spoken {speech:g}{heard}",
+        f"training: {optim.max_steps:,} updates of {optim.batch_frames:,} frames, {hours:,.1f} h",
+        f"memory: {TRAINED_BYTES * total / 2**30:.2f} GiB and the activations of a batch",
+    ]
+    return "\n".join([*lines, *_rows(recipe, config)])
+
+
+def count(module: nn.Module) -> int:
+    """The parameters of a module."""
+    return sum(p.numel() for p in module.parameters())
+
+
+def planned_config(recipe: SpeechLMRecipe, tokenizer: str | None) -> SpeechLMConfig:
+    """The configuration of the model that the recipe trains; a pretrained one is its `shape`."""
+    if recipe.model is None and recipe.init is None:
+        raise InputError("recipe: give either 'model' (a new one) or 'init' (one to go on from)")
+    if recipe.model is None:
+        config = SpeechLMConfig.load(model_folder(recipe.init))
+        listen, end = recipe.listen, len(ALPHABET)
+    else:
+        made = recipe.model
+        if made.pretrained is not None:
+            if made.shape is None:
+                raise InputError(
+                    f"model.shape: is missing; give the configuration of '{made.pretrained}'"
+                )
+            made = made.model_copy(update={"pretrained": None, "backbone": made.shape})
+        config, listen = model_config(made, _card(recipe, tokenizer)), made.listen
+        end = len(ALPHABET) if recipe.model.pretrained is None else 0  # its tokenizer will tell
+    if listen and not config.listen:
+        config.listen = {"end_id": end} | listen
+    return config
+
+
+def _card(recipe: SpeechLMRecipe, tokenizer: str | None) -> TokenizerCard:
+    folder = Path(recipe.data.shards)
+    if (folder / "card.json").is_file():
+        return read_stamp(folder, f"shards '{folder}'")
+    if tokenizer is None:
+        raise InputError(f"shards '{folder}': are not there; name their --tokenizer for a plan")
+    return find_entry(tokenizer).card()
+
+
+def _rows(recipe: SpeechLMRecipe, config: SpeechLMConfig) -> list[str]:
+    """What an epoch has, or that the data is not there."""
+    try:
+        rows = build_dataset(recipe.data, recipe.data.split, config, None)
+    except InputError as error:
+        return [f"data: {error}"]
+    return [f"data: {len(rows):,} rows, {sum(rows.frames):,} frames an epoch"]
