@@ -14,7 +14,7 @@ from vocalmtp.decoding.state import DecodeState
 from vocalmtp.decoding.statistics import DecodeStatistics
 from vocalmtp.decoding.strategy import Emission
 from vocalmtp.errors import InputError
-from vocalmtp.heads.draft import DraftMemory, last_of
+from vocalmtp.heads.draft import DraftHead, DraftMemory, last_of
 from vocalmtp.layout import TokenLayout
 from vocalmtp.model.speech_lm import SpeechLM
 
@@ -34,6 +34,8 @@ class Ahead:
     drawn: Tensor | None = None  # [B, n] log-probability that each draft was drawn with, as a whole
     states: Tensor | None = None  # [B, n, D] of the draft head, from which they were drawn
     numbers: list[int] = field(default_factory=list)  # [n] of these states
+    ended: Tensor | None = None  # [B, N] as the state's, after each of the N nodes of a tree
+    pointers: Tensor | None = None  # [B, N] likewise
 
     def select(self, rows: Tensor) -> None:
         """Keep only these rows [B'], in this order."""
@@ -102,10 +104,7 @@ def draft_ahead(
     """
     ahead, draft = state.ahead, model.draft
     fed = model.enter(state, tokens)
-    rows = torch.arange(len(fed), device=fed.device)
-    following = F.pad(ahead.inputs[:, 1:], (0, 0, 0, 1))
-    following[rows, ahead.counts - 1] = fed
-    ahead.memory = draft.read(ahead.memory, ahead.hidden, following, ahead.counts)
+    read_verified(draft, ahead, fed)
     inputs, drafts, used = [fed], [], []
     for k, make in enumerate(pickers, start=1):
         pick = make(model.layout, state)
@@ -120,6 +119,14 @@ def draft_ahead(
         used.append(pick)
     made = torch.stack(drafts, 1) if drafts else tokens[:, None][:, :0]
     return torch.stack(inputs, 1), made, used
+
+
+def read_verified(draft: DraftHead, ahead: Ahead, fed: Tensor) -> None:
+    """Let the draft head read what it has not; `fed` [B, D] is the input after that."""
+    rows = torch.arange(len(fed), device=fed.device)
+    following = F.pad(ahead.inputs[:, 1:], (0, 0, 0, 1))
+    following[rows, ahead.counts - 1] = fed
+    ahead.memory = draft.read(ahead.memory, ahead.hidden, following, ahead.counts)
 
 
 @dataclass

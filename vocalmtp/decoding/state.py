@@ -3,7 +3,7 @@
 Letters: B rows, S speech steps, U characters, D width.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -70,6 +70,30 @@ class DecodeState:
         if self.ended is not None:
             self.ended = torch.where(self.ended < self.steps, self.ended, -1)
         return self
+
+    def go_on(self, counts: Tensor, pointers: Tensor | None) -> None:
+        """Move on by `counts` [B] steps of up to n, after which the pointers are [B, n] in turn."""
+        if pointers is None:
+            self.steps = self.steps + counts
+            return
+        for step, after in enumerate(pointers.unbind(1)):
+            going = step < counts
+            self.follow(torch.where(going, after, self.pointers))
+            self.steps = self.steps + going
+
+    def copies(self, rows: list[int]) -> "DecodeState":
+        """These rows, some maybe several times, with which the rules and `SpeechLM.enter` do as
+        with this state; it has no cache and no noise.
+        """
+        kept = {name: getattr(self, name) for name in BY_ROW}
+        return replace(
+            self,
+            cache=None,
+            ahead=None,
+            generators=(),
+            samplers=tuple(self.samplers[row] for row in rows),
+            **{name: value[rows] for name, value in kept.items() if value is not None},
+        )
 
     def select(self, rows: list[int]) -> "DecodeState":
         """Keep only these rows, in this order."""

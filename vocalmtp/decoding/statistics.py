@@ -18,7 +18,8 @@ PARTS = ("prompts", "heads", "drafts", "backbone", "tokenizer")  # of the time, 
 class DecodeStatistics:
     """Summed over rows and forward passes, of one run or of several."""
 
-    drafts: int = 0  # tried after every step
+    drafts: int = 0  # tried after every step, in a row
+    nodes: int = 0  # tried after every step, if they are a tree: `drafts` is its depth
     slots: int = 0  # tokens per step
     forwards: int = 0  # passes of the backbone, of every row; a prompt's does not count
     steps: int = 0  # that these passes gave
@@ -47,10 +48,12 @@ class DecodeStatistics:
         """Figures for a report; acceptance is conditional: of the drafts whose predecessors were
         kept. `wasted` is the share of drafted tokens that were thrown away.
         """
-        drafted = self.forwards * self.drafts
+        nodes = self.nodes or self.drafts
+        drafted = self.forwards * nodes
         return {
             "steps_per_forward": self.steps / max(self.forwards, 1),
             "tokens_per_forward": self.steps * self.slots / max(self.forwards, 1),
+            "drafts_per_forward": nodes,
             "acceptance": [k / max(r, 1) for k, r in zip(self.kept, self.reached, strict=True)],
             "wasted": 1 - sum(self.kept) / drafted if drafted else 0.0,
             "seconds": {part: self.seconds[part] for part in PARTS if part in self.seconds},

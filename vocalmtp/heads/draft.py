@@ -144,6 +144,19 @@ class DraftHead(nn.Module):
         """
         raise NotImplementedError
 
+    def branch(
+        self, memory: DraftMemory, ahead: int, before: Tensor | None, fed: Tensor, path: Tensor
+    ) -> tuple[Tensor, int]:
+        """As `ahead`, after several steps at once, drafted side by side: states [B, n, D].
+
+        Step `ahead` is asked for after n nodes of a tree of drafts, whose inputs of the backbone
+        are `fed` [B, n, D]; they were drafted from the states `before` [B, n, D] (None of the root,
+        for which ahead is 1). `path` [n, ahead] leads to each of them: numbers of nodes, from 0 as
+        the root in the order in which they were asked for, the node itself last.
+        """
+        state, number = self.ahead(memory, ahead, fed[:, 0])  # whatever was drafted
+        return state[:, None].expand_as(fed), number
+
     def ready(self, memory: DraftMemory) -> Tensor:
         """[B]: rows of which enough has been read to draft."""
         return memory.seen > 0

@@ -122,6 +122,22 @@ class RecursiveDraft(DraftHead):
             memory.vectors = self.norm(x)
         return memory.vectors[:, 0], min(ahead, len(self.offsets)) - 1
 
+    def branch(
+        self, memory: DraftMemory, ahead: int, before: Tensor | None, fed: Tensor, path: Tensor
+    ) -> tuple[Tensor, int]:
+        if ahead == 1:
+            return super().branch(memory, ahead, before, fed, path)
+        past, verified = memory.past, memory.seen[:, None]  # [B, 1]
+        own = verified[..., None] + path[:, 1:] - 1  # [B, n, ahead - 1]: behind what is verified
+        past.lengths = memory.seen
+        room = torch.arange(past.grow(int(path.max())), device=fed.device)
+        leads = (room == own[..., None]).any(2)  # [B, n, P]
+        seen = (room < verified[..., None]) | leads
+        places = (verified + ahead - 2).expand(fed.shape[:2])
+        x, kept = self._joined(before, fed), past.memory[0][:, : len(room)]
+        x = self.block.follow(x, kept, places, own[..., -1], seen)
+        return self.norm(x), min(ahead, len(self.offsets)) - 1
+
     def _follow(self, memory: DraftMemory, x: Tensor) -> Tensor:
         """[B, L, D] after what is in the cache, which takes in all of it."""
         past, length = memory.past, x.shape[1]

@@ -25,6 +25,13 @@ class Cache(Protocol):
     def crop(self, positions: Tensor | int) -> None:
         """Forget the last so many positions of every row, or as many as [B] says of each."""
 
+    def keep(self, tried: Tensor, path: Tensor, counts: Tensor) -> None:
+        """Of the last `tried` [B] positions, drafts of a tree, keep one path, as if of a chain.
+
+        `path` [B, n] numbers them from 0, n being the depth of the tree; the first `counts` [B] of
+        it are kept.
+        """
+
 
 class Runner(Protocol):
     """A backbone for decoding."""
@@ -35,8 +42,13 @@ class Runner(Protocol):
     def step(self, inputs: Tensor, cache: Cache) -> Tensor:
         """One more position [B, D] of every row to its hidden state [B, D]; the cache grows."""
 
-    def steps(self, inputs: Tensor, cache: Cache) -> Tensor:
-        """Several more positions [B, L, D] of every row at once, likewise."""
+    def steps(self, inputs: Tensor, cache: Cache, sees: Tensor | None = None) -> Tensor:
+        """Several more positions [B, L, D] of every row at once, likewise.
+
+        They are a chain, or with `sees` [L, L] a tree in depth-first order: the first is its root,
+        and `sees` says which of them each one sees: those that lead to it, and itself. All but the
+        root may then be forgotten (`Cache.crop`), or one path be kept (`Cache.keep`).
+        """
 
 
 class PaddedCache:
@@ -72,9 +84,21 @@ class PaddedCache:
             self.mask = self.mask[:, : self.mask.shape[1] - positions]
             return
         place = torch.arange(self.mask.shape[1], device=self.mask.device)
-        source = place - positions[:, None]  # [B, L]: what is kept moves to the end
-        self.mask = self.mask.gather(1, source.clamp(min=0)) * (source >= 0)
-        index = source.clamp(min=0)[:, None, :, None]
+        self._take(place - positions[:, None])  # what is kept moves to the end
+
+    def keep(self, tried: Tensor, path: Tensor, counts: Tensor) -> None:
+        self.lengths = self.lengths - tried + counts
+        width = self.mask.shape[1]
+        place = torch.arange(width, device=self.mask.device)
+        number = place - (width - counts[:, None])  # [B, L] on the path; below 0 before it
+        chosen = width - tried[:, None] + path.gather(1, number.clamp(min=0))
+        self._take(torch.where(number < 0, place - (tried - counts)[:, None], chosen))
+
+    def _take(self, source: Tensor) -> None:
+        """Every place has what was in `source` [B, L]; below 0 there is nothing."""
+        index = source.clamp(min=0)
+        self.mask = self.mask.gather(1, index) * (source >= 0)
+        index = index[:, None, :, None]
         self._each(lambda x: x.gather(2, index.expand(-1, x.shape[1], -1, x.shape[3])))
         unused = self.mask.shape[1] - int(self.lengths.max())
         self._each(lambda x: x[..., unused:, :])
@@ -99,21 +123,49 @@ class TransformersRunner:
     def step(self, inputs: Tensor, cache: PaddedCache) -> Tensor:
         return self.steps(inputs[:, None], cache)[:, 0]
 
-    def steps(self, inputs: Tensor, cache: PaddedCache) -> Tensor:
-        length = inputs.shape[1]
-        positions = cache.lengths[:, None] + torch.arange(length, device=inputs.device)
+    def steps(self, inputs: Tensor, cache: PaddedCache, sees: Tensor | None = None) -> Tensor:
+        length, mask = inputs.shape[1], None
+        depths = torch.arange(length, device=inputs.device)
+        if sees is not None:
+            depths, mask = sees.sum(1) - 1, tree_mask(cache.mask, sees, inputs.dtype)
+        positions = cache.lengths[:, None] + depths
         cache.mask = F.pad(cache.mask, (0, length), value=1)
         cache.lengths = cache.lengths + length
-        return self._run(inputs, positions, cache)
+        return self._run(inputs, positions, cache, mask)
 
-    def _run(self, inputs: Tensor, positions: Tensor, cache: PaddedCache) -> Tensor:
-        """Inputs [B, L, D] at `positions` [B, L] to hidden [B, L, D]."""
-        padded = cache.mask.shape[1] > int(cache.lengths.min())
+    def _run(
+        self, inputs: Tensor, positions: Tensor, cache: PaddedCache, mask: Tensor | None = None
+    ) -> Tensor:
+        """Inputs [B, L, D] at `positions` [B, L] to hidden [B, L, D].
+
+        `mask` is what is added to the scores, [B, 1, L, P]; None: by the cache, in a chain.
+        """
+        if mask is None and cache.mask.shape[1] > int(cache.lengths.min()):
+            mask = cache.mask
         output = self.model(
             inputs_embeds=inputs,
-            attention_mask=cache.mask if padded else None,
+            attention_mask=mask,
             position_ids=positions,
             past_key_values=cache.past,
             use_cache=True,
         )
         return output.last_hidden_state
+
+
+def tree_mask(before: Tensor, sees: Tensor, dtype: torch.dtype) -> Tensor:
+    """What is added to the scores of a tree behind `before` [B, P], of 1 or 0: [B, 1, L, P + L]."""
+    rows, length = len(before), len(sees)
+    allowed = [before.bool()[:, None].expand(-1, length, -1), sees.expand(rows, -1, -1)]
+    blocked = ~torch.cat(allowed, 2)[:, None]
+    return torch.zeros(blocked.shape, dtype=dtype, device=sees.device).masked_fill_(
+        blocked, -torch.inf
+    )
+
+
+def in_windows(config: Any) -> bool:
+    """Whether a backbone of Transformers has layers that see the last so many positions alone."""
+    kinds = getattr(config, "layer_types", None)
+    if kinds is not None:
+        return any(kind != "full_attention" for kind in kinds)
+    windows = getattr(config, "use_sliding_window", True)
+    return bool(windows and getattr(config, "sliding_window", None))

@@ -59,16 +59,27 @@ class Block(nn.Module):
         mixed = F.scaled_dot_product_attention(query, key, value, is_causal=causal and start == 0)
         return self.answer(x, mixed), (key, value)
 
-    def follow(self, x: Tensor, memory: Tensor, places: Tensor) -> Tensor:
+    def follow(
+        self,
+        x: Tensor,
+        memory: Tensor,
+        places: Tensor,
+        where: Tensor | None = None,
+        seen: Tensor | None = None,
+    ) -> Tensor:
         """[B, L, D] at `places` [B, L] of rows of any length, to [B, L, D].
 
-        Earlier positions are in `memory` [B, P, 2, H, d], into which these are written.
+        Earlier positions are in `memory` [B, P, 2, H, d], into which these are written: in their
+        places, from which they see all before them; or those of a tree in `where` [B, L], from
+        which they see what `seen` [B, L, P] says.
         """
         query, key, value = self.ask(x, places[:, None])
         rows = torch.arange(len(x), device=x.device)[:, None]
-        memory[rows, places] = torch.stack([key, value], 1).permute(0, 3, 1, 2, 4)
+        where = places if where is None else where
+        memory[rows, where] = torch.stack([key, value], 1).permute(0, 3, 1, 2, 4)
         keys, values = memory.permute(2, 0, 3, 1, 4)  # [B, H, P, d] each
-        seen = torch.arange(memory.shape[1], device=x.device) <= places[..., None]  # [B, L, P]
+        if seen is None:
+            seen = torch.arange(memory.shape[1], device=x.device) <= places[..., None]  # [B, L, P]
         mixed = F.scaled_dot_product_attention(query, keys, values, seen[:, None])
         return self.answer(x, mixed)
 

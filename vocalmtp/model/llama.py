@@ -39,6 +39,17 @@ class AlignedCache:
     def crop(self, positions: Tensor | int) -> None:
         self.lengths = self.lengths - positions
 
+    def keep(self, tried: Tensor, path: Tensor, counts: Tensor) -> None:
+        """See model/backbone.py. The drafts lie behind the places that their longest path takes."""
+        longest, last = path.shape[1], self.memory.shape[2] - 1
+        first = (self.lengths - tried)[:, None]  # [B, 1] place of the first draft of the path
+        number = torch.arange(longest, device=path.device)
+        target = (first + number).clamp(max=last)
+        source = torch.where(number < counts[:, None], first + longest + path, target)
+        rows = torch.arange(len(path), device=path.device)[:, None]
+        self.memory[:, rows, target] = self.memory[:, rows, source]
+        self.lengths = first[:, 0] + counts
+
     def grow(self, positions: int) -> int:
         """Make room for more positions of every row; the places to read then, whole blocks."""
         needed = blocks(int(self.lengths.max()) + positions)
@@ -128,27 +139,43 @@ class LlamaRunner:
     def step(self, inputs: Tensor, cache: AlignedCache) -> Tensor:
         return self._run(inputs[:, None], cache)[:, 0]
 
-    def steps(self, inputs: Tensor, cache: AlignedCache) -> Tensor:
-        return self._run(inputs, cache, apart=True)
+    def steps(self, inputs: Tensor, cache: AlignedCache, sees: Tensor | None = None) -> Tensor:
+        return self._run(inputs, cache, apart=True, sees=sees)
 
-    def _run(self, inputs: Tensor, cache: AlignedCache, apart: bool = False) -> Tensor:
+    def _run(
+        self,
+        inputs: Tensor,
+        cache: AlignedCache,
+        apart: bool = False,
+        sees: Tensor | None = None,
+    ) -> Tensor:
         """[B, L, D] after what is in the cache -> hidden [B, L, D].
 
-        With `apart`, every position has the bits that it has as a step of its own.
+        With `apart`, every position has the bits that it has as a step of its own. So has a tree:
+        in depth-first order, the keys that lead to a position are those last written at its depth
+        and above, where a chain has them. Drafts are also put behind all that, to be kept.
         """
         batch, length, width = inputs.shape
-        read = cache.grow(length)
-        places = cache.lengths[:, None] + self.places[:length]  # [B, L]
+        depths, deepest = self.places[:length], length - 1
+        if sees is not None:
+            depths = sees.sum(1) - 1
+            deepest = int(depths.max())
+            cache.grow(deepest + length)
+        read = cache.grow(deepest + 1)
+        places = cache.lengths[:, None] + depths  # [B, L]
         turn = self.turns[places][:, :, None]  # [B, L, 1, d / 2]
         seen = self.places[:read] <= places[..., None]  # [B, L, places]
         mask = torch.zeros(seen.shape).masked_fill_(~seen, -torch.inf)[:, None]
-        here = self.places[:batch, None], places
+        here = torch.arange(batch)[:, None], places
+        aside = here[0], cache.lengths[:, None] + deepest + torch.arange(1, length)  # the drafts
         x = inputs.reshape(-1, width)  # [B L, D]
         shape = (width,)
         for layer, memory in zip(self.layers, cache.memory.unbind(), strict=True):
             qkv = layer.qkv(F.rms_norm(x, shape, None, layer.epsilon))
             qkv = qkv.view(batch, length, -1, self.dim)
             x = x + layer.out(self._attend(qkv, turn, memory, here, mask, apart))
+            if sees is not None:
+                memory[aside] = self._pairs(qkv)[:, 1:]
             gate, up = layer.gate_up(F.rms_norm(x, shape, None, layer.epsilon)).chunk(2, -1)
             x = x + layer.down(F.silu(gate).mul_(up))
         cache.lengths = cache.lengths + length
@@ -163,10 +190,13 @@ class LlamaRunner:
         mask: Tensor,
         apart: bool,
     ) -> Tensor:
-        """Heads [B, L, H + 2 J, d] -> [B L, H d]; writes into `memory` [B, P, 2, J, d]."""
+        """Heads [B, L, H + 2 J, d], which are turned -> [B L, H d].
+
+        Writes into `memory` [B, P, 2, J, d].
+        """
         turned = self.heads + self.shared
         torch.view_as_complex(heads[:, :, :turned].unflatten(-1, (-1, 2))).mul_(turn)
-        memory[here] = heads[:, :, self.heads :].unflatten(2, (2, -1))
+        pairs = self._pairs(heads)
         keys, values = memory[:, : mask.shape[-1]].permute(2, 0, 3, 1, 4)  # [B, J, P, d] each
         query = heads[:, :, : self.heads].transpose(1, 2)  # [B, H, L, d]
         many = self.shared != self.heads
@@ -175,10 +205,19 @@ class LlamaRunner:
             return F.scaled_dot_product_attention(query, keys, values, mask, enable_gqa=many)
 
         if apart and query.shape[2] > 1:  # products of several queries round in another order
-            mixed = torch.cat(list(map(mix, query.split(1, 2), mask.split(1, 2))), 2)
+            alone = []
+            for i in range(query.shape[2]):
+                memory[here[0][:, 0], here[1][:, i]] = pairs[:, i]
+                alone.append(mix(query[:, :, i : i + 1], mask[:, :, i : i + 1]))
+            mixed = torch.cat(alone, 2)
         else:
+            memory[here] = pairs
             mixed = mix(query, mask)
         return mixed.transpose(1, 2).reshape(-1, self.heads * self.dim)
+
+    def _pairs(self, heads: Tensor) -> Tensor:
+        """Keys and values [B, L, 2, J, d] of heads [B, L, H + 2 J, d]."""
+        return heads[:, :, self.heads :].unflatten(2, (2, -1))
 
 
 def _scaled(linear: nn.Linear, weight: Tensor) -> nn.Linear:

@@ -150,9 +150,10 @@ class TextLM(PreTrainedModel):
         """Take in a token [B, 1]: hidden [B, D], which predicts the next, and a state."""
         return self.steps(state, self.enter(state, tokens)[:, None])[:, 0], state
 
-    def steps(self, state: DecodeState, inputs: Tensor) -> Tensor:
-        """Run the backbone over steps that have entered, inputs [B, n, D], to hidden [B, n, D]."""
-        return (self.runner or TransformersRunner(self.backbone)).steps(inputs, state.cache)
+    def steps(self, state: DecodeState, inputs: Tensor, sees: Tensor | None = None) -> Tensor:
+        """Run the backbone over entered steps, [B, n, D] to hidden [B, n, D]; see Runner.steps."""
+        runner = self.runner or TransformersRunner(self.backbone)
+        return runner.steps(inputs, state.cache, sees)
 
     def enter(self, state: DecodeState, tokens: Tensor) -> Tensor:
         """Move on by a token [B, 1]: the input [B, D] of the backbone, still to be run."""
