@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import uvicorn
 
 from vocalmtp.chat.room import Room
-from vocalmtp.chat.server import make_app
+from vocalmtp.chat.server import make_app, settings
 
 
 @contextmanager
@@ -17,7 +17,7 @@ def serving_room(room: Room, **options) -> Iterator[int]:
     """The port at which `room` is served; `options` go to make_app."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        config = uvicorn.Config(make_app(room, **options), log_level="warning")
+        config = uvicorn.Config(make_app(room, **options), **settings(room))
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()

@@ -25,6 +25,7 @@ class Limits(StrictModel):
     message: int = Field(65_536, ge=1024)  # bytes of one message
     ahead: float = Field(10.0, gt=0)  # seconds of sound that may come faster than time goes
     mistakes: int = Field(20, ge=1)  # messages that make no sense, until the connection is closed
+    questions: int = Field(10, ge=1)  # typed turns that may come faster than one a second
 
 
 @dataclass

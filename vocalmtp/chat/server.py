@@ -4,6 +4,7 @@ import base64
 import secrets
 import socketserver
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Response, WebSocket
@@ -62,15 +63,17 @@ def run(app: FastAPI, room: Room, host: str, port: int) -> None:
     """Serve until Ctrl-C."""
     import uvicorn
 
-    uvicorn.run(
-        app,
-        host=host,
-        port=port,
-        log_level="warning",
-        ws_max_size=room.limits.message,
-        ws_ping_interval=PING,
-        ws_ping_timeout=PING,
-    )
+    uvicorn.run(app, host=host, port=port, **settings(room))
+
+
+def settings(room: Room) -> dict[str, Any]:
+    """How uvicorn is to serve `room`: no endless message, and nobody who has vanished."""
+    return {
+        "log_level": "warning",
+        "ws_max_size": room.limits.message,
+        "ws_ping_interval": PING,
+        "ws_ping_timeout": PING,
+    }
 
 
 def check_port(host: str, port: int) -> None:

@@ -75,7 +75,7 @@ class _Connection:
         self._loop = asyncio.get_running_loop()
         self._rate = SAMPLE_RATE
         self._begin, self._sound = time.monotonic(), 0.0  # seconds of sound taken in
-        self._mistakes = 0
+        self._mistakes = self._asked = 0
 
     async def run(self) -> None:
         """Until the client goes; raises WebSocketDisconnect or Refused."""
@@ -96,9 +96,10 @@ class _Connection:
         size = len(sound or text or b"")
         if size > self._room.limits.message:
             raise Refused(TOO_BIG, f"A message had {size} bytes, which is too many")
+        limits, elapsed = self._room.limits, time.monotonic() - self._begin
         if sound is not None:
             self._sound += len(sound) / 2 / self._rate
-            if self._sound > time.monotonic() - self._begin + self._room.limits.ahead:
+            if self._sound > elapsed + limits.ahead:
                 raise Refused(POLICY, "The sound came faster than time goes")
             await asyncio.to_thread(self._session.feed, sound, self._rate)
             return
@@ -107,6 +108,9 @@ class _Connection:
             kind = message["kind"]
         except (ValueError, LookupError, TypeError, RecursionError) as error:
             raise InputError("message: is no JSON object with a kind") from error
+        self._asked += kind == "ask"
+        if self._asked > elapsed + limits.questions:
+            raise Refused(POLICY, "Questions came faster than they can be answered")
         await asyncio.to_thread(self._obey, kind, message)
 
     def _obey(self, kind: str, message: dict[str, Any]) -> None:
