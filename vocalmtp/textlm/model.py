@@ -51,7 +51,7 @@ class TextLM(PreTrainedModel):
     base_model_prefix = "text_lm"
     _supports_sdpa = True
     _tied_weights_keys = {"head.output.weight": "backbone.lm_head.weight"}  # one is saved
-    track = None
+    track = hearing = None
     groupings = (1,)
 
     def __init__(
@@ -132,7 +132,13 @@ class TextLM(PreTrainedModel):
         auxiliary = {name: own(hidden, step_targets) for name, own in self.objectives.items()}
         loss = loss + sum(auxiliary.values())
         auxiliary = {name: value.detach() for name, value in auxiliary.items()}
-        return SpeechLMOutput(loss, None, head.loss.detach(), head.per_slot, per_draft, auxiliary)
+        return SpeechLMOutput(
+            loss=loss,
+            head_loss=head.loss.detach(),
+            per_slot=head.per_slot,
+            per_draft=per_draft,
+            auxiliary=auxiliary,
+        )
 
     # -- decoding ------------------------------------------------------------------------------
 
