@@ -11,6 +11,8 @@ from toy_model import save_toy_model
 
 from vocalmtp.errors import InputError
 from vocalmtp.eval import judges
+from vocalmtp.eval.hearing import run_hearing
+from vocalmtp.eval.items import pick_items
 from vocalmtp.eval.roletriviaqa import RoleRun, run_roletriviaqa
 from vocalmtp.respond import Asked, Respondent
 from vocalmtp.synthesis import load
@@ -93,6 +95,18 @@ def test_the_decoder_may_be_told_another_role(ask):
     text, rows = ask(answers="gold", voice_in="swapped")
     assert rows["a"]["decoder_role"] == "two" and rows["b"]["decoder_role"] == "one"
     assert "| similarity to the decoder's role | " in text
+
+
+def test_transcripts_have_a_word_error_rate(listener, manifest, tmp_path, monkeypatch):
+    monkeypatch.setattr(Respondent, "transcribe", lambda self, heard: ["hi"] * len(heard))
+    respondent, items = Respondent(load(listener)), pick_items(manifest, "test", [], None)
+    lines = run_hearing(respondent, items, tmp_path / "out", "toy")
+    found = {line.system: line.figure.value for line in lines}
+    assert found == {"all": 4 / 6, "ann": 3 / 4, "bob": 1 / 2}
+    monkeypatch.setattr(Respondent, "hear", None)  # nothing is heard again
+    assert run_hearing(respondent, items, tmp_path / "out", "toy") == lines
+    with pytest.raises(InputError, match="made with model 'toy', not 'other'"):
+        run_hearing(respondent, items, tmp_path / "out", "other")
 
 
 def test_what_cannot_be_asked(ask, tmp_path):

@@ -140,6 +140,38 @@ def disentanglement(
 
 
 @app.command()
+def hearing(
+    manifest: Annotated[
+        Path, typer.Option("--manifest", "-m", help="A corpus folder or a manifest.")
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for rows and the report; a run goes on.")
+    ],
+    model: Annotated[str, typer.Option(help="A model that listens, such as recipes/chat_mini's.")],
+    split: Annotated[str, typer.Option(help="Which rows of the manifest.")] = "heldout",
+    voices: Annotated[str, typer.Option(help="Only these, with commas; all if empty.")] = "",
+    limit: Annotated[int | None, typer.Option(min=1, help="Sentences of each voice.")] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Measure again what is in the output folder.")
+    ] = False,
+) -> None:
+    """Word error rate of what a model that listens writes down, and that of every voice.
+
+    Example:
+
+    vocalmtp eval hearing --model chat-mini --manifest corpus --output results/hearing
+    """
+    from vocalmtp.eval.hearing import run_hearing
+    from vocalmtp.eval.items import pick_items
+    from vocalmtp.respond import Respondent
+    from vocalmtp.synthesis import load
+
+    respondent = Respondent(load(model))
+    items = pick_items(manifest, split, [name for name in voices.split(",") if name], limit)
+    _report(output, "hearing", run_hearing(respondent, items, output, model, fresh=fresh), model)
+
+
+@app.command()
 def tokenizer(
     name: Annotated[
         str,

@@ -1,0 +1,202 @@
+"""Train the arms of RoleTriviaQA-mini, measure them, and write their tables. Run with --help."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tables import write_tables
+from vocalmtp.config import load_yaml, merge, parse
+from vocalmtp.data.manifest import read_manifest
+from vocalmtp.data.tokenize import tokenize_rows
+from vocalmtp.errors import InputError
+from vocalmtp.eval.answers import text_scores
+from vocalmtp.eval.questions import load_questions
+from vocalmtp.eval.roletriviaqa import RESULTS, RoleRun, run_roletriviaqa
+from vocalmtp.export import export_model
+from vocalmtp.respond import Asked, Respondent
+from vocalmtp.synthesis import load
+from vocalmtp.tokenizers import load_tokenizer
+from vocalmtp.training.train import SpeechLMRecipe, train
+
+RECIPE = Path(__file__).parent
+VOICES = RECIPE.parent / "mini" / "model" / "voices.yaml"
+SWITCHES = ("both", "lm", "decoder", "none", "swapped")
+VALID = 120  # utterances
+SMOKE = {"max_steps": 3, "eval_every": 3, "save_every": 3, "log_every": 1, "warmup_steps": 1}
+
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One model: `frames` of a step (0: a token a step), of which tokenizer, told voices or not."""
+
+    name: str
+    frames: int = 4
+    tokenizer: str = "decoupled"
+    voice: bool = True
+    text_only: bool = False
+    switches: tuple[str, ...] = ("both",)  # who is told the voice when it speaks
+
+
+ARMS = (
+    Arm("g4", switches=SWITCHES),
+    Arm("text", text_only=True),
+    Arm("g4-nobody", voice=False, switches=("decoder",)),
+    Arm("coupled", tokenizer="coupled"),
+    Arm("semi_decoupled", tokenizer="semi_decoupled"),
+    Arm("g2", frames=2),
+    Arm("g2-nobody", frames=2, voice=False, switches=("decoder",)),
+    Arm("g1", frames=1),
+    Arm("g1-nobody", frames=1, voice=False, switches=("decoder",)),
+    Arm("ntp", frames=0),
+    Arm("ntp-nobody", frames=0, voice=False, switches=("decoder",)),
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where everything is."""
+
+    corpus: Path
+    questions: Path
+    tokenizers: Path
+    work: Path
+    utterances: int
+    limit: int | None
+    smoke: bool
+
+    def codes(self, tokenizer: str) -> tuple[Path, Path]:
+        """The shards of the corpus and of the questions, made if they are not there."""
+        folders = self.work / "codes" / tokenizer, self.work / "codes-questions" / tokenizer
+        codec = load_tokenizer(self.tokenizers / tokenizer)
+        rows = read_manifest(self.corpus, "train")[: self.utterances]
+        rows += read_manifest(self.corpus, "valid")[:VALID]
+        own = [row for row in read_manifest(self.questions) if row.split != "test"]
+        for folder, some in zip(folders, (rows, own), strict=True):
+            tokenize_rows(some, folder, codec)
+        return folders
+
+    def train(self, arm: Arm) -> Path:
+        """Both stages, or what is left of them; the folder of the last."""
+        folder = self.work / arm.name
+        codes, own = map(str, self.codes(arm.tokenizer))
+        questions = {"folder": str(self.questions), "shards": own}
+        model = {"flat": not arm.frames, "frames_per_step": max(arm.frames, 1)}
+        model |= {} if arm.voice else {"speaker_dropout": 1.0}
+        first = {"model": model, "data": {"shards": codes}}
+        second = {"init": str(folder / "stage1"), "data": {"shards": codes, "questions": questions}}
+        if arm.text_only:
+            both = load_yaml(RECIPE / "stage2.yaml")["optim"]["max_steps"]
+            data = {"tasks": {"tts": 0, "asr": 0}, "questions": {**questions, "tasks": {"text": 1}}}
+            first |= {"data": first["data"] | data, "optim": {"max_steps": both}}
+            return self._stage("stage1", first, folder / "stage1")
+        self._stage("stage1", first, folder / "stage1")
+        return self._stage("stage2", second, folder / "stage2")
+
+    def _stage(self, name: str, change: dict[str, Any], output: Path) -> Path:
+        if not (output / "config.json").is_file():
+            data = merge(load_yaml(RECIPE / f"{name}.yaml"), change | {"output": str(output)})
+            data = merge(data, {"optim": SMOKE} if self.smoke else {})
+            train(parse(SpeechLMRecipe, data, f"{name}.yaml"))
+        return output
+
+    def export(self, arm: Arm, trained: Path) -> Path:
+        """A folder that `vocalmtp.load` reads."""
+        output = self.work / arm.name / "model"
+        if not (output / "card.json").is_file():
+            facts = {"licence": "Apache-2.0", "sampling": {"greedy": True}, "default_voice": "slt"}
+            facts |= {"trained_by": "recipes/roletriviaqa_mini", "data": "flite's speech"}
+            export_model(
+                trained,
+                self.tokenizers / arm.tokenizer,
+                output,
+                manifest=self.corpus,
+                origins={"slt": load_yaml(VOICES)["slt"]},
+                card=facts,
+            )
+        return output
+
+    def measure(self, arm: Arm, model: Path) -> None:
+        """What the model knows and whose voice it has; nothing that is there is measured again."""
+        folder = self.work / arm.name
+        (folder / "arm.json").write_text(json.dumps(asdict(arm)) + "\n")
+        if arm.text_only:
+            self._knows(folder / "eval-text" / RESULTS, model)
+            return
+        for switch in arm.switches:
+            output = folder / f"eval-{switch}"
+            if not (output / RESULTS).is_file():
+                run_roletriviaqa(
+                    RoleRun(
+                        data=str(self.questions),
+                        output=output,
+                        model=str(model),
+                        answers="own",
+                        voice_in=switch,
+                        limit=self.limit,
+                        sound=0,
+                        speed=False,
+                    )
+                )
+
+    def _knows(self, results: Path, model: Path) -> None:
+        """The text answers of a model that has not learned to speak, of nobody in particular."""
+        if results.is_file():
+            return
+        found = load_questions(self.questions, results.parent, limit=self.limit).questions
+        tts = load(model, voice_in="none")
+        asked = [Asked(text=question.question) for question in found]
+        rows = []
+        for question, text in zip(found, Respondent(tts).answer(asked), strict=True):
+            em, f1 = text_scores(text, question.aliases)
+            rows.append({"id": question.id, "text_answer": text, "em": em, "f1": f1})
+            rows[-1] |= {"domain": question.domain, "seen": question.seen}
+        results.parent.mkdir(parents=True, exist_ok=True)
+        results.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+@app.command()
+def main(
+    corpus: Annotated[Path, typer.Option(help="What recipes/corpus made.")] = Path("corpus"),
+    questions: Annotated[Path, typer.Option(help="What make.py and speak.py made.")] = Path(
+        "roletriviaqa_mini"
+    ),
+    tokenizers: Annotated[
+        Path, typer.Option(help="Folders decoupled, coupled and semi_decoupled of tokenizers.")
+    ] = Path("runs/tokenizer_ablation/tokenizers"),
+    work: Annotated[Path, typer.Option(help="Everything is written here.")] = Path(
+        "runs/roletriviaqa"
+    ),
+    only: Annotated[str, typer.Option(help="Arms whose names match, such as 'g4*'.")] = "*",
+    utterances: Annotated[int, typer.Option(help="Of the corpus, for stage 1.")] = 8000,
+    limit: Annotated[
+        int | None, typer.Option(help="Test questions of each role and domain.")
+    ] = None,
+    smoke: Annotated[bool, typer.Option("--smoke", help="Three updates: does it run?")] = False,
+) -> None:
+    """Train and measure every arm; started again, it goes on where it stopped.
+
+    Example: `python recipes/roletriviaqa_mini/run.py --only 'g4*'`
+    """
+    run = Run(corpus, questions, tokenizers, work, utterances, limit, smoke)
+    arms = [arm for arm in ARMS if fnmatch(arm.name, only)]
+    if not arms:
+        raise typer.BadParameter(f"--only '{only}': none of {', '.join(a.name for a in ARMS)}")
+    for arm in arms:
+        print(f"== {arm.name}", flush=True)
+        try:
+            run.measure(arm, run.export(arm, run.train(arm)))
+        except InputError as error:
+            raise typer.BadParameter(f"{arm.name}: {error}") from error
+        print(write_tables(work), flush=True)
+
+
+if __name__ == "__main__":
+    app()
