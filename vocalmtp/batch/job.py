@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,7 +88,7 @@ class Job:
         voice = self.voice
         if voice is not None and Path(voice).is_file():
             voice = f"{voice} ({digest(Path(voice))})"
-        own = {"decoding": asdict(self.decoding)} if self.decoding != Decoding() else {}
+        own = {"decoding": self.decoding.facts()} if self.decoding != Decoding() else {}
         return own | {
             "list": digest(self.input),
             "model": digest(model_folder(self.model)),

@@ -15,6 +15,7 @@ from vocalmtp.cli import (
     bench,
     chat,
     describe,
+    drafts,
     evaluate,
     prepare,
     roles,
@@ -48,7 +49,8 @@ app.command("tokenize")(training.tokenize)
 app.command("detokenize")(tokenizers.detokenize)
 app.command("export")(training.export)
 app.command("generate")(text.generate)
-app.command("draft-vocab")(text.draft_vocab)
+app.command("draft-vocab")(drafts.draft_vocab)
+app.command("draft-tree")(drafts.draft_tree)
 app.command("distill-data")(text.distill_data)
 app.command("ablate")(ablate.ablate)
 app.command("chat")(chat.chat)

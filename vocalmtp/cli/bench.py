@@ -40,7 +40,8 @@ def bench(
         ),
     ] = False,
     drafts: decoding.Drafts = 0,
-    accept: decoding.Accept = "rejection",
+    draft_tree: decoding.DraftTree = None,
+    accept: decoding.Accept = None,
     tolerance: decoding.Tolerance = None,
     tokens_per_step: decoding.TokensPerStep = None,
     json: Annotated[Path | None, typer.Option(help="Also write the figures here, as JSON.")] = None,
@@ -75,7 +76,7 @@ def bench(
     if json is not None:
         check_file(json, "json")
     torch.set_num_threads(threads)
-    how = decoding.asked(drafts, accept, tolerance, tokens_per_step)
+    how = decoding.asked(drafts, accept, tolerance, tokens_per_step, draft_tree)
     given = {"against": against, "drafts": drafts, "tokens_per_step": tokens_per_step}
     for other, there in {"chat": chat, "methods": methods and not chat}.items():
         for name in (name for name, value in given.items() if there and value):

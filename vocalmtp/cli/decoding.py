@@ -1,5 +1,6 @@
 """The options that say how a model decodes, of every verb that has them."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -21,12 +22,21 @@ Drafts = Annotated[
         help="Steps that the model's draft head guesses after every step; one pass checks all.",
     ),
 ]
+DraftTree = Annotated[
+    Path | None,
+    _option(
+        "--draft-tree",
+        help="Guess by the paths in this file (vocalmtp draft-tree), not in a row; for models of "
+        "one token a step.",
+    ),
+]
 Accept = Annotated[
-    str,
+    str | None,
     _option(
         "--accept",
         help="Which drafts are kept. Nothing changes but the speed with rejection, joint (whole "
         "steps) and seed (the seed says the same as without); lossy are typical, near and all.",
+        show_default="rejection; seed, of a tree",
     ),
 ]
 Tolerance = Annotated[
@@ -50,11 +60,24 @@ TokensPerStep = Annotated[
 
 
 def asked(
-    drafts: int, accept: str, tolerance: float | None, tokens_per_step: int | None
+    drafts: int,
+    accept: str | None,
+    tolerance: float | None,
+    tokens_per_step: int | None,
+    draft_tree: Path | None = None,
 ) -> "Decoding":
     """The options as one; raises InputError if they do not go together."""
     from vocalmtp.decoding.options import Decoding
 
+    tree = None
+    if draft_tree is not None:
+        from vocalmtp.decoding.tree import DraftTree
+
+        tree = DraftTree.load(draft_tree)
     return Decoding(
-        drafts=drafts, accept=accept, tolerance=tolerance, tokens_per_step=tokens_per_step
+        drafts=drafts,
+        accept=accept or ("rejection" if tree is None else "seed"),
+        tolerance=tolerance,
+        tree=tree,
+        tokens_per_step=tokens_per_step,
     )

@@ -88,7 +88,8 @@ def tts(
         ),
     ] = None,
     drafts: decoding.Drafts = 0,
-    accept: decoding.Accept = "rejection",
+    draft_tree: decoding.DraftTree = None,
+    accept: decoding.Accept = None,
     tolerance: decoding.Tolerance = None,
     tokens_per_step: decoding.TokensPerStep = None,
     statistics: Annotated[
@@ -139,7 +140,7 @@ def tts(
     options = {key: value for key, value in options.items() if value is not None}
     if greedy:
         options["greedy"] = True
-    how = decoding.asked(drafts, accept, tolerance, tokens_per_step)
+    how = decoding.asked(drafts, accept, tolerance, tokens_per_step, draft_tree)
     if role is not None:
         voice = _voice_of(role, voice)
     if input is not None:

@@ -1,83 +1,42 @@
-"""`vocalmtp generate`, `vocalmtp draft-vocab` and `vocalmtp distill-data`: text LMs."""
+"""`vocalmtp generate` and `vocalmtp distill-data`: text LMs."""
 
 import json
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vocalmtp.cli.text_options import (
+    DRAFTING,
+    Accept,
+    BatchSize,
+    Chat,
+    Device,
+    Draft,
+    Drafts,
+    DraftTree,
+    DraftVocab,
+    Greedy,
+    MaxTokens,
+    Model,
+    Seed,
+    Temperature,
+    TopK,
+    TopP,
+    asks_of,
+    named,
+    option,
+    sampler_of,
+    writer_of,
+)
 from vocalmtp.errors import InputError, nearest
 
 if TYPE_CHECKING:
-    from vocalmtp.decoding.sampling import Sampler
+    from vocalmtp.decoding.branching import Branching
     from vocalmtp.decoding.speculative import Speculative
-    from vocalmtp.textlm.write import Ask, TextWriter
+    from vocalmtp.textlm.write import TextWriter
 
 ACCEPT = ("rejection", "seed")
-SAMPLING = "How tokens are drawn"
-DRAFTING = "Drafts"
-
-
-def _option(panel: str, *names: str, **settings: Any) -> Any:
-    return typer.Option(*names, rich_help_panel=panel, **settings)
-
-
-Model = Annotated[
-    str, typer.Option("--model", "-m", help="A causal LM of Transformers: its folder, or name.")
-]
-Chat = Annotated[
-    bool, typer.Option("--chat", help="TEXT is a user's message, put into the chat template.")
-]
-MaxTokens = Annotated[int, typer.Option("--max-tokens", min=1, help="The most tokens to write.")]
-BatchSize = Annotated[
-    int, typer.Option("--batch-size", min=1, max=4096, help="Texts written together.")
-]
-Device = Annotated[str, typer.Option(help="cpu, or cuda.")]
-Seed = Annotated[
-    int, _option(SAMPLING, min=0, max=2**62, help="Of the first text; the next ones count on.")
-]
-Temperature = Annotated[float, _option(SAMPLING, help="0 is greedy.")]
-TopK = Annotated[int | None, _option(SAMPLING, help="Choose among the k likeliest tokens only.")]
-TopP = Annotated[
-    float | None,
-    _option(SAMPLING, help="Choose among the likeliest tokens that make up this probability."),
-]
-Greedy = Annotated[bool, _option(SAMPLING, "--greedy", help="Always take the likeliest token.")]
-Draft = Annotated[
-    Path | None,
-    _option(
-        DRAFTING,
-        help="The folder of another draft head.",
-        show_default="the model's, if it has any",
-    ),
-]
-Drafts = Annotated[
-    int | None,
-    _option(
-        DRAFTING,
-        min=0,
-        help="Tokens to draft in every pass; 0 for none.",
-        show_default="as trained",
-    ),
-]
-Accept = Annotated[
-    str,
-    _option(
-        DRAFTING,
-        help="rejection: as the model's distribution has it, and most drafts are kept. seed: what "
-        "the seed says without drafts, to the letter.",
-    ),
-]
-DraftVocab = Annotated[
-    list[Path] | None,
-    _option(
-        DRAFTING,
-        "--draft-vocab",
-        help="Draft only tokens of this list (vocalmtp draft-vocab). Of several, one for each "
-        "language, the one that knows most of the prompt's tokens is taken.",
-    ),
-]
 
 
 def generate(
@@ -103,10 +62,11 @@ def generate(
     seed: Seed = 0,
     draft: Draft = None,
     drafts: Drafts = None,
-    accept: Accept = "rejection",
+    draft_tree: DraftTree = None,
+    accept: Accept = None,
     draft_vocab: DraftVocab = None,
     statistics: Annotated[
-        Path | None, _option(DRAFTING, help="Also write what drafting brought to this .json file.")
+        Path | None, option(DRAFTING, help="Also write what drafting brought to this .json file.")
     ] = None,
 ) -> None:
     """Go on with TEXT, or with every text of a list, by any causal LM of Transformers.
@@ -120,12 +80,10 @@ def generate(
 
     vocalmtp generate --input prompts.txt --model FOLDER --drafts 3 --batch-size 8 -o answers.jsonl
     """
-    from vocalmtp.textlm.write import Ask
-
-    sampler = _sampler(temperature, top_k, top_p, greedy)
-    asks = _asks(text, input, seed, Ask)
-    writer = _writer(model, draft, draft_vocab, chat, device)
-    strategy = _strategy(writer, drafts, accept)
+    sampler = sampler_of(temperature, top_k, top_p, greedy)
+    asks = asks_of(text, input, seed)
+    writer = writer_of(model, draft, draft_vocab, chat, device)
+    strategy = _strategy(writer, drafts, draft_tree, accept)
     if output != "-":
         from vocalmtp.writing import check_file
 
@@ -141,38 +99,6 @@ def generate(
             lines[number] = json.dumps(row | {"truncated": written.truncated}, ensure_ascii=False)
     _write(output, "\n".join(lines))
     _tell(strategy, statistics)
-
-
-def draft_vocab(
-    texts: Annotated[
-        list[Path], typer.Argument(help="What to count: .txt, .jsonl or .csv, or distilled data.")
-    ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write, .json.")],
-    model: Model = "",
-    size: Annotated[int, typer.Option(min=1, help="How many tokens to keep.")] = 8192,
-    name: Annotated[
-        str | None, typer.Option(help="Such as the language.", show_default="the output's name")
-    ] = None,
-) -> None:
-    """Count which tokens are frequent in TEXTS, for drafts to be made of them alone.
-
-    What is drafted is verified over the whole vocabulary, so the text does not change. Count one
-    list for each language, in texts as the model writes them.
-
-    Example:
-
-    vocalmtp draft-vocab answers/manifest.jsonl -o en.json --model FOLDER --size 8192
-    """
-    from vocalmtp.model.speech_lm import load_text_tokenizer
-    from vocalmtp.textlm.rows import read_pieces
-    from vocalmtp.textlm.vocabulary import DraftVocabulary
-
-    tokenizer = load_text_tokenizer(_named(model))
-    pieces = read_pieces(texts, tokenizer, ())
-    learned = (ids for text in pieces for ids, learn in text if learn)
-    made = DraftVocabulary.count(name or output.stem, tokenizer, learned, size)
-    made.save(output)
-    typer.echo(f"{output}: {len(made.ids)} tokens, which are {made.coverage:.1%} of the texts")
 
 
 def distill_data(
@@ -202,7 +128,8 @@ def distill_data(
     seed: Seed = 0,
     draft: Draft = None,
     drafts: Drafts = None,
-    accept: Accept = "rejection",
+    draft_tree: DraftTree = None,
+    accept: Accept = None,
     resume: Annotated[
         bool, typer.Option("--resume/--overwrite", help="Go on, or start anew.")
     ] = True,
@@ -218,14 +145,14 @@ def distill_data(
 
     vocalmtp distill-data sentences.txt -o codes --speech --model mini --voice slt
     """
-    sampler = _sampler(temperature, top_k, top_p, greedy)
+    sampler = sampler_of(temperature, top_k, top_p, greedy)
     if speech:
         from vocalmtp.data.distill import SpeechJob, distill_speech
 
         job = SpeechJob(
             input=input,
             output=output,
-            model=_named(model),
+            model=named(model),
             voices=tuple(voice or ()),
             sampler=sampler,
             seed=seed,
@@ -237,8 +164,8 @@ def distill_data(
 
     if voice:
         raise InputError("voice: is for --speech; leave it out")
-    writer = _writer(model, draft, None, chat, device)
-    strategy = _strategy(writer, drafts, accept)
+    writer = writer_of(model, draft, None, chat, device)
+    strategy = _strategy(writer, drafts, draft_tree, accept)
     job = DistillJob(
         input=input,
         output=output,
@@ -255,55 +182,22 @@ def distill_data(
     _tell(strategy, None)
 
 
-def _sampler(temperature: float, top_k: int | None, top_p: float | None, greedy: bool) -> "Sampler":
-    from vocalmtp.decoding.sampling import Sampler
-
-    return Sampler(temperature=temperature, top_k=top_k, top_p=top_p, greedy=greedy)
-
-
-def _asks(text: str | None, input: Path | None, seed: int, ask: type["Ask"]) -> list["Ask"]:
-    if (text is None) == (input is None):
-        raise InputError("text: give TEXT, or a list with --input")
-    if text is not None:
-        return [ask(text=sys.stdin.read() if text == "-" else text, seed=seed)]
-    from vocalmtp.batch.lists import read_fields, survey
-
-    survey(input)
-    asks = []
-    for line, fields in read_fields(input):
-        if isinstance(fields, str) or not isinstance(fields.get("text"), str):
-            problem = fields if isinstance(fields, str) else "has no text; add a field text"
-            raise InputError(f"input '{input}' line {line}: {problem}")
-        asks.append(ask(text=fields["text"], seed=seed + len(asks)))
-    return asks
-
-
-def _named(model: str) -> str:
-    if not model:
-        raise InputError("model: is missing; give a model's folder with --model")
-    return model
-
-
-def _writer(
-    model: str, draft: Path | None, vocabularies: list[Path] | None, chat: bool, device: str
-) -> "TextWriter":
-    import torch
-
-    from vocalmtp.textlm.write import TextWriter
-
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device '{device}': is not there; choose cpu or cuda") from error
-    return TextWriter.load(
-        _named(model), draft, vocabularies=vocabularies or (), chat=chat, device=device
-    )
-
-
-def _strategy(writer: "TextWriter", drafts: int | None, accept: str) -> "Speculative | None":
+def _strategy(
+    writer: "TextWriter", drafts: int | None, draft_tree: Path | None, accept: str | None
+) -> "Speculative | Branching | None":
     """Verified drafts, as many as the draft head was trained for if `drafts` is None."""
     from vocalmtp.decoding.speculative import Speculative
 
+    if draft_tree is not None:
+        from vocalmtp.decoding.branching import Branching
+        from vocalmtp.decoding.options import Decoding
+        from vocalmtp.decoding.tree import DraftTree
+
+        tree = DraftTree.load(draft_tree)
+        how = Decoding(drafts=drafts or 0, accept=accept or "seed", tree=tree)
+        how.model(writer.model)
+        return Branching(tree)
+    accept = accept or "rejection"
     if accept not in ACCEPT:
         raise InputError(f"accept '{accept}': unknown; {nearest(accept, ACCEPT)}")
     head = writer.model.draft
@@ -329,7 +223,7 @@ def _write(output: str, text: str) -> None:
         partial.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
 
 
-def _tell(strategy: "Speculative | None", file: Path | None) -> None:
+def _tell(strategy: "Speculative | Branching | None", file: Path | None) -> None:
     """What drafting brought, on standard error and into `file`."""
     found = {} if strategy is None else strategy.statistics.summary()
     if file is not None:

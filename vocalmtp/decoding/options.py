@@ -1,13 +1,14 @@
 """How a model decodes, as a user asks for it: with how many drafts, and which of them are kept."""
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 from vocalmtp.errors import InputError, nearest
 
 if TYPE_CHECKING:
     from vocalmtp.decoding.statistics import DecodeStatistics
     from vocalmtp.decoding.strategy import DecodeStrategy
+    from vocalmtp.decoding.tree import DraftTree
     from vocalmtp.model.speech_lm import SpeechLM
 
 UNVERIFIED = "all"
@@ -21,6 +22,7 @@ class Decoding:
 
     `drafts` steps are guessed by the model's draft head after every step. `accept` says which are
     kept: see `Speculative`, or with "all" every one of them (`Unverified`), which is not lossless.
+    A `tree` of drafts, which says how many, takes accept "seed": see `Branching`.
     `tokens_per_step` is the choice that an elastic model (model/elastic.py) leaves.
     Raises InputError for values that cannot be.
     """
@@ -28,11 +30,23 @@ class Decoding:
     drafts: int = 0
     accept: str = "rejection"
     tolerance: float | None = None  # of "typical" and "near"
+    tree: "DraftTree | None" = None  # `drafts` is its depth
     tokens_per_step: int | None = None  # of an elastic model, codec tokens; None: its most
 
     def __post_init__(self) -> None:
         if self.drafts < 0:
             raise InputError(f"drafts '{self.drafts}': must be 0 or more")
+        if self.tree is not None:
+            if self.drafts not in (0, self.tree.depth):
+                raise InputError(
+                    f"drafts '{self.drafts}': the draft tree says how many; leave drafts out"
+                )
+            object.__setattr__(self, "drafts", self.tree.depth)
+            if self.accept != "seed":
+                raise InputError(
+                    f"accept '{self.accept}': is not for draft trees; choose seed, which is the "
+                    "same to a greedy row"
+                )
         if self.accept not in ACCEPT:
             raise InputError(f"accept '{self.accept}': unknown; {nearest(self.accept, ACCEPT)}")
         if self.accept != Decoding.accept and not self.drafts:
@@ -57,7 +71,11 @@ class Decoding:
         model = whole
         if self.tokens_per_step is not None:
             model = whole.at(frames_of_tokens(whole.config, self.tokens_per_step))
-        if self.drafts:
+        if self.tree is not None:
+            from vocalmtp.decoding.branching import check_tree
+
+            check_tree(model, self.tree)
+        elif self.drafts:
             check_drafts(model, self.drafts)
         if self.accept == "near" and not any(stream.levels for stream in model.layout.streams):
             raise InputError(
@@ -70,14 +88,23 @@ class Decoding:
         """The same but for drafts."""
         return Decoding(tokens_per_step=self.tokens_per_step)
 
+    def facts(self) -> dict[str, Any]:
+        """As JSON has it."""
+        facts = asdict(self)
+        del facts["tree"]
+        return facts | ({} if self.tree is None else {"tree": [list(p) for p in self.tree.paths]})
+
     def strategy(self, statistics: "DecodeStatistics") -> "DecodeStrategy":
         """A strategy that decodes so, and adds what it brings to `statistics`."""
         from vocalmtp.decoding.ahead import Unverified
+        from vocalmtp.decoding.branching import Branching
         from vocalmtp.decoding.speculative import Speculative
         from vocalmtp.decoding.strategy import Grouped
 
         if not self.drafts:
             return Grouped(statistics)
+        if self.tree is not None:
+            return Branching(self.tree, statistics)
         if self.accept == UNVERIFIED:
             return Unverified(self.drafts, statistics)
         return Speculative(self.drafts, self.accept, self.tolerance, statistics)

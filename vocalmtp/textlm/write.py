@@ -97,10 +97,7 @@ class TextWriter:
             model = self.model
             if chosen is not None:
                 model = model.with_draft_vocabulary(self.vocabularies[chosen].ids.to(model.device))
-            prompts = [
-                Prompt([Text(ids)], sampler, seed, self._limit(ids, max_tokens))
-                for ids, seed in (asked[number] for number in numbers)
-            ]
+            prompts = [self.prompt(*asked[number], sampler, max_tokens) for number in numbers]
             events = generate(model, prompts, batch_size, strategy)
             for row, made in utterances(events, model.layout):
                 ids = made.codes[0].tolist()
@@ -127,6 +124,10 @@ class TextWriter:
         if not ids:
             raise InputError("text '': is empty; give the model a word to begin with")
         return ids
+
+    def prompt(self, ids: list[int], seed: int, sampler: Sampler, max_tokens: int) -> Prompt:
+        """What makes the model go on with `ids`. Raises InputError if they are too many."""
+        return Prompt([Text(ids)], sampler, seed, self._limit(ids, max_tokens))
 
     def _limit(self, ids: list[int], max_tokens: int) -> int:
         """Most tokens to write after `ids`, within what the model has positions for."""

@@ -1,0 +1,377 @@
+"""Trees of drafts say what no drafts say, and leave behind what no drafts leave."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from vocalmtp.decoding.branching import Branching, check_tree
+from vocalmtp.decoding.generate import Prompt, begin, generate
+from vocalmtp.decoding.options import Decoding
+from vocalmtp.decoding.ranks import measure_ranks
+from vocalmtp.decoding.sampling import Sampler
+from vocalmtp.decoding.speculative import Speculative
+from vocalmtp.decoding.strategy import DecodeStrategy, Emission, Grouped
+from vocalmtp.decoding.tree import DraftTree, choose_paths
+from vocalmtp.errors import InputError
+from vocalmtp.heads import build_draft
+from vocalmtp.model.fast import make_fast
+from vocalmtp.prompts import Text
+from vocalmtp.textlm.model import TextLM
+
+Make = Callable[..., Any]
+GREEDY = Sampler(greedy=True)
+WARM = Sampler(temperature=0.9, top_k=8, top_p=0.95)
+DRAFTS: dict[str, dict[str, Any]] = {
+    "recursive": {"name": "recursive", "steps": 3, "heads": 2},
+    "leap": {"name": "leap", "steps": 2, "stride": 2},
+    "sequential": {"name": "sequential", "steps": 3, "heads": 2},
+}
+FAMILIES: dict[str, dict[str, Any]] = {
+    "llama": {"intermediate_size": 64, "num_key_value_heads": 1},
+    "gpt2": {},
+}
+TREE = DraftTree(((0,), (1,), (2,), (0, 0), (0, 1), (1, 0), (0, 1, 0), (0, 0, 0), (0, 0, 2)))
+PROMPTS = ([5], [5, 6], [9, 2, 4], [1, 8], [7, 7, 7, 7, 7])
+
+
+def text_lm(family: str, draft: dict[str, Any]) -> TextLM:
+    """Twenty tokens, of which two end a text; sharp enough for some drafts to be right."""
+    torch.manual_seed(1)
+    sizes = {"vocab_size": 20, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    ids = {"pad_token_id": None, "bos_token_id": None, "eos_token_id": [3, 7]}
+    config = AutoConfig.for_model(family, **sizes, **ids, **FAMILIES[family])
+    backbone = AutoModelForCausalLM.from_config(config)
+    for parameter in backbone.parameters():
+        parameter.data *= 4 if parameter.dim() > 1 else 1
+    return TextLM(backbone, draft).eval()
+
+
+def asked(samplers: list[Sampler], most: int = 14) -> list[Prompt]:
+    pairs = enumerate(zip(PROMPTS, samplers, strict=True))
+    return [Prompt([Text(ids)], own, seed, most) for seed, (ids, own) in pairs]
+
+
+def said(
+    model: Any, prompts: list[Prompt], strategy: DecodeStrategy | None = None, batch_size: int = 1
+) -> list[list[int]]:
+    """The tokens of every prompt, the end too."""
+    rows: dict[int, list[int]] = {}
+    for event in generate(model, prompts, batch_size, strategy):
+        for row, tokens in zip(event.rows, event.tokens[:, 0].tolist(), strict=True):
+            rows.setdefault(row, []).append(tokens)
+    return [rows[number] for number in range(len(prompts))]
+
+
+def random_tree(random: Random, nodes: int = 12, depth: int = 3, ranks: int = 4) -> DraftTree:
+    paths: list[tuple[int, ...]] = []
+    while len(paths) < nodes:
+        stem = random.choice([(), *paths])
+        path = (*stem, random.randrange(ranks))
+        if len(path) <= depth and path not in paths:
+            paths.append(path)
+    random.shuffle(paths)
+    return DraftTree(tuple(paths))
+
+
+# -- what is said ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fast", [False, True], ids=["transformers", "fast"])
+@pytest.mark.parametrize("draft", DRAFTS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_text_is_that_without_drafts(family: str, draft: str, fast: bool) -> None:
+    """Greedy and by seed, alone and in batches whose rows accept, end, leave and come."""
+    model = text_lm(family, DRAFTS[draft])
+    if fast:
+        make_fast(model, int8=False)
+    prompts = asked([WARM, GREEDY, Sampler(temperature=0.6), GREEDY, WARM])
+    want = said(model, prompts)
+    kept = []
+    for batch_size in (1, 3):
+        strategy = Branching(TREE)
+        assert said(model, prompts, strategy, batch_size) == want
+        kept.append(strategy.statistics.kept)
+    assert kept[0] == kept[1]  # a row accepts as it does alone
+    assert kept[0][0] > 3
+
+
+@pytest.mark.parametrize("draft", DRAFTS)
+def test_speech_is_that_without_drafts(draft: str, make_model: Make, make_rows: Make) -> None:
+    """One token a step, with a text track, whose pointers are those of the path."""
+    model = make_model(draft=DRAFTS[draft], flat=True)
+    rows = make_rows(model, (9, 5, 7), spoken=False)
+    samplers = [WARM, GREEDY, Sampler(temperature=1.5)]
+    pairs = enumerate(zip(rows, samplers, strict=True))
+    prompts = [Prompt(row, own, seed, 24) for seed, (row, own) in pairs]
+    strategy = Branching(TREE)
+    assert said(model, prompts, strategy, 2) == said(model, prompts, batch_size=3)
+    assert sum(strategy.statistics.kept) > 5
+
+
+@pytest.mark.parametrize("draft", DRAFTS)
+def test_in_int8_text_is_that_without_drafts(draft: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vocalmtp.linears.SMALLEST", 1)
+    model = text_lm("llama", DRAFTS[draft])
+    make_fast(model, int8=True)
+    prompts = asked([WARM] * 5, 40)
+    assert said(model, prompts, Branching(TREE), 2) == said(model, prompts)
+
+
+@pytest.mark.parametrize("draft", DRAFTS)
+def test_a_chain_is_a_tree(draft: str) -> None:
+    """The same drafts, so the same of them are kept."""
+    model = text_lm("llama", DRAFTS[draft])
+    prompts = asked([WARM, GREEDY, WARM, GREEDY, WARM])
+    chain, tree = Speculative(3, "seed"), Branching(DraftTree.chain(3))
+    assert said(model, prompts, chain, 2) == said(model, prompts, tree, 2)
+    ours, theirs = tree.statistics, chain.statistics
+    assert (ours.kept, ours.reached, ours.steps) == (theirs.kept, theirs.reached, theirs.steps)
+    assert ours.forwards == theirs.forwards and sum(ours.kept) > 0
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_random_trees_change_nothing(seed: int) -> None:
+    random = Random(seed)
+    model = text_lm(random.choice([*FAMILIES]), DRAFTS[random.choice([*DRAFTS])])
+    prompts = asked([WARM, GREEDY, WARM, GREEDY, WARM])
+    want = said(model, prompts)
+    assert said(model, prompts, Branching(random_tree(random)), random.choice([1, 2, 5])) == want
+
+
+def test_a_draft_vocabulary_changes_nothing() -> None:
+    model = text_lm("llama", DRAFTS["leap"])
+    prompts = asked([GREEDY] * 5)
+    view = model.with_draft_vocabulary(torch.tensor([1, 2, 5, 9]))
+    assert said(view, prompts, Branching(TREE), 2) == said(model, prompts)
+
+
+# -- what is left behind -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+@torch.inference_mode()
+def test_the_cache_holds_the_path_and_nothing_else(
+    family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After every pass it is that of next-token decoding: bit by bit where we run the backbone."""
+    monkeypatch.setattr("vocalmtp.linears.SMALLEST", 1)
+    model = text_lm(family, DRAFTS["recursive"])
+    make_fast(model, int8=family == "llama")
+    prompts = asked([WARM, GREEDY, WARM, GREEDY, WARM], 60)
+    strategy, plain = Branching(TREE), Grouped()
+    state = begin(model, prompts, strategy)
+    alone = [begin(model, [prompt], plain) for prompt in prompts]
+    before = state.cache.lengths.clone()
+    longest = 0
+    for _ in range(5):
+        emission = strategy.emit(model, state)
+        longest = max(longest, int(emission.counts.max()))
+        for b, own in enumerate(alone):
+            for step in range(int(emission.counts[b]) - 1):
+                taken = emission.tokens[b : b + 1, step : step + 1]
+                plain.forward(model, own, Emission(taken, own.steps))
+            length = int(own.cache.lengths)
+            assert int(state.cache.lengths[b]) == length
+            if family == "llama":
+                mine, theirs = state.cache.memory[:, b], own.cache.memory[:, 0]
+                assert torch.equal(mine[:, :length], theirs[:, :length])
+            else:
+                for mine, theirs in zip(
+                    state.cache.past.layers, own.cache.past.layers, strict=True
+                ):
+                    kept = mine.keys[b, :, -length:]
+                    torch.testing.assert_close(kept, theirs.keys[0], atol=1e-5, rtol=1e-5)
+                assert int(state.cache.mask[b].sum()) == length
+        assert torch.equal(state.steps, state.cache.lengths)
+        strategy.forward(model, state, emission)
+        for b, own in enumerate(alone):
+            last = emission.tokens[b : b + 1, int(emission.counts[b]) - 1 :][:, :1]
+            plain.forward(model, own, Emission(last, own.steps))
+    assert longest > 2 and bool((state.cache.lengths > before).all())
+
+
+@pytest.mark.parametrize("draft", [*DRAFTS, "unmatched"])
+@torch.inference_mode()
+def test_a_node_drafts_as_a_chain_of_its_path(draft: str) -> None:
+    """Rows of which unequally much was read; random trees, random inputs for their nodes."""
+    settings = DRAFTS.get(draft) or DRAFTS["recursive"] | {"matched": False}
+    head = build_draft(
+        settings | {"own_heads": False} if draft != "recursive" and draft in DRAFTS else settings,
+        16,
+        lambda: torch.nn.Identity(),
+    ).eval()
+    for parameter in head.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    random = Random(3)
+    tree = random_tree(random, nodes=14, depth=3, ranks=3)
+    counts = torch.tensor([6, 3])
+    hidden, following = torch.randn(2, 2, 6, 16)
+    fed = torch.randn(2, len(tree.depths), 16)  # of every node
+    states: dict[int, torch.Tensor] = {}
+    memory = head.read(head.start(2, hidden), hidden, following, counts)
+    above, before = [0], None
+    for depth, level in enumerate(tree.levels, start=1):
+        inner = [above[place] for place in level.above]
+        own = None if before is None else before[:, level.origin]
+        before, _ = head.branch(memory, depth, own, fed[:, inner], level.path)
+        states |= {node: before[:, i] for i, node in enumerate(inner)}
+        above = level.nodes
+    for node, state in states.items():
+        memory = head.read(head.start(2, hidden), hidden, following, counts)
+        path = tree.sees[node].nonzero()[:, 0].tolist()
+        for depth, at in enumerate(path, start=1):
+            want, _ = head.ahead(memory, depth, fed[:, at])
+        torch.testing.assert_close(state, want)
+    assert len(states) > 4
+
+
+# -- the tree ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_tree_knows_its_nodes(seed: int) -> None:
+    """Against the paths alone: who leads to whom, what is drafted, which path is right."""
+    tree = random_tree(Random(seed), nodes=1 + seed, depth=4, ranks=3)
+    paths = [(), *tree.paths]
+    assert tree.paths == tuple(sorted(tree.paths))
+    for node, path in enumerate(paths):
+        sees = {other for other, own in enumerate(paths) if path[: len(own)] == own}
+        assert set(tree.sees[node].nonzero()[:, 0].tolist()) == sees
+        assert paths[tree.parents[node]] == path[:-1]
+    made = []
+    for level in tree.levels:
+        for node, parent, rank in zip(level.nodes, level.parents, level.ranks, strict=True):
+            asked_for = level.path[parent][-1]
+            made.append((int(asked_for), paths[node]))
+            assert paths[node][-1] == rank
+    assert sorted(path for _, path in made) == list(tree.paths)
+    one_to_one = {(number, path[:-1]) for number, path in made}
+    assert len({number for number, _ in one_to_one}) == len({path for _, path in one_to_one})
+    generator = torch.Generator().manual_seed(seed)
+    right = torch.rand(5, len(paths), generator=generator) < 0.6
+    over = torch.rand(5, len(paths), generator=generator) < 0.2
+    found, counts = tree.follow(right, over)
+    for row in range(5):
+        walk: list[int] = [0]
+        while not (len(walk) > 1 and over[row, walk[-1]]):
+            next_ = [n for n, p in enumerate(tree.parents) if n and p == walk[-1] and right[row, n]]
+            if not next_:
+                break
+            walk.append(next_[0])
+        assert found[row, : 1 + counts[row]].tolist() == walk
+
+
+def test_the_chosen_paths_keep_the_most() -> None:
+    """Of all trees of so many nodes, by trying them all."""
+    acceptance = torch.tensor([[0.5, 0.3, 0.1], [0.4, 0.35, 0.05]])
+    tree, expected = choose_paths(acceptance, 4)
+
+    def worth(paths: tuple[tuple[int, ...], ...]) -> float:
+        parts = [[float(acceptance[d, r]) for d, r in enumerate(path)] for path in paths]
+        return 1 + sum(torch.tensor(part).prod().item() for part in parts)
+
+    every = [(a,) for a in range(3)] + [(a, b) for a in range(3) for b in range(3)]
+    trees = [c for c in combinations(every, 4) if all(p[:-1] in c for p in c if len(p) > 1)]
+    assert expected == pytest.approx(max(map(worth, trees)))
+    assert expected == pytest.approx(worth(tree.paths))
+    never = torch.tensor([[0.5, 0.0], [0.0, 0.0]])
+    assert choose_paths(never, 8)[0].paths == ((0,),)
+    with pytest.raises(InputError, match="none of the drafts was right"):
+        choose_paths(torch.zeros(2, 2), 8)
+
+
+@pytest.mark.parametrize("draft", DRAFTS)
+@torch.inference_mode()
+def test_ranks_are_those_of_decoding(draft: str) -> None:
+    """Every token has a rank; the first one's share is that of chains begun at every step."""
+    model = text_lm("llama", DRAFTS[draft])
+    prompts = asked([GREEDY, GREEDY, GREEDY, GREEDY, GREEDY], 10)
+    shares = measure_ranks(model, prompts, 2, 99, batch_size=2)
+    torch.testing.assert_close(shares.sum(1), torch.ones(2))
+    seen = measure_ranks(model, asked([WARM] * 5, 10), 2, 4, batch_size=3)
+    assert torch.equal(seen, measure_ranks(model, asked([WARM] * 5, 10), 2, 4, batch_size=1))
+    kept = total = 0
+    for prompt, steps in zip(prompts, said(model, prompts), strict=True):
+        ids = prompt.segments[0].ids
+        for root in range(len(steps) - 1):
+            own = replace(prompt, segments=[Text([*ids, *steps[:root]])])
+            strategy = Speculative(1)
+            state = begin(model, [own], strategy)
+            strategy.forward(model, state, strategy.emit(model, state))
+            if not bool(state.ahead.tried):  # too little was read
+                continue
+            strategy.emit(model, state)
+            kept, total = kept + strategy.statistics.kept[0], total + 1
+    assert shares[0, 0].item() == pytest.approx(kept / total)
+
+
+def test_statistics_tell_of_the_tree() -> None:
+    strategy = Branching(TREE)
+    said(text_lm("llama", DRAFTS["leap"]), asked([GREEDY] * 5), strategy, 2)
+    counted, found = strategy.statistics, strategy.statistics.summary()
+    assert found["drafts_per_forward"] == 9 and len(found["acceptance"]) == 3
+    assert found["wasted"] == pytest.approx(1 - sum(counted.kept) / (9 * counted.forwards))
+    assert found["steps_per_forward"] == pytest.approx(1 + sum(counted.kept) / counted.forwards)
+
+
+# -- files, and bad input ----------------------------------------------------------------------
+
+
+def test_a_file_holds_a_tree(tmp_path: Path) -> None:
+    file = tmp_path / "tree.json"
+    TREE.save(file, torch.tensor([[0.5, 0.25]]), 1.75)
+    assert DraftTree.load(file) == TREE
+    file.with_suffix(".yaml").write_text("paths:\n- [0]\n- [0, 0]\n")
+    assert DraftTree.load(file.with_suffix(".yaml")) == DraftTree.chain(2)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("paths: []", "tree.yaml': paths: 0 of them; give 1 to 64"),
+        ("paths: [[]]", "paths []: give one or more ranks"),
+        ("paths: [[-1]]", "paths [-1]: give one or more ranks, each 0 or more"),
+        ("paths: [[0, 1]]", "paths [0, 1]: [0], which leads there, is missing; add it"),
+        ("paths: [[0], [0]]", "paths [0]: is there twice"),
+        ("paths: [0]", "key 'paths' is 0; input should be a valid list"),
+        ("path: [[0]]", "unknown key 'path'; did you mean 'paths'?"),
+        ("acceptance: [[1]]", "key 'paths' is missing"),
+        ("{paths: [[0]], format: 9}", "pip install --upgrade"),
+        ("paths: {", "not valid YAML"),
+    ],
+)
+def test_what_is_no_tree_is_one_line(text: str, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "tree.yaml"
+    file.write_text(text)
+    with pytest.raises(InputError) as error:
+        DraftTree.load(file)
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_what_does_not_fit_is_one_line(make_model: Make) -> None:
+    with pytest.raises(InputError, match="says 5 tokens a step, and trees are for one"):
+        check_tree(make_model(draft=DRAFTS["leap"]), TREE)
+    with pytest.raises(InputError, match="no draft head"):
+        check_tree(make_model(flat=True), TREE)
+    model = text_lm("llama", DRAFTS["sequential"])
+    with pytest.raises(InputError, match="guesses at most 3"):
+        check_tree(model, DraftTree.chain(4))
+    with pytest.raises(InputError, match="has rank 20, and the model only 20 tokens"):
+        check_tree(model, DraftTree(((20,),)))
+    with pytest.raises(InputError, match="depth '3': no text is as long as that"):
+        measure_ranks(model, asked([GREEDY] * 5, 3), 3, 4)
+    model.backbone.config.layer_types = ["full_attention", "sliding_attention"]
+    with pytest.raises(InputError, match="attends within windows"):
+        check_tree(model, TREE)
+    with pytest.raises(InputError, match="accept 'rejection': is not for draft trees; choose seed"):
+        Decoding(tree=TREE)
+    with pytest.raises(InputError, match="drafts '2': the draft tree says how many"):
+        Decoding(tree=TREE, drafts=2, accept="seed")
+    assert Decoding(tree=TREE, accept="seed").drafts == 3
