@@ -77,7 +77,8 @@ def bench(
         check_file(json, "json")
     torch.set_num_threads(threads)
     how = decoding.asked(drafts, accept, tolerance, tokens_per_step, draft_tree)
-    given = {"against": against, "drafts": drafts, "tokens_per_step": tokens_per_step}
+    given = {"against": against, "drafts": drafts, "draft_tree": draft_tree}
+    given["tokens_per_step"] = tokens_per_step
     for other, there in {"chat": chat, "methods": methods and not chat}.items():
         for name in (name for name, value in given.items() if there and value):
             raise InputError(f"{name}: does not go with --{other}; leave one out")
