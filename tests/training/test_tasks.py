@@ -13,6 +13,7 @@ from vocalmtp.data.shards import CodeShards
 from vocalmtp.errors import InputError
 from vocalmtp.model.speech_lm import SpeechLM
 from vocalmtp.prompts import Heard, Marker, Speaker, Speech, Text
+from vocalmtp.training.plan import show_recipe
 from vocalmtp.training.tasks import DataRecipe, build_dataset, repeated
 from vocalmtp.training.train import SpeechLMRecipe, build_model, train
 
@@ -144,3 +145,24 @@ def test_what_cannot_be_trained_is_told(shards: Path, questions: Path, tmp_path:
     moved = data.questions.model_copy(update={"shards": str(other)})
     with pytest.raises(InputError, match="tokenize again"):
         build_dataset(data.model_copy(update={"questions": moved}), "train", model.config, None)
+
+
+def test_a_plan_needs_neither_weights_nor_data(
+    shards: Path, questions: Path, tmp_path: Path
+) -> None:
+    asked = recipe(shards, questions, tmp_path / "run")
+    text = show_recipe(asked)
+    assert "positions a second: spoken 5, heard 5" in text and "data: 26 rows" in text
+    pretrained = {"backbone": None, "pretrained": "nowhere/large", "shape": asked.model.backbone}
+    pretrained["shape"] = {**pretrained["shape"], "hidden_size": 32}
+    moved = asked.data.model_copy(update={"shards": "nowhere"})
+    large = asked.model_copy(
+        update={"model": asked.model.model_copy(update=pretrained), "data": moved}
+    )
+    text = show_recipe(large, "mini")
+    assert "codes: mini, 9 slots" in text and "data: shards 'nowhere'" in text
+    with pytest.raises(InputError, match="name their --tokenizer"):
+        show_recipe(large)
+    without = large.model.model_copy(update={"shape": None})
+    with pytest.raises(InputError, match="shape: is missing"):
+        show_recipe(large.model_copy(update={"model": without}), "mini")

@@ -1,0 +1,73 @@
+"""The closed world of recipes/chat_mini: right answers, and tests that nothing was trained on."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from vocalmtp.eval.questions import QuestionRow
+
+RECIPES = Path(__file__).parent.parent / "recipes"
+NAMES = ("facts", "questions", "normalise", "voices", "flite", "world", "speak", "render")
+NAMES += ("align", "plan", "texts", "templates")
+
+
+@pytest.fixture
+def recipe(monkeypatch):
+    """Imports a file of the recipe; its siblings are imported by name."""
+    pytest.importorskip("tzdata")
+    for folder in ("corpus", "roletriviaqa_mini", "chat_mini"):
+        monkeypatch.syspath_prepend(str(RECIPES / folder))
+    before = {name: sys.modules.pop(name, None) for name in NAMES}
+    yield __import__
+    for name in NAMES:
+        sys.modules.pop(name, None)
+    sys.modules.update({name: module for name, module in before.items() if module})
+
+
+@pytest.fixture
+def rows(recipe) -> list[dict]:
+    world, questions = recipe("world"), recipe("questions")
+    sizes = questions.Sizes(train=10, valid=10, test_in=28, test_out=0)
+    return list(questions.make_questions(world.world(), 0, RECIPES / "chat_mini", sizes))
+
+
+def test_facts_are_right(recipe):
+    found = {(fact.kind, fact.subject): fact.answers[0] for fact in recipe("world").world()}
+    assert found["sum", "seven plus eight"] == "fifteen"
+    assert found["product", "nine times six"] == "fifty four"
+    assert found["difference", "ten minus three"] == "seven"
+    assert found["day_after", "Sunday"] == "Monday" and found["day_before", "Monday"] == "Sunday"
+    assert found["month_before", "January"] == "December"
+    assert found["capital", "France"] == "Paris" and found["opposite", "hot"] == "cold"
+
+
+def test_wordings_of_tests_are_not_trained_and_what_they_ask_is(rows):
+    for row in rows:
+        QuestionRow.model_validate(row)
+    of = {s: [r for r in rows if r["split"] == s] for s in ("train", "valid", "test")}
+    assert len(of["train"]) > 3000 and len(of["test"]) >= 300
+    trained = {row["question"] for row in of["train"]}
+    assert not trained & {row["question"] for row in of["test"]}
+    known = {(row["kind"], row["answer"]) for row in of["train"]}
+    assert all((row["kind"], row["answer"]) in known for row in of["test"] + of["valid"])
+    assert {row["kind"] for row in of["test"]} == {row["kind"] for row in of["train"]}
+    assert "hello! what would you like to know?" in {row["answer"] for row in of["train"]}
+
+
+def test_tests_are_asked_by_voices_that_are_held_out(recipe, rows):
+    speak = recipe("speak")
+    shards, places = speak.plan_shards(rows, RECIPES / "chat_mini", aloud=True)
+    assert len(places) == 2 * len(rows)
+    asked = [shard for shard in shards if speak.ASKED in shard.name]
+    voices = {
+        s: {i.voice.name for x in asked for i in x.items if i.split == s} for s in speak.SPLITS
+    }
+    assert voices["test"] == {"iris", "kal"} and not voices["train"] & {"iris", "kal"}
+    answers = [shard for shard in shards if shard.name.startswith("test-0")]
+    assert {item.voice.name for shard in answers for item in shard.items} <= voices["train"]
+    place = places[0, "asked"]
+    shard = next(shard for shard in shards if f"/{shard.name}/" in place)
+    assert shard.items[int(Path(place).stem)].text == rows[0]["question"]
+    silent, _ = speak.plan_shards(rows, RECIPES / "chat_mini", aloud=False)
+    assert len(silent) == len(shards) - len(asked)
