@@ -20,6 +20,7 @@ from chat_line import serving_room  # noqa: E402
 SCRIPT = Path(__file__).parents[2] / "recipes" / "chat" / "soak.py"
 
 
+@pytest.mark.slow
 def test_a_soak_notes_every_turn_its_latency_and_memory(make_room, tmp_path, monkeypatch, capsys):
     spec = importlib.util.spec_from_file_location("soak", SCRIPT)
     soak = importlib.util.module_from_spec(spec)
