@@ -23,7 +23,8 @@ from vocalmtp.prompts import Marker, Segment, Speaker, exchange
 from vocalmtp.synthesis import TTS, AnyVoice
 from vocalmtp.text import normalize
 
-LONGEST = 240  # tokens of a text that is written; what has no end by then is cut off
+LONGEST = 240  # tokens of an answer; what has no end by then is cut off
+FASTEST, SPARE = 25.0, 16  # tokens of a second of speech that are written down at most, and some
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,17 +57,21 @@ class Respondent:
 
     def transcribe(self, heard: Sequence[Tensor], batch_size: int = 8) -> list[str]:
         """What is said in each of several codes [Q, T]."""
-        return self._write([exchange(heard=codes) for codes in heard], batch_size)
+        rate = self.tts.tokenizer.card.frame_rate
+        limits = [SPARE + round(FASTEST * codes.shape[1] / rate) for codes in heard]
+        return self._write([exchange(heard=codes) for codes in heard], limits, batch_size)
 
     def answer(self, asked: Sequence[Asked], batch_size: int = 8) -> list[str]:
         """The text of every answer."""
-        return self._write([self._prompt(each) for each in asked], batch_size)
+        prompts = [self._prompt(each) for each in asked]
+        return self._write(prompts, [LONGEST] * len(prompts), batch_size)
 
     def write(self, asked: Asked) -> Iterator[str]:
         """The text of an answer, in pieces as they are made."""
         ids: list[int] = []
         given = ""
-        for event in generate(self.side, [self._limited(self._prompt(asked))]):
+        prompt = Prompt(self._prompt(asked), self.sampler, max_steps=LONGEST)
+        for event in generate(self.side, [prompt]):
             ids.append(int(event.tokens[0, 0]))
             text = self.tts.write_text([i for i in ids if i < self.side.layout.slots[0].size])
             if not text.endswith("\ufffd"):  # half a letter of a vocabulary of bytes
@@ -86,10 +91,12 @@ class Respondent:
         voice = self.tts.told(self.tts.find_voice(asked.voice))
         return [Speaker(voice), *self.context(asked), Marker("answer")]
 
-    def _limited(self, segments: list[Segment]) -> Prompt:
-        return Prompt(segments, self.sampler, max_steps=LONGEST)
-
-    def _write(self, prompts: list[list[Segment]], batch_size: int) -> list[str]:
-        events = generate(self.side, map(self._limited, prompts), batch_size)
+    def _write(self, prompts: list[list[Segment]], limits: list[int], batch_size: int) -> list[str]:
+        """What is written after each of `prompts`, at most so many tokens."""
+        asked = (
+            Prompt(segments, self.sampler, max_steps=limit)
+            for segments, limit in zip(prompts, limits, strict=True)
+        )
+        events = generate(self.side, asked, batch_size)
         made = dict(utterances(events, self.side.layout))
         return [self.tts.write_text(made[n].codes[0].tolist()) for n in range(len(prompts))]
