@@ -1,0 +1,60 @@
+"""The arms of recipes/roletriviaqa_mini: their recipes parse, and their tables are right."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from toy_model import save_toy_model
+
+from vocalmtp.config import load_yaml, merge, parse
+from vocalmtp.training.train import SpeechLMRecipe
+
+RECIPE = Path(__file__).parent.parent / "recipes" / "roletriviaqa_mini"
+
+
+@pytest.fixture
+def recipe(monkeypatch):
+    """Imports a file of the recipe."""
+    monkeypatch.syspath_prepend(str(RECIPE))
+    yield __import__
+    for name in ("run", "tables"):
+        sys.modules.pop(name, None)
+
+
+def write_results(folder: Path, **changes: object) -> None:
+    row = {"em": 1.0, "f1": 1.0, "em_speech": 0.0, "f1_speech": 0.5, "role": "a", "seen": True}
+    row |= {"agreement_errors": 1, "agreement_words": 4, "failure": "", "dnsmos": None}
+    row |= {"similarity": {"a": 0.75, "b": 0.5}, "domain": "in", "transcript": "x", **changes}
+    folder.mkdir(parents=True)
+    (folder / "results.jsonl").write_text(json.dumps(row) + "\n")
+
+
+def test_tables_have_what_was_measured(recipe, tmp_path):
+    run, tables = recipe("run"), recipe("tables")
+    arms = {arm.name: arm for arm in run.ARMS}
+    for name in ("g4", "text"):
+        folder = tmp_path / name
+        save_toy_model(folder / "model")
+        (folder / "arm.json").write_text(json.dumps(run.asdict(arms[name])))
+    write_results(tmp_path / "g4" / "eval-both")
+    write_results(tmp_path / "g4" / "eval-swapped", decoder_role="b")
+    (tmp_path / "text" / "eval-text").mkdir()
+    row = {"em": 0.0, "f1": 0.5, "domain": "in", "seen": True}
+    (tmp_path / "text" / "eval-text" / "results.jsonl").write_text(json.dumps(row) + "\n")
+    text = tables.write_tables(tmp_path)
+    assert "| g4 | 8 | decoupled | yes | 100.0 % | 100.0 % | - | 0.0 % | 25.0 %" in text
+    assert "| text | - | - | - | 0.0 % | 50.0 %" in text
+    assert "| g4 | both | 0.75 | - | 0.25 | 100.0 % | - |" in text
+    assert "| g4 | swapped | 0.75 | - | 0.25 | 100.0 % | 0.50 |" in text
+    assert (tmp_path / "report.md").read_text() == text
+
+
+def test_arms_have_equal_updates_and_no_two_are_alike(recipe):
+    run = recipe("run")
+    facts = [(a.frames, a.tokenizer, a.voice, a.text_only) for a in run.ARMS]
+    assert len(set(facts)) == len(facts) == 11
+    stages = [load_yaml(RECIPE / f"stage{number}.yaml") for number in (1, 2)]
+    assert all(parse(SpeechLMRecipe, stage).optim.max_steps > 100 for stage in stages)
+    small = parse(SpeechLMRecipe, merge(stages[0], {"optim": run.SMOKE}))
+    assert small.optim.max_steps == 3 and small.model.listen["frames_per_position"] == 3
