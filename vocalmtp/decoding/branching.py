@@ -95,7 +95,8 @@ class Branching:
         ahead.inputs = inputs
         ahead.tried = torch.where(ready, drafts, 0)
         ahead.counts = ahead.tried + 1
-        state.cache.crop(drafts - ahead.tried)
+        if not bool(ready.all()):
+            state.cache.crop(drafts - ahead.tried)
 
     def _draft(self, model: SpeechLM, state: DecodeState, last: Tensor) -> Tensor:
         """Draft the tree behind a step `last` [B, 1], depth by depth: inputs [B, N, D]."""

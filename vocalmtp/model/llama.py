@@ -156,25 +156,26 @@ class LlamaRunner:
         and above, where a chain has them. Drafts are also put behind all that, to be kept.
         """
         batch, length, width = inputs.shape
-        depths, deepest = self.places[:length], length - 1
-        if sees is not None:
+        rows = torch.arange(batch)[:, None]
+        depths, deepest, tree = self.places[:length], length - 1, sees is not None
+        if tree:
             depths = sees.sum(1) - 1
             deepest = int(depths.max())
             cache.grow(deepest + length)
+            aside = rows, cache.lengths[:, None] + deepest + torch.arange(1, length)  # the drafts
         read = cache.grow(deepest + 1)
         places = cache.lengths[:, None] + depths  # [B, L]
         turn = self.turns[places][:, :, None]  # [B, L, 1, d / 2]
         seen = self.places[:read] <= places[..., None]  # [B, L, places]
         mask = torch.zeros(seen.shape).masked_fill_(~seen, -torch.inf)[:, None]
-        here = torch.arange(batch)[:, None], places
-        aside = here[0], cache.lengths[:, None] + deepest + torch.arange(1, length)  # the drafts
+        here = rows, places
         x = inputs.reshape(-1, width)  # [B L, D]
         shape = (width,)
         for layer, memory in zip(self.layers, cache.memory.unbind(), strict=True):
             qkv = layer.qkv(F.rms_norm(x, shape, None, layer.epsilon))
             qkv = qkv.view(batch, length, -1, self.dim)
-            x = x + layer.out(self._attend(qkv, turn, memory, here, mask, apart))
-            if sees is not None:
+            x = x + layer.out(self._attend(qkv, turn, memory, here, mask, apart, tree))
+            if tree:
                 memory[aside] = self._pairs(qkv)[:, 1:]
             gate, up = layer.gate_up(F.rms_norm(x, shape, None, layer.epsilon)).chunk(2, -1)
             x = x + layer.down(F.silu(gate).mul_(up))
@@ -189,6 +190,7 @@ class LlamaRunner:
         here: tuple[Tensor, Tensor],
         mask: Tensor,
         apart: bool,
+        tree: bool,
     ) -> Tensor:
         """Heads [B, L, H + 2 J, d], which are turned -> [B L, H d].
 
@@ -196,7 +198,7 @@ class LlamaRunner:
         """
         turned = self.heads + self.shared
         torch.view_as_complex(heads[:, :, :turned].unflatten(-1, (-1, 2))).mul_(turn)
-        pairs = self._pairs(heads)
+        memory[here] = pairs = self._pairs(heads)
         keys, values = memory[:, : mask.shape[-1]].permute(2, 0, 3, 1, 4)  # [B, J, P, d] each
         query = heads[:, :, : self.heads].transpose(1, 2)  # [B, H, L, d]
         many = self.shared != self.heads
@@ -207,11 +209,11 @@ class LlamaRunner:
         if apart and query.shape[2] > 1:  # products of several queries round in another order
             alone = []
             for i in range(query.shape[2]):
-                memory[here[0][:, 0], here[1][:, i]] = pairs[:, i]
+                if tree:
+                    memory[here[0][:, 0], here[1][:, i]] = pairs[:, i]
                 alone.append(mix(query[:, :, i : i + 1], mask[:, :, i : i + 1]))
             mixed = torch.cat(alone, 2)
         else:
-            memory[here] = pairs
             mixed = mix(query, mask)
         return mixed.transpose(1, 2).reshape(-1, self.heads * self.dim)
 
