@@ -180,19 +180,18 @@ class SpeechTrainer(Trainer):
         if self.model.hearing is None:
             return 0.0
         nothing = output.head_loss.new_zeros(())
-        text = nothing if output.text_loss is None else output.text_loss
-        letters = nothing if output.letter_loss is None else output.letter_loss
+        losses = (output.text_loss, output.letter_loss)
+        text, letters = (nothing if loss is None else loss for loss in losses)
         heard = inputs.get("heard_letters", inputs["text_targets"][:0])
-        counts = [(targets != IGNORED).sum() for targets in (inputs["text_targets"], heard)]
-        counts = torch.stack(counts).float()
+        both = inputs["text_targets"], heard
+        counts = torch.stack([(targets != IGNORED).sum() for targets in both]).float()
         parts = nothing.new_zeros(2, 2) if output.text_parts is None else output.text_parts
         for name, (value, count) in zip(WRITTEN[:2], parts, strict=True):
             self._note(training, name, value, count)
         self._note(training, WRITTEN[2], letters.detach(), counts[1])
-        config = self.model.config
-        weights = config.text_loss_weight, config.listen_config.letter_weight
-        more = share_of_counts(counts) - 1.0  # [2]
-        return weights[0] * more[0] * text + weights[1] * more[1] * letters
+        config, more = self.model.config, share_of_counts(counts) - 1.0  # [2]
+        letter_weight = config.listen_config.letter_weight
+        return config.text_loss_weight * more[0] * text + letter_weight * more[1] * letters
 
     def _note(self, training: bool, name: str, value: Tensor, weight: Tensor) -> None:
         """Keep a loss for the log, which has the mean by weight."""
