@@ -11,16 +11,18 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from vocalmtp.decoding.branching import Branching, check_tree
+from vocalmtp.decoding.branching import Branching, Ranked, check_tree
 from vocalmtp.decoding.generate import Prompt, begin, generate
 from vocalmtp.decoding.options import Decoding
 from vocalmtp.decoding.ranks import measure_ranks
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.decoding.speculative import Speculative
+from vocalmtp.decoding.state import DecodeState
 from vocalmtp.decoding.strategy import DecodeStrategy, Emission, Grouped
 from vocalmtp.decoding.tree import DraftTree, choose_paths
 from vocalmtp.errors import InputError
 from vocalmtp.heads import build_draft
+from vocalmtp.layout import Stream, TokenLayout
 from vocalmtp.model.fast import make_fast
 from vocalmtp.prompts import Text
 from vocalmtp.textlm.model import TextLM
@@ -285,6 +287,21 @@ def test_the_chosen_paths_keep_the_most() -> None:
     assert choose_paths(never, 8)[0].paths == ((0,),)
     with pytest.raises(InputError, match="none of the drafts was right"):
         choose_paths(torch.zeros(2, 2), 8)
+
+
+def test_candidates_are_what_the_noise_nearly_draws() -> None:
+    """The draw, then its neighbours in the cumulative probabilities; greedy ones by probability."""
+    layout = TokenLayout(streams=(Stream(name="a", size=10),))
+    steps = torch.full((3,), 3)
+    state = DecodeState(None, steps, ended=torch.full_like(steps, -1))
+    state.samplers = (Sampler(), Sampler(), GREEDY)
+    logits = torch.zeros(3, 12)
+    logits[:, 10:] = -torch.inf  # neither an end nor a padding
+    logits[2] = torch.arange(12.0).roll(5)
+    pick = Ranked(layout, state, torch.tensor([[0.42], [0.98], [0.5]]), 4)
+    tokens, _ = pick.all([logits])
+    assert pick.candidates.tolist() == [[4, 3, 5, 2], [9, 8, 7, 6], [4, 3, 2, 1]]
+    assert tokens[:, 0].tolist() == [4, 9, 4]
 
 
 @pytest.mark.parametrize("draft", DRAFTS)

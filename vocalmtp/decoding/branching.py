@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vocalmtp.decoding.ahead import Ahead, begin_ahead, check_drafts, read_verified
 from vocalmtp.decoding.rules import RulePicker
+from vocalmtp.decoding.sampling import draw
 from vocalmtp.decoding.speculative import moved_on, noise_of
 from vocalmtp.decoding.state import DecodeState
 from vocalmtp.decoding.statistics import DecodeStatistics
@@ -22,6 +23,9 @@ from vocalmtp.layout import TokenLayout
 from vocalmtp.model.backbone import in_windows
 from vocalmtp.model.speech_lm import SpeechLM
 
+APART = 0.05  # of cumulative probabilities: 0.02 to 0.1 keep about as many (scale of a logistic)
+FAR = 1e-6  # the say of the probability itself, where nothing is near
+
 
 @dataclass
 class Branching:
@@ -30,7 +34,9 @@ class Branching:
     At every node the model draws the step that follows, with the noise that this step has without
     drafts; the child that was drafted so, if there is one, is said, and the walk goes on from it.
     So a seed says exactly what it says without drafts, and so do greedy rows, whatever is drafted:
-    it is `Speculative` with accept "seed", with more than one guess at a step.
+    it is `Speculative` with accept "seed", with more than one guess at a step. (A chain that is
+    accepted by `rejection` keeps more of sampled rows than a chain by the seed, and of greedy ones
+    as many; trees have no such rule here.)
     """
 
     tree: DraftTree
@@ -141,7 +147,13 @@ class Branching:
 
 
 class Ranked(RulePicker):
-    """Draws as RulePicker, and keeps the likeliest others as well, `count` together."""
+    """Draws as RulePicker, and keeps the `count` tokens that a like distribution may well draw.
+
+    The model's own draw takes the token in whose stretch of the cumulative probabilities the noise
+    falls. Its stretches lie about where the draft's do, so it draws the same, or one whose stretch
+    is near: candidates are ranked by the probability that the noise, moved by about `APART`, falls
+    on them. A greedy row has one stretch, and ranks the others by probability.
+    """
 
     def __init__(self, layout: TokenLayout, state: DecodeState, noise: Tensor, count: int):
         super().__init__(layout, state, noise)
@@ -149,10 +161,14 @@ class Ranked(RulePicker):
         self.candidates = noise.long()  # [B, count]
 
     def _draw(self, first: int, logits: Tensor, must_pad: Tensor) -> tuple[Tensor, Tensor]:
-        tokens, log_probs = super()._draw(first, logits, must_pad)  # [B, 1]
-        ranked = logits[:, 0].scatter(1, tokens, torch.inf)  # [B, V]
-        self.candidates = ranked.topk(self.count).indices
-        return tokens, log_probs
+        probs = self.distribution(first, logits, must_pad)[:, 0]  # [B, V]
+        noise = self.noise[:, first : first + 1]
+        tokens = draw(probs, noise[:, 0])[:, None]
+        stop = probs.cumsum(1)
+        near = ((stop - noise) / APART).sigmoid() - ((stop - probs - noise) / APART).sigmoid()
+        near = near + FAR * logits[:, 0].softmax(1)
+        self.candidates = near.scatter(1, tokens, torch.inf).topk(self.count).indices
+        return tokens, probs.gather(1, tokens).log()
 
 
 def keep_path(ahead: Ahead, path: Tensor, accepted: Tensor) -> None:

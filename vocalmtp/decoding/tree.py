@@ -1,9 +1,9 @@
 """Draft trees: several guesses at each of the next steps, and which of them to make.
 
 Medusa's notation (arXiv 2401.10774, section 2.1.2 and appendix): a path is a rank for every step
-ahead, `[0, 2]` being the third likeliest step after the likeliest one. Rank 0 is what the row's own
+ahead, `[0, 2]` being the third best candidate after the best one. Rank 0 is what the row's own
 sampler and noise draw from the draft head, so that a tree of the paths [0], [0, 0], .. is the chain
-that `drafts` makes; rank r > 0 is the r-th likeliest of the others.
+that `drafts` makes; then come the likeliest others, see `Ranked` in branching.py.
 
 Trees are for one token a step (text, flat layouts). A step of K tokens is kept only if all are, so
 a node that changes one of them is worth the probability of that change times that of the K - 1
