@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from vocalmtp.decoding.tree import DraftTree
 from vocalmtp.heads import DRAFTS, DraftHead, DraftMemory, SpeechHead, build_draft, build_head
 from vocalmtp.layout import IGNORED, Stream, TokenLayout
 
@@ -154,6 +155,30 @@ def test_decoding_has_the_states_of_training(draft: DraftHead, layout: TokenLayo
         state, number = draft.ahead(memory, ahead, fed)
         position = last + ahead - draft.offsets[number]  # from which the state was made
         torch.testing.assert_close(state, states[number][rows, position])
+
+
+@torch.no_grad()
+def test_a_node_of_a_tree_drafts_as_a_chain_does(draft: DraftHead, layout: TokenLayout) -> None:
+    """Whatever else is drafted: the state after a node is that of its path alone."""
+    hidden, inputs, _ = batch(layout)
+    tree = DraftTree(((0,), (1,), (2,), (0, 0), (0, 1), (2, 0), (0, 1, 0), (2, 0, 1)))
+    tree = DraftTree(tuple(path for path in tree.paths if len(path) <= draft.most))
+    fed = torch.randn(2, len(tree.depths), WIDTH)  # of every node
+    states: dict[int, torch.Tensor] = {}
+    memory = read_some(draft, hidden, inputs, CALLS)
+    above, before = [0], None
+    for depth, level in enumerate(tree.levels, start=1):
+        inner = [above[place] for place in level.above]
+        parents = None if before is None else before[:, level.origin]
+        before, _ = draft.branch(memory, depth, parents, fed[:, inner], level.path)
+        states |= {node: before[:, i] for i, node in enumerate(inner)}
+        above = level.nodes
+    assert len(states) > 2
+    for node, state in states.items():
+        memory = read_some(draft, hidden, inputs, CALLS)
+        for depth, at in enumerate(tree.sees[node].nonzero()[:, 0].tolist(), start=1):
+            want, _ = draft.ahead(memory, depth, fed[:, at])
+        torch.testing.assert_close(state, want)
 
 
 @torch.no_grad()

@@ -21,7 +21,6 @@ from vocalmtp.decoding.state import DecodeState
 from vocalmtp.decoding.strategy import DecodeStrategy, Emission, Grouped
 from vocalmtp.decoding.tree import DraftTree, choose_paths
 from vocalmtp.errors import InputError
-from vocalmtp.heads import build_draft
 from vocalmtp.layout import Stream, TokenLayout
 from vocalmtp.model.fast import make_fast
 from vocalmtp.prompts import Text
@@ -197,41 +196,6 @@ def test_the_cache_holds_the_path_and_nothing_else(
             last = emission.tokens[b : b + 1, int(emission.counts[b]) - 1 :][:, :1]
             plain.forward(model, own, Emission(last, own.steps))
     assert longest > 2 and bool((state.cache.lengths > before).all())
-
-
-@pytest.mark.parametrize("draft", [*DRAFTS, "unmatched"])
-@torch.inference_mode()
-def test_a_node_drafts_as_a_chain_of_its_path(draft: str) -> None:
-    """Rows of which unequally much was read; random trees, random inputs for their nodes."""
-    settings = DRAFTS.get(draft) or DRAFTS["recursive"] | {"matched": False}
-    head = build_draft(
-        settings | {"own_heads": False} if draft != "recursive" and draft in DRAFTS else settings,
-        16,
-        lambda: torch.nn.Identity(),
-    ).eval()
-    for parameter in head.parameters():
-        torch.nn.init.normal_(parameter, std=0.3)
-    random = Random(3)
-    tree = random_tree(random, nodes=14, depth=3, ranks=3)
-    counts = torch.tensor([6, 3])
-    hidden, following = torch.randn(2, 2, 6, 16)
-    fed = torch.randn(2, len(tree.depths), 16)  # of every node
-    states: dict[int, torch.Tensor] = {}
-    memory = head.read(head.start(2, hidden), hidden, following, counts)
-    above, before = [0], None
-    for depth, level in enumerate(tree.levels, start=1):
-        inner = [above[place] for place in level.above]
-        own = None if before is None else before[:, level.origin]
-        before, _ = head.branch(memory, depth, own, fed[:, inner], level.path)
-        states |= {node: before[:, i] for i, node in enumerate(inner)}
-        above = level.nodes
-    for node, state in states.items():
-        memory = head.read(head.start(2, hidden), hidden, following, counts)
-        path = tree.sees[node].nonzero()[:, 0].tolist()
-        for depth, at in enumerate(path, start=1):
-            want, _ = head.ahead(memory, depth, fed[:, at])
-        torch.testing.assert_close(state, want)
-    assert len(states) > 4
 
 
 # -- the tree ----------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from vocalmtp.catalogue import read_card
 from vocalmtp.config import load_yaml, parse
 from vocalmtp.data.manifest import read_manifest
 from vocalmtp.data.shards import CodeShards
+from vocalmtp.decoding.tree import DraftTree
 from vocalmtp.errors import InputError
 from vocalmtp.synthesis import load
 from vocalmtp.tokenizers import load_tokenizer
@@ -104,6 +105,13 @@ def test_recipes(many, tmp_path):
     path = tmp_path / "r.yaml"
     path.write_text(yaml.safe_dump(tiny_recipe(Path("codes"), Path("run")).model_dump(mode="json")))
     check_file(many, 1500, path, lambda: parse(SpeechLMRecipe, load_yaml(path), str(path)))
+
+
+@both_sizes
+def test_draft_trees(many, tmp_path):
+    path = tmp_path / "tree.json"
+    DraftTree.chain(3).save(path, torch.rand(3, 2), 1.5)
+    check_file(many, 500, path, lambda: DraftTree.load(path), lambda tree: tree.levels)
 
 
 @both_sizes
