@@ -32,6 +32,7 @@ def main() -> None:
     parser.add_argument("--lines", type=int, default=400)
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 8, 16])
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--engine", default="local", help="local, or ray")
     parser.add_argument("--model", default="mini")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
@@ -49,6 +50,7 @@ def main() -> None:
                     model=arguments.model,
                     batch_size=size,
                     workers=workers,
+                    engine=arguments.engine,
                 )
                 speeds.append(measure(job))
             print(f"| {size} | {' | '.join(f'{speed:.1f}' for speed in speeds)} |", flush=True)
