@@ -32,7 +32,11 @@ def main() -> None:
     parser.add_argument("--lines", type=int, default=400)
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 8, 16])
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--engine", default="local", help="local, or ray")
+    parser.add_argument(
+        "--engine",
+        default="local",
+        help="local, or ray (some thousand lines: results come by hundreds)",
+    )
     parser.add_argument("--model", default="mini")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
