@@ -1,13 +1,12 @@
 """The closed world of recipes/chat_mini: right answers, and tests that nothing was trained on."""
 
-import sys
 from pathlib import Path
 
 import pytest
+from recipe_files import RECIPES, importing
 
 from vocalmtp.eval.questions import QuestionRow
 
-RECIPES = Path(__file__).parent.parent / "recipes"
 NAMES = ("facts", "questions", "normalise", "voices", "flite", "world", "speak", "render")
 NAMES += ("align", "plan", "texts", "templates")
 
@@ -16,13 +15,8 @@ NAMES += ("align", "plan", "texts", "templates")
 def recipe(monkeypatch):
     """Imports a file of the recipe; its siblings are imported by name."""
     pytest.importorskip("tzdata")
-    for folder in ("corpus", "roletriviaqa_mini", "chat_mini"):
-        monkeypatch.syspath_prepend(str(RECIPES / folder))
-    before = {name: sys.modules.pop(name, None) for name in NAMES}
-    yield __import__
-    for name in NAMES:
-        sys.modules.pop(name, None)
-    sys.modules.update({name: module for name, module in before.items() if module})
+    with importing(monkeypatch, ("corpus", "roletriviaqa_mini", "chat_mini"), NAMES) as imported:
+        yield imported
 
 
 @pytest.fixture

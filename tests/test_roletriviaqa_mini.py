@@ -1,13 +1,12 @@
 """The questions of recipes/roletriviaqa_mini: enough of them, and tests ask what was not read."""
 
-import sys
 from pathlib import Path
 
 import pytest
+from recipe_files import importing
 
 from vocalmtp.eval.questions import QuestionRow
 
-RECIPES = Path(__file__).parent.parent / "recipes"
 NAMES = ("facts", "questions", "normalise", "voices", "flite", "texts", "templates")
 
 ADJECTIVES = """\
@@ -28,13 +27,8 @@ NOUNS = """\
 def recipe(monkeypatch):
     """Imports a file of the recipe; its siblings are imported by name."""
     pytest.importorskip("tzdata")
-    for folder in ("corpus", "roletriviaqa_mini"):
-        monkeypatch.syspath_prepend(str(RECIPES / folder))
-    before = {name: sys.modules.pop(name, None) for name in NAMES}
-    yield __import__
-    for name in NAMES:
-        sys.modules.pop(name, None)
-    sys.modules.update({name: module for name, module in before.items() if module})
+    with importing(monkeypatch, ("corpus", "roletriviaqa_mini"), NAMES) as imported:
+        yield imported
 
 
 @pytest.fixture

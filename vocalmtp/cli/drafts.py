@@ -13,6 +13,7 @@ from vocalmtp.cli.text_options import (
     Greedy,
     MaxTokens,
     Model,
+    PromptTokens,
     Seed,
     Temperature,
     TopK,
@@ -81,9 +82,7 @@ def draft_tree(
     voice: Annotated[
         str | None, typer.Option("--voice", "-v", help="With --speech: whose.")
     ] = None,
-    prompt_tokens: Annotated[
-        int | None, typer.Option(min=1, help="Give only the first so many tokens of every text.")
-    ] = None,
+    prompt_tokens: PromptTokens = None,
     chat: Chat = False,
     max_tokens: MaxTokens = 128,
     batch_size: BatchSize = 8,

@@ -19,6 +19,7 @@ from vocalmtp.cli.text_options import (
     Greedy,
     MaxTokens,
     Model,
+    PromptTokens,
     Seed,
     Temperature,
     TopK,
@@ -114,9 +115,7 @@ def distill_data(
         list[str] | None,
         typer.Option("--voice", "-v", help="With --speech: who speaks, in turn if several."),
     ] = None,
-    prompt_tokens: Annotated[
-        int | None, typer.Option(min=1, help="Ask only the first so many tokens of every text.")
-    ] = None,
+    prompt_tokens: PromptTokens = None,
     chat: Chat = False,
     max_tokens: MaxTokens = 128,
     batch_size: BatchSize = 8,

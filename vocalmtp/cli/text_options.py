@@ -30,6 +30,10 @@ MaxTokens = Annotated[int, typer.Option("--max-tokens", min=1, help="The most to
 BatchSize = Annotated[
     int, typer.Option("--batch-size", min=1, max=4096, help="Texts written together.")
 ]
+PromptTokens = Annotated[
+    int | None,
+    typer.Option("--prompt-tokens", min=1, help="Give only the first so many of a text."),
+]
 Device = Annotated[str, typer.Option(help="cpu, or cuda.")]
 Seed = Annotated[
     int, option(SAMPLING, min=0, max=2**62, help="Of the first text; the next ones count on.")
