@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from vocalmtp.ablation.alignment import text_speech_similarity
+from vocalmtp.ablation.drafting import choose_tree, decoding_of, drafted, write_own_speech
 from vocalmtp.ablation.expand import Cell
 from vocalmtp.ablation.figures import Measured
 from vocalmtp.ablation.grid import Grid
@@ -21,7 +22,7 @@ from vocalmtp.ablation.tokenizers import source
 from vocalmtp.data.manifest import read_manifest
 from vocalmtp.data.shards import CodeShards
 from vocalmtp.eval.statistics import Figure, once
-from vocalmtp.eval.systems import speak, voices_of
+from vocalmtp.eval.systems import speak
 from vocalmtp.export import export_model
 from vocalmtp.model.speech_lm import SpeechLM, load_text_tokenizer
 from vocalmtp.reading import read_lines
@@ -39,7 +40,9 @@ ALIGNED = 64  # utterances whose hidden states are compared
 
 def cell_settings(cell: Cell) -> dict[str, Any]:
     """What a cell depends on, beside its tokenizer."""
-    return {"recipe": cell.recipe.model_dump(mode="json"), "decoding": asdict(cell.decoding)}
+    settings = {"recipe": cell.recipe.model_dump(mode="json"), "decoding": asdict(cell.decoding)}
+    rarer = {"distilled": cell.distilled, "tree": cell.tree, "sampling": cell.sampling}
+    return settings | {name: value for name, value in rarer.items() if value}
 
 
 def is_trained(cell: Cell) -> bool:
@@ -53,11 +56,13 @@ def is_done(grid: Grid, cell: Cell) -> bool:
     return made is not None and made.whole
 
 
-def train_cell(cell: Cell) -> None:
+def train_cell(grid: Grid, cell: Cell) -> None:
     """Train the cell, going on from its last checkpoint; its checkpoints go when it is done."""
     if not cell.trains:
         return
     if not is_trained(cell):
+        if cell.distilled:
+            write_own_speech(grid, cell)
         train(cell.recipe)
         (cell.folder / TRAINED).touch()
     drop(Path(cell.recipe.output) / "checkpoints")
@@ -75,10 +80,12 @@ def export_cell(grid: Grid, cell: Cell, judges: Judges) -> TTS:
             partial,
             manifest=grid.corpus,
             origins=dict.fromkeys(names, f"of the corpus {grid.corpus.name}"),
-            card={"sampling": grid.eval.sampling},
+            card={"sampling": grid.sampling(cell)},
         )
         partial.replace(folder)
-    return load(folder, decoding=cell.decoding)
+    if cell.tree:
+        choose_tree(grid, cell, load(folder, decoding=cell.decoding))
+    return load(folder, decoding=decoding_of(cell))
 
 
 def export_voices(grid: Grid, judges: Judges) -> list[str]:
@@ -94,14 +101,14 @@ def run_cell(grid: Grid, cell: Cell, judges: Judges) -> None:
     """All that a grid does with one cell but timing it, going on where it was cut off."""
     folder = cell.folder / grid.judged
     begin(cell.folder, cell_settings(cell))
-    train_cell(cell)
-    tts = export_cell(grid, cell, judges)
-    spoken = speak(SYSTEM, judges.items, tts, folder, judges.references, **grid.eval.sampling)
+    train_cell(grid, cell)
+    tts, sampling = export_cell(grid, cell, judges), grid.sampling(cell)
+    spoken = speak(SYSTEM, judges.items, tts, folder, judges.references, **sampling)
     made = judges.measure(SYSTEM, spoken, folder)
-    made.judge("voices", lambda: swapped_speech(tts, judges, folder))
+    made.judge("voices", lambda: swapped_speech(tts, judges, folder, sampling))
     made.figures |= align(cell)
     made.figures |= facts(cell)
-    made.figures |= drafted(tts, judges)
+    made.figures |= drafted(grid, cell, tts, judges)
     made.save(folder)
 
 
@@ -114,26 +121,6 @@ def align(cell: Cell) -> dict[str, Figure]:
     rows = PromptDataset(shards, model.config, recipe.data.max_frames, text)
     own, other = text_speech_similarity(model, [rows[i] for i in range(min(ALIGNED, len(rows)))])
     return {"alignment": own, "alignment_other": other}
-
-
-def drafted(tts: TTS, judges: Judges) -> dict[str, Figure]:
-    """What drafts bring in saying the few sentences; nothing without drafts.
-
-    The acceptance of a draft is conditional: of the times that all before it were kept.
-    """
-    if not tts.decoding.drafts:
-        return {}
-    fresh = tts.using(tts.decoding)
-    voices = voices_of(judges.few, fresh, judges.references)
-    asked = [voices[item.voice] for item in judges.few]
-    texts = [item.text for item in judges.few]
-    for _ in fresh.batch(texts, voice=asked, **judges.grid.eval.sampling):
-        pass
-    found = fresh.statistics.summary()
-    values = {"steps_per_forward": found["steps_per_forward"], "wasted": 100 * found["wasted"]}
-    for place, share in enumerate(found["acceptance"], start=1):
-        values[f"kept_{place}"] = 100 * share
-    return {name: once(value) for name, value in values.items()}
 
 
 def facts(cell: Cell) -> dict[str, Figure]:

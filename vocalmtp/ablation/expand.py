@@ -17,6 +17,7 @@ from vocalmtp.training.train import ModelRecipe, SpeechLMRecipe
 if TYPE_CHECKING:
     from vocalmtp.ablation.grid import Arm, Grid
 
+OWN = "own"  # folder of a cell: what the model that it takes says, as shards to train on
 MULTIPLES = 4  # how many valid K an error names
 
 
@@ -41,15 +42,20 @@ class Cell(Place):
     """One model of the grid, and how it decodes.
 
     `recipe` is that of its model's training, and `model` what it makes. If the training is another
-    cell's, this one only decodes (`trains` is false). `after` names the cell whose model it takes.
+    cell's, this one only decodes (`trains` is false). `after` names the cell whose model it takes,
+    `distilled` is how many sentences that one says for it to train on, and `tree` how many
+    candidates its drafts have if they are a tree.
     """
 
     folder: Path
     recipe: SpeechLMRecipe
     model: ModelRecipe
     decoding: Decoding
+    sampling: dict[str, Any] | None
     trains: bool
     after: str | None
+    distilled: int
+    tree: int
 
 
 def expand(grid: "Grid") -> Iterator[Cell]:
@@ -85,14 +91,22 @@ def make_cell(grid: "Grid", place: Place, made: Mapping[str, Cell]) -> Cell:
             own |= {"recipe": base.recipe, "model": base.model}
         elastic = not isinstance(own["model"].frames_per_step, int)
         count = place.tokens_per_step if elastic else None
-        decoding = Decoding(**arm.decoding.model_dump(), tokens_per_step=count)
-        if decoding.drafts and not own["model"].draft:
+        asked = arm.decoding.model_dump(exclude={"tree"})
+        decoding, tree = Decoding(**asked, tokens_per_step=count), arm.decoding.tree
+        if (decoding.drafts or tree) and not own["model"].draft:
             raise InputError(
                 f"decoding.drafts '{decoding.drafts}': its model has no draft head; give it "
                 "model.draft, or with 'of' a change of draft"
             )
         after = base.name if base else None
-        cell = Cell(**vars(place), **own, decoding=decoding, trains=trains, after=after)
+        if arm.distilled and not (arm.of and trains):
+            raise InputError(
+                f"distilled '{arm.distilled}': is for a change of the model that 'of' names; "
+                "give both"
+            )
+        own |= {"sampling": arm.sampling, "distilled": arm.distilled, "tree": tree}
+        own |= {"trains": trains, "after": after}
+        cell = Cell(**vars(place), **own, decoding=decoding)
         _ = grid.config(cell).layout
     except InputError as error:
         raise InputError(f"cell '{place.name}': {error}") from error
@@ -124,7 +138,7 @@ def recipe_of(grid: "Grid", place: Place, base: Cell | None, output: Path) -> Sp
     else:
         data = merge({key: data[key] for key in data if key != "model"}, arm.change)
         data["init"] = base.recipe.output
-    shards = str(grid.tokenizer_folder(place.tokenizer) / "codes")
+    shards = str(output.parent / OWN if arm.distilled else grid.codes(place.tokenizer))
     own = {"data": {"shards": shards}, "output": str(output), "optim": {"seed": place.seed}}
     return parse(SpeechLMRecipe, merge(data, own))
 

@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from vocalmtp.ablation.expand import Cell, expand
 from vocalmtp.config import StrictModel, load_yaml, merge, parse, parse_override
 from vocalmtp.decoding.options import Decoding
+from vocalmtp.decoding.tree import MOST
 from vocalmtp.errors import InputError, nearest
 from vocalmtp.model.config import SpeechLMConfig
 from vocalmtp.tokenizers import load_tokenizer
@@ -46,24 +47,39 @@ class Backbone(StrictModel):
 
 
 class Drafting(StrictModel):
-    """How an arm decodes, see `Decoding`."""
+    """How an arm decodes, see `Decoding`; `tree` is how many candidates a draft tree has.
+
+    The tree is chosen on held-out sentences, once the model is there.
+    """
 
     drafts: int = 0
     accept: str = Decoding.accept
     tolerance: float | None = None
+    tree: int = Field(default=0, ge=0, le=MOST)
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> "Drafting":
+        if self.tree and self.model_fields_set - {"tree"}:
+            raise ValueError(
+                "a tree says how many drafts there are, and is lossless; leave all else out"
+            )
+        return self
 
 
 class Arm(StrictModel):
     """A way to train and to decode, such as another text mode; it may leave parts of the grid out.
 
     `of` names an earlier arm whose models it takes: to train them on, if there is a `change`, and
-    else to decode them otherwise. An elastic arm trains once for all of its tokens per step.
+    else to decode them otherwise. With `distilled` it is trained on so many of the corpus's
+    sentences as that model says them. An elastic arm trains once for all of its tokens per step.
     """
 
     change: dict[str, Any] = {}  # keys of the speech LM's recipe
     of: Name | None = None
+    distilled: int = Field(default=0, ge=0)
     elastic: bool = False
     decoding: Drafting = Drafting()
+    sampling: dict[str, Any] | None = None  # None: as `eval` says
     tokens_per_step: tuple[int, ...] | None = None
     seeds: tuple[int, ...] | None = None
 
@@ -134,6 +150,10 @@ class Grid(StrictModel):
     def tokenizer_folder(self, name: str) -> Path:
         return self.output / "tokenizers" / name
 
+    def codes(self, name: str) -> Path:
+        """The corpus as codes of tokenizer `name`."""
+        return self.tokenizer_folder(name) / "codes"
+
     def tokenizer_recipe(self, name: str) -> TokenizerRecipe:
         """How tokenizer `name` is trained. Raises InputError for a wrong key."""
         own = {
@@ -148,6 +168,10 @@ class Grid(StrictModel):
     def cells(self) -> tuple[Cell, ...]:
         """Every cell, see expand.py."""
         return tuple(expand(self))
+
+    def sampling(self, cell: Cell) -> dict[str, Any]:
+        """How a cell draws what it says for the judges."""
+        return self.eval.sampling if cell.sampling is None else cell.sampling
 
     def config(self, cell: Cell) -> SpeechLMConfig:
         """The configuration of a cell's model; a pretrained backbone is given by its shape.

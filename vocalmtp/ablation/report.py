@@ -54,6 +54,7 @@ COST = (
     Column("wasted", "drafts wasted", "%", 0),
     Column("rtf", "RTF", "", 3),
     Column("first_audio", "first audio", "ms", 0),
+    Column("draft_parameters", "draft head", "M", 2, 1e-6),
     Column("memory", "peak memory", "GiB"),
     Column("parameters", "parameters", "M", 1, 1e-6),
     Column("updates", "updates", "", 0),

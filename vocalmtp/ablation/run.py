@@ -75,8 +75,10 @@ def train_together(grid: Grid, tokenizers: Sequence[str], cells: Sequence[Cell])
             time.sleep(0.2)
     for cell in cells:
         torch.set_num_threads(grid.threads)
+        if cell.distilled:  # the model that says its data is exported by `_finish`
+            continue
         with _kept(cell.name, failures), told_in(cell.folder / LOG):
-            train_cell(cell)
+            train_cell(grid, cell)
     return failures
 
 

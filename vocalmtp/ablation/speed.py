@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from vocalmtp.ablation.drafting import decoding_of
 from vocalmtp.ablation.expand import Cell
 from vocalmtp.ablation.figures import Measured
 from vocalmtp.ablation.grid import Grid
@@ -28,7 +29,7 @@ def time_cell(grid: Grid, cell: Cell) -> Measured:
     if made is not None:
         return made
     torch.set_num_threads(grid.threads)
-    tts, repeats = load(cell.folder / "model", decoding=cell.decoding), grid.eval.repeats
+    tts, repeats = load(cell.folder / "model", decoding=decoding_of(cell)), grid.eval.repeats
     frames = round(SECONDS * tts.tokenizer.card.frame_rate)
     passes = math.ceil(tts.model.layout.num_steps(frames) / gain_of(grid, cell))
     loops = loop_seconds({"": tts}, 1, {"": passes}, repeats)[""]
@@ -48,7 +49,7 @@ def time_cell(grid: Grid, cell: Cell) -> Measured:
 def gain_of(grid: Grid, cell: Cell) -> float:
     """Steps that a forward pass of the cell gave in speaking: 1 without drafts."""
     heard = Measured.load(cell.folder / grid.judged) or Measured()
-    return heard.figures["steps_per_forward"].value if cell.decoding.drafts else 1.0
+    return heard.figures["steps_per_forward"].value if decoding_of(cell).drafts else 1.0
 
 
 def speed_folder(grid: Grid, cell: Cell) -> Path:

@@ -50,7 +50,9 @@ def next_names(names: Any) -> dict[str, str]:
     return dict(zip(names, [*names[1:], *names[:1]], strict=True))
 
 
-def swapped_speech(tts: TTS, judges: Judges, folder: Path) -> dict[str, Figure]:
+def swapped_speech(
+    tts: TTS, judges: Judges, folder: Path, sampling: dict[str, Any]
+) -> dict[str, Figure]:
     """Similarities of what a model says, see `compare_swapped`; nothing if it has no vectors."""
     voices = voices_of(judges.few, tts, judges.references)
     if not tts.tokenizer.card.speaker_dim or len(voices) < 2:
@@ -59,7 +61,7 @@ def swapped_speech(tts: TTS, judges: Judges, folder: Path) -> dict[str, Figure]:
 
     def say(items: Sequence[Utterance]) -> Iterator[Audio]:
         asked = [voices[item.voice] for item in items]
-        return swapped.batch([i.text for i in items], voice=asked, **judges.grid.eval.sampling)
+        return swapped.batch([i.text for i in items], voice=asked, **sampling)
 
     return compare_swapped("tts", say, judges, folder)
 

@@ -62,10 +62,9 @@ def write_codes(grid: Grid, name: str) -> None:
     """The corpus as codes, as far as the grid asks for."""
     if codes_whole(grid, name):
         return
-    folder = grid.tokenizer_folder(name)
     tokenizer = load_tokenizer(source(grid, name))
-    count = tokenize_rows(chosen_rows(grid), folder / "codes", tokenizer)
-    (folder / CODES_WHOLE).write_text(f"{count}\n")
+    count = tokenize_rows(chosen_rows(grid), grid.codes(name), tokenizer)
+    (grid.tokenizer_folder(name) / CODES_WHOLE).write_text(f"{count}\n")
 
 
 def chosen_rows(grid: Grid) -> list[Utterance]:

@@ -1,0 +1,94 @@
+"""What cells that draft need beside a training: own speech to learn from, a tree, and its count."""
+
+import shutil
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from vocalmtp.ablation.expand import OWN, Cell
+from vocalmtp.ablation.judges import Judges
+from vocalmtp.data.distill import SpeechJob, distill_speech
+from vocalmtp.data.manifest import read_manifest
+from vocalmtp.decoding.options import Decoding
+from vocalmtp.decoding.ranks import measure_ranks
+from vocalmtp.decoding.sampling import Sampler
+from vocalmtp.decoding.tree import DraftTree, choose_paths
+from vocalmtp.eval.statistics import Figure, once
+from vocalmtp.eval.systems import voices_of
+from vocalmtp.synthesis import TTS, Request, load
+from vocalmtp.writing import atomic_path
+
+if TYPE_CHECKING:
+    from vocalmtp.ablation.grid import Grid
+
+DISTILLED = Sampler(temperature=0.6, top_k=20, top_p=0.95)  # FastMTP, arXiv 2509.18362, section 3.3
+BATCH = 8
+TREE = "tree.json"  # a file of a cell
+LEARNED, RANKS = 24, 8  # sentences that a tree is chosen by, and candidates that it may have
+
+
+def write_own_speech(grid: "Grid", cell: Cell) -> None:
+    """What the model that `cell` takes says of the corpus's first sentences, as shards.
+
+    Held-out utterances stay those of the corpus. What has been said is kept.
+    """
+    rows = read_manifest(grid.corpus, "train", grid.voices)[: cell.distilled]
+    folder, model = cell.folder / OWN, grid.output / "cells" / str(cell.after) / "model"
+    with atomic_path(cell.folder / "sentences.txt") as partial:
+        partial.write_text("".join(f"{row.text}\n" for row in rows), encoding="utf-8")
+    job = SpeechJob(
+        input=cell.folder / "sentences.txt",
+        output=folder,
+        model=str(model),
+        sampler=DISTILLED,
+        voices=tuple(load(model).voices),
+        split=cell.recipe.data.split,
+    )
+    distill_speech(job, batch_size=BATCH)
+    for file in grid.codes(cell.tokenizer).glob("valid-*"):
+        shutil.copy2(file, folder)
+
+
+def choose_tree(grid: "Grid", cell: Cell, tts: TTS) -> None:
+    """Choose by held-out sentences which candidates `cell` drafts; a tree that is there stays."""
+    path = cell.folder / TREE
+    if path.is_file():
+        return
+    rows = read_manifest(grid.corpus, "valid", grid.voices)[:LEARNED]
+    sampling = grid.sampling(cell)
+    asked = [Request(text=row.text, seed=n, sampling=sampling) for n, row in enumerate(rows)]
+    prompts = [tts.prompt(sentence) for request in asked for sentence in tts.plan(request)]
+    acceptance = measure_ranks(tts.model, prompts, tts.model.draft.offsets[-1], RANKS, BATCH)
+    tree, expected = choose_paths(acceptance, cell.tree)
+    tree.save(path, acceptance, expected)
+
+
+def decoding_of(cell: Cell) -> Decoding:
+    """How `cell` decodes, once its tree has been chosen if it has one."""
+    if not cell.tree:
+        return cell.decoding
+    return replace(cell.decoding, tree=DraftTree.load(cell.folder / TREE), accept="seed")
+
+
+def drafted(grid: "Grid", cell: Cell, tts: TTS, judges: Judges) -> dict[str, Figure]:
+    """What drafts bring in saying the few sentences; nothing without drafts.
+
+    The acceptance of a draft is conditional: of the times that all before it were kept.
+    """
+    if not tts.decoding.drafts:
+        return {}
+    fresh = tts.using(tts.decoding)
+    voices = voices_of(judges.few, fresh, judges.references)
+    asked = [voices[item.voice] for item in judges.few]
+    texts = [item.text for item in judges.few]
+    for _ in fresh.batch(texts, voice=asked, **grid.sampling(cell)):
+        pass
+    found = fresh.statistics.summary()
+    values = {name: found[name] for name in ("steps_per_forward", "wasted")}
+    values["draft_parameters"] = parameters_of(fresh)
+    values |= {f"kept_{n}": share for n, share in enumerate(found["acceptance"], start=1)}
+    return {name: once(value) for name, value in values.items()}
+
+
+def parameters_of(tts: TTS) -> int:
+    """Parameters of a model's draft head alone."""
+    return sum(p.numel() for p in tts.model.draft.parameters())
