@@ -92,6 +92,7 @@ def test_one_training_serves_several_cells(settings, grid_file, quick, trained, 
     assert "steps_per_forward" not in rows[PLAIN]["figures"]
     assert [rows[name]["figures"]["steps_per_second"]["value"] for name in ELASTIC] == [25, 12.5]
     assert "draft 2 kept" in text and "draft 3 kept" not in text
+    assert "![drafts.png](drafts.png)" in text and (grid.output / "drafts.png").is_file()
 
 
 def test_a_tree_says_all_about_its_drafts(settings, grid_file):

@@ -1,6 +1,6 @@
 """The plots of an ablation's report, drawn from the content of its report.json."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from vocalmtp.eval.report import load_pyplot
 
 Row = dict[str, Any]
 COLOURS = ("#c0504d", "#e0a030", "#3a6ea5", "#5a9a5a", "#7a5aa5", "#808080")
+COLOURS += ("#3aa5a0", "#a5703a", "#d070a0", "#90b040", "#405060", "#b0a0d0")
 LINES = ("-", "--", "-.", (0, (5, 1, 1, 1)))
 MARKERS = {1: "o", 3: "^", 6: "s", 12: "D"}
 
@@ -21,6 +22,7 @@ def draw(report: Mapping[str, Any], folder: Path) -> list[str]:
         "tokens_per_step.png": tokens_per_step,
         "voices.png": voices,
         "curves.png": curves,
+        "drafts.png": drafts,
     }
     return [name for name, plot in plots.items() if plot(report, folder / name)]
 
@@ -32,14 +34,37 @@ def value(row: Row, key: str) -> float | None:
 
 def colours(report: Mapping[str, Any]) -> dict[str, str]:
     """A colour for every tokenizer."""
-    names = [row["name"] for row in report["references"][1:]]
-    return {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(names)}
+    return painted(row["name"] for row in report["references"][1:])
 
 
-def lines_of(report: Mapping[str, Any]) -> dict[str, Any]:
+def painted(names: Iterable[str]) -> dict[str, str]:
+    """A colour for every name."""
+    return {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(dict.fromkeys(names))}
+
+
+def lines_of(rows: Iterable[Row]) -> dict[str, Any]:
     """A style of line for every arm and backbone."""
-    arms = dict.fromkeys(series_name(row) for row in report["groups"])
+    arms = dict.fromkeys(series_name(row) for row in rows)
     return {arm: LINES[i % len(LINES)] for i, arm in enumerate(arms)}
+
+
+def looks(report: Mapping[str, Any]) -> dict[tuple[str, str], Row]:
+    """How the line of every tokenizer and arm is drawn.
+
+    Tokenizers differ in colour, and arms in their dashes and in how full their marks are; of one
+    tokenizer alone, arms differ in colour.
+    """
+    pairs = dict.fromkeys((row["tokenizer"], series_name(row)) for row in report["groups"])
+    dashes = lines_of(report["groups"])
+    if len(report["references"]) == 2:
+        paint = painted(arm for _, arm in pairs)
+        return {pair: {"color": paint[pair[1]]} for pair in pairs}
+    paint, first = colours(report), next(iter(dashes), None)
+    return {
+        (name, arm): {"color": paint[name], "linestyle": dashes[arm]}
+        | ({} if arm == first else {"markerfacecolor": "white"})
+        for name, arm in pairs
+    }
 
 
 def series_name(row: Row) -> str:
@@ -82,14 +107,13 @@ def cost_quality(report: Mapping[str, Any], path: Path) -> bool:
     if not found:
         return False
     figure, axis = load_pyplot().subplots(figsize=(8, 5))
-    paint, style = colours(report), lines_of(report)
-    for (tokenizer, arm), rows in found.items():
+    for pair, rows in found.items():
+        look = looks(report)[pair]
         cost, (wer, spread) = [value(row, "rtf") for row in rows], error_bars(rows, "wer", 100)
-        options = {"color": paint[tokenizer], "linestyle": style[arm], "capsize": 3}
-        axis.errorbar(cost, wer, spread, label=f"{tokenizer}, {arm}", **options)
+        axis.errorbar(cost, wer, spread, label=", ".join(pair), capsize=3, **look)
         for x, y, row in zip(cost, wer, rows, strict=True):
             count = row["tokens_per_step"]
-            axis.plot(x, y, MARKERS.get(count, "*"), color=paint[tokenizer])
+            axis.plot(x, y, MARKERS.get(count, "*"), **look)
             axis.annotate(str(count), (x, y), (5, 5), textcoords="offset points", fontsize=8)
     references(axis, report, "wer", 100)
     axis.set_xscale("log")
@@ -111,16 +135,13 @@ def tokens_per_step(report: Mapping[str, Any], path: Path) -> bool:
     figure, axes = load_pyplot().subplots(
         1, len(shown), figsize=(5.5 * len(shown), 4), squeeze=False
     )
-    paint, style = colours(report), lines_of(report)
     for axis, (key, name, scale) in zip(axes[0], shown, strict=True):
         counts = sorted({row["tokens_per_step"] for row in report["groups"]})
-        for (tokenizer, arm), rows in series(report, key).items():
+        for pair, rows in series(report, key).items():
             values, spread = error_bars(rows, key, scale)
             places = [counts.index(row["tokens_per_step"]) for row in rows]
-            options = {"color": paint[tokenizer], "linestyle": style[arm], "capsize": 3}
-            axis.errorbar(
-                places, values, spread, marker=".", label=f"{tokenizer}, {arm}", **options
-            )
+            look = {"marker": "o", "markersize": 5, "label": ", ".join(pair), "capsize": 3}
+            axis.errorbar(places, values, spread, **look, **looks(report)[pair])
         references(axis, report, key, scale)
         axis.set_xticks(
             range(len(counts)), ["1 (next-token)" if c == 1 else str(c) for c in counts]
@@ -169,7 +190,7 @@ def curves(report: Mapping[str, Any], path: Path) -> bool:
         1, len(names), figsize=(4.5 * len(names) + 2, 4), squeeze=False, sharey=True
     )
     counts = sorted({cell["tokens_per_step"] for cell in learned})
-    style = lines_of({"groups": learned})
+    style = lines_of(learned)
     for axis, name in zip(axes[0], names, strict=True):
         members: dict[tuple[int, str], list[Row]] = {}
         for cell in learned:
@@ -185,6 +206,31 @@ def curves(report: Mapping[str, Any], path: Path) -> bool:
         axis.set_xlabel("updates")
     axes[0][0].set_ylabel("validation cross-entropy (nats a codec token)")
     return finish(figure, axes[0][-1], path)
+
+
+def drafts(report: Mapping[str, Any], path: Path) -> bool:
+    """Steps that a forward pass gives with drafts; beside it, how often each draft is kept."""
+    rows = [row for row in report["groups"] if value(row, "steps_per_forward") is not None]
+    if not rows:
+        return False
+    figure, (left, right) = load_pyplot().subplots(
+        1, 2, figsize=(11, 0.3 * len(rows) + 2), sharey=True, width_ratios=(2, 3)
+    )
+    names, places = [voice_label(row) for row in rows], np.arange(len(rows))
+    left.barh(places, [value(row, "steps_per_forward") for row in rows], color=COLOURS[2])
+    left.axvline(1, color=COLOURS[5], linewidth=1)
+    left.set_yticks(places, names, fontsize=8)
+    left.invert_yaxis()
+    left.set_xlabel("steps a forward pass (1: without drafts)")
+    for number, colour in enumerate(COLOURS, start=1):
+        kept = [(value(row, f"kept_{number}"), y) for row, y in zip(rows, places, strict=True)]
+        kept = [(100 * share, y) for share, y in kept if share is not None]
+        if kept:
+            right.scatter(*zip(*kept, strict=True), s=28, color=colour, label=f"draft {number}")
+    right.set_xlim(0, 105)
+    right.grid(axis="x", alpha=0.3)
+    right.set_xlabel("kept, of the times that all before it were (%)")
+    return finish(figure, right, path)
 
 
 def common(cells: Sequence[Row]) -> tuple[list[int], np.ndarray]:
