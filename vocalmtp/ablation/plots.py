@@ -12,6 +12,7 @@ Row = dict[str, Any]
 COLOURS = ("#c0504d", "#e0a030", "#3a6ea5", "#5a9a5a", "#7a5aa5", "#808080")
 COLOURS += ("#3aa5a0", "#a5703a", "#d070a0", "#90b040", "#405060", "#b0a0d0")
 LINES = ("-", "--", "-.", (0, (5, 1, 1, 1)))
+SERIES = ("tokenizer", "arm", "backbone")  # what makes a line
 MARKERS = {1: "o", 3: "^", 6: "s", 12: "D"}
 
 
@@ -54,16 +55,18 @@ def looks(report: Mapping[str, Any]) -> dict[tuple[str, str], Row]:
     Tokenizers differ in colour, and arms in their dashes and in how full their marks are; of one
     tokenizer alone, arms differ in colour.
     """
-    pairs = dict.fromkeys((row["tokenizer"], series_name(row)) for row in report["groups"])
+    rows = {(row["tokenizer"], series_name(row)): row for row in report["groups"]}
+    told = [key for key in SERIES if len({row[key] for row in rows.values()}) > 1]
+    labels = {pair: {"label": ", ".join(row[key] for key in told)} for pair, row in rows.items()}
     dashes = lines_of(report["groups"])
-    if len(report["references"]) == 2:
-        paint = painted(arm for _, arm in pairs)
-        return {pair: {"color": paint[pair[1]]} for pair in pairs}
+    if "tokenizer" not in told:
+        paint = painted(arm for _, arm in rows)
+        return {pair: {"color": paint[pair[1]], **labels[pair]} for pair in rows}
     paint, first = colours(report), next(iter(dashes), None)
     return {
-        (name, arm): {"color": paint[name], "linestyle": dashes[arm]}
+        (name, arm): {"color": paint[name], "linestyle": dashes[arm], **labels[name, arm]}
         | ({} if arm == first else {"markerfacecolor": "white"})
-        for name, arm in pairs
+        for name, arm in rows
     }
 
 
@@ -110,7 +113,8 @@ def cost_quality(report: Mapping[str, Any], path: Path) -> bool:
     for pair, rows in found.items():
         look = looks(report)[pair]
         cost, (wer, spread) = [value(row, "rtf") for row in rows], error_bars(rows, "wer", 100)
-        axis.errorbar(cost, wer, spread, label=", ".join(pair), capsize=3, **look)
+        axis.errorbar(cost, wer, spread, capsize=3, **look)
+        look = {key: value for key, value in look.items() if key != "label"}
         for x, y, row in zip(cost, wer, rows, strict=True):
             count = row["tokens_per_step"]
             axis.plot(x, y, MARKERS.get(count, "*"), **look)
@@ -140,8 +144,8 @@ def tokens_per_step(report: Mapping[str, Any], path: Path) -> bool:
         for pair, rows in series(report, key).items():
             values, spread = error_bars(rows, key, scale)
             places = [counts.index(row["tokens_per_step"]) for row in rows]
-            look = {"marker": "o", "markersize": 5, "label": ", ".join(pair), "capsize": 3}
-            axis.errorbar(places, values, spread, **look, **looks(report)[pair])
+            look = {"marker": "o", "markersize": 5, "capsize": 3, **looks(report)[pair]}
+            axis.errorbar(places, values, spread, **look)
         references(axis, report, key, scale)
         axis.set_xticks(
             range(len(counts)), ["1 (next-token)" if c == 1 else str(c) for c in counts]
