@@ -14,6 +14,8 @@ sys.path += [str(RECIPES / "roletriviaqa_mini"), str(RECIPES / "corpus")]  # imp
 from questions import Sizes, make_questions, write_questions  # noqa: E402
 from world import RECIPE, world  # noqa: E402
 
+LEAST = 120  # training questions of a kind
+
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 
@@ -33,7 +35,7 @@ def main(
 
     Example: `python recipes/chat_mini/make.py`
     """
-    sizes = Sizes(train=times, valid=10, test_in=28, test_out=0)
+    sizes = Sizes(train=times, valid=10, test_in=28, test_out=0, least=LEAST)
     write_questions(output, list(make_questions(world(), seed, RECIPE, sizes)))
 
 

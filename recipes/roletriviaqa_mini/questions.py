@@ -33,6 +33,7 @@ class Sizes:
     valid: int = 10  # of a seen role
     test_in: int = 30  # of every role
     test_out: int = 12
+    least: int = 0  # for training of a kind: its facts are asked more often if they are few
 
 
 @dataclass(frozen=True)
@@ -106,9 +107,10 @@ def make_questions(
         return random_for(seed, f"wordings/{index}").sample(train, len(train))
 
     made: list[Row | None] = []
+    kinds = Counter(fact.kind for fact in inside)
     for index, fact in enumerate(inside):
         *learned, _ = order_of(index, fact)
-        for time in range(sizes.train):
+        for time in range(max(sizes.train, -(-sizes.least // kinds[fact.kind]))):
             role = random_for(seed, f"train/{index}/{time}").choice(seen)
             wording = learned[time % len(learned)]
             made.append(row("train", f"{index:04d}-{time}", fact, wording, role))
