@@ -108,7 +108,9 @@ def talk(page: Any, count: int, roles: Sequence[str], output: Path) -> list[Answ
         if role:
             page.get_by_label("As").click()
             page.get_by_role("option", name=role, exact=True).click()
-        page.wait_for_selector("#talk[data-state=speaking]")
+        page.wait_for_function(
+            "(count) => document.querySelectorAll('.talk-answer').length > count", arg=turn
+        )
         page.screenshot(path=output / f"page-{turn + 1}.png")
         page.wait_for_function(
             """(count) => document.querySelectorAll(".talk-answer").length === count

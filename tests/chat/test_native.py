@@ -111,3 +111,7 @@ def test_what_does_not_go_with_it(arguments, message, capsys, tmp_path):
     with pytest.raises(SystemExit, match="2"):
         main(["chat", "--native", "--terminal", "--model", str(folder), *arguments])
     assert message in capsys.readouterr().err
+
+
+def test_texts_of_people_are_counted(native):
+    assert native.count_tokens("You are FRIENDLY: answer in 2 sentences!") > 20

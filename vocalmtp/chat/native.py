@@ -7,6 +7,7 @@ from vocalmtp.chat.ears import Hearing, WholeHearing
 from vocalmtp.chat.speaking import Spoken
 from vocalmtp.chat.vad import SAMPLE_RATE
 from vocalmtp.respond import Asked, Respondent
+from vocalmtp.text import normalize
 
 NAME = "native"
 NOTHING = "Sorry, I did not hear that."
@@ -38,7 +39,7 @@ class Native(Spoken):
     # -- as one who answers --------------------------------------------------------------------
 
     def count_tokens(self, text: str) -> int:
-        return len(self._respondent.tts.read_text(text))
+        return len(self._respondent.tts.read_text(normalize(text)))
 
     def answer(self, turn: Turn, out: Outlet) -> None:
         asked = self._asked(turn)
