@@ -83,9 +83,11 @@ def export_cell(grid: Grid, cell: Cell, judges: Judges) -> TTS:
             card={"sampling": grid.sampling(cell)},
         )
         partial.replace(folder)
+    tts = load(folder, decoding=cell.decoding)
     if cell.tree:
-        choose_tree(grid, cell, load(folder, decoding=cell.decoding))
-    return load(folder, decoding=decoding_of(cell))
+        choose_tree(grid, cell, tts)
+        tts = tts.using(decoding_of(cell))
+    return tts
 
 
 def export_voices(grid: Grid, judges: Judges) -> list[str]:
@@ -108,7 +110,7 @@ def run_cell(grid: Grid, cell: Cell, judges: Judges) -> None:
     made.judge("voices", lambda: swapped_speech(tts, judges, folder, sampling))
     made.figures |= align(cell)
     made.figures |= facts(cell)
-    made.figures |= drafted(grid, cell, tts, judges)
+    made.figures |= drafted(tts, judges, sampling)
     made.save(folder)
 
 

@@ -2,7 +2,7 @@
 
 import shutil
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vocalmtp.ablation.expand import OWN, Cell
 from vocalmtp.ablation.judges import Judges
@@ -14,7 +14,8 @@ from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.decoding.tree import DraftTree, choose_paths
 from vocalmtp.eval.statistics import Figure, once
 from vocalmtp.eval.systems import voices_of
-from vocalmtp.synthesis import TTS, Request, load
+from vocalmtp.synthesis import TTS, Request
+from vocalmtp.voices import load_voices
 from vocalmtp.writing import atomic_path
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def write_own_speech(grid: "Grid", cell: Cell) -> None:
     Held-out utterances stay those of the corpus. What has been said is kept.
     """
     rows = read_manifest(grid.corpus, "train", grid.voices)[: cell.distilled]
-    folder, model = cell.folder / OWN, grid.output / "cells" / str(cell.after) / "model"
+    folder, model = cell.folder / OWN, cell.folder.parent / str(cell.after) / "model"
     with atomic_path(cell.folder / "sentences.txt") as partial:
         partial.write_text("".join(f"{row.text}\n" for row in rows), encoding="utf-8")
     job = SpeechJob(
@@ -40,7 +41,7 @@ def write_own_speech(grid: "Grid", cell: Cell) -> None:
         output=folder,
         model=str(model),
         sampler=DISTILLED,
-        voices=tuple(load(model).voices),
+        voices=tuple(load_voices(model / "voices")),
         split=cell.recipe.data.split,
     )
     distill_speech(job, batch_size=BATCH)
@@ -69,7 +70,7 @@ def decoding_of(cell: Cell) -> Decoding:
     return replace(cell.decoding, tree=DraftTree.load(cell.folder / TREE), accept="seed")
 
 
-def drafted(grid: "Grid", cell: Cell, tts: TTS, judges: Judges) -> dict[str, Figure]:
+def drafted(tts: TTS, judges: Judges, sampling: dict[str, Any]) -> dict[str, Figure]:
     """What drafts bring in saying the few sentences; nothing without drafts.
 
     The acceptance of a draft is conditional: of the times that all before it were kept.
@@ -80,15 +81,10 @@ def drafted(grid: "Grid", cell: Cell, tts: TTS, judges: Judges) -> dict[str, Fig
     voices = voices_of(judges.few, fresh, judges.references)
     asked = [voices[item.voice] for item in judges.few]
     texts = [item.text for item in judges.few]
-    for _ in fresh.batch(texts, voice=asked, **grid.sampling(cell)):
+    for _ in fresh.batch(texts, voice=asked, **sampling):
         pass
     found = fresh.statistics.summary()
     values = {name: found[name] for name in ("steps_per_forward", "wasted")}
-    values["draft_parameters"] = parameters_of(fresh)
+    values["draft_parameters"] = sum(p.numel() for p in fresh.model.draft.parameters())
     values |= {f"kept_{n}": share for n, share in enumerate(found["acceptance"], start=1)}
     return {name: once(value) for name, value in values.items()}
-
-
-def parameters_of(tts: TTS) -> int:
-    """Parameters of a model's draft head alone."""
-    return sum(p.numel() for p in tts.model.draft.parameters())

@@ -110,14 +110,14 @@ def cost_quality(report: Mapping[str, Any], path: Path) -> bool:
     if not found:
         return False
     figure, axis = load_pyplot().subplots(figsize=(8, 5))
+    styles = looks(report)
     for pair, rows in found.items():
-        look = looks(report)[pair]
+        look = styles[pair]
         cost, (wer, spread) = [value(row, "rtf") for row in rows], error_bars(rows, "wer", 100)
         axis.errorbar(cost, wer, spread, capsize=3, **look)
-        look = {key: value for key, value in look.items() if key != "label"}
         for x, y, row in zip(cost, wer, rows, strict=True):
             count = row["tokens_per_step"]
-            axis.plot(x, y, MARKERS.get(count, "*"), **look)
+            axis.plot(x, y, MARKERS.get(count, "*"), **look | {"label": None})
             axis.annotate(str(count), (x, y), (5, 5), textcoords="offset points", fontsize=8)
     references(axis, report, "wer", 100)
     axis.set_xscale("log")
@@ -139,12 +139,13 @@ def tokens_per_step(report: Mapping[str, Any], path: Path) -> bool:
     figure, axes = load_pyplot().subplots(
         1, len(shown), figsize=(5.5 * len(shown), 4), squeeze=False
     )
+    styles = looks(report)
     for axis, (key, name, scale) in zip(axes[0], shown, strict=True):
         counts = sorted({row["tokens_per_step"] for row in report["groups"]})
         for pair, rows in series(report, key).items():
             values, spread = error_bars(rows, key, scale)
             places = [counts.index(row["tokens_per_step"]) for row in rows]
-            look = {"marker": "o", "markersize": 5, "capsize": 3, **looks(report)[pair]}
+            look = {"marker": "o", "markersize": 5, "capsize": 3, **styles[pair]}
             axis.errorbar(places, values, spread, **look)
         references(axis, report, key, scale)
         axis.set_xticks(

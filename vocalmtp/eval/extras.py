@@ -11,6 +11,7 @@ HINTS = {
     "httpx": DEMO,
     "silero_vad": DEMO,
     "faster_whisper": 'pip install "vocalmtp[whisper]"',
+    "playwright": 'pip install "vocalmtp[test]"',
     "sounddevice": 'pip install "vocalmtp[terminal]"',
     # Both need pkg_resources, which setuptools 81 dropped.
     "resemblyzer": 'pip install "setuptools<81" resemblyzer',
