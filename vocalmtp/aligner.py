@@ -17,18 +17,16 @@ import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from vocalmtp.catalogue import PRETRAINED
 from vocalmtp.config import StrictModel
 from vocalmtp.errors import InputError
+from vocalmtp.mel import LogMel
 from vocalmtp.text.alphabet import ALPHABET, char_ids, shorten
-from vocalmtp.tokenizers.features import mel_filters
 from vocalmtp.tokenizers.layers import ConvNeXtStack
 
 PAUSE = ALPHABET.index(" ")
 LONGEST_SKIP = 6  # silent characters in a row: "though the" has four and the space
-FLOOR = 1e-5  # of the mean power: what is quieter is silence
 
 
 class AlignerConfig(StrictModel):
@@ -66,25 +64,7 @@ class Aligner(nn.Module):
         self.output = nn.Linear(config.dim, len(ALPHABET))
         self.register_buffer("share", torch.full((len(ALPHABET),), 1 / len(ALPHABET)))  # of frames
         self.register_buffer("silent", torch.full((len(ALPHABET),), 0.1))  # chance of no frame
-        bank = mel_filters(config.sample_rate, config.window, config.mels)
-        self.register_buffer("bank", bank, persistent=False)
-        self.register_buffer("hann", torch.hann_window(config.window), persistent=False)
-
-    def mels(self, wav: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """`wav` [B, N] of `lengths` [B] samples to log-mels [B, F, M] and the mask [B, F, 1].
-
-        They are relative to the mean power of the utterance, so its level does not matter.
-        """
-        window, hop = self.config.window, self.config.hop
-        frames = -(-wav.shape[-1] // hop)
-        wav = F.pad(wav, (0, frames * hop - wav.shape[-1]))
-        mask = (torch.arange(frames, device=wav.device) * hop < lengths[:, None])[..., None]
-        side = (window - hop) // 2
-        blocks = F.pad(wav, (side, side)).unfold(-1, window, hop) * self.hann
-        mel = torch.fft.rfft(blocks).abs().square() @ self.bank  # [B, F, M]
-        mean = (mel * mask).sum((1, 2)) / (mask.sum((1, 2)).clamp(min=1) * self.config.mels)
-        mel = (mel / mean.clamp(min=1e-12)[:, None, None] + FLOOR).log() / 4 + 1
-        return mel * mask, mask.float()
+        self.mels = LogMel(config.sample_rate, config.window, config.hop, config.mels)
 
     def forward(self, mel: Tensor, mask: Tensor) -> Tensor:
         """Log-mels [B, F, M] to logits over ALPHABET [B, F, A]."""

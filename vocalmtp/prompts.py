@@ -53,12 +53,12 @@ class Marker:
 
 @dataclass(frozen=True)
 class Heard:
-    """Speech of the user, as codes [Q, T] of the tokenizer's streams.
+    """Speech of the user, as codes [Q, T] of the tokenizer's streams or as log-mels [C, T].
 
     `letters` [T] are the ids of the characters that sound, in training and where they are known.
     """
 
-    codes: Tensor
+    frames: Tensor
     letters: Tensor | None = None
 
 
@@ -92,18 +92,16 @@ def tts(
 
 def exchange(
     *,
-    heard: Tensor | None = None,
-    letters: Tensor | None = None,
+    heard: Heard | None = None,
     question: Sequence[int] | None = None,
     answer: Sequence[int] | None = None,
 ) -> list[Segment]:
     """A turn of a conversation, as far as it is known: heard, "write", question, "answer", answer.
 
-    `heard` are the codes [Q, T] of the question; `letters` [T]: see Heard.
     `question` and `answer` are text ids, each with its end. A question that was heard is learned,
     one that was read is not; the answer always is.
     """
-    segments: list[Segment] = [] if heard is None else [Heard(heard, letters)]
+    segments: list[Segment] = [] if heard is None else [heard]
     segments.append(Marker("write"))
     if question is not None:
         segments += [Text(question, supervised=heard is not None)]

@@ -4,7 +4,7 @@ The sequence is that of training, made part by part: voice, what is heard, "writ
 "answer" and the answer, "speech" and the speech (prompts.py). Text is written by the same loop as
 speech, with the model's text side for a model. Every sentence of an answer is said as an answer of
 its own, so that the first one sounds while the next is being written.
-Letters: Q streams, T frames, N samples.
+Letters: N samples.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,14 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from vocalmtp.audio import resample
 from vocalmtp.decoding.generate import Prompt, generate, utterances
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.errors import InputError
+from vocalmtp.model.hearing import SAMPLE_RATE, log_mels, mel_frames
 from vocalmtp.model.writing import TextSide
-from vocalmtp.prompts import Marker, Segment, Speaker, exchange
+from vocalmtp.prompts import Heard, Marker, Segment, Speaker, exchange
 from vocalmtp.synthesis import TTS, AnyVoice
 from vocalmtp.text import normalize
 
@@ -29,10 +29,10 @@ FASTEST, SPARE = 25.0, 16  # tokens of a second of speech that are written down 
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """A question: what is heard of it as codes [Q, T], or None; its text; who is to answer."""
+    """A question: what is heard of it, or None; its text; who is to answer."""
 
     text: str
-    heard: Tensor | None = None
+    heard: Heard | None = None
     voice: AnyVoice = None
 
 
@@ -46,20 +46,24 @@ class Respondent:
         self.tts, self.side = tts, TextSide(tts.model)
         self.sampler = Sampler(greedy=True)
 
-    def hear(self, samples: np.ndarray, sample_rate: int) -> Tensor:
-        """Samples [N] as codes [Q, T]. Raises InputError if there are none."""
+    def hear(self, samples: np.ndarray, sample_rate: int) -> Heard:
+        """Samples [N] as the model hears them. Raises InputError if there are none."""
         if not len(samples):
             raise InputError("question: has no sound; record it again")
         tokenizer = self.tts.tokenizer
-        wav = torch.from_numpy(resample(samples, sample_rate, tokenizer.card.sample_rate))
+        codes = self.tts.model.config.listen_config.source == "codes"
+        rate = tokenizer.card.sample_rate if codes else SAMPLE_RATE
+        wav = torch.from_numpy(resample(samples, sample_rate, rate))
+        if not codes:
+            return Heard(mel_frames(log_mels(wav)))
         with torch.inference_mode():
-            return tokenizer.encode(wav[None].to(tokenizer.device)).codes[0]
+            return Heard(tokenizer.encode(wav[None].to(tokenizer.device)).codes[0])
 
-    def transcribe(self, heard: Sequence[Tensor], batch_size: int = 8) -> list[str]:
-        """What is said in each of several codes [Q, T]."""
-        rate = self.tts.tokenizer.card.frame_rate
-        limits = [SPARE + round(FASTEST * codes.shape[1] / rate) for codes in heard]
-        return self._write([exchange(heard=codes) for codes in heard], limits, batch_size)
+    def transcribe(self, heard: Sequence[Heard], batch_size: int = 8) -> list[str]:
+        """What is said in each of what is `heard`."""
+        rate = self.tts.model.config.heard_rate
+        limits = [SPARE + round(FASTEST * each.frames.shape[1] / rate) for each in heard]
+        return self._write([exchange(heard=each) for each in heard], limits, batch_size)
 
     def answer(self, asked: Sequence[Asked], batch_size: int = 8) -> list[str]:
         """The text of every answer."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import random
 import shutil
 import sys
 from itertools import product
@@ -56,7 +57,8 @@ def plan_shards(rows: list[Row], recipe: Path, aloud: bool) -> tuple[list[Shard]
                 voice, text = voices[roles[row["role"]].voice], row["answer"]
                 if asked:
                     voice, text = draw(voices, 0, f"asked/{row['id']}"), row["question"]
-                    voice = strangers[index % len(strangers)] if split == "test" else voice
+                    if split == "test":  # any of them asks any kind
+                        voice = random.Random(row["id"]).choice(strangers)
                 items.append(Item(text, voice, split))
                 places[index, "asked" if asked else "audio"] = f"shards/{name}/{number:04d}.wav"
             shards.append(Shard(name, items))

@@ -16,9 +16,9 @@ from vocalmtp.respond import Respondent
 from vocalmtp.synthesis import load
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    listen = {"width": 16, "layers": 1, "end_id": 35}
+@pytest.fixture(scope="module", params=["codes", "mels"])
+def folder(tmp_path_factory, request) -> Path:
+    listen = {"width": 16, "layers": 1, "end_id": 35, "source": request.param}
     return save_toy_model(tmp_path_factory.mktemp("model") / "toy", listen=listen)
 
 

@@ -1,6 +1,7 @@
 """A speech LM that listens: what it hears, writes and then says, on tiny random models."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,10 +13,11 @@ from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.errors import InputError
 from vocalmtp.layout import IGNORED
 from vocalmtp.model.fast import make_fast
+from vocalmtp.model.hearing import FOLD, MEL_RATE, MELS, SAMPLE_RATE, log_mels, mel_frames
 from vocalmtp.model.speech_lm import SpeechLM
 from vocalmtp.model.track import frame_advances
 from vocalmtp.model.writing import TextSide
-from vocalmtp.prompts import Marker, Segment, Speaker, exchange, tts
+from vocalmtp.prompts import Heard, Marker, Segment, Speaker, exchange, tts
 
 Make = Callable[..., Any]
 END = 9  # after the letters of the toy alphabet
@@ -25,12 +27,13 @@ CASES = {
     "prompt": {"text": "prompt", "backbone": "qwen2"},
     "gpt2": {"backbone": "gpt2", "frames_per_step": 1, "speaker_every_step": True},
     "elastic": {"frames_per_step": [1, 2]},
+    "mels": {"listen": {**LISTEN, "source": "mels"}},
 }
 
 
 @pytest.fixture(params=CASES)
 def model(request: pytest.FixtureRequest, make_model: Make) -> SpeechLM:
-    return make_model(listen=LISTEN, **CASES[request.param])
+    return make_model(**{"listen": LISTEN, **CASES[request.param]})
 
 
 def turn(model: SpeechLM, seed: int, letters: int = 3, heard_frames: int = 7) -> dict[str, Any]:
@@ -44,8 +47,11 @@ def turn(model: SpeechLM, seed: int, letters: int = 3, heard_frames: int = 7) ->
     def text(count: int) -> list[int]:
         return torch.randint(0, END, (count,), generator=draw).tolist()
 
+    heard = codes(heard_frames)
+    if model.config.listen_config.source == "mels":
+        heard = mel_frames(torch.randn(heard_frames * FOLD, MELS, generator=draw))
     return {
-        "heard": codes(heard_frames),
+        "heard": Heard(heard),
         "letters": torch.randint(0, END, (heard_frames,), generator=draw),
         "question": text(letters + 1),
         "answer": text(letters),
@@ -73,8 +79,7 @@ def answered(model: SpeechLM, t: dict[str, Any], spoken: bool = True) -> list[Se
         codes=t["codes"] if spoken else None,
         advances=frame_advances(ends, count, 10.0),
         context=exchange(
-            heard=t["heard"],
-            letters=t["letters"],
+            heard=replace(t["heard"], letters=t["letters"]),
             question=[*t["question"], END],
             answer=[*t["answer"], END],
         ),
@@ -168,12 +173,25 @@ def test_hearing_does_not_depend_on_padding(make_model: Make) -> None:
     torch.testing.assert_close(heard[1:, :3], ears(codes[1:, :, :5], torch.tensor([5])))
 
 
-@pytest.mark.parametrize("settings", [{}, {"text": "prompt"}], ids=["track", "prompt"])
+def test_log_mels_do_not_depend_on_level_or_what_follows() -> None:
+    wav = torch.randn(SAMPLE_RATE)
+    mel = log_mels(wav)
+    assert mel_frames(mel).shape == (FOLD * MELS, MEL_RATE)
+    torch.testing.assert_close(log_mels(0.01 * wav), mel, atol=1e-4, rtol=1e-4)
+    assert mel_frames(log_mels(wav[: SAMPLE_RATE // 2 + 1])).shape[1] == MEL_RATE // 2 + 1
+    assert torch.isfinite(log_mels(torch.zeros(1))).all()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"text": "prompt"}, {"listen": {**LISTEN, "source": "mels"}}],
+    ids=["track", "prompt", "mels"],
+)
 def test_overfits_and_hears_answers_and_speaks(
     settings: dict, make_model: Make, speak: Make
 ) -> None:
     """Some dozens of steps, then what was asked aloud is written down, answered, and said."""
-    model = make_model(listen=LISTEN, **settings).train()
+    model = make_model(**{"listen": LISTEN, **settings}).train()
     turns = [turn(model, seed) for seed in range(3)]
     heard = [exchange(heard=t["heard"], question=[*t["question"], END]) for t in turns]
     batch = model.collator()([*heard, *(answered(model, t) for t in turns)])
@@ -226,4 +244,4 @@ def test_a_model_without_ears_says_so(make_model: Make) -> None:
     with pytest.raises(InputError, match="does not listen"):
         TextSide(model)
     with pytest.raises(InputError, match="does not listen"):
-        model.collator()([exchange(heard=torch.zeros(2, 3, dtype=torch.long))])
+        model.collator()([exchange(heard=Heard(torch.zeros(2, 3, dtype=torch.long)))])

@@ -1,16 +1,20 @@
 """Tasks of a speech LM: what rows they make, and a run that learns to hear, answer and speak."""
 
 import json
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 from tiny_run import tiny_recipe, write_tiny_shards
 
 from vocalmtp.config import parse
 from vocalmtp.data.shards import CodeShards
 from vocalmtp.errors import InputError
+from vocalmtp.model.hearing import FOLD, MEL_RATE, MELS
 from vocalmtp.model.speech_lm import SpeechLM
 from vocalmtp.prompts import Heard, Marker, Speaker, Speech, Text
 from vocalmtp.training.plan import show_recipe
@@ -84,11 +88,63 @@ def test_every_task_makes_its_rows(shards: Path, questions: Path, tmp_path: Path
     assert row[3].supervised and row[5].supervised and not rows[17][2].supervised
     assert isinstance(row[0], Speaker) and torch.equal(row[0].vector, torch.ones(3))
     assert isinstance(row[1], Heard) and isinstance(row[-1], Speech)
-    assert torch.equal(row[1].codes, CodeShards(shards)[1].codes)  # of the question, not the answer
+    assert torch.equal(row[1].frames, CodeShards(shards)[1].codes)  # the question
     assert isinstance(row[2], Marker) and isinstance(row[3], Text)
     assert rows.frames[6] == 6 + round(10 / 16 * len("abc."))  # frames, and letters as if said
     letters = len(row[3].ids) + len(row[5].ids) - 2
     assert rows.frames[12] == 6 + 7 + round(10 / 16 * letters)
+
+
+@pytest.fixture
+def recordings(tmp_path: Path) -> Path:
+    """Two voices say one sentence and the question of every row; the second voice has no times."""
+    folder = tmp_path / "recordings"
+    folder.mkdir()
+    rows = []
+    for i, (voice, text) in enumerate(product("xy", ("a bee?", "abc."))):
+        soundfile.write(folder / f"{i}.wav", 0.1 * np.sin(np.arange(4000) * (0.1 + i)), 16_000)
+        for split in ("train", "valid"):
+            row = {"id": f"{split}{i}", "audio": f"{i}.wav", "text": text, "voice": voice}
+            row |= {"split": split, "seconds": 0.25} | (
+                {"chars": [0.1] * len(text)} if i < 2 else {}
+            )
+            rows.append(json.dumps(row))
+    (folder / "manifest.jsonl").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+def test_mels_are_heard_in_any_recording(
+    shards: Path, questions: Path, recordings: Path, tmp_path: Path
+) -> None:
+    asked = recipe(shards, questions, tmp_path / "run")
+    asked = asked.model_copy(
+        update={
+            "model": asked.model.model_copy(update={"listen": LISTEN | {"source": "mels"}}),
+            "data": asked.data.model_copy(update={"recordings": (str(recordings),)}),
+        }
+    )
+    model, _ = build_model(asked, CodeShards(shards))
+    rows = build_dataset(asked.data, "train", model.config, None)
+    assert len(rows) == 6 + 4 + 6 + 6 + 3  # asr of recordings; each question is said by two
+    heard = [rows[10 + n % 6][1] for n in range(24)]  # of questions: drawn, and spoilt
+    assert all(each.frames.shape == (FOLD * MELS, 7) for each in heard)
+    assert {each.letters is None for each in heard} == {True, False}
+    assert len({each.frames.sum().item() for each in heard}) == 24
+    held_out = build_dataset(asked.data, "valid", model.config, None)
+    again = [held_out[2][0].frames for _ in range(2)]
+    assert torch.equal(*again) and rows.frames[6] == 2 + 4
+    assert train(asked).is_dir() and SpeechLM.load(asked.output).config.heard_rate == MEL_RATE
+
+
+def test_recordings_are_for_mels(shards: Path, questions: Path, tmp_path: Path) -> None:
+    asked = recipe(shards, questions, tmp_path / "run")
+    model, _ = build_model(asked, CodeShards(shards))
+    data = asked.data.model_copy(update={"recordings": (str(questions),)})
+    with pytest.raises(InputError, match="recordings.*listens to codes"):
+        build_dataset(data, "train", model.config, None)
+    model.config.listen["source"] = "mels"
+    with pytest.raises(InputError, match="data.recordings: is missing"):
+        build_dataset(asked.data, "train", model.config, None)
 
 
 def test_a_run_logs_every_task_and_goes_on(shards: Path, questions: Path, tmp_path: Path) -> None:

@@ -94,9 +94,10 @@ def make_cell(grid: "Grid", place: Place, made: Mapping[str, Cell]) -> Cell:
         asked = arm.decoding.model_dump(exclude={"tree"})
         decoding, tree = Decoding(**asked, tokens_per_step=count), arm.decoding.tree
         if (decoding.drafts or tree) and not own["model"].draft:
+            key, value = ("tree", tree) if tree else ("drafts", decoding.drafts)
             raise InputError(
-                f"decoding.drafts '{decoding.drafts}': its model has no draft head; give it "
-                "model.draft, or with 'of' a change of draft"
+                f"decoding.{key} '{value}': its model has no draft head; give it model.draft, or "
+                "with 'of' a change of draft"
             )
         after = base.name if base else None
         if arm.distilled and not (arm.of and trains):

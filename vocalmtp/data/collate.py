@@ -55,7 +55,8 @@ class Collator:
         step_targets [B, L, K] (-100 = none; aligned: what the position predicts); speaker [B, D_s]
         and has_speaker [B]; for a text track also characters [B, U], character_lengths [B] and
         pointers [B, L, G] (the character of every frame); where a row hears something also heard
-        [B, Q, T], heard_lengths [B] and heard_letters [B, T] (-100 = not known).
+        [B, X, T] (X: streams of codes, or numbers of a log-mel frame), heard_lengths [B] and
+        heard_letters [B, T] (-100 = not known).
         """
         built = [self._row(segments) for segments in rows]
         batch, length = len(built), max(len(row.kinds) for row in built)
@@ -120,7 +121,7 @@ class Collator:
         if row.heard is not None:
             raise InputError("heard speech: a row takes one piece of it, and has more; join them")
         row.heard = segment
-        row.add(HEARD, [0] * -(-segment.codes.shape[1] // self.heard_frames))
+        row.add(HEARD, [0] * -(-segment.frames.shape[1] // self.heard_frames))
 
     def _speech(self, row: Row, segment: Speech) -> None:
         base = len(row.characters)
@@ -157,16 +158,17 @@ class Collator:
         return {"speaker": speaker, "has_speaker": has_speaker}
 
     def _heard(self, rows: list[Row]) -> dict[str, Tensor]:
-        """Codes that are heard, and the letters in them; rows that hear nothing have none."""
+        """What is heard, and the letters in it; rows that hear nothing have none."""
         found = [(b, row.heard) for b, row in enumerate(rows) if row.heard is not None]
         lengths = torch.zeros(len(rows), dtype=torch.long)
         for b, each in found:
-            lengths[b] = each.codes.shape[1]
+            lengths[b] = each.frames.shape[1]
         longest = int(lengths.max())
-        heard = torch.zeros(len(rows), len(found[0][1].codes), longest, dtype=torch.long)
+        some = found[0][1].frames
+        heard = some.new_zeros(len(rows), len(some), longest)
         letters = torch.full((len(rows), longest), IGNORED)
         for b, each in found:
-            heard[b, :, : lengths[b]] = each.codes
+            heard[b, :, : lengths[b]] = each.frames
             if each.letters is not None:
                 letters[b, : lengths[b]] = each.letters
         return {"heard": heard, "heard_lengths": lengths, "heard_letters": letters}

@@ -12,7 +12,6 @@ from typing import Protocol
 
 import numpy as np
 from pydantic import ValidationError
-from torch import Tensor
 
 from vocalmtp.audio import Audio, read_audio
 from vocalmtp.config import StrictModel
@@ -22,7 +21,7 @@ from vocalmtp.eval.report import Line
 from vocalmtp.eval.speed import first_audio, real_time_factors, steps_per_second
 from vocalmtp.eval.statistics import Figure
 from vocalmtp.eval.systems import AUDIBLE
-from vocalmtp.prompts import Segment
+from vocalmtp.prompts import Heard, Segment
 from vocalmtp.reading import problem_of, read_lines
 from vocalmtp.respond import Asked, Respondent
 from vocalmtp.synthesis import TTS, Request
@@ -153,8 +152,8 @@ class Own:
         for number, made in cascade.answer(questions):
             yield number, replace(made, understood=understood.get(questions[number].id))
 
-    def _heard(self, questions: Sequence[Question]) -> dict[str, Tensor]:
-        """The codes of the questions that there are recordings of."""
+    def _heard(self, questions: Sequence[Question]) -> dict[str, Heard]:
+        """What is heard of the questions that there are recordings of."""
         return {
             question.id: self.respondent.hear(read_audio(question.asked, RATE), RATE)
             for question in questions

@@ -9,7 +9,7 @@ import torch
 
 from vocalmtp.audio import read_audio
 from vocalmtp.eval.extras import require
-from vocalmtp.tokenizers.features import mel_filters
+from vocalmtp.mel import mel_filters
 
 SAMPLE_RATE = 16_000
 DNSMOS_SECONDS = 9.01

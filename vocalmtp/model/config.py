@@ -11,7 +11,7 @@ from transformers import PretrainedConfig
 from vocalmtp.config import parse
 from vocalmtp.errors import InputError, nearest
 from vocalmtp.layout import Stream, TokenLayout
-from vocalmtp.model.hearing import ListenConfig
+from vocalmtp.model.hearing import MEL_RATE, ListenConfig
 from vocalmtp.model.track import ADVANCE, TrackConfig
 from vocalmtp.reading import FORMAT, check_format, read_object, read_shapes, reason
 
@@ -139,6 +139,12 @@ class SpeechLMConfig(PretrainedConfig):
     def heard_frames(self) -> int:
         """Frames of a heard position; 0 for a model that does not listen."""
         return self.listen_config.frames_per_position if self.listen else 0
+
+    @property
+    def heard_rate(self) -> float:
+        """Frames a second of what a model that listens hears."""
+        mels = self.listen_config.source == "mels"
+        return MEL_RATE if mels else self.tokenizer["frame_rate"]
 
     @property
     def codec_streams(self) -> list[Stream]:

@@ -1,8 +1,11 @@
-"""Hearing: codec codes of the user's speech as positions of the backbone.
+"""Hearing: the user's speech, as codec codes or log-mels, as positions of the backbone.
 
-Letters: B rows, L positions, Q streams, T frames, H heard positions, G frames of one, D width, A
-characters of the alphabet.
+Letters: B rows, L positions, N samples, Q streams, C numbers of a frame of log-mels, X either, T
+frames, H heard positions, G frames of one, D width, A characters of the alphabet.
 """
+
+from functools import cache
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -12,13 +15,24 @@ from torch.nn import functional as F
 from vocalmtp.config import StrictModel
 from vocalmtp.data.collate import HEARD
 from vocalmtp.layout import IGNORED, Stream, TokenLayout
+from vocalmtp.mel import LogMel
 from vocalmtp.model.embeddings import SlotEmbedding
+
+SAMPLE_RATE = 16_000  # of a recording that is heard as log-mels
+WINDOW, HOP, MELS = 400, 160, 80  # samples, samples, bands
+FOLD = 4  # log-mels of a frame
+MEL_RATE = SAMPLE_RATE / HOP / FOLD  # frames a second
 
 
 class ListenConfig(StrictModel):
-    """How a speech LM listens. `end_id` is the token of its text vocabulary that ends a text."""
+    """How a speech LM listens. `end_id` is the token of its text vocabulary that ends a text.
 
-    streams: tuple[str, ...] = ()  # of the codec, that are heard; all if empty
+    "codes" are those of the model's own tokenizer, which hears well what it was trained on; "mels"
+    are the spectrum itself, which training can warp and bury in noise to serve anyone.
+    """
+
+    source: Literal["codes", "mels"] = "codes"
+    streams: tuple[str, ...] = ()  # of the codes, that are heard; all if empty
     frames_per_position: int = Field(default=2, ge=1)
     width: int = Field(default=256, ge=1)
     layers: int = Field(default=3, ge=0)
@@ -27,8 +41,24 @@ class ListenConfig(StrictModel):
     end_id: int = Field(ge=0)
 
 
+@cache
+def _spectrum() -> LogMel:
+    return LogMel(SAMPLE_RATE, WINDOW, HOP, MELS)
+
+
+def log_mels(wav: Tensor) -> Tensor:
+    """A recording [N] at SAMPLE_RATE as log-mels [FOLD * T, MELS]; silence fills the last frame."""
+    wav = F.pad(wav, (0, -len(wav) % (HOP * FOLD)))
+    return _spectrum()(wav[None], torch.tensor([len(wav)]))[0][0]
+
+
+def mel_frames(mel: Tensor) -> Tensor:
+    """Log-mels [FOLD * T, MELS] as the frames [C, T] that are heard, MEL_RATE a second."""
+    return mel.unflatten(0, (-1, FOLD)).flatten(1).T
+
+
 class Hearing(nn.Module):
-    """Codes through convolutions to G frames a position, as VocalNet joins frames (arXiv
+    """Frames through convolutions to G frames a position, as VocalNet joins frames (arXiv
     2504.04060, section 3.1); the backbone then reads them before the text.
 
     In training its hidden states there also have to tell which letter sounds at every frame: the
@@ -38,10 +68,14 @@ class Hearing(nn.Module):
     def __init__(self, config: ListenConfig, streams: list[Stream], alphabet: int, width: int):
         super().__init__()
         self.group, self.width = config.frames_per_position, width
-        names = config.streams or tuple(stream.name for stream in streams)
-        self.chosen = [place for place, stream in enumerate(streams) if stream.name in names]
-        layout = TokenLayout(streams=tuple(streams[place] for place in self.chosen))
-        self.embedding = SlotEmbedding(layout, config.width)
+        if config.source == "mels":
+            self.chosen: slice | list[int] = slice(None)
+            self.embedding: nn.Module = nn.Linear(FOLD * MELS, config.width)
+        else:
+            names = config.streams or tuple(stream.name for stream in streams)
+            self.chosen = [place for place, stream in enumerate(streams) if stream.name in names]
+            layout = TokenLayout(streams=tuple(streams[place] for place in self.chosen))
+            self.embedding = SlotEmbedding(layout, config.width)
         self.convolutions = nn.ModuleList(
             nn.Conv1d(config.width, config.width, config.kernel, padding="same")
             for _ in range(config.layers)
@@ -50,24 +84,28 @@ class Hearing(nn.Module):
         self.output = nn.Linear(config.width * self.group, width)
         self.letters = nn.Linear(width, self.group * alphabet)
 
-    def forward(self, codes: Tensor, lengths: Tensor) -> Tensor:
-        """Codes [B, Q, T] of `lengths` [B] frames to [B, H, D]; padding never reaches a frame."""
-        codes = F.pad(codes, (0, -codes.shape[2] % self.group))
-        place = torch.arange(codes.shape[2], device=codes.device)
+    def forward(self, frames: Tensor, lengths: Tensor) -> Tensor:
+        """Codes [B, Q, T] or log-mels [B, C, T] of `lengths` [B] frames to [B, H, D]; padding never
+        reaches a frame.
+        """
+        if frames.is_floating_point():
+            frames = frames.to(self.norm.weight.dtype)
+        frames = F.pad(frames, (0, -frames.shape[2] % self.group))
+        place = torch.arange(frames.shape[2], device=frames.device)
         inside = (place < lengths[:, None])[:, None]  # [B, 1, T]
-        heard = codes[:, self.chosen].transpose(1, 2)  # [B, T, Q]
+        heard = frames[:, self.chosen].transpose(1, 2)  # [B, T, X]
         x = self.embedding(heard).transpose(1, 2) * inside  # [B, width, T]
         for convolution in self.convolutions:
             x = x + F.gelu(convolution(x)) * inside
         x = self.norm(x.transpose(1, 2)) * inside.transpose(1, 2)
         return self.output(x.unflatten(1, (-1, self.group)).flatten(2))
 
-    def rows(self, codes: Tensor, lengths: Tensor) -> Tensor:
+    def rows(self, frames: Tensor, lengths: Tensor) -> Tensor:
         """As `forward`, row by row: one is heard alike in any batch. Some have nothing."""
         nothing = self.norm.weight.new_zeros(0, self.width)
         heard = [
             self(row[None, :, :length], length[None])[0] if length else nothing
-            for row, length in zip(codes, lengths, strict=True)
+            for row, length in zip(frames, lengths, strict=True)
         ]
         return nn.utils.rnn.pad_sequence(heard, batch_first=True)
 

@@ -1,12 +1,12 @@
 """What the trainable tokenizer hears: log-mels, F0, voicing and energy, 100 frames a second."""
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vocalmtp.mel import mel_filters
 from vocalmtp.pitch import fill_unvoiced, track_pitch
 
 FOLD = 4  # 10 ms frames per codec frame
@@ -69,16 +69,6 @@ class FeatureExtractor(nn.Module):
         level = _masked_mean(energy, mask & voiced)
         mel = (mel - level[..., None]) * mask[..., None] / 4
         return Features(mel, prosody * mask[..., None], log_f0, voiced, pitch_mean, mask)
-
-
-def mel_filters(sample_rate: int, window: int, mels: int) -> Tensor:
-    """Triangular mel filters (HTK scale, 0 Hz to Nyquist): [bins, mels]."""
-    top = 2595 * math.log10(1 + sample_rate / 2 / 700)
-    edges = 700 * (10 ** (torch.linspace(0, top, mels + 2) / 2595) - 1)
-    bins = torch.linspace(0, sample_rate / 2, window // 2 + 1)[:, None]
-    rise = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
-    fall = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
-    return torch.minimum(rise, fall).clamp(min=0)
 
 
 def fold(x: Tensor) -> Tensor:

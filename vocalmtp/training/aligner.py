@@ -23,8 +23,8 @@ from vocalmtp.config import StrictModel
 from vocalmtp.data.manifest import Utterance, read_manifest
 from vocalmtp.errors import InputError
 from vocalmtp.text.alphabet import ALPHABET, char_ids
+from vocalmtp.training.augment import add_noise, put_in_room, warp_mels
 from vocalmtp.training.checkpoints import read_state
-from vocalmtp.training.codec import warp_mels
 from vocalmtp.training.denormals import flushed_denormals
 
 SILENCE = "pau"  # the phone of pauses in recipes/corpus
@@ -81,28 +81,13 @@ class Crops:
 
     def _spoil(self, wavs: Tensor) -> Tensor:
         """Some rows in a room, some with coloured noise."""
-        rate, low_high = self.recipe.model.sample_rate, self.recipe.snr
-        for b in range(len(wavs)):
+        for b, wav in enumerate(wavs):
             if self.random.random() < self.recipe.reverberated:
-                tail = torch.arange(rate // 4) / rate
-                room = torch.randn(len(tail)) * (-tail / self.random.uniform(0.01, 0.06)).exp()
-                room = room * self.random.uniform(0.02, 0.15)
-                room[0] = 1.0
-                wavs[b] = convolve(wavs[b], room)
+                wav = put_in_room(wav, self.recipe.model.sample_rate, self.random)
             if self.random.random() < self.recipe.noisy:
-                colour = torch.tensor([1.0, self.random.uniform(-0.95, 0.5)])
-                noise = convolve(torch.randn(wavs.shape[1]), colour)
-                level = wavs[b].square().mean() / noise.square().mean()
-                wavs[b] += noise * (level * 10 ** (-self.random.uniform(*low_high) / 10)).sqrt()
+                wav = add_noise(wav, self.recipe.snr, self.random)
+            wavs[b] = wav
         return wavs
-
-
-def convolve(wav: Tensor, kernel: Tensor) -> Tensor:
-    """`wav` [N] through a filter [n], cut to [N]."""
-    size = len(wav) + len(kernel)
-    return torch.fft.irfft(torch.fft.rfft(wav, size) * torch.fft.rfft(kernel, size), size)[
-        : len(wav)
-    ]
 
 
 def frame_characters(row: Utterance, config: AlignerConfig) -> np.ndarray:

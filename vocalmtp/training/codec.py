@@ -18,6 +18,7 @@ from vocalmtp.errors import InputError
 from vocalmtp.tokenizers import load_tokenizer
 from vocalmtp.tokenizers.features import FOLD, Features
 from vocalmtp.tokenizers.neural import EXCITATION_LEAD, LOOKAHEAD, DecoderState, NeuralTokenizer
+from vocalmtp.training.augment import warp_mels
 from vocalmtp.training.codec_losses import Discriminators, Probes, SpectralLoss
 from vocalmtp.training.codec_recipe import TokenizerRecipe
 from vocalmtp.training.denormals import flushed_denormals
@@ -74,18 +75,6 @@ def draw_edges(draws: random.Random, last: int) -> int:
     """A random number up to `last`; both ends come more often than others."""
     kind = draws.random()
     return 0 if kind < EDGE else last if kind < 2 * EDGE else draws.randint(0, last)
-
-
-def warp_mels(mel: Tensor, amount: float) -> Tensor:
-    """Stretch the mel axis of `mel` [B, F, M] by a random factor a row, and tilt it a little."""
-    bins = mel.shape[-1]
-    factor = 1 + amount * (2 * torch.rand(mel.shape[0], 1) - 1)
-    place = (torch.arange(bins) * factor).clamp(max=bins - 1.001)  # [B, M]
-    low = place.floor().long()[:, None].expand_as(mel)
-    part = (place - place.floor())[:, None]
-    warped = mel.gather(2, low) * (1 - part) + mel.gather(2, low + 1) * part
-    tilt = 0.1 * torch.randn(mel.shape[0], 1, 1) * torch.linspace(-1, 1, bins)
-    return warped + tilt
 
 
 class TokenizerTrainer:

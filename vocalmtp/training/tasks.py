@@ -5,12 +5,11 @@ down, answers it in text and says the answer; text_qa reads it instead; text onl
 Letters: Q streams, T frames, U characters.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from pydantic import Field, ValidationError
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -25,6 +24,7 @@ from vocalmtp.model.track import frame_advances
 from vocalmtp.prompts import Segment, Speaker, exchange, tts
 from vocalmtp.reading import problem_of, read_lines
 from vocalmtp.text import char_ids, normalize
+from vocalmtp.training.ears import Augmentation, CodeEars, Ears, MelEars, Sound
 
 SpeechTask = Literal["tts", "asr"]
 QuestionTask = Literal["spoken_qa", "text_qa", "text"]
@@ -47,7 +47,8 @@ class DataRecipe(StrictModel):
     """Where the codes are, and which of them to use.
 
     `tasks` say how often an epoch has every utterance, or question, in that task: 0.5 is every
-    second one. `shards` may be those of the questions.
+    second one. `shards` may be those of the questions. A model that listens to mels hears the
+    `recordings` of manifests: asr has all of them, and a question is heard in any that says it.
     """
 
     shards: str  # folder of code shards
@@ -57,6 +58,8 @@ class DataRecipe(StrictModel):
     max_frames: int = Field(default=750, ge=1)  # longer utterances are left out
     tasks: dict[SpeechTask, float] = {"tts": 1.0}
     questions: QuestionsRecipe | None = None
+    recordings: tuple[str, ...] = ()
+    augmentation: Augmentation = Augmentation()
 
 
 class TextIds:
@@ -72,92 +75,86 @@ class TextIds:
 
 
 class PromptDataset(Dataset):
-    """Utterances of a split as segment lists; `frames` has the length of each."""
+    """Utterances of a split as segment lists that say them; `frames` has the length of each."""
 
     def __init__(
-        self,
-        shards: CodeShards,
-        config: SpeechLMConfig,
-        max_frames: int,
-        tokenizer: Any = None,
-        task: SpeechTask = "tts",
+        self, shards: CodeShards, config: SpeechLMConfig, max_frames: int, tokenizer: Any = None
     ):
-        self.shards, self.config, self.tokenizer, self.task = shards, config, tokenizer, task
+        self.shards, self.config, self.tokenizer = shards, config, tokenizer
         self.kept = [i for i, frames in enumerate(shards.frames) if frames <= max_frames]
         self.frames = [shards.frames[i] for i in self.kept]
-        if task == "asr":
-            self.texts = TextIds(config, tokenizer)
-            self.frames = [
-                frames_of(config, heard=count, text=len(shards.rows[i].text))
-                for i, count in zip(self.kept, self.frames, strict=True)
-            ]
 
     def __len__(self) -> int:
         return len(self.kept)
 
     def __getitem__(self, index: int) -> list[Segment]:
-        item = self.shards[self.kept[index]]
-        if self.task == "tts":
-            return item_segments(item, self.config, self.tokenizer)
-        letters, question = letters_of(item, self.config), self.texts.whole(item.text)
-        return exchange(heard=item.codes, letters=letters, question=question)
+        return item_segments(self.shards[self.kept[index]], self.config, self.tokenizer)
+
+
+class TranscriptDataset(Dataset):
+    """All that `ears` hear as segment lists that write it down; `frames` has what each costs."""
+
+    def __init__(self, ears: Ears, config: SpeechLMConfig, max_frames: int, tokenizer: Any = None):
+        self.ears, self.texts = ears, TextIds(config, tokenizer)
+        self.sounds = [sound for sound in ears.sounds if sound.frames <= max_frames]
+        self.frames = [frames_of(config, sound.frames, len(sound.text)) for sound in self.sounds]
+
+    def __len__(self) -> int:
+        return len(self.sounds)
+
+    def __getitem__(self, index: int) -> list[Segment]:
+        sound = self.sounds[index]
+        return exchange(heard=self.ears.hear(sound), question=self.texts.whole(sound.text))
 
 
 class QuestionDataset(Dataset):
     """Questions of a split as segment lists; `frames` has what each costs, in frames.
 
-    A question whose speech is not there is left out of the tasks that need it.
+    `spoken` are the answers by the path of their audio. A question whose speech is not there is
+    left out of the tasks that need it.
     """
 
     def __init__(
         self,
-        recipe: QuestionsRecipe,
-        data: DataRecipe,
-        split: str,
+        rows: Sequence[QuestionRow],
         config: SpeechLMConfig,
+        max_frames: int,
         tokenizer: Any = None,
         task: QuestionTask = "spoken_qa",
+        spoken: Mapping[str, CodeItem] | None = None,
+        ears: Ears | None = None,
     ):
         self.config, self.task, self.texts = config, task, TextIds(config, tokenizer)
-        self.tokenizer = tokenizer
-        rows = read_questions(Path(recipe.folder), split)
-        self.items: list[tuple[QuestionRow, CodeItem | None, CodeItem | None]] = []
-        found: dict[str, CodeItem] = {}
-        if task != "text":
-            found = read_speech(recipe, split, config)
+        self.tokenizer, self.ears = tokenizer, ears
+        self.items: list[tuple[QuestionRow, Sound | None, CodeItem | None]] = []
         for row in rows:
-            heard, spoken = found.get(row.asked or ""), found.get(row.audio or "")
-            heard = heard if task == "spoken_qa" else None
-            if (task == "spoken_qa" and heard is None) or (task != "text" and spoken is None):
+            sound = ears.question(row) if ears and task == "spoken_qa" else None
+            answer = (spoken or {}).get(row.audio or "") if task != "text" else None
+            if (task == "spoken_qa" and sound is None) or (task != "text" and answer is None):
                 continue
-            if all(x is None or x.codes.shape[1] <= data.max_frames for x in (heard, spoken)):
-                self.items.append((row, heard, spoken))
-        if not self.items:
-            raise InputError(
-                f"questions '{recipe.folder}': none of the split '{split}' has the speech that "
-                f"{task} needs; have it spoken, and tokenize it"
-            )
+            lengths = [sound.frames if sound else 0, answer.codes.shape[1] if answer else 0]
+            if max(lengths) <= max_frames:
+                self.items.append((row, sound, answer))
         self.frames = [self._frames(*item) for item in self.items]
 
-    def _frames(self, row: QuestionRow, heard: CodeItem | None, spoken: CodeItem | None) -> int:
+    def _frames(self, row: QuestionRow, sound: Sound | None, answer: CodeItem | None) -> int:
         text = len(row.question) + len(row.answer)
-        lengths = [0 if item is None else item.codes.shape[1] for item in (heard, spoken)]
-        return lengths[1] + frames_of(self.config, heard=lengths[0], text=text)
+        spoken = 0 if answer is None else answer.codes.shape[1]
+        return spoken + frames_of(self.config, sound.frames if sound else 0, text)
 
     def __len__(self) -> int:
         return len(self.items)
 
     def __getitem__(self, index: int) -> list[Segment]:
-        row, heard, spoken = self.items[index]
+        row, sound, answer = self.items[index]
         turn = exchange(
-            heard=None if heard is None else heard.codes,
-            letters=None if heard is None else letters_of(heard, self.config),
+            heard=None if sound is None else self.ears.hear(sound),
             question=self.texts.whole(row.question),
             answer=self.texts.whole(row.answer),
         )
-        if spoken is None:
+        if answer is None:
             return [Speaker(None), *turn]
-        return item_segments(spoken, self.config, self.tokenizer, turn)
+        return item_segments(answer, self.config, self.tokenizer, turn)
 
 
 class Mixture(Dataset):
@@ -198,21 +195,55 @@ def build_dataset(
                 f"task '{task}': needs a model that listens; give it 'listen', such as "
                 "listen: {frames_per_position: 2}"
             )
+    own, hears = data.questions, asked.keys() & {"asr", "spoken_qa"}
+    questions = read_questions(Path(own.folder), split) if own else []
+    shards = CodeShards(data.shards, split) if any(data.tasks.values()) else None
+    speaks = own is not None and own.tasks.keys() - {"text"}
+    spoken = read_speech(own, split, config) if speaks else {}
+    ears = build_ears(data, split, config, shards, spoken) if hears else None
     parts: list[tuple[Any, float]] = []
-    if any(data.tasks.values()):
-        shards = CodeShards(data.shards, split)
-        for task, times in data.tasks.items():
-            parts.append((PromptDataset(shards, config, data.max_frames, tokenizer, task), times))
-    if data.questions:
-        for task, times in data.questions.tasks.items():
-            dataset = QuestionDataset(data.questions, data, split, config, tokenizer, task)
-            parts.append((dataset, times))
+    for task, times in data.tasks.items() if shards is not None else ():
+        if task == "tts":
+            parts.append((PromptDataset(shards, config, data.max_frames, tokenizer), times))
+        else:
+            parts.append((TranscriptDataset(ears, config, data.max_frames, tokenizer), times))
+    for task, times in own.tasks.items() if own else ():
+        made = QuestionDataset(questions, config, data.max_frames, tokenizer, task, spoken, ears)
+        if not made:
+            raise InputError(
+                f"questions '{own.folder}': none of the split '{split}' has the speech that "
+                f"{task} needs; have it spoken, and tokenize it"
+            )
+        parts.append((made, times))
     if most is not None:
         parts = [(d, min(1.0, most / max(len(d), 1))) for d, times in parts if times > 0]
     mixture = Mixture(parts)
     if not len(mixture):
         raise InputError(f"data '{data.shards}': no row for any task; raise max_frames or tasks")
     return mixture
+
+
+def build_ears(
+    data: DataRecipe,
+    split: str,
+    config: SpeechLMConfig,
+    shards: CodeShards | None,
+    asked: dict[str, CodeItem],
+) -> Ears:
+    """What the model hears of a split; what it is trained on is spoilt.
+
+    Raises InputError if log-mels want recordings that are not there, or codes are given some.
+    """
+    if config.listen_config.source == "codes":
+        if data.recordings:
+            raise InputError(
+                f"data.recordings '{data.recordings[0]}': the model listens to codes, of 'shards'; "
+                "leave it out, or give it listen: {source: mels}"
+            )
+        return CodeEars(config, shards, asked)
+    return MelEars(
+        config, data.recordings, split, data.augmentation if split == data.split else None
+    )
 
 
 def read_questions(folder: Path, split: str) -> list[QuestionRow]:
@@ -271,15 +302,6 @@ def item_advances(item: CodeItem, config: SpeechLMConfig, most: int) -> Tensor:
     """How far the pointer into the text moves at every frame, at most `most`, [T]."""
     rate = config.tokenizer["frame_rate"]
     return frame_advances(item.char_ends, item.codes.shape[1], rate, most)
-
-
-def letters_of(item: CodeItem, config: SpeechLMConfig) -> Tensor | None:
-    """The character that sounds at every frame, [T]; None where there are no times of them."""
-    characters = char_ids(item.text)
-    if item.char_ends is None or len(item.char_ends) != len(characters):
-        return None
-    pointers = item_advances(item, config, len(characters)).cumsum(0)
-    return torch.tensor(characters)[pointers.clamp(max=len(characters) - 1)]
 
 
 def item_segments(

@@ -1,0 +1,141 @@
+"""Have other synthesizers say questions and sentences, for ears to learn. Run with --help."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import soundfile
+import typer
+
+from vocalmtp.audio import read_audio
+from vocalmtp.data.manifest import read_manifest
+from vocalmtp.text import normalize
+
+RATE = 16_000
+BATCH = 200  # utterances of a shard
+QUIET = 0.01  # of the loudest sample: less is silence at an end
+EDGE = 0.08  # seconds of silence that are left at each end
+ACCENTS = ("en-us", "en-us", "en-gb", "en-gb-x-rp", "en-gb-scotland", "en-us-nyc", "en-029")
+VARIANTS = ("m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "f1", "f2", "f3", "f4", "f5")
+VARIANTS += ("klatt", "klatt2", "klatt3", "klatt4", "Andy", "Annie", "Alex", "Belinda", "David")
+VARIANTS += ("Ed", "Gene", "Lee", "Linda", "Mike", "Rob", "Steph", "Storm", "Zac", "victor")
+
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
+
+
+@dataclass(frozen=True)
+class Said:
+    """One utterance: how a stranger of espeak-ng's, or festival's ked, is to say a text."""
+
+    id: str
+    text: str
+    split: str
+    ked: bool
+    voice: str
+    pitch: int  # espeak-ng's, 0 to 99
+    speed: float  # multiple of the usual
+
+
+def plan(texts: list[tuple[str, str]], name: str, ked: float, seed: int) -> list[Said]:
+    """A stranger for each of `texts` and their splits; the share `ked` is said by him."""
+    draws, items = random.Random(f"{seed}/{name}"), []
+    for number, (text, split) in enumerate(texts):
+        voice = f"{draws.choice(ACCENTS)}+{draws.choice(VARIANTS)}"
+        pitch, speed = draws.randint(20, 80), draws.uniform(0.8, 1.2)
+        diphones = draws.random() < ked
+        voice = "ked" if diphones else voice
+        items.append(Said(f"{name}-{number:05d}", text, split, diphones, voice, pitch, speed))
+    return items
+
+
+def say(items: list[Said], folder: Path) -> Iterator[tuple[Said, np.ndarray]]:
+    """What is said in each of `items`, [N] at RATE; what a synthesizer fails at is left out."""
+    said = [item for item in items if item.ked]
+    script = ["(voice_ked_diphone)"]
+    for item in said:
+        script.append(f"(Parameter.set 'Duration_Stretch {1 / item.speed:.2f})")
+        text = json.dumps(item.text)
+        file = json.dumps(str(folder / f"{item.id}.wav"))
+        script.append(f"(utt.save.wave (utt.synth (Utterance Text {text})) {file} 'riff)")
+    if said:
+        subprocess.run(["festival", "--pipe"], input="\n".join(script), text=True, check=True)
+    for item in items:
+        path = folder / f"{item.id}.wav"
+        if not item.ked:
+            how = ["-v", item.voice, "-p", str(item.pitch), "-s", str(round(165 * item.speed))]
+            subprocess.run(["espeak-ng", *how, "-w", str(path), item.text], check=True)
+        if path.is_file():
+            yield item, trim(read_audio(path, RATE))
+
+
+def trim(wav: np.ndarray) -> np.ndarray:
+    """`wav` [N] with EDGE of silence at its ends."""
+    loud = np.flatnonzero(np.abs(wav) > QUIET * np.abs(wav).max())
+    if not len(loud):
+        return wav[:0]
+    edge = round(EDGE * RATE)
+    return wav[max(0, loud[0] - edge) : loud[-1] + edge]
+
+
+def write_shard(output: Path, name: str, items: list[Said]) -> None:
+    """Say `items` into shards/NAME; the rows come last, and mark it whole."""
+    folder, rows = output / "shards" / name, []
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as spoken:
+        for item, wav in say(items, Path(spoken)):
+            if not len(wav):
+                continue
+            audio = f"shards/{name}/{item.id}.wav"
+            soundfile.write(output / audio, wav, RATE)
+            row = {"id": item.id, "audio": audio, "text": item.text, "voice": item.voice}
+            rows.append(row | {"split": item.split, "seconds": round(len(wav) / RATE, 3)})
+    partial = output / "shards" / f"{name}.partial"
+    partial.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    os.replace(partial, output / "shards" / f"{name}.jsonl")
+
+
+def read_texts(questions: Path, corpus: Path, sentences: int, seed: int) -> dict[str, list]:
+    """The questions of training and validation, and some of the corpus's sentences."""
+    rows = map(json.loads, (questions / "questions.jsonl").read_text("utf-8").splitlines())
+    asked = {(normalize(row["question"]), row["split"]) for row in rows if row["split"] != "test"}
+    said = sorted({row.text for row in read_manifest(corpus, "train")})
+    chosen = random.Random(seed).sample(said, min(sentences, len(said)))
+    return {"question": sorted(asked), "sentence": [(text, "train") for text in chosen]}
+
+
+@app.command()
+def main(
+    questions: Annotated[Path, typer.Argument(help="What `make.py` wrote.")] = Path("chat_mini"),
+    corpus: Annotated[Path, typer.Option(help="What recipes/corpus made.")] = Path("corpus"),
+    output: Annotated[Path, typer.Option(help="Where the recordings go.")] = Path("strangers"),
+    sentences: Annotated[int, typer.Option(help="Of the corpus, beside all questions.")] = 6000,
+    ked: Annotated[float, typer.Option(help="Share that festival's ked says.")] = 0.4,
+    seed: int = 0,
+) -> None:
+    """Say every training question, and some sentences, in a strange voice each.
+
+    Dozens of voices of espeak-ng, and ked, a diphone voice of festival: nothing that is tested on.
+    Run it again after an interruption: finished shards are kept.
+
+    Needs `apt install espeak-ng festival festvox-kdlpc16k`.
+    """
+    for name, texts in read_texts(questions, corpus, sentences, seed).items():
+        items = plan(texts, name, ked, seed)
+        for start in range(0, len(items), BATCH):
+            shard = f"{name}-{start // BATCH:03d}"
+            if not (output / "shards" / f"{shard}.jsonl").is_file():
+                write_shard(output, shard, items[start : start + BATCH])
+            print(f"{shard}: {min(start + BATCH, len(items))} of {len(items)}", flush=True)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,47 @@
+"""Speech as other rooms, microphones and speakers would have it, for what has to understand anyone.
+
+Letters: B batch, N samples, F frames, M mel bands.
+"""
+
+import random
+
+import torch
+from torch import Tensor
+
+ROOM = 0.25  # seconds of an echo
+
+
+def warp_mels(mel: Tensor, amount: float) -> Tensor:
+    """Stretch the mel axis of `mel` [B, F, M] by a random factor a row, and tilt it a little."""
+    bins = mel.shape[-1]
+    factor = 1 + amount * (2 * torch.rand(mel.shape[0], 1) - 1)
+    place = (torch.arange(bins) * factor).clamp(max=bins - 1.001)  # [B, M]
+    low = place.floor().long()[:, None].expand_as(mel)
+    part = (place - place.floor())[:, None]
+    warped = mel.gather(2, low) * (1 - part) + mel.gather(2, low + 1) * part
+    tilt = 0.1 * torch.randn(mel.shape[0], 1, 1) * torch.linspace(-1, 1, bins)
+    return warped + tilt
+
+
+def put_in_room(wav: Tensor, sample_rate: int, draws: random.Random) -> Tensor:
+    """`wav` [N] with a random echo."""
+    tail = torch.arange(round(ROOM * sample_rate)) / sample_rate
+    room = torch.randn(len(tail)) * (-tail / draws.uniform(0.01, 0.06)).exp()
+    room = room * draws.uniform(0.02, 0.15)
+    room[0] = 1.0
+    return convolve(wav, room)
+
+
+def add_noise(wav: Tensor, snr: tuple[float, float], draws: random.Random) -> Tensor:
+    """`wav` [N] with noise of a random colour, at a ratio between the two of `snr`, in dB."""
+    colour = torch.tensor([1.0, draws.uniform(-0.95, 0.5)])
+    noise = convolve(torch.randn(len(wav)), colour)
+    level = wav.square().mean() / noise.square().mean()
+    return wav + noise * (level * 10 ** (-draws.uniform(*snr) / 10)).sqrt()
+
+
+def convolve(wav: Tensor, kernel: Tensor) -> Tensor:
+    """`wav` [N] through a filter [n], cut to [N]."""
+    size = len(wav) + len(kernel)
+    spectrum = torch.fft.rfft(wav, size) * torch.fft.rfft(kernel, size)
+    return torch.fft.irfft(spectrum, size)[: len(wav)]

@@ -1,0 +1,150 @@
+"""What a model that listens hears in training: the codes of an utterance, or the log-mels of any
+recording that says the same, as other rooms and speakers would have it.
+
+Letters: C numbers of a frame of log-mels, T frames, N samples, U characters.
+"""
+
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from vocalmtp.audio import read_audio
+from vocalmtp.config import StrictModel
+from vocalmtp.data.manifest import Utterance, read_manifest
+from vocalmtp.data.shards import CodeItem, CodeShards
+from vocalmtp.errors import InputError
+from vocalmtp.eval.questions import QuestionRow
+from vocalmtp.model.config import SpeechLMConfig
+from vocalmtp.model.hearing import MEL_RATE, SAMPLE_RATE, log_mels, mel_frames
+from vocalmtp.model.track import frame_advances
+from vocalmtp.prompts import Heard
+from vocalmtp.text import char_ids
+from vocalmtp.training.augment import add_noise, put_in_room, warp_mels
+
+
+class Augmentation(StrictModel):
+    """How recordings are spoilt in training, that are heard as log-mels."""
+
+    warp: float = 0.15  # spectra are stretched by up to this
+    reverberated: float = 0.3  # share of the recordings
+    noisy: float = 0.5  # likewise
+    snr: tuple[float, float] = (5.0, 40.0)  # dB
+
+
+@dataclass(frozen=True)
+class Sound:
+    """Something to hear: its text, how many frames of the codec it lasts, and where it is.
+
+    Any of `sources` will do: they say the same.
+    """
+
+    text: str
+    frames: int
+    sources: tuple[CodeItem, ...] | tuple[Utterance, ...]
+
+
+class Ears(Protocol):
+    """What a model of a certain kind hears."""
+
+    @property
+    def sounds(self) -> list[Sound]:
+        """Everything that can be written down."""
+        ...
+
+    def question(self, row: QuestionRow) -> Sound | None:
+        """A question as it is asked; None if there is no recording of it."""
+        ...
+
+    def hear(self, sound: Sound) -> Heard: ...
+
+
+class CodeEars:
+    """Hears the codes of utterances in `shards`, and of questions: `asked`, by their path."""
+
+    def __init__(
+        self, config: SpeechLMConfig, shards: CodeShards | None, asked: dict[str, CodeItem]
+    ):
+        self.rate = config.tokenizer["frame_rate"]
+        items: Iterable[CodeItem] = (shards[i] for i in range(len(shards))) if shards else ()
+        self.sounds = [self._sound(item) for item in items]
+        self.asked = {path: self._sound(item) for path, item in asked.items()}
+
+    @staticmethod
+    def _sound(item: CodeItem) -> Sound:
+        return Sound(item.text, item.codes.shape[1], (item,))
+
+    def question(self, row: QuestionRow) -> Sound | None:
+        return self.asked.get(row.asked or "")
+
+    def hear(self, sound: Sound) -> Heard:
+        item = sound.sources[0]
+        letters = letters_of(item.text, item.char_ends, item.codes.shape[1], self.rate)
+        return Heard(item.codes, letters)
+
+
+class MelEars:
+    """Hears the recordings of manifests as log-mels; a question in any that says it.
+
+    With an `augmentation` recordings are drawn, and spoilt; without one it is always the first.
+    Raises InputError if there is no recording of `split`.
+    """
+
+    def __init__(
+        self,
+        config: SpeechLMConfig,
+        manifests: Iterable[Path | str],
+        split: str,
+        augmentation: Augmentation | None,
+        seed: int = 0,
+    ):
+        rate = config.tokenizer["frame_rate"]
+        rows = [row for path in manifests for row in read_manifest(path, split)]
+        if not rows:
+            raise InputError(
+                "data.recordings: is missing; a model that listens to mels hears the recordings "
+                "of manifests, such as recordings: [corpus]"
+            )
+        self.sounds = [Sound(row.text, round(row.seconds * rate), (row,)) for row in rows]
+        self.saying: dict[str, tuple[Utterance, ...]] = {}
+        for row in rows:
+            self.saying[row.text] = (*self.saying.get(row.text, ()), row)
+        self.rate, self.augmentation, self.draws = rate, augmentation, random.Random(seed)
+
+    def question(self, row: QuestionRow) -> Sound | None:
+        found = self.saying.get(row.question)
+        if not found:
+            return None
+        longest = max(each.seconds for each in found)
+        return Sound(row.question, round(longest * self.rate), found)
+
+    def hear(self, sound: Sound) -> Heard:
+        row, spoil = sound.sources[0], self.augmentation
+        if spoil is not None:
+            row = self.draws.choice(sound.sources)
+        wav = torch.from_numpy(read_audio(row.audio, SAMPLE_RATE))
+        mel = log_mels(wav) if spoil is None else self._spoilt(wav, spoil)
+        frames = mel_frames(mel)  # [C, T]
+        ends = torch.tensor(row.chars) if row.chars else None
+        return Heard(frames, letters_of(row.text, ends, frames.shape[1], MEL_RATE))
+
+    def _spoilt(self, wav: Tensor, spoil: Augmentation) -> Tensor:
+        """Log-mels of a recording [N] in another room, with noise, of another speaker."""
+        if self.draws.random() < spoil.reverberated:
+            wav = put_in_room(wav, SAMPLE_RATE, self.draws)
+        if self.draws.random() < spoil.noisy:
+            wav = add_noise(wav, spoil.snr, self.draws)
+        return warp_mels(log_mels(wav)[None], spoil.warp)[0]
+
+
+def letters_of(text: str, char_ends: Tensor | None, frames: int, rate: float) -> Tensor | None:
+    """The character that sounds at every frame, [T]; None where there are no times of them."""
+    characters = char_ids(text)
+    if char_ends is None or len(char_ends) != len(characters):
+        return None
+    pointers = frame_advances(char_ends, frames, rate, len(characters)).cumsum(0)
+    return torch.tensor(characters)[pointers.clamp(max=len(characters) - 1)]
