@@ -9,8 +9,8 @@ from vocalmtp.config import load_yaml, parse
 from vocalmtp.training.aligner import AlignerRecipe
 from vocalmtp.training.codec import TokenizerRecipe
 from vocalmtp.training.finetune import FinetuneRecipe
+from vocalmtp.training.recipe import SpeechLMRecipe
 from vocalmtp.training.text_lm import TextLMRecipe
-from vocalmtp.training.train import SpeechLMRecipe
 
 ROOT = Path(__file__).parent.parent
 RECIPES = {

@@ -8,7 +8,7 @@ import pytest
 from toy_model import save_toy_model
 
 from vocalmtp.config import load_yaml, merge, parse
-from vocalmtp.training.train import SpeechLMRecipe
+from vocalmtp.training.recipe import SpeechLMRecipe
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "roletriviaqa_mini"
 

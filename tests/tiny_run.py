@@ -8,7 +8,7 @@ import torch
 from vocalmtp.config import parse
 from vocalmtp.data.shards import CodeItem, write_shard
 from vocalmtp.tokenizers.base import StreamSpec, TokenizerCard
-from vocalmtp.training.train import SpeechLMRecipe
+from vocalmtp.training.recipe import SpeechLMRecipe
 
 
 def write_tiny_shards(folder: Path) -> Path:

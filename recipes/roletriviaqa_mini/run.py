@@ -22,7 +22,8 @@ from vocalmtp.export import export_model
 from vocalmtp.respond import Asked, Respondent
 from vocalmtp.synthesis import load
 from vocalmtp.tokenizers import load_tokenizer
-from vocalmtp.training.train import SpeechLMRecipe, train
+from vocalmtp.training.recipe import SpeechLMRecipe
+from vocalmtp.training.train import train
 
 RECIPE = Path(__file__).parent
 VOICES = RECIPE.parent / "mini" / "model" / "voices.yaml"

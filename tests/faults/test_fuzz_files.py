@@ -26,8 +26,9 @@ from vocalmtp.decoding.tree import DraftTree
 from vocalmtp.errors import InputError
 from vocalmtp.synthesis import load
 from vocalmtp.tokenizers import load_tokenizer
+from vocalmtp.training.build import model_config
+from vocalmtp.training.recipe import SpeechLMRecipe
 from vocalmtp.training.tasks import item_segments
-from vocalmtp.training.train import SpeechLMRecipe, model_config
 from vocalmtp.voices import Voice
 
 

@@ -46,7 +46,8 @@ TRAIN = """
     from pathlib import Path
     import torch
     from vocalmtp.config import parse
-    from vocalmtp.training.train import SpeechLMRecipe, train
+    from vocalmtp.training.recipe import SpeechLMRecipe
+    from vocalmtp.training.train import train
 
     torch.set_num_threads(1)
     train(parse(SpeechLMRecipe, json.loads(Path(sys.argv[1]).read_text())))

@@ -12,7 +12,8 @@ from transformers import TrainerCallback
 from vocalmtp.config import parse
 from vocalmtp.errors import InputError
 from vocalmtp.model.speech_lm import SpeechLM
-from vocalmtp.training.train import SpeechLMRecipe, train
+from vocalmtp.training.recipe import SpeechLMRecipe
+from vocalmtp.training.train import train
 
 LEAP = {"name": "leap", "steps": 2}
 
@@ -76,6 +77,18 @@ def test_a_curriculum_goes_on_where_it_stopped(shards: Path, tmp_path: Path) -> 
     train(stop, [seen, Stop()])
     train(settings, [seen])
     assert seen.counts == [0, 0, 1, 1, 2, 2]
+
+
+@pytest.mark.parametrize("curriculum", ["forward", "reverse"])
+def test_a_curriculum_over_a_model_that_stays(
+    shards: Path, tmp_path: Path, curriculum: str
+) -> None:
+    base = train(tiny_recipe(shards, tmp_path / "base", max_steps=1, eval_every=9))
+    alone = {"trains": "draft", "curriculum": curriculum, "max_steps": 2, "log_every": 1}
+    train(going_on(shards, tmp_path / "run", base, LEAP, **alone))
+    log = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
+    losses = [row["loss"] for row in map(json.loads, log) if "loss" in row]
+    assert len(losses) == 2 and (losses[0] < losses[1]) == (curriculum == "forward")
 
 
 def test_an_objective_trains_and_is_dropped_for_export(shards: Path, tmp_path: Path) -> None:

@@ -17,9 +17,11 @@ from vocalmtp.errors import InputError
 from vocalmtp.model.hearing import FOLD, MEL_RATE, MELS
 from vocalmtp.model.speech_lm import SpeechLM
 from vocalmtp.prompts import Heard, Marker, Speaker, Speech, Text
+from vocalmtp.training.build import build_model
 from vocalmtp.training.plan import show_recipe
+from vocalmtp.training.recipe import SpeechLMRecipe
 from vocalmtp.training.tasks import DataRecipe, build_dataset, repeated
-from vocalmtp.training.train import SpeechLMRecipe, build_model, train
+from vocalmtp.training.train import train
 
 LISTEN = {"width": 8, "layers": 1}
 

@@ -13,8 +13,9 @@ from vocalmtp.data.shards import CodeItem
 from vocalmtp.errors import InputError
 from vocalmtp.model.speech_lm import SpeechLM, load_text_tokenizer
 from vocalmtp.training.batches import FrameBatches, Shares, cut
+from vocalmtp.training.recipe import SpeechLMRecipe
 from vocalmtp.training.tasks import item_segments
-from vocalmtp.training.train import SpeechLMRecipe, train
+from vocalmtp.training.train import train
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "mini"
 

@@ -12,7 +12,7 @@ from vocalmtp.config import merge, parse
 from vocalmtp.decoding.options import Decoding
 from vocalmtp.errors import InputError
 from vocalmtp.tokenizers.base import TokenizerCard
-from vocalmtp.training.train import ModelRecipe, SpeechLMRecipe
+from vocalmtp.training.recipe import ModelRecipe, SpeechLMRecipe
 
 if TYPE_CHECKING:
     from vocalmtp.ablation.grid import Arm, Grid

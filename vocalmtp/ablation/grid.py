@@ -19,8 +19,8 @@ from vocalmtp.model.config import SpeechLMConfig
 from vocalmtp.tokenizers import load_tokenizer
 from vocalmtp.tokenizers.base import TokenizerCard
 from vocalmtp.tokenizers.cards import find_entry, list_entries
+from vocalmtp.training.build import model_config
 from vocalmtp.training.codec_recipe import TokenizerRecipe
-from vocalmtp.training.train import model_config
 
 SECTIONS = ("tokenizer", "speech_lm")  # training recipes inside of the grid
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]  # it names folders

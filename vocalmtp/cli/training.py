@@ -60,7 +60,7 @@ def train(
         typer.echo(f'{output}: try it with: vocalmtp tts "Hello." --model {output}')
     elif kind == "speech_lm":
         need_accelerate()
-        from vocalmtp.training.train import SpeechLMRecipe
+        from vocalmtp.training.recipe import SpeechLMRecipe
         from vocalmtp.training.train import train as train_speech_lm
 
         _run(train_speech_lm, SpeechLMRecipe, data, recipe)
@@ -83,7 +83,7 @@ def _plan(
     need_accelerate()
     from vocalmtp.config import parse
     from vocalmtp.training.plan import show_recipe
-    from vocalmtp.training.train import SpeechLMRecipe
+    from vocalmtp.training.recipe import SpeechLMRecipe
 
     typer.echo(show_recipe(parse(SpeechLMRecipe, data, str(recipe)), tokenizer))
 

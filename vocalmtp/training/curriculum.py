@@ -1,10 +1,10 @@
 """How many heads a multi-token model trains at a step: curricula over its active heads.
 
 Pre-training curriculum for multi-token prediction (arXiv 2505.22757, section 3). The run is cut
-into as many equal phases as there are heads, the next-token head included: `forward` begins with
-that one alone and ends with all, `reverse` the other way round. A head that is not active is not in
-the loss, nor computed. The number is a function of the step alone, so a resumed run goes on as it
-would have; the optimizer and its schedule never restart.
+into as many equal phases as there are heads, among them the next-token head unless it stays as it
+is: `forward` begins with the first alone and ends with all, `reverse` the other way round. A head
+that is not active is not in the loss, nor computed. The number is a function of the step alone, so
+a resumed run goes on as it would have; the optimizer and its schedule never restart.
 """
 
 from typing import Literal

@@ -27,8 +27,9 @@ from vocalmtp.tokenizers import load_tokenizer
 from vocalmtp.training.codec import TokenizerRecipe, train_tokenizer
 from vocalmtp.training.distributed import num_processes
 from vocalmtp.training.log import write_row
+from vocalmtp.training.recipe import OptimRecipe, SpeechLMRecipe
 from vocalmtp.training.tasks import DataRecipe
-from vocalmtp.training.train import OptimRecipe, SpeechLMRecipe, train
+from vocalmtp.training.train import train
 from vocalmtp.voices import SHORTEST, make_voice
 
 

@@ -13,8 +13,9 @@ from vocalmtp.model.speech_lm import SpeechLM
 from vocalmtp.text.alphabet import ALPHABET
 from vocalmtp.tokenizers.base import TokenizerCard
 from vocalmtp.tokenizers.cards import find_entry
+from vocalmtp.training.build import model_config
+from vocalmtp.training.recipe import SpeechLMRecipe
 from vocalmtp.training.tasks import build_dataset
-from vocalmtp.training.train import SpeechLMRecipe, model_config
 
 TRAINED_BYTES = 16  # a parameter: itself, its gradient and two moments in float32
 

@@ -21,7 +21,8 @@ from vocalmtp.training.checkpoints import last_whole_checkpoint
 from vocalmtp.training.denormals import flushed_denormals
 from vocalmtp.training.drafts import freeze, give_draft
 from vocalmtp.training.log import RunLog
-from vocalmtp.training.train import OptimRecipe, SpeechTrainer, arguments
+from vocalmtp.training.recipe import OptimRecipe
+from vocalmtp.training.train import SpeechTrainer, arguments
 from vocalmtp.writing import atomic_folder, atomic_path
 
 

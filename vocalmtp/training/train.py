@@ -7,34 +7,27 @@ The loop is the Hugging Face Trainer; batches are grouped by length under a budg
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import yaml
 from accelerate.data_loader import prepare_data_loader
-from pydantic import Field
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from vocalmtp.catalogue import model_folder
-from vocalmtp.config import StrictModel
 from vocalmtp.data.collate import Collator
 from vocalmtp.data.shards import CodeShards
-from vocalmtp.errors import InputError
 from vocalmtp.heads import SpeechHead
 from vocalmtp.layout import IGNORED
-from vocalmtp.model.config import SpeechLMConfig
-from vocalmtp.model.speech_lm import SpeechLM, SpeechLMOutput, load_text_tokenizer
-from vocalmtp.prompts import TextMode
-from vocalmtp.text.alphabet import ALPHABET
-from vocalmtp.tokenizers.base import TokenizerCard
+from vocalmtp.model.speech_lm import SpeechLM, SpeechLMOutput
 from vocalmtp.training.batches import FrameBatches, Shares, cut
+from vocalmtp.training.build import build_model
 from vocalmtp.training.checkpoints import last_whole_checkpoint
-from vocalmtp.training.curriculum import Curriculum, active_heads
+from vocalmtp.training.curriculum import active_heads
 from vocalmtp.training.denormals import flushed_denormals
 from vocalmtp.training.distributed import mean_over_processes, num_processes, share_of_counts
-from vocalmtp.training.drafts import freeze, give_draft
+from vocalmtp.training.drafts import freeze
 from vocalmtp.training.elastic import (
     DrawnGroupings,
     GroupedCollator,
@@ -43,69 +36,11 @@ from vocalmtp.training.elastic import (
 )
 from vocalmtp.training.examine import Examiner
 from vocalmtp.training.log import RunLog
-from vocalmtp.training.tasks import DataRecipe, build_dataset
+from vocalmtp.training.recipe import OptimRecipe, SpeechLMRecipe
+from vocalmtp.training.tasks import build_dataset
 from vocalmtp.writing import atomic_folder, atomic_path
 
 Collate = Collator | GroupedCollator
-
-
-class ModelRecipe(StrictModel):
-    """The model, see SpeechLMConfig; `backbone` is a configuration, `pretrained` a model."""
-
-    backbone: dict[str, Any] | None = None
-    pretrained: str | None = None
-    shape: dict[str, Any] | None = None  # the configuration of `pretrained`, for --dry-run
-    frames_per_step: int | tuple[int, ...] = 1  # several: an elastic model
-    flat: bool = False
-    text: TextMode = "track"
-    head: dict[str, Any] = {"name": "parallel"}
-    draft: dict[str, Any] = {}  # a draft head, see heads/draft.py
-    objectives: dict[str, dict[str, Any]] = {}  # auxiliary losses, see training/objectives.py
-    track: dict[str, Any] = {}
-    listen: dict[str, Any] = {}  # ears, see model/hearing.py
-    text_loss_weight: float = Field(default=1.0, ge=0)  # of all that is written
-    speaker_every_step: bool = False
-    speaker_dropout: float = Field(default=0.1, ge=0, le=1)
-    step_dropout: float = Field(default=0.1, ge=0, le=1)
-    loss_weights: dict[str, float] = {}
-
-
-class OptimRecipe(StrictModel):
-    """How to train; a step is one batch of about `batch_frames` codec frames."""
-
-    max_steps: int = Field(default=10_000, ge=1)
-    max_seconds: float | None = None  # stop cleanly after so long, and save
-    batch_frames: int = Field(default=1600, ge=1)
-    learning_rate: float = Field(default=1e-3, gt=0)
-    schedule: Literal["cosine", "linear", "constant_with_warmup"] = "cosine"
-    warmup_steps: int = Field(default=200, ge=0)
-    weight_decay: float = Field(default=0.01, ge=0)
-    beta2: float = Field(default=0.98, gt=0, lt=1)
-    clip: float = Field(default=1.0, gt=0)
-    bf16: bool = False  # autocast; measure on the machine at hand
-    seed: int = 0
-    trains: Literal["all", "draft"] = "all"  # "draft": all but the draft head stays as it is
-    curriculum: Curriculum = "constant"  # of the draft head's states, see training/curriculum.py
-    log_every: int = Field(default=50, ge=1)
-    eval_every: int = Field(default=1000, ge=1)
-    save_every: int = Field(default=1000, ge=1)
-
-
-class SpeechLMRecipe(StrictModel):
-    """A whole run: `vocalmtp train recipe.yaml`. The model is written to the folder `output`.
-
-    Either `model` describes a new one, or `init` names the model to go on from; `draft` gives that
-    one a draft head, or other settings to the one that it has, and `listen` gives it ears.
-    """
-
-    recipe: Literal["speech_lm"] = "speech_lm"
-    data: DataRecipe
-    model: ModelRecipe | None = None
-    init: str | None = None  # a model's name or folder
-    draft: dict[str, Any] = {}
-    listen: dict[str, Any] = {}
-    optim: OptimRecipe = OptimRecipe()
-    output: str
 
 
 class SpeechTrainer(Trainer):
@@ -202,9 +137,11 @@ class SpeechTrainer(Trainer):
         """How many states of the draft head count now; None = all."""
         if self.model.draft is None or not training:
             return None
-        heads = 1 + len(self.model.draft.offsets)
-        step, steps = self.state.global_step, self.recipe.max_steps
-        return active_heads(self.recipe.curriculum, step, steps, heads) - 1
+        own = int(
+            self.recipe.trains == "all"
+        )  # a head of next tokens that stays as it is has no turn
+        heads, step = own + len(self.model.draft.offsets), self.state.global_step
+        return active_heads(self.recipe.curriculum, step, self.recipe.max_steps, heads) - own
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         training = "loss" in logs
@@ -246,79 +183,6 @@ def weighted(head: SpeechHead, shares: Tensor) -> Iterator[None]:
     finally:
         for name, weight in zip(names, kept, strict=True):
             setattr(head, name, weight)
-
-
-def model_config(recipe: ModelRecipe, card: TokenizerCard) -> SpeechLMConfig:
-    """The configuration of a model over the tokenizer of `card`.
-
-    Raises InputError unless exactly one of `backbone` and `pretrained` is given.
-    """
-    if (recipe.backbone is None) == (recipe.pretrained is None):
-        raise InputError(
-            "model: give either 'backbone' (a configuration) or 'pretrained' (a model)"
-        )
-    settings = recipe.model_dump(exclude={"pretrained", "shape", "listen"})
-    return SpeechLMConfig(
-        **settings,
-        streams=[{"name": s.name, "size": s.size, "levels": list(s.levels)} for s in card.streams],
-        speaker_dim=card.speaker_dim,
-        alphabet=ALPHABET,
-        tokenizer={"name": card.name, "hash": card.hash, "frame_rate": card.frame_rate},
-    )
-
-
-def build_model(recipe: SpeechLMRecipe, shards: CodeShards) -> tuple[SpeechLM, Any]:
-    """The model to train, and its text tokenizer if it has one of its own.
-
-    Raises InputError unless exactly one of `model` and `init` is given, or if `init` speaks the
-    codes of another tokenizer than `shards` has.
-    """
-    if (recipe.model is None) == (recipe.init is None):
-        raise InputError("recipe: give either 'model' (a new one) or 'init' (one to go on from)")
-    for key in ("draft", "listen"):
-        if getattr(recipe, key) and recipe.init is None:
-            raise InputError(f"recipe: '{key}' is for 'init'; a new model has model.{key}")
-    if recipe.init is None:
-        config, pretrained = model_config(recipe.model, shards.card), recipe.model.pretrained
-        if pretrained is None:
-            model, tokenizer = SpeechLM(config), None
-        else:
-            model = SpeechLM.from_backbone(pretrained, config)
-            tokenizer = load_text_tokenizer(pretrained)
-        give_ears(model, recipe.model.listen, tokenizer)
-        return model, tokenizer
-    folder = model_folder(recipe.init)
-    model = SpeechLM.load(folder)
-    made, asked = shards.card, model.config.tokenizer
-    if asked["hash"] != made.hash:
-        raise InputError(
-            f"shards '{recipe.data.shards}': are codes of '{made.name}' ({made.hash}); the model "
-            f"'{recipe.init}' speaks those of '{asked['name']}' ({asked['hash']}); make shards "
-            f"with 'vocalmtp tokenize --tokenizer {recipe.init}'"
-        )
-    if recipe.draft:
-        give_draft(model, recipe.draft, recipe.init)
-    own = (folder / "tokenizer_config.json").is_file()
-    tokenizer = load_text_tokenizer(folder) if own else None
-    give_ears(model, recipe.listen, tokenizer)
-    return model, tokenizer
-
-
-def give_ears(model: SpeechLM, settings: dict[str, Any], tokenizer: Any) -> None:
-    """Let the model listen and write, as `settings` say; none leave it as it is.
-
-    Raises InputError if it does already, in another way, or its text tokenizer has no end.
-    """
-    if not settings:
-        return
-    end = len(ALPHABET) if tokenizer is None else tokenizer.eos_token_id
-    if end is None:
-        raise InputError("listen: the backbone's text tokenizer has no end; give one that has")
-    settings = {"end_id": end} | settings
-    if model.hearing is None:
-        model.add_hearing(settings)
-    elif model.config.listen != settings:
-        raise InputError("listen: the model of 'init' listens already; leave that out")
 
 
 def arguments(optim: OptimRecipe, folder: Path, evaluate: bool) -> TrainingArguments:

@@ -1,0 +1,86 @@
+"""The model that a recipe trains: a new one, or one to go on from."""
+
+from typing import Any
+
+from vocalmtp.catalogue import model_folder
+from vocalmtp.data.shards import CodeShards
+from vocalmtp.errors import InputError
+from vocalmtp.model.config import SpeechLMConfig
+from vocalmtp.model.speech_lm import SpeechLM, load_text_tokenizer
+from vocalmtp.text.alphabet import ALPHABET
+from vocalmtp.tokenizers.base import TokenizerCard
+from vocalmtp.training.drafts import give_draft
+from vocalmtp.training.recipe import ModelRecipe, SpeechLMRecipe
+
+
+def model_config(recipe: ModelRecipe, card: TokenizerCard) -> SpeechLMConfig:
+    """The configuration of a model over the tokenizer of `card`.
+
+    Raises InputError unless exactly one of `backbone` and `pretrained` is given.
+    """
+    if (recipe.backbone is None) == (recipe.pretrained is None):
+        raise InputError(
+            "model: give either 'backbone' (a configuration) or 'pretrained' (a model)"
+        )
+    settings = recipe.model_dump(exclude={"pretrained", "shape", "listen"})
+    return SpeechLMConfig(
+        **settings,
+        streams=[{"name": s.name, "size": s.size, "levels": list(s.levels)} for s in card.streams],
+        speaker_dim=card.speaker_dim,
+        alphabet=ALPHABET,
+        tokenizer={"name": card.name, "hash": card.hash, "frame_rate": card.frame_rate},
+    )
+
+
+def build_model(recipe: SpeechLMRecipe, shards: CodeShards) -> tuple[SpeechLM, Any]:
+    """The model to train, and its text tokenizer if it has one of its own.
+
+    Raises InputError unless exactly one of `model` and `init` is given, or if `init` speaks the
+    codes of another tokenizer than `shards` has.
+    """
+    if (recipe.model is None) == (recipe.init is None):
+        raise InputError("recipe: give either 'model' (a new one) or 'init' (one to go on from)")
+    for key in ("draft", "listen"):
+        if getattr(recipe, key) and recipe.init is None:
+            raise InputError(f"recipe: '{key}' is for 'init'; a new model has model.{key}")
+    if recipe.init is None:
+        config, pretrained = model_config(recipe.model, shards.card), recipe.model.pretrained
+        if pretrained is None:
+            model, tokenizer = SpeechLM(config), None
+        else:
+            model = SpeechLM.from_backbone(pretrained, config)
+            tokenizer = load_text_tokenizer(pretrained)
+        give_ears(model, recipe.model.listen, tokenizer)
+        return model, tokenizer
+    folder = model_folder(recipe.init)
+    model = SpeechLM.load(folder)
+    made, asked = shards.card, model.config.tokenizer
+    if asked["hash"] != made.hash:
+        raise InputError(
+            f"shards '{recipe.data.shards}': are codes of '{made.name}' ({made.hash}); the model "
+            f"'{recipe.init}' speaks those of '{asked['name']}' ({asked['hash']}); make shards "
+            f"with 'vocalmtp tokenize --tokenizer {recipe.init}'"
+        )
+    if recipe.draft:
+        give_draft(model, recipe.draft, recipe.init)
+    own = (folder / "tokenizer_config.json").is_file()
+    tokenizer = load_text_tokenizer(folder) if own else None
+    give_ears(model, recipe.listen, tokenizer)
+    return model, tokenizer
+
+
+def give_ears(model: SpeechLM, settings: dict[str, Any], tokenizer: Any) -> None:
+    """Let the model listen and write, as `settings` say; none leave it as it is.
+
+    Raises InputError if it does already, in another way, or its text tokenizer has no end.
+    """
+    if not settings:
+        return
+    end = len(ALPHABET) if tokenizer is None else tokenizer.eos_token_id
+    if end is None:
+        raise InputError("listen: the backbone's text tokenizer has no end; give one that has")
+    settings = {"end_id": end} | settings
+    if model.hearing is None:
+        model.add_hearing(settings)
+    elif model.config.listen != settings:
+        raise InputError("listen: the model of 'init' listens already; leave that out")
