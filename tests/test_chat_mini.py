@@ -1,14 +1,19 @@
 """The closed world of recipes/chat_mini: right answers, and tests that nothing was trained on."""
 
+import json
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 from recipe_files import RECIPES, importing
 
+from vocalmtp.data.manifest import read_manifest
 from vocalmtp.eval.questions import QuestionRow
 
 NAMES = ("facts", "questions", "normalise", "voices", "flite", "world", "speak", "render")
-NAMES += ("align", "plan", "texts", "templates")
+NAMES += ("align", "plan", "texts", "templates", "strangers")
 
 
 @pytest.fixture
@@ -58,6 +63,9 @@ def test_tests_are_asked_by_voices_that_are_held_out(recipe, rows):
         s: {i.voice.name for x in asked for i in x.items if i.split == s} for s in speak.SPLITS
     }
     assert voices["test"] == {"iris", "kal"} and not voices["train"] & {"iris", "kal"}
+    kinds = {row["question"]: row["kind"] for row in rows if row["split"] == "test"}
+    pairs = {(kinds[i.text], i.voice.name) for x in asked for i in x.items if i.split == "test"}
+    assert len(pairs) > 1.8 * len(set(kinds.values()))  # most kinds are asked by both
     answers = [shard for shard in shards if shard.name.startswith("test-0")]
     assert {item.voice.name for shard in answers for item in shard.items} <= voices["train"]
     place = places[0, "asked"]
@@ -65,3 +73,33 @@ def test_tests_are_asked_by_voices_that_are_held_out(recipe, rows):
     assert shard.items[int(Path(place).stem)].text == rows[0]["question"]
     silent, _ = speak.plan_shards(rows, RECIPES / "chat_mini", aloud=False)
     assert len(silent) == len(shards) - len(asked)
+
+
+def test_strangers_say_what_is_trained_and_no_test(recipe, tmp_path, monkeypatch):
+    strangers = recipe("strangers")
+    asked = {"train": "what is two plus two?", "valid": "and four?", "test": "is it four?"}
+    lines = [json.dumps({"question": text, "split": split}) for split, text in asked.items()]
+    (tmp_path / "questions.jsonl").write_text("\n".join(lines) + "\n")
+    rows = [{"id": str(n), "audio": "a.wav", "text": f"line {n}."} for n in range(9)]
+    (tmp_path / "manifest.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    texts = strangers.read_texts(tmp_path, tmp_path, 4, 0)
+    assert {text for text, _ in texts["question"]} == {asked["train"], asked["valid"]}
+    assert len(texts["sentence"]) == 4
+    items = strangers.plan(texts["sentence"] * 50, "s", 0.5, 0)
+    assert items == strangers.plan(texts["sentence"] * 50, "s", 0.5, 0)
+    assert 60 < sum(item.ked for item in items) < 140
+    assert all(item.ked == (item.voice == "ked") for item in items)
+
+    def synthesize(command, input="", **_):
+        """A tone between silences; festival fails at one text."""
+        paths = re.findall(r'"([^"]+wav)"', input) if command[0] == "festival" else [command[-2]]
+        for path in paths[command[0] == "festival" :]:
+            wav = np.zeros(16_000)
+            wav[8000:9600] = 0.1 * np.sin(np.arange(1600))
+            soundfile.write(path, wav, 16_000)
+
+    monkeypatch.setattr(strangers.subprocess, "run", synthesize)
+    strangers.write_shard(tmp_path / "made", "s", items[:20])
+    made = read_manifest(tmp_path / "made")
+    assert len(made) == 19 and {row.text for row in made} <= {item.text for item in items}
+    assert all(row.audio.is_file() and abs(row.seconds - 0.26) < 0.02 for row in made)
