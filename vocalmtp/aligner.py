@@ -51,16 +51,28 @@ class Alignment:
     heard: float  # share of the letters that have a frame
 
 
-class Aligner(nn.Module):
-    """The acoustic model, and how often each character is heard and is silent."""
+class AcousticModel(nn.Module):
+    """What sounds in every frame, with what is around it: log-mels to `dim` numbers."""
 
-    def __init__(self, config: AlignerConfig | None = None):
+    def __init__(self, config: AlignerConfig):
         super().__init__()
-        self.config = config = config or AlignerConfig()
+        self.config = config
         self.input = nn.Linear(config.mels, config.dim)
         self.stack = ConvNeXtStack(
             config.dim, config.layers, config.kernel, config.expand, causal=False
         )
+
+    def hidden(self, mel: Tensor, mask: Tensor) -> Tensor:
+        """Log-mels [B, F, M] to [B, F, dim]; frames where `mask` [B, F, 1] is 0 are no one's."""
+        return self.stack(self.input(mel), mask=mask)[0]
+
+
+class Aligner(AcousticModel):
+    """The acoustic model with letters, and how often each character is heard and is silent."""
+
+    def __init__(self, config: AlignerConfig | None = None):
+        super().__init__(config or AlignerConfig())
+        config = self.config
         self.output = nn.Linear(config.dim, len(ALPHABET))
         self.register_buffer("share", torch.full((len(ALPHABET),), 1 / len(ALPHABET)))  # of frames
         self.register_buffer("silent", torch.full((len(ALPHABET),), 0.1))  # chance of no frame
@@ -68,8 +80,7 @@ class Aligner(nn.Module):
 
     def forward(self, mel: Tensor, mask: Tensor) -> Tensor:
         """Log-mels [B, F, M] to logits over ALPHABET [B, F, A]."""
-        x, _ = self.stack(self.input(mel), mask=mask)
-        return self.output(x)
+        return self.output(self.hidden(mel, mask))
 
     @torch.inference_mode()
     def align(self, samples: np.ndarray, text: str) -> Alignment:

@@ -11,6 +11,7 @@ import soundfile
 import torch
 from tiny_run import tiny_recipe, write_tiny_shards
 
+from vocalmtp.aligner import load_aligner
 from vocalmtp.config import parse
 from vocalmtp.data.shards import CodeShards
 from vocalmtp.errors import InputError
@@ -126,6 +127,8 @@ def test_mels_are_heard_in_any_recording(
         }
     )
     model, _ = build_model(asked, CodeShards(shards))
+    own = model.hearing.embedding.acoustics.state_dict()  # begins as the aligner's
+    assert all(torch.equal(own[name], load_aligner().state_dict()[name]) for name in own)
     rows = build_dataset(asked.data, "train", model.config, None)
     assert len(rows) == 6 + 4 + 6 + 6 + 3  # asr of recordings; each question is said by two
     heard = [rows[10 + n % 6][1] for n in range(24)]  # of questions: drawn, and spoilt

@@ -12,14 +12,15 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vocalmtp.aligner import AcousticModel, AlignerConfig
 from vocalmtp.config import StrictModel
 from vocalmtp.data.collate import HEARD
 from vocalmtp.layout import IGNORED, Stream, TokenLayout
 from vocalmtp.mel import LogMel
 from vocalmtp.model.embeddings import SlotEmbedding
 
-SAMPLE_RATE = 16_000  # of a recording that is heard as log-mels
-WINDOW, HOP, MELS = 400, 160, 80  # samples, samples, bands
+ACOUSTICS = AlignerConfig()  # of ears that hear log-mels: they may start as the aligner's
+SAMPLE_RATE, HOP, MELS = ACOUSTICS.sample_rate, ACOUSTICS.hop, ACOUSTICS.mels
 FOLD = 4  # log-mels of a frame
 MEL_RATE = SAMPLE_RATE / HOP / FOLD  # frames a second
 
@@ -43,7 +44,7 @@ class ListenConfig(StrictModel):
 
 @cache
 def _spectrum() -> LogMel:
-    return LogMel(SAMPLE_RATE, WINDOW, HOP, MELS)
+    return LogMel(SAMPLE_RATE, ACOUSTICS.window, HOP, MELS)
 
 
 def log_mels(wav: Tensor) -> Tensor:
@@ -57,6 +58,37 @@ def mel_frames(mel: Tensor) -> Tensor:
     return mel.unflatten(0, (-1, FOLD)).flatten(1).T
 
 
+class CodeEmbedding(nn.Module):
+    """Codes [B, Q, T] to [B, T, width]; the streams that are not `names` are not heard."""
+
+    def __init__(self, names: tuple[str, ...], streams: list[Stream], width: int):
+        super().__init__()
+        names = names or tuple(stream.name for stream in streams)
+        self.chosen = [place for place, stream in enumerate(streams) if stream.name in names]
+        layout = TokenLayout(streams=tuple(streams[place] for place in self.chosen))
+        self.slots = SlotEmbedding(layout, width)
+
+    def forward(self, codes: Tensor, inside: Tensor) -> Tensor:
+        return self.slots(codes[:, self.chosen].transpose(1, 2))
+
+
+class MelEmbedding(nn.Module):
+    """Log-mels [B, C, T] through an acoustic model to [B, T, width]."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.acoustics = AcousticModel(ACOUSTICS)
+        self.output = nn.Linear(FOLD * ACOUSTICS.dim, width)
+
+    def forward(self, mels: Tensor, inside: Tensor) -> Tensor:
+        """`inside` [B, 1, T] is false where a row has no more frames."""
+        mels = mels.to(self.output.weight.dtype).transpose(1, 2)  # [B, T, FOLD * MELS]
+        mels = mels.unflatten(2, (FOLD, MELS)).flatten(1, 2)  # [B, FOLD * T, MELS]
+        mask = inside.transpose(1, 2).repeat_interleave(FOLD, dim=1)  # [B, FOLD * T, 1]
+        hidden = self.acoustics.hidden(mels, mask.to(mels.dtype))
+        return self.output(hidden.unflatten(1, (-1, FOLD)).flatten(2))
+
+
 class Hearing(nn.Module):
     """Frames through convolutions to G frames a position, as VocalNet joins frames (arXiv
     2504.04060, section 3.1); the backbone then reads them before the text.
@@ -68,14 +100,11 @@ class Hearing(nn.Module):
     def __init__(self, config: ListenConfig, streams: list[Stream], alphabet: int, width: int):
         super().__init__()
         self.group, self.width = config.frames_per_position, width
-        if config.source == "mels":
-            self.chosen: slice | list[int] = slice(None)
-            self.embedding: nn.Module = nn.Linear(FOLD * MELS, config.width)
-        else:
-            names = config.streams or tuple(stream.name for stream in streams)
-            self.chosen = [place for place, stream in enumerate(streams) if stream.name in names]
-            layout = TokenLayout(streams=tuple(streams[place] for place in self.chosen))
-            self.embedding = SlotEmbedding(layout, config.width)
+        self.embedding = (
+            MelEmbedding(config.width)
+            if config.source == "mels"
+            else CodeEmbedding(config.streams, streams, config.width)
+        )
         self.convolutions = nn.ModuleList(
             nn.Conv1d(config.width, config.width, config.kernel, padding="same")
             for _ in range(config.layers)
@@ -88,13 +117,10 @@ class Hearing(nn.Module):
         """Codes [B, Q, T] or log-mels [B, C, T] of `lengths` [B] frames to [B, H, D]; padding never
         reaches a frame.
         """
-        if frames.is_floating_point():
-            frames = frames.to(self.norm.weight.dtype)
         frames = F.pad(frames, (0, -frames.shape[2] % self.group))
         place = torch.arange(frames.shape[2], device=frames.device)
         inside = (place < lengths[:, None])[:, None]  # [B, 1, T]
-        heard = frames[:, self.chosen].transpose(1, 2)  # [B, T, X]
-        x = self.embedding(heard).transpose(1, 2) * inside  # [B, width, T]
+        x = self.embedding(frames, inside).transpose(1, 2) * inside  # [B, width, T]
         for convolution in self.convolutions:
             x = x + F.gelu(convolution(x)) * inside
         x = self.norm(x.transpose(1, 2)) * inside.transpose(1, 2)

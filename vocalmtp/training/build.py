@@ -2,10 +2,12 @@
 
 from typing import Any
 
+from vocalmtp.aligner import load_aligner
 from vocalmtp.catalogue import model_folder
 from vocalmtp.data.shards import CodeShards
 from vocalmtp.errors import InputError
 from vocalmtp.model.config import SpeechLMConfig
+from vocalmtp.model.hearing import MelEmbedding
 from vocalmtp.model.speech_lm import SpeechLM, load_text_tokenizer
 from vocalmtp.text.alphabet import ALPHABET
 from vocalmtp.tokenizers.base import TokenizerCard
@@ -70,7 +72,8 @@ def build_model(recipe: SpeechLMRecipe, shards: CodeShards) -> tuple[SpeechLM, A
 
 
 def give_ears(model: SpeechLM, settings: dict[str, Any], tokenizer: Any) -> None:
-    """Let the model listen and write, as `settings` say; none leave it as it is.
+    """Let the model listen and write, as `settings` say; none leave it as it is. New ears for
+    log-mels begin as those of the aligner that comes with the package.
 
     Raises InputError if it does already, in another way, or its text tokenizer has no end.
     """
@@ -82,5 +85,8 @@ def give_ears(model: SpeechLM, settings: dict[str, Any], tokenizer: Any) -> None
     settings = {"end_id": end} | settings
     if model.hearing is None:
         model.add_hearing(settings)
+        if isinstance(model.hearing.embedding, MelEmbedding):
+            own = model.hearing.embedding.acoustics
+            own.load_state_dict(load_aligner().state_dict(), strict=False)  # it has letters besides
     elif model.config.listen != settings:
         raise InputError("listen: the model of 'init' listens already; leave that out")
