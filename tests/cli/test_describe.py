@@ -50,6 +50,15 @@ def test_info_of_a_model_that_drafts(tmp_path, capsys):
     assert "draft head leap (steps 3, stride 2)" in out and "objectives top" in out
 
 
+@pytest.mark.parametrize("source", ["codes", "mels"])
+def test_info_of_a_model_that_listens(tmp_path, capsys, source):
+    listen = {"width": 8, "layers": 0, "end_id": 35, "frames_per_position": 2, "source": source}
+    folder = save_toy_model(tmp_path / "toy", listen=listen)
+    assert run("info", str(folder)) == 0
+    heard = {"codes": "the tokenizer's codes", "mels": "log-mels"}[source]
+    assert f"hears {heard}, 12.5 positions/s" in " ".join(capsys.readouterr().out.split())
+
+
 def test_nested_cards_have_dotted_names():
     card = {"data": {"hours": 40, "voices": ["slt", "rms"]}, "licence": "Apache-2.0"}
     assert list(card_facts(card)) == [

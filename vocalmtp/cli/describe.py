@@ -103,6 +103,9 @@ def model_facts(config: "SpeechLMConfig", card: "TokenizerCard", folder: Path) -
             config.text, "before and along the speech"
         ),
     )
+    if config.listen:
+        heard = {"mels": "log-mels", "codes": "the tokenizer's codes"}[config.listen_config.source]
+        yield "hears", f"{heard}, {config.heard_rate / config.heard_frames:g} positions/s"
     yield "text version", f"{config.text_version or 'not noted'} (this package: {VERSION})"
     yield "parameters", millions(count_parameters(folder))
 
