@@ -19,6 +19,7 @@ from vocalmtp.model.hearing import FOLD, MEL_RATE, MELS
 from vocalmtp.model.speech_lm import SpeechLM
 from vocalmtp.prompts import Heard, Marker, Speaker, Speech, Text
 from vocalmtp.training.build import build_model
+from vocalmtp.training.ears import RecordingsRecipe
 from vocalmtp.training.plan import show_recipe
 from vocalmtp.training.recipe import SpeechLMRecipe
 from vocalmtp.training.tasks import DataRecipe, build_dataset, repeated
@@ -116,6 +117,10 @@ def recordings(tmp_path: Path) -> Path:
     return folder
 
 
+def heard_in(folder: Path) -> RecordingsRecipe:
+    return RecordingsRecipe(manifests=(str(folder),))
+
+
 def test_mels_are_heard_in_any_recording(
     shards: Path, questions: Path, recordings: Path, tmp_path: Path
 ) -> None:
@@ -123,7 +128,7 @@ def test_mels_are_heard_in_any_recording(
     asked = asked.model_copy(
         update={
             "model": asked.model.model_copy(update={"listen": LISTEN | {"source": "mels"}}),
-            "data": asked.data.model_copy(update={"recordings": (str(recordings),)}),
+            "data": asked.data.model_copy(update={"recordings": heard_in(recordings)}),
         }
     )
     model, _ = build_model(asked, CodeShards(shards))
@@ -144,7 +149,7 @@ def test_mels_are_heard_in_any_recording(
 def test_recordings_are_for_mels(shards: Path, questions: Path, tmp_path: Path) -> None:
     asked = recipe(shards, questions, tmp_path / "run")
     model, _ = build_model(asked, CodeShards(shards))
-    data = asked.data.model_copy(update={"recordings": (str(questions),)})
+    data = asked.data.model_copy(update={"recordings": heard_in(questions)})
     with pytest.raises(InputError, match="recordings.*listens to codes"):
         build_dataset(data, "train", model.config, None)
     model.config.listen["source"] = "mels"

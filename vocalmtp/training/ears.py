@@ -7,17 +7,16 @@ Letters: C numbers of a frame of log-mels, T frames, N samples, U characters.
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from vocalmtp.audio import read_audio
 from vocalmtp.config import StrictModel
 from vocalmtp.data.manifest import Utterance, read_manifest
 from vocalmtp.data.shards import CodeItem, CodeShards
-from vocalmtp.errors import InputError
 from vocalmtp.eval.questions import QuestionRow
 from vocalmtp.model.config import SpeechLMConfig
 from vocalmtp.model.hearing import MEL_RATE, SAMPLE_RATE, log_mels, mel_frames
@@ -27,12 +26,13 @@ from vocalmtp.text import char_ids
 from vocalmtp.training.augment import add_noise, put_in_room, warp_mels
 
 
-class Augmentation(StrictModel):
-    """How recordings are spoilt in training, that are heard as log-mels."""
+class RecordingsRecipe(StrictModel):
+    """The recordings of `manifests`, and how they are spoilt in training."""
 
-    warp: float = 0.15  # spectra are stretched by up to this
-    reverberated: float = 0.3  # share of the recordings
-    noisy: float = 0.5  # likewise
+    manifests: tuple[str, ...] = Field(min_length=1)
+    warp: float = Field(default=0.15, ge=0, lt=1)  # spectra are stretched by up to this
+    reverberated: float = Field(default=0.3, ge=0, le=1)  # share of the recordings
+    noisy: float = Field(default=0.5, ge=0, le=1)  # likewise
     snr: tuple[float, float] = (5.0, 40.0)  # dB
 
 
@@ -88,32 +88,28 @@ class CodeEars:
 
 
 class MelEars:
-    """Hears the recordings of manifests as log-mels; a question in any that says it.
+    """Hears recordings as log-mels; a question in any that says it.
 
-    With an `augmentation` recordings are drawn, and spoilt; without one it is always the first.
+    If `spoils`, recordings are drawn, and spoilt as the recipe says; else it is always the first.
     Raises InputError if there is no recording of `split`.
     """
 
     def __init__(
         self,
         config: SpeechLMConfig,
-        manifests: Iterable[Path | str],
+        recipe: RecordingsRecipe,
         split: str,
-        augmentation: Augmentation | None,
+        spoils: bool,
         seed: int = 0,
     ):
         rate = config.tokenizer["frame_rate"]
-        rows = [row for path in manifests for row in read_manifest(path, split)]
-        if not rows:
-            raise InputError(
-                "data.recordings: is missing; a model that listens to mels hears the recordings "
-                "of manifests, such as recordings: [corpus]"
-            )
+        rows = [row for path in recipe.manifests for row in read_manifest(path, split)]
         self.sounds = [Sound(row.text, round(row.seconds * rate), (row,)) for row in rows]
         self.saying: dict[str, tuple[Utterance, ...]] = {}
         for row in rows:
             self.saying[row.text] = (*self.saying.get(row.text, ()), row)
-        self.rate, self.augmentation, self.draws = rate, augmentation, random.Random(seed)
+        self.rate, self.draws = rate, random.Random(seed)
+        self.recipe = recipe if spoils else None
 
     def question(self, row: QuestionRow) -> Sound | None:
         found = self.saying.get(row.question)
@@ -123,22 +119,22 @@ class MelEars:
         return Sound(row.question, round(longest * self.rate), found)
 
     def hear(self, sound: Sound) -> Heard:
-        row, spoil = sound.sources[0], self.augmentation
-        if spoil is not None:
+        row = sound.sources[0]
+        if self.recipe is not None:
             row = self.draws.choice(sound.sources)
         wav = torch.from_numpy(read_audio(row.audio, SAMPLE_RATE))
-        mel = log_mels(wav) if spoil is None else self._spoilt(wav, spoil)
+        mel = log_mels(wav) if self.recipe is None else self._spoilt(wav, self.recipe)
         frames = mel_frames(mel)  # [C, T]
         ends = torch.tensor(row.chars) if row.chars else None
         return Heard(frames, letters_of(row.text, ends, frames.shape[1], MEL_RATE))
 
-    def _spoilt(self, wav: Tensor, spoil: Augmentation) -> Tensor:
+    def _spoilt(self, wav: Tensor, recipe: RecordingsRecipe) -> Tensor:
         """Log-mels of a recording [N] in another room, with noise, of another speaker."""
-        if self.draws.random() < spoil.reverberated:
+        if self.draws.random() < recipe.reverberated:
             wav = put_in_room(wav, SAMPLE_RATE, self.draws)
-        if self.draws.random() < spoil.noisy:
-            wav = add_noise(wav, spoil.snr, self.draws)
-        return warp_mels(log_mels(wav)[None], spoil.warp)[0]
+        if self.draws.random() < recipe.noisy:
+            wav = add_noise(wav, recipe.snr, self.draws)
+        return warp_mels(log_mels(wav)[None], recipe.warp)[0]
 
 
 def letters_of(text: str, char_ends: Tensor | None, frames: int, rate: float) -> Tensor | None:

@@ -24,7 +24,7 @@ from vocalmtp.model.track import frame_advances
 from vocalmtp.prompts import Segment, Speaker, exchange, tts
 from vocalmtp.reading import problem_of, read_lines
 from vocalmtp.text import char_ids, normalize
-from vocalmtp.training.ears import Augmentation, CodeEars, Ears, MelEars, Sound
+from vocalmtp.training.ears import CodeEars, Ears, MelEars, RecordingsRecipe, Sound
 
 SpeechTask = Literal["tts", "asr"]
 QuestionTask = Literal["spoken_qa", "text_qa", "text"]
@@ -47,8 +47,8 @@ class DataRecipe(StrictModel):
     """Where the codes are, and which of them to use.
 
     `tasks` say how often an epoch has every utterance, or question, in that task: 0.5 is every
-    second one. `shards` may be those of the questions. A model that listens to mels hears the
-    `recordings` of manifests: asr has all of them, and a question is heard in any that says it.
+    second one. `shards` may be those of the questions. A model that listens to mels hears
+    `recordings`: asr has all of them, and a question is heard in any that says it.
     """
 
     shards: str  # folder of code shards
@@ -58,8 +58,7 @@ class DataRecipe(StrictModel):
     max_frames: int = Field(default=750, ge=1)  # longer utterances are left out
     tasks: dict[SpeechTask, float] = {"tts": 1.0}
     questions: QuestionsRecipe | None = None
-    recordings: tuple[str, ...] = ()
-    augmentation: Augmentation = Augmentation()
+    recordings: RecordingsRecipe | None = None
 
 
 class TextIds:
@@ -234,16 +233,20 @@ def build_ears(
 
     Raises InputError if log-mels want recordings that are not there, or codes are given some.
     """
+    recordings = data.recordings
     if config.listen_config.source == "codes":
-        if data.recordings:
+        if recordings:
             raise InputError(
-                f"data.recordings '{data.recordings[0]}': the model listens to codes, of 'shards'; "
-                "leave it out, or give it listen: {source: mels}"
+                f"data.recordings '{recordings.manifests[0]}': the model listens to codes, of "
+                "'shards'; leave it out, or give it listen: {source: mels}"
             )
         return CodeEars(config, shards, asked)
-    return MelEars(
-        config, data.recordings, split, data.augmentation if split == data.split else None
-    )
+    if not recordings:
+        raise InputError(
+            "data.recordings: is missing; a model that listens to mels hears recordings, such as "
+            "recordings: {manifests: [corpus]}"
+        )
+    return MelEars(config, recordings, split, spoils=split == data.split)
 
 
 def read_questions(folder: Path, split: str) -> list[QuestionRow]:
