@@ -226,6 +226,18 @@ def test_ears_for_a_model_that_speaks(make_model: Make, make_rows: Make, collate
     assert len(write(model, [asked(turn(model, 0))], limit=5)) == 1
 
 
+def test_other_ears_keep_what_fits(make_model: Make) -> None:
+    model = make_model(listen=LISTEN)
+    model.markers.weight.data[1:] = 0.5
+    before = {name: weight.clone() for name, weight in model.hearing.state_dict().items()}
+    model.add_hearing({**LISTEN, "source": "mels", "layers": 2})
+    after = model.hearing.state_dict()
+    for name in ("convolutions.0.weight", "norm.weight", "output.weight", "letters.weight"):
+        assert torch.equal(after[name], before[name])
+    assert after.keys() - before.keys() and (model.markers.weight[1:] == 0.5).all()
+    assert len(write(model, [asked(turn(model, 0))], limit=5)) == 1
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

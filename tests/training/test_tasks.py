@@ -146,6 +146,30 @@ def test_mels_are_heard_in_any_recording(
     assert train(asked).is_dir() and SpeechLM.load(asked.output).config.heard_rate == MEL_RATE
 
 
+def test_other_ears_for_a_model_that_listens(
+    shards: Path, questions: Path, recordings: Path, tmp_path: Path
+) -> None:
+    """Codes are heard first; then log-mels, through the acoustics of the aligner."""
+    first = train(recipe(shards, questions, tmp_path / "first", max_steps=1, eval_every=9))
+    second = recipe(shards, questions, tmp_path / "second", max_steps=2, eval_every=9)
+    second = second.model_copy(
+        update={
+            "model": None,
+            "init": str(first),
+            "listen": LISTEN | {"source": "mels"},
+            "data": second.data.model_copy(update={"recordings": heard_in(recordings)}),
+        }
+    )
+    model, _ = build_model(second, CodeShards(shards))
+    before = SpeechLM.load(first)
+    assert torch.equal(model.hearing.letters.weight, before.hearing.letters.weight)
+    own = model.hearing.embedding.acoustics.input.weight
+    assert torch.equal(own, load_aligner().input.weight)
+    again = second.model_copy(update={"init": str(train(second)), "output": str(tmp_path / "3")})
+    third, _ = build_model(again, CodeShards(shards))  # ears that are the same stay
+    assert not torch.equal(third.hearing.embedding.acoustics.input.weight, own)
+
+
 def test_recordings_are_for_mels(shards: Path, questions: Path, tmp_path: Path) -> None:
     asked = recipe(shards, questions, tmp_path / "run")
     model, _ = build_model(asked, CodeShards(shards))

@@ -114,12 +114,11 @@ class SpeechLM(PreTrainedModel):
         check_draft(self.draft, self.groupings)
 
     def add_hearing(self, settings: dict[str, Any]) -> None:
-        """Give the model ears (model/hearing.py) and the markers of a conversation, untrained.
-
-        Raises InputError for settings that do not fit it.
+        """Give the model ears (model/hearing.py), which keep what fits of those that it has, and
+        the markers of a conversation. Raises InputError for settings that do not fit it.
         """
         self.config.listen = dict(settings)
-        own, backbone = self.config, self.backbone.config
+        own, backbone, before = self.config, self.backbone.config, self.hearing
         width, listens = backbone.hidden_size, own.listen_config
         if listens.end_id >= backbone.vocab_size:
             raise InputError(
@@ -127,6 +126,9 @@ class SpeechLM(PreTrainedModel):
                 f"whose end has the id {listens.end_id}; give {listens.end_id + 1} or more"
             )
         self.hearing = Hearing(listens, own.codec_streams, len(own.alphabet), width)
+        if before is not None:
+            self.hearing.take_over(before)
+            return
         markers = nn.Embedding(len(MARKERS), width)
         with torch.no_grad():
             markers.weight[:1] = self.markers.weight[:1]

@@ -72,21 +72,22 @@ def build_model(recipe: SpeechLMRecipe, shards: CodeShards) -> tuple[SpeechLM, A
 
 
 def give_ears(model: SpeechLM, settings: dict[str, Any], tokenizer: Any) -> None:
-    """Let the model listen and write, as `settings` say; none leave it as it is. New ears for
-    log-mels begin as those of the aligner that comes with the package.
+    """Let the model listen and write, as `settings` say; none leave it as it is.
 
-    Raises InputError if it does already, in another way, or its text tokenizer has no end.
+    Ears that it has already are replaced: what fits of them is kept. New ears for log-mels begin as
+    those of the aligner that comes with the package. Raises InputError if the model's text
+    tokenizer has no end.
     """
     if not settings:
         return
     end = len(ALPHABET) if tokenizer is None else tokenizer.eos_token_id
     if end is None:
         raise InputError("listen: the backbone's text tokenizer has no end; give one that has")
-    settings = {"end_id": end} | settings
-    if model.hearing is None:
-        model.add_hearing(settings)
-        if isinstance(model.hearing.embedding, MelEmbedding):
-            own = model.hearing.embedding.acoustics
-            own.load_state_dict(load_aligner().state_dict(), strict=False)  # it has letters besides
-    elif model.config.listen != settings:
-        raise InputError("listen: the model of 'init' listens already; leave that out")
+    settings, before = {"end_id": end} | settings, model.config.listen.get("source")
+    if settings == model.config.listen:
+        return
+    model.add_hearing(settings)
+    new = model.hearing.embedding
+    if isinstance(new, MelEmbedding) and before != "mels":
+        letters = load_aligner().state_dict()  # it has letters besides
+        new.acoustics.load_state_dict(letters, strict=False)

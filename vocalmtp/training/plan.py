@@ -66,8 +66,8 @@ def planned_config(recipe: SpeechLMRecipe, tokenizer: str | None) -> SpeechLMCon
             made = made.model_copy(update={"pretrained": None, "backbone": made.shape})
         config, listen = model_config(made, _card(recipe, tokenizer)), made.listen
         end = len(ALPHABET) if recipe.model.pretrained is None else 0  # its tokenizer will tell
-    if listen and not config.listen:
-        config.listen = {"end_id": end} | listen
+    if listen:
+        config.listen = {"end_id": config.listen.get("end_id", end)} | listen
     return config
 
 
