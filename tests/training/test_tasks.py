@@ -151,7 +151,7 @@ def test_other_ears_for_a_model_that_listens(
 ) -> None:
     """Codes are heard first; then log-mels, through the acoustics of the aligner."""
     first = train(recipe(shards, questions, tmp_path / "first", max_steps=1, eval_every=9))
-    second = recipe(shards, questions, tmp_path / "second", max_steps=2, eval_every=9)
+    second = recipe(shards, questions, tmp_path / "second", eval_every=9)
     second = second.model_copy(
         update={
             "model": None,
