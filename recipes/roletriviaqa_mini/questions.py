@@ -29,7 +29,7 @@ Row = dict[str, Any]
 class Sizes:
     """How many questions there are."""
 
-    train: int = 2  # of a fact, in different words as far as there are any
+    train: int = 4  # of a fact, in different words as far as there are any
     valid: int = 10  # of a seen role
     test_in: int = 30  # of every role
     test_out: int = 12
