@@ -96,11 +96,12 @@ def finish(folder: Path, rows: list[Row], shards: list[Shard], places: Places) -
         target.mkdir(parents=True, exist_ok=True)
         for row in made:
             shutil.copyfile(folder / row["audio"], target / Path(row["audio"]).name)
-    spoken = {row["audio"] for row in manifest}
+    spoken = {row["audio"]: row["voice"] for row in manifest}
     for (index, field), place in places.items():
         rows[index].pop(field, None)
         if place in spoken:
             rows[index][field] = place
+            rows[index] |= {"asker": spoken[place]} if field == "asked" else {}
     _write(folder / "manifest.jsonl", manifest)
     _write(folder / "questions.jsonl", rows)
     return len(spoken)

@@ -44,7 +44,7 @@ def ask(tmp_path, listener, quick_ears, monkeypatch):
     soundfile.write(data / "asked.wav", buzz(0.8), 16_000)
     base = {"question": "what is one?", "aliases": ["one"], "answer": "one.", "split": "test"}
     rows = [
-        base | {"id": "a", "role": "one", "seen": True, "asked": "asked.wav"},
+        base | {"id": "a", "role": "one", "seen": True, "asked": "asked.wav", "asker": "kal"},
         base | {"id": "b", "role": "two", "seen": False},
     ]
     rows.append(base | {"id": "c", "role": "two", "seen": False, "asked": "nowhere.wav"})
@@ -86,7 +86,8 @@ def test_questions_are_heard(ask):
     text, rows = ask(ask="speech")
     assert rows["a"]["understood"] and rows["a"]["asr_words"] == 3
     assert rows["b"]["failure"] == "no text" and "understood" not in rows["b"]  # not spoken
-    assert "WER of the questions heard" in text and "which hears the questions" in text
+    assert "WER of the questions heard" in text and "| asked by kal |" in text
+    assert "which hears the questions" in text
     with pytest.raises(InputError, match="made with ask 'speech', not 'text'"):
         ask()
 

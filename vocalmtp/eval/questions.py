@@ -39,6 +39,7 @@ class Question:
     domain: Domain = "in"  # of the training questions' kind, or of another
     audio: Path | None = None
     asked: Path | None = None  # a recording of the question
+    asker: str = ""  # the voice in it
 
 
 @dataclass
@@ -66,6 +67,7 @@ class QuestionRow(StrictModel):
     kind: str = ""  # of fact, for people
     audio: str | None = None  # the answer, as speech
     asked: str | None = None  # the question, as speech
+    asker: str = ""  # the voice that asks it
 
 
 def load_questions(

@@ -31,6 +31,9 @@ def write_role_report(
         some = [row for row in rows if belongs(row)]
         if some:
             lines += figures(group, some)
+    heard = [row for row in rows if "asr_errors" in row]
+    for asker in sorted({row["asker"] for row in heard} - {""}):
+        lines += figures(f"asked by {asker}", [row for row in heard if row["asker"] == asker])
     text = write_report(folder, "roletriviaqa", [*lines, *speed], notes)
     names, matrix = confusion(rows)
     if names:

@@ -169,6 +169,7 @@ def answer_all(answerer: Answerer, questions: Sequence[Question], folder: Path) 
             "role": question.role,
             "seen": question.seen,
             "domain": question.domain,
+            "asker": question.asker,
         }
         for question in questions
     )
