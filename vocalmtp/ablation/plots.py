@@ -186,7 +186,10 @@ def voice_label(row: Row) -> str:
 
 
 def curves(report: Mapping[str, Any], path: Path) -> bool:
-    """Validation loss by updates: a panel for every tokenizer, a band over seeds."""
+    """Validation loss by updates: a panel for every tokenizer, a band over seeds.
+
+    Tokens per step differ in colour, and arms in their dashes; of one count alone, arms in both.
+    """
     learned = [cell for cell in report["cells"] if len(cell["curve"]) > 1]
     if not learned:
         return False
@@ -195,7 +198,7 @@ def curves(report: Mapping[str, Any], path: Path) -> bool:
         1, len(names), figsize=(4.5 * len(names) + 2, 4), squeeze=False, sharey=True
     )
     counts = sorted({cell["tokens_per_step"] for cell in learned})
-    style = lines_of(learned)
+    style, paint = lines_of(learned), painted(series_name(cell) for cell in learned)
     for axis, name in zip(axes[0], names, strict=True):
         members: dict[tuple[int, str], list[Row]] = {}
         for cell in learned:
@@ -203,7 +206,8 @@ def curves(report: Mapping[str, Any], path: Path) -> bool:
                 members.setdefault((cell["tokens_per_step"], series_name(cell)), []).append(cell)
         for (count, arm), cells in members.items():
             steps, losses = common(cells)
-            options = {"color": COLOURS[counts.index(count) % len(COLOURS)]}
+            own = COLOURS[counts.index(count) % len(COLOURS)] if len(counts) > 1 else paint[arm]
+            options = {"color": own}
             mean, label = losses.mean(0), f"{count} a step, {arm}"
             axis.plot(steps, mean, linestyle=style[arm], label=label, **options)
             axis.fill_between(steps, losses.min(0), losses.max(0), alpha=0.2, **options)
