@@ -24,6 +24,9 @@ def write_report(folder: Path) -> None:
     }
     (folder / "report.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     parts = [f"## {TITLES[name]}\n\n{table(rows)}" for name, rows in found.items()]
+    for name, rows in found.items():
+        if "seed" in rows[0]:
+            parts.append(f"## {TITLES[name]}: means over seeds\n\n{table(means(rows))}")
     (folder / "report.md").write_text("\n".join(parts), encoding="utf-8")
     draw(found, folder / "report.png")
 
@@ -47,7 +50,7 @@ def draw(found: dict[str, list[Row]], file: Path) -> None:
     rows = [
         (f"{name}: {row['arm']}", row["tau"])
         for name, own in found.items()
-        for row in last_of_arms(own)
+        for row in means(own)
         if "tau" in row
     ]
     if not rows:
@@ -64,6 +67,16 @@ def draw(found: dict[str, list[Row]], file: Path) -> None:
     pyplot.close(figure)
 
 
-def last_of_arms(rows: list[Row]) -> list[Row]:
-    """The last row of every arm: that with the most drafts."""
-    return list({row["arm"]: row for row in rows}.values())
+def means(rows: list[Row]) -> list[Row]:
+    """What every arm has with its most drafts, in the mean over its seeds."""
+    arms: dict[str, list[Row]] = {}
+    for row in rows:
+        arms.setdefault(row["arm"], []).append(row)
+    made = []
+    for arm, own in arms.items():
+        most = max(row.get("drafts", 0) for row in own)
+        own = [row for row in own if row.get("drafts", 0) == most]
+        numbers = [key for key in own[0] if isinstance(own[0][key], float)]
+        mean = {key: round(sum(row[key] for row in own) / len(own), 4) for key in numbers}
+        made.append({"arm": arm, "seeds": len(own), **mean})
+    return made
