@@ -12,6 +12,7 @@ from typing import Protocol
 import torch
 from pydantic import Field
 from torch import Tensor
+from torch.nn import functional as F
 
 from vocalmtp.audio import read_audio
 from vocalmtp.config import StrictModel
@@ -34,6 +35,7 @@ class RecordingsRecipe(StrictModel):
     reverberated: float = Field(default=0.3, ge=0, le=1)  # share of the recordings
     noisy: float = Field(default=0.5, ge=0, le=1)  # likewise
     snr: tuple[float, float] = (5.0, 40.0)  # dB
+    silence: float = Field(default=0.4, ge=0)  # seconds before and after, at most
 
 
 @dataclass(frozen=True)
@@ -119,17 +121,22 @@ class MelEars:
         return Sound(row.question, round(longest * self.rate), found)
 
     def hear(self, sound: Sound) -> Heard:
-        row = sound.sources[0]
+        row, begin = sound.sources[0], 0.0
         if self.recipe is not None:
             row = self.draws.choice(sound.sources)
+            begin = self.draws.uniform(0, self.recipe.silence)
         wav = torch.from_numpy(read_audio(row.audio, SAMPLE_RATE))
-        mel = log_mels(wav) if self.recipe is None else self._spoilt(wav, self.recipe)
+        mel = log_mels(wav) if self.recipe is None else self._spoilt(wav, begin, self.recipe)
         frames = mel_frames(mel)  # [C, T]
-        ends = torch.tensor(row.chars) if row.chars else None
+        ends = torch.tensor(row.chars) + begin if row.chars else None
         return Heard(frames, letters_of(row.text, ends, frames.shape[1], MEL_RATE))
 
-    def _spoilt(self, wav: Tensor, recipe: RecordingsRecipe) -> Tensor:
-        """Log-mels of a recording [N] in another room, with noise, of another speaker."""
+    def _spoilt(self, wav: Tensor, begin: float, recipe: RecordingsRecipe) -> Tensor:
+        """Log-mels of a recording [N] after `begin` seconds, in another room, with noise, of another
+        speaker.
+        """
+        end = self.draws.uniform(0, recipe.silence)
+        wav = F.pad(wav, (round(begin * SAMPLE_RATE), round(end * SAMPLE_RATE)))
         if self.draws.random() < recipe.reverberated:
             wav = put_in_room(wav, SAMPLE_RATE, self.draws)
         if self.draws.random() < recipe.noisy:
