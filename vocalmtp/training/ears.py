@@ -132,7 +132,7 @@ class MelEars:
         return Heard(frames, letters_of(row.text, ends, frames.shape[1], MEL_RATE))
 
     def _spoilt(self, wav: Tensor, begin: float, recipe: RecordingsRecipe) -> Tensor:
-        """Log-mels of a recording [N] after `begin` seconds, in another room, with noise, of another
+        """Log-mels of a recording [N] that begins late, in another room, with noise, of another
         speaker.
         """
         end = self.draws.uniform(0, recipe.silence)
