@@ -24,6 +24,7 @@ RATE = 16_000
 BATCH = 200  # utterances of a shard
 QUIET = 0.01  # of the loudest sample: less is silence at an end
 EDGE = 0.08  # seconds of silence that are left at each end
+KED = "ked"
 ACCENTS = ("en-us", "en-us", "en-gb", "en-gb-x-rp", "en-gb-scotland", "en-us-nyc", "en-029")
 VARIANTS = ("m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "f1", "f2", "f3", "f4", "f5")
 VARIANTS += ("klatt", "klatt2", "klatt3", "klatt4", "Andy", "Annie", "Alex", "Belinda", "David")
@@ -39,10 +40,13 @@ class Said:
     id: str
     text: str
     split: str
-    ked: bool
     voice: str
     pitch: int  # espeak-ng's, 0 to 99
     speed: float  # multiple of the usual
+
+    @property
+    def ked(self) -> bool:
+        return self.voice == KED
 
 
 def plan(texts: list[tuple[str, str]], name: str, ked: float, seed: int) -> list[Said]:
@@ -51,9 +55,8 @@ def plan(texts: list[tuple[str, str]], name: str, ked: float, seed: int) -> list
     for number, (text, split) in enumerate(texts):
         voice = f"{draws.choice(ACCENTS)}+{draws.choice(VARIANTS)}"
         pitch, speed = draws.randint(20, 80), draws.uniform(0.8, 1.2)
-        diphones = draws.random() < ked
-        voice = "ked" if diphones else voice
-        items.append(Said(f"{name}-{number:05d}", text, split, diphones, voice, pitch, speed))
+        voice = KED if draws.random() < ked else voice
+        items.append(Said(f"{name}-{number:05d}", text, split, voice, pitch, speed))
     return items
 
 

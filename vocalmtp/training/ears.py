@@ -5,8 +5,8 @@ Letters: C numbers of a frame of log-mels, T frames, N samples, U characters.
 """
 
 import random
-from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -71,10 +71,14 @@ class CodeEars:
     def __init__(
         self, config: SpeechLMConfig, shards: CodeShards | None, asked: dict[str, CodeItem]
     ):
-        self.rate = config.tokenizer["frame_rate"]
-        items: Iterable[CodeItem] = (shards[i] for i in range(len(shards))) if shards else ()
-        self.sounds = [self._sound(item) for item in items]
+        self.rate, self.shards = config.tokenizer["frame_rate"], shards
         self.asked = {path: self._sound(item) for path, item in asked.items()}
+
+    @cached_property
+    def sounds(self) -> list[Sound]:
+        """Made when asked for: a model that only hears questions never does."""
+        count = 0 if self.shards is None else len(self.shards)
+        return [self._sound(self.shards[index]) for index in range(count)]
 
     @staticmethod
     def _sound(item: CodeItem) -> Sound:
