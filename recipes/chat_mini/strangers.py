@@ -16,13 +16,12 @@ import numpy as np
 import soundfile
 import typer
 
-from vocalmtp.audio import read_audio
+from vocalmtp.audio import read_audio, trim_silence
 from vocalmtp.data.manifest import read_manifest
 from vocalmtp.text import normalize
 
 RATE = 16_000
 BATCH = 200  # utterances of a shard
-QUIET = 0.01  # of the loudest sample: less is silence at an end
 EDGE = 0.08  # seconds of silence that are left at each end
 KED = "ked"
 ACCENTS = ("en-us", "en-us", "en-gb", "en-gb-x-rp", "en-gb-scotland", "en-us-nyc", "en-029")
@@ -77,16 +76,7 @@ def say(items: list[Said], folder: Path) -> Iterator[tuple[Said, np.ndarray]]:
             how = ["-v", item.voice, "-p", str(item.pitch), "-s", str(round(165 * item.speed))]
             subprocess.run(["espeak-ng", *how, "-w", str(path), item.text], check=True)
         if path.is_file():
-            yield item, trim(read_audio(path, RATE))
-
-
-def trim(wav: np.ndarray) -> np.ndarray:
-    """`wav` [N] with EDGE of silence at its ends."""
-    loud = np.flatnonzero(np.abs(wav) > QUIET * np.abs(wav).max())
-    if not len(loud):
-        return wav[:0]
-    edge = round(EDGE * RATE)
-    return wav[max(0, loud[0] - edge) : loud[-1] + edge]
+            yield item, trim_silence(read_audio(path, RATE), RATE, margin=EDGE)
 
 
 def write_shard(output: Path, name: str, items: list[Said]) -> None:
