@@ -54,7 +54,8 @@ def test_arms_have_equal_updates_and_no_two_are_alike(recipe):
     run = recipe("run")
     facts = [(a.frames, a.tokenizer, a.voice, a.text_only) for a in run.ARMS]
     assert len(set(facts)) == len(facts) == 11
-    stages = [load_yaml(RECIPE / f"stage{number}.yaml") for number in (1, 2)]
+    stages = [load_yaml(RECIPE / f"{name}.yaml") for name in ("text", "stage1", "stage2")]
     assert all(parse(SpeechLMRecipe, stage).optim.max_steps > 100 for stage in stages)
-    small = parse(SpeechLMRecipe, merge(stages[0], {"optim": run.SMOKE}))
+    assert parse(SpeechLMRecipe, stages[0]).data.tasks == {"tts": 0, "asr": 0}
+    small = parse(SpeechLMRecipe, merge(stages[1], {"optim": run.SMOKE}))
     assert small.optim.max_steps == 3 and small.model.listen["frames_per_position"] == 3

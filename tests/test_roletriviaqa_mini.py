@@ -62,31 +62,32 @@ def test_wordnets_first_senses_the_most_frequent_first(recipe, wordnet):
 def test_facts_are_right(recipe, wordnet):
     facts = recipe("facts")
     found = {(fact.kind, fact.subject): fact.answers for fact in facts.all_facts(wordnet)}
-    assert found["country", "Kathmandu"] == ("Nepal",)
+    assert found["country", "Cairo"] == ("Egypt",)
     assert found["country", "London"] == ("Britain", "UK")
-    assert found["continent", "Nepal"] == ("Asia",)
-    assert found["atomic_number", "gold"] == ("seventy nine", "79")
+    assert found["continent", "Benin"] == ("Africa",)
+    assert found["atomic_number", "tin"] == ("fifty", "50")
     assert found["element", "twenty six"] == ("iron",)
     assert found["product", "seven times eight"] == ("fifty six", "56")
     assert found["difference", "ten minus two"] == ("eight", "8")
     assert found["month_before", "January"] == ("December",)
     assert found["month_days", "February"] == ("twenty eight", "28", "twenty nine", "29")
-    assert found["first_day", "nineteen sixty nine"] == ("Wednesday", "a Wednesday")
+    assert found["first_day", "nineteen ninety nine"] == ("Friday", "a Friday")
 
 
 def test_the_set_is_large_enough_and_tests_are_not_read_in_training(recipe, wordnet):
     facts, questions = recipe("facts"), recipe("questions")
     found = facts.all_facts(wordnet)
-    rows = list(questions.make_questions(found, seed=0))
-    assert rows == list(questions.make_questions(found, seed=0))
-    assert rows != list(questions.make_questions(found, seed=1))
+    sizes = questions.Sizes(least=160)
+    rows = list(questions.make_questions(found, seed=0, sizes=sizes))
+    assert rows == list(questions.make_questions(found, seed=0, sizes=sizes))
+    assert rows != list(questions.make_questions(found, seed=1, sizes=sizes))
     assert len({row["id"] for row in rows}) == len(rows)
     for row in rows:
         QuestionRow.model_validate(row)
         assert row["answer"].rstrip(".!").endswith(f"the answer is {row['aliases'][0]}")
     train = [row for row in rows if row["split"] == "train"]
     test = [row for row in rows if row["split"] == "test"]
-    assert len(train) >= 2000 and len(test) >= 300
+    assert len(train) >= 1700 and len(test) >= 300  # WordNet has 480 more
     assert len({row["role"] for row in test}) == 10
     assert {row["role"] for row in test if not row["seen"]} == {"pilot", "robot"}
     assert all(row["seen"] for row in train)

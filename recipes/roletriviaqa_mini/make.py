@@ -12,7 +12,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "corpus"))  # its files ar
 
 import texts  # noqa: E402
 from facts import all_facts  # noqa: E402
-from questions import make_questions, write_questions  # noqa: E402
+from questions import Sizes, make_questions, write_questions  # noqa: E402
+
+SIZES = Sizes(least=160)  # the twelve months are asked as often as what there is more of
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
@@ -40,7 +42,7 @@ def main(
     Example: `python recipes/roletriviaqa_mini/make.py --source corpus/texts/usr/share`
     """
     share = source or texts.fetch(output / "texts")
-    write_questions(output, list(make_questions(all_facts(share / "wordnet"), seed)))
+    write_questions(output, list(make_questions(all_facts(share / "wordnet"), seed, sizes=SIZES)))
 
 
 if __name__ == "__main__":

@@ -46,9 +46,10 @@ class Arm:
     switches: tuple[str, ...] = ("both",)  # who is told the voice when it speaks
 
 
+TEXT = Arm("text", text_only=True)
 ARMS = (
+    TEXT,
     Arm("g4", switches=SWITCHES),
-    Arm("text", text_only=True),
     Arm("g4-nobody", voice=False, switches=("decoder",)),
     Arm("coupled", tokenizer="coupled"),
     Arm("semi_decoupled", tokenizer="semi_decoupled"),
@@ -85,21 +86,18 @@ class Run:
         return folders
 
     def train(self, arm: Arm) -> Path:
-        """Both stages, or what is left of them; the folder of the last."""
+        """All stages of an arm, or what is left of them; the folder of the last."""
         folder = self.work / arm.name
         codes, own = map(str, self.codes(arm.tokenizer))
-        questions = {"folder": str(self.questions), "shards": own}
-        model = {"flat": not arm.frames, "frames_per_step": max(arm.frames, 1)}
-        model |= {} if arm.voice else {"speaker_dropout": 1.0}
-        first = {"model": model, "data": {"shards": codes}}
-        second = {"init": str(folder / "stage1"), "data": {"shards": codes, "questions": questions}}
+        data = {"shards": codes, "questions": {"folder": str(self.questions), "shards": own}}
         if arm.text_only:
-            both = load_yaml(RECIPE / "stage2.yaml")["optim"]["max_steps"]
-            data = {"tasks": {"tts": 0, "asr": 0}, "questions": {**questions, "tasks": {"text": 1}}}
-            first |= {"data": first["data"] | data, "optim": {"max_steps": both}}
-            return self._stage("stage1", first, folder / "stage1")
-        self._stage("stage1", first, folder / "stage1")
-        return self._stage("stage2", second, folder / "stage2")
+            return self._stage("text", {"data": data}, folder / "stage0")
+        knows = self.train(TEXT)
+        model = {"flat": not arm.frames, "frames_per_step": max(arm.frames, 1)}
+        model |= {"backbone": None, "pretrained": str(knows)}
+        model |= {} if arm.voice else {"speaker_dropout": 1.0}
+        aligned = self._stage("stage1", {"data": data, "model": model}, folder / "stage1")
+        return self._stage("stage2", {"data": data, "init": str(aligned)}, folder / "stage2")
 
     def _stage(self, name: str, change: dict[str, Any], output: Path) -> Path:
         if not (output / "config.json").is_file():

@@ -9,10 +9,11 @@ import yaml
 from tiny_run import tiny_recipe as recipe
 
 from vocalmtp.config import load_yaml, parse
-from vocalmtp.data.shards import CodeItem
+from vocalmtp.data.shards import CodeItem, CodeShards
 from vocalmtp.errors import InputError
 from vocalmtp.model.speech_lm import SpeechLM, load_text_tokenizer
 from vocalmtp.training.batches import FrameBatches, Shares, cut
+from vocalmtp.training.build import build_model
 from vocalmtp.training.recipe import SpeechLMRecipe
 from vocalmtp.training.tasks import item_segments
 from vocalmtp.training.train import train
@@ -138,3 +139,23 @@ def test_a_pretrained_backbone_brings_its_text_tokenizer(shards: Path, tmp_path:
     output = train(settings)
     assert load_text_tokenizer(output).encode("abc.") == [0]
     assert SpeechLM.load(output).config.backbone["vocab_size"] == 4
+
+
+def test_the_backbone_of_a_speech_lm_is_kept_under_another_tokenizer(
+    shards: Path, tmp_path: Path
+) -> None:
+    first = train(recipe(shards, tmp_path / "first", max_steps=1))
+    card = json.loads((shards / "card.json").read_text())
+    (shards / "card.json").write_text(json.dumps({**card, "codes": "anew"}))
+    settings = recipe(shards, tmp_path / "second")
+    asked = {"backbone": None, "pretrained": str(first), "frames_per_step": 2}
+    settings = settings.model_copy(update={"model": settings.model.model_copy(update=asked)})
+    model, tokenizer = build_model(settings, CodeShards(shards))
+    known = SpeechLM.load(first)
+    assert tokenizer is None and model.layout.frames_per_step == 2
+    assert model.config.tokenizer["hash"] != known.config.tokenizer["hash"]
+    for name, weight in known.backbone.state_dict().items():
+        assert torch.equal(model.backbone.state_dict()[name], weight)
+    assert not torch.equal(model.markers.weight, known.markers.weight)
+    model.save_pretrained(tmp_path / "saved")
+    assert SpeechLM.load(tmp_path / "saved").config.backbone == known.config.backbone

@@ -1,5 +1,7 @@
 """The model that a recipe trains: a new one, or one to go on from."""
 
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from vocalmtp.aligner import load_aligner
@@ -9,6 +11,7 @@ from vocalmtp.errors import InputError
 from vocalmtp.model.config import SpeechLMConfig
 from vocalmtp.model.hearing import MelEmbedding
 from vocalmtp.model.speech_lm import SpeechLM, load_text_tokenizer
+from vocalmtp.reading import read_object
 from vocalmtp.text.alphabet import ALPHABET
 from vocalmtp.tokenizers.base import TokenizerCard
 from vocalmtp.training.drafts import give_draft
@@ -46,16 +49,10 @@ def build_model(recipe: SpeechLMRecipe, shards: CodeShards) -> tuple[SpeechLM, A
         if getattr(recipe, key) and recipe.init is None:
             raise InputError(f"recipe: '{key}' is for 'init'; a new model has model.{key}")
     if recipe.init is None:
-        config, pretrained = model_config(recipe.model, shards.card), recipe.model.pretrained
-        if pretrained is None:
-            model, tokenizer = SpeechLM(config), None
-        else:
-            model = SpeechLM.from_backbone(pretrained, config)
-            tokenizer = load_text_tokenizer(pretrained)
+        model, tokenizer = new_model(recipe.model, shards.card)
         give_ears(model, recipe.model.listen, tokenizer)
         return model, tokenizer
-    folder = model_folder(recipe.init)
-    model = SpeechLM.load(folder)
+    model, tokenizer = load_trained(model_folder(recipe.init))
     made, asked = shards.card, model.config.tokenizer
     if asked["hash"] != made.hash:
         raise InputError(
@@ -65,10 +62,38 @@ def build_model(recipe: SpeechLMRecipe, shards: CodeShards) -> tuple[SpeechLM, A
         )
     if recipe.draft:
         give_draft(model, recipe.draft, recipe.init)
-    own = (folder / "tokenizer_config.json").is_file()
-    tokenizer = load_text_tokenizer(folder) if own else None
     give_ears(model, recipe.listen, tokenizer)
     return model, tokenizer
+
+
+def new_model(recipe: ModelRecipe, card: TokenizerCard) -> tuple[SpeechLM, Any]:
+    """A model that has learned nothing, or but the backbone of `pretrained`: a causal LM's, or that
+    of a speech LM, whose speech tokenizer may be another.
+    """
+    config, name = model_config(recipe, card), recipe.pretrained
+    if name is None:
+        return SpeechLM(config), None
+    if not is_speech_lm(name):
+        return SpeechLM.from_backbone(name, config), load_text_tokenizer(name)
+    known, tokenizer = load_trained(model_folder(name))
+    config.backbone = known.config.backbone
+    model = SpeechLM(config)
+    model.backbone = known.backbone
+    return model, tokenizer
+
+
+def is_speech_lm(name: str) -> bool:
+    """Whether a name or folder is that of a speech LM of ours."""
+    with suppress(InputError):  # the name of a model that Transformers knows
+        config = read_object(model_folder(name) / "config.json", f"model '{name}'")
+        return config.get("model_type") == SpeechLMConfig.model_type
+    return False
+
+
+def load_trained(folder: Path) -> tuple[SpeechLM, Any]:
+    """A speech LM, and its text tokenizer if it has one of its own."""
+    own = (folder / "tokenizer_config.json").is_file()
+    return SpeechLM.load(folder), load_text_tokenizer(folder) if own else None
 
 
 def give_ears(model: SpeechLM, settings: dict[str, Any], tokenizer: Any) -> None:

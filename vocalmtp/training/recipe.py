@@ -11,7 +11,9 @@ from vocalmtp.training.tasks import DataRecipe
 
 
 class ModelRecipe(StrictModel):
-    """The model, see SpeechLMConfig; `backbone` is a configuration, `pretrained` a model."""
+    """The model, see SpeechLMConfig; `backbone` is a configuration, `pretrained` a causal LM or
+    a speech LM, of which only the backbone is taken.
+    """
 
     backbone: dict[str, Any] | None = None
     pretrained: str | None = None
