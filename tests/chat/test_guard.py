@@ -18,19 +18,27 @@ def speech(seconds: float, seed: int) -> np.ndarray:
     return (rng.standard_normal(count) * syllables[:count]).astype(np.float32)
 
 
-def passed(mode: str, microphone: np.ndarray, ours: np.ndarray) -> np.ndarray:
-    """Which frames of the microphone may be the user, [frames]."""
-    guard, playback = EchoGuard(mode), Playback(SAMPLE_RATE)
-    playback.add(ours, now=0.0)
+def passed(
+    mode: str, microphone: np.ndarray, ours: np.ndarray, rate: int = SAMPLE_RATE
+) -> np.ndarray:
+    """Which frames of the microphone may be the user, [frames]; `rate` is the player's."""
+    guard, playback = EchoGuard(mode), Playback(rate)
+    places = np.arange(round(len(ours) * rate / SAMPLE_RATE)) * (SAMPLE_RATE / rate)
+    playback.add(np.interp(places, np.arange(len(ours)), ours).astype(np.float32), now=0.0)
     frames = microphone[: len(microphone) // FRAME * FRAME].reshape(-1, FRAME)
-    return np.array(
-        [guard.passes(frame, playback, (n + 1) * FRAME_SECONDS) for n, frame in enumerate(frames)]
-    )
+    flags = [guard.passes(frame, playback, n * FRAME_SECONDS) for n, frame in enumerate(frames, 1)]
+    return np.array(flags)
 
 
 def echo(ours: np.ndarray, strength: float, delay: float) -> np.ndarray:
     late = round(delay * SAMPLE_RATE)
     return np.concatenate([np.zeros(late, np.float32), ours])[: len(ours)] * strength
+
+
+def heard(microphone: np.ndarray) -> np.ndarray:
+    """Which frames are not silent; a silent one is never taken for speech."""
+    frames = microphone[: len(microphone) // FRAME * FRAME].reshape(-1, FRAME)
+    return frames.any(axis=1)
 
 
 def longest_run(flags: np.ndarray) -> int:
@@ -45,7 +53,9 @@ def longest_run(flags: np.ndarray) -> int:
 @pytest.mark.parametrize("delay", [0.02, 0.15, 0.4])
 def test_our_echo_never_passes_for_long_enough_to_interrupt(strength, delay):
     ours = speech(SECONDS, seed=0)
-    assert longest_run(passed("energy", echo(ours, strength, delay), ours)) < 3
+    microphone = echo(ours, strength, delay)
+    flags = passed("energy", microphone, ours)
+    assert longest_run(flags & heard(microphone)) < 3
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.05, 0.2])
@@ -55,6 +65,34 @@ def test_a_user_louder_than_the_echo_passes(strength):
     flags = passed("energy", echo(ours, strength, 0.1) + user, ours)
     first = round(4.0 / FRAME_SECONDS)
     assert longest_run(flags[first : first + 10]) >= 3  # within 0.3 s
+
+
+@pytest.mark.parametrize("rate", [SAMPLE_RATE, 24_000])
+@pytest.mark.parametrize("strength", [0.0, 0.05])
+def test_a_user_is_heard_from_the_beginning_of_the_first_answer(strength, rate):
+    ours = speech(SECONDS, seed=0)
+    user = np.concatenate([np.zeros(SAMPLE_RATE // 8, np.float32), speech(SECONDS, seed=1)])
+    flags = passed("energy", user[: len(ours)] + echo(ours, strength, 0.1), ours, rate)
+    assert longest_run(flags[4:20]) >= 3  # within 0.5 s of the user's first word
+
+
+def test_our_echo_is_known_at_another_rate():
+    ours = speech(SECONDS, seed=0)
+    microphone = echo(ours, 0.3, 0.2)
+    assert longest_run(passed("energy", microphone, ours, 24_000) & heard(microphone)) < 3
+
+
+def test_what_has_sounded_ends_now_and_goes_on_after_the_end():
+    playback = Playback(1000)
+    playback.add(np.arange(1.0, 501.0, dtype=np.float32), now=10.0)
+    assert not playback.sounded(10.0, 0.1).any()
+    assert playback.sounded(10.25, 0.1).tolist() == list(range(151, 251))
+    assert playback.sounded(10.01, 0.02).tolist() == [0.0] * 10 + list(range(1, 11))
+    assert playback.sounded(10.51, 0.02).tolist() == list(range(491, 501)) + [0.0] * 10
+    assert not playback.sounded(12.0, 0.1).any()
+    for n in range(80):  # what sounded long ago is forgotten
+        playback.add(np.ones(1000, np.float32), now=10.5 + n)
+    assert playback.sounded(89.5, 0.1).all() and len(playback._samples) <= 4000
 
 
 def test_without_a_sound_of_ours_everything_passes():

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-WINDOW = 0.02  # seconds of a value of the loudness
+KEPT = 2.0  # seconds of what has sounded
 
 
 class Playback:
@@ -17,19 +17,15 @@ class Playback:
         self.seconds = 0.0  # handed out so far
         self._at = 0.0  # time of the last anchor
         self._position = 0.0  # seconds that had sounded then
-        self._levels: list[float] = []  # root mean square of every WINDOW
-        self._rest = np.zeros(0, np.float32)
+        self._samples = np.zeros(0, np.float32)  # the last that were handed out
 
     def add(self, samples: np.ndarray, now: float) -> None:
         """Hand out more samples [N]."""
-        self._anchor(self.position(now), now)
+        position = self.position(now)
+        self._anchor(position, now)
         self.seconds += len(samples) / self.sample_rate
-        size = round(WINDOW * self.sample_rate)
-        samples = np.concatenate([self._rest, samples])
-        whole = len(samples) // size * size
-        self._rest = samples[whole:]
-        windows = samples[:whole].reshape(-1, size).astype(np.float64)
-        self._levels += np.sqrt(np.mean(windows**2, axis=1)).tolist()
+        kept = round((self.seconds - position + KEPT) * self.sample_rate)
+        self._samples = np.concatenate([self._samples, samples])[-kept:]
 
     def report(self, seconds: float, now: float) -> None:
         """So many seconds have sounded, says the player."""
@@ -43,11 +39,16 @@ class Playback:
         """Whether something is still to sound."""
         return self.position(now) < self.seconds
 
-    def loudest(self, now: float, seconds: float) -> float:
-        """The highest root mean square within the last `seconds`; 0 where nothing sounded."""
+    def sounded(self, now: float, seconds: float) -> np.ndarray:
+        """What has sounded in the last `seconds`, [N]; zeros where nothing has."""
         elapsed = self._position + max(now - self._at, 0.0)  # goes on after the end
-        first = max(0, int((elapsed - seconds) / WINDOW))
-        return max(self._levels[first : int(elapsed / WINDOW) + 1], default=0.0)
+        count = round(seconds * self.sample_rate)
+        last = len(self._samples) - round((self.seconds - elapsed) * self.sample_rate)
+        found = np.zeros(count, np.float32)
+        first, last = last - count, min(last, len(self._samples))
+        if last > max(first, 0):
+            found[max(-first, 0) : last - first] = self._samples[max(first, 0) : last]
+        return found
 
     def _anchor(self, position: float, now: float) -> None:
         self._position, self._at = position, now
