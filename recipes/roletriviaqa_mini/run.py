@@ -29,6 +29,7 @@ RECIPE = Path(__file__).parent
 VOICES = RECIPE.parent / "mini" / "model" / "voices.yaml"
 SWITCHES = ("both", "lm", "decoder", "none", "swapped")
 VALID = 120  # utterances
+ASKED_AGAIN = 10  # questions of a role and domain, when only who is told the voice differs
 SMOKE = {"max_steps": 3, "eval_every": 3, "save_every": 3, "log_every": 1, "warmup_steps": 1}
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
@@ -131,6 +132,7 @@ class Run:
             return
         for switch in arm.switches:
             output = folder / f"eval-{switch}"
+            again = switch != arm.switches[0] and self.limit is None
             if not (output / RESULTS).is_file():
                 run_roletriviaqa(
                     RoleRun(
@@ -139,7 +141,7 @@ class Run:
                         model=str(model),
                         answers="own",
                         voice_in=switch,
-                        limit=self.limit,
+                        limit=ASKED_AGAIN if again else self.limit,
                         sound=0,
                         speed=False,
                     )

@@ -84,7 +84,8 @@ def plot_bars(lines: Sequence[Line], what: Sequence[str], path: Path) -> None:
         values = np.array([line.figure.value for line in shown]) * scale
         ends = np.array([(line.figure.low, line.figure.high) for line in shown]).reshape(-1, 2)
         errors = np.abs(ends.T * scale - values)  # [2, systems]
-        axis.bar([line.system for line in shown], values, yerr=errors, capsize=4, color="#7a9cc6")
+        names = [line.system.replace(" ", "\n").replace("-", "-\n") for line in shown]
+        axis.bar(names, values, yerr=errors, capsize=4, color="#7a9cc6")
         axis.set_title(name + (" (%)" if scale == 100 else ""), fontsize=9)
         axis.set_ylim(bottom=None if (values < 0).any() else 0.0)
         axis.tick_params(labelsize=8)
