@@ -146,10 +146,18 @@ def _mixed(facts: list[Fact], seed: int, what: str, count: int) -> list[tuple[in
 
 
 def write_questions(folder: Path, rows: list[Row]) -> None:
-    """Write `questions.jsonl` into `folder`, and print how many there are."""
+    """Write `questions.jsonl` and all that is answered, `answers.txt`, into `folder`.
+
+    Prints how many questions there are.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / "questions.partial"
-    partial.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
-    os.replace(partial, folder / "questions.jsonl")
+    files = {
+        "answers.txt": sorted({row["answer"] for row in rows}),
+        "questions.jsonl": [json.dumps(row) for row in rows],
+    }
+    for name, lines in files.items():
+        partial = folder / f"{name}.partial"
+        partial.write_text("".join(f"{line}\n" for line in lines), "utf-8")
+        os.replace(partial, folder / name)
     for (split, domain), count in Counter((r["split"], r["domain"]) for r in rows).items():
         print(f"{split}, {domain}-domain: {count} questions")

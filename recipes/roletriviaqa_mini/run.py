@@ -142,6 +142,7 @@ class Run:
                         answers="own",
                         voice_in=switch,
                         limit=ASKED_AGAIN if again else self.limit,
+                        recogniser=f"pocketsphinx={self.questions / 'answers.txt'}",
                         sound=0,
                         speed=False,
                     )

@@ -87,7 +87,9 @@ def test_whisper_writes_text(sound, tmp_path):
     [
         (find_recogniser, "pocketspinx", "recogniser 'pocketspinx': unknown; did you mean 'pocket"),
         (find_recogniser, "whisper", "give whisper=FOLDER"),
-        (find_recogniser, "pocketsphinx=x", "give pocketsphinx alone"),
+        (find_recogniser, "pocketsphinx=", "give pocketsphinx=FILE, or pocketsphinx alone"),
+        (find_recogniser, "pocketsphinx=x", "recogniser 'pocketsphinx=x': No such file"),
+        (find_speaker_judge, "resemblyzer=x", "give resemblyzer alone"),
         (find_recogniser, "whisper=none", "judge 'whisper=none': no such folder"),
         (find_speaker_judge, "wavlm=.", "judge 'wavlm=.': cannot be read"),
         (find_speaker_judge, "resemblyser", "did you mean 'resemblyzer'?"),

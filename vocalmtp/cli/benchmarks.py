@@ -13,7 +13,11 @@ Output = Annotated[
 ]
 AModel = Annotated[str, typer.Option("--model", "-m", help="A model's name or folder.")]
 Recogniser = Annotated[
-    str, typer.Option(help="Who hears the words: pocketsphinx, or whisper=FOLDER.")
+    str,
+    typer.Option(
+        help="Who hears the words: pocketsphinx; pocketsphinx=FILE, which expects the texts of a "
+        "file; or whisper=FOLDER."
+    ),
 ]
 SpeakerJudge = Annotated[
     str, typer.Option(help="Who hears the voices: resemblyzer, or wavlm=FOLDER.")

@@ -76,18 +76,20 @@ def relative_rate(ours: Sequence[WordErrors], natural: Sequence[WordErrors]) -> 
     return bootstrap_ratio([s.errors for s in ours], [s.errors for s in natural])
 
 
-def recognise(path: Path) -> str:
+def recognise(path: Path, language: Path | None = None) -> str:
     """What pocketsphinx hears in an audio file, in lower case; empty if it hears nothing.
+
+    `language` is an ARPA file in place of its own language model.
 
     Raises:
         InputError: pocketsphinx is missing, or the file is unreadable.
     """
     from vocalmtp.audio import read_audio
 
-    return hear(read_audio(path, SAMPLE_RATE), SAMPLE_RATE)
+    return hear(read_audio(path, SAMPLE_RATE), SAMPLE_RATE, language)
 
 
-def hear(samples: "np.ndarray", sample_rate: int) -> str:
+def hear(samples: "np.ndarray", sample_rate: int, language: Path | None = None) -> str:
     """As `recognise`, of float samples [N].
 
     The decoder is made anew for every utterance: it adapts to what it has heard before, so that a
@@ -101,7 +103,8 @@ def hear(samples: "np.ndarray", sample_rate: int) -> str:
     if samples.size == 0:
         return ""
     pcm = (np.clip(samples, -1.0, 1.0) * 32767.0).astype(np.int16).tobytes()
-    decoder = require("pocketsphinx").Decoder(loglevel="FATAL")
+    model = {} if language is None else {"lm": str(language)}
+    decoder = require("pocketsphinx").Decoder(loglevel="FATAL", **model)
     decoder.start_utt()
     # The whole utterance at once, so that the mean of its cepstra is taken over all of it.
     decoder.process_raw(pcm, no_search=False, full_utt=True)
@@ -110,19 +113,21 @@ def hear(samples: "np.ndarray", sample_rate: int) -> str:
     return scoring_text(hypothesis.hypstr) if hypothesis is not None else ""
 
 
-def recognise_all(paths: Sequence[Path], *, processes: int = 2) -> Iterator[tuple[int, str]]:
+def recognise_all(
+    paths: Sequence[Path], *, processes: int = 2, language: Path | None = None
+) -> Iterator[tuple[int, str]]:
     """Hear many files with several processes; (index of the file, text) in order of completion.
 
     Raises:
         InputError: as `recognise`; what was heard before has been handed out.
     """
     if processes <= 1 or len(paths) < 2:
-        heard = ((index, recognise(path)) for index, path in enumerate(paths))
+        heard = ((index, recognise(path, language)) for index, path in enumerate(paths))
         yield from progress(heard, len(paths), "recognise")
         return
     # spawn: a fork of a process in which torch runs threads may hang.
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        futures = {pool.submit(recognise, path): i for i, path in enumerate(paths)}
+        futures = {pool.submit(recognise, path, language): i for i, path in enumerate(paths)}
         try:
             done = ((futures[future], future.result()) for future in as_completed(futures))
             yield from progress(done, len(paths), "recognise")

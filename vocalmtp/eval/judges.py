@@ -1,18 +1,22 @@
 """Who listens: recognisers of words and of voices, by name; each says in a report what it is.
 
-"pocketsphinx" and "resemblyzer" bring their weights. "whisper=FOLDER" and "wavlm=FOLDER" are models
-of Transformers in a local folder: a Whisper, and a WavLM that verifies speakers (WavLMForXVector).
+"pocketsphinx" and "resemblyzer" bring their weights; "pocketsphinx=FILE" expects what is said in a
+file of texts, one a line. "whisper=FOLDER" and "wavlm=FOLDER" are models of Transformers in a local
+folder: a Whisper, and a WavLM that verifies speakers (WavLMForXVector).
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 import numpy as np
 
+from vocalmtp.batch.job import digest
 from vocalmtp.errors import InputError, nearest
 from vocalmtp.eval import intelligibility, similarity
 from vocalmtp.eval.extras import require
+from vocalmtp.eval.ngrams import NGrams
 from vocalmtp.eval.rows import Row, RowFile, progress
 from vocalmtp.eval.whisper import SAMPLE_RATE, transcribe
 from vocalmtp.reading import reason
@@ -41,16 +45,39 @@ class SpeakerJudge(Protocol):
 
 
 class PocketSphinx:
-    """The recogniser of intelligibility.py."""
+    """The recogniser of intelligibility.py; with a language model of `texts`, a file, if given."""
 
-    name = "pocketsphinx"
-    about = "pocketsphinx, US English"
-
-    def __init__(self) -> None:
+    def __init__(self, texts: Path | None = None):
         require("pocketsphinx")
+        self.name, self.about = "pocketsphinx", "pocketsphinx, US English"
+        self.language = None
+        if texts is not None:
+            said = [intelligibility.scoring_text(line) for line in _lines(texts)]
+            self.name += f"-{digest(texts)}"
+            self.about += f" that expects what is said in {texts.name} (trigrams)"
+            self.language = NGrams(filter(None, said))
 
     def hear(self, paths: Sequence[Path], processes: int) -> Iterator[tuple[int, str]]:
-        return intelligibility.recognise_all(paths, processes=processes)
+        if self.language is None:
+            yield from intelligibility.recognise_all(paths, processes=processes)
+            return
+        with TemporaryDirectory() as folder:
+            file = Path(folder) / "language.arpa"
+            self.language.write(file)
+            yield from intelligibility.recognise_all(paths, processes=processes, language=file)
+
+
+def _lines(texts: Path) -> list[str]:
+    """The lines of a file of texts; raises InputError if there are none."""
+    try:
+        lines = texts.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"recogniser 'pocketsphinx={texts}': {reason(error)}") from error
+    if not any(map(intelligibility.scoring_text, lines)):
+        raise InputError(
+            f"recogniser 'pocketsphinx={texts}': no words; give a text that may be said a line"
+        )
+    return lines
 
 
 class Whisper:
@@ -138,7 +165,7 @@ SPEAKER_JUDGES: dict[str, Callable[..., SpeakerJudge]] = {
 
 
 def find_recogniser(asked: str) -> Recogniser:
-    """A recogniser by NAME or NAME=FOLDER; raises InputError if it is not there."""
+    """A recogniser by NAME or NAME=PATH; raises InputError if it is not there."""
     return _find(asked, RECOGNISERS, "recogniser")
 
 
@@ -148,14 +175,15 @@ def find_speaker_judge(asked: str) -> SpeakerJudge:
 
 
 def _find(asked: str, known: dict[str, Callable[..., Any]], what: str) -> Any:
-    name, equals, folder = asked.partition("=")
+    name, equals, path = asked.partition("=")
     if name not in known:
         raise InputError(f"{what} '{name}': unknown; {nearest(name, known)}")
-    needs = name in ("whisper", "wavlm")
-    if needs != bool(equals and folder):
-        hint = f"give {name}=FOLDER" if needs else f"it brings its weights: give {name} alone"
+    needs, takes = name in ("whisper", "wavlm"), name != "resemblyzer"
+    if (needs or equals) and not (takes and path):
+        hint = f"give {name}=FOLDER" if needs else f"give {name} alone"
+        hint = f"give {name}=FILE, or {name} alone" if takes and not needs else hint
         raise InputError(f"{what} '{asked}': {hint}")
-    return known[name](Path(folder)) if needs else known[name]()
+    return known[name](Path(path)) if path else known[name]()
 
 
 def heard_words(
