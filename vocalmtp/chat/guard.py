@@ -16,7 +16,7 @@ LEARN = 0.5  # seconds of our sound after which the echo is known
 MEMORY = 4.0  # seconds that are remembered
 SHARE = 85  # percentile of the echo's strength that is taken for it
 LIKENESS_FRAMES = 8  # of the microphone, that are compared with what sounded
-ALIKE = 9.5  # likeness of an echo, see `likeness`
+ALIKE = 13.0  # likeness of an echo, see `likeness`
 WHITENING = 0.8  # 1: only phases count, which is too much for the low bands of speech
 
 
