@@ -3,10 +3,12 @@
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vocalmtp.eval.intelligibility import DICTIONARY, LANGUAGE, hear, write_language
 from vocalmtp.eval.ngrams import BEGIN, END, NGrams
 
 TEXTS = ["the answer is ten", "the answer is two", "oh, it is ten"]
@@ -67,10 +69,15 @@ def test_the_file_has_what_the_model_says(tmp_path: Path) -> None:
     assert found[BEGIN] < 1e-90
 
 
-def test_the_recogniser_reads_it(tmp_path: Path) -> None:
+def test_the_recogniser_reads_it_with_the_words_that_it_needs(tmp_path: Path) -> None:
     sphinx = pytest.importorskip("pocketsphinx")
-    NGrams(TEXTS).write(tmp_path / "x.arpa")
-    decoder = sphinx.Decoder(loglevel="FATAL", lm=str(tmp_path / "x.arpa"))
-    assert decoder.get_lm("_default").prob(["ten", "is", "answer"]) > decoder.get_lm(
-        "_default"
-    ).prob(["oh", "is", "answer"])
+    write_language([*TEXTS, "Vocalmtp."], tmp_path)  # a word that it does not know
+    files = {"lm": str(tmp_path / LANGUAGE), "dict": str(tmp_path / DICTIONARY)}
+    model = sphinx.Decoder(loglevel="FATAL", **files).get_lm("_default")
+    assert model.prob(["ten", "is", "answer"]) > model.prob(["oh", "is", "answer"])
+    words = {
+        line.split()[0].partition("(")[0]
+        for line in (tmp_path / DICTIONARY).read_text().splitlines()
+    }
+    assert words == {"the", "answer", "is", "ten", "two", "oh", "it"}
+    assert hear(np.zeros(16000, np.float32), 16000, tmp_path) in ("", *TEXTS)

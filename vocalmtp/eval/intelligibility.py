@@ -5,7 +5,7 @@ of the same sentences: judge by the ratio.
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vocalmtp.eval.extras import require
+from vocalmtp.eval.ngrams import NGrams
 from vocalmtp.eval.rows import progress
 from vocalmtp.eval.statistics import Figure, bootstrap_mean, bootstrap_ratio
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 SAMPLE_RATE = 16000  # of the recogniser's acoustic model
+LANGUAGE, DICTIONARY = "language.arpa", "words.dict"
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def relative_rate(ours: Sequence[WordErrors], natural: Sequence[WordErrors]) -> 
 def recognise(path: Path, language: Path | None = None) -> str:
     """What pocketsphinx hears in an audio file, in lower case; empty if it hears nothing.
 
-    `language` is an ARPA file in place of its own language model.
+    `language` is a folder that `write_language` made, in place of its own language model.
 
     Raises:
         InputError: pocketsphinx is missing, or the file is unreadable.
@@ -103,7 +105,9 @@ def hear(samples: "np.ndarray", sample_rate: int, language: Path | None = None) 
     if samples.size == 0:
         return ""
     pcm = (np.clip(samples, -1.0, 1.0) * 32767.0).astype(np.int16).tobytes()
-    model = {} if language is None else {"lm": str(language)}
+    model = {}
+    if language is not None:
+        model = {"lm": str(language / LANGUAGE), "dict": str(language / DICTIONARY)}
     decoder = require("pocketsphinx").Decoder(loglevel="FATAL", **model)
     decoder.start_utt()
     # The whole utterance at once, so that the mean of its cepstra is taken over all of it.
@@ -111,6 +115,21 @@ def hear(samples: "np.ndarray", sample_rate: int, language: Path | None = None) 
     decoder.end_utt()
     hypothesis = decoder.hyp()
     return scoring_text(hypothesis.hypstr) if hypothesis is not None else ""
+
+
+def write_language(texts: Iterable[str], folder: Path) -> None:
+    """Write what makes pocketsphinx expect the words of `texts` into `folder`: trigrams, and the
+    pronunciations of those words, as far as it knows them.
+
+    The whole dictionary would do, but takes a second to be read for every utterance.
+    """
+    model = NGrams([scoring_text(text) for text in texts])
+    model.write(folder / LANGUAGE)
+    words = set(model.words)
+    known = require("pocketsphinx").get_model_path("en-us/cmudict-en-us.dict")
+    with Path(known).open(encoding="utf-8") as lines:
+        own = [line for line in lines if line.split()[0].partition("(")[0] in words]
+    (folder / DICTIONARY).write_text("".join(own), encoding="utf-8")
 
 
 def recognise_all(

@@ -16,7 +16,6 @@ from vocalmtp.batch.job import digest
 from vocalmtp.errors import InputError, nearest
 from vocalmtp.eval import intelligibility, similarity
 from vocalmtp.eval.extras import require
-from vocalmtp.eval.ngrams import NGrams
 from vocalmtp.eval.rows import Row, RowFile, progress
 from vocalmtp.eval.whisper import SAMPLE_RATE, transcribe
 from vocalmtp.reading import reason
@@ -50,30 +49,30 @@ class PocketSphinx:
     def __init__(self, texts: Path | None = None):
         require("pocketsphinx")
         self.name, self.about = "pocketsphinx", "pocketsphinx, US English"
-        self.language = None
+        self.expects: list[str] = []
         if texts is not None:
-            said = [intelligibility.scoring_text(line) for line in _lines(texts)]
+            self.expects = _lines(texts)
             self.name += f"-{digest(texts)}"
             self.about += f" that expects what is said in {texts.name} (trigrams)"
-            self.language = NGrams(filter(None, said))
 
     def hear(self, paths: Sequence[Path], processes: int) -> Iterator[tuple[int, str]]:
-        if self.language is None:
+        if not self.expects:
             yield from intelligibility.recognise_all(paths, processes=processes)
             return
-        with TemporaryDirectory() as folder:
-            file = Path(folder) / "language.arpa"
-            self.language.write(file)
-            yield from intelligibility.recognise_all(paths, processes=processes, language=file)
+        with TemporaryDirectory() as name:
+            folder = Path(name)
+            intelligibility.write_language(self.expects, folder)
+            yield from intelligibility.recognise_all(paths, processes=processes, language=folder)
 
 
 def _lines(texts: Path) -> list[str]:
-    """The lines of a file of texts; raises InputError if there are none."""
+    """The lines of a file of texts that have words; raises InputError if there are none."""
     try:
         lines = texts.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"recogniser 'pocketsphinx={texts}': {reason(error)}") from error
-    if not any(map(intelligibility.scoring_text, lines)):
+    lines = [line for line in lines if intelligibility.scoring_text(line)]
+    if not lines:
         raise InputError(
             f"recogniser 'pocketsphinx={texts}': no words; give a text that may be said a line"
         )
