@@ -80,4 +80,4 @@ def test_the_recogniser_reads_it_with_the_words_that_it_needs(tmp_path: Path) ->
         for line in (tmp_path / DICTIONARY).read_text().splitlines()
     }
     assert words == {"the", "answer", "is", "ten", "two", "oh", "it"}
-    assert hear(np.zeros(16000, np.float32), 16000, tmp_path) in ("", *TEXTS)
+    assert set(hear(np.zeros(16000, np.float32), 16000, tmp_path).split()) <= words
