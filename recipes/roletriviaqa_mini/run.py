@@ -22,6 +22,8 @@ from vocalmtp.export import export_model
 from vocalmtp.respond import Asked, Respondent
 from vocalmtp.synthesis import load
 from vocalmtp.tokenizers import load_tokenizer
+from vocalmtp.training.codec import train_tokenizer
+from vocalmtp.training.codec_recipe import TokenizerRecipe
 from vocalmtp.training.recipe import SpeechLMRecipe
 from vocalmtp.training.train import train
 
@@ -30,6 +32,7 @@ VOICES = RECIPE.parent / "mini" / "model" / "voices.yaml"
 SWITCHES = ("both", "lm", "decoder", "none", "swapped")
 VALID = 120  # utterances
 ASKED_AGAIN = 10  # questions of a role and domain, when only who is told the voice differs
+FEW = {"steps": 2, "batch_size": 2}
 SMOKE = {"max_steps": 3, "eval_every": 3, "save_every": 3, "log_every": 1, "warmup_steps": 1}
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
@@ -78,13 +81,23 @@ class Run:
     def codes(self, tokenizer: str) -> tuple[Path, Path]:
         """The shards of the corpus and of the questions, made if they are not there."""
         folders = self.work / "codes" / tokenizer, self.work / "codes-questions" / tokenizer
-        codec = load_tokenizer(self.tokenizers / tokenizer)
+        codec = load_tokenizer(self.tokenizer(tokenizer))
         rows = read_manifest(self.corpus, "train")[: self.utterances]
         rows += read_manifest(self.corpus, "valid")[:VALID]
         own = [row for row in read_manifest(self.questions) if row.split != "test"]
         for folder, some in zip(folders, (rows, own), strict=True):
             tokenize_rows(some, folder, codec)
         return folders
+
+    def tokenizer(self, name: str) -> Path:
+        """The tokenizer that speaks in all voices, trained if it is not there."""
+        folder = self.work / "tokenizers" / name
+        change = {"corpus": self.corpus, "init": self.tokenizers / name, "output": folder}
+        data = merge(load_yaml(RECIPE / "tokenizer.yaml"), change | {"kind": name})
+        train_tokenizer(
+            parse(TokenizerRecipe, data | (FEW if self.smoke else {}), "tokenizer.yaml")
+        )
+        return folder
 
     def train(self, arm: Arm) -> Path:
         """All stages of an arm, or what is left of them; the folder of the last."""
@@ -115,7 +128,7 @@ class Run:
             facts |= {"trained_by": "recipes/roletriviaqa_mini", "data": "flite's speech"}
             export_model(
                 trained,
-                self.tokenizers / arm.tokenizer,
+                self.work / "tokenizers" / arm.tokenizer,
                 output,
                 manifest=self.corpus,
                 origins={"slt": load_yaml(VOICES)["slt"]},
@@ -171,8 +184,11 @@ def main(
         "roletriviaqa_mini"
     ),
     tokenizers: Annotated[
-        Path, typer.Option(help="Folders decoupled, coupled and semi_decoupled of tokenizers.")
-    ] = Path("runs/tokenizer_ablation/tokenizers"),
+        Path,
+        typer.Option(
+            help="Folders decoupled, coupled and semi_decoupled of tokenizers to begin with."
+        ),
+    ] = RECIPE.parent / "tokenizer_ablation" / "tokenizers",
     work: Annotated[Path, typer.Option(help="Everything is written here.")] = Path(
         "runs/roletriviaqa"
     ),
