@@ -1,6 +1,7 @@
 """Tasks of a speech LM: what rows they make, and a run that learns to hear, answer and speak."""
 
 import json
+import random
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,9 @@ from vocalmtp.errors import InputError
 from vocalmtp.model.hearing import FOLD, MEL_RATE, MELS
 from vocalmtp.model.speech_lm import SpeechLM
 from vocalmtp.prompts import Heard, Marker, Speaker, Speech, Text
-from vocalmtp.training.build import build_model
-from vocalmtp.training.ears import RecordingsRecipe
+from vocalmtp.training.augment import mask_mels
+from vocalmtp.training.build import build_model, model_config
+from vocalmtp.training.ears import MelEars, RecordingsRecipe
 from vocalmtp.training.plan import show_recipe
 from vocalmtp.training.recipe import SpeechLMRecipe
 from vocalmtp.training.tasks import DataRecipe, build_dataset, repeated
@@ -146,6 +148,29 @@ def test_mels_are_heard_in_any_recording(
     again = [held_out[2][0].frames for _ in range(2)]
     assert torch.equal(*again) and rows.frames[6] == 2 + 4
     assert train(asked).is_dir() and SpeechLM.load(asked.output).config.heard_rate == MEL_RATE
+
+
+def test_recordings_are_played_faster_and_slower_and_parts_are_hidden(
+    shards: Path, questions: Path, recordings: Path, tmp_path: Path
+) -> None:
+    """The times of letters go with the speed; what is held out stays as it is."""
+    asked = recipe(shards, questions, tmp_path / "run").model
+    config = model_config(asked, CodeShards(shards).card)
+    plain = {"warp": 0, "reverberated": 0, "noisy": 0, "silence": 0}
+    heard = RecordingsRecipe(manifests=(str(recordings),), **plain, speed=0.5, masks=2)
+    ears = MelEars(config, heard, "train", spoils=True)
+    times = [ears.hear(ears.sounds[0]) for _ in range(40)]
+    lengths = [each.frames.shape[1] for each in times]
+    assert min(lengths) < 6 < 8 < max(lengths)  # .25 s are 7 frames
+    first = [int((each.letters == each.letters[0]).sum()) for each in times]
+    assert first[lengths.index(min(lengths))] < first[lengths.index(max(lengths))]
+    held_out = MelEars(config, heard, "valid", spoils=False)
+    assert torch.equal(*(held_out.hear(held_out.sounds[0]).frames for _ in range(2)))
+    mel = torch.randn(100, 80)
+    masked = mask_mels(mel, 3, random.Random(0))
+    hidden = masked != mel
+    assert 0 < hidden.float().mean() < 0.7 and (masked[hidden] == mel.mean()).all()
+    assert torch.equal(mask_mels(mel, 0, random.Random(0)), mel)
 
 
 def test_other_ears_for_a_model_that_listens(

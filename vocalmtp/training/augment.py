@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 ROOM = 0.25  # seconds of an echo
+MASKED = 20  # frames of log-mels, 10 ms each
 
 
 def warp_mels(mel: Tensor, amount: float) -> Tensor:
@@ -21,6 +22,22 @@ def warp_mels(mel: Tensor, amount: float) -> Tensor:
     warped = mel.gather(2, low) * (1 - part) + mel.gather(2, low + 1) * part
     tilt = 0.1 * torch.randn(mel.shape[0], 1, 1) * torch.linspace(-1, 1, bins)
     return warped + tilt
+
+
+def mask_mels(mel: Tensor, count: int, draws: random.Random) -> Tensor:
+    """`mel` [F, M] with `count` bands and as many moments hidden behind its mean (SpecAugment,
+    arXiv 1904.08779): up to a sixth of the bands, and up to a tenth of the time or 0.2 s.
+    """
+    frames, bins = mel.shape
+    masked, mean = mel.clone(), mel.mean()
+    for _ in range(count):
+        width = draws.randint(0, bins // 6)
+        low = draws.randint(0, bins - width)
+        masked[:, low : low + width] = mean
+        width = draws.randint(0, min(frames // 10, MASKED))
+        first = draws.randint(0, frames - width)
+        masked[first : first + width] = mean
+    return masked
 
 
 def put_in_room(wav: Tensor, sample_rate: int, draws: random.Random) -> Tensor:

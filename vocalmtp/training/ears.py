@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from vocalmtp.audio import read_audio
+from vocalmtp.audio import read_audio, resample
 from vocalmtp.config import StrictModel
 from vocalmtp.data.manifest import Utterance, read_manifest
 from vocalmtp.data.shards import CodeItem, CodeShards
@@ -24,7 +24,7 @@ from vocalmtp.model.hearing import MEL_RATE, SAMPLE_RATE, log_mels, mel_frames
 from vocalmtp.model.track import frame_advances
 from vocalmtp.prompts import Heard
 from vocalmtp.text import char_ids
-from vocalmtp.training.augment import add_noise, put_in_room, warp_mels
+from vocalmtp.training.augment import add_noise, mask_mels, put_in_room, warp_mels
 
 
 class RecordingsRecipe(StrictModel):
@@ -32,6 +32,8 @@ class RecordingsRecipe(StrictModel):
 
     manifests: tuple[str, ...] = Field(min_length=1)
     warp: float = Field(default=0.15, ge=0, lt=1)  # spectra are stretched by up to this
+    speed: float = Field(default=0.0, ge=0, lt=1)  # they are played faster or slower by up to this
+    masks: int = Field(default=0, ge=0)  # bands, and moments, that are hidden
     reverberated: float = Field(default=0.3, ge=0, le=1)  # share of the recordings
     noisy: float = Field(default=0.5, ge=0, le=1)  # likewise
     snr: tuple[float, float] = (5.0, 40.0)  # dB
@@ -125,14 +127,16 @@ class MelEars:
         return Sound(row.question, round(longest * self.rate), found)
 
     def hear(self, sound: Sound) -> Heard:
-        row, begin = sound.sources[0], 0.0
+        row, begin, rate = sound.sources[0], 0.0, SAMPLE_RATE
         if self.recipe is not None:
             row = self.draws.choice(sound.sources)
             begin = self.draws.uniform(0, self.recipe.silence)
-        wav = torch.from_numpy(read_audio(row.audio, SAMPLE_RATE))
+            rate = round(rate * (1 + self.draws.uniform(-1, 1) * self.recipe.speed))
+        samples = read_audio(row.audio, SAMPLE_RATE)
+        wav = torch.from_numpy(resample(samples, rate, SAMPLE_RATE))
         mel = log_mels(wav) if self.recipe is None else self._spoilt(wav, begin, self.recipe)
         frames = mel_frames(mel)  # [C, T]
-        ends = torch.tensor(row.chars) + begin if row.chars else None
+        ends = torch.tensor(row.chars) * (SAMPLE_RATE / rate) + begin if row.chars else None
         return Heard(frames, letters_of(row.text, ends, frames.shape[1], MEL_RATE))
 
     def _spoilt(self, wav: Tensor, begin: float, recipe: RecordingsRecipe) -> Tensor:
@@ -145,7 +149,8 @@ class MelEars:
             wav = put_in_room(wav, SAMPLE_RATE, self.draws)
         if self.draws.random() < recipe.noisy:
             wav = add_noise(wav, recipe.snr, self.draws)
-        return warp_mels(log_mels(wav)[None], recipe.warp)[0]
+        mel = warp_mels(log_mels(wav)[None], recipe.warp)[0]
+        return mask_mels(mel, recipe.masks, self.draws)
 
 
 def letters_of(text: str, char_ends: Tensor | None, frames: int, rate: float) -> Tensor | None:
