@@ -1,6 +1,7 @@
 """Judges by name, and tiny random ones of Transformers in the published layout."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -80,6 +81,25 @@ def test_whisper_writes_text(sound, tmp_path):
     heard = dict(recogniser.hear([sound, sound], processes=1))
     assert heard.keys() == {0, 1} and heard[0] == heard[1] and isinstance(heard[0], str)
     assert recogniser.about == "Whisper from the folder tiny"
+
+
+def test_the_expecting_recogniser_gives_its_language_to_every_process(tmp_path, monkeypatch):
+    pytest.importorskip("pocketsphinx")
+    (tmp_path / "answers.txt").write_text("It is ten.\n\n!\nTwo.\n")
+    given = []
+
+    def recognise(path: Path, language: Path | None = None) -> str:
+        given.append([(language / name).read_text() for name in ("language.arpa", "words.dict")])
+        return path.stem
+
+    monkeypatch.setattr("vocalmtp.eval.intelligibility.recognise", recognise)
+    recogniser = find_recogniser(f"pocketsphinx={tmp_path / 'answers.txt'}")
+    assert dict(recogniser.hear([Path("a.wav"), Path("b.wav")], processes=1)) == {0: "a", 1: "b"}
+    assert "is ten </s>" in given[0][0] and "two T UW" in given[1][1]
+    assert "answers.txt" in recogniser.about and recogniser.name != "pocketsphinx"
+    (tmp_path / "answers.txt").write_text("!\n")
+    with pytest.raises(InputError, match="no words"):
+        find_recogniser(f"pocketsphinx={tmp_path / 'answers.txt'}")
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -140,13 +141,14 @@ def recognise_all(
     Raises:
         InputError: as `recognise`; what was heard before has been handed out.
     """
+    listen = recognise if language is None else partial(recognise, language=language)
     if processes <= 1 or len(paths) < 2:
-        heard = ((index, recognise(path, language)) for index, path in enumerate(paths))
+        heard = ((index, listen(path)) for index, path in enumerate(paths))
         yield from progress(heard, len(paths), "recognise")
         return
     # spawn: a fork of a process in which torch runs threads may hang.
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        futures = {pool.submit(recognise, path, language): i for i, path in enumerate(paths)}
+        futures = {pool.submit(listen, path): i for i, path in enumerate(paths)}
         try:
             done = ((futures[future], future.result()) for future in as_completed(futures))
             yield from progress(done, len(paths), "recognise")
