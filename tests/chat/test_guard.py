@@ -1,7 +1,11 @@
 """The echo of our own voice does not interrupt us; the user does."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
+import soundfile
 
 from vocalmtp.chat.guard import EchoGuard
 from vocalmtp.chat.playback import Playback
@@ -113,3 +117,21 @@ def test_half_duplex_lets_nothing_pass_until_it_is_quiet_again():
 def test_switched_off_everything_passes():
     ours = speech(1.0, seed=0)
     assert passed("off", ours, ours).all()
+
+
+def test_the_recipe_that_measures_it_makes_rooms_and_judges_them(monkeypatch, tmp_path, capsys):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "recipes" / "chat"))
+    recipe = __import__("echo")
+    rows = []
+    for number in range(2):
+        soundfile.write(tmp_path / f"{number}.wav", speech(1.5, seed=number), SAMPLE_RATE)
+        row = {"id": str(number), "audio": f"{number}.wav", "text": "x", "voice": "v"}
+        rows.append(json.dumps(row | {"split": "test", "seconds": 1.5}))
+    (tmp_path / "manifest.jsonl").write_text("\n".join(rows) + "\n")
+    [trial] = recipe.make_trials(tmp_path, 1)
+    assert len(trial.ours) == len(trial.echo) == len(trial.user) == 3 * SAMPLE_RATE
+    assert np.sqrt(np.mean(trial.echo**2)) == pytest.approx(recipe.LOUD, rel=1e-3)
+    recipe.main(tmp_path, tmp_path / "out", trials=2)
+    told = json.loads((tmp_path / "out" / "echo.json").read_text())
+    assert "who speaks later is heard within 0.6 s" in json.dumps(told)
+    assert "| the echo interrupts (should be 0) |  | 0 %" in capsys.readouterr().out
