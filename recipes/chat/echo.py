@@ -20,6 +20,7 @@ from vocalmtp.audio import read_audio
 from vocalmtp.chat.config import ChatConfig
 from vocalmtp.chat.guard import EchoGuard
 from vocalmtp.chat.playback import Playback
+from vocalmtp.chat.turns import TurnDetector
 from vocalmtp.chat.vad import FRAME, FRAME_SECONDS, SAMPLE_RATE
 from vocalmtp.data.manifest import read_manifest
 from vocalmtp.eval.report import Line, write_report
@@ -92,12 +93,9 @@ def passed(trial: Trial, microphone: np.ndarray) -> np.ndarray:
 
 
 def interrupts(flags: np.ndarray) -> bool:
-    """Whether there is speech enough in a row."""
-    longest = run = 0
-    for flag in flags:
-        run = run + 1 if flag else 0
-        longest = max(longest, run)
-    return longest * FRAME_SECONDS >= ChatConfig().barge_in
+    """Whether a turn would begin, if all that passes is speech."""
+    turns = TurnDetector(ChatConfig())
+    return any(turns.push(float(flag), answering=True) == "start" for flag in flags)
 
 
 def judge(trial: Trial) -> Iterator[tuple[str, float, bool]]:

@@ -106,7 +106,9 @@ class Run:
         data = {"shards": codes, "questions": {"folder": str(self.questions), "shards": own}}
         if arm.text_only:
             return self._stage("text", {"data": data}, folder / "stage0")
-        knows = self.train(TEXT)
+        knows = self.work / TEXT.name / "stage0"
+        if not is_trained(knows):
+            self.train(TEXT)
         model = {"flat": not arm.frames, "frames_per_step": max(arm.frames, 1)}
         model |= {"backbone": None, "pretrained": str(knows)}
         model |= {} if arm.voice else {"speaker_dropout": 1.0}
@@ -114,7 +116,7 @@ class Run:
         return self._stage("stage2", {"data": data, "init": str(aligned)}, folder / "stage2")
 
     def _stage(self, name: str, change: dict[str, Any], output: Path) -> Path:
-        if not (output / "config.json").is_file():
+        if not is_trained(output):
             data = merge(load_yaml(RECIPE / f"{name}.yaml"), change | {"output": str(output)})
             data = merge(data, {"optim": SMOKE} if self.smoke else {})
             train(parse(SpeechLMRecipe, data, f"{name}.yaml"))
@@ -175,6 +177,11 @@ class Run:
             rows[-1] |= {"domain": question.domain, "seen": question.seen}
         results.parent.mkdir(parents=True, exist_ok=True)
         results.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def is_trained(folder: Path) -> bool:
+    """Whether a stage has been trained to its end."""
+    return (folder / "config.json").is_file()
 
 
 @app.command()

@@ -103,12 +103,17 @@ def test_a_run_goes_on_from_a_model(shards: Path, tmp_path: Path) -> None:
         torch.testing.assert_close(a, b, atol=1e-6, rtol=0)
 
 
+def become_another_tokenizers(shards: Path) -> None:
+    """Have the shards say that their codes are of a tokenizer that was trained anew."""
+    card = json.loads((shards / "card.json").read_text())
+    (shards / "card.json").write_text(json.dumps({**card, "codes": "anew"}))
+
+
 def test_a_model_to_go_on_from_must_speak_the_codes_of_the_shards(
     shards: Path, tmp_path: Path
 ) -> None:
     first = train(recipe(shards, tmp_path / "first", max_steps=1))
-    card = json.loads((shards / "card.json").read_text())
-    (shards / "card.json").write_text(json.dumps({**card, "codes": "anew"}))
+    become_another_tokenizers(shards)
     settings = recipe(shards, tmp_path / "second")
     other = settings.model_copy(update={"model": None, "init": str(first)})
     with pytest.raises(InputError, match="vocalmtp tokenize"):
@@ -145,8 +150,7 @@ def test_the_backbone_of_a_speech_lm_is_kept_under_another_tokenizer(
     shards: Path, tmp_path: Path
 ) -> None:
     first = train(recipe(shards, tmp_path / "first", max_steps=1))
-    card = json.loads((shards / "card.json").read_text())
-    (shards / "card.json").write_text(json.dumps({**card, "codes": "anew"}))
+    become_another_tokenizers(shards)
     settings = recipe(shards, tmp_path / "second")
     asked = {"backbone": None, "pretrained": str(first), "frames_per_step": 2}
     settings = settings.model_copy(update={"model": settings.model.model_copy(update=asked)})
