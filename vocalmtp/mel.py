@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 FLOOR = 1e-5  # of the mean power: what is quieter is silence
+SCALE = 4  # natural logarithms of a unit
+SILENT = math.log(FLOOR) / SCALE + 1
 
 
 class LogMel(nn.Module):
@@ -36,7 +38,7 @@ class LogMel(nn.Module):
         blocks = F.pad(wav, (side, side)).unfold(-1, self.window, self.hop) * self.hann
         mel = torch.fft.rfft(blocks).abs().square() @ self.bank  # [B, F, M]
         mean = (mel * mask).sum((1, 2)) / (mask.sum((1, 2)).clamp(min=1) * self.mels)
-        mel = (mel / mean.clamp(min=1e-12)[:, None, None] + FLOOR).log() / 4 + 1
+        mel = (mel / mean.clamp(min=1e-12)[:, None, None] + FLOOR).log() / SCALE + 1
         return mel * mask, mask.float()
 
 

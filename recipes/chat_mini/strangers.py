@@ -16,13 +16,16 @@ import numpy as np
 import soundfile
 import typer
 
+from vocalmtp.aligner import load_aligner
 from vocalmtp.audio import read_audio, trim_silence
 from vocalmtp.data.manifest import read_manifest
+from vocalmtp.errors import InputError
 from vocalmtp.text import normalize
 
 RATE = 16_000
 BATCH = 200  # utterances of a shard
 EDGE = 0.08  # seconds of silence that are left at each end
+MISFIT = 2.0  # most that an alignment may have, as in `vocalmtp prepare`
 KED = "ked"
 ACCENTS = ("en-us", "en-us", "en-gb", "en-gb-x-rp", "en-gb-scotland", "en-us-nyc", "en-029")
 VARIANTS = ("m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "f1", "f2", "f3", "f4", "f5")
@@ -40,7 +43,7 @@ class Said:
     text: str
     split: str
     voice: str
-    pitch: int  # espeak-ng's, 0 to 99
+    pitch: int  # 0 to 99, as espeak-ng has it; of ked 80 to 180 Hz
     speed: float  # multiple of the usual
 
     @property
@@ -49,7 +52,7 @@ class Said:
 
 
 def plan(texts: list[tuple[str, str]], name: str, ked: float, seed: int) -> list[Said]:
-    """A stranger for each of `texts` and their splits; the share `ked` is said by him."""
+    """A stranger for each of `texts` and their splits; the share `ked` is ked's, at any pitch."""
     draws, items = random.Random(f"{seed}/{name}"), []
     for number, (text, split) in enumerate(texts):
         voice = f"{draws.choice(ACCENTS)}+{draws.choice(VARIANTS)}"
@@ -64,6 +67,9 @@ def say(items: list[Said], folder: Path) -> Iterator[tuple[Said, np.ndarray]]:
     said = [item for item in items if item.ked]
     script = ["(voice_ked_diphone)"]
     for item in said:
+        mean = 80 + item.pitch  # Hz
+        pitch = f"(target_f0_mean {mean}) (target_f0_std {mean // 7})"
+        script.append(f"(set! int_lr_params '({pitch} (model_f0_mean 170) (model_f0_std 34)))")
         script.append(f"(Parameter.set 'Duration_Stretch {1 / item.speed:.2f})")
         text = json.dumps(item.text)
         file = json.dumps(str(folder / f"{item.id}.wav"))
@@ -90,19 +96,31 @@ def write_shard(output: Path, name: str, items: list[Said]) -> None:
             audio = f"shards/{name}/{item.id}.wav"
             soundfile.write(output / audio, wav, RATE)
             row = {"id": item.id, "audio": audio, "text": item.text, "voice": item.voice}
-            rows.append(row | {"split": item.split, "seconds": round(len(wav) / RATE, 3)})
+            row |= {"split": item.split, "seconds": round(len(wav) / RATE, 3)}
+            rows.append(row | {"chars": letter_ends(wav, item.text)})
     partial = output / "shards" / f"{name}.partial"
     partial.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
     os.replace(partial, output / "shards" / f"{name}.jsonl")
 
 
-def read_texts(questions: Path, corpus: Path, sentences: int, seed: int) -> dict[str, list]:
-    """The questions of training and validation, and some of the corpus's sentences."""
+def letter_ends(wav: np.ndarray, text: str) -> list[float]:
+    """Seconds at which the letters of `text` end in `wav` [N]; none if it sounds unlike it."""
+    try:
+        found = load_aligner().align(wav, text)
+    except InputError:  # too short for it
+        return []
+    return [round(float(end), 3) for end in found.ends] if found.misfit <= MISFIT else []
+
+
+def read_texts(
+    questions: Path, corpus: Path, sentences: int, seed: int, times: int = 1
+) -> dict[str, list]:
+    """The questions of training and validation, `times` each, and sentences of the corpus."""
     rows = map(json.loads, (questions / "questions.jsonl").read_text("utf-8").splitlines())
     asked = {(normalize(row["question"]), row["split"]) for row in rows if row["split"] != "test"}
     said = sorted({row.text for row in read_manifest(corpus, "train")})
     chosen = random.Random(seed).sample(said, min(sentences, len(said)))
-    return {"question": sorted(asked), "sentence": [(text, "train") for text in chosen]}
+    return {"question": sorted(asked) * times, "sentence": [(text, "train") for text in chosen]}
 
 
 @app.command()
@@ -110,18 +128,20 @@ def main(
     questions: Annotated[Path, typer.Argument(help="What `make.py` wrote.")] = Path("chat_mini"),
     corpus: Annotated[Path, typer.Option(help="What recipes/corpus made.")] = Path("corpus"),
     output: Annotated[Path, typer.Option(help="Where the recordings go.")] = Path("strangers"),
-    sentences: Annotated[int, typer.Option(help="Of the corpus, beside all questions.")] = 6000,
+    sentences: Annotated[int, typer.Option(help="Of the corpus, beside all questions.")] = 10_000,
+    times: Annotated[int, typer.Option(help="Strangers who say each question.")] = 2,
     ked: Annotated[float, typer.Option(help="Share that festival's ked says.")] = 0.4,
     seed: int = 0,
 ) -> None:
     """Say every training question, and some sentences, in a strange voice each.
 
     Dozens of voices of espeak-ng, and ked, a diphone voice of festival: nothing that is tested on.
+    When their letters sound is found by the aligner that comes with the package.
     Run it again after an interruption: finished shards are kept.
 
     Needs `apt install espeak-ng festival festvox-kdlpc16k`.
     """
-    for name, texts in read_texts(questions, corpus, sentences, seed).items():
+    for name, texts in read_texts(questions, corpus, sentences, seed, times).items():
         items = plan(texts, name, ked, seed)
         for start in range(0, len(items), BATCH):
             shard = f"{name}-{start // BATCH:03d}"

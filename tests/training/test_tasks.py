@@ -16,10 +16,10 @@ from vocalmtp.aligner import load_aligner
 from vocalmtp.config import parse
 from vocalmtp.data.shards import CodeShards
 from vocalmtp.errors import InputError
-from vocalmtp.model.hearing import FOLD, MEL_RATE, MELS
+from vocalmtp.model.hearing import FOLD, MEL_RATE, MELS, SAMPLE_RATE, log_mels
 from vocalmtp.model.speech_lm import SpeechLM
 from vocalmtp.prompts import Heard, Marker, Speaker, Speech, Text
-from vocalmtp.training.augment import mask_mels
+from vocalmtp.training.augment import equalize_mels, mask_mels
 from vocalmtp.training.build import build_model, model_config
 from vocalmtp.training.ears import MelEars, RecordingsRecipe
 from vocalmtp.training.plan import show_recipe
@@ -171,6 +171,21 @@ def test_recordings_are_played_faster_and_slower_and_parts_are_hidden(
     hidden = masked != mel
     assert 0 < hidden.float().mean() < 0.7 and (masked[hidden] == mel.mean()).all()
     assert torch.equal(mask_mels(mel, 0, random.Random(0)), mel)
+
+
+def test_another_microphone_changes_the_balance_of_bands_alone() -> None:
+    """What a filter with gains does to a waveform: they are the same at all times, and smooth."""
+    wav = torch.randn(SAMPLE_RATE) * torch.linspace(0.1, 1, SAMPLE_RATE)
+    mel = log_mels(wav)
+    heard = equalize_mels(mel, 6.0, random.Random(0))
+    curve = (heard - mel)[mel.min(dim=1).values > -1]  # [F, M] where nothing is near the floor
+    assert len(curve) > 50 and (curve - curve[0]).abs().max() < 1e-4
+    assert curve[0].diff().abs().max() < 0.2 < curve[0].max() - curve[0].min()
+    power = [each.sub(1).mul(4).exp().mean().item() for each in (mel, heard)]  # of the mean
+    assert power[1] == pytest.approx(power[0], rel=0.01)
+    silence = equalize_mels(log_mels(torch.zeros(SAMPLE_RATE)), 6.0, random.Random(0))
+    assert silence.min() >= log_mels(torch.zeros(SAMPLE_RATE)).min() - 1e-6
+    assert torch.equal(equalize_mels(mel, 0.0, random.Random(0)), mel)
 
 
 def test_other_ears_for_a_model_that_listens(

@@ -3,12 +3,17 @@
 Letters: B batch, N samples, F frames, M mel bands.
 """
 
+import math
 import random
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+
+from vocalmtp.mel import SCALE, SILENT
 
 ROOM = 0.25  # seconds of an echo
+CURVE = 6  # points of a microphone's curve
 MASKED = 20  # frames of log-mels, 10 ms each
 
 
@@ -22,6 +27,20 @@ def warp_mels(mel: Tensor, amount: float) -> Tensor:
     warped = mel.gather(2, low) * (1 - part) + mel.gather(2, low + 1) * part
     tilt = 0.1 * torch.randn(mel.shape[0], 1, 1) * torch.linspace(-1, 1, bins)
     return warped + tilt
+
+
+def equalize_mels(mel: Tensor, decibels: float, draws: random.Random) -> Tensor:
+    """`mel` [F, M] through another microphone: gains that differ by some `decibels` (standard
+    deviation), smoothly from band to band. Its mean power, and the floor of silence, stay.
+    """
+    if not decibels:
+        return mel
+    gains = torch.tensor([draws.gauss(0, decibels) for _ in range(CURVE)])
+    gains = gains * (math.log(10) / 10 / SCALE)
+    curve = F.interpolate(gains[None, None], mel.shape[1], mode="linear", align_corners=True)[0]
+    louder = mel + curve  # [F, M]
+    more = ((SCALE * louder).exp().mean() / (SCALE * mel).exp().mean()).log() / SCALE
+    return (louder - more).clamp(min=SILENT)
 
 
 def mask_mels(mel: Tensor, count: int, draws: random.Random) -> Tensor:

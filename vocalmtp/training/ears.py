@@ -24,7 +24,7 @@ from vocalmtp.model.hearing import MEL_RATE, SAMPLE_RATE, log_mels, mel_frames
 from vocalmtp.model.track import frame_advances
 from vocalmtp.prompts import Heard
 from vocalmtp.text import char_ids
-from vocalmtp.training.augment import add_noise, mask_mels, put_in_room, warp_mels
+from vocalmtp.training.augment import add_noise, equalize_mels, mask_mels, put_in_room, warp_mels
 
 
 class RecordingsRecipe(StrictModel):
@@ -32,6 +32,7 @@ class RecordingsRecipe(StrictModel):
 
     manifests: tuple[str, ...] = Field(min_length=1)
     warp: float = Field(default=0.15, ge=0, lt=1)  # spectra are stretched by up to this
+    equalizer: float = Field(default=0.0, ge=0)  # dB that other microphones deviate by
     speed: float = Field(default=0.0, ge=0, lt=1)  # they are played faster or slower by up to this
     masks: int = Field(default=0, ge=0)  # bands, and moments, that are hidden
     reverberated: float = Field(default=0.3, ge=0, le=1)  # share of the recordings
@@ -150,6 +151,7 @@ class MelEars:
         if self.draws.random() < recipe.noisy:
             wav = add_noise(wav, recipe.snr, self.draws)
         mel = warp_mels(log_mels(wav)[None], recipe.warp)[0]
+        mel = equalize_mels(mel, recipe.equalizer, self.draws)
         return mask_mels(mel, recipe.masks, self.draws)
 
 
