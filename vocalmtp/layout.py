@@ -16,6 +16,7 @@ from vocalmtp.errors import InputError
 
 MOST_FRAMES = 64  # of a step
 MOST_IDS = 1 << 24  # of a slot: a joint stream has `size` to the power of the frames
+ADVANCE = "advance"  # the stream that moves the text track, see model/track.py
 IGNORED = -100  # target of a slot that is not learned, as in torch's cross-entropy
 
 

@@ -3,6 +3,7 @@
 `what` names the thing in every message, such as "model 'mine'".
 """
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -147,3 +148,15 @@ def reason(error: BaseException, limit: int = 120) -> str:
     """What an error says, on one line and not too long."""
     line = " ".join(str(getattr(error, "strerror", None) or error or type(error).__name__).split())
     return line if len(line) <= limit else f"{line[: limit - 3]}..."
+
+
+def digest(path: Path) -> str:
+    """16 hex digits that tell the content of a file, or of all files in a folder."""
+    state = hashlib.sha256()
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if file.is_file():
+            state.update(f"{file.relative_to(path)}\0{file.stat().st_size}\0".encode())
+            with file.open("rb") as content:
+                while block := content.read(1 << 20):
+                    state.update(block)
+    return state.hexdigest()[:16]

@@ -8,8 +8,7 @@ from torch import Tensor
 
 from vocalmtp.audio import Audio, later
 from vocalmtp.decoding.generate import StepUnpacker
-from vocalmtp.layout import TokenLayout
-from vocalmtp.model.track import ADVANCE
+from vocalmtp.layout import ADVANCE, TokenLayout
 from vocalmtp.timestamps import word_times
 from vocalmtp.tokenizers import SpeechTokenizer
 

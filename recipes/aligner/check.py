@@ -14,8 +14,8 @@ import typer
 from vocalmtp.aligner import Aligner, load_aligner, word_ends
 from vocalmtp.data.manifest import Utterance, read_manifest
 from vocalmtp.data.prepare import Limits
-from vocalmtp.eval.extras import require
 from vocalmtp.eval.rows import progress
+from vocalmtp.optional import require
 
 Words = list[tuple[str, float, float]]  # word, start and end in seconds
 

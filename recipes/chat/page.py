@@ -27,8 +27,8 @@ from vocalmtp.chat.config import ChatConfig
 from vocalmtp.eval import similarity
 from vocalmtp.eval.chat_bench import QUESTIONS
 from vocalmtp.eval.chat_server import serving
-from vocalmtp.eval.extras import require
 from vocalmtp.eval.intelligibility import hear, word_errors
+from vocalmtp.optional import require
 from vocalmtp.roles import load_role
 
 FLAGS = ("--no-sandbox", "--disable-dev-shm-usage", "--use-fake-device-for-media-stream")

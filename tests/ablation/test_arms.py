@@ -113,7 +113,9 @@ def test_draft_heads_learn_own_speech_and_draft_trees(settings, grid_file, quick
     grid = load_grid(write(settings, grid_file, arms))
     voice = torch.ones(grid.cards["apart"].speaker_dim)
     spoken = [said(n, "one two three.", voice) for n in range(2)]
-    monkeypatch.setattr("vocalmtp.data.distill._say", lambda *_: spoken)  # untrained, it never ends
+    monkeypatch.setattr(
+        "vocalmtp.training.distill._say", lambda *_: spoken
+    )  # untrained, it never ends
     plain, own, tree, drawn = grid.cells
     assert run_grid(grid, grid.cells, say=lambda text: None) == {}
     learned = CodeShards(own.recipe.data.shards, "train")

@@ -13,9 +13,9 @@ from vocalmtp.ablation.figures import JUDGES, Measured
 from vocalmtp.ablation.parallel import Task, run_tasks
 from vocalmtp.ablation.report import groups, markdown
 from vocalmtp.ablation.state import begin, check_begun
-from vocalmtp.ablation.swapped import next_names
 from vocalmtp.errors import InputError
 from vocalmtp.eval.statistics import Figure, once
+from vocalmtp.eval.swapped import next_names
 
 
 def test_figures_come_back_with_what_is_missing(tmp_path, monkeypatch):

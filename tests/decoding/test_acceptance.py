@@ -12,9 +12,9 @@ from vocalmtp.decoding.generate import Prompt, generate
 from vocalmtp.decoding.joint import counts_as_left, draw_left, is_kept
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.decoding.speculative import Speculative
-from vocalmtp.decoding.state import DecodeState
 from vocalmtp.heads.base import Draft
 from vocalmtp.layout import Stream, TokenLayout
+from vocalmtp.model.state import DecodeState
 
 Make = Callable[..., Any]
 PAIR = TokenLayout(streams=(Stream(name="a", size=3), Stream(name="b", size=3)))

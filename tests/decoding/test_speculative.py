@@ -13,12 +13,12 @@ from vocalmtp.decoding.generate import Prompt, begin, generate
 from vocalmtp.decoding.rules import RulePicker
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.decoding.speculative import Speculative
-from vocalmtp.decoding.state import DecodeState
 from vocalmtp.decoding.strategy import DecodeStrategy, Grouped
 from vocalmtp.errors import InputError
 from vocalmtp.layout import Stream, TokenLayout
 from vocalmtp.model.fast import make_fast
 from vocalmtp.model.speech_lm import SpeechLM
+from vocalmtp.model.state import DecodeState
 
 Make = Callable[..., Any]
 GREEDY = Sampler(greedy=True)
@@ -335,7 +335,7 @@ def test_fused_for_inference_it_says_the_same(make_model: Make, make_rows: Make)
 def test_in_int8_it_says_the_same(
     name: str, make_model: Make, make_rows: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vocalmtp.linears.SMALLEST", 1)
+    monkeypatch.setattr("vocalmtp.layers.linears.SMALLEST", 1)
     model = make_model(draft=DRAFTS[name])
     make_fast(model, int8=True)
     rows = make_rows(model, FRAMES, spoken=False)

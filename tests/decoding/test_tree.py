@@ -17,12 +17,12 @@ from vocalmtp.decoding.options import Decoding
 from vocalmtp.decoding.ranks import measure_ranks
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.decoding.speculative import Speculative
-from vocalmtp.decoding.state import DecodeState
 from vocalmtp.decoding.strategy import DecodeStrategy, Emission, Grouped
 from vocalmtp.decoding.tree import DraftTree, choose_paths
 from vocalmtp.errors import InputError
 from vocalmtp.layout import Stream, TokenLayout
 from vocalmtp.model.fast import make_fast
+from vocalmtp.model.state import DecodeState
 from vocalmtp.prompts import Text
 from vocalmtp.textlm.model import TextLM
 
@@ -118,7 +118,7 @@ def test_speech_is_that_without_drafts(draft: str, make_model: Make, make_rows: 
 
 @pytest.mark.parametrize("draft", DRAFTS)
 def test_in_int8_text_is_that_without_drafts(draft: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vocalmtp.linears.SMALLEST", 1)
+    monkeypatch.setattr("vocalmtp.layers.linears.SMALLEST", 1)
     model = text_lm("llama", DRAFTS[draft])
     make_fast(model, int8=True)
     prompts = asked([WARM] * 5, 40)
@@ -162,7 +162,7 @@ def test_the_cache_holds_the_path_and_nothing_else(
     family: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After every pass it is that of next-token decoding: bit by bit where we run the backbone."""
-    monkeypatch.setattr("vocalmtp.linears.SMALLEST", 1)
+    monkeypatch.setattr("vocalmtp.layers.linears.SMALLEST", 1)
     model = text_lm(family, DRAFTS["recursive"])
     make_fast(model, int8=family == "llama")
     prompts = asked([WARM, GREEDY, WARM, GREEDY, WARM], 60)

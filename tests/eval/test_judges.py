@@ -8,8 +8,8 @@ import pytest
 import soundfile
 from sounds import buzz
 
+from vocalmtp import optional
 from vocalmtp.errors import InputError
-from vocalmtp.eval import extras
 from vocalmtp.eval.judges import find_recogniser, find_speaker_judge
 
 TINY = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
@@ -131,4 +131,4 @@ def test_a_judge_that_is_not_installed_names_the_extra(find, name, monkeypatch):
     monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(InputError, match=f"package '{name}': cannot be imported .*run: pip"):
         find(name)
-    assert extras.INSTALL == 'pip install "vocalmtp[eval]"'
+    assert optional.INSTALL == 'pip install "vocalmtp[eval]"'

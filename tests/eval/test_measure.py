@@ -8,10 +8,11 @@ import pytest
 import soundfile
 import torch
 
+from vocalmtp import optional
 from vocalmtp.audio import read_audio
 from vocalmtp.cli import main
 from vocalmtp.errors import InputError
-from vocalmtp.eval import disentanglement, extras, quality, similarity, speed
+from vocalmtp.eval import disentanglement, quality, similarity, speed
 from vocalmtp.eval.disentanglement import probe, probe_streams, swap_timbre
 from vocalmtp.eval.items import pick_items
 from vocalmtp.eval.report import Line, markdown, plot_bars, plot_spectrograms, write_report
@@ -135,7 +136,7 @@ def test_all_figures_in_one_table(toy_folder, manifest, tmp_path, capsys, monkey
 def test_a_missing_judge_is_named_with_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "resemblyzer", None)
     with pytest.raises(InputError, match=r'run: pip install "setuptools<81" resemblyzer'):
-        extras.require("resemblyzer")
+        optional.require("resemblyzer")
 
 
 def test_similarity_is_that_of_the_asked_voice_and_silence_is_like_nobody():
@@ -154,7 +155,7 @@ def test_judges_of_one_recording(manifest):
     assert quality.against(files[0], files[2])["pesq"] < same["pesq"]
     soundfile.write(files[0], read_audio(files[0], 16_000)[:14_880], 16_000)  # 0.93 s
     ours = quality.dnsmos(files[0])
-    theirs = extras.require("speechmos.dnsmos").run(read_audio(files[0], 16_000), 16_000)
+    theirs = optional.require("speechmos.dnsmos").run(read_audio(files[0], 16_000), 16_000)
     assert ours == {name: pytest.approx(theirs[f"{name}_mos"], abs=1e-4) for name in ours}
     vector = similarity.embed(files[0])
     assert vector.shape == (256,) and np.linalg.norm(vector) == pytest.approx(1, abs=1e-4)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from vocalmtp import optional
 from vocalmtp.errors import InputError
-from vocalmtp.eval import extras
 from vocalmtp.eval.questions import load_questions
 
 
@@ -139,7 +139,7 @@ def test_parquet_without_its_package_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     with pytest.raises(InputError, match=r'run: pip install "vocalmtp\[parquet\]"'):
         load_questions(tmp_path, tmp_path)
-    assert extras.HINTS["pyarrow"]
+    assert optional.HINTS["pyarrow"]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from vocalmtp.eval.rows import RowFile, check_settings
+from vocalmtp.data.rows import RowFile
+from vocalmtp.eval.rows import check_settings
 from vocalmtp.eval.statistics import (
     bootstrap_correlation,
     bootstrap_mean,

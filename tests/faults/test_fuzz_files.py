@@ -17,9 +17,9 @@ from tiny_run import tiny_recipe, write_tiny_shards
 
 from vocalmtp.audio import read_audio
 from vocalmtp.batch.items import read_items
-from vocalmtp.batch.lists import survey
 from vocalmtp.catalogue import read_card
 from vocalmtp.config import load_yaml, parse
+from vocalmtp.data.lists import survey
 from vocalmtp.data.manifest import read_manifest
 from vocalmtp.data.shards import CodeShards
 from vocalmtp.decoding.tree import DraftTree

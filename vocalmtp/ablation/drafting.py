@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from vocalmtp.ablation.expand import OWN, Cell
 from vocalmtp.ablation.judges import Judges
-from vocalmtp.data.distill import SpeechJob, distill_speech
 from vocalmtp.data.manifest import read_manifest
 from vocalmtp.decoding.options import Decoding
 from vocalmtp.decoding.ranks import measure_ranks
@@ -15,6 +14,7 @@ from vocalmtp.decoding.tree import DraftTree, choose_paths
 from vocalmtp.eval.statistics import Figure, once
 from vocalmtp.eval.systems import voices_of
 from vocalmtp.synthesis import TTS, Request
+from vocalmtp.training.distill import SpeechJob, distill_speech
 from vocalmtp.voices import load_voices
 from vocalmtp.writing import atomic_path
 

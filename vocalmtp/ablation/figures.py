@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from vocalmtp.errors import InputError
-from vocalmtp.eval.extras import require
 from vocalmtp.eval.statistics import Figure
+from vocalmtp.optional import require
 from vocalmtp.reading import read_object
 from vocalmtp.writing import atomic_path
 

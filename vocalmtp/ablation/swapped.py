@@ -1,53 +1,26 @@
-"""The control of similarity: what is said in one voice, decoded with the timbre of the next.
+"""The control of similarity: how like the two voices of a `SwappedTTS` its speech is.
 
 What is then like the vector's voice is the tokenizer's doing; what is still like the voice that the
 codes were said in was carried by the codes, which is the speech LM's.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from vocalmtp.ablation.judges import Judges, embeddings
 from vocalmtp.audio import Audio, read_audio
 from vocalmtp.data.manifest import Utterance
+from vocalmtp.data.rows import RowFile
 from vocalmtp.eval import similarity
-from vocalmtp.eval.rows import RowFile
 from vocalmtp.eval.statistics import Figure
+from vocalmtp.eval.swapped import SwappedTTS, next_names
 from vocalmtp.eval.systems import voices_of
 from vocalmtp.synthesis import TTS
-from vocalmtp.synthesis import Utterance as Sentence
 from vocalmtp.tokenizers.base import SpeechTokenizer
-from vocalmtp.voices import Voice, make_voice
-
-
-class SwappedTTS(TTS):
-    """Speaks in a voice, and decodes with the vector of the voice that comes after it."""
-
-    def __init__(self, tts: TTS, voices: dict[str, Voice]):
-        super().__init__(
-            tts.model,
-            tts.tokenizer,
-            tts.voices,
-            tts.card,
-            tts.read_text,
-            decoding=tts.decoding,
-            write_text=tts.write_text,
-        )
-        self.instead = {name: voices[other] for name, other in next_names(voices).items()}
-
-    def _vector(self, row: Sentence) -> Tensor | None:
-        return super()._vector(replace(row, voice=self.instead[row.voice.name]))
-
-
-def next_names(names: Any) -> dict[str, str]:
-    """For every name the one after it, in a circle."""
-    names = sorted(names)
-    return dict(zip(names, [*names[1:], *names[:1]], strict=True))
+from vocalmtp.voices import make_voice
 
 
 def swapped_speech(

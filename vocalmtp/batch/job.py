@@ -1,6 +1,5 @@
 """What a batch is: the list, where its audio goes, how it is spoken, and by which engine."""
 
-import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
@@ -11,6 +10,7 @@ from vocalmtp.audio import check_format
 from vocalmtp.catalogue import DEFAULT_MODEL, model_folder
 from vocalmtp.decoding.options import Decoding
 from vocalmtp.errors import InputError, nearest
+from vocalmtp.reading import digest
 
 if TYPE_CHECKING:
     from vocalmtp.synthesis import TTS
@@ -68,7 +68,7 @@ class Job:
         if self.verify is not None:
             if self.verify < 0:
                 raise InputError(f"verify '{self.verify}': must be 0 or more")
-            from vocalmtp.eval.extras import require
+            from vocalmtp.optional import require
 
             require("pocketsphinx"), require("jiwer")
 
@@ -108,15 +108,3 @@ class Job:
         torch.set_num_threads(1)
         tts = (self.load or load)(self.model)
         return tts if self.decoding == Decoding() else tts.using(self.decoding)
-
-
-def digest(path: Path) -> str:
-    """16 hex digits that tell the content of a file, or of all files in a folder."""
-    state = hashlib.sha256()
-    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-        if file.is_file():
-            state.update(f"{file.relative_to(path)}\0{file.stat().st_size}\0".encode())
-            with file.open("rb") as content:
-                while block := content.read(1 << 20):
-                    state.update(block)
-    return state.hexdigest()[:16]

@@ -8,9 +8,9 @@ from itertools import islice
 from vocalmtp.batch.folder import Row, check_folder, open_folder
 from vocalmtp.batch.items import Item, read_items
 from vocalmtp.batch.job import Job
-from vocalmtp.batch.lists import survey
 from vocalmtp.batch.speaker import Result, Speaker
 from vocalmtp.batch.verify import check_fields
+from vocalmtp.data.lists import survey
 from vocalmtp.errors import InputError
 
 WINDOW = 256  # items that are sorted by length, so that the batch stays full to its end

@@ -15,7 +15,7 @@ import numpy as np
 
 from vocalmtp.audio import to_pcm
 from vocalmtp.chat.vad import SAMPLE_RATE
-from vocalmtp.eval.extras import require
+from vocalmtp.optional import require
 
 BLOCK = 0.02  # seconds of sound in a message, about as the page sends it
 BUFFER = 0.08  # seconds of an answer that are there before it sounds, as in assets/sound.js

@@ -12,9 +12,9 @@ import numpy as np
 
 from vocalmtp.chat.sphinx import PocketsphinxEar
 from vocalmtp.chat.vad import SAMPLE_RATE
+from vocalmtp.chat.whisper import transcribe
 from vocalmtp.errors import InputError
-from vocalmtp.eval.extras import require
-from vocalmtp.eval.whisper import transcribe
+from vocalmtp.optional import require
 from vocalmtp.reading import reason
 
 PARTIAL = 1.0  # seconds of new speech before an ear hears again what it has heard

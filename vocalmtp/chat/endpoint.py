@@ -11,7 +11,7 @@ from vocalmtp.chat.answer import AnswerError, Outlet
 from vocalmtp.chat.history import Message
 from vocalmtp.chat.writers import without_thoughts
 from vocalmtp.errors import InputError
-from vocalmtp.eval.extras import require
+from vocalmtp.optional import require
 
 if TYPE_CHECKING:
     import httpx

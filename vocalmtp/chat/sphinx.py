@@ -20,7 +20,7 @@ from typing import IO, Any
 import numpy as np
 
 from vocalmtp.chat.vad import SAMPLE_RATE
-from vocalmtp.eval.extras import require
+from vocalmtp.optional import require
 
 MEAN = 1.0  # seconds from which the mean of the cepstra is taken
 COMMAND = struct.Struct("<cI")

@@ -9,7 +9,7 @@ import numpy as np
 from vocalmtp.chat.events import AudioChunk, Event, Interrupted
 from vocalmtp.chat.session import ChatSession
 from vocalmtp.errors import InputError
-from vocalmtp.eval.extras import require
+from vocalmtp.optional import require
 
 BLOCK = 0.032  # seconds of the microphone at once
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from vocalmtp.eval.extras import require
+from vocalmtp.optional import require
 
 SAMPLE_RATE = 16_000  # Hz, of everything that a session hears
 FRAME = 512  # samples: what silero-vad takes at once

@@ -146,7 +146,7 @@ def distill_data(
     """
     sampler = sampler_of(temperature, top_k, top_p, greedy)
     if speech:
-        from vocalmtp.data.distill import SpeechJob, distill_speech
+        from vocalmtp.training.distill import SpeechJob, distill_speech
 
         job = SpeechJob(
             input=input,

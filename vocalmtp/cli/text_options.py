@@ -106,7 +106,7 @@ def asks_of(text: str | None, input: Path | None, seed: int) -> list["Ask"]:
         raise InputError("text: give TEXT, or a list with --input")
     if text is not None:
         return [Ask(text=sys.stdin.read() if text == "-" else text, seed=seed)]
-    from vocalmtp.batch.lists import read_fields, survey
+    from vocalmtp.data.lists import read_fields, survey
 
     survey(input)
     asks: list[Ask] = []

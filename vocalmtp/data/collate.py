@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from vocalmtp.errors import InputError, nearest
-from vocalmtp.layout import IGNORED, TokenLayout
-from vocalmtp.model.track import ADVANCE
+from vocalmtp.layout import ADVANCE, IGNORED, TokenLayout
 from vocalmtp.prompts import MARKERS, Heard, Marker, Segment, Speaker, Speech, Text
 
 PADDING, TEXT, SPEECH, SPEAKER, MARKER, HEARD = range(6)  # kinds of positions

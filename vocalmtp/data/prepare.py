@@ -20,8 +20,8 @@ from pydantic import Field
 from vocalmtp.audio import Audio, atomic_path, read_audio, trim_silence
 from vocalmtp.config import StrictModel
 from vocalmtp.data.layouts import Source, find_sources
+from vocalmtp.data.rows import RowFile
 from vocalmtp.errors import InputError
-from vocalmtp.eval.rows import RowFile
 from vocalmtp.lock import only_writer
 from vocalmtp.text import normalize
 
@@ -117,7 +117,7 @@ def prepare(
     if voice is not None:
         sources = [Source(**{**asdict(source), "voice": voice}) for source in sources]
     with only_writer(output):
-        work = _open_work(output / "work.jsonl")
+        work = RowFile(output / "work.jsonl")  # what was looked at already
         marks = {source.id: fingerprint(source, limits) for source in sources}
         todo = [s for s in sources if (work.get(s.id) or {}).get("mark") != marks[s.id]]
         done = len(sources) - len(todo)
@@ -128,14 +128,6 @@ def prepare(
             progress(done, len(sources))
         rows = [{**work.get(source.id), "voice": source.voice} for source in sources]
         return write_corpus(output, rows, valid, Report(str(folder), layout))
-
-
-def _open_work(path: Path) -> RowFile:
-    """What was looked at already. Raises InputError if the file is not what a run wrote."""
-    try:
-        return RowFile(path)
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"output '{path}': is damaged; delete it to start anew") from error
 
 
 def fingerprint(source: Source, limits: Limits) -> str:

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from vocalmtp.decoding.rules import RulePicker
 from vocalmtp.decoding.sampling import draw
-from vocalmtp.decoding.state import DecodeState
+from vocalmtp.layers.embeddings import digits_of
 from vocalmtp.layout import TokenLayout
-from vocalmtp.model.embeddings import digits_of
+from vocalmtp.model.state import DecodeState
 
 APART = 1 << 20  # more than any two codes of a stream are apart
 

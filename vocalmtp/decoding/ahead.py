@@ -10,13 +10,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vocalmtp.decoding.rules import RulePicker
-from vocalmtp.decoding.state import DecodeState
 from vocalmtp.decoding.statistics import DecodeStatistics
 from vocalmtp.decoding.strategy import Emission
 from vocalmtp.errors import InputError
 from vocalmtp.heads.draft import DraftHead, DraftMemory, last_of
 from vocalmtp.layout import TokenLayout
 from vocalmtp.model.speech_lm import SpeechLM
+from vocalmtp.model.state import DecodeState
 
 
 @dataclass

@@ -13,7 +13,6 @@ from vocalmtp.decoding.ahead import Ahead, begin_ahead, check_drafts, read_verif
 from vocalmtp.decoding.rules import RulePicker
 from vocalmtp.decoding.sampling import draw
 from vocalmtp.decoding.speculative import moved_on, noise_of
-from vocalmtp.decoding.state import DecodeState
 from vocalmtp.decoding.statistics import DecodeStatistics
 from vocalmtp.decoding.strategy import Emission
 from vocalmtp.decoding.tree import DraftTree, Level
@@ -22,6 +21,7 @@ from vocalmtp.heads.draft import last_of
 from vocalmtp.layout import TokenLayout
 from vocalmtp.model.backbone import in_windows
 from vocalmtp.model.speech_lm import SpeechLM
+from vocalmtp.model.state import DecodeState
 
 APART = 0.05  # of cumulative probabilities: 0.02 to 0.1 keep about as many (scale of a logistic)
 FAR = 1e-6  # the say of the probability itself, where nothing is near

@@ -11,11 +11,10 @@ import torch
 from torch import Tensor
 
 from vocalmtp.decoding.sampling import Sampler
-from vocalmtp.decoding.state import DecodeState
 from vocalmtp.decoding.strategy import DecodeStrategy, Emission, Grouped
-from vocalmtp.layout import TokenLayout
+from vocalmtp.layout import ADVANCE, TokenLayout
 from vocalmtp.model.speech_lm import SpeechLM
-from vocalmtp.model.track import ADVANCE
+from vocalmtp.model.state import DecodeState
 from vocalmtp.prompts import Segment, Speech, Text
 
 

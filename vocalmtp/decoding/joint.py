@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 
 from vocalmtp.decoding.acceptance import Scored
-from vocalmtp.decoding.state import DecodeState
 from vocalmtp.heads.base import SpeechHead
 from vocalmtp.layout import TokenLayout
+from vocalmtp.model.state import DecodeState
 
 MOST_TRIALS = 1 << 16  # of a step; P and Q are then the same but for rounding
 Score = Callable[[list[int], DecodeState, Tensor], Tensor]  # places of N, their view, steps: log Q

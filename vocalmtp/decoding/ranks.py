@@ -14,10 +14,10 @@ from vocalmtp.decoding.ahead import Unverified, read_verified
 from vocalmtp.decoding.branching import Ranked, check_tree
 from vocalmtp.decoding.generate import Prompt, begin, generate
 from vocalmtp.decoding.speculative import noise_of
-from vocalmtp.decoding.state import DecodeState
 from vocalmtp.decoding.tree import DraftTree
 from vocalmtp.errors import InputError
 from vocalmtp.model.speech_lm import SpeechLM
+from vocalmtp.model.state import DecodeState
 
 
 @torch.inference_mode()

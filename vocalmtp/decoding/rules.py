@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from vocalmtp.decoding.sampling import Sampler
-from vocalmtp.decoding.state import DecodeState
 from vocalmtp.layout import TokenLayout
+from vocalmtp.model.state import DecodeState
 
 
 class RulePicker:

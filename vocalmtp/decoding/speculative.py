@@ -21,12 +21,12 @@ from vocalmtp.decoding.acceptance import (
 )
 from vocalmtp.decoding.ahead import Ahead, before_the_end, begin_ahead, draft_ahead
 from vocalmtp.decoding.joint import Score, verify_jointly, view_rows
-from vocalmtp.decoding.state import DecodeState
 from vocalmtp.decoding.statistics import DecodeStatistics
 from vocalmtp.decoding.strategy import Emission
 from vocalmtp.heads.draft import last_of
 from vocalmtp.layout import TokenLayout
 from vocalmtp.model.speech_lm import SpeechLM
+from vocalmtp.model.state import DecodeState
 
 Acceptance = Literal["rejection", "joint", "seed", "typical", "near"]
 SEEDED = ("seed", "near")  # these draft with the noise that the model's own draw will have

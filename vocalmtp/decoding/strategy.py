@@ -9,9 +9,9 @@ from typing import Protocol
 from torch import Tensor
 
 from vocalmtp.decoding.rules import RulePicker
-from vocalmtp.decoding.state import DecodeState
 from vocalmtp.decoding.statistics import DecodeStatistics
 from vocalmtp.model.speech_lm import SpeechLM
+from vocalmtp.model.state import DecodeState
 
 
 @dataclass

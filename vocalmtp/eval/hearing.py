@@ -4,9 +4,10 @@ from pathlib import Path
 
 from vocalmtp.audio import read_audio
 from vocalmtp.data.manifest import Utterance
+from vocalmtp.data.rows import RowFile
 from vocalmtp.eval.intelligibility import corpus_rate, word_errors
 from vocalmtp.eval.report import Line
-from vocalmtp.eval.rows import RowFile, check_settings, progress
+from vocalmtp.eval.rows import check_settings, progress
 from vocalmtp.respond import Respondent
 
 CHUNK = 32  # utterances that are transcribed, then kept

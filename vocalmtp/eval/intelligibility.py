@@ -13,10 +13,10 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vocalmtp.eval.extras import require
 from vocalmtp.eval.ngrams import NGrams
 from vocalmtp.eval.rows import progress
 from vocalmtp.eval.statistics import Figure, bootstrap_mean, bootstrap_ratio
+from vocalmtp.optional import require
 
 if TYPE_CHECKING:
     import numpy as np

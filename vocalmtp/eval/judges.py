@@ -12,13 +12,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from vocalmtp.batch.job import digest
+from vocalmtp.chat.whisper import SAMPLE_RATE, transcribe
+from vocalmtp.data.rows import Row, RowFile
 from vocalmtp.errors import InputError, nearest
 from vocalmtp.eval import intelligibility, similarity
-from vocalmtp.eval.extras import require
-from vocalmtp.eval.rows import Row, RowFile, progress
-from vocalmtp.eval.whisper import SAMPLE_RATE, transcribe
-from vocalmtp.reading import reason
+from vocalmtp.eval.rows import progress
+from vocalmtp.optional import require
+from vocalmtp.reading import digest, reason
 
 
 class Recogniser(Protocol):

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from vocalmtp.data.manifest import Utterance
+from vocalmtp.data.rows import Row, RowFile
 from vocalmtp.eval import quality, similarity
 from vocalmtp.eval.intelligibility import (
     WordErrors,
@@ -20,7 +21,7 @@ from vocalmtp.eval.intelligibility import (
 )
 from vocalmtp.eval.judges import vector_of
 from vocalmtp.eval.report import Line
-from vocalmtp.eval.rows import Row, RowFile, progress
+from vocalmtp.eval.rows import progress
 from vocalmtp.eval.statistics import Figure, bootstrap_mean
 from vocalmtp.eval.systems import Spoken
 

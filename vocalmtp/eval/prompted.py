@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vocalmtp.batch.job import digest
 from vocalmtp.catalogue import DEFAULT_MODEL, model_folder
+from vocalmtp.data.rows import Row
 from vocalmtp.errors import InputError
 from vocalmtp.eval.answerers import Cascade
 from vocalmtp.eval.conventions import Convention, find_convention
@@ -24,9 +24,10 @@ from vocalmtp.eval.prompt_lists import CONVENTION_OF, Prompted, load_list
 from vocalmtp.eval.questions import Question
 from vocalmtp.eval.report import Line, write_report
 from vocalmtp.eval.roletriviaqa import answer_all
-from vocalmtp.eval.rows import Row, check_settings
+from vocalmtp.eval.rows import check_settings
 from vocalmtp.eval.statistics import bootstrap_mean
 from vocalmtp.lock import only_writer
+from vocalmtp.reading import digest
 from vocalmtp.synthesis import TTS, VoiceIn, load
 from vocalmtp.voices import Voice, make_voice
 

@@ -14,8 +14,8 @@ import numpy as np
 
 from vocalmtp.errors import InputError, nearest
 from vocalmtp.eval.answers import final_answer
-from vocalmtp.eval.extras import require
 from vocalmtp.eval.questions import Question, QuestionSet, first_of_each
+from vocalmtp.optional import require
 from vocalmtp.reading import reason
 
 ROWS = 64  # read at once: audio is large

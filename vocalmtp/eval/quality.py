@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from vocalmtp.audio import read_audio
-from vocalmtp.eval.extras import require
 from vocalmtp.mel import mel_filters
+from vocalmtp.optional import require
 
 SAMPLE_RATE = 16_000
 DNSMOS_SECONDS = 9.01

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from vocalmtp.audio import read_audio
-from vocalmtp.eval.extras import require
 from vocalmtp.eval.statistics import Figure
+from vocalmtp.optional import require
 
 
 @dataclass(frozen=True)

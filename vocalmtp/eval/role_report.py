@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from vocalmtp.data.rows import Row
 from vocalmtp.eval.report import Line, load_pyplot, plot_bars, write_report
-from vocalmtp.eval.rows import Row
 from vocalmtp.eval.statistics import Figure, bootstrap_mean, bootstrap_ratio
 from vocalmtp.writing import atomic_path
 

@@ -14,9 +14,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from vocalmtp.ablation.swapped import SwappedTTS, next_names
-from vocalmtp.batch.job import digest
 from vocalmtp.catalogue import DEFAULT_MODEL, model_folder
+from vocalmtp.data.rows import Row, RowFile
 from vocalmtp.errors import InputError
 from vocalmtp.eval import quality
 from vocalmtp.eval.answerers import (
@@ -39,9 +38,11 @@ from vocalmtp.eval.judges import (
 )
 from vocalmtp.eval.questions import Question, QuestionSet, load_questions
 from vocalmtp.eval.role_report import write_role_report
-from vocalmtp.eval.rows import Row, RowFile, check_settings, progress
+from vocalmtp.eval.rows import check_settings, progress
 from vocalmtp.eval.similarity import centroid
+from vocalmtp.eval.swapped import SwappedTTS, next_names
 from vocalmtp.lock import only_writer
+from vocalmtp.reading import digest
 from vocalmtp.synthesis import TTS, VoiceIn, load
 from vocalmtp.writing import atomic_path
 

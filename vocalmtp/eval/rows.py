@@ -1,51 +1,16 @@
-"""Results of single utterances as JSON lines, so that an interrupted evaluation goes on."""
+"""The rows of an evaluation: of one setting in a folder, made under a progress bar."""
 
 import json
-import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
+from vocalmtp.data.rows import Row
 from vocalmtp.errors import InputError
+from vocalmtp.reading import read_object
+from vocalmtp.writing import atomic_path
 
 T = TypeVar("T")
-Row = dict[str, Any]
-
-
-class RowFile:
-    """A JSONL file of rows with an `id`; what is appended is on disk at once."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.rows: dict[str, Row] = {}
-        if path.exists():
-            self._read()
-
-    def _read(self) -> None:
-        text = self.path.read_text(encoding="utf-8")
-        # A line cut by an interruption is dropped; the utterance is simply measured again.
-        whole, _, cut = text.rpartition("\n")
-        for line in whole.splitlines():
-            row = json.loads(line)
-            self.rows[row["id"]] = row
-        if cut:
-            self.path.write_text(whole + "\n" if whole else "", encoding="utf-8")
-
-    def get(self, item_id: str) -> Row | None:
-        """The latest row of an utterance, or None."""
-        return self.rows.get(item_id)
-
-    def append(self, row: Row) -> None:
-        """Keep a row and write it out; NaN becomes null."""
-        clean = {key: _finite(value) for key, value in row.items()}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(clean, ensure_ascii=False) + "\n")
-        self.rows[clean["id"]] = clean
-
-
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def check_settings(folder: Path, settings: Row, *, fresh: bool) -> None:
@@ -58,10 +23,10 @@ def check_settings(folder: Path, settings: Row, *, fresh: bool) -> None:
             long as the manifest is the same.
 
     Raises:
-        InputError: the folder's rows were made with other settings.
+        InputError: the folder's rows were made with other settings, or its settings are damaged.
     """
     path = folder / "settings.json"
-    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else settings
+    before = read_object(path, f"output '{folder}'") if path.exists() else settings
     if fresh:
         same = before.get("manifest") == settings.get("manifest")
         for rows in folder.glob("rows/*.jsonl"):
@@ -75,7 +40,8 @@ def check_settings(folder: Path, settings: Row, *, fresh: bool) -> None:
                     f"{settings.get(key)!r}; choose another folder, or --fresh to start again"
                 )
     folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    with atomic_path(path) as partial:
+        partial.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
 def progress(values: Iterable[T], total: int, label: str) -> Iterator[T]:

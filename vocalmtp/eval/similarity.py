@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from vocalmtp.audio import read_audio
-from vocalmtp.eval.extras import require
 from vocalmtp.eval.statistics import Figure, bootstrap_mean
+from vocalmtp.optional import require
 
 SAMPLE_RATE = 16_000
 

@@ -13,8 +13,9 @@ import torch
 
 from vocalmtp.audio import Audio, read_audio
 from vocalmtp.data.manifest import Utterance
+from vocalmtp.data.rows import Row, RowFile
 from vocalmtp.eval.items import NO_AUDIO
-from vocalmtp.eval.rows import Row, RowFile, progress
+from vocalmtp.eval.rows import progress
 from vocalmtp.synthesis import TTS
 from vocalmtp.tokenizers import SpeechTokenizer
 from vocalmtp.voices import Voice, make_voice

@@ -13,7 +13,6 @@ from vocalmtp.audio import read_audio
 from vocalmtp.data.manifest import Utterance
 from vocalmtp.eval import disentanglement, items
 from vocalmtp.eval.disentanglement import GROUPS, SWAPPED, Frames
-from vocalmtp.eval.extras import require
 from vocalmtp.eval.measure import (
     measure_intelligibility,
     measure_quality,
@@ -23,6 +22,7 @@ from vocalmtp.eval.report import Line
 from vocalmtp.eval.rows import check_settings
 from vocalmtp.eval.statistics import NOTHING, once, spread
 from vocalmtp.eval.systems import CodecOnly, speak
+from vocalmtp.optional import require
 from vocalmtp.tokenizers import SpeechTokenizer, TokenizerCard, list_entries, load_tokenizer
 
 JUDGES = ("jiwer", "pocketsphinx", "pesq", "pystoi", "onnxruntime", "speechmos", "resemblyzer")

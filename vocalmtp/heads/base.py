@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from vocalmtp.config import StrictModel, parse
 from vocalmtp.errors import InputError, nearest
+from vocalmtp.layers.linears import Make
 from vocalmtp.layout import IGNORED, TokenLayout
-from vocalmtp.linears import Make
 
 HEADS: dict[str, type["SpeechHead"]] = {}
 

@@ -12,9 +12,9 @@ from torch.nn import functional as F
 
 from vocalmtp.config import StrictModel
 from vocalmtp.heads.base import Draft, SlotPicker, SpeechHead, register
+from vocalmtp.layers.blocks import BlockStack, Cache
+from vocalmtp.layers.embeddings import SlotProjection
 from vocalmtp.layout import TokenLayout
-from vocalmtp.model.blocks import BlockStack, Cache
-from vocalmtp.model.embeddings import SlotProjection
 
 
 class DepthConfig(StrictModel):

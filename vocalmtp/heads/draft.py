@@ -19,9 +19,9 @@ from torch.nn import functional as F
 from vocalmtp.config import StrictModel, parse
 from vocalmtp.errors import InputError, nearest
 from vocalmtp.heads.base import SpeechHead
+from vocalmtp.layers.linears import Make
+from vocalmtp.layers.llama import AlignedCache
 from vocalmtp.layout import IGNORED
-from vocalmtp.linears import Make
-from vocalmtp.model.llama import AlignedCache
 
 DRAFTS: dict[str, type["DraftHead"]] = {}
 

@@ -13,10 +13,10 @@ from torch.nn import functional as F
 
 from vocalmtp.config import StrictModel
 from vocalmtp.heads.base import Draft, SlotPicker, SpeechHead, register
+from vocalmtp.layers.blocks import BlockStack
+from vocalmtp.layers.embeddings import JoinedProjection, SlotProjection
+from vocalmtp.layers.linears import Make, join_linears
 from vocalmtp.layout import TokenLayout
-from vocalmtp.linears import Make, join_linears
-from vocalmtp.model.blocks import BlockStack
-from vocalmtp.model.embeddings import JoinedProjection, SlotProjection
 
 
 class ParallelConfig(StrictModel):

@@ -19,7 +19,7 @@ from vocalmtp.heads.draft import (
     last_of,
     register,
 )
-from vocalmtp.model.blocks import Block, empty_cache
+from vocalmtp.layers.blocks import Block, empty_cache
 
 
 class RecursiveConfig(DraftConfig):

@@ -10,9 +10,9 @@ from transformers import PretrainedConfig
 
 from vocalmtp.config import parse
 from vocalmtp.errors import InputError, nearest
-from vocalmtp.layout import Stream, TokenLayout
+from vocalmtp.layout import ADVANCE, Stream, TokenLayout
 from vocalmtp.model.hearing import MEL_RATE, ListenConfig
-from vocalmtp.model.track import ADVANCE, TrackConfig
+from vocalmtp.model.track import TrackConfig
 from vocalmtp.reading import FORMAT, check_format, read_object, read_shapes, reason
 
 # What Transformers and its Trainer add to the keys of a configuration.

@@ -19,9 +19,9 @@ from torch import nn
 from vocalmtp.errors import InputError
 from vocalmtp.heads.base import build_head
 from vocalmtp.heads.draft import DraftHead
+from vocalmtp.layers.embeddings import SlotEmbedding
 from vocalmtp.model.config import SpeechLMConfig
-from vocalmtp.model.embeddings import SlotEmbedding
-from vocalmtp.training.objectives import build_objectives
+from vocalmtp.model.objectives import build_objectives
 
 if TYPE_CHECKING:
     from vocalmtp.model.speech_lm import SpeechLM

@@ -2,8 +2,8 @@
 
 from torch import nn
 
-from vocalmtp.linears import Int8Linear, Make, replace_linears
-from vocalmtp.model.llama import LlamaRunner
+from vocalmtp.layers.linears import Int8Linear, Make, replace_linears
+from vocalmtp.layers.llama import LlamaRunner
 from vocalmtp.model.speech_lm import SpeechLM
 
 

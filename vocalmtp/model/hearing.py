@@ -15,9 +15,9 @@ from torch.nn import functional as F
 from vocalmtp.aligner import AcousticModel, AlignerConfig
 from vocalmtp.config import StrictModel
 from vocalmtp.data.collate import HEARD
+from vocalmtp.layers.embeddings import SlotEmbedding
 from vocalmtp.layout import IGNORED, Stream, TokenLayout
 from vocalmtp.mel import LogMel
-from vocalmtp.model.embeddings import SlotEmbedding
 
 ACOUSTICS = AlignerConfig()  # of ears that hear log-mels: they may start as the aligner's
 SAMPLE_RATE, HOP, MELS = ACOUSTICS.sample_rate, ACOUSTICS.hop, ACOUSTICS.mels

@@ -15,21 +15,21 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from transformers.utils import logging
 
 from vocalmtp.data.collate import MARKER, SPEAKER, SPEECH, TEXT, Collator
-from vocalmtp.decoding.state import DecodeState
 from vocalmtp.errors import InputError
 from vocalmtp.heads import DraftHead, SpeechHead, build_draft, build_head
+from vocalmtp.layers.embeddings import SlotEmbedding
 from vocalmtp.layout import IGNORED
 from vocalmtp.model.backbone import Runner, TransformersRunner
 from vocalmtp.model.config import SpeechLMConfig, check_sizes
 from vocalmtp.model.elastic import add_groupings, check_draft, view_at
-from vocalmtp.model.embeddings import SlotEmbedding
 from vocalmtp.model.hearing import Hearing, place_heard
+from vocalmtp.model.objectives import build_objectives
 from vocalmtp.model.output import SpeechLMOutput, written_losses
 from vocalmtp.model.speaker import SpeakerProjection
+from vocalmtp.model.state import DecodeState
 from vocalmtp.model.track import TextTrack
 from vocalmtp.prompts import MARKERS
 from vocalmtp.reading import check_finite, reason
-from vocalmtp.training.objectives import build_objectives
 
 
 @contextmanager

@@ -11,10 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vocalmtp.config import StrictModel
-from vocalmtp.layout import Stream
-from vocalmtp.linears import Make, ProductConvolution
-
-ADVANCE = "advance"
+from vocalmtp.layers.linears import Make, ProductConvolution
+from vocalmtp.layout import ADVANCE, Stream
 
 
 class TrackConfig(StrictModel):

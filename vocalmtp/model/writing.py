@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from vocalmtp.data.collate import Collator
-from vocalmtp.decoding.state import DecodeState
 from vocalmtp.errors import InputError
+from vocalmtp.heads.text import TextHead, TextLayout
 from vocalmtp.model.backbone import Runner, TransformersRunner
 from vocalmtp.model.speech_lm import SpeechLM
-from vocalmtp.textlm.head import TextHead, TextLayout
+from vocalmtp.model.state import DecodeState
 
 
 class TextSide:

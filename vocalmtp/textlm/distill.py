@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from vocalmtp.batch.folder import MANIFEST, open_folder
-from vocalmtp.batch.job import digest
-from vocalmtp.batch.lists import read_fields, survey
+from vocalmtp.data.lists import read_fields, survey
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.decoding.strategy import DecodeStrategy
 from vocalmtp.errors import InputError
+from vocalmtp.reading import digest
 from vocalmtp.textlm.rows import fingerprint
 from vocalmtp.textlm.write import Ask, TextWriter
 

@@ -14,14 +14,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
-from vocalmtp.decoding.state import DecodeState
 from vocalmtp.errors import InputError
 from vocalmtp.heads import DraftHead, build_draft
+from vocalmtp.heads.text import TextCollator, TextHead, TextLayout
 from vocalmtp.model.backbone import Runner, TransformersRunner
+from vocalmtp.model.objectives import build_objectives
 from vocalmtp.model.speech_lm import SpeechLMOutput, quiet
+from vocalmtp.model.state import DecodeState
 from vocalmtp.reading import FORMAT, check_finite, check_format, fill, read_object, reason
-from vocalmtp.textlm.head import TextCollator, TextHead, TextLayout
-from vocalmtp.training.objectives import build_objectives
 
 DRAFT = "draft"  # the draft head's files beside those of the model: draft.json, draft.safetensors
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from vocalmtp.batch.lists import read_fields
+from vocalmtp.data.lists import read_fields
 from vocalmtp.errors import InputError
 from vocalmtp.prompts import Text
 

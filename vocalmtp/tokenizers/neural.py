@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vocalmtp.config import StrictModel, parse
-from vocalmtp.linears import Bf16Linear, has_bf16
+from vocalmtp.layers.linears import Bf16Linear, has_bf16
 from vocalmtp.reading import FORMAT, check_format, fill, read_object
 from vocalmtp.tokenizers.base import (
     Kind,

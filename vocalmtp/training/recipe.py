@@ -23,7 +23,7 @@ class ModelRecipe(StrictModel):
     text: TextMode = "track"
     head: dict[str, Any] = {"name": "parallel"}
     draft: dict[str, Any] = {}  # a draft head, see heads/draft.py
-    objectives: dict[str, dict[str, Any]] = {}  # auxiliary losses, see training/objectives.py
+    objectives: dict[str, dict[str, Any]] = {}  # auxiliary losses, see model/objectives.py
     track: dict[str, Any] = {}
     listen: dict[str, Any] = {}  # ears, see model/hearing.py
     text_loss_weight: float = Field(default=1.0, ge=0)  # of all that is written

@@ -49,7 +49,7 @@ class TextLMRecipe(StrictModel):
     backbone: dict[str, Any] | None = None
     tokenizer: str | None = None
     draft: dict[str, Any] = {}  # a draft head, or other settings of the one that `init` has
-    objectives: dict[str, dict[str, Any]] = {}  # auxiliary losses, see training/objectives.py
+    objectives: dict[str, dict[str, Any]] = {}  # auxiliary losses, see model/objectives.py
     optim: OptimRecipe = OptimRecipe()
     output: str
 

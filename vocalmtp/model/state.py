@@ -4,14 +4,16 @@ Letters: B rows, S speech steps, U characters, D width.
 """
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.model.backbone import Cache
+
+if TYPE_CHECKING:
+    from vocalmtp.decoding.sampling import Sampler
 
 BY_ROW = (
     "steps",
@@ -46,7 +48,7 @@ class DecodeState:
     ended: Tensor | None = None  # [B] step at which the leading slot said the end, -1 = not yet
     limits: Tensor | None = None  # [B] most steps of the row
     generators: tuple[torch.Generator, ...] = ()  # noise of every row
-    samplers: tuple[Sampler, ...] = ()
+    samplers: "tuple[Sampler, ...]" = ()
 
     hidden: Tensor | None = None  # [B, D] of the last position, which predicts the next step
     ahead: Any = None  # what a strategy that drafts keeps: decoding/ahead.py

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vocalmtp.layout import IGNORED, Stream, TokenLayout
-from vocalmtp.training.objectives import build_objectives
-from vocalmtp.training.order import last_seen, order_loss, order_weights
+from vocalmtp.model.objectives import build_objectives
+from vocalmtp.model.order import last_seen, order_loss, order_weights
 
 VOCABULARY = 6
 

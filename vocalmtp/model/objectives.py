@@ -8,7 +8,7 @@ from torch import nn
 from vocalmtp.config import parse
 from vocalmtp.errors import InputError, nearest
 from vocalmtp.layout import TokenLayout
-from vocalmtp.training.order import OrderConfig, OrderObjective
+from vocalmtp.model.order import OrderConfig, OrderObjective
 
 OBJECTIVES = {"top": (OrderConfig, OrderObjective)}
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vocalmtp.model.llama import AlignedCache, blocks
+from vocalmtp.layers.llama import AlignedCache, blocks
 
 Cache = list[tuple[Tensor, Tensor]]  # keys and values [N, H, L, D / H] of every layer
 

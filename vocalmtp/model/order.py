@@ -20,8 +20,8 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from vocalmtp.config import StrictModel
+from vocalmtp.layers.embeddings import SlotProjection
 from vocalmtp.layout import IGNORED, TokenLayout
-from vocalmtp.model.embeddings import SlotProjection
 
 
 class OrderConfig(StrictModel):

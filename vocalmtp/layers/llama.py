@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
-from vocalmtp.linears import Make, join_linears
+from vocalmtp.layers.linears import Make, join_linears
 
 SUPPORTED = ("llama", "qwen2")
 BLOCK = 64  # places of a cache are added, and read, so many at a time

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vocalmtp.layers.linears import Make, join_linears
 from vocalmtp.layout import Stream, TokenLayout
-from vocalmtp.linears import Make, join_linears
 
 
 def digits_of(stream: Stream) -> Tensor:

@@ -12,15 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vocalmtp.batch.job import digest
-from vocalmtp.batch.lists import read_fields, survey
 from vocalmtp.catalogue import model_folder
+from vocalmtp.data.lists import read_fields, survey
 from vocalmtp.data.shards import CodeItem, stamp, write_shard
 from vocalmtp.decoding.generate import Generated, generate, utterances
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.errors import InputError
 from vocalmtp.lock import only_writer
-from vocalmtp.reading import read_object
+from vocalmtp.reading import digest, read_object
 from vocalmtp.synthesis import TTS, Request, Utterance, load
 from vocalmtp.writing import atomic_path
 
