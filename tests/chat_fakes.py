@@ -22,7 +22,9 @@ from vocalmtp.text import normalize, word_spans
 
 RATE = 16_000
 QUESTION = "What is the capital of France?"
-CLERK = Role(name="clerk", persona="You file.", voice="bob", origin="a tone", consent="")
+CLERK = Role(
+    name="clerk", persona="You file.", voice="bob", greeting="Next!", origin="a tone", consent=""
+)
 WORD = 0.25  # seconds that a word of ToneTTS takes
 
 

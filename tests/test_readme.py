@@ -23,7 +23,7 @@ def bash_lines(text: str) -> list[str]:
     return [line for block in blocks for line in block.splitlines() if line.strip()]
 
 
-FIRST_SCREENS, REST = README.split("## How it works")
+FIRST_SCREENS, REST = README.split("## Talk to it")
 SPOKEN = [line.removeprefix("pip install . && ") for line in bash_lines(FIRST_SCREENS)]
 LATER = [line for line in bash_lines(REST) if line.startswith("vocalmtp ")]
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)

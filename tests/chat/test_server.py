@@ -95,6 +95,17 @@ def test_voice_mode_and_role_are_picked_by_name_only(make_room):
             assert message.startswith(next(iter(wrong)))
 
 
+def test_the_role_greets_when_the_page_says_that_somebody_listens(make_room):
+    room = make_room()
+    room.role = room.roles["clerk"]
+    with client(room).websocket_connect(SOCKET) as socket:
+        socket.send_json({"kind": "greet"})
+        seen, sound = receive(socket, "finished")
+        assert (seen[-1]["turn"], seen[-1]["text"]) == (0, "Next!") and sound
+        socket.send_json({"kind": "ask", "text": "Hello?"})
+        assert receive(socket, "finished")[0][-1]["turn"] == 1
+
+
 def test_a_voice_is_sought_once_and_not_for_every_clause(make_room):
     room = make_room("One, two. Three. Four.")
     room.voice = "bob"

@@ -221,6 +221,23 @@ def test_a_role_answers_from_the_next_answer_on(make_session):
     assert tts.used == ["ann"] * 2 + ["bob"] * 2 + ["ann"] * 4
 
 
+def test_a_role_greets_before_anything_is_said_and_only_then(make_session):
+    writer, tts, clock = ScriptedWriter("One."), ToneTTS(), Clock()
+    session = make_session(writer, tts, clock=clock)
+    session.greet()  # nobody in particular has no greeting
+    session.role = CLERK
+    session.greet()
+    assert until(session, "finished")[-1].text == "Next!" and tts.used == ["bob"]
+    session.greet()
+    clock.now += 60.0
+    session.ask("who")
+    until(session, "finished")
+    session.greet()
+    assert [m.role for m in session.history.said] == ["assistant", "user", "assistant"]
+    assert [role for role, _ in writer.asked[0]] == ["system", "user"]  # templates begin so
+    assert tts.used == ["bob"] * 2
+
+
 def test_a_persona_that_leaves_no_place_is_refused_in_one_line(make_session):
     endless = CLERK.model_copy(update={"persona": "word " * 100})
     session = make_session(history_tokens=64)

@@ -70,6 +70,9 @@ class Answerer(Protocol):
     def answer(self, turn: Turn, out: Outlet) -> None:
         """Answer `turn`, text and audio, through `out`; returns when all of it is out."""
 
+    def say(self, text: str, turn: Turn, out: Outlet) -> None:
+        """Say a text that is given, in the voice of `turn`."""
+
     def count_tokens(self, text: str) -> int:
         """How many tokens of its model a text takes."""
 

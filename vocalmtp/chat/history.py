@@ -51,8 +51,8 @@ class History:
     def messages(self, limit: int, count: Callable[[str], int]) -> list[Message]:
         """What fits into `limit` tokens, as `count` counts those of a text.
 
-        The system's message and the user's last one are always in it; the oldest turns go first, an
-        answer with its question.
+        The system's message and the user's last one are always in it, and after the system's it
+        begins with one of the user's; the oldest turns go first, an answer with its question.
         """
         head = [Message("system", self.system)] if self.system else []
 
@@ -60,8 +60,6 @@ class History:
             return sum(count(message.content) + OVERHEAD for message in messages)
 
         kept = list(self._said)
-        while len(kept) > 1 and size(head + kept) > limit:
+        while len(kept) > 1 and (kept[0].role == "assistant" or size(head + kept) > limit):
             kept.pop(0)
-            while len(kept) > 1 and kept[0].role == "assistant":
-                kept.pop(0)
         return head + kept

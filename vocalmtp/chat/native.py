@@ -45,7 +45,7 @@ class Native(Spoken):
         asked = self._asked(turn)
         if not asked.text.strip(MARKS):
             out.failure("Nothing was understood.")
-            self._say(iter([NOTHING]), turn, out)
+            self.say(NOTHING, turn, out)
             return
         self._say(self._respondent.write(asked), turn, out, self._respondent.context(asked))
 

@@ -4,11 +4,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from queue import Empty, SimpleQueue
 
 import numpy as np
 
-from vocalmtp.chat.answer import Answerer, Turn
+from vocalmtp.chat.answer import Answerer, Outlet, Turn
 from vocalmtp.chat.config import ChatConfig
 from vocalmtp.chat.ears import Ear
 from vocalmtp.chat.events import (
@@ -32,6 +33,8 @@ from vocalmtp.chat.vad import FRAME_SECONDS, SAMPLE_RATE, VoiceActivity
 from vocalmtp.errors import InputError
 from vocalmtp.roles import Role
 from vocalmtp.synthesis import AnyVoice
+
+Give = Callable[[Turn, Outlet], None]  # says one answer
 
 
 class ChatSession:
@@ -125,6 +128,14 @@ class ChatSession:
             self._number += 1
             self._emit(Transcript(self._number, text.strip(), final=True))
             self._begin_answer(self._number, text.strip(), None)
+
+    def greet(self) -> None:
+        """Have the role say its greeting; nothing, if it has none or something was said before."""
+        with self._lock:
+            greeting = self.role and self.role.greeting
+            if greeting and not (self.closed or self._number or self._answer):
+                say = partial(self.answerer.say, greeting)
+                self._begin(say, Turn(messages=[], voice=self.voice, seed=self.config.seed), 0)
 
     def interrupt(self) -> None:
         """Break off the answer, if one is being given or still sounds."""
@@ -256,7 +267,7 @@ class ChatSession:
     def _begin_answer(
         self, number: int, text: str, samples: np.ndarray | None, late: float = 0.0
     ) -> None:
-        """Answer turn `number` in a thread of its own; `late` seconds have gone since its end."""
+        """Answer turn `number`; `late` seconds have gone since its end."""
         config = self.config
         role, answerer = self.role, self.answerer
         self.history.system = config.system if role is None else role.system_prompt()
@@ -267,13 +278,18 @@ class ChatSession:
             seed=config.seed + number,
             samples=samples,
         )
-        self._answer = AnswerOutlet(number, config, self._emit, self._lock, self._clock, late)
-        arguments = (answerer, turn, self._answer)
-        threading.Thread(target=self._give_answer, args=arguments, daemon=True).start()
+        self._begin(answerer.answer, turn, number, late)
 
-    def _give_answer(self, answerer: Answerer, turn: Turn, out: AnswerOutlet) -> None:
+    def _begin(self, give: Give, turn: Turn, number: int, late: float = 0.0) -> None:
+        """Let `give` speak in a thread of its own."""
+        lock, clock = self._lock, self._clock
+        self._answer = AnswerOutlet(number, self.config, self._emit, lock, clock, late)
+        arguments = (give, turn, self._answer)
+        threading.Thread(target=self._give, args=arguments, daemon=True).start()
+
+    def _give(self, give: Give, turn: Turn, out: AnswerOutlet) -> None:
         try:
-            answerer.answer(turn, out)
+            give(turn, out)
         except Exception as error:  # the session lives, whatever the answerer does
             if not out.cancelled:
                 self._emit(Error(out.number, f"I could not answer that: {error}"))

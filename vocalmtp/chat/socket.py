@@ -1,7 +1,8 @@
 """A conversation over a WebSocket.
 
 From the client: 16-bit little-endian mono PCM as bytes, and JSON: {"kind": "rate", "rate": Hz} of
-that PCM, "settings" (voice, mode, role), "ask" (text), "played" (turn, seconds), "interrupt".
+that PCM, "settings" (voice, mode, role), "greet" (let the role begin), "ask" (text), "played"
+(turn, seconds), "interrupt".
 To the client: the events of the session as JSON, "ready" first; the samples of an "audio_chunk"
 follow it as bytes of the same form. "busy" and "over" say why the connection is closed.
 """
@@ -127,6 +128,8 @@ class _Connection:
             if not isinstance(seconds, int | float):
                 raise InputError("played: seconds must be a number")
             session.played(seconds, message.get("turn"))
+        elif kind == "greet":
+            session.greet()
         elif kind == "interrupt":
             session.interrupt()
         else:

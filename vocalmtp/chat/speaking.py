@@ -41,6 +41,9 @@ class Spoken:
     def answer(self, turn: Turn, out: Outlet) -> None:
         self._say(self._writer.write(turn.messages, out), turn, out)
 
+    def say(self, text: str, turn: Turn, out: Outlet) -> None:
+        self._say(iter([text]), turn, out)
+
     def _say(
         self, written: Iterator[str], turn: Turn, out: Outlet, context: tuple[Segment, ...] = ()
     ) -> None:

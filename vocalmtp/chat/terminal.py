@@ -78,6 +78,7 @@ def talk(session: ChatSession, sample_rate: int, show: Callable[[Event], object]
     with microphone, loudspeaker, session:
         arguments = (session, microphone, rate, player)
         threading.Thread(target=_feed, args=arguments, daemon=True).start()
+        session.greet()
         for event in session.events():
             if isinstance(event, AudioChunk):
                 player.push(event)

@@ -59,7 +59,9 @@ def make(
         typer.Option("--output", "-o", help="The YAML file to write.", show_default="NAME.yaml"),
     ] = None,
     style: Annotated[str | None, typer.Option(help="The manner of speaking, in words.")] = None,
-    greeting: Annotated[str | None, typer.Option(help="What is said first.")] = None,
+    greeting: Annotated[
+        str | None, typer.Option(help="What is said when a conversation begins.")
+    ] = None,
     model: Model = DEFAULT_MODEL,
     i_have_consent: Consent = False,
 ) -> None:

@@ -4,7 +4,7 @@
     persona: You are the captain of an old sailing ship. You answer in one short sentence.
     voice: rms                     # a built-in voice, a voice file or a recording
     style: calm, a little rough    # optional
-    greeting: Welcome aboard.      # optional
+    greeting: Welcome aboard.      # optional: what is said when a conversation begins
     origin: synthetic; flite       # of the voice
     consent: ''                    # how it is known that the speaker agreed; '' of nobody's voice
 

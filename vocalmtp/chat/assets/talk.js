@@ -94,11 +94,13 @@ class Talk {
   }
 
   async ready({ sample_rate: rate }) {
+    const first = !this.recording;
     this.recording ??= new Recording(rate);
     if (!this.loudspeaker) {
       this.loudspeaker = new Loudspeaker();
       await this.loudspeaker.open(rate, (report) => this.sounded(report));
     }
+    if (first && this.microphone) this.tell({ kind: "greet" });
   }
 
   lost(steady) {
@@ -177,7 +179,7 @@ class Talk {
   timing({ turn, part, seconds }) {
     if (turn !== this.times?.turn) this.times = { turn, ear: 0 };
     this.times[part] = seconds;
-    if (part !== "total") return;
+    if (part !== "total" || !turn) return; // a greeting answers nobody
     const { ear, first_clause: written, first_audio: sounding } = this.times;
     const [all, ...parts] = [seconds, ear, written, sounding - written].map((taken) =>
       Math.round(taken * 1000),
