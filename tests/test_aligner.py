@@ -131,10 +131,10 @@ def test_pauses_are_not_labelled_with_letters(tones):
 
 
 def test_what_is_no_aligner_is_one_line(tmp_path):
-    with pytest.raises(InputError, match="train one with recipes/aligner"):
+    with pytest.raises(InputError, match="aligner.json is missing"):
         Aligner.from_pretrained(tmp_path)
     (tmp_path / "aligner.json").write_text("{")
-    with pytest.raises(InputError, match="no whole aligner"):
+    with pytest.raises(InputError, match="aligner.json is not valid JSON"):
         Aligner.from_pretrained(tmp_path)
 
 

@@ -19,11 +19,13 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from vocalmtp.catalogue import PRETRAINED
-from vocalmtp.config import StrictModel
+from vocalmtp.config import StrictModel, parse
 from vocalmtp.errors import InputError
 from vocalmtp.mel import LogMel
+from vocalmtp.reading import FORMAT, check_format, fill, read_object
 from vocalmtp.text.alphabet import ALPHABET, char_ids, shorten
 from vocalmtp.tokenizers.layers import ConvNeXtStack
+from vocalmtp.writing import atomic_folder
 
 PAUSE = ALPHABET.index(" ")
 LONGEST_SKIP = 6  # silent characters in a row: "though the" has four and the space
@@ -114,28 +116,20 @@ class Aligner(AcousticModel):
         """Write `aligner.json` and `model.safetensors` (float16) to `folder`."""
         from safetensors.torch import save_file
 
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        config = {"format": FORMAT} | self.config.model_dump()
         tensors = {name: t.to(torch.float16).contiguous() for name, t in self.state_dict().items()}
-        save_file(tensors, folder / "model.safetensors")
-        (folder / "aligner.json").write_text(self.config.model_dump_json(indent=2) + "\n")
+        with atomic_folder(folder) as partial:
+            save_file(tensors, partial / "model.safetensors")
+            (partial / "aligner.json").write_text(json.dumps(config, indent=2) + "\n")
 
     @classmethod
     def from_pretrained(cls, folder: Path | str) -> "Aligner":
         """Read what `save_pretrained` wrote; raises InputError if it is not there or damaged."""
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
         folder = Path(folder)
-        try:
-            config = json.loads((folder / "aligner.json").read_text())
-            model = cls(AlignerConfig(**config))
-            tensors = load_file(folder / "model.safetensors")
-            model.load_state_dict({name: t.float() for name, t in tensors.items()})
-        except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
-            raise InputError(
-                f"aligner '{folder}': no whole aligner there; train one with recipes/aligner"
-            ) from error
+        what = f"aligner '{folder}'"
+        config = check_format(read_object(folder / "aligner.json", what), what)
+        model = cls(parse(AlignerConfig, config, what))
+        fill(model, folder / "model.safetensors", what)
         return model.eval()
 
 

@@ -165,6 +165,11 @@ class TokenLayout:
         owner = torch.arange(len(sizes), device=positions.device).repeat_interleave(sizes)  # [V]
         return owner == (positions % len(sizes))[..., None]
 
+    @property
+    def steps_per_frame(self) -> float:
+        """Of long speech."""
+        return self.num_steps(1000) / 1000
+
     def num_steps(self, frames: int) -> int:
         """Data steps of so many frames, without end and delays."""
         return frames * len(self.streams) if self.flat else -(-frames // self.frames_per_step)

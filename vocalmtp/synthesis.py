@@ -23,7 +23,7 @@ from vocalmtp import prompts
 from vocalmtp.audio import Audio, in_order, join
 from vocalmtp.catalogue import DEFAULT_MODEL, model_folder, read_card
 from vocalmtp.decoding.generate import Generated, Prompt, generate, utterances
-from vocalmtp.decoding.options import Decoding
+from vocalmtp.decoding.options import SAMPLING, Decoding
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.decoding.statistics import DecodeStatistics
 from vocalmtp.errors import InputError, nearest
@@ -43,7 +43,6 @@ VoiceIn = Literal["both", "lm", "decoder", "none"]
 VOICE_IN = get_args(VoiceIn)
 
 SEED_STRIDE = 0x9E3779B97F4A7C15  # so far apart that the sentences of two texts never share a seed
-SAMPLING = ("temperature", "top_k", "top_p", "greedy")
 
 
 def load(

@@ -13,7 +13,7 @@ from vocalmtp.errors import InputError
 from vocalmtp.eval import judges
 from vocalmtp.eval.conventions import CONVENTIONS, find_convention
 from vocalmtp.eval.intelligibility import word_errors
-from vocalmtp.eval.prompt_lists import CONVENTION_OF, LAYOUTS, load_list
+from vocalmtp.eval.prompt_lists import CONVENTION_OF, FOLDERS, LAYOUTS, load_list
 from vocalmtp.eval.prompted import ListRun, run_list
 
 
@@ -92,6 +92,9 @@ def test_lists_that_are_not_there(tmp_path, layout):
         load_list(tmp_path / "none", layout)
     with pytest.raises(InputError, match="layout 'seed-tts': unknown; did you mean"):
         load_list(tmp_path, "seed-tts")
+    if layout in FOLDERS:
+        with pytest.raises(InputError, match="root 'elsewhere': the layout"):
+            load_list(tmp_path, layout, Path("elsewhere"))
 
 
 def test_a_list_without_any_audio_names_the_first_problem(tmp_path):

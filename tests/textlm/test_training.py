@@ -87,7 +87,7 @@ def test_rows_learn_answers_and_not_prompts() -> None:
     ]
     packed = TextRows(pieces, 3, packed=True)
     assert [[i for text in row for i in text.ids] for row in packed] == [[1, 2, 3, 4], [4, 5, 6, 7]]
-    assert rows.learned_ids.tolist() == [4, 5, 6, 7, 8]
+    assert rows.ids[rows.learned].tolist() == [4, 5, 6, 7, 8]
 
 
 def run(*arguments: str) -> int:

@@ -1,9 +1,7 @@
 """One cell of a grid: trained, exported, heard and measured; every part is done once."""
 
-import json
 import re
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,9 +23,9 @@ from vocalmtp.eval.statistics import Figure, once
 from vocalmtp.eval.systems import speak
 from vocalmtp.export import export_model
 from vocalmtp.model.speech_lm import SpeechLM, load_text_tokenizer
-from vocalmtp.reading import read_lines
 from vocalmtp.synthesis import TTS, load
 from vocalmtp.training.batches import FrameBatches
+from vocalmtp.training.log import read_log
 from vocalmtp.training.tasks import PromptDataset
 from vocalmtp.training.train import train
 from vocalmtp.voices import SHORTEST
@@ -135,7 +133,7 @@ def facts(cell: Cell) -> dict[str, Figure]:
     frames = [count for count in shards.frames if count <= recipe.data.max_frames]
     batches = FrameBatches(frames, recipe.optim.batch_frames, steps, recipe.optim.seed)
     seen = sum(frames[index] for batch in batches for index in batch) if steps else 0
-    positions = shards.card.frame_rate * model.layout.num_steps(1000) / 1000
+    positions = shards.card.frame_rate * model.layout.steps_per_frame
     losses = list(curve_of(log).values())
     values = {
         "parameters": sum(p.numel() for p in model.parameters()),
@@ -146,15 +144,6 @@ def facts(cell: Cell) -> dict[str, Figure]:
         "steps_per_second": positions,
     }
     return {name: once(float(value)) for name, value in values.items()}
-
-
-def read_log(path: Path) -> list[dict[str, Any]]:
-    """The rows of a training's log; none if there is no log. A line that was cut off is no row."""
-    rows = []
-    for _, line in read_lines(path, f"log '{path}'") if path.is_file() else ():
-        with suppress(ValueError):
-            rows.append(json.loads(line))
-    return rows
 
 
 def curve_of(log: Sequence[dict[str, Any]]) -> dict[int, float]:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from vocalmtp.errors import InputError
+from vocalmtp.eval.report import finite
 from vocalmtp.eval.statistics import Figure
 from vocalmtp.optional import require
 from vocalmtp.reading import read_object
@@ -78,11 +79,6 @@ def lacking_plots() -> str | None:
     except InputError as error:
         return str(error)
     return None
-
-
-def finite(values: dict[str, float]) -> dict[str, float | None]:
-    """JSON has no NaN and no infinity: null."""
-    return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
 def _figure(values: dict[str, float | None]) -> Figure:

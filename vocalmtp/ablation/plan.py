@@ -18,9 +18,9 @@ from vocalmtp.ablation.figures import Measured
 from vocalmtp.ablation.grid import Grid
 from vocalmtp.model.config import SpeechLMConfig
 from vocalmtp.model.speech_lm import SpeechLM
+from vocalmtp.training.plan import TRAINED_BYTES
 
 GIB = 2**30
-TRAINED_BYTES = 16  # a parameter: itself, its gradient and two moments in float32
 ACTIVATION_BYTES = 34  # a position, width and layer in 16 bits
 LOGIT_BYTES = 12  # a logit: itself, its logarithm of probability and its gradient in float32
 
@@ -96,7 +96,7 @@ class Planner:
             updates=optim.max_steps,
             tokens=frames * len(card.streams),
             hours_of_audio=seconds / 3600,
-            steps_per_second=card.frame_rate * layout.num_steps(1000) / 1000,
+            steps_per_second=card.frame_rate * layout.steps_per_frame,
             memory=memory / GIB,
             hours=operations / rate / 3600 if cell.trains else 0.0,
             state=self.state(cell),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from vocalmtp.errors import InputError, nearest
 
-SOUNDS = (".wav", ".flac", ".ogg", ".mp3")
+SOUNDS = (".wav", ".flac", ".ogg", ".mp3", ".opus")
 METADATA = "metadata.csv"
 NORMALIZED = ".normalized.txt"
 

@@ -3,10 +3,9 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from vocalmtp.data.layouts import SOUNDS
 from vocalmtp.data.manifest import Utterance, read_manifest
 from vocalmtp.errors import InputError
-
-SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".opus")
 
 
 def read_inputs(inputs: Iterable[Path | str], split: str | None = None) -> list[Utterance]:
@@ -33,11 +32,11 @@ def read_inputs(inputs: Iterable[Path | str], split: str | None = None) -> list[
 
 def _recordings(path: Path) -> Iterator[Utterance]:
     """Rows of an audio file or a folder of them; none of what has a manifest."""
-    if path.suffix.lower() in SUFFIXES:
+    if path.suffix.lower() in SOUNDS:
         yield _row(path, path.stem)
     elif path.is_dir() and not (path / "manifest.jsonl").exists() and not _is_corpus(path):
         for file in sorted(path.rglob("*")):
-            if file.suffix.lower() in SUFFIXES and not file.name.startswith("."):
+            if file.suffix.lower() in SOUNDS and not file.name.startswith("."):
                 yield _row(file, file.relative_to(path).with_suffix("").as_posix())
 
 

@@ -112,7 +112,24 @@ def code_places(layout: TokenLayout, k: int) -> Tensor:
     return places
 
 
-class Rejection(Verify):
+class OneByOne(Verify):
+    """Decides slot by slot, each with noise for the decision and for another token."""
+
+    def __init__(self, layout: TokenLayout, view: DecodeState, drafted: Tensor, tried: Tensor):
+        super().__init__(layout, view, drafted, tried, pairs_of_noise(layout, view, len(drafted)))
+
+    def _draw(self, first: int, logits: Tensor, must_pad: Tensor) -> tuple[Tensor, Tensor]:
+        model = self.distribution(first, logits, must_pad)  # [N, n, V]
+        tokens = [self._keep_or_draw(first + i, p) for i, p in enumerate(model.unbind(1))]
+        chosen = torch.stack(tokens, 1)
+        return chosen, model.gather(2, chosen[..., None])[..., 0].log()
+
+    def _keep_or_draw(self, k: int, p: Tensor) -> Tensor:
+        """The token [N] of slot `k`, which the model gives the distribution `p` [N, V]."""
+        raise NotImplementedError
+
+
+class Rejection(OneByOne):
     """Keeps or replaces drafted tokens one by one; they were drawn from `probs`, K of [N, V]."""
 
     def __init__(
@@ -123,17 +140,10 @@ class Rejection(Verify):
         tried: Tensor,
         probs: list[Tensor],
     ):
-        super().__init__(layout, view, drafted, tried, pairs_of_noise(layout, view, len(drafted)))
+        super().__init__(layout, view, drafted, tried)
         self.probs = probs
 
-    def _draw(self, first: int, logits: Tensor, must_pad: Tensor) -> tuple[Tensor, Tensor]:
-        model = self.distribution(first, logits, must_pad)  # [N, n, V]
-        tokens = [self._keep_or_draw(first + i, p) for i, p in enumerate(model.unbind(1))]
-        chosen = torch.stack(tokens, 1)
-        return chosen, model.gather(2, chosen[..., None])[..., 0].log()
-
     def _keep_or_draw(self, k: int, p: Tensor) -> Tensor:
-        """The token [N] of slot `k`, which the model gives the distribution `p` [N, V]."""
         q, want = self.probs[k], self.drafted[:, k]
         ours, theirs = (x.gather(1, want[:, None])[:, 0] for x in (p, q))
         keep = self.agreed & (self.noise[:, k, 0] * theirs < ours)
@@ -143,7 +153,7 @@ class Rejection(Verify):
         return torch.where(keep, want, draw(rest, self.noise[:, k, 1]))
 
 
-class Typical(Verify):
+class Typical(OneByOne):
     """Keeps tokens that the model finds likely enough for its own uncertainty; others are drawn.
 
     A token is kept if p >= min(t, sqrt(t) exp(-H)), with H the entropy of p and t the `tolerance`
@@ -159,14 +169,8 @@ class Typical(Verify):
         tried: Tensor,
         tolerance: float,
     ):
-        super().__init__(layout, view, drafted, tried, pairs_of_noise(layout, view, len(drafted)))
+        super().__init__(layout, view, drafted, tried)
         self.tolerance = tolerance
-
-    def _draw(self, first: int, logits: Tensor, must_pad: Tensor) -> tuple[Tensor, Tensor]:
-        model = self.distribution(first, logits, must_pad)  # [N, n, V]
-        tokens = [self._keep_or_draw(first + i, p) for i, p in enumerate(model.unbind(1))]
-        chosen = torch.stack(tokens, 1)
-        return chosen, model.gather(2, chosen[..., None])[..., 0].log()
 
     def _keep_or_draw(self, k: int, p: Tensor) -> Tensor:
         want = self.drafted[:, k]

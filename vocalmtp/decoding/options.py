@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 UNVERIFIED = "all"
 ACCEPT = ("rejection", "joint", "seed", "typical", "near", UNVERIFIED)
+SAMPLING = ("temperature", "top_k", "top_p", "greedy")  # options of a Sampler
 TOLERANT = ("typical", "near")
 
 

@@ -8,7 +8,7 @@ VALL-E does, the utterances of 4 to 10 s are said. libritts: a folder of that co
 Prompts are whole recordings.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,14 +43,17 @@ def load_list(source: Path, layout: str, root: Path | None = None) -> PromptList
     """The sentences of a list in `layout`, in order; `root` is where the audio is.
 
     A line that is broken, or whose audio is missing, is left out and told. Raises InputError if
-    nothing is there, or no line will do.
+    nothing is there, no line will do, or a layout with the audio in it is given a root.
     """
     if layout not in LAYOUTS:
         raise InputError(f"layout '{layout}': unknown; {nearest(layout, LAYOUTS)}")
     items: list[Prompted] = []
     broken: list[str] = []
     seen: set[str] = set()
-    for where, found in LAYOUTS[layout](source, root):
+    if layout in FOLDERS and root is not None:
+        raise InputError(f"root '{root}': the layout '{layout}' has its audio; leave root out")
+    lines = FOLDERS[layout](source) if layout in FOLDERS else LISTS[layout](source, root)
+    for where, found in lines:
         if isinstance(found, str):
             broken.append(f"{where}: {found}")
         elif found.id in seen:
@@ -112,13 +115,12 @@ def _librispeech_pc(source: Path, root: Path | None) -> Lines:
         if any(len(part) != 3 for part in parts):
             yield where, "its utterances are not speaker-chapter-number"
             continue
-        files = [
-            root / part[0] / part[1] / f"{'-'.join(part)}.flac" for part in parts
-        ]  # of the prompt, and of what is to be said
+        # Of the prompt, and of what is to be said.
+        files = [root / part[0] / part[1] / f"{'-'.join(part)}.flac" for part in parts]
         yield where, Prompted(name, text, files[0], files[1] if files[1].is_file() else None)
 
 
-def _librispeech(source: Path, root: Path | None) -> Lines:
+def _librispeech(source: Path) -> Lines:
     """Every utterance of 4 to 10 s, prompted by the next longer one of its speaker."""
     if not source.is_dir():
         raise InputError(f"list '{source}': no such folder; give LibriSpeech's test-clean")
@@ -137,7 +139,7 @@ def _librispeech(source: Path, root: Path | None) -> Lines:
     yield from _paired(by_speaker)
 
 
-def _libritts(source: Path, root: Path | None) -> Lines:
+def _libritts(source: Path) -> Lines:
     """As LibriSpeech, of LibriTTS's layout."""
     by_speaker: dict[str, list[tuple[str, Path, str]]] = {}
     for found in find_sources(source, "libritts")[1]:
@@ -163,12 +165,9 @@ def _paired(by_speaker: dict[str, list[tuple[str, Path, str]]]) -> Lines:
             yield name, Prompted(name, text, rows[others[0]][1], audio)
 
 
-LAYOUTS: dict[str, Callable[[Path, Path | None], Lines]] = {
-    "seed-tts-eval": _seed_tts,
-    "librispeech-pc": _librispeech_pc,
-    "librispeech": _librispeech,
-    "libritts": _libritts,
-}
+LISTS = {"seed-tts-eval": _seed_tts, "librispeech-pc": _librispeech_pc}  # the audio is elsewhere
+FOLDERS = {"librispeech": _librispeech, "libritts": _libritts}
+LAYOUTS = (*LISTS, *FOLDERS)
 # The convention (conventions.py) that a layout's figures are published in.
 CONVENTION_OF = {
     "seed-tts-eval": "seed-tts-eval",

@@ -48,14 +48,14 @@ def write_sections(
 def as_json(sections: dict[str, Sequence[Line]], notes: Sequence[str] = ()) -> str:
     """The figures with what they depend on, as the content of a JSON file."""
     figures = [
-        {"section": heading, **asdict(line), "figure": _finite(asdict(line.figure))}
+        {"section": heading, **asdict(line), "figure": finite(asdict(line.figure))}
         for heading, lines in sections.items()
         for line in lines
     ]
     return json.dumps({"notes": list(notes), "figures": figures}, indent=2) + "\n"
 
 
-def _finite(values: dict[str, float]) -> dict[str, float | None]:
+def finite(values: dict[str, float]) -> dict[str, float | None]:
     """JSON has no NaN and no infinity: null."""
     return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
@@ -107,22 +107,6 @@ def plot_spectrograms(pairs: Sequence[tuple[str, Path, Path]], path: Path) -> No
             axis.set_title(f"{name}: {title}"[:70], fontsize=8)
     figure.supxlabel("seconds")
     figure.supylabel("Hz")
-    figure.tight_layout()
-    figure.savefig(path, dpi=90)
-    pyplot.close(figure)
-
-
-def plot_training(logs: dict[str, Path], path: Path) -> None:
-    """Validation loss over minutes of the runs whose log.jsonl files are given, drawn to `path`."""
-    pyplot = load_pyplot()
-    figure, axis = pyplot.subplots(figsize=(7, 4))
-    for name, log in logs.items():
-        rows = [json.loads(line) for line in log.read_text().splitlines()]
-        points = [(r["seconds"] / 60, r["eval_loss"]) for r in rows if "eval_loss" in r]
-        axis.plot(*np.array(points).T, marker=".", label=name)
-    axis.set_xlabel("minutes")
-    axis.set_ylabel("validation loss")
-    axis.legend()
     figure.tight_layout()
     figure.savefig(path, dpi=90)
     pyplot.close(figure)

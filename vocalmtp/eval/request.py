@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from vocalmtp.catalogue import DEFAULT_MODEL
-
-SAMPLING = ("temperature", "top_k", "top_p", "greedy")
+from vocalmtp.decoding.options import SAMPLING
 
 
 def option(help: str, *flags: str, default: Any = MISSING, **limits: Any) -> Any:

@@ -75,8 +75,11 @@ class SpeechHead(nn.Module):
         raise NotImplementedError
 
     def propose(self, hidden: Tensor, pick: SlotPicker) -> Draft:
-        """Hidden [B, D] of one position to the tokens of the step it predicts."""
-        raise NotImplementedError
+        """Hidden [B, D] of one position to the tokens of the step it predicts; all at once, unless
+        a head says otherwise.
+        """
+        tokens, log_probs = pick.all(self.logits(hidden))
+        return Draft(tokens[:, None], log_probs[:, None])
 
     def fuse(self, make: Make) -> None:  # noqa: B027 (most heads have nothing to join)
         """Join what can be joined for inference; training and saving are over then."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vocalmtp.config import StrictModel
-from vocalmtp.heads.base import Draft, SlotPicker, SpeechHead, register
+from vocalmtp.heads.base import SpeechHead, register
 from vocalmtp.layers.blocks import BlockStack
 from vocalmtp.layers.embeddings import JoinedProjection, SlotProjection
 from vocalmtp.layers.linears import Make, join_linears
@@ -104,10 +104,6 @@ class ParallelHead(SpeechHead):
             return self.projection.step([hidden] * self.num_slots)
         parts = self.maps(hidden)
         return self.projection.step([parts[part] for part in self.part_of_slot])
-
-    def propose(self, hidden: Tensor, pick: SlotPicker) -> Draft:
-        tokens, log_probs = pick.all(self.logits(hidden))
-        return Draft(tokens[:, None], log_probs[:, None])
 
     def fuse(self, make: Make) -> None:
         if isinstance(self.maps, FrameMaps):

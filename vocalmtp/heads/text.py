@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from vocalmtp.data.collate import shift
-from vocalmtp.heads.base import Draft, SlotPicker, SpeechHead
+from vocalmtp.heads.base import SpeechHead
 from vocalmtp.layout import IGNORED, Stream, TokenLayout
 from vocalmtp.prompts import Text
 
@@ -60,10 +60,6 @@ class TextHead(SpeechHead):
             end = logits[..., first : first + 1]
             logits = torch.cat([logits[..., :first], never, logits[..., first + 1 :]], -1)
         return [torch.cat([logits, end, never], -1)]  # [.., V + 2]
-
-    def propose(self, hidden: Tensor, pick: SlotPicker) -> Draft:
-        tokens, log_probs = pick.all(self.logits(hidden))
-        return Draft(tokens[:, None], log_probs[:, None])
 
     def restricted(self, ids: Tensor) -> "TextHead":
         """The head that knows the tokens `ids` [n] alone, for inference."""

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.utils.data import Dataset
 
 from vocalmtp.data.lists import read_fields
@@ -58,11 +57,6 @@ class TextRows(Dataset):
             Text(ids[a:b], supervised=bool(learned[a]))
             for a, b in zip(cuts, cuts[1:], strict=False)
         ]
-
-    @property
-    def learned_ids(self) -> Tensor:
-        """The tokens that are learned, [n]."""
-        return self.ids[self.learned].long()
 
 
 def read_pieces(files: Iterable[Path | str], tokenizer: Any, ends: tuple[int, ...]) -> Iterator:

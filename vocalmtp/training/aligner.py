@@ -24,7 +24,7 @@ from vocalmtp.data.manifest import Utterance, read_manifest
 from vocalmtp.errors import InputError
 from vocalmtp.text.alphabet import ALPHABET, char_ids
 from vocalmtp.training.augment import add_noise, put_in_room, warp_mels
-from vocalmtp.training.checkpoints import read_state
+from vocalmtp.training.checkpoints import read_state, write_state
 from vocalmtp.training.denormals import flushed_denormals
 
 SILENCE = "pau"  # the phone of pauses in recipes/corpus
@@ -197,9 +197,7 @@ class AlignerTrainer:
         self.model.save_pretrained(self.recipe.output)
         state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
         state |= {"step": self.step, "seconds": self.seconds}
-        partial = self.recipe.output / "resume.partial"
-        torch.save(state, partial)
-        partial.replace(self.recipe.output / "resume.pt")
+        write_state(self.recipe.output / "resume.pt", state)
 
     def _resume(self) -> None:
         path = self.recipe.output / "resume.pt"

@@ -11,6 +11,7 @@ import torch
 
 from vocalmtp.errors import InputError
 from vocalmtp.reading import reason
+from vocalmtp.writing import atomic_path
 
 STATE = "trainer_state.json"  # what the Trainer writes last
 
@@ -53,8 +54,14 @@ def _whole(file: Path) -> bool:
         return False
 
 
+def write_state(path: Path, state: dict[str, Any]) -> None:
+    """`torch.save` of `state`, whole or not at all."""
+    with atomic_path(path) as partial:
+        torch.save(state, partial)
+
+
 def read_state(path: Path) -> dict[str, Any]:
-    """What `torch.save` wrote to `path`. Raises InputError if it is not whole."""
+    """What `write_state` wrote to `path`. Raises InputError if it is not whole."""
     try:
         state = torch.load(path, weights_only=True)
     except (OSError, RuntimeError, ValueError, LookupError, EOFError, UnpicklingError) as error:

@@ -19,6 +19,7 @@ from vocalmtp.tokenizers import load_tokenizer
 from vocalmtp.tokenizers.features import FOLD, Features
 from vocalmtp.tokenizers.neural import EXCITATION_LEAD, LOOKAHEAD, DecoderState, NeuralTokenizer
 from vocalmtp.training.augment import warp_mels
+from vocalmtp.training.checkpoints import read_state, write_state
 from vocalmtp.training.codec_losses import Discriminators, Probes, SpectralLoss
 from vocalmtp.training.codec_recipe import TokenizerRecipe
 from vocalmtp.training.denormals import flushed_denormals
@@ -261,23 +262,21 @@ class TokenizerTrainer:
             "step": self.step,
             "seconds": self.seconds,
         }
-        partial = self.recipe.output / "resume.partial"
-        torch.save(state, partial)
-        partial.replace(self.recipe.output / "resume.pt")
+        write_state(self.recipe.output / "resume.pt", state)
 
     def _resume(self) -> None:
         path = self.recipe.output / "resume.pt"
         if not path.is_file():
             return
-        state = torch.load(path, weights_only=True)
+        state = read_state(path)
         try:
             for name in ("model", "averaged", "probes", "discriminators", "optimizer", "judge"):
                 getattr(self, name).load_state_dict(state[name])
-        except (RuntimeError, ValueError) as error:
+            self.step, self.seconds = state["step"], state["seconds"]
+        except (RuntimeError, ValueError, KeyError) as error:
             raise InputError(
                 f"output '{self.recipe.output}': holds a run of another recipe; choose a new folder"
             ) from error
-        self.step, self.seconds = state["step"], state["seconds"]
         self._seed()
 
 

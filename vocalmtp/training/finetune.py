@@ -5,7 +5,6 @@ has done in `output`/work, so that a run that was cut off goes on.
 """
 
 import json
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +25,7 @@ from vocalmtp.synthesis import load
 from vocalmtp.tokenizers import load_tokenizer
 from vocalmtp.training.codec import TokenizerRecipe, train_tokenizer
 from vocalmtp.training.distributed import num_processes
-from vocalmtp.training.log import write_row
+from vocalmtp.training.log import read_log, write_row
 from vocalmtp.training.recipe import OptimRecipe, SpeechLMRecipe
 from vocalmtp.training.tasks import DataRecipe
 from vocalmtp.training.train import train
@@ -252,18 +251,6 @@ def make_card(recipe: FinetuneRecipe, base: dict[str, Any], minutes: float) -> d
 def held_out_items(corpus: Path, recipe: FinetuneRecipe) -> list[Utterance]:
     """The held-out sentences that are listened to."""
     return read_manifest(corpus, "valid")[: recipe.sentences]
-
-
-def read_log(path: Path) -> list[dict[str, Any]]:
-    """The rows of a log of JSON lines; none if there is no such file.
-
-    A line that a killed run left torn is passed over.
-    """
-    rows = []
-    for line in path.read_bytes().splitlines() if path.is_file() else []:
-        with suppress(ValueError):
-            rows.append(json.loads(line))
-    return rows
 
 
 def plot_losses(rows: list[dict[str, Any]], path: Path) -> None:

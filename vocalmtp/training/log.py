@@ -2,11 +2,13 @@
 
 import json
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback
 
+from vocalmtp.reading import read_lines
 from vocalmtp.training.distributed import from_first
 
 
@@ -16,6 +18,15 @@ def write_row(file: Path, row: dict[str, Any]) -> None:
         out.write(json.dumps(row) + "\n")
     shown = (f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items())
     print(" ".join(shown), flush=True)
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The rows of a log; none if there is no log. A line that was cut off is no row."""
+    rows = []
+    for _, line in read_lines(path, f"log '{path}'") if path.is_file() else ():
+        with suppress(ValueError):
+            rows.append(json.loads(line))
+    return rows
 
 
 class RunLog(TrainerCallback):
