@@ -88,7 +88,7 @@ def model_facts(config: "SpeechLMConfig", card: "TokenizerCard", folder: Path) -
         asked = f"; --tokens-per-step {each.codec_tokens}" if len(config.family) > 1 else ""
         yield (
             "tokens per step" if each == config.family[0] else "",
-            f"{each.tokens_per_step} ({grouping}), {steps:g} steps/s{asked}",
+            f"{each.tokens_per_step} ({grouping}), {steps:.3g} steps/s{asked}",
         )
     kind = config.head.get("kind")
     yield "head", config.head.get("name", "parallel") + (f" ({kind})" if kind else "")
