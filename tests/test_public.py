@@ -26,6 +26,7 @@ def test_the_public_names_are_pinned():
         "Voice",
         "load",
         "load_role",
+        "talk",
     ]
 
 

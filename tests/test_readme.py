@@ -92,7 +92,7 @@ def test_what_takes_hours_is_spelt_right(line):
 
 
 def test_every_link_and_script_leads_somewhere():
-    for path in re.findall(r"\]\(((?!http)[^)]+)\)", README) + re.findall(
+    for path in re.findall(r"\]\(((?!http|#)[^)]+)\)", README) + re.findall(
         r"python (\S+\.py)", README
     ):
         assert (ROOT / path).exists(), path

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vocalmtp.audio import Audio as Audio
+    from vocalmtp.chat.partner import talk as talk
     from vocalmtp.chat.session import ChatSession as ChatSession
     from vocalmtp.decoding.options import Decoding as Decoding
     from vocalmtp.layout import TokenLayout as TokenLayout
@@ -34,6 +35,7 @@ __all__ = [
     "Voice",
     "load",
     "load_role",
+    "talk",
 ]
 
 _HOME = {
@@ -48,6 +50,7 @@ _HOME = {
     "Voice": "vocalmtp.voices",
     "load": "vocalmtp.synthesis",
     "load_role": "vocalmtp.roles",
+    "talk": "vocalmtp.chat.partner",
 }
 
 

@@ -1,4 +1,4 @@
-"""The optional judges: imported on first use; one line says how to install what is missing."""
+"""Packages of the extras: imported on first use; one line says how to install what is missing."""
 
 from importlib import import_module
 from types import ModuleType
@@ -8,7 +8,11 @@ from vocalmtp.errors import InputError
 INSTALL = 'pip install "vocalmtp[eval]"'
 DEMO = 'pip install "vocalmtp[demo]"'
 HINTS = {
+    "fastapi": DEMO,
+    "gradio": DEMO,
     "httpx": DEMO,
+    "uvicorn": DEMO,
+    "websockets": DEMO,
     "silero_vad": DEMO,
     "faster_whisper": 'pip install "vocalmtp[whisper]"',
     "playwright": 'pip install "vocalmtp[test]"',
@@ -20,14 +24,13 @@ HINTS = {
 }
 
 
-def require(name: str) -> ModuleType:
-    """Import the optional module `name`.
+def require(name: str, install: str | None = None) -> ModuleType:
+    """Import the optional module `name`, which comes by the command `install`, or that of HINTS.
 
-    Raises:
-        InputError: it cannot be imported; the message says what to install.
+    Raises InputError if it cannot be imported; the message says what to run.
     """
     try:
         return import_module(name)
     except ImportError as error:
-        hint = HINTS.get(name.partition(".")[0], INSTALL)
+        hint = install or HINTS.get(name.partition(".")[0], INSTALL)
         raise InputError(f"package '{name}': cannot be imported ({error}); run: {hint}") from error

@@ -111,6 +111,7 @@ def test_a_voice_interrupts_and_the_conversation_can_be_kept(pages, fakes, tones
 def test_the_sample_question_needs_no_microphone(pages, fakes):
     page = pages(fakes, allowed=False)
     page.click("#talk-sample")
+    page.click("#talk-sample")  # once is enough
     assert answered(page) == " ".join(WORDS)
     assert page.inner_text(".talk-user") == "15 tenths"  # six words
 
@@ -160,6 +161,26 @@ def test_a_lost_connection_is_made_again_with_what_was_picked(pages, fakes, room
     page.click("#talk-button")
     page.wait_for_timeout(200)
     assert room.talking == 0  # the lost one and this one
+
+
+def test_a_new_conversation_after_stop_begins_below_the_old_one(pages, fakes, room):
+    page = pages(fakes)
+    ask(page, "Hello?")
+    state(page, "speaking")
+    page.click("#talk-interrupt")
+    page.wait_for_selector("#talk[data-interruptions='1']")
+    page.click("#talk-button")
+    state(page, "idle")
+    ask(page, "Are you still there?")
+    assert answered(page, 2) == " ".join(WORDS)
+    assert page.locator(".talk-answer s").count() == 1  # of the first, as it was
+    assert page.locator(".talk-user").all_inner_texts() == ["Hello?", "Are you still there?"]
+    assert "new conversation" in page.inner_text(".talk-note")
+    assert "Hello?" not in str(room.answerers["llm"]._writer.asked[-1])
+    with page.expect_download() as download:
+        page.click("#talk-download")
+    sound, rate = soundfile.read(download.value.path())
+    assert (np.abs(sound[:, 1]) > 0.05).sum() / rate > 1.7  # the second, and some of the first
 
 
 def test_an_answer_without_a_sound_ends_as_well(pages, fakes, room, monkeypatch):

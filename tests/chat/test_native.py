@@ -9,6 +9,7 @@ from toy_model import save_toy_model
 
 from vocalmtp.audio import Audio, read_audio
 from vocalmtp.chat.answer import Turn
+from vocalmtp.chat.ears import find_ear
 from vocalmtp.chat.history import Message
 from vocalmtp.chat.native import NOTHING, Native
 from vocalmtp.cli import main
@@ -101,8 +102,11 @@ def loud(self, frame: np.ndarray) -> float:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--llm", "folder"], "--native needs none"),
-        (["--ear", "pocketsphinx"], "--native needs none"),
+        (["--llm", "folder"], "native needs none"),
+        (["--ear", "pocketsphinx"], "native needs none"),
+        (["--llm-model", "name"], "llm-model 'name': native needs none"),
+        (["--device", "cuda"], "device 'cuda': native needs none"),
+        (["--system", "Be."], "system 'Be.'"),
         ([], "does not listen"),
     ],
 )
@@ -111,6 +115,14 @@ def test_what_does_not_go_with_it(arguments, message, capsys, tmp_path):
     with pytest.raises(SystemExit, match="2"):
         main(["chat", "--native", "--terminal", "--model", str(folder), *arguments])
     assert message in capsys.readouterr().err
+
+
+def test_it_may_hear_for_somebody_else(folder, monkeypatch):
+    monkeypatch.setattr(Respondent, "transcribe", lambda self, heard: ["hello"])
+    ear = find_ear(str(folder))
+    hearing = ear.listen()
+    hearing.push(tone(1.0))
+    assert hearing.text(settled=True) == "hello" and folder.name in ear.name
 
 
 def test_texts_of_people_are_counted(native):

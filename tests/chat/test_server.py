@@ -132,6 +132,7 @@ def test_a_voice_is_sought_once_and_not_for_every_clause(make_room):
         '{"kind": "rate", "rate": "fast"}',
         '{"kind": "rate", "rate": 1}',
         '{"kind": "played", "seconds": "x"}',
+        '{"kind": "played", "seconds": NaN}',
         '{"kind": "ask"}',
         "[" * 5000,
         b"odd",

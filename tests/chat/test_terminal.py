@@ -95,6 +95,15 @@ def test_an_interruption_empties_the_loudspeaker(make_session, monkeypatch):
     assert "One two three four five six seven eight.".startswith(interrupted.heard)
 
 
+def test_a_microphone_that_stops_ends_the_conversation_in_words(make_session, monkeypatch):
+    fake_sounddevice(monkeypatch, silence(0.2))
+    monkeypatch.setattr(sys.modules["sounddevice"].InputStream, "read", None)
+    session = make_session()
+    with pytest.raises(InputError, match="terminal: the microphone stopped"):
+        talk(session, RATE, lambda event: None)
+    assert session.closed
+
+
 def test_the_player():
     player = Player(10)
     player.push(AudioChunk(1, np.ones(4, np.float32), 10, 0.0))

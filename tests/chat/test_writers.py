@@ -1,6 +1,7 @@
 """Language models: a real server over HTTP with its faults, a folder, and what is not said."""
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -8,6 +9,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+import torch
 from chat_fakes import until
 from tiny_chat_model import WORDS, save_tiny_chat_model
 
@@ -164,6 +166,19 @@ def test_a_template_without_a_system_is_told_in_the_first_message(tmp_path, talk
     assert until(session, "finished", timeout=60)[-1].text
     ids = model._prompt(session.history.messages(100, len)[:2]).input_ids[0]
     assert model._tokenizer.decode(ids) == "on a mat the cat"
+
+
+@pytest.mark.parametrize("device", ["cuda" if not torch.cuda.is_available() else "xpu", "foo"])
+def test_a_device_that_is_not_there_is_said_in_one_line(folder, device):
+    with pytest.raises(InputError, match=f"device '{device}': cannot be used .*; give cpu"):
+        LocalModel(folder, device)
+
+
+def test_damaged_weights_are_said_in_one_line(folder, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    (copy / "model.safetensors").write_bytes(b"torn")
+    with pytest.raises(InputError, match="not the folder of a language model"):
+        LocalModel(copy)
 
 
 def test_tokens_are_counted(folder):

@@ -1,5 +1,7 @@
 """`vocalmtp chat` with a recording, from file to file."""
 
+import sys
+
 import numpy as np
 import pytest
 from chat_fakes import QUESTION
@@ -42,12 +44,23 @@ def test_a_recorded_question_is_heard_and_answered_aloud(question, tmp_path, cap
         (["--terminal", "--role", "captain", "--voice", "slt"], "has its own"),
         (["--terminal", "--role", "captain", "--system", "Be."], "has its own"),
         (["--terminal", "--role", "captian"], "captain"),
+        (["--terminal", "--barge-in", "-1"], "barge_in"),
+        (["--terminal", "--port", "80"], "port '80': is for the page"),
+        (["--host", "no.such.host.invalid"], "host 'no.such.host.invalid': is no address"),
     ],
 )
 def test_what_is_wrong_is_one_line(arguments, message, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["chat", *arguments])
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["gradio", "fastapi", "uvicorn", "websockets"])
+def test_the_page_names_the_extra_that_it_needs(name, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(SystemExit, match="2"):
+        main(["chat"])
+    assert f"package '{name}'" in (said := capsys.readouterr().err) and "vocalmtp[demo]" in said
 
 
 def main_or_exit(*arguments: str) -> None:

@@ -9,6 +9,7 @@ import soundfile
 from sounds import buzz
 from toy_model import save_toy_model
 
+from vocalmtp.chat.ears import find_ear
 from vocalmtp.errors import InputError
 from vocalmtp.eval import judges
 from vocalmtp.eval.hearing import run_hearing
@@ -100,14 +101,14 @@ def test_the_decoder_may_be_told_another_role(ask):
 
 def test_transcripts_have_a_word_error_rate(listener, manifest, tmp_path, monkeypatch):
     monkeypatch.setattr(Respondent, "transcribe", lambda self, heard: ["hi"] * len(heard))
-    respondent, items = Respondent(load(listener)), pick_items(manifest, "test", [], None)
-    lines = run_hearing(respondent, items, tmp_path / "out", "toy")
+    ear, items = find_ear(str(listener)), pick_items(manifest, "test", [], None)
+    lines = run_hearing(ear, items, tmp_path / "out", "toy")
     found = {line.system: line.figure.value for line in lines}
     assert found == {"all": 4 / 6, "ann": 3 / 4, "bob": 1 / 2}
     monkeypatch.setattr(Respondent, "hear", None)  # nothing is heard again
-    assert run_hearing(respondent, items, tmp_path / "out", "toy") == lines
-    with pytest.raises(InputError, match="made with model 'toy', not 'other'"):
-        run_hearing(respondent, items, tmp_path / "out", "other")
+    assert run_hearing(ear, items, tmp_path / "out", "toy") == lines
+    with pytest.raises(InputError, match="made with ear 'toy', not 'other'"):
+        run_hearing(ear, items, tmp_path / "out", "other")
 
 
 def test_what_cannot_be_asked(ask, tmp_path):

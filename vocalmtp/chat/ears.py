@@ -10,6 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
+from vocalmtp.chat.device import on_device
 from vocalmtp.chat.sphinx import PocketsphinxEar
 from vocalmtp.chat.vad import SAMPLE_RATE
 from vocalmtp.chat.whisper import transcribe
@@ -79,18 +80,18 @@ class WhisperEar:
     """
 
     def __init__(self, folder: Path | str, device: str = "cpu"):
-        import torch
+        from safetensors import SafetensorError
         from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
         try:
             self._processor = WhisperProcessor.from_pretrained(folder, local_files_only=True)
             model = WhisperForConditionalGeneration.from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise InputError(
                 f"ear '{folder}': not the folder of a Whisper model ({reason(error)}); give one "
                 "with config.json, model.safetensors and its tokenizer"
             ) from error
-        self._model = model.eval().to(torch.device(device))
+        self._model = on_device(model, device)
         self.name = f"Whisper ({Path(folder).resolve().name})"
 
     def listen(self) -> Hearing:
@@ -126,7 +127,8 @@ class FasterWhisperEar:
 
 
 def find_ear(name: str | None = None, device: str = "cpu") -> Ear:
-    """The ear of that name, or of the folder of a Whisper model; pocketsphinx if None.
+    """The ear of that name, or of the folder of a Whisper model, or of a speech LM that listens;
+    pocketsphinx if None.
 
     A folder with model.bin is CTranslate2's. Raises InputError if there is no such ear.
     """
@@ -137,5 +139,11 @@ def find_ear(name: str | None = None, device: str = "cpu") -> Ear:
         raise InputError(
             f"ear '{name}': no such ear; give 'pocketsphinx' or the folder of a Whisper model"
         )
+    if (folder / "tokenizer").is_dir() and (folder / "voices").is_dir():
+        from vocalmtp.chat.native import Native  # which is built on this module
+        from vocalmtp.respond import Respondent
+        from vocalmtp.synthesis import load
+
+        return Native(Respondent(load(name)), f"speech LM ({folder.resolve().name})")
     kind = FasterWhisperEar if (folder / "model.bin").is_file() else WhisperEar
     return kind(folder, device)

@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -29,11 +30,12 @@ BROKEN = "Sorry, something went wrong with my language model."
 class Endpoint:
     """Asks `model` at `url`, such as http://localhost:8000/v1; the key is in OPENAI_API_KEY.
 
-    `timeout` is for the first token, and between any two, in seconds. Raises InputError if `url` is
-    no address, or httpx is missing.
+    `timeout` is for the first token, and between any two, in seconds. `max_tokens` is only sent if
+    it is given: not every endpoint knows it, and answers are cut anyway. Raises InputError if `url`
+    is no address, or httpx is missing.
     """
 
-    def __init__(self, url: str, model: str, timeout: float = 20.0, max_tokens: int = 400):
+    def __init__(self, url: str, model: str, timeout: float = 20.0, max_tokens: int | None = None):
         httpx = require("httpx")
         try:
             address = httpx.URL(url)
@@ -43,10 +45,13 @@ class Endpoint:
             raise InputError(f"llm '{url}': not an address; give http://HOST:PORT/v1")
         self.name = f"{model} at {address.host}"
         self._url = f"{url.rstrip('/').removesuffix('/chat/completions')}/chat/completions"
-        self._body = {"model": model, "stream": True, "max_tokens": max_tokens}
+        self._body: dict[str, Any] = {"model": model, "stream": True}
+        if max_tokens is not None:
+            self._body["max_tokens"] = max_tokens
         key = os.environ.get(KEY)
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         limits = httpx.Timeout(timeout, connect=min(CONNECT, timeout))
+        self._timeout = timeout
         self._client = httpx.Client(headers=headers, timeout=limits)
 
     def count_tokens(self, text: str) -> int:
@@ -64,7 +69,7 @@ class Endpoint:
                 out.on_cancel(lambda: _hang_up(response)),
             ):
                 _check(response)
-                yield from without_thoughts(_deltas(response))
+                yield from without_thoughts(_deltas(response, self._timeout))
         except httpx.ConnectError as error:
             raise AnswerError(f"{self.name} cannot be reached ({error})", UNREACHABLE) from error
         except httpx.ConnectTimeout as error:
@@ -93,10 +98,14 @@ def _check(response: "httpx.Response") -> None:
     raise AnswerError(f"the language model said {response.status_code}: {text[:200]}", BROKEN)
 
 
-def _deltas(response: "httpx.Response") -> Iterator[str]:
-    """The pieces of text in a stream of server-sent events."""
-    written, over = False, False
+def _deltas(response: "httpx.Response", patience: float) -> Iterator[str]:
+    """The pieces of text in a stream of server-sent events; the first within `patience` seconds,
+    whatever else comes to keep the line open.
+    """
+    written, over, begin = False, False, time.monotonic()
     for line in _lines(response):
+        if not written and time.monotonic() - begin > patience:
+            raise AnswerError("the language model did not answer in time", SLOW)
         if not line.startswith("data:"):
             continue
         data = line.removeprefix("data:").strip()

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vocalmtp.chat.answer import Outlet
+from vocalmtp.chat.device import on_device
 from vocalmtp.chat.history import Message
 from vocalmtp.chat.writers import without_thoughts
 from vocalmtp.errors import InputError
@@ -18,20 +19,20 @@ class LocalModel:
     """
 
     def __init__(self, folder: Path | str, device: str = "cpu", max_tokens: int = 400):
-        import torch
+        from safetensors import SafetensorError
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
             model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise InputError(
                 f"llm '{folder}': not the folder of a language model ({reason(error)}); give one "
                 "with config.json, model.safetensors and its tokenizer"
             ) from error
         if not self._tokenizer.chat_template:
             raise InputError(f"llm '{folder}': has no chat template; give a model made for chat")
-        self._model = model.eval().to(torch.device(device))
+        self._model = on_device(model, device)
         self._max_tokens = max_tokens
         self.name = Path(folder).resolve().name
 

@@ -23,9 +23,9 @@ class Native(Spoken):
 
     hears = True
 
-    def __init__(self, respondent: Respondent):
+    def __init__(self, respondent: Respondent, name: str = NAME):
         self._respondent, self._tts = respondent, respondent.tts
-        self.name = NAME
+        self.name = name
 
     # -- as an ear -----------------------------------------------------------------------------
 

@@ -8,12 +8,12 @@ from vocalmtp.chat.answer import Answerer
 from vocalmtp.chat.config import ChatConfig
 from vocalmtp.chat.ears import Ear
 from vocalmtp.chat.session import ChatSession
+from vocalmtp.chat.speaking import warm_up
 from vocalmtp.config import StrictModel
 from vocalmtp.errors import InputError, nearest
 from vocalmtp.roles import Role
 from vocalmtp.synthesis import TTS, AnyVoice
 
-WARM_UP = "One moment, please."
 QUESTION = "What is the capital of France?"
 
 
@@ -74,8 +74,7 @@ class Room:
     def warm_up(self) -> None:
         """Let nobody wait for what is slow only once."""
         with self.open() as session:  # what does not fit is said first
-            for _ in self.tts.stream(WARM_UP, session.voice):
-                pass
+            warm_up(self.tts, session.voice)
 
     def question(self) -> bytes:
         """A spoken question as a WAV file, for visitors without a microphone."""

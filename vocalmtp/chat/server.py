@@ -2,7 +2,7 @@
 
 import base64
 import secrets
-import socketserver
+import socket
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -79,9 +79,15 @@ def settings(room: Room) -> dict[str, Any]:
 def check_port(host: str, port: int) -> None:
     """Raise InputError unless the page can be served there."""
     try:
-        with socketserver.TCPServer((host, port), None, bind_and_activate=False) as server:
-            server.allow_reuse_address = True
-            server.server_bind()
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError as error:
+        raise InputError(
+            f"host '{host}': is no address ({error.strerror}); give 127.0.0.1, or 0.0.0.0"
+        ) from error
+    try:
+        with socket.socket(family, kind) as server:
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            server.bind(address)
     except OSError as error:
         raise InputError(
             f"port '{port}': cannot be used on {host} ({error.strerror}); give another --port"

@@ -9,6 +9,7 @@ follow it as bytes of the same form. "busy" and "over" say why the connection is
 
 import asyncio
 import json
+import math
 import threading
 import time
 from dataclasses import asdict
@@ -125,7 +126,7 @@ class _Connection:
             session.ask((_text(message, "text") or "")[: session.config.longest_answer])
         elif kind == "played":
             seconds = message.get("seconds")
-            if not isinstance(seconds, int | float):
+            if not (isinstance(seconds, int | float) and math.isfinite(seconds)):
                 raise InputError("played: seconds must be a number")
             session.played(seconds, message.get("turn"))
         elif kind == "greet":

@@ -13,13 +13,20 @@ from vocalmtp.chat.events import SpokenWord
 from vocalmtp.errors import InputError
 from vocalmtp.prompts import Segment
 from vocalmtp.requests import PAUSES, SHORT_PAUSE
-from vocalmtp.synthesis import TTS
+from vocalmtp.synthesis import TTS, AnyVoice
 from vocalmtp.text import normalize, word_spans
 from vocalmtp.text.clauses import ClauseSplitter, sayable, word_places
 
 Pieces = SimpleQueue[str | Exception | None]  # None: that was all
 
+WARM_UP = "One moment, please."
 CLAUSE_SEEDS = 1000  # between the seeds of two clauses: one has fewer sentences
+
+
+def warm_up(tts: TTS, voice: AnyVoice) -> None:
+    """Let nobody wait for what is slow only once."""
+    for _ in tts.stream(WARM_UP, voice):
+        pass
 
 
 class Spoken:

@@ -20,7 +20,7 @@ from typing import IO, Any
 import numpy as np
 
 from vocalmtp.chat.vad import SAMPLE_RATE
-from vocalmtp.optional import require
+from vocalmtp.optional import DEMO, require
 
 MEAN = 1.0  # seconds from which the mean of the cepstra is taken
 COMMAND = struct.Struct("<cI")
@@ -36,7 +36,7 @@ class PocketsphinxEar:
     name = "pocketsphinx"
 
     def __init__(self):
-        require("pocketsphinx")
+        require("pocketsphinx", DEMO)
         self._idle = [_Process()]
         self._lock = threading.Lock()
 
@@ -161,7 +161,7 @@ class Decoding:
 
 def serve(commands: IO[bytes], answers: IO[bytes]) -> None:
     """Do as `commands` say until they end."""
-    decoding = Decoding(require("pocketsphinx").Decoder(loglevel="FATAL"))
+    decoding = Decoding(require("pocketsphinx", DEMO).Decoder(loglevel="FATAL"))
     while (head := _read(commands, COMMAND.size)) is not None:
         command, length = COMMAND.unpack(head)
         data = _read(commands, length)

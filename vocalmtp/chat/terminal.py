@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from vocalmtp.chat.events import AudioChunk, Event, Interrupted
 from vocalmtp.chat.session import ChatSession
 from vocalmtp.errors import InputError
 from vocalmtp.optional import require
+from vocalmtp.reading import reason
 
 BLOCK = 0.032  # seconds of the microphone at once
 
@@ -54,7 +56,7 @@ def talk(session: ChatSession, sample_rate: int, show: Callable[[Event], object]
     """Hold the conversation until it is closed; `show` is given every event.
 
     `sample_rate` is that of the answers. Raises InputError if there is no microphone or
-    loudspeaker, or sounddevice is missing.
+    loudspeaker, it stops, or sounddevice is missing.
     """
     devices = _devices()
     player = Player(sample_rate)
@@ -75,8 +77,9 @@ def talk(session: ChatSession, sample_rate: int, show: Callable[[Event], object]
             f"terminal: no microphone or loudspeaker can be used ({error}); connect one, or give "
             "--input and --output"
         ) from error
+    wrong: list[Exception] = []
     with microphone, loudspeaker, session:
-        arguments = (session, microphone, rate, player)
+        arguments = (session, microphone, rate, player, wrong)
         threading.Thread(target=_feed, args=arguments, daemon=True).start()
         session.greet()
         for event in session.events():
@@ -85,6 +88,10 @@ def talk(session: ChatSession, sample_rate: int, show: Callable[[Event], object]
             elif isinstance(event, Interrupted):
                 player.drop()
             show(event)
+    if wrong:
+        raise InputError(
+            f"terminal: the microphone stopped ({reason(wrong[0])}); connect it again"
+        ) from wrong[0]
 
 
 def _devices() -> ModuleType:
@@ -96,9 +103,18 @@ def _devices() -> ModuleType:
         ) from error
 
 
-def _feed(session: ChatSession, microphone, rate: int, player: Player) -> None:
-    """In a thread: what the microphone hears, and how far the player is."""
-    while not session.closed:
-        sound, _ = microphone.read(round(BLOCK * rate))  # [n, 1]
-        session.played(player.seconds)
-        session.feed(sound, rate)
+def _feed(
+    session: ChatSession, microphone: Any, rate: int, player: Player, wrong: list[Exception]
+) -> None:
+    """In a thread: what the microphone hears, and how far the player is; ends with the session, or
+    ends it, and puts into `wrong` why.
+    """
+    try:
+        while not session.closed:
+            sound, _ = microphone.read(round(BLOCK * rate))  # [n, 1]
+            session.played(player.seconds)
+            session.feed(sound, rate)
+    except Exception as error:
+        if not session.closed:
+            wrong.append(error)
+            session.close()

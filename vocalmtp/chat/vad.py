@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from vocalmtp.optional import require
+from vocalmtp.optional import DEMO, require
 
 SAMPLE_RATE = 16_000  # Hz, of everything that a session hears
 FRAME = 512  # samples: what silero-vad takes at once
@@ -36,7 +36,7 @@ def _load() -> Any:
 
     threads = torch.get_num_threads()
     try:
-        require("onnxruntime")
+        require("onnxruntime", DEMO)
         return require("silero_vad").load_silero_vad(onnx=True)
     finally:
         torch.set_num_threads(threads)  # its import sets them to 1

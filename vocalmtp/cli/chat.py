@@ -11,13 +11,15 @@ from vocalmtp.cli.voices import Model
 from vocalmtp.errors import InputError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from vocalmtp.chat.config import ChatConfig
     from vocalmtp.chat.events import Event
-    from vocalmtp.chat.native import Native
+    from vocalmtp.chat.partner import Partner
     from vocalmtp.chat.room import Room
-    from vocalmtp.chat.speaking import Spoken
     from vocalmtp.roles import Role
-    from vocalmtp.synthesis import TTS, AnyVoice
+
+LOCALHOST, PORT, SESSIONS = "127.0.0.1", 7860, 4
 
 
 def chat(
@@ -56,7 +58,7 @@ def chat(
         str | None,
         typer.Option(
             help="What hears you: pocketsphinx, or the folder of a Whisper model (of Transformers, "
-            "or converted for faster-whisper).",
+            "or converted for faster-whisper), or of a speech LM that listens.",
             show_default="pocketsphinx",
         ),
     ] = None,
@@ -89,15 +91,23 @@ def chat(
         Path | None, typer.Option("--output", "-o", help="Write the spoken answers here.")
     ] = None,
     host: Annotated[
-        str, typer.Option(help="Who may see the page: 0.0.0.0 lets other machines.")
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65_535, help="Of the page.")] = 7860,
+        str | None,
+        typer.Option(
+            help="Who may see the page: 0.0.0.0 lets other machines.", show_default=LOCALHOST
+        ),
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65_535, help="Of the page.", show_default=str(PORT))
+    ] = None,
     auth: Annotated[
         str | None, typer.Option(help="user:password, without which the page is not shown.")
     ] = None,
     sessions: Annotated[
-        int, typer.Option(min=1, max=1000, help="Conversations of the page at a time.")
-    ] = 4,
+        int | None,
+        typer.Option(
+            min=1, max=1000, help="Conversations of the page at a time.", show_default="4"
+        ),
+    ] = None,
 ) -> None:
     """Talk: speak, be answered aloud, and interrupt at any time.
 
@@ -116,43 +126,49 @@ def chat(
     vocalmtp chat --native --model chat-mini
     """
     settings: dict[str, Any] = {"system": system, "echo": echo, "barge_in": barge_in}
-    settings = {key: value for key, value in settings.items() if value is not None}
+    config = _config({key: value for key, value in settings.items() if value is not None})
     card = _role(role, voice, system)
+    if native and system is not None:
+        raise InputError(f"system '{system}': native knows no system prompt; leave it out")
     if (input is None) != (output is None):
         raise InputError("input, output: belong together; give both, or neither")
     if input is not None and terminal:
         raise InputError("terminal: does not go with --input; leave one out")
-    if input is not None:
-        samples = _read(input, output)
-    elif not terminal:
-        from vocalmtp.chat.server import check_auth, check_port
-
-        check_port(host, port)
-        if auth is not None:
-            check_auth(auth)
-    # What is wrong with the small parts is said before the model is loaded.
-    who = voice if card is None else card
-    if native:
-        for option, value in (("llm", llm), ("ear", ear)):
+    page = {"host": host, "port": port, "auth": auth, "sessions": sessions}
+    if input is not None or terminal:
+        for option, value in page.items():
             if value is not None:
-                raise InputError(f"{option} '{value}': --native needs none; leave one out")
-        answerer, tts = _native(model, who)
-        listens = answerer
+                raise InputError(f"{option} '{value}': is for the page; leave it out")
     else:
-        from vocalmtp.chat.ears import find_ear
-        from vocalmtp.chat.writers import find_writer
+        _check_page(host or LOCALHOST, port or PORT, auth)
+    samples = None if input is None else _read(input, output)
+    from vocalmtp.chat.partner import find_partner
+    from vocalmtp.cli.single import load_speaker
 
-        writer = find_writer(llm, llm_model, device)
-        listens = find_ear(ear, device)
-        answerer, tts = _answerer(writer, model, who)
-    _tell(f"answers: {answerer.name}; ear: {listens.name}")
-    if input is not None:
-        _answer_recording(samples, output, answerer, listens, tts, voice, settings, card)
-    elif not terminal:
-        room = _room(answerer, listens, tts, voice, settings, card, sessions)
-        _open_page(room, host, port, auth)
+    who = voice if card is None else card
+    partner = find_partner(model, llm, llm_model, ear, native, device, load_speaker)
+    partner.tts.find_voice(who)
+    _tell(f"answers: {partner.answerer.name}; ear: {partner.ear.name}")
+    if samples is not None:
+        _answer_recording(samples, output, partner, voice, config, card)
+    elif terminal:
+        _talk(partner, voice, config, card)
     else:
-        _talk(answerer, listens, tts, voice, settings, card)
+        room = _room(partner, voice, config, card, sessions or SESSIONS)
+        _open_page(room, host or LOCALHOST, port or PORT, auth)
+
+
+def _check_page(host: str, port: int, auth: str | None) -> None:
+    """Raise InputError unless the page can be served."""
+    from vocalmtp.optional import require
+
+    for name in ("gradio", "fastapi", "uvicorn", "websockets"):
+        require(name)
+    from vocalmtp.chat.server import check_auth, check_port
+
+    check_port(host, port)
+    if auth is not None:
+        check_auth(auth)
 
 
 def _role(name: str | None, voice: str | None, system: str | None) -> "Role | None":
@@ -167,31 +183,12 @@ def _role(name: str | None, voice: str | None, system: str | None) -> "Role | No
     return load_role(name)
 
 
-def _read(input: Path, output: Path):
+def _read(input: Path, output: Path) -> "np.ndarray":
     from vocalmtp.audio import output_format, read_audio
     from vocalmtp.chat.vad import SAMPLE_RATE
 
     output_format(output)
     return read_audio(input, SAMPLE_RATE)
-
-
-def _answerer(writer, model: str, voice: "AnyVoice") -> tuple["Spoken", "TTS"]:
-    from vocalmtp.chat.speaking import Spoken
-    from vocalmtp.cli.single import load_speaker
-
-    tts = load_speaker(model)
-    tts.find_voice(voice)
-    return Spoken(writer, tts), tts
-
-
-def _native(model: str, voice: "AnyVoice") -> tuple["Native", "TTS"]:
-    from vocalmtp.chat.native import Native
-    from vocalmtp.cli.single import load_speaker
-    from vocalmtp.respond import Respondent
-
-    tts = load_speaker(model)
-    tts.find_voice(voice)
-    return Native(Respondent(tts)), tts
 
 
 def _config(settings: dict[str, Any]) -> "ChatConfig":
@@ -201,49 +198,61 @@ def _config(settings: dict[str, Any]) -> "ChatConfig":
     return parse(ChatConfig, settings, "chat")
 
 
-def _answer_recording(samples, output, answerer, ear, tts, voice, settings, role) -> None:
+def _answer_recording(
+    samples: "np.ndarray",
+    output: Path,
+    partner: "Partner",
+    voice: str | None,
+    config: "ChatConfig",
+    role: "Role | None",
+) -> None:
     from vocalmtp.audio import audio_writer
     from vocalmtp.chat.events import AudioChunk
     from vocalmtp.chat.recorded import SETTINGS, converse
-    from vocalmtp.chat.session import ChatSession
 
     show = Transcriber()
     with (
-        ChatSession(answerer, ear, voice, _config(settings | SETTINGS), role=role) as session,
-        audio_writer(output, tts.sample_rate) as write,
+        partner.session(voice, role, config.model_copy(update=SETTINGS)) as session,
+        audio_writer(output, partner.tts.sample_rate) as write,
     ):
-        session.voice = tts.find_voice(session.voice)  # a recording is listened to only once
         for event in converse(session, samples):
             show(event)
             if isinstance(event, AudioChunk):
                 write(event.samples)
 
 
-def _talk(answerer, ear, tts, voice, settings, role) -> None:
-    from vocalmtp.chat.session import ChatSession
+def _talk(partner: "Partner", voice: str | None, config: "ChatConfig", role: "Role | None") -> None:
+    from vocalmtp.chat.speaking import warm_up
     from vocalmtp.chat.terminal import talk
 
-    session = ChatSession(answerer, ear, voice, _config(settings), role=role)
-    session.voice = tts.find_voice(session.voice)
+    session = partner.session(voice, role, config)
+    warm_up(partner.tts, session.voice)
     _tell("listening; Ctrl-C ends")
     try:
-        talk(session, tts.sample_rate, Transcriber())
+        talk(session, partner.tts.sample_rate, Transcriber())
     finally:
         session.close()
 
 
-def _room(answerer, ear, tts, voice, settings, role, sessions: int) -> "Room":
+def _room(
+    partner: "Partner",
+    voice: str | None,
+    config: "ChatConfig",
+    role: "Role | None",
+    sessions: int,
+) -> "Room":
     from vocalmtp.chat.room import Limits, Room
     from vocalmtp.chat.speaking import Spoken
     from vocalmtp.chat.writers import Echo
     from vocalmtp.roles import list_roles, load_role
 
+    answerer, tts = partner.answerer, partner.tts
     roles = [card for card in map(load_role, list_roles()) if card.voice in tts.voices]
     roles = {card.name: card for card in [*roles, *([role] if role else [])]}
     echo = Spoken(Echo(), tts)
     answerers = {answerer.name: answerer, echo.name: echo}
     limits = Limits(sessions=sessions)
-    return Room(tts, ear, answerers, _config(settings), limits, voice, role, roles)
+    return Room(tts, partner.ear, answerers, config, limits, voice, role, roles)
 
 
 def _open_page(room: "Room", host: str, port: int, auth: str | None) -> None:
@@ -251,7 +260,8 @@ def _open_page(room: "Room", host: str, port: int, auth: str | None) -> None:
 
     app = make_app(room, host, auth)
     room.warm_up()
-    _tell(f"talk at http://{host}:{port}; Ctrl-C ends")
+    shown = f"[{host}]" if ":" in host else host
+    _tell(f"talk at http://{shown}:{port}; Ctrl-C ends")
     run(app, room, host, port)
 
 

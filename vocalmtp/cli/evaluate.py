@@ -147,7 +147,15 @@ def hearing(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for rows and the report; a run goes on.")
     ],
-    model: Annotated[str, typer.Option(help="A model that listens, such as recipes/chat_mini's.")],
+    ear: Annotated[
+        str,
+        typer.Option(
+            "--ear",
+            "--model",
+            help="As for chat: pocketsphinx, or the folder of a Whisper, or of a speech LM that "
+            "listens (recipes/chat_mini).",
+        ),
+    ],
     split: Annotated[str, typer.Option(help="Which rows of the manifest.")] = "heldout",
     voices: Annotated[str, typer.Option(help="Only these, with commas; all if empty.")] = "",
     limit: Annotated[int | None, typer.Option(min=1, help="Sentences of each voice.")] = None,
@@ -155,20 +163,18 @@ def hearing(
         bool, typer.Option("--fresh", help="Measure again what is in the output folder.")
     ] = False,
 ) -> None:
-    """Word error rate of what a model that listens writes down, and that of every voice.
+    """Word error rate of what an ear writes down, of all and of every voice.
 
     Example:
 
-    vocalmtp eval hearing --model chat-mini --manifest corpus --output results/hearing
+    vocalmtp eval hearing --ear chat-mini --manifest corpus --output results/hearing
     """
+    from vocalmtp.chat.ears import find_ear
     from vocalmtp.eval.hearing import run_hearing
     from vocalmtp.eval.items import pick_items
-    from vocalmtp.respond import Respondent
-    from vocalmtp.synthesis import load
 
-    respondent = Respondent(load(model))
     items = pick_items(manifest, split, [name for name in voices.split(",") if name], limit)
-    _report(output, "hearing", run_hearing(respondent, items, output, model, fresh=fresh), model)
+    _report(output, "hearing", run_hearing(find_ear(ear), items, output, ear, fresh=fresh), ear)
 
 
 @app.command()

@@ -32,9 +32,16 @@ export class Recording {
 
   sounded(turn, seconds) {
     const answer = this.answers.get(turn);
-    if (answer && answer.start === null) {
+    if (!answer) return;
+    answer.heard = seconds;
+    if (answer.start === null) {
       answer.start = Math.max(0, this.now() - Math.round(seconds * this.rate));
     }
+  }
+
+  // Keep what has sounded of every answer: nothing more comes of them.
+  flush() {
+    for (const [turn, { heard }] of this.answers) this.over(turn, heard ?? 0);
   }
 
   over(turn, seconds) {

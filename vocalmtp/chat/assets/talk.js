@@ -17,10 +17,12 @@ class Talk {
     this.settings = {};
     this.microphone = this.loudspeaker = this.socket = this.recording = null;
     this.wanted = false; // the user wants to talk
+    this.sampling = false; // the sample question is heard, and not the microphone
     this.tries = 0;
     this.state("idle", "Press the button and speak.");
     this.find("button").onclick = () => (this.wanted ? this.stop() : this.start(true));
     this.find("sample").onclick = () => this.sample();
+    this.find("interrupt").onclick = () => this.tell({ kind: "interrupt" });
     this.find("download").onclick = () => this.download();
     this.find("form").onsubmit = (event) => this.type(event);
     document.addEventListener("keydown", (event) => {
@@ -48,7 +50,7 @@ class Talk {
       const microphone = (this.microphone = new Microphone());
       try {
         await microphone.open(
-          (samples, rate) => this.hear(samples, rate),
+          (samples, rate) => this.sampling || this.hear(samples, rate),
           () => this.fail("The microphone was disconnected."),
         );
       } catch (error) {
@@ -62,6 +64,7 @@ class Talk {
 
   stop() {
     this.wanted = false;
+    this.forget();
     this.microphone?.close();
     this.loudspeaker?.close();
     this.socket?.close();
@@ -100,18 +103,25 @@ class Talk {
       this.loudspeaker = new Loudspeaker();
       await this.loudspeaker.open(rate, (report) => this.sounded(report));
     }
-    if (first && this.microphone) this.tell({ kind: "greet" });
+    if (!first) this.transcript.note("A new conversation: what was said before is not known.");
+    else if (this.microphone) this.tell({ kind: "greet" });
+  }
+
+  // The next connection is a new conversation, whose turns count from 1 again.
+  forget() {
+    this.recording?.flush();
+    this.transcript.restart();
+    this.silenced = undefined;
   }
 
   lost(steady) {
     this.socket = null;
     this.loudspeaker?.drop();
+    this.forget();
     if (!this.wanted) return;
     if (steady) this.tries = 0;
     if (this.tries >= RETRIES.length) return this.fail("The server cannot be reached.");
     this.state("connecting", "The connection was lost; connecting again\u2026");
-    this.transcript.restart();
-    this.silenced = undefined;
     setTimeout(() => this.wanted && !this.socket && this.connect(), RETRIES[this.tries++]);
   }
 
@@ -238,7 +248,20 @@ class Talk {
 
   // For people without a microphone: a recorded question in its place, at its own pace.
   async sample() {
-    await this.start(false);
+    if (this.sampling) return;
+    this.sampling = true;
+    try {
+      await this.start(false);
+      await this.playSample();
+    } catch (error) {
+      this.transcript.note(`The sample question cannot be played (${error.message}).`);
+    } finally {
+      this.sampling = false;
+      this.level(0);
+    }
+  }
+
+  async playSample() {
     const context = new OfflineAudioContext(1, 1, 16000);
     const file = await (await fetch(new URL("../sample.wav", HERE))).arrayBuffer();
     const samples = (await context.decodeAudioData(file)).getChannelData(0);
@@ -249,7 +272,6 @@ class Talk {
       this.hear(sound.subarray(start, start + size), 16000);
       await new Promise((resolve) => setTimeout(resolve, SAMPLE_BLOCK * 1000));
     }
-    this.level(0);
   }
 
   download() {
