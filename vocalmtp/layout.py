@@ -98,9 +98,12 @@ class TokenLayout:
                     f"not {stream.size} and {stream.delay}"
                 )
             if stream.size ** (self.frames_per_step if stream.joint else 1) > MOST_IDS:
+                most = int(math.log(MOST_IDS, stream.size)) if stream.joint else 0
+                count = most * sum(not each.joint for each in self.streams)
+                fewer = f"; take {most} frames a step at most, {count} tokens" if most else ""
                 raise InputError(
-                    f"stream '{stream.name}': size {stream.size} makes more than {MOST_IDS} ids; "
-                    "make it or frames_per_step smaller"
+                    f"stream '{stream.name}': size {stream.size} in {self.frames_per_step} frames "
+                    f"makes more than {MOST_IDS:,} ids{fewer}"
                 )
             if stream.levels and math.prod(stream.levels) != stream.size:
                 raise InputError(

@@ -56,7 +56,10 @@ def test_cells_differ_in_what_the_grid_says(settings, grid_file, tmp_path):
         ({"speech_lm": {"optim": {"max_step": 1}}}, "did you mean 'max_steps'?"),
         ({"tokenizer": {"step": 1}}, "tokenizer 'apart': unknown key 'step'"),
         ({"tokenizers": {"a": {"use": "mimi-9"}}}, "mimi-8"),
+        ({"tokenizers": {"a": {"use": "s3-v2"}}}, "tokenizers.a.use 's3-v2': has no decoder"),
         ({"tokenizers": {"a": {}}}, "give either 'train'"),
+        ({"tokens_per_step": [36]}, "take 9 frames a step at most, 27 tokens"),
+        ({"backbones": {"a.b": {}}}, "key 'backbones"),
         ({"tokenizers": {"../a": {"use": "mimi-8"}}}, "key 'tokenizers"),
         ({"speech_lm": {"extends": "none.yaml"}}, "none.yaml': no such file"),
         ({"backbones": {"big": {"change": {"model": {"pretrained": "x"}}}}}, "backbone"),
@@ -93,6 +96,11 @@ def test_smoke_is_the_same_grid_with_its_own_settings(settings, grid_file, tmp_p
     assert load_grid(grid_file, smoke=True, output=tmp_path).output == tmp_path
     last = load_grid(grid_file, ["speech_lm.optim.max_steps=9"], smoke=True)
     assert last.cells[0].recipe.optim.max_steps == 9
+
+
+def test_a_count_that_is_asked_twice_is_one_cell(settings, grid_file):
+    grid_file.write_text(yaml.safe_dump(settings | {"tokens_per_step": [6, 6]}))
+    assert [cell.tokens_per_step for cell in load_grid(grid_file).cells] == [6]
 
 
 def test_cells_are_picked_by_pattern(grid_file):
@@ -133,7 +141,7 @@ def test_the_papers_grid_is_planned_without_weights_or_corpus():
     assert {cost.tokens for cost in costs} == {33_000 * 15_360 * 3}
     assert costs[0].hours > costs[1].hours > costs[3].hours > 0
     plan = show_plan(grid, list(grid.cells))
-    assert "facodec-k12-qwen2.5-0.5b-prompt-seed0" in plan and "is not here yet" in plan
+    assert "facodec-k12-qwen2-500m-prompt-seed0" in plan and "is not here yet" in plan
 
 
 def test_planned_parameters_are_those_of_the_model(grid_file):

@@ -1,6 +1,7 @@
 """A corner of a grid from recordings to the report: cut off, gone on with, and failing in part."""
 
 import json
+from pathlib import Path
 
 import pytest
 import yaml
@@ -12,6 +13,7 @@ from vocalmtp.ablation.run import run_grid
 from vocalmtp.cli import main
 from vocalmtp.errors import InputError
 
+RECIPES = Path(__file__).parents[2] / "recipes"
 NTP, SIX = "apart-ntp-toy-track-seed0", "apart-k6-toy-track-seed0"
 
 
@@ -75,6 +77,19 @@ def test_a_cell_that_fails_is_told_and_the_rest_is_finished(grid_file, quick, mo
     assert "Traceback" in (folder / "cells" / NTP / "output.log").read_text()
     report = json.loads((folder / "report.json").read_text())
     assert [row["state"] for row in report["cells"]] == ["failed", "done"]
+
+
+@pytest.mark.slow
+def test_a_corner_of_the_recipe_smokes(corpus, quick, tmp_path, capsys):
+    """recipes/tokenizer_ablation as it is, on two voices that are not its own."""
+    recipe = RECIPES / "tokenizer_ablation" / "ablation.yaml"
+    corner = ["--smoke", "--only", "decoupled-k12-small-track-seed0", "eval.voices=[ann,bob]"]
+    with pytest.raises(SystemExit, match="0"):
+        main(
+            ["ablate", str(recipe), f"corpus={corpus}", "--output", str(tmp_path / "out"), *corner]
+        )
+    assert "decoupled-k12-small-track-seed0: done" in capsys.readouterr().out
+    assert "| decoupled: resynthesis |" in (tmp_path / "out" / "report.md").read_text()
 
 
 def test_missing_inputs_are_one_line(settings, grid_file, quick, tmp_path, capsys):

@@ -1,5 +1,7 @@
 """Audio to codes to audio, through folders."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import soundfile
@@ -7,10 +9,13 @@ import torch
 from tiny_codecs import make_tiny
 
 from vocalmtp.data.detokenize import detokenize_shards
+from vocalmtp.data.manifest import Utterance
 from vocalmtp.data.recordings import read_inputs
 from vocalmtp.data.shards import CodeItem, CodeShards, write_shard
-from vocalmtp.data.tokenize import tokenize_rows
+from vocalmtp.data.tokenize import _batches, tokenize_rows
 from vocalmtp.errors import InputError
+
+LONG = (1.0, 2.0, 3.0, 4.0, 250.0, 290.0, 900.0, 1000.0)  # seconds
 
 
 @pytest.fixture
@@ -60,11 +65,25 @@ def test_codes_of_another_card_name_both_hashes(recordings, tmp_path):
         tokenize_rows(rows, codes, dac)
 
 
-def test_other_recordings_of_the_same_number_are_encoded_anew(recordings, tmp_path):
+def test_codes_of_other_recordings_are_not_lost_or_mixed(recordings, tmp_path):
     tokenizer, codes = make_tiny("mini"), tmp_path / "codes"
     tokenize_rows(read_inputs([recordings / "a.wav"]), codes, tokenizer)
-    tokenize_rows(read_inputs([recordings / "b.flac"]), codes, tokenizer)
-    assert [row.id for row in CodeShards(codes).rows] == ["b"]
+    with pytest.raises(InputError, match="codes of another input .*'a' of 'train'.*; choose"):
+        tokenize_rows(read_inputs([recordings / "b.flac"]), codes, tokenizer)
+    assert [row.id for row in CodeShards(codes, "train").rows] == ["a"]
+    assert tokenize_rows(read_inputs([recordings]), codes, tokenizer) == 3  # more than before
+    (recordings / "a.wav").unlink()
+    missing = read_inputs([recordings / "b.flac"])
+    (recordings / "b.flac").unlink()
+    with pytest.raises(InputError, match="utterance 'b': its audio .* is not there"):
+        tokenize_rows(missing, tmp_path / "other", tokenizer)
+
+
+def test_long_recordings_make_small_batches():
+    rows = [Utterance(id=str(n), audio=Path("x"), text="", seconds=s) for n, s in enumerate(LONG)]
+    batches = list(_batches(rows, 4))
+    assert [len(batch) for batch in batches] == [4, 2, 1, 1]
+    assert sorted(row.seconds for batch in batches for row in batch) == sorted(LONG)
 
 
 def test_large_codes_survive_a_shard(tmp_path):

@@ -70,7 +70,7 @@ MODELS = {
         "num_hidden_layers 1000000000, for which there are too few weights",
     ),
     "a vast step": (edit("config.json", frames_per_step=10**9), "else 1 to 64"),
-    "a vast track": (edit("config.json", track={"max_advance": 10**6}), "more than 16777216 ids"),
+    "a vast track": (edit("config.json", track={"max_advance": 10**6}), "more than 16,777,216 ids"),
     "no streams": (edit("config.json", streams=[]), "add one that is not"),
     "other letters": (edit("config.json", alphabet="abc"), "its weights do not fit config.json"),
     "turned letters": (
@@ -218,7 +218,7 @@ SHARDS = {
         lambda s: replace_tensor(
             s / "one.safetensors", "codes", torch.full((2, 51), 7, dtype=torch.int16)
         ),
-        "has codes that the tokenizer does not know",
+        "has code 7; stream '",
     ),
     "other speakers": (
         lambda s: replace_tensor(s / "one.safetensors", "speaker", torch.ones(6, 9)),

@@ -87,6 +87,9 @@ def test_our_own_kinds_are_found_by_name_and_folder(tmp_path, monkeypatch):
     made = make_tiny("mini-coupled")
     made.save_pretrained(tmp_path / "mini-coupled")
     assert load_tokenizer(f"mini-coupled={tmp_path / 'mini-coupled'}").card == made.card
+    for other in ("mimi-8", "facodec", "mini-semi-decoupled"):  # it must not pass for another
+        with pytest.raises(InputError, match=f"'{other}': .* holds 'mini-coupled', whose"):
+            load_tokenizer(f"{other}={tmp_path / 'mini-coupled'}")
     monkeypatch.setenv(VARIABLE, str(tmp_path))
     assert load_tokenizer("mini-coupled").card == made.card
     assert load_tokenizer("mini").card.kind == "decoupled"

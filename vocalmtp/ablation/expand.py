@@ -157,7 +157,7 @@ def model_of(recipe: SpeechLMRecipe, base: Cell | None) -> ModelRecipe:
 
 def counts_of(grid: "Grid", arm: "Arm") -> list[int]:
     """The tokens per step of an arm."""
-    return list(arm.tokens_per_step or grid.tokens_per_step)
+    return list(dict.fromkeys(arm.tokens_per_step or grid.tokens_per_step))
 
 
 def frames_per_step(count: int, name: str, card: TokenizerCard) -> int:

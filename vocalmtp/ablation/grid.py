@@ -23,7 +23,7 @@ from vocalmtp.training.build import model_config
 from vocalmtp.training.codec_recipe import TokenizerRecipe
 
 SECTIONS = ("tokenizer", "speech_lm")  # training recipes inside of the grid
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]  # it names folders
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]  # of folders, and in keys
 
 
 class TokenizerChoice(StrictModel):
@@ -139,7 +139,15 @@ class Grid(StrictModel):
         if choice.train is not None:
             return self.tokenizer_recipe(name).config.card()
         card, _, _ = choice.use.partition("=")
-        return find_entry(card).card() if card in list_entries() else load_tokenizer(card).card
+        if card not in list_entries():
+            return load_tokenizer(card).card
+        entry = find_entry(card)
+        if not entry.decodes:
+            raise InputError(
+                f"tokenizers.{name}.use '{choice.use}': has no decoder, so that nothing of it can "
+                "be heard; take another"
+            )
+        return entry.card()
 
     @property
     def judged(self) -> str:

@@ -18,6 +18,8 @@ from vocalmtp.ablation.figures import Measured
 from vocalmtp.ablation.grid import Grid
 from vocalmtp.model.config import SpeechLMConfig
 from vocalmtp.model.speech_lm import SpeechLM
+from vocalmtp.tokenizers.cards import find_entry, list_entries
+from vocalmtp.tokenizers.registry import how_to_get, weights_folder
 from vocalmtp.training.plan import TRAINED_BYTES
 
 GIB = 2**30
@@ -145,11 +147,23 @@ def show_plan(grid: Grid, cells: list[Cell]) -> str:
         card = grid.cards[name]
         lines.append(
             f"Tokenizer {name}: {choice.use or 'trained here'}; {len(card.streams)} streams, "
-            f"{card.frame_rate:g} frames/s, {card.bits_per_second:,.0f} bit/s."
+            f"{card.frame_rate:g} frames/s, {card.bits_per_second:,.0f} bit/s"
+            f"{'' if choice.use is None else whereabouts(choice.use)}."
         )
     here = grid.corpus.exists()
     lines.append(f"Corpus {grid.corpus}: {'is here' if here else 'is not here yet'}.")
     return "\n".join(lines)
+
+
+def whereabouts(use: str) -> str:
+    """Whether the weights of a tokenizer that is used are here."""
+    name, equals, folder = use.partition("=")
+    if equals:
+        return "" if Path(folder).is_dir() else f"; '{folder}' is not here"
+    if name in list_entries():
+        entry = find_entry(name)
+        return "" if weights_folder(entry) else f"; its weights are not here: {how_to_get(entry)}"
+    return ""
 
 
 def table(rows: list[list[str]]) -> str:

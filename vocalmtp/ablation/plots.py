@@ -114,7 +114,7 @@ def cost_quality(report: Mapping[str, Any], path: Path) -> bool:
     for pair, rows in found.items():
         look = styles[pair]
         cost, (wer, spread) = [value(row, "rtf") for row in rows], error_bars(rows, "wer", 100)
-        axis.errorbar(cost, wer, spread, capsize=3, **look)
+        axis.errorbar(cost, wer, spread, capsize=3, marker="o", **look)
         for x, y, row in zip(cost, wer, rows, strict=True):
             count = row["tokens_per_step"]
             axis.plot(x, y, MARKERS.get(count, "*"), **look | {"label": None})
@@ -213,7 +213,10 @@ def curves(report: Mapping[str, Any], path: Path) -> bool:
             axis.fill_between(steps, losses.min(0), losses.max(0), alpha=0.2, **options)
         axis.set_title(name, fontsize=10)
         axis.set_xlabel("updates")
-    axes[0][0].set_ylabel("validation cross-entropy (nats a codec token)")
+    axes[0][0].set_ylabel(
+        "validation cross-entropy, nats a codec token\n(1 a step with a track: advances as well)",
+        fontsize=8,
+    )
     return finish(figure, axes[0][-1], path)
 
 

@@ -22,7 +22,7 @@ from vocalmtp.ablation.grid import Grid
 from vocalmtp.ablation.judges import NATURAL, Judges
 from vocalmtp.ablation.parallel import Task, one_line, run_tasks
 from vocalmtp.ablation.speed import time_cell
-from vocalmtp.ablation.state import check_begun
+from vocalmtp.ablation.state import begin, check_begun
 from vocalmtp.ablation.tokenizers import (
     chosen_rows,
     codes_whole,
@@ -68,6 +68,8 @@ def train_together(grid: Grid, tokenizers: Sequence[str], cells: Sequence[Cell])
     failures: Failures = {}
     for name in tokenizers:
         torch.set_num_threads(grid.threads)
+        if is_first():
+            begin(grid.tokenizer_folder(name), tokenizer_settings(grid, name))
         train_here(grid, name)
         if is_first():
             write_codes(grid, name)
@@ -77,6 +79,8 @@ def train_together(grid: Grid, tokenizers: Sequence[str], cells: Sequence[Cell])
         torch.set_num_threads(grid.threads)
         if cell.distilled:  # the model that says its data is exported by `_finish`
             continue
+        if is_first():
+            begin(cell.folder, cell_settings(cell))
         with _kept(cell.name, failures), told_in(cell.folder / LOG):
             train_cell(grid, cell)
     return failures

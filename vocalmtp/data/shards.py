@@ -167,8 +167,11 @@ class CodeShards(Dataset):
             return f"lengths are not those of {rows} utterances"
         if int(lengths.sum()) != codes.shape[1]:
             return f"has {codes.shape[1]} frames, not {int(lengths.sum())}"
-        if bool(((codes < 0) | (codes >= sizes)).any()):
-            return "has codes that the tokenizer does not know"
+        wrong = (codes < 0) | (codes >= sizes)
+        if bool(wrong.any()):
+            stream = self.card.streams[int(wrong.any(1).int().argmax())]
+            code = int(codes[wrong][0])
+            return f"has code {code}; stream '{stream.name}' has codes 0 to {stream.size - 1}"
         if speaker is not None and speaker.shape != (rows, self.card.speaker_dim):
             return f"speaker vectors are {list(speaker.shape)}, not of {self.card.speaker_dim}"
         return None

@@ -10,11 +10,13 @@ from torch import Tensor
 from vocalmtp.audio import read_audio
 from vocalmtp.data.manifest import Utterance, read_manifest
 from vocalmtp.data.shards import CodeItem, read_row, stamp, write_shard
+from vocalmtp.errors import InputError
 from vocalmtp.lock import only_writer
 from vocalmtp.reading import read_lines
 from vocalmtp.tokenizers import SpeechTokenizer
 
 SHARD = 1000  # utterances
+MOST_SECONDS = 600  # of a batch, with its padding
 
 
 def tokenize_manifest(
@@ -45,12 +47,16 @@ def tokenize_rows(
     """Encode the audio of `rows` into shards in `output`; returns how many there are.
 
     Shards that are whole are kept. `progress(done, total)` is called after every batch. Raises
-    InputError if `output` holds the codes of another tokenizer or another process writes there, or
-    an audio file cannot be read.
+    InputError if `output` holds the codes of another tokenizer or of other utterances, another
+    process writes there, or an audio file is not there or cannot be read.
     """
     output, done = Path(output), 0
+    for row in rows:
+        if not row.audio.is_file():
+            raise InputError(f"utterance '{row.id}': its audio '{row.audio}' is not there")
     with only_writer(output):
         stamp(output, tokenizer.card)
+        _check_rows(output, rows)
         for path, name, chunk in _shards(output, rows):
             if not _whole(path, chunk):
                 items = []
@@ -63,14 +69,33 @@ def tokenize_rows(
     return done
 
 
+def _check_rows(output: Path, rows: list[Utterance]) -> None:
+    """Raise InputError if shards of a split of `rows` hold others: they would be mixed up."""
+    asked: dict[str, set[str]] = {}
+    for row in rows:
+        asked.setdefault(row.split, set()).add(row.id)
+    for split, ids in asked.items():
+        for file in sorted(output.glob(f"{split}-*.jsonl")):
+            for name in _ids(file):
+                if name not in ids:
+                    raise InputError(
+                        f"output '{output}': holds codes of another input ('{name}' of '{split}'); "
+                        "choose another folder, or delete that one"
+                    )
+
+
+def _ids(file: Path) -> list[str]:
+    """The utterances of a shard."""
+    what = f"shards '{file.parent}'"
+    return [read_row(file, number, line, what).id for number, line in read_lines(file, what)]
+
+
 def _whole(path: Path, rows: list[Utterance]) -> bool:
-    """Whether the shard is written, and of these rows: the input may have changed since."""
+    """Whether the shard is written, and of these rows: there may be more of them now."""
     file = path.with_suffix(".jsonl")
     if not (file.is_file() and path.with_suffix(".safetensors").is_file()):
         return False
-    what = f"shards '{path.parent}'"
-    there = [read_row(file, number, line, what).id for number, line in read_lines(file, what)]
-    return sorted(there) == sorted(row.id for row in rows)
+    return sorted(_ids(file)) == sorted(row.id for row in rows)
 
 
 def _shards(output: Path, rows: list[Utterance]) -> Iterator[tuple[Path, str, list[Utterance]]]:
@@ -82,10 +107,15 @@ def _shards(output: Path, rows: list[Utterance]) -> Iterator[tuple[Path, str, li
 
 
 def _batches(rows: list[Utterance], size: int) -> Iterator[list[Utterance]]:
-    """Rows of like length together, so that little is padding."""
-    ordered = sorted(rows, key=lambda row: row.seconds)
-    for start in range(0, len(ordered), size):
-        yield ordered[start : start + size]
+    """Rows of like length together, so that little is padding; of long ones fewer."""
+    batch: list[Utterance] = []
+    for row in sorted(rows, key=lambda row: row.seconds):
+        if len(batch) == size or (batch and (len(batch) + 1) * row.seconds > MOST_SECONDS):
+            yield batch
+            batch = []
+        batch.append(row)
+    if batch:
+        yield batch
 
 
 def _encode(rows: list[Utterance], tokenizer: SpeechTokenizer) -> list[CodeItem]:

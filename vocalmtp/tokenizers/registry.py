@@ -141,11 +141,26 @@ def _with_entry(folder: Path, entry: CatalogueEntry) -> SpeechTokenizer:
             f"{what}: its type '{entry.type}' is unknown; {nearest(entry.type, TYPES)}"
         )
     if (folder / "tokenizer.json").is_file():
-        return _from_json(folder, what)
+        return _checked(_from_json(folder, what), folder, entry)
     loader = TYPES[entry.type]
     if not hasattr(loader, "load"):
         raise InputError(f"{what}: no tokenizer.json in '{folder}'; give a tokenizer's folder")
     return loader.load(folder, entry)
+
+
+def _checked(made: SpeechTokenizer, folder: Path, entry: CatalogueEntry) -> SpeechTokenizer:
+    """Raise InputError if the tokenizer in `folder` is of another make than `entry` says."""
+    asked, card = entry.card(), made.card
+    for name in ("kind", "sample_rate", "frame_rate", "streams"):
+        mine, theirs = getattr(asked, name), getattr(card, name)
+        if name == "streams":
+            mine, theirs = ([(s.name, s.size) for s in streams] for streams in (mine, theirs))
+        if mine != theirs:
+            raise InputError(
+                f"tokenizer '{entry.name}': '{folder}' holds '{card.name}', whose {name} is "
+                f"{theirs}, not {mine}; give the folder alone"
+            )
+    return made
 
 
 def _model_tokenizer(name: str) -> Path:
