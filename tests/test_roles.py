@@ -81,7 +81,7 @@ def test_cards_that_are_wrong(card, old, new, message):
 def test_roles_that_are_not_there(tmp_path):
     with pytest.raises(InputError, match=r"role 'capitan': no such role; did you mean 'captain'\?"):
         load_role("capitan")
-    with pytest.raises(InputError, match="config '.*none.yaml': no such file"):
+    with pytest.raises(InputError, match="role '.*none.yaml': no such file"):
         load_role(tmp_path / "none.yaml")
     with pytest.raises(InputError, match="name it a.yaml"):
         load_role("captain").save(tmp_path / "a.json")

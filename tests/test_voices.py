@@ -12,7 +12,14 @@ from toy_model import tokenizer_config
 
 from vocalmtp.errors import InputError
 from vocalmtp.tokenizers.neural import NeuralTokenizer
-from vocalmtp.voices import Voice, load_voices, make_voice, mean_vector, state_consent
+from vocalmtp.voices import (
+    NO_CONSENT,
+    Voice,
+    load_voices,
+    make_voice,
+    mean_vector,
+    state_consent,
+)
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +116,10 @@ def test_consent_is_asked_for_and_goes_with_the_voice(tmp_path, tokenizer):
 def test_a_voice_file_of_before_consent_was_asked_for(tmp_path):
     metadata = {"name": "a", "origin": "o", "tokenizer": "toy", "tokenizer_hash": "0"}
     save_file({"vector": np.ones(4, np.float32)}, tmp_path / "a.safetensors", metadata)
-    assert Voice.load(tmp_path / "a.safetensors").consent == ""
+    assert Voice.load(tmp_path / "a.safetensors").consent == NO_CONSENT
+    metadata |= {"origin": "synthetic; a tone"}  # nobody's
+    save_file({"vector": np.ones(4, np.float32)}, tmp_path / "b.safetensors", metadata)
+    assert Voice.load(tmp_path / "b.safetensors").consent == ""
 
 
 def test_the_mean_of_voices_has_length_one():

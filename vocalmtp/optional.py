@@ -17,10 +17,7 @@ HINTS = {
     "faster_whisper": 'pip install "vocalmtp[whisper]"',
     "playwright": 'pip install "vocalmtp[test]"',
     "sounddevice": 'pip install "vocalmtp[terminal]"',
-    # Both need pkg_resources, which setuptools 81 dropped.
-    "resemblyzer": 'pip install "setuptools<81" resemblyzer',
     "pyarrow": 'pip install "vocalmtp[parquet]"',
-    "webrtcvad": 'pip install "setuptools<81" webrtcvad',
 }
 
 

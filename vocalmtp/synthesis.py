@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from copy import copy
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -246,7 +247,10 @@ class TTS:
             return voice.check(card)
         if isinstance(voice, Role):
             with voice.named():
-                return self.find_voice(voice.voice)
+                found = self.find_voice(voice.voice)
+            if found is None or not voice.consent:
+                return found
+            return replace(found, origin=voice.origin, consent=voice.consent)
         if str(voice) in self.voices:
             return self.voices[str(voice)]
         path = Path(voice)

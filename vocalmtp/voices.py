@@ -23,6 +23,13 @@ NO_CONSENT = "not stated"
 SYNTHETIC = "synthetic"  # how the origin of a voice begins that no person has
 
 
+def consent_note(voice: "Voice | None") -> str | None:
+    """What to tell who uses somebody's voice, if it is not known that the person agreed."""
+    if voice is None or voice.consent != NO_CONSENT:
+        return None
+    return f"note: '{voice.name}' is somebody's voice; use it with that person's consent only"
+
+
 @dataclass(frozen=True, eq=False)
 class Voice:
     """Who speaks: the timbre `vector` float32 [D_s] that one speech tokenizer made of a recording.
@@ -63,7 +70,8 @@ class Voice:
             with safe_open(path, framework="numpy") as file:
                 metadata = file.metadata() or {}
                 vector = file.get_tensor("vector").astype(np.float32)
-            consent = metadata.get("consent", "")  # files of before it was asked for have none
+            made_up = metadata.get("origin", "").startswith(SYNTHETIC)
+            consent = metadata.get("consent", "" if made_up else NO_CONSENT)
             voice = cls(vector=vector, consent=consent, **{key: metadata[key] for key in METADATA})
         except (SafetensorError, KeyError, OSError, TypeError, ValueError) as error:
             raise InputError(

@@ -19,7 +19,11 @@ def test_roles_are_listed_and_shown(run, capsys):
     assert "captain" in out and "blacksmith" in out
     assert run("roles", "show", "captain") == 0
     out = capsys.readouterr().out
-    assert "voice: rms" in out and "persona: You are the captain" in out and "consent: none" in out
+    assert (
+        "voice: rms" in out
+        and "persona: You are the captain" in out
+        and "consent: not needed" in out
+    )
 
 
 def test_a_made_role_speaks(run, model, capsys):
@@ -36,6 +40,15 @@ def test_a_role_of_a_recording_needs_consent_which_goes_with_it(run, model, caps
     assert run(*ask) == 2
     assert "add --i-have-consent" in capsys.readouterr().err and os.listdir() == ["me.wav"]
     assert run(*ask, "--i-have-consent") == 0
+    Path("list.txt").write_text("Hi.\n")
+    line = ["tts", "--input", "list.txt", "--output-dir", "out", "-m", model]
+    assert run(*line, "--role", "me.yaml") == 0  # the manifest says that the person agreed
+    [row] = map(json.loads, Path("out/manifest.jsonl").read_text().splitlines())
+    assert row["consent"].startswith("stated") and row["voice"] == "me.wav"
+    capsys.readouterr()
+    line[line.index("out")] = "other"
+    assert run(*line, "--voice", "me.wav") == 0  # here nobody said so
+    assert "in somebody's voice" in capsys.readouterr().err
     role = load_role("me.yaml")
     assert role.origin == "made from me.wav" and role.consent.startswith("stated by who made it")
     assert run("voices", "make", "me.wav", "-o", "v.safetensors", "-m", model) == 2

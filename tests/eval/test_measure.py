@@ -135,7 +135,7 @@ def test_all_figures_in_one_table(toy_folder, manifest, tmp_path, capsys, monkey
 
 def test_a_missing_judge_is_named_with_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "resemblyzer", None)
-    with pytest.raises(InputError, match=r'run: pip install "setuptools<81" resemblyzer'):
+    with pytest.raises(InputError, match=r'run: pip install "vocalmtp\[eval\]"'):
         optional.require("resemblyzer")
 
 

@@ -119,6 +119,44 @@ def test_roletriviaqa_as_published(published, tmp_path):
         load_questions(published, tmp_path / "out", "valid")
 
 
+def test_published_rows_that_will_not_do_are_named_and_the_rest_is_read(published, tmp_path):
+    import pyarrow
+    from pyarrow import parquet
+
+    (tmp_path / "data" / "deep").mkdir()
+    soundfile.write(tmp_path / "data" / "deep" / "x.wav", np.full(800, 0.5), 16_000)
+    here, gone = ({"bytes": None, "path": name} for name in ("deep/x.wav", "gone.wav"))
+    keys = ("text_question", "text_answer", "role", "id", "aliases", "speech_answer")
+    rows = [
+        ("Who?", "Bo.", "Venti", "7", "Bo", here),  # one alias, not its letters
+        ("Who?", "Bo.", "Klee", "7", "Bo", here),  # the same question to another role
+        ("Who?", "Bo.", "Klee", "7", "Bo", here),
+        ("Who?", "Bo.", "Klee", "8", "Bo", gone),
+    ]
+    table = [dict(zip(keys, row, strict=True)) for row in rows]
+    parquet.write_table(pyarrow.Table.from_pylist(table), published / "test-00000.parquet")
+    vectors = [{"role": "Klee", "spk_embed": each} for each in ("far", "3, 4")]
+    table = [{"text_question": "q", "text_answer": "a"} | row for row in vectors]
+    parquet.write_table(pyarrow.Table.from_pylist(table), published / "val-00000.parquet")
+    (published / "test_webquestions.parquet").unlink()
+    found = load_questions(published, tmp_path / "out", limit=1)
+    assert [(q.id, q.aliases) for q in found.questions] == [
+        ("Venti-7", ("Bo",)),
+        ("Klee-7", ("Bo",)),
+    ]
+    assert found.questions[0].audio.name == "x.wav"
+    assert sum("its speaker vector is no vector" in told for told in found.broken) == 2
+    found = load_questions(published, tmp_path / "out")
+    told = " ".join(found.broken)
+    assert "'Klee-8': has no audio" in told and "id 'Klee-7' is there twice" in told
+    assert load_questions(published, tmp_path / "out").mark == found.mark
+
+
+def test_what_is_not_asked_for_is_not_unpacked(published, tmp_path):
+    load_questions(published, tmp_path / "out", limit=1)
+    assert len(list((tmp_path / "out" / "recordings").iterdir())) == 2
+
+
 def test_a_column_that_is_missing_is_named(published, tmp_path):
     import pyarrow
     from pyarrow import parquet

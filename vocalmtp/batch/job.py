@@ -11,6 +11,7 @@ from vocalmtp.catalogue import DEFAULT_MODEL, model_folder
 from vocalmtp.decoding.options import Decoding
 from vocalmtp.errors import InputError, nearest
 from vocalmtp.reading import digest
+from vocalmtp.roles import Role
 
 if TYPE_CHECKING:
     from vocalmtp.synthesis import TTS
@@ -31,7 +32,7 @@ class Job:
     input: Path  # a list: .txt, .jsonl or .csv
     output: Path  # the folder for the audio and manifest.jsonl
     model: str = DEFAULT_MODEL
-    voice: str | None = None  # of items that name none
+    voice: str | Role | None = None  # of items that name none
     seed: int = 0  # of items that name none
     sampling: dict[str, Any] = field(default_factory=dict)  # temperature, top_k, top_p, greedy
     decoding: Decoding = Decoding()
@@ -83,11 +84,18 @@ class Job:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         return max(1, min(MOST_ROWS, memory // 4 // ROW_BYTES // max(1, self.workers)))
 
+    @property
+    def voice_name(self) -> str | None:
+        """The voice's name or file, of a role as well."""
+        return self.voice.voice if isinstance(self.voice, Role) else self.voice
+
     def identity(self) -> dict[str, Any]:
         """All that the audio depends on, for job.json; the list and the model by their content."""
-        voice = self.voice
+        voice = self.voice_name
         if voice is not None and Path(voice).is_file():
             voice = f"{voice} ({digest(Path(voice))})"
+        if isinstance(self.voice, Role):
+            voice = f"{voice} of the role {self.voice.name}, consent {self.voice.consent or 'none'}"
         own = {"decoding": self.decoding.facts()} if self.decoding != Decoding() else {}
         return own | {
             "list": digest(self.input),

@@ -21,6 +21,7 @@ from vocalmtp.batch.items import Item
 from vocalmtp.batch.job import Job
 from vocalmtp.batch.speaker import Result, Speaker
 from vocalmtp.errors import InputError
+from vocalmtp.roles import Role
 
 BLOCK = 4  # batches of one task: what a worker that is killed has to begin again
 ROUND = 10_000  # items that Ray is given at once; every round loads the model anew
@@ -47,7 +48,7 @@ def speak_on_ray(job: Job, items: Iterator[Item]) -> Iterator[Result]:
     """
     if find_spec("ray") is None:
         raise InputError("package 'ray': is missing; run: pip install 'vocalmtp[ray]'")
-    job = replace(job, model=_absolute(job.model), voice=_absolute(job.voice))
+    job = replace(job, model=_absolute(job.model), voice=_anywhere(job.voice))
     Speaker(job)  # what is wrong is said here, before a cluster is asked
     import ray.data
 
@@ -65,6 +66,12 @@ def speak_on_ray(job: Job, items: Iterator[Item]) -> Iterator[Result]:
             )
             for row in made.iter_rows():
                 yield pickle.loads(row["result"])
+
+
+def _anywhere(voice: str | Role | None) -> str | Role | None:
+    if isinstance(voice, Role):
+        return voice.model_copy(update={"voice": _absolute(voice.voice)})
+    return _absolute(voice)
 
 
 def _absolute(path: str | None) -> str | None:

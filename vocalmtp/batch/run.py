@@ -12,6 +12,7 @@ from vocalmtp.batch.speaker import Result, Speaker
 from vocalmtp.batch.verify import check_fields
 from vocalmtp.data.lists import survey
 from vocalmtp.errors import InputError
+from vocalmtp.voices import NO_CONSENT
 
 WINDOW = 256  # items that are sorted by length, so that the batch stays full to its end
 SECONDS_PER_LETTER = 0.07  # of speech, roughly
@@ -27,6 +28,7 @@ class Progress:
     made: int = 0
     failed: int = 0
     seconds: float = 0.0  # of audio that was made
+    unstated: int = 0  # made in somebody's voice without that person's consent being stated
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ def run_batch(
             state.made += result.error is None
             state.failed += result.error is not None
             state.seconds += result.seconds
+            state.unstated += result.consent == NO_CONSENT
             progress(state)
 
         def good() -> Iterator[Item]:
@@ -141,7 +144,7 @@ def _row(job: Job, item: Item, result: Result) -> Row:
         "status": "ok" if result.error is None else "failed",
         "audio": f"{item.id}.{job.format}" if result.audio is not None else None,
         "seconds": round(result.seconds, 3),
-        "voice": item.voice or job.voice or result.voice,
+        "voice": item.voice or job.voice_name or result.voice,
         "seed": job.seed if item.seed is None else item.seed,
         "error": result.error,
         "line": item.line,

@@ -111,6 +111,11 @@ def speak_list(
         f"{kept}, {state.failed} failed"
         + (f"; the reasons are in {job.output / 'manifest.jsonl'}" if state.failed else "")
     )
+    if state.unstated:
+        _tell(
+            f"note: {state.unstated} are in somebody's voice; use them with that person's consent "
+            "only"
+        )
     return 1 if state.failed else 0
 
 

@@ -32,7 +32,7 @@ def chat(
         str | None,
         typer.Option(
             help="A persona with its voice, instead of --voice and --system: a name from 'vocalmtp "
-            "roles', or the YAML file of one."
+            "roles', or the YAML file of one. With --native, its voice alone."
         ),
     ] = None,
     llm: Annotated[
@@ -144,10 +144,12 @@ def chat(
     samples = None if input is None else _read(input, output)
     from vocalmtp.chat.partner import find_partner
     from vocalmtp.cli.single import load_speaker
+    from vocalmtp.voices import consent_note
 
     who = voice if card is None else card
     partner = find_partner(model, llm, llm_model, ear, native, device, load_speaker)
-    partner.tts.find_voice(who)
+    if note := consent_note(partner.tts.find_voice(who)):
+        _tell(note)
     _tell(f"answers: {partner.answerer.name}; ear: {partner.ear.name}")
     if samples is not None:
         _answer_recording(samples, output, partner, voice, config, card)

@@ -43,8 +43,9 @@ def show(
     """
     from vocalmtp.roles import load_role
 
+    nothing = {"consent": "not needed: the voice is nobody's"}
     for key, value in load_role(role).model_dump().items():
-        print(f"{key}: {value or 'none'}")
+        print(f"{key}: {value or nothing.get(key, 'none')}")
 
 
 @app.command()

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from vocalmtp.audio import Audio, Word
     from vocalmtp.decoding.options import Decoding
+    from vocalmtp.roles import Role
     from vocalmtp.synthesis import TTS
 
 LONG = 60  # words of a text that has a progress bar
@@ -42,7 +43,7 @@ def show_text(text: str) -> int:
 def speak_text(
     text: str,
     output: str,
-    voice: str | None,
+    voice: "str | Role | None",
     model: str,
     seed: int,
     options: dict[str, Any],
@@ -55,7 +56,7 @@ def speak_text(
 ) -> None:
     from vocalmtp.text import normalize
     from vocalmtp.timestamps import save_timestamps, timestamps_format
-    from vocalmtp.voices import NO_CONSENT
+    from vocalmtp.voices import consent_note
 
     if text == "-":
         text = _read_stdin()
@@ -92,8 +93,8 @@ def speak_text(
     if statistics:
         for line in speaker.statistics.told():
             _tell(line)
-    if who is not None and who.consent == NO_CONSENT:
-        _tell(f"note: '{who.name}' is somebody's voice; use it with that person's consent only")
+    if note := consent_note(who):
+        _tell(note)
     if said.truncated:
         _tell("warning: the model did not come to an end by itself; the speech was cut off")
 

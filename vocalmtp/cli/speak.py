@@ -1,7 +1,7 @@
 """`vocalmtp tts`: its options, for one text (cli/single.py) and for a list (cli/bulk.py)."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,14 +10,17 @@ from vocalmtp.cli import bulk, decoding, single
 from vocalmtp.cli.voices import Model
 from vocalmtp.errors import InputError
 
+if TYPE_CHECKING:
+    from vocalmtp.roles import Role
 
-def _voice_of(role: str, voice: str | None) -> str:
-    """The voice that a role speaks with; raises InputError if another one is asked for as well."""
+
+def _role(role: str, voice: str | None) -> "Role":
+    """The card of a role; raises InputError if another voice is asked for as well."""
     from vocalmtp.roles import load_role
 
     if voice is not None:
         raise InputError(f"voice '{voice}': the role '{role}' has its own; leave one of them out")
-    return load_role(role).voice
+    return load_role(role)
 
 
 def tts(
@@ -141,8 +144,7 @@ def tts(
     if greedy:
         options["greedy"] = True
     how = decoding.asked(drafts, accept, tolerance, tokens_per_step, draft_tree)
-    if role is not None:
-        voice = _voice_of(role, voice)
+    who: str | Role | None = voice if role is None else _role(role, voice)
     if input is not None:
         bulk.check_with_list(
             text,
@@ -157,7 +159,7 @@ def tts(
             input=input,
             output=output_dir,
             model=model,
-            voice=voice,
+            voice=who,
             seed=seed,
             sampling=options,
             decoding=how,
@@ -181,7 +183,7 @@ def tts(
     single.speak_text(
         text,
         output,
-        voice,
+        who,
         model,
         seed,
         options,

@@ -230,7 +230,7 @@ def role_voices(found: QuestionSet, tts: TTS) -> dict[str, Voice | None]:
         elif not found.references.get(role):
             raise InputError(
                 f"role '{role}': no recording of it in '{found.name}'; put one into "
-                f"references/{role}/"
+                f"references/{role}/ (of the mini: recipes/roletriviaqa_mini/speak.py)"
             )
         else:
             voices[role] = make_voice(_longest(found.references[role]), tts.tokenizer, role)

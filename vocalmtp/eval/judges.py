@@ -82,13 +82,12 @@ def _lines(texts: Path) -> list[str]:
 class Whisper:
     """A Whisper (arXiv 2212.04356) of Transformers, greedy, told to write English."""
 
-    name = "whisper"
-
     def __init__(self, folder: Path):
         from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
-        self.about = f"Whisper from the folder {folder.name}"
         self.processor = _load(WhisperProcessor, folder, "whisper")
+        self.name = f"whisper-{digest(folder)}"
+        self.about = f"Whisper from the folder {folder.name}"
         self.model = _load(WhisperForConditionalGeneration, folder, "whisper").eval()
 
     def hear(self, paths: Sequence[Path], processes: int) -> Iterator[tuple[int, str]]:
@@ -117,13 +116,12 @@ class Resemblyzer:
 class WavLM:
     """A WavLM with an x-vector head (arXiv 2110.13900) of Transformers."""
 
-    name = "wavlm"
-
     def __init__(self, folder: Path):
         from transformers import AutoFeatureExtractor, WavLMForXVector
 
-        self.about = f"WavLM speaker verification from the folder {folder.name}"
         self.features = _load(AutoFeatureExtractor, folder, "wavlm")
+        self.name = f"wavlm-{digest(folder)}"
+        self.about = f"WavLM speaker verification from the folder {folder.name}"
         self.model = _load(WavLMForXVector, folder, "wavlm").eval()
 
     def embed(self, path: Path) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Sentences of a published list in the voices of their prompts, judged by a named convention."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,14 +64,14 @@ def run_list(asked: ListRun, tts: TTS | None = None) -> str:
     find_recogniser(asked.recogniser), find_speaker_judge(asked.speaker_judge)  # before the work
     with only_writer(asked.output):
         settings = {
-            "list": str(asked.source.resolve()),
+            "list": f"{asked.source} ({_mark(found.items)})",
             "model": digest(model_folder(asked.model)),
             "voice_in": asked.voice_in,
             "seed": asked.seed,
         }
-        check_settings(asked.output, settings, fresh=asked.fresh)
         tts = load(asked.model, voice_in=asked.voice_in) if tts is None else tts
         voices, broken = prompt_voices(found.items[: asked.limit], tts)
+        check_settings(asked.output, settings, fresh=asked.fresh)
         items = [item for item in found.items if item.id in voices]
         questions = [
             Question(id=item.id, question="", aliases=(), answer=item.text, role=item.id)
@@ -88,6 +89,12 @@ def run_list(asked: ListRun, tts: TTS | None = None) -> str:
             *(f"Left out: {problem}." for problem in broken[:20]),
         ]
         return write_report(asked.output, "testlist", lines, notes)
+
+
+def _mark(items: Sequence[Prompted]) -> str:
+    """What tells the sentences of a list."""
+    lines = "\n".join(f"{item.id}\t{item.text}\t{item.prompt}" for item in items)
+    return hashlib.sha256(lines.encode()).hexdigest()[:16]
 
 
 def judge_list(

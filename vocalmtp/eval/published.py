@@ -5,8 +5,11 @@ names of the columns tell which is which (COLUMNS), those of the files their spl
 batches, and their audio is kept as files.
 """
 
+import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ import numpy as np
 
 from vocalmtp.errors import InputError, nearest
 from vocalmtp.eval.answers import final_answer
-from vocalmtp.eval.questions import Question, QuestionSet, first_of_each
+from vocalmtp.eval.questions import Question, QuestionSet, checked, keep_first
 from vocalmtp.optional import require
 from vocalmtp.reading import reason
 
@@ -30,6 +33,7 @@ COLUMNS = {
     "embedding": ("speaker_embedding", "speaker_embed", "spk_embed", "spk_emb"),
     "source": ("source", "domain", "dataset"),
 }
+UNSPOKEN = object()  # in place of a cell: there is no column of speech
 NEEDED = ("question", "answer", "role")
 SPLITS = {"train": ("train",), "valid": ("valid", "val", "dev"), "test": ("test",)}
 OUTSIDE = re.compile(r"web|ood|out.?of.?domain|^out$", re.IGNORECASE)  # not of TriviaQA's questions
@@ -46,11 +50,22 @@ def load_published(path: Path, split: str, folder: Path, limit: int | None) -> Q
     if not files[split]:
         raise InputError(f"data '{path}': no parquet file of the split '{split}' by its name")
     trained = {row["role"] for file in files["train"] for row in _rows(file, ("role",))}
-    found = QuestionSet(path.name, [])
-    questions = _questions(files[split], trained if files["train"] else None, folder, found)
-    found.questions = list(first_of_each(questions, limit))
+    sizes = [(file.name, file.stat().st_size) for file in files[split]]
+    found = QuestionSet(path.name, [], hashlib.sha256(repr(sizes).encode()).hexdigest()[:16])
+    taken: Counter[tuple[str, str]] = Counter()  # audio that nobody asks for is not unpacked
+    for question, speech in _questions(files[split], trained if files["train"] else None, found):
+        key = question.role, question.domain
+        if limit is not None and taken[key] >= limit:
+            continue
+        audio = _keep(speech, path, folder / "recordings" / f"{_plain(question.id)}.wav")
+        if audio is None and speech is not UNSPOKEN:
+            found.broken.append(f"question '{question.id}': has no audio")
+            continue
+        taken[key] += 1
+        found.questions.append(replace(question, audio=audio))
+    keep_first(found)
     roles = {question.role for question in found.questions}
-    _add_references(found, roles, [*files["train"], *files["valid"]], folder)
+    _add_references(found, roles, [*files["valid"], *files["train"]], path, folder)
     return found
 
 
@@ -85,8 +100,9 @@ def _rows(file: Path, wanted: tuple[str, ...]) -> Iterator[dict[str, Any]]:
 
 
 def _questions(
-    files: list[Path], trained: set[str] | None, folder: Path, found: QuestionSet
-) -> Iterator[Question]:
+    files: list[Path], trained: set[str] | None, found: QuestionSet
+) -> Iterator[tuple[Question, Any]]:
+    """Every question that is whole, and the cell of its answer's speech."""
     for file in files:
         for number, row in enumerate(_rows(file, tuple(COLUMNS))):
             where = f"{file.name} row {number}"
@@ -94,47 +110,69 @@ def _questions(
             if lacks:
                 found.broken.append(f"{where}: has no {lacks[0]}")
                 continue
-            name = str(row.get("id") or f"{file.stem}-{number:06d}")
-            audio = _keep(row.get("speech"), folder / "recordings" / f"{_plain(name)}.wav")
-            if audio is None and "speech" in row:
-                found.broken.append(f"{where}: has no audio")
-                continue
-            outside = OUTSIDE.search(str(row.get("source") or file.stem))
-            yield Question(
-                id=name,
+            own, named = row.get("aliases"), row.get("id")
+            aliases = [own] if isinstance(own, str) else [each for each in own or () if each]
+            question = Question(
+                # The id may be that of a question which several roles are asked.
+                id=f"{row['role']}-{named}" if named else f"{file.stem}-{number:06d}",
                 question=row["question"],
                 answer=row["answer"],
-                aliases=tuple(row.get("aliases") or [final_answer(row["answer"]).rstrip(". ")]),
+                aliases=tuple(aliases or [final_answer(row["answer"]).rstrip(". ")]),
                 role=row["role"],
                 seen=None if trained is None else row["role"] in trained,
-                domain="out" if outside else "in",
-                audio=audio,
+                domain="out" if OUTSIDE.search(str(row.get("source") or file.stem)) else "in",
             )
+            try:
+                yield checked(question), row.get("speech", UNSPOKEN)
+            except ValueError as error:
+                found.broken.append(f"{where}: {error}")
 
 
-def _add_references(found: QuestionSet, roles: set[str], files: list[Path], folder: Path) -> None:
+def _add_references(
+    found: QuestionSet, roles: set[str], files: list[Path], data: Path, folder: Path
+) -> None:
     """Recordings of every role from other splits than the questions', and its mean vector."""
     vectors: dict[str, list[np.ndarray]] = {}
+    wanted = set(roles)
     for file in files:
-        if all(len(found.references.get(role, ())) >= REFERENCES for role in roles):
-            break
-        for row in _rows(file, ("role", "speech", "embedding")):
+        for number, row in enumerate(_rows(file, ("role", "speech", "embedding"))):
+            if not wanted:
+                return _mean(vectors, found)
             role = row["role"]
-            own = found.references.setdefault(role, []) if role in roles else None
-            if own is None or len(own) >= REFERENCES:
+            if role not in wanted:
                 continue
+            own = found.references.setdefault(role, [])
             place = folder / "references" / f"{_plain(role)}-{len(own):02d}.wav"
-            audio = _keep(row.get("speech"), place)
+            audio = _keep(row.get("speech"), data, place)
             if audio is not None:
                 own.append(audio)
-            if row.get("embedding") is not None:
-                vectors.setdefault(role, []).append(np.ravel(row["embedding"]).astype(np.float32))
+            vector = _vector(row.get("embedding"))
+            if vector is not None:
+                vectors.setdefault(role, []).append(vector)
+            elif row.get("embedding") is not None:
+                found.broken.append(f"{file.name} row {number}: its speaker vector is no vector")
+            if len(own) >= REFERENCES:
+                wanted.discard(role)
+    return _mean(vectors, found)
+
+
+def _vector(cell: Any) -> np.ndarray | None:
+    """A speaker vector [D], or None if the cell is none."""
+    try:
+        vector = np.ravel(np.asarray(cell, np.float32))
+    except (TypeError, ValueError):
+        return None
+    return vector if vector.size and np.isfinite(vector).all() else None
+
+
+def _mean(vectors: dict[str, list[np.ndarray]], found: QuestionSet) -> None:
+    """Keep the mean unit vector of every role; of vectors of several lengths, the first's."""
     for role, own in vectors.items():
-        mean = np.mean(own, 0)
+        mean = np.mean([vector for vector in own if vector.shape == own[0].shape], 0)
         found.embeddings[role] = mean / max(float(np.linalg.norm(mean)), 1e-6)
 
 
-def _keep(speech: Any, place: Path) -> Path | None:
+def _keep(speech: Any, data: Path, place: Path) -> Path | None:
     """The audio of a cell (bytes, or a path), as a file; None if there is none."""
     content = speech.get("bytes") if isinstance(speech, dict) else speech
     if isinstance(content, bytes) and content:
@@ -143,7 +181,9 @@ def _keep(speech: Any, place: Path) -> Path | None:
             place.write_bytes(content)
         return place
     named = speech.get("path") if isinstance(speech, dict) else speech
-    return Path(named) if isinstance(named, str) and Path(named).is_file() else None
+    if not isinstance(named, str):
+        return None
+    return next((path for path in (Path(named), data / named) if path.is_file()), None)
 
 
 def _plain(name: str) -> str:

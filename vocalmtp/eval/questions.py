@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError
 
 from vocalmtp.config import StrictModel
 from vocalmtp.errors import InputError
-from vocalmtp.reading import problem_of, read_lines, reason
+from vocalmtp.reading import digest, problem_of, read_lines, reason
 
 MINI = Path("roletriviaqa_mini")  # where the recipe of that name writes to
 QUESTIONS, REFERENCES = "questions.jsonl", "references"
@@ -48,6 +48,7 @@ class QuestionSet:
 
     name: str
     questions: list[Question]
+    mark: str = ""  # tells its content
     references: dict[str, list[Path]] = field(default_factory=dict)
     embeddings: dict[str, np.ndarray] = field(default_factory=dict)  # role -> vector, as published
     broken: list[str] = field(default_factory=list)
@@ -119,7 +120,7 @@ def first_of_each(questions: Iterable[Question], limit: int | None) -> Iterator[
 
 
 def _ours(path: Path, split: str) -> QuestionSet:
-    found = QuestionSet(path.name, [])
+    found = QuestionSet(path.name, [], digest(path / QUESTIONS))
     seen: set[str] = set()
     for number, line in read_lines(path / QUESTIONS, f"data '{path}'"):
         where = f"{QUESTIONS} line {number}"
@@ -159,16 +160,28 @@ def _text(path: Path) -> QuestionSet:
         raise InputError(
             f"data '{path}': neither TriviaQA's {{\"Data\": [...]}} nor WebQuestions' list"
         )
-    found = QuestionSet(path.stem, [])
+    found = QuestionSet(path.stem, [], digest(path))
     for number, row in enumerate(rows, start=1):
         try:
-            found.questions.append(_checked(read(row, number)))
+            found.questions.append(checked(read(row, number)))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             found.broken.append(f"{path.name} row {number}: {_lack(error)}")
+    keep_first(found)
     return found
 
 
-def _checked(question: Question) -> Question:
+def keep_first(found: QuestionSet) -> None:
+    """Leave out questions whose id another one has; rows and recordings go by it."""
+    first: dict[str, Question] = {}
+    for question in found.questions:
+        if question.id in first:
+            found.broken.append(f"id '{question.id}' is there twice")
+        first.setdefault(question.id, question)
+    found.questions = list(first.values())
+
+
+def checked(question: Question) -> Question:
+    """A question that has all it needs; raises ValueError."""
     if not (isinstance(question.question, str) and question.question.strip()):
         raise ValueError("has no question")
     if not question.aliases or not all(isinstance(a, str) and a for a in question.aliases):

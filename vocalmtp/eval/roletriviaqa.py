@@ -40,8 +40,10 @@ from vocalmtp.eval.questions import Question, QuestionSet, load_questions
 from vocalmtp.eval.role_report import write_role_report
 from vocalmtp.eval.rows import check_settings, progress
 from vocalmtp.eval.similarity import centroid
+from vocalmtp.eval.speed import hardware
 from vocalmtp.eval.swapped import SwappedTTS, next_names
 from vocalmtp.lock import only_writer
+from vocalmtp.optional import require
 from vocalmtp.reading import digest
 from vocalmtp.synthesis import TTS, VoiceIn, load
 from vocalmtp.writing import atomic_path
@@ -80,10 +82,12 @@ def run_roletriviaqa(asked: RoleRun, tts: TTS | None = None) -> str:
     other settings.
     """
     recogniser, judge = find_recogniser(asked.recogniser), find_speaker_judge(asked.speaker_judge)
+    for name in ("matplotlib", *(("speechmos", "onnxruntime") if asked.sound else ())):
+        require(name)  # before the work
     with only_writer(asked.output):
         found = load_questions(asked.data, asked.output, asked.split, asked.limit)
-        check_settings(asked.output, _settings(asked), fresh=asked.fresh)
         answerer = make_answerer(asked, found, tts)
+        check_settings(asked.output, _settings(asked, found), fresh=asked.fresh)
         rows = answer_all(answerer, found.questions, asked.output)
         rows = judge_all(rows, found, asked, recogniser, judge)
         with atomic_path(asked.output / RESULTS) as partial:
@@ -94,17 +98,18 @@ def run_roletriviaqa(asked: RoleRun, tts: TTS | None = None) -> str:
             f"{asked.split}; {len(found.broken)} rows were broken and left out.",
             f"Words heard by {recogniser.about}; voices by {judge.about}.",
             f"The voice is told to: {asked.voice_in}. DNSMOS of at most {asked.sound} answers.",
+            *([f"Speed: {hardware()}."] if asked.speed else []),
             *(f"Left out: {problem}." for problem in found.broken[:20]),
         ]
         lines = answerer.speed() if asked.speed else []
         return write_role_report(asked.output, rows, lines, notes)
 
 
-def _settings(asked: RoleRun) -> dict[str, Any]:
+def _settings(asked: RoleRun, found: QuestionSet) -> dict[str, Any]:
     """What the rows of an output folder depend on."""
     answers = Path(asked.answers)
     return {
-        "data": asked.data,
+        "data": f"{asked.data} ({found.mark})",
         "split": asked.split,
         "answers": digest(answers) if answers.is_file() else asked.answers,
         "model": None if asked.answers == NATURAL else digest(model_folder(asked.model)),
@@ -214,9 +219,9 @@ def _targets(found: QuestionSet, folder: Path, judge: SpeakerJudge) -> dict[str,
     """The mean unit vector of every role's recordings."""
     roles = {question.role for question in found.questions}
     paths = {
-        f"{role}/{number}": path
+        f"{role}/{digest(path)}": path
         for role in sorted(roles)
-        for number, path in enumerate(found.references.get(role, ()))
+        for path in found.references.get(role, ())
     }
     place = folder / "rows" / f"references-{judge.name}.jsonl"
     rows = kept_scores(place, paths, vector_of(judge.embed))

@@ -20,7 +20,7 @@ def check_settings(folder: Path, settings: Row, *, fresh: bool) -> None:
         folder: the results; its settings.json holds what the rows were made with.
         settings: what they would be made with now.
         fresh: drop the folder's rows instead of continuing them; those of natural speech stay as
-            long as the manifest is the same.
+            long as what is said is the same.
 
     Raises:
         InputError: the folder's rows were made with other settings, or its settings are damaged.
@@ -28,7 +28,8 @@ def check_settings(folder: Path, settings: Row, *, fresh: bool) -> None:
     path = folder / "settings.json"
     before = read_object(path, f"output '{folder}'") if path.exists() else settings
     if fresh:
-        same = before.get("manifest") == settings.get("manifest")
+        of = ("manifest", "list", "data")  # what is said
+        same = all(before.get(key) == settings.get(key) for key in of)
         for rows in folder.glob("rows/*.jsonl"):
             if not (same and rows.stem.endswith("-natural")):
                 rows.unlink()

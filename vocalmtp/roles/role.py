@@ -99,6 +99,8 @@ def load_role(name: Path | str) -> Role:
             f"role '{name}': no such role; {nearest(str(name), list_roles())} "
             "Or give the YAML file of one"
         )
+    if not path.is_file():
+        raise InputError(f"role '{name}': no such file; give that of a role, or a role's name")
     role = parse(Role, load_yaml(path), f"role '{name}'")
     if is_file_name(role.voice):
         return role.model_copy(update={"voice": str(path.parent / role.voice)})
