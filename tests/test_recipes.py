@@ -9,6 +9,7 @@ from vocalmtp.config import load_yaml, parse
 from vocalmtp.training.aligner import AlignerRecipe
 from vocalmtp.training.codec import TokenizerRecipe
 from vocalmtp.training.finetune import FinetuneRecipe
+from vocalmtp.training.plan import show_recipe
 from vocalmtp.training.recipe import SpeechLMRecipe
 from vocalmtp.training.text_lm import TextLMRecipe
 
@@ -40,6 +41,22 @@ def test_the_recipe_parses(name):
         assert load_grid(ROOT / name).cells
     else:
         assert parse(KINDS[RECIPES[name]["recipe"]], RECIPES[name], name).output
+
+
+@pytest.mark.parametrize(
+    ("name", "tokenizer"),
+    [
+        ("roletriviaqa_mini/paper.yaml", "facodec-3"),
+        ("roletriviaqa_mini/paper_stage2.yaml", "facodec-3"),
+        ("chat_mini/stage4.yaml", "mini"),
+        ("chat_mini/qwen.yaml", "mini"),
+    ],
+)
+def test_a_dry_run_needs_neither_data_nor_the_model_before(name, tokenizer, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = ROOT / "recipes" / name
+    plan = show_recipe(parse(SpeechLMRecipe, load_yaml(path), name), tokenizer, path.parent)
+    assert "M parameters" in plan and "updates of" in plan and "hearing" in plan
 
 
 def test_a_variant_shows_only_what_differs():

@@ -17,17 +17,20 @@ ASKED = (  # what a table has of an arm: a title, and which figure of which grou
     ("F1", "F1, text", "in-domain"),
     ("EM, out of domain", "EM, text", "out-of-domain"),
     ("EM by ear", "EM, speech", "in-domain"),
-    ("agreement WER", "agreement WER", "all"),
+    ("agreement WER", "agreement WER", "in-domain"),
+    ("... unseen roles", "agreement WER", "unseen roles"),
     ("similarity, seen", "similarity to the own role", "seen roles"),
     ("... unseen", "similarity to the own role", "unseen roles"),
-    ("told as its role", "taken for the own role", "all"),
+    ("told as its role, seen", "taken for the own role", "seen roles"),
+    ("... unseen", "taken for the own role", "unseen roles"),
     ("success", "success", "all"),
 )
 VOICE = (
     ("similarity, seen", "similarity to the own role", "seen roles"),
     ("... unseen", "similarity to the own role", "unseen roles"),
     ("margin", "margin", "all"),
-    ("told as its role", "taken for the own role", "all"),
+    ("told as its role, seen", "taken for the own role", "seen roles"),
+    ("... unseen", "taken for the own role", "unseen roles"),
     ("similarity to the decoder's role", "similarity to the decoder's role", "all"),
 )
 
@@ -43,7 +46,7 @@ def write_tables(work: Path) -> str:
     told = [["arm", "tokens a step", "tokenizer", "voice", *(title for title, *_ in ASKED)]]
     for name, arm in arms.items():
         switch = "text" if arm["text_only"] else arm["switches"][0]
-        lines = read_figures(arm["folder"] / f"eval-{switch}" / RESULTS)
+        lines = figures_of(read_results(arm, switch))
         if lines:
             facts = [name, str(tokens(arm)), arm["tokenizer"], "yes" if arm["voice"] else "no"]
             if arm["text_only"]:
@@ -51,12 +54,12 @@ def write_tables(work: Path) -> str:
             told.append([*facts, *(lines.get((what, group), "-") for _, what, group in ASKED)])
     who = [["arm", "who is told the voice", *(title for title, *_ in VOICE)]]
     for name, arm in arms.items():
-        for switch in arm["switches"]:
-            lines = read_figures(arm["folder"] / f"eval-{switch}" / RESULTS)
-            if lines and len(arm["switches"]) > 1:
-                who.append(
-                    [name, switch, *(lines.get((what, group), "-") for _, what, group in VOICE)]
-                )
+        read = {switch: read_results(arm, switch) for switch in arm["switches"]}
+        read = {switch: rows for switch, rows in read.items() if rows}
+        asked = [{row["id"] for row in rows} for rows in read.values()]
+        for switch, rows in read.items() if len(read) > 1 else ():  # the same questions to all
+            lines = figures_of([row for row in rows if row["id"] in set.intersection(*asked)])
+            who.append([name, switch, *(lines.get((what, group), "-") for _, what, group in VOICE)])
     parts = ["## Knowledge and voice", table(told)]
     parts += ["## Who keeps the voice", table(who)] if len(who) > 1 else []
     text = "\n\n".join(parts) + "\n"
@@ -70,11 +73,15 @@ def tokens(arm: Row) -> int:
     return 1 if config.flat else config.layout.codec_tokens
 
 
-def read_figures(path: Path) -> dict[tuple[str, str], str]:
-    """Every figure of the results in `path` by what it is and its group, as it is shown."""
-    if not path.is_file():
-        return {}
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+def read_results(arm: Row, switch: str) -> list[Row]:
+    """The rows of an arm's evaluation; none if it was not made."""
+    path = arm["folder"] / f"eval-{switch}" / RESULTS
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else ()
+    return [json.loads(line) for line in lines]
+
+
+def figures_of(rows: list[Row]) -> dict[tuple[str, str], str]:
+    """Every figure of `rows` by what it is and its group, as it is shown."""
     found: dict[tuple[str, str], str] = {}
     for group, belongs in GROUPS.items():
         some = [row for row in rows if belongs(row)]

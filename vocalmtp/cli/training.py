@@ -85,7 +85,7 @@ def _plan(
     from vocalmtp.training.plan import show_recipe
     from vocalmtp.training.recipe import SpeechLMRecipe
 
-    typer.echo(show_recipe(parse(SpeechLMRecipe, data, str(recipe)), tokenizer))
+    typer.echo(show_recipe(parse(SpeechLMRecipe, data, str(recipe)), tokenizer, recipe.parent))
 
 
 def _run(run: Callable[[Any], Any], kind: type[Any], data: dict[str, Any], recipe: Path) -> Any:

@@ -1,11 +1,13 @@
 """What a run of `recipe: speech_lm` will train, without weights: `vocalmtp train --dry-run`."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from vocalmtp.catalogue import model_folder
+from vocalmtp.config import load_yaml, parse
 from vocalmtp.data.shards import read_stamp
 from vocalmtp.errors import InputError
 from vocalmtp.model.config import SpeechLMConfig
@@ -20,12 +22,15 @@ from vocalmtp.training.tasks import build_dataset
 TRAINED_BYTES = 16  # a parameter: itself, its gradient and two moments in float32
 
 
-def show_recipe(recipe: SpeechLMRecipe, tokenizer: str | None = None) -> str:
-    """The plan of a run, in lines; `tokenizer` is a name of the catalogue, for want of shards.
+def show_recipe(
+    recipe: SpeechLMRecipe, tokenizer: str | None = None, folder: Path | None = None
+) -> str:
+    """The plan of a run, in lines; `tokenizer` is a name of the catalogue, for want of shards, and
+    `folder` may have the recipe of the model to go on from, for want of that.
 
     Raises InputError for what the recipe has wrong, or if nothing says which codes there are.
     """
-    config = planned_config(recipe, tokenizer)
+    config = planned_config(recipe, tokenizer, folder)
     with torch.device("meta"):
         model = SpeechLM(config)
     parts, total = {name: count(part) for name, part in model.named_children()}, count(model)
@@ -49,12 +54,18 @@ def count(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
-def planned_config(recipe: SpeechLMRecipe, tokenizer: str | None) -> SpeechLMConfig:
+def planned_config(
+    recipe: SpeechLMRecipe, tokenizer: str | None, folder: Path | None = None
+) -> SpeechLMConfig:
     """The configuration of the model that the recipe trains; a pretrained one is its `shape`."""
     if recipe.model is None and recipe.init is None:
         raise InputError("recipe: give either 'model' (a new one) or 'init' (one to go on from)")
     if recipe.model is None:
-        config = SpeechLMConfig.load(model_folder(recipe.init))
+        before = None if folder is None else maker_of(recipe.init, folder)
+        if before is None:
+            config = SpeechLMConfig.load(model_folder(recipe.init))
+        else:
+            config = planned_config(before, tokenizer, folder)
         listen, end = recipe.listen, len(ALPHABET)
     else:
         made = recipe.model
@@ -69,6 +80,18 @@ def planned_config(recipe: SpeechLMRecipe, tokenizer: str | None) -> SpeechLMCon
     if listen:
         config.listen = {"end_id": config.listen.get("end_id", end)} | listen
     return config
+
+
+def maker_of(model: str, folder: Path) -> SpeechLMRecipe | None:
+    """The recipe in `folder` that trains `model`, if that is not there yet."""
+    if Path(model).is_dir():
+        return None
+    for file in sorted(folder.glob("*.yaml")):
+        with suppress(InputError):  # recipes of other kinds, and files of data
+            data = load_yaml(file)
+            if data.get("output") == model:
+                return parse(SpeechLMRecipe, data, str(file))
+    return None
 
 
 def _card(recipe: SpeechLMRecipe, tokenizer: str | None) -> TokenizerCard:
