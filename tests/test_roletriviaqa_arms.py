@@ -23,8 +23,14 @@ def recipe(monkeypatch):
 
 
 def write_results(folder: Path, **changes: object) -> None:
-    row = {"em": 1.0, "f1": 1.0, "em_speech": 0.0, "f1_speech": 0.5, "role": "a", "seen": True}
-    row |= {"agreement_errors": 1, "agreement_words": 4, "failure": "", "dnsmos": None}
+    row = {"id": "q", "em": 1.0, "f1": 1.0, "em_speech": 0.0, "f1_speech": 0.5, "role": "a"}
+    row |= {
+        "agreement_errors": 1,
+        "agreement_words": 4,
+        "failure": "",
+        "dnsmos": None,
+        "seen": True,
+    }
     row |= {"similarity": {"a": 0.75, "b": 0.5}, "domain": "in", "transcript": "x", **changes}
     folder.mkdir(parents=True)
     (folder / "results.jsonl").write_text(json.dumps(row) + "\n")
@@ -40,13 +46,13 @@ def test_tables_have_what_was_measured(recipe, tmp_path):
     write_results(tmp_path / "g4" / "eval-both")
     write_results(tmp_path / "g4" / "eval-swapped", decoder_role="b")
     (tmp_path / "text" / "eval-text").mkdir()
-    row = {"em": 0.0, "f1": 0.5, "domain": "in", "seen": True}
+    row = {"id": "a", "em": 0.0, "f1": 0.5, "domain": "in", "seen": True}
     (tmp_path / "text" / "eval-text" / "results.jsonl").write_text(json.dumps(row) + "\n")
     text = tables.write_tables(tmp_path)
     assert "| g4 | 8 | decoupled | yes | 100.0 % | 100.0 % | - | 0.0 % | 25.0 %" in text
     assert "| text | - | - | - | 0.0 % | 50.0 %" in text
-    assert "| g4 | both | 0.75 | - | 0.25 | 100.0 % | - |" in text
-    assert "| g4 | swapped | 0.75 | - | 0.25 | 100.0 % | 0.50 |" in text
+    assert "| g4 | both | 0.75 | - | 0.25 | 100.0 % | - | - |" in text
+    assert "| g4 | swapped | 0.75 | - | 0.25 | 100.0 % | - | 0.50 |" in text
     assert (tmp_path / "report.md").read_text() == text
 
 
