@@ -31,7 +31,8 @@ def write_results(folder: Path, **changes: object) -> None:
         "dnsmos": None,
         "seen": True,
     }
-    row |= {"similarity": {"a": 0.75, "b": 0.5}, "domain": "in", "transcript": "x", **changes}
+    row |= {"similarity": {"a": 0.75, "b": 0.5}, "domain": "in", "seen": True, "transcript": "x"}
+    row |= changes
     folder.mkdir(parents=True)
     (folder / "results.jsonl").write_text(json.dumps(row) + "\n")
 
