@@ -83,11 +83,10 @@ def load(
 class TTS:
     """Speaks. `vocalmtp.load` makes one; it can also be made of parts that belong together.
 
-    `voices` are the built-in ones by name, `card` is the content of the model's card.json, and
+    `voices` are the built-in ones by name, `card` is the content of the model's card.json.
     `read_text` turns a normalised text into the backbone's token ids, and `write_text` ids into a
-    text. `voice_in` says what is told
-    of the voice: the speech LM and the tokenizer's decoder, one of them, or neither. A decoder that
-    is not told has the mean of all voices. This is for measuring which part keeps a voice.
+    text. `voice_in` says who is told the voice: the speech LM and the tokenizer's decoder, one of
+    them, or neither; a decoder that is not told has the mean of all voices.
     `decoding` says how steps are decoded, and `statistics` what that has brought in all calls.
     """
 

@@ -5,7 +5,7 @@ Letters: B batch, S steps, K slots, D width, V_k vocabulary of slot k.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from vocalmtp.errors import InputError, nearest
 from vocalmtp.layers.linears import Make
 from vocalmtp.layout import IGNORED, TokenLayout
 
+T = TypeVar("T")
 HEADS: dict[str, type["SpeechHead"]] = {}
 
 
@@ -51,7 +52,8 @@ class SlotPicker(Protocol):
 
 
 class SpeechHead(nn.Module):
-    """Base of all heads; a position-wise head only defines `logits` and `propose`.
+    """Base of all heads; a position-wise head only defines `logits`, and `propose` if its slots see
+    each other.
 
     Position-wise means that the logits of a step depend on the hidden state and the targets of that
     step alone; a head that looks along the sequence also defines `loss`.
@@ -133,11 +135,11 @@ def token_weights(layout: TokenLayout, loss_weights: dict[str, float]) -> list[T
     return [torch.cat(parts) * len(layout.streams)]
 
 
-def register(name: str) -> Callable[[type[SpeechHead]], type[SpeechHead]]:
-    """Enter a head class in HEADS under `name`, by which configurations ask for it."""
+def register(name: str, heads: dict[str, type] = HEADS) -> Callable[[type[T]], type[T]]:
+    """Enter a class in `heads` under `name`, by which configurations ask for it."""
 
-    def enter(cls: type[SpeechHead]) -> type[SpeechHead]:
-        HEADS[name] = cls
+    def enter(cls: type[T]) -> type[T]:
+        heads[name] = cls
         return cls
 
     return enter

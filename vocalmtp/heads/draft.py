@@ -172,16 +172,6 @@ def last_of(x: Tensor, counts: Tensor) -> Tensor:
     return x[torch.arange(len(x), device=x.device), counts - 1]
 
 
-def register(name: str) -> Callable[[type[DraftHead]], type[DraftHead]]:
-    """Enter a draft head in DRAFTS under `name`, by which configurations ask for it."""
-
-    def enter(cls: type[DraftHead]) -> type[DraftHead]:
-        DRAFTS[name] = cls
-        return cls
-
-    return enter
-
-
 def build_draft(config: dict[str, Any], width: int, make_head: MakeHead) -> DraftHead:
     """The draft head that `config` describes: `name`, and the settings of that class.
 

@@ -13,7 +13,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vocalmtp.heads.draft import DraftConfig, DraftHead, DraftMemory, MakeHead, register
+from vocalmtp.heads.base import register
+from vocalmtp.heads.draft import DRAFTS, DraftConfig, DraftHead, DraftMemory, MakeHead
 
 
 class LeapConfig(DraftConfig):
@@ -25,7 +26,7 @@ class LeapConfig(DraftConfig):
     own_heads: bool = True  # a grouped head for every leap, as published, or the model's
 
 
-@register("leap")
+@register("leap", DRAFTS)
 class LeapDraft(DraftHead):
     """Every state is a map of the hidden state of its own position alone.
 

@@ -10,14 +10,15 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vocalmtp.heads.base import register
 from vocalmtp.heads.draft import (
+    DRAFTS,
     DraftConfig,
     DraftHead,
     DraftMemory,
     MakeHead,
     check_heads,
     last_of,
-    register,
 )
 from vocalmtp.layers.blocks import Block, empty_cache
 
@@ -51,7 +52,7 @@ class RecursiveConfig(DraftConfig):
         return self
 
 
-@register("recursive")
+@register("recursive", DRAFTS)
 class RecursiveDraft(DraftHead):
     """State k is block(map of state k - 1 and of the input that follows it by k - 1 positions).
 

@@ -9,14 +9,15 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from vocalmtp.heads.base import register
 from vocalmtp.heads.draft import (
+    DRAFTS,
     DraftConfig,
     DraftHead,
     DraftMemory,
     MakeHead,
     check_heads,
     last_of,
-    register,
 )
 from vocalmtp.layers.blocks import Block, empty_cache
 
@@ -30,7 +31,7 @@ class SequentialConfig(DraftConfig):
     own_heads: bool = True  # a grouped head for every module, as published, or the model's
 
 
-@register("sequential")
+@register("sequential", DRAFTS)
 class SequentialDraft(DraftHead):
     """Decoder layers in a chain, each with a norm and by default a grouped head of its own.
 

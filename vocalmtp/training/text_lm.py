@@ -8,22 +8,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import yaml
 from pydantic import Field
-from transformers import PrinterCallback, TrainerCallback
+from transformers import TrainerCallback
 
 from vocalmtp.config import StrictModel
 from vocalmtp.errors import InputError
 from vocalmtp.model.speech_lm import load_text_tokenizer
 from vocalmtp.textlm.model import TextLM, load_backbone, new_backbone
 from vocalmtp.textlm.rows import TextRows, read_pieces
-from vocalmtp.training.checkpoints import last_whole_checkpoint
 from vocalmtp.training.denormals import flushed_denormals
 from vocalmtp.training.drafts import freeze, give_draft
-from vocalmtp.training.log import RunLog
 from vocalmtp.training.recipe import OptimRecipe
-from vocalmtp.training.train import SpeechTrainer, arguments
-from vocalmtp.writing import atomic_folder, atomic_path
+from vocalmtp.training.train import run_trainer
 
 
 class TextDataRecipe(StrictModel):
@@ -85,7 +81,6 @@ def train_text_lm(recipe: TextLMRecipe, callbacks: Sequence[TrainerCallback] = (
     resolved recipe.yaml and log.jsonl there. Raises InputError for texts or models that cannot be
     read.
     """
-    output = Path(recipe.output)
     torch.manual_seed(recipe.optim.seed)
     model, tokenizer = build_text_lm(recipe)
     freeze(model, recipe.optim.trains)
@@ -96,29 +91,12 @@ def train_text_lm(recipe: TextLMRecipe, callbacks: Sequence[TrainerCallback] = (
         valid.spans, valid.frames = (
             x[: recipe.data.valid_rows] for x in (valid.spans, valid.frames)
         )
-    output.mkdir(parents=True, exist_ok=True)
-    checkpoints = output / "checkpoints"
-    trainer = SpeechTrainer(
-        collator=model.collator(),
-        optim=recipe.optim,
-        model=model,
-        args=arguments(recipe.optim, checkpoints, valid is not None),
-        train_dataset=data,
-        eval_dataset=valid,
-        callbacks=[RunLog(output / "log.jsonl", recipe.optim.max_seconds), *callbacks],
-    )
-    trainer.remove_callback(PrinterCallback)  # RunLog prints
-    if trainer.is_world_process_zero():
-        with atomic_path(output / "recipe.yaml") as partial:
-            text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
-            partial.write_text(text, encoding="utf-8")
-    trainer.train(resume_from_checkpoint=last_whole_checkpoint(checkpoints))
-    if trainer.is_world_process_zero():
-        with atomic_folder(output) as partial:
-            model.save(partial)
-            tokenizer.save_pretrained(partial)
-    trainer.accelerator.wait_for_everyone()
-    return output
+
+    def save(folder: Path) -> None:
+        model.save(folder)
+        tokenizer.save_pretrained(folder)
+
+    return run_trainer(recipe, model, model.collator(), data, valid, save, callbacks)
 
 
 def read_rows(

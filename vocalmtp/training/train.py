@@ -4,7 +4,7 @@ The loop is the Hugging Face Trainer; batches are grouped by length under a budg
 `torchrun` the processes share every batch, so that they train as one process does.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
+from vocalmtp.config import StrictModel
 from vocalmtp.data.collate import Collator
 from vocalmtp.data.shards import CodeShards
 from vocalmtp.heads import SpeechHead
@@ -237,16 +238,39 @@ def train(recipe: SpeechLMRecipe, callbacks: Sequence[TrainerCallback] = ()) -> 
         valid = build_dataset(recipe.data, recipe.data.valid_split, config, tokenizer, most)
         if config.listen:
             callbacks = [Examiner(output / "log.jsonl", valid, tokenizer), *callbacks]
+    collator = GroupedCollator(config) if len(model.groupings) > 1 else model.collator()
+
+    def save(folder: Path) -> None:
+        model.save_pretrained(folder)
+        if tokenizer is not None:
+            tokenizer.save_pretrained(folder)
+
+    return run_trainer(recipe, model, collator, data, valid, save, callbacks)
+
+
+def run_trainer(
+    recipe: StrictModel,
+    model: torch.nn.Module,
+    collator: Collate,
+    data: Dataset,
+    valid: Dataset | None,
+    save: Callable[[Path], object],
+    callbacks: Sequence[TrainerCallback] = (),
+) -> Path:
+    """Train `model` as the `optim` of a recipe says, going on from the last whole checkpoint in its
+    `output`; `save` writes what came out to a folder.
+    """
+    output, optim = Path(recipe.output), recipe.optim
     output.mkdir(parents=True, exist_ok=True)
     checkpoints = output / "checkpoints"
     trainer = SpeechTrainer(
-        collator=GroupedCollator(config) if len(model.groupings) > 1 else model.collator(),
-        optim=recipe.optim,
+        collator=collator,
+        optim=optim,
         model=model,
-        args=arguments(recipe.optim, checkpoints, valid is not None),
+        args=arguments(optim, checkpoints, valid is not None),
         train_dataset=data,
         eval_dataset=valid,
-        callbacks=[RunLog(output / "log.jsonl", recipe.optim.max_seconds), *callbacks],
+        callbacks=[RunLog(output / "log.jsonl", optim.max_seconds), *callbacks],
     )
     trainer.remove_callback(PrinterCallback)  # RunLog prints
     if trainer.is_world_process_zero():
@@ -256,8 +280,6 @@ def train(recipe: SpeechLMRecipe, callbacks: Sequence[TrainerCallback] = ()) -> 
     trainer.train(resume_from_checkpoint=last_whole_checkpoint(checkpoints))
     if trainer.is_world_process_zero():
         with atomic_folder(output) as partial:
-            model.save_pretrained(partial)
-            if tokenizer is not None:
-                tokenizer.save_pretrained(partial)
+            save(partial)
     trainer.accelerator.wait_for_everyone()
     return output
