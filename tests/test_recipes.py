@@ -48,7 +48,7 @@ def test_the_recipe_parses(name):
     [
         ("roletriviaqa_mini/paper.yaml", "facodec-3"),
         ("roletriviaqa_mini/paper_stage2.yaml", "facodec-3"),
-        ("chat_mini/stage4.yaml", "mini"),
+        ("chat_mini/stage3.yaml", "mini"),
         ("chat_mini/qwen.yaml", "mini"),
     ],
 )

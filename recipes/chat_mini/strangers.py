@@ -128,8 +128,8 @@ def main(
     questions: Annotated[Path, typer.Argument(help="What `make.py` wrote.")] = Path("chat_mini"),
     corpus: Annotated[Path, typer.Option(help="What recipes/corpus made.")] = Path("corpus"),
     output: Annotated[Path, typer.Option(help="Where the recordings go.")] = Path("strangers"),
-    sentences: Annotated[int, typer.Option(help="Of the corpus, beside all questions.")] = 10_000,
-    times: Annotated[int, typer.Option(help="Strangers who say each question.")] = 2,
+    sentences: Annotated[int, typer.Option(help="Of the corpus, beside all questions.")] = 6000,
+    times: Annotated[int, typer.Option(help="Strangers who say each question.")] = 1,
     ked: Annotated[float, typer.Option(help="Share that festival's ked says.")] = 0.4,
     seed: int = 0,
 ) -> None:
