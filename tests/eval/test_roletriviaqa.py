@@ -32,6 +32,7 @@ class Loudness:
 def _quick(quick_ears, monkeypatch):
     monkeypatch.setitem(judges.SPEAKER_JUDGES, "loudness", Loudness)
     monkeypatch.setattr("vocalmtp.eval.quality.dnsmos", lambda path: {"ovrl": 3.0})
+    monkeypatch.setattr("vocalmtp.eval.quality.check_dnsmos", lambda: None)
     monkeypatch.setattr(speed, "SENTENCES", ("Hi.",))
 
 

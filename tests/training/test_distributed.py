@@ -33,7 +33,8 @@ def test_two_processes_average_to_the_gradient_of_one_with_all_the_data(tmp_path
         folder.mkdir()
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
         command += [f"--nproc_per_node={processes}", str(script), str(folder)]
-        subprocess.run(command, check=True, capture_output=True)
+        made = subprocess.run(command, capture_output=True, text=True)
+        assert made.returncode == 0, made.stderr[-3000:]
     whole, _ = torch.load(tmp_path / "1/0.pt")
     for rank in (0, 1):
         gradient, shared = torch.load(tmp_path / f"2/{rank}.pt")

@@ -51,10 +51,10 @@ def tokenize_rows(
     process writes there, or an audio file is not there or cannot be read.
     """
     output, done = Path(output), 0
-    for row in rows:
-        if not row.audio.is_file():
-            raise InputError(f"utterance '{row.id}': its audio '{row.audio}' is not there")
     with only_writer(output):
+        for row in rows:  # before any of them is encoded
+            if not row.audio.is_file():
+                raise InputError(f"audio '{row.audio}': no such file; mend its path in the manifest")
         stamp(output, tokenizer.card)
         _check_rows(output, rows)
         for path, name, chunk in _shards(output, rows):

@@ -66,6 +66,12 @@ def _judge() -> Any:
     return runtime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
 
 
+def check_dnsmos() -> None:
+    """Raise InputError if `dnsmos` lacks a package."""
+    for name in ("speechmos", "onnxruntime"):
+        require(name)
+
+
 def dnsmos(path: Path) -> dict[str, float]:
     """DNSMOS P.835 (2110.01763): overall, speech and background quality, 1 to 5.
 

@@ -82,10 +82,11 @@ def run_roletriviaqa(asked: RoleRun, tts: TTS | None = None) -> str:
     other settings.
     """
     recogniser, judge = find_recogniser(asked.recogniser), find_speaker_judge(asked.speaker_judge)
-    for name in ("matplotlib", *(("speechmos", "onnxruntime") if asked.sound else ())):
-        require(name)  # before the work
     with only_writer(asked.output):
         found = load_questions(asked.data, asked.output, asked.split, asked.limit)
+        require("matplotlib")  # what is missing is said before the work
+        if asked.sound:
+            quality.check_dnsmos()
         answerer = make_answerer(asked, found, tts)
         check_settings(asked.output, _settings(asked, found), fresh=asked.fresh)
         rows = answer_all(answerer, found.questions, asked.output)
