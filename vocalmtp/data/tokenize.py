@@ -52,11 +52,11 @@ def tokenize_rows(
     """
     output, done = Path(output), 0
     with only_writer(output):
-        for row in rows:  # before any of them is encoded
-            if not row.audio.is_file():
-                raise InputError(f"audio '{row.audio}': no such file; mend its path in the manifest")
         stamp(output, tokenizer.card)
         _check_rows(output, rows)
+        for row in rows:  # before any of them is encoded
+            if not row.audio.is_file():
+                raise InputError(f"audio '{row.audio}': no such file; mend the manifest")
         for path, name, chunk in _shards(output, rows):
             if not _whole(path, chunk):
                 items = []
