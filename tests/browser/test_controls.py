@@ -172,6 +172,7 @@ def test_a_new_conversation_after_stop_begins_below_the_old_one(pages, fakes, ro
     page.click("#talk-button")
     state(page, "idle")
     ask(page, "Are you still there?")
+    state(page, "speaking")
     assert answered(page, 2) == " ".join(WORDS)
     assert page.locator(".talk-answer s").count() == 1  # of the first, as it was
     assert page.locator(".talk-user").all_inner_texts() == ["Hello?", "Are you still there?"]

@@ -46,27 +46,30 @@ async def serve(socket: WebSocket, room: Room) -> None:
         await socket.close(TRY_LATER)
         return
     room.talking += 1
-    session = None
+    session = farewell = None
     try:
         session = await asyncio.to_thread(room.open)
         connection = _Connection(socket, room, session)
         await asyncio.wait_for(connection.run(), room.limits.minutes * 60)
     except asyncio.TimeoutError:
-        await _close(socket, POLICY, {"kind": "over", "message": OVER})
+        farewell = POLICY, OVER
     except Refused as refused:
-        await _close(socket, refused.code, {"kind": "over", "message": f"{refused.reason}."})
+        farewell = refused.code, f"{refused.reason}."
     except (WebSocketDisconnect, RuntimeError):  # the tab was closed, or the line broke
         pass
     finally:
         room.talking -= 1
         if session is not None:
             session.close()
+    if farewell is not None:  # whose place is free already: it may not listen any more
+        await _close(socket, *farewell)
 
 
-async def _close(socket: WebSocket, code: int, message: dict[str, Any]) -> None:
+async def _close(socket: WebSocket, code: int, reason: str) -> None:
     try:
-        await asyncio.wait_for(socket.send_text(json.dumps(message)), SEND)
-        await socket.close(code)
+        told = socket.send_text(json.dumps({"kind": "over", "message": reason}))
+        await asyncio.wait_for(told, SEND)
+        await asyncio.wait_for(socket.close(code), SEND)
     except (WebSocketDisconnect, RuntimeError, asyncio.TimeoutError):
         return
 

@@ -85,9 +85,10 @@ class Talk {
       socket.onmessage = async ({ data }) => {
         if (typeof data !== "string") return this.play(data);
         const event = JSON.parse(data);
-        if (event.kind === "ready") await this.ready(event);
+        if (event.kind === "ready") this.opened = this.ready(event);
+        if (event.kind === "listening") await this.opened;
         this.take(event);
-        if (event.kind === "ready") resolve();
+        if (event.kind === "listening") resolve(); // first when the conversation begins
       };
       socket.onclose = () => {
         resolve();
