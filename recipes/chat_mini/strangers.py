@@ -19,13 +19,13 @@ import typer
 from vocalmtp.aligner import load_aligner
 from vocalmtp.audio import read_audio, trim_silence
 from vocalmtp.data.manifest import read_manifest
+from vocalmtp.data.prepare import Limits
 from vocalmtp.errors import InputError
 from vocalmtp.text import normalize
 
 RATE = 16_000
 BATCH = 200  # utterances of a shard
 EDGE = 0.08  # seconds of silence that are left at each end
-MISFIT = 2.0  # most that an alignment may have, as in `vocalmtp prepare`
 KED = "ked"
 ACCENTS = ("en-us", "en-us", "en-gb", "en-gb-x-rp", "en-gb-scotland", "en-us-nyc", "en-029")
 VARIANTS = ("m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "f1", "f2", "f3", "f4", "f5")
@@ -109,7 +109,7 @@ def letter_ends(wav: np.ndarray, text: str) -> list[float]:
         found = load_aligner().align(wav, text)
     except InputError:  # too short for it
         return []
-    return [round(float(end), 3) for end in found.ends] if found.misfit <= MISFIT else []
+    return [round(float(end), 3) for end in found.ends] if found.misfit <= Limits().misfit else []
 
 
 def read_texts(

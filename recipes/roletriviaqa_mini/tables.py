@@ -56,9 +56,11 @@ def write_tables(work: Path) -> str:
     for name, arm in arms.items():
         read = {switch: read_results(arm, switch) for switch in arm["switches"]}
         read = {switch: rows for switch, rows in read.items() if rows}
-        asked = [{row["id"] for row in rows} for rows in read.values()]
-        for switch, rows in read.items() if len(read) > 1 else ():  # the same questions to all
-            lines = figures_of([row for row in rows if row["id"] in set.intersection(*asked)])
+        if len(read) < 2:
+            continue
+        same = set.intersection(*({row["id"] for row in rows} for rows in read.values()))
+        for switch, rows in read.items():  # the same questions to all
+            lines = figures_of([row for row in rows if row["id"] in same])
             who.append([name, switch, *(lines.get((what, group), "-") for _, what, group in VOICE)])
     parts = ["## Knowledge and voice", table(told)]
     parts += ["## Who keeps the voice", table(who)] if len(who) > 1 else []

@@ -7,6 +7,7 @@ from pydantic import Field
 from vocalmtp.chat.answer import Answerer
 from vocalmtp.chat.config import ChatConfig
 from vocalmtp.chat.ears import Ear
+from vocalmtp.chat.partner import Partner
 from vocalmtp.chat.session import ChatSession
 from vocalmtp.chat.speaking import warm_up
 from vocalmtp.config import StrictModel
@@ -45,9 +46,7 @@ class Room:
     def open(self) -> ChatSession:
         """A new conversation, as everybody gets it."""
         answerer = next(iter(self.answerers.values()))
-        session = ChatSession(answerer, self.ear, self.voice, self.config, role=self.role)
-        session.voice = self.tts.find_voice(session.voice)  # a recording is listened to only once
-        return session
+        return Partner(answerer, self.ear, self.tts).session(self.voice, self.role, self.config)
 
     def configure(
         self,

@@ -105,7 +105,7 @@ def chat(
     sessions: Annotated[
         int | None,
         typer.Option(
-            min=1, max=1000, help="Conversations of the page at a time.", show_default="4"
+            min=1, max=1000, help="Conversations of the page at a time.", show_default=str(SESSIONS)
         ),
     ] = None,
 ) -> None:
