@@ -32,7 +32,7 @@ class FakeTTS:
     def find_voice(self, voice):
         name = voice if isinstance(voice, str) else getattr(voice, "name", "bob")
         if name not in VOICES:
-            raise InputError(f"voice '{name}': no such voice")
+            raise InputError(f"voice '{name}': no such voice", code="not_found")
         return SimpleNamespace(name=name, consent="")
 
     def each(
@@ -60,7 +60,7 @@ class FakeTTS:
 
     def _speak(self, request: Request) -> Audio | InputError:
         if request.text == "fail":
-            return InputError("text 'fail': was asked to fail")
+            return InputError("text 'fail': was asked to fail", code="invalid_value")
         if request.text == "raise":
             raise RuntimeError("was asked to raise")
         if request.text == "die":
@@ -82,7 +82,7 @@ def load(model: str) -> FakeTTS:
 
 def load_none(model: str) -> FakeTTS:
     """A model that says what is wrong with it."""
-    raise InputError("model: was asked not to load")
+    raise InputError("model: was asked not to load", code="invalid_value")
 
 
 def load_dying(model: str) -> FakeTTS:

@@ -23,6 +23,6 @@ def test_nearest_of_nothing():
 
 
 def test_what_users_typed_does_not_leave_the_line():
-    error = InputError("text 'a\n  b\x1b[2J\u202e\udcff': is no text")
+    error = InputError("text 'a\n  b\x1b[2J\u202e\udcff': is no text", code="invalid_value")
     assert str(error) == "text 'a b?[2J??': is no text"
     assert str(pickle.loads(pickle.dumps(error))) == str(error)  # workers send it

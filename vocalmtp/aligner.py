@@ -99,7 +99,10 @@ class Aligner(AcousticModel):
         silent = self.silent[char_ids(text)][owners].double().clamp(1e-4, 1 - 1e-4).numpy()
         silent[0] = 0.5  # a recording begins with silence or it does not
         if len(emitted) * LONGEST_SKIP < len(columns):
-            raise InputError(f"text '{shorten(text)}': is too long for {len(emitted) / 100:.1f} s")
+            raise InputError(
+                f"text '{shorten(text)}': is too long for {len(emitted) / 100:.1f} s",
+                code="wrong_length",
+            )
         path = viterbi(emitted, np.log(silent), np.log1p(-silent))  # [F]
         frames = np.bincount(path, minlength=len(columns)).cumsum()  # [S] frames up to each state
         ends = np.zeros(len(text))
@@ -155,7 +158,7 @@ def states(text: str) -> tuple[list[int], list[int]]:
             columns.append(PAUSE)
             owners.append(place)
     if len(columns) == 1:
-        raise InputError(f"text '{shorten(text)}': has no letters to align")
+        raise InputError(f"text '{shorten(text)}': has no letters to align", code="empty")
     return columns, owners
 
 

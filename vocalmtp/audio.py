@@ -113,11 +113,16 @@ def read_audio(path: Path | str, sample_rate: int, longest: float | None = None)
     path = Path(path)
     try:
         if not path.is_file():
-            raise InputError(f"audio '{path}': no such file; give a WAV, FLAC, OGG or MP3 file")
+            raise InputError(
+                f"audio '{path}': no such file; give a WAV, FLAC, OGG or MP3 file", code="not_found"
+            )
         with soundfile.SoundFile(os.fsencode(path)) as sound:
             rate = sound.samplerate
             if not RATES[0] <= rate <= RATES[1]:
-                raise InputError(f"audio '{path}': has {rate} Hz; export it with {sample_rate}")
+                raise InputError(
+                    f"audio '{path}': has {rate} Hz; export it with {sample_rate}",
+                    code="invalid_value",
+                )
             most = math.inf if longest is None else longest * rate
             samples = np.zeros(0, np.float32)
             if sound.frames <= most:
@@ -125,18 +130,23 @@ def read_audio(path: Path | str, sample_rate: int, longest: float | None = None)
             if max(sound.frames, len(samples)) > most:
                 seconds = max(sound.frames, len(samples)) / rate
                 raise InputError(
-                    f"audio '{path}': lasts {seconds:.0f} s; cut it to {longest:g} s or less"
+                    f"audio '{path}': lasts {seconds:.0f} s; cut it to {longest:g} s or less",
+                    code="wrong_length",
                 )
             if _is_cut(path) or (len(samples) < sound.frames and sound.format != "MP3"):
-                raise InputError(f"audio '{path}': is cut off; copy it again, or export it again")
+                raise InputError(
+                    f"audio '{path}': is cut off; copy it again, or export it again", code="damaged"
+                )
     except (soundfile.SoundFileError, OSError, TypeError) as error:  # TypeError: a .raw file
         raise InputError(
-            f"audio '{path}': not readable; give a WAV, FLAC, OGG or MP3 file"
+            f"audio '{path}': not readable; give a WAV, FLAC, OGG or MP3 file", code="unusable"
         ) from error
     if not len(samples):
-        raise InputError(f"audio '{path}': has no samples; record some speech")
+        raise InputError(f"audio '{path}': has no samples; record some speech", code="empty")
     if not np.isfinite(samples).all():
-        raise InputError(f"audio '{path}': has samples that are not finite; export it again")
+        raise InputError(
+            f"audio '{path}': has samples that are not finite; export it again", code="damaged"
+        )
     return resample(samples, rate, sample_rate)
 
 
@@ -194,7 +204,9 @@ def check_format(name: str) -> str:
     """`name` as one of FORMATS, or InputError."""
     known = name.lower().lstrip(".")
     if known not in FORMATS:
-        raise InputError(f"format '{name}': not supported; {nearest(known, FORMATS)}")
+        raise InputError(
+            f"format '{name}': not supported; {nearest(known, FORMATS)}", code="unsupported"
+        )
     return known
 
 
@@ -202,7 +214,8 @@ def output_format(path: Path, format: str | None = None) -> str:
     """The format to write `path` in; raises InputError if that, or the folder, will not do."""
     if format is None and not path.suffix:
         raise InputError(
-            f"output '{path}': has no suffix; name it {path.name}.wav, or give a format"
+            f"output '{path}': has no suffix; name it {path.name}.wav, or give a format",
+            code="empty",
         )
     found = check_format(format or path.suffix)
     check_file(path)
@@ -275,7 +288,8 @@ def _told(path: Path | str) -> Iterator[None]:
     except soundfile.SoundFileError as error:
         reason = " ".join(str(error).split()).rstrip(".").lower()
         raise InputError(
-            f"output '{path}': cannot be written ({reason}); free some space, or choose another"
+            f"output '{path}': cannot be written ({reason}); free some space, or choose another",
+            code="unusable",
         ) from error
 
 

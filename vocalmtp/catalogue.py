@@ -26,10 +26,12 @@ def model_folder(name: Path | str) -> Path:
             return folder
     if Path(name).is_dir():
         raise InputError(
-            f"model '{name}': no config.json in that folder; give a trained model's folder"
+            f"model '{name}': no config.json in that folder; give a trained model's folder",
+            code="not_found",
         )
     raise InputError(
-        f"model '{name}': no such model or folder; {nearest(str(name), list_models())}"
+        f"model '{name}': no such model or folder; {nearest(str(name), list_models())}",
+        code="not_found",
     )
 
 
@@ -41,7 +43,10 @@ def tokenizer_folder(name: Path | str) -> Path:
     for folder in (Path(name), Path(name) / "tokenizer", PRETRAINED / name / "tokenizer"):
         if (folder / "tokenizer.json").is_file() and not (folder / "config.json").is_file():
             return folder
-    raise InputError(f"tokenizer '{name}': no such tokenizer; {nearest(str(name), list_models())}")
+    raise InputError(
+        f"tokenizer '{name}': no such tokenizer; {nearest(str(name), list_models())}",
+        code="not_found",
+    )
 
 
 def read_card(folder: Path) -> dict[str, Any]:

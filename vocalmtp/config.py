@@ -41,17 +41,25 @@ def load_yaml(path: Path | str, overrides: Sequence[str] = ()) -> dict[str, Any]
 
 def _load(path: Path, parents: tuple[Path, ...]) -> dict[str, Any]:
     if not path.is_file():
-        raise InputError(f"config '{path}': no such file; give the path of a YAML file")
+        raise InputError(
+            f"config '{path}': no such file; give the path of a YAML file", code="not_found"
+        )
     if path.resolve() in parents:
-        raise InputError(f"config '{path}': extends itself; break the circle")
+        raise InputError(f"config '{path}': extends itself; break the circle", code="invalid_value")
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except NOT_YAML as error:
-        raise InputError(f"config '{path}': not valid YAML ({reason(error, 300)})") from error
+        raise InputError(
+            f"config '{path}': not valid YAML ({reason(error, 300)})", code="invalid_value"
+        ) from error
     except OSError as error:
-        raise InputError(f"config '{path}': cannot be read ({reason(error)})") from error
+        raise InputError(
+            f"config '{path}': cannot be read ({reason(error)})", code="unusable"
+        ) from error
     if not isinstance(data, dict):
-        raise InputError(f"config '{path}': must hold 'key: value' lines at the top")
+        raise InputError(
+            f"config '{path}': must hold 'key: value' lines at the top", code="invalid_value"
+        )
     base = data.pop("extends", None)
     if base is None:
         return data
@@ -73,11 +81,16 @@ def parse_override(text: str) -> dict[str, Any]:
     key, equals, value = text.partition("=")
     parts = key.strip().split(".")
     if not equals or not all(parts):
-        raise InputError(f"override '{text}': must be key=value, such as optim.learning_rate=3e-4")
+        raise InputError(
+            f"override '{text}': must be key=value, such as optim.learning_rate=3e-4",
+            code="invalid_value",
+        )
     try:
         result = yaml.safe_load(value) if value.strip() else None
     except NOT_YAML as error:
-        raise InputError(f"override '{text}': the value is not valid YAML") from error
+        raise InputError(
+            f"override '{text}': the value is not valid YAML", code="invalid_value"
+        ) from error
     for part in reversed(parts):
         result = {part: result}
     return result
@@ -105,15 +118,19 @@ def parse(model: type[M], data: Mapping[str, Any], where: str = "config") -> M:
         if problem["type"] == "extra_forbidden":
             options = _fields_at(model, place[:-1])
             hint = nearest(str(place[-1]), options) if options else "remove it"
-            raise InputError(f"{where}: unknown key '{key}'; {hint}") from error
+            raise InputError(
+                f"{where}: unknown key '{key}'; {hint}", code="unknown_name"
+            ) from error
         if problem["type"] == "missing":
-            raise InputError(f"{where}: key '{key}' is missing; add it") from error
+            raise InputError(f"{where}: key '{key}' is missing; add it", code="missing") from error
         wanted = problem["msg"].removeprefix("Value error, ")
         wanted = wanted[:1].lower() + wanted[1:]
         if problem["type"] == "literal_error" and isinstance(problem["input"], str):
             wanted = nearest(problem["input"], re.findall("'([^']+)'", problem["ctx"]["expected"]))
         subject = f"key '{key}'" if key else "the whole"
-        raise InputError(f"{where}: {subject} is {_shown(problem['input'])}; {wanted}") from error
+        raise InputError(
+            f"{where}: {subject} is {_shown(problem['input'])}; {wanted}", code="invalid_value"
+        ) from error
 
 
 def _shown(value: object, limit: int = 80) -> str:

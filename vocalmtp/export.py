@@ -37,13 +37,16 @@ def export_model(
     or a voice has no utterances.
     """
     if dtype not in DTYPES:
-        raise InputError(f"dtype '{dtype}': cannot be stored; {nearest(dtype, DTYPES)}")
+        raise InputError(
+            f"dtype '{dtype}': cannot be stored; {nearest(dtype, DTYPES)}", code="invalid_value"
+        )
     codec = load_tokenizer(tokenizer)
     speech_lm = SpeechLM.load(model)
     expected = speech_lm.config.tokenizer.get("hash")
     if expected != codec.card.hash:
         raise InputError(
-            f"tokenizer '{tokenizer}': is {codec.card.hash}; the model was trained on {expected}"
+            f"tokenizer '{tokenizer}': is {codec.card.hash}; the model was trained on {expected}",
+            code="invalid_value",
         )
     speech_lm.drop_objectives()
     speech_lm.config.text_version = VERSION
@@ -67,9 +70,15 @@ def export_model(
 def _recordings(name: str, rows: list[Utterance]) -> list[Path]:
     """What the voice `name` is made of; raises InputError if there is nothing."""
     if not name or Path(name).name != name or name.startswith("."):
-        raise InputError(f"voice '{name}': names a file of the model; leave out slashes and dots")
+        raise InputError(
+            f"voice '{name}': names a file of the model; leave out slashes and dots",
+            code="invalid_value",
+        )
     mine = [row.audio for row in rows if row.voice == name][:REFERENCES]
     if not mine:
         voices = {row.voice for row in rows}
-        raise InputError(f"voice '{name}': no training utterances of it; {nearest(name, voices)}")
+        raise InputError(
+            f"voice '{name}': no training utterances of it; {nearest(name, voices)}",
+            code="invalid_value",
+        )
     return mine

@@ -83,19 +83,26 @@ class TokenLayout:
     def __post_init__(self) -> None:
         joint = [stream.joint for stream in self.streams]
         if all(joint):
-            raise InputError("streams: all are joint (or none is given); add one that is not")
+            raise InputError(
+                "streams: all are joint (or none is given); add one that is not",
+                code="invalid_value",
+            )
         if joint != sorted(joint, reverse=True):
-            raise InputError("streams: joint streams come first; move them to the front")
+            raise InputError(
+                "streams: joint streams come first; move them to the front", code="invalid_value"
+            )
         if not 1 <= self.frames_per_step <= (1 if self.flat else MOST_FRAMES):
             raise InputError(
                 f"frames_per_step '{self.frames_per_step}': 1 in a flat layout, else 1 to "
-                f"{MOST_FRAMES}"
+                f"{MOST_FRAMES}",
+                code="invalid_value",
             )
         for stream in self.streams:
             if stream.size < 1 or stream.delay < 0:
                 raise InputError(
                     f"stream '{stream.name}': size must be 1 or more and delay 0 or more, "
-                    f"not {stream.size} and {stream.delay}"
+                    f"not {stream.size} and {stream.delay}",
+                    code="out_of_range",
                 )
             if stream.size ** (self.frames_per_step if stream.joint else 1) > MOST_IDS:
                 most = int(math.log(MOST_IDS, stream.size)) if stream.joint else 0
@@ -103,11 +110,13 @@ class TokenLayout:
                 fewer = f"; take {most} frames a step at most, {count} tokens" if most else ""
                 raise InputError(
                     f"stream '{stream.name}': size {stream.size} in {self.frames_per_step} frames "
-                    f"makes more than {MOST_IDS:,} ids{fewer}"
+                    f"makes more than {MOST_IDS:,} ids{fewer}",
+                    code="invalid_value",
                 )
             if stream.levels and math.prod(stream.levels) != stream.size:
                 raise InputError(
-                    f"stream '{stream.name}': levels {stream.levels} must multiply to {stream.size}"
+                    f"stream '{stream.name}': levels {stream.levels} must multiply to {stream.size}",
+                    code="invalid_value",
                 )
 
     # -- shape ---------------------------------------------------------------------------------
@@ -303,7 +312,9 @@ class TokenLayout:
         """
         names = [stream.name for stream in self.streams]
         if name not in names:
-            raise InputError(f"stream '{name}': this layout has {', '.join(names)}")
+            raise InputError(
+                f"stream '{name}': this layout has {', '.join(names)}", code="invalid_value"
+            )
         q = names.index(name)
         if self.flat:
             value, size = tokens - self.offsets[q], self.streams[q].size

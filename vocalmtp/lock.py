@@ -19,19 +19,21 @@ def only_writer(folder: Path) -> Iterator[None]:
     import fcntl
 
     if folder.exists() and not folder.is_dir():
-        raise InputError(f"output '{folder}': is a file; give a folder")
+        raise InputError(f"output '{folder}': is a file; give a folder", code="invalid_value")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / LOCK).open("a")
     except OSError as error:
         raise InputError(
-            f"output '{folder}': cannot be written to ({error.strerror}); choose another folder"
+            f"output '{folder}': cannot be written to ({error.strerror}); choose another folder",
+            code="unusable",
         ) from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise InputError(
-                f"output '{folder}': another process is writing there; wait until it is done"
+                f"output '{folder}': another process is writing there; wait until it is done",
+                code="invalid_value",
             ) from error
         yield

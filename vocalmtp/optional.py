@@ -30,4 +30,6 @@ def require(name: str, install: str | None = None) -> ModuleType:
         return import_module(name)
     except ImportError as error:
         hint = install or HINTS.get(name.partition(".")[0], INSTALL)
-        raise InputError(f"package '{name}': cannot be imported ({error}); run: {hint}") from error
+        raise InputError(
+            f"package '{name}': cannot be imported ({error}); run: {hint}", code="not_installed"
+        ) from error

@@ -26,10 +26,13 @@ def read_object(path: Path, what: str) -> dict[str, Any]:
         data = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise InputError(
-            f"{what}: {path.name} is not valid JSON ({reason(error)}); copy or make it again"
+            f"{what}: {path.name} is not valid JSON ({reason(error)}); copy or make it again",
+            code="damaged",
         ) from error
     if not isinstance(data, dict):
-        raise InputError(f"{what}: {path.name} must be a JSON object; copy or make it again")
+        raise InputError(
+            f"{what}: {path.name} must be a JSON object; copy or make it again", code="damaged"
+        )
     return data
 
 
@@ -37,10 +40,13 @@ def _content(path: Path, what: str) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError as error:
-        raise InputError(f"{what}: {path.name} is missing; copy or make it again") from error
+        raise InputError(
+            f"{what}: {path.name} is missing; copy or make it again", code="damaged"
+        ) from error
     except OSError as error:
         raise InputError(
-            f"{what}: {path.name} cannot be read ({reason(error)}); copy or make it again"
+            f"{what}: {path.name} cannot be read ({reason(error)}); copy or make it again",
+            code="damaged",
         ) from error
 
 
@@ -57,12 +63,15 @@ def read_lines(path: Path, what: str) -> Iterator[tuple[int, bytes]]:
                 if len(line) == LONGEST_LINE:
                     raise InputError(
                         f"{what}: {path.name} line {number} is over {LONGEST_LINE >> 20} MiB; "
-                        "it is no list of rows"
+                        "it is no list of rows",
+                        code="wrong_length",
                     )
                 if line.strip():
                     yield number, line
     except OSError as error:
-        raise InputError(f"{what}: {path.name} cannot be read ({reason(error)})") from error
+        raise InputError(
+            f"{what}: {path.name} cannot be read ({reason(error)})", code="unusable"
+        ) from error
 
 
 def problem_of(error: "ValidationError") -> str:
@@ -78,11 +87,14 @@ def check_format(data: dict[str, Any], what: str) -> dict[str, Any]:
     data = dict(data)
     found = data.pop("format", FORMAT)
     if isinstance(found, bool) or not isinstance(found, int) or found < 1:
-        raise InputError(f"{what}: its format is {found!r}, not a number; copy or make it again")
+        raise InputError(
+            f"{what}: its format is {found!r}, not a number; copy or make it again", code="damaged"
+        )
     if found > FORMAT:
         raise InputError(
             f"{what}: has format {found} and this version reads {FORMAT}; "
-            "run: pip install --upgrade vocalmtp"
+            "run: pip install --upgrade vocalmtp",
+            code="version_too_new",
         )
     return data
 
@@ -93,12 +105,13 @@ def read_tensors(path: Path, what: str) -> dict[str, "Tensor"]:
     from safetensors.torch import load_file
 
     if not path.is_file():
-        raise InputError(f"{what}: {path.name} is missing; copy or make it again")
+        raise InputError(f"{what}: {path.name} is missing; copy or make it again", code="damaged")
     try:
         tensors = load_file(path)
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise InputError(
-            f"{what}: {path.name} is torn or damaged ({reason(error)}); copy or make it again"
+            f"{what}: {path.name} is torn or damaged ({reason(error)}); copy or make it again",
+            code="damaged",
         ) from error
     check_finite(tensors, path.name, what)
     return tensors
@@ -113,7 +126,8 @@ def read_shapes(path: Path, what: str) -> dict[str, list[int]]:
             return {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise InputError(
-            f"{what}: {path.name} is torn or damaged ({reason(error)}); copy or make it again"
+            f"{what}: {path.name} is torn or damaged ({reason(error)}); copy or make it again",
+            code="damaged",
         ) from error
 
 
@@ -121,7 +135,9 @@ def check_finite(tensors: Mapping[str, "Tensor"], file: str, what: str) -> None:
     """Raise InputError if a number is infinite or none."""
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(tensor.float().isfinite().all()):
-            raise InputError(f"{what}: '{name}' in {file} is not finite; copy or make it again")
+            raise InputError(
+                f"{what}: '{name}' in {file} is not finite; copy or make it again", code="damaged"
+            )
 
 
 def fill(module: "nn.Module", path: Path, what: str) -> None:
@@ -130,12 +146,15 @@ def fill(module: "nn.Module", path: Path, what: str) -> None:
     for name in sorted(own.keys() | tensors.keys()):
         if name not in tensors or name not in own:
             side = "lacks" if name not in tensors else "has an unknown"
-            raise InputError(f"{what}: {path.name} {side} '{name}'; copy or make it again")
+            raise InputError(
+                f"{what}: {path.name} {side} '{name}'; copy or make it again", code="damaged"
+            )
         mine, theirs = own[name], tensors[name]
         if mine.shape != theirs.shape or mine.is_floating_point() != theirs.is_floating_point():
             raise InputError(
                 f"{what}: '{name}' in {path.name} is {_kind(theirs)}, not {_kind(mine)}; "
-                "copy or make it again"
+                "copy or make it again",
+                code="damaged",
             )
     module.load_state_dict(tensors)  # converts
 

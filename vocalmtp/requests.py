@@ -54,7 +54,8 @@ def sentences_of(text: str) -> list[tuple[str, float]]:
         if len(sentence) > LONGEST:
             raise InputError(
                 f"text '{sentence[:37]}...': has a word of some {len(sentence)} letters; "
-                "put spaces into it"
+                "put spaces into it",
+                code="invalid_value",
             )
     pauses = [PAUSES.get(sentence[-1], SHORT_PAUSE) for sentence in sentences[:-1]]
     return list(zip(sentences, [*pauses, 0.0], strict=True))

@@ -49,7 +49,7 @@ class Respondent:
     def hear(self, samples: np.ndarray, sample_rate: int) -> Heard:
         """Samples [N] as the model hears them. Raises InputError if there are none."""
         if not len(samples):
-            raise InputError("question: has no sound; record it again")
+            raise InputError("question: has no sound; record it again", code="empty")
         tokenizer = self.tts.tokenizer
         codes = self.tts.model.config.listen_config.source == "codes"
         rate = tokenizer.card.sample_rate if codes else SAMPLE_RATE

@@ -66,7 +66,8 @@ def load(
     if model.config.tracked and model.config.alphabet != ALPHABET:
         raise InputError(
             f"model '{name}': reads other letters than this version writes; "
-            "run: pip install --upgrade vocalmtp"
+            "run: pip install --upgrade vocalmtp",
+            code="version_too_new",
         )
     if torch.device(device).type == "cpu":
         make_fast(model, card.get("int8", False) if int8 is None else int8)
@@ -105,11 +106,15 @@ class TTS:
         if asked.get("hash") != made.hash:
             raise InputError(
                 f"tokenizer '{made.name}' ({made.hash}): the model speaks the codes of "
-                f"'{asked.get('name')}' ({asked.get('hash')}); put that one into its folder"
+                f"'{asked.get('name')}' ({asked.get('hash')}); put that one into its folder",
+                code="mismatch",
             )
         self.whole, self.tokenizer = model.eval(), tokenizer.eval()
         if voice_in not in VOICE_IN:
-            raise InputError(f"voice_in '{voice_in}': unknown; {nearest(voice_in, VOICE_IN)}")
+            raise InputError(
+                f"voice_in '{voice_in}': unknown; {nearest(voice_in, VOICE_IN)}",
+                code="unknown_name",
+            )
         self.voices, self.card = voices or {}, card or {}
         self.read_text, self.write_text = read_text, write_text
         self.voice_in = voice_in
@@ -187,7 +192,8 @@ class TTS:
             voice = [voice] * len(texts)
         elif len(voice) != len(texts):
             raise InputError(
-                f"voice: {len(voice)} for {len(texts)} texts; give one, or one for each"
+                f"voice: {len(voice)} for {len(texts)} texts; give one, or one for each",
+                code="invalid_value",
             )
         requests = [
             Request(text=text, voice=own, seed=seed, sampling=sampling)
@@ -240,7 +246,9 @@ class TTS:
         if voice is None:
             name = self.card.get("default_voice", next(iter(self.voices), None))
             if name is None and card.speaker_dim:
-                raise InputError("voice: the model has none of its own; give a recording of one")
+                raise InputError(
+                    "voice: the model has none of its own; give a recording of one", code="missing"
+                )
             return None if name is None else self.find_voice(name)
         if isinstance(voice, Voice):
             return voice.check(card)
@@ -257,14 +265,18 @@ class TTS:
             return Voice.load(path).check(card)
         if path.suffix or os.path.isfile(path):  # False for a name that no file can have
             return make_voice(path, self.tokenizer)
-        raise InputError(f"voice '{voice}': no such voice; {nearest(str(voice), self.voices)}")
+        raise InputError(
+            f"voice '{voice}': no such voice; {nearest(str(voice), self.voices)}", code="not_found"
+        )
 
     # -- the one path --------------------------------------------------------------------------
 
     def _sampler(self, asked: dict[str, Any]) -> Sampler:
         for name in asked:
             if name not in SAMPLING:
-                raise InputError(f"option '{name}': no such option; {nearest(name, SAMPLING)}")
+                raise InputError(
+                    f"option '{name}': no such option; {nearest(name, SAMPLING)}", code="not_found"
+                )
         asked = {name: value for name, value in asked.items() if value is not None}
         recommended = dict(self.card.get("sampling", {}))
         if asked:
@@ -275,7 +287,9 @@ class TTS:
         """The sentences to say for `request`; raises InputError as the call does."""
         sampler, seed = self._sampler(request.sampling), request.seed
         if not 0 <= seed < 2**63:
-            raise InputError(f"seed '{seed}': must be 0 or more, and below 2 ** 63")
+            raise InputError(
+                f"seed '{seed}': must be 0 or more, and below 2 ** 63", code="out_of_range"
+            )
         voice = self.find_voice(request.voice)
         seeds = ((seed + index * SEED_STRIDE) % 2**63 for index in count())
         return [
@@ -397,4 +411,4 @@ class TTS:
 def check_batch_size(batch_size: int) -> None:
     """Raise InputError unless it is a number of rows."""
     if batch_size < 1:
-        raise InputError(f"batch_size '{batch_size}': must be 1 or more")
+        raise InputError(f"batch_size '{batch_size}': must be 1 or more", code="out_of_range")

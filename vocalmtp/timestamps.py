@@ -35,7 +35,8 @@ def timestamps_format(path: Path) -> str:
     name = path.suffix.lower().lstrip(".")
     if name not in FORMATS:
         raise InputError(
-            f"timestamps '{path}': must end in .json or .srt; {nearest(name, FORMATS)}"
+            f"timestamps '{path}': must end in .json or .srt; {nearest(name, FORMATS)}",
+            code="invalid_value",
         )
     check_file(path, "timestamps")
     return name

@@ -65,7 +65,10 @@ class Voice:
 
         path = Path(path)
         if not path.is_file():
-            raise InputError(f"voice '{path}': no such file; make one with 'vocalmtp voices make'")
+            raise InputError(
+                f"voice '{path}': no such file; make one with 'vocalmtp voices make'",
+                code="not_found",
+            )
         try:
             with safe_open(path, framework="numpy") as file:
                 metadata = file.metadata() or {}
@@ -75,10 +78,13 @@ class Voice:
             voice = cls(vector=vector, consent=consent, **{key: metadata[key] for key in METADATA})
         except (SafetensorError, KeyError, OSError, TypeError, ValueError) as error:
             raise InputError(
-                f"voice '{path}': not a voice file; make one with 'vocalmtp voices make'"
+                f"voice '{path}': not a voice file; make one with 'vocalmtp voices make'",
+                code="invalid_value",
             ) from error
         if vector.ndim != 1 or not np.isfinite(vector).all():
-            raise InputError(f"voice '{path}': its vector is damaged; make it again")
+            raise InputError(
+                f"voice '{path}': its vector is damaged; make it again", code="damaged"
+            )
         return voice
 
     def check(self, card: "TokenizerCard") -> "Voice":
@@ -87,12 +93,14 @@ class Voice:
             raise InputError(
                 f"voice '{self.name}': made for tokenizer '{self.tokenizer}' "
                 f"({self.tokenizer_hash}), not '{card.name}' ({card.hash}); "
-                "make it again from its recording"
+                "make it again from its recording",
+                code="mismatch",
             )
         if len(self.vector) != card.speaker_dim:
             raise InputError(
                 f"voice '{self.name}': its vector has {len(self.vector)} numbers, not "
-                f"{card.speaker_dim}; make it again from its recording"
+                f"{card.speaker_dim}; make it again from its recording",
+                code="mismatch",
             )
         return self
 
@@ -102,7 +110,8 @@ def check_voice_path(path: Path | str) -> Path:
     path = Path(path)
     if path.suffix != ".safetensors":
         raise InputError(
-            f"output '{path}': a voice is a .safetensors file; name it {path.stem}.safetensors"
+            f"output '{path}': a voice is a .safetensors file; name it {path.stem}.safetensors",
+            code="invalid_value",
         )
     check_file(path)
     return path
@@ -128,12 +137,14 @@ def make_voice(
 
     card = tokenizer.card
     if not card.speaker_dim:
-        raise InputError(f"tokenizer '{card.name}': has no voices; use a model whose tokenizer has")
+        raise InputError(
+            f"tokenizer '{card.name}': has no voices; use a model whose tokenizer has", code="empty"
+        )
     paths = (
         [Path(references)] if isinstance(references, Path | str) else [Path(p) for p in references]
     )
     if not paths:
-        raise InputError("reference: none given; give at least one recording")
+        raise InputError("reference: none given; give at least one recording", code="missing")
     vectors = []
     for path in paths:
         wav = torch.from_numpy(_reference(path, card.sample_rate))[None]  # [1, N]
@@ -152,7 +163,8 @@ def state_consent(stated: bool, day: date | None = None) -> str:
     if not stated:
         raise InputError(
             "consent: a recording is somebody's voice; if that person agreed to its being made, "
-            "add --i-have-consent"
+            "add --i-have-consent",
+            code="consent_missing",
         )
     return f"stated by who made it, on {day or date.today()}"
 
@@ -162,14 +174,17 @@ def _reference(path: Path, sample_rate: int) -> np.ndarray:
     samples = trim_silence(read_audio(path, sample_rate, LONGEST_FILE), sample_rate)
     seconds = len(samples) / sample_rate
     if not seconds:
-        raise InputError(f"reference '{path}': is silent; give a recording of speech")
+        raise InputError(f"reference '{path}': is silent; give a recording of speech", code="empty")
     if not SHORTEST <= seconds <= LONGEST:
         raise InputError(
             f"reference '{path}': {seconds:.1f} s of speech without the silence around it; "
-            f"give {SHORTEST:g} to {LONGEST:g} s"
+            f"give {SHORTEST:g} to {LONGEST:g} s",
+            code="wrong_length",
         )
     if _voiced_share(samples, sample_rate) < VOICED:
-        raise InputError(f"reference '{path}': no voice is heard in it; give a recording of speech")
+        raise InputError(
+            f"reference '{path}': no voice is heard in it; give a recording of speech", code="empty"
+        )
     return samples
 
 

@@ -17,16 +17,23 @@ def check_file(path: Path, what: str = "output") -> None:
     """Raise InputError unless a file can be created at `path`."""
     with told(path, what):
         if path.is_dir():
-            raise InputError(f"{what} '{path}': is a folder; give a file's name")
+            raise InputError(
+                f"{what} '{path}': is a folder; give a file's name", code="invalid_value"
+            )
         if path.exists() and not path.is_file():  # a device would be replaced by our file
-            raise InputError(f"{what} '{path}': is no ordinary file; name one, or pipe with -")
+            raise InputError(
+                f"{what} '{path}': is no ordinary file; name one, or pipe with -",
+                code="invalid_value",
+            )
         if not path.parent.is_dir():
             raise InputError(
-                f"{what} '{path}': folder '{path.parent}' does not exist; create it first"
+                f"{what} '{path}': folder '{path.parent}' does not exist; create it first",
+                code="not_found",
             )
         if not os.access(path.parent, os.W_OK):
             raise InputError(
-                f"{what} '{path}': folder '{path.parent}' is not writable; choose another"
+                f"{what} '{path}': folder '{path.parent}' is not writable; choose another",
+                code="unusable",
             )
 
 
@@ -61,7 +68,7 @@ def atomic_folder(folder: Path | str) -> Iterator[Path]:
     """
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
-        raise InputError(f"output '{folder}': is a file; give a folder")
+        raise InputError(f"output '{folder}': is a file; give a folder", code="invalid_value")
     partial = folder.with_name(f".{folder.resolve().name}.{os.getpid()}.part")
     try:
         with told(folder):
@@ -87,9 +94,11 @@ def told(path: Path, what: str = "output", only: set[int] | None = None) -> Iter
         if only is not None and error.errno not in only:
             raise
         reason = (error.strerror or str(error)).lower()
-        raise InputError(_refusal(path, what, reason)) from error
+        raise InputError(_refusal(path, what, reason), code="unusable") from error
     except SafetensorError as error:  # which has no number for a full disk
-        raise InputError(_refusal(path, what, " ".join(str(error).split()))) from error
+        raise InputError(
+            _refusal(path, what, " ".join(str(error).split())), code="unusable"
+        ) from error
 
 
 def _refusal(path: Path, what: str, reason: str) -> str:

@@ -96,7 +96,9 @@ def test_what_is_done_is_kept_and_failures_are_tried_again(make_job, monkeypatch
     job = make_job(["One.", "fail", "Two."])
     assert run_batch(job).failed == 1
     before = {path: path.stat().st_mtime_ns for path in job.output.glob("*.wav")}
-    monkeypatch.setattr(fake_tts.FakeTTS, "_speak", lambda *_: InputError("still"))
+    monkeypatch.setattr(
+        fake_tts.FakeTTS, "_speak", lambda *_: InputError("still", code="invalid_value")
+    )
     state = run_batch(job)
     assert (state.kept, state.made, state.failed) == (2, 0, 1)
     assert [row["status"] for row in rows(job.output)] == ["ok", "failed", "ok"]

@@ -97,20 +97,22 @@ def make_cell(grid: "Grid", place: Place, made: Mapping[str, Cell]) -> Cell:
             key, value = ("tree", tree) if tree else ("drafts", decoding.drafts)
             raise InputError(
                 f"decoding.{key} '{value}': its model has no draft head; give it model.draft, or "
-                "with 'of' a change of draft"
+                "with 'of' a change of draft",
+                code="missing",
             )
         after = base.name if base else None
         if arm.distilled and not (arm.of and trains):
             raise InputError(
                 f"distilled '{arm.distilled}': is for a change of the model that 'of' names; "
-                "give both"
+                "give both",
+                code="conflict",
             )
         own |= {"sampling": arm.sampling, "distilled": arm.distilled, "tree": tree}
         own |= {"trains": trains, "after": after}
         cell = Cell(**vars(place), **own, decoding=decoding)
         _ = grid.config(cell).layout
     except InputError as error:
-        raise InputError(f"cell '{place.name}': {error}") from error
+        raise InputError(f"cell '{place.name}': {error}", code="invalid_value") from error
     return cell
 
 
@@ -120,7 +122,10 @@ def base_of(grid: "Grid", place: Place, made: Mapping[str, Cell]) -> Cell | None
     if arm.of is not None:
         base = replace(place, arm=arm.of)
         if base.name not in made:
-            raise InputError(f"of '{arm.of}': no arm before it has '{base.name}'; add that one")
+            raise InputError(
+                f"of '{arm.of}': no arm before it has '{base.name}'; add that one",
+                code="invalid_value",
+            )
         return made[base.name]
     first = replace(place, tokens_per_step=counts_of(grid, arm)[0])
     return made[first.name] if arm.elastic and first != place else None
@@ -148,10 +153,13 @@ def model_of(recipe: SpeechLMRecipe, base: Cell | None) -> ModelRecipe:
     """What a training makes."""
     if base is not None:
         if recipe.model is not None:
-            raise InputError("change.model: 'of' takes a model that there is; only change draft")
+            raise InputError(
+                "change.model: 'of' takes a model that there is; only change draft",
+                code="invalid_value",
+            )
         return base.model.model_copy(update={"draft": {**base.model.draft, **recipe.draft}})
     if recipe.model is None:
-        raise InputError("needs 'model'; a grid trains new models")
+        raise InputError("needs 'model'; a grid trains new models", code="missing")
     return recipe.model
 
 
@@ -172,6 +180,7 @@ def frames_per_step(count: int, name: str, card: TokenizerCard) -> int:
         valid = ", ".join(str(streams * frames) for frames in range(1, MULTIPLES + 1))
         raise InputError(
             f"tokens_per_step '{count}': tokenizer '{name}' has {streams} streams; choose 1 "
-            f"(next-token) or a multiple of them: {valid}, ..."
+            f"(next-token) or a multiple of them: {valid}, ...",
+            code="invalid_value",
         )
     return count // streams

@@ -59,7 +59,9 @@ class Measured:
             figures = {name: _figure(values) for name, values in data["figures"].items()}
             return cls(figures, dict(data["missing"]))
         except (KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"figures '{folder / FILE}': is damaged; delete it") from error
+            raise InputError(
+                f"figures '{folder / FILE}': is damaged; delete it", code="damaged"
+            ) from error
 
 
 def lacking(judge: str) -> str | None:

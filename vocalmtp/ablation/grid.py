@@ -145,7 +145,8 @@ class Grid(StrictModel):
         if not entry.decodes:
             raise InputError(
                 f"tokenizers.{name}.use '{choice.use}': has no decoder, so that nothing of it can "
-                "be heard; take another"
+                "be heard; take another",
+                code="missing",
             )
         return entry.card()
 
@@ -191,7 +192,8 @@ class Grid(StrictModel):
             if shape is None:
                 raise InputError(
                     f"backbones '{cell.backbone}': needs 'shape', the configuration of "
-                    f"'{model.pretrained}' (its config.json)"
+                    f"'{model.pretrained}' (its config.json)",
+                    code="missing",
                 )
             model = model.model_copy(update={"pretrained": None, "backbone": shape})
         return model_config(model, self.cards[cell.tokenizer])
@@ -210,7 +212,9 @@ def load_grid(
     tiny = data.pop("smoke", None)
     if smoke:
         if not isinstance(tiny, dict):
-            raise InputError(f"{path}: has no section 'smoke' (what makes it tiny); write one")
+            raise InputError(
+                f"{path}: has no section 'smoke' (what makes it tiny); write one", code="missing"
+            )
         data["output"] = f"{data.get('output', 'runs/ablation')}-smoke"
     bases = {name: _base(path.parent, data, name) for name in SECTIONS}
     data = merge(bases, data)
@@ -227,7 +231,7 @@ def _base(folder: Path, data: dict[str, Any], name: str) -> dict[str, Any]:
     """The recipe that section `name` of the grid extends, and no longer says that it does."""
     section = data.get(name) or {}
     if not isinstance(section, dict):
-        raise InputError(f"{name} '{section}': must hold 'key: value' lines")
+        raise InputError(f"{name} '{section}': must hold 'key: value' lines", code="invalid_value")
     data[name] = {key: value for key, value in section.items() if key != "extends"}
     return load_yaml(folder / str(section["extends"])) if "extends" in section else {}
 
@@ -246,5 +250,5 @@ def pick_cells(grid: Grid, names: str | None) -> list[Cell]:
     picked = [cell for cell in grid.cells if cell.name in wanted]
     if not picked:
         hint = nearest(names, [cell.name for cell in grid.cells])
-        raise InputError(f"only '{names}': no cell is called so; {hint}")
+        raise InputError(f"only '{names}': no cell is called so; {hint}", code="unknown_name")
     return picked

@@ -56,7 +56,9 @@ def run_grid(grid: Grid, cells: Sequence[Cell], *, jobs: int = 1, say: Say = pri
         failures: Failures = {}
         if num_processes() > 1:
             if jobs > 1:
-                raise InputError(f"jobs '{jobs}': torchrun has processes already; leave it out")
+                raise InputError(
+                    f"jobs '{jobs}': torchrun has processes already; leave it out", code="conflict"
+                )
             failures = train_together(grid, tokenizers, cells)
         if is_first():
             _finish(grid, tokenizers, cells, jobs, failures, say)

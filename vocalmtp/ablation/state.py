@@ -23,7 +23,8 @@ def check_begun(folder: Path, what: str, settings: Mapping[str, Any]) -> None:
         if before.get(key) != now.get(key):
             raise InputError(
                 f"{what}: was begun with {key} {before.get(key)!r}, not {now.get(key)!r}; delete "
-                f"'{folder}' to begin it anew, or choose another --output"
+                f"'{folder}' to begin it anew, or choose another --output",
+                code="other_run",
             )
 
 

@@ -87,13 +87,14 @@ def open_folder(
 
 def _check_place(path: Path, overwrite: bool) -> None:
     if path.exists() and not path.is_dir():
-        raise InputError(f"output '{path}': is a file; give a folder")
+        raise InputError(f"output '{path}': is a file; give a folder", code="invalid_value")
     if overwrite or not path.exists() or (path / JOB).is_file():
         return
     for file in sorted(path.iterdir()):
         if file.name == MANIFEST or file.suffix[1:].lower() in FORMATS:
             raise InputError(
-                f"output '{path}': holds {file.name}, which is no batch's; choose an empty folder"
+                f"output '{path}': holds {file.name}, which is no batch's; choose an empty folder",
+                code="other_run",
             )
 
 
@@ -113,7 +114,8 @@ def check_folder(path: Path, identity: Row, lines: int, overwrite: bool) -> Outp
     if changed and folder.done:
         raise InputError(
             f"output '{path}': {_difference(changed[0], before, identity)}; go on with that one, "
-            "choose another folder, or start anew with --overwrite"
+            "choose another folder, or start anew with --overwrite",
+            code="other_run",
         )
     return folder
 

@@ -50,7 +50,9 @@ def read_items(path: Path) -> Iterator[Item]:
 
 def _check_new(name: str, seen: set[int]) -> None:
     if hash(name) in seen:
-        raise InputError(f"id {short(name)}: is there twice; give every item its own")
+        raise InputError(
+            f"id {short(name)}: is there twice; give every item its own", code="invalid_value"
+        )
     seen.add(hash(name))
 
 
@@ -88,27 +90,40 @@ def _check_id(value: object) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str) or not value:
-        raise InputError(f"id {short(value)}: must be a text, which names the item's file")
+        raise InputError(
+            f"id {short(value)}: must be a text, which names the item's file", code="invalid_value"
+        )
     if not value.isprintable() or "/" in value or "\\" in value:
-        raise InputError(f"id {short(value)}: must be a file's name; leave out slashes and such")
+        raise InputError(
+            f"id {short(value)}: must be a file's name; leave out slashes and such",
+            code="invalid_value",
+        )
     if value.startswith("."):
-        raise InputError(f"id {short(value)}: begins with a dot; such files are hidden")
+        raise InputError(
+            f"id {short(value)}: begins with a dot; such files are hidden", code="invalid_value"
+        )
     if len(value.encode()) > ID_BYTES:
-        raise InputError(f"id {short(value)}: is too long; {ID_BYTES} bytes are the most")
+        raise InputError(
+            f"id {short(value)}: is too long; {ID_BYTES} bytes are the most", code="wrong_length"
+        )
     return value
 
 
 def _check_text(fields: dict[str, Any]) -> str:
     if "text" not in fields:
-        raise InputError("text: is missing; add a field 'text' with what to say")
+        raise InputError("text: is missing; add a field 'text' with what to say", code="missing")
     if not isinstance(fields["text"], str):
-        raise InputError(f"text {short(fields['text'])}: must be a text; put it in quotes")
+        raise InputError(
+            f"text {short(fields['text'])}: must be a text; put it in quotes", code="invalid_value"
+        )
     return fields["text"]
 
 
 def _check_voice(value: object) -> str | None:
     if value is not None and not (isinstance(value, str) and value):
-        raise InputError(f"voice {short(value)}: must be a voice's name; or leave it out")
+        raise InputError(
+            f"voice {short(value)}: must be a voice's name; or leave it out", code="conflict"
+        )
     return value
 
 
@@ -116,7 +131,10 @@ def _check_seed(value: object) -> int | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
-        raise InputError(f"seed {short(value)}: must be a whole number from 0 to 2 ** 63 - 1")
+        raise InputError(
+            f"seed {short(value)}: must be a whole number from 0 to 2 ** 63 - 1",
+            code="out_of_range",
+        )
     return value
 
 
@@ -125,5 +143,7 @@ def _check_temperature(value: object) -> float | None:
         return None
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not (number and 0 <= value <= 1e6):  # NaN is refused too
-        raise InputError(f"temperature {short(value)}: must be a number of 0 or more")
+        raise InputError(
+            f"temperature {short(value)}: must be a number of 0 or more", code="out_of_range"
+        )
     return float(value)

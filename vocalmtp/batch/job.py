@@ -53,22 +53,31 @@ class Job:
         object.__setattr__(self, "format", check_format(self.format))
         for name, value in (("batch_size", self.rows), ("workers", self.workers)):
             if value < 1:
-                raise InputError(f"{name} '{value}': must be 1 or more")
+                raise InputError(f"{name} '{value}': must be 1 or more", code="out_of_range")
         if self.engine not in ENGINES:
-            raise InputError(f"engine '{self.engine}': unknown; {nearest(self.engine, ENGINES)}")
+            raise InputError(
+                f"engine '{self.engine}': unknown; {nearest(self.engine, ENGINES)}",
+                code="unknown_name",
+            )
         if self.ray_address is not None and self.engine != "ray":
-            raise InputError(f"ray_address '{self.ray_address}': is for the engine ray only")
+            raise InputError(
+                f"ray_address '{self.ray_address}': is for the engine ray only", code="conflict"
+            )
         if not 0 <= self.seed < 2**63:
-            raise InputError(f"seed '{self.seed}': must be 0 or more, and below 2 ** 63")
+            raise InputError(
+                f"seed '{self.seed}': must be 0 or more, and below 2 ** 63", code="out_of_range"
+            )
         options = [option.name for option in fields(Sampler)]
         for name in self.sampling:
             if name not in options:
-                raise InputError(f"option '{name}': no such option; {nearest(name, options)}")
+                raise InputError(
+                    f"option '{name}': no such option; {nearest(name, options)}", code="not_found"
+                )
         Sampler(**self.sampling)
         model_folder(self.model)
         if self.verify is not None:
             if self.verify < 0:
-                raise InputError(f"verify '{self.verify}': must be 0 or more")
+                raise InputError(f"verify '{self.verify}': must be 0 or more", code="out_of_range")
             from vocalmtp.optional import require
 
             require("pocketsphinx"), require("jiwer")

@@ -47,7 +47,9 @@ def speak_on_ray(job: Job, items: Iterator[Item]) -> Iterator[Result]:
     missing, there is no cluster at `job.ray_address`, or the model or voice is not there.
     """
     if find_spec("ray") is None:
-        raise InputError("package 'ray': is missing; run: pip install 'vocalmtp[ray]'")
+        raise InputError(
+            "package 'ray': is missing; run: pip install 'vocalmtp[ray]'", code="not_installed"
+        )
     job = replace(job, model=_absolute(job.model), voice=_anywhere(job.voice))
     Speaker(job)  # what is wrong is said here, before a cluster is asked
     import ray.data
@@ -94,14 +96,17 @@ def _cluster(job: Job) -> Iterator[None]:
     try:
         _knock(job.ray_address)
     except (OSError, ValueError) as error:
-        raise InputError(f"{where}: nothing is there; start it with: ray start --head") from error
+        raise InputError(
+            f"{where}: nothing is there; start it with: ray start --head", code="not_found"
+        ) from error
     try:
         ray.init(job.ray_address, logging_level=logging.ERROR, log_to_driver=False)
     except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(
             f"{where}: cannot be joined ({reason}); if it asks for a token, set RAY_AUTH_MODE and "
-            "RAY_AUTH_TOKEN as it was started with"
+            "RAY_AUTH_TOKEN as it was started with",
+            code="unusable",
         ) from error
     try:
         yield

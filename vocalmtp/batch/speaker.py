@@ -102,7 +102,10 @@ class Speaker:
         except InputError as error:
             made = error
         except Exception as error:
-            made = InputError(f"{type(error).__name__}: {error}; try another text, voice or seed")
+            made = InputError(
+                f"{type(error).__name__}: {error}; try another text, voice or seed",
+                code="invalid_value",
+            )
         return self._result(item, made)
 
     def _result(self, item: Item, made: "Audio | InputError") -> Result:

@@ -111,7 +111,8 @@ class Pool:
         if self.stillborn == STILLBORN:
             raise InputError(
                 f"workers '{self.job.workers}': {STILLBORN} died while they loaded the model; "
-                "see what they printed, or try fewer"
+                "see what they printed, or try fewer",
+                code="unusable",
             )
         for line, item in worker.items.items():
             self.deaths[line] = self.deaths.get(line, 0) + 1

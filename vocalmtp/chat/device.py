@@ -14,4 +14,6 @@ def on_device(model: Any, device: str) -> Any:
         return model.eval().to(torch.device(device))
     except (RuntimeError, AssertionError) as error:  # the latter without CUDA
         said = reason(error)
-        raise InputError(f"device '{device}': cannot be used ({said}); give cpu") from error
+        raise InputError(
+            f"device '{device}': cannot be used ({said}); give cpu", code="unusable"
+        ) from error

@@ -89,7 +89,8 @@ class WhisperEar:
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise InputError(
                 f"ear '{folder}': not the folder of a Whisper model ({reason(error)}); give one "
-                "with config.json, model.safetensors and its tokenizer"
+                "with config.json, model.safetensors and its tokenizer",
+                code="invalid_value",
             ) from error
         self._model = on_device(model, device)
         self.name = f"Whisper ({Path(folder).resolve().name})"
@@ -114,7 +115,8 @@ class FasterWhisperEar:
         except (OSError, RuntimeError, ValueError) as error:
             raise InputError(
                 f"ear '{folder}': faster-whisper cannot load it ({reason(error)}); convert the "
-                "model with ct2-transformers-converter"
+                "model with ct2-transformers-converter",
+                code="invalid_value",
             ) from error
         self.name = f"faster-whisper ({Path(folder).resolve().name})"
 
@@ -137,7 +139,8 @@ def find_ear(name: str | None = None, device: str = "cpu") -> Ear:
     folder = Path(name)
     if not folder.is_dir():
         raise InputError(
-            f"ear '{name}': no such ear; give 'pocketsphinx' or the folder of a Whisper model"
+            f"ear '{name}': no such ear; give 'pocketsphinx' or the folder of a Whisper model",
+            code="not_found",
         )
     if (folder / "tokenizer").is_dir() and (folder / "voices").is_dir():
         from vocalmtp.chat.native import Native  # which is built on this module

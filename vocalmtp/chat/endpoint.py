@@ -40,9 +40,13 @@ class Endpoint:
         try:
             address = httpx.URL(url)
         except httpx.InvalidURL as error:
-            raise InputError(f"llm '{url}': not an address ({error})") from error
+            raise InputError(
+                f"llm '{url}': not an address ({error})", code="invalid_value"
+            ) from error
         if address.scheme not in ("http", "https") or not address.host:
-            raise InputError(f"llm '{url}': not an address; give http://HOST:PORT/v1")
+            raise InputError(
+                f"llm '{url}': not an address; give http://HOST:PORT/v1", code="invalid_value"
+            )
         self.name = f"{model} at {address.host}"
         self._url = f"{url.rstrip('/').removesuffix('/chat/completions')}/chat/completions"
         self._body: dict[str, Any] = {"model": model, "stream": True}

@@ -28,10 +28,13 @@ class LocalModel:
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise InputError(
                 f"llm '{folder}': not the folder of a language model ({reason(error)}); give one "
-                "with config.json, model.safetensors and its tokenizer"
+                "with config.json, model.safetensors and its tokenizer",
+                code="invalid_value",
             ) from error
         if not self._tokenizer.chat_template:
-            raise InputError(f"llm '{folder}': has no chat template; give a model made for chat")
+            raise InputError(
+                f"llm '{folder}': has no chat template; give a model made for chat", code="missing"
+            )
         self._model = on_device(model, device)
         self._max_tokens = max_tokens
         self.name = Path(folder).resolve().name

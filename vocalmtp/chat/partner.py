@@ -56,7 +56,9 @@ def find_partner(
     refused = {"llm": llm, "llm-model": llm_model, "ear": ear}
     for option, value in (refused | {"device": None if device == "cpu" else device}).items():
         if value is not None:
-            raise InputError(f"{option} '{value}': native needs none; leave one out")
+            raise InputError(
+                f"{option} '{value}': native needs none; leave one out", code="conflict"
+            )
     from vocalmtp.chat.native import Native
     from vocalmtp.respond import Respondent
 

@@ -30,7 +30,9 @@ def converse(session: ChatSession, samples: np.ndarray) -> Iterator[Event]:
                 turns += 1
                 yield from _answer(session)
     if not turns:
-        raise InputError("input: has no speech that was recognised as such; record a question")
+        raise InputError(
+            "input: has no speech that was recognised as such; record a question", code="empty"
+        )
 
 
 def _answer(session: ChatSession) -> Iterator[Event]:

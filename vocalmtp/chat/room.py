@@ -60,11 +60,18 @@ class Room:
         Only built-in voices and roles: a visitor must not name files. Raises InputError for others.
         """
         if role and role not in self.roles:
-            raise InputError(f"role '{role}': no such role; {nearest(role, self.roles)}")
+            raise InputError(
+                f"role '{role}': no such role; {nearest(role, self.roles)}", code="not_found"
+            )
         if voice is not None and voice not in self.tts.voices:
-            raise InputError(f"voice '{voice}': no such voice; {nearest(voice, self.tts.voices)}")
+            raise InputError(
+                f"voice '{voice}': no such voice; {nearest(voice, self.tts.voices)}",
+                code="not_found",
+            )
         if mode is not None and mode not in self.answerers:
-            raise InputError(f"mode '{mode}': no such mode; {nearest(mode, self.answerers)}")
+            raise InputError(
+                f"mode '{mode}': no such mode; {nearest(mode, self.answerers)}", code="not_found"
+            )
         session.answerer = self.answerers[mode] if mode else session.answerer
         if role is not None:
             session.role = self.roles.get(role)

@@ -82,7 +82,8 @@ def check_port(host: str, port: int) -> None:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except OSError as error:
         raise InputError(
-            f"host '{host}': is no address ({error.strerror}); give 127.0.0.1, or 0.0.0.0"
+            f"host '{host}': is no address ({error.strerror}); give 127.0.0.1, or 0.0.0.0",
+            code="invalid_value",
         ) from error
     try:
         with socket.socket(family, kind) as server:
@@ -90,7 +91,8 @@ def check_port(host: str, port: int) -> None:
             server.bind(address)
     except OSError as error:
         raise InputError(
-            f"port '{port}': cannot be used on {host} ({error.strerror}); give another --port"
+            f"port '{port}': cannot be used on {host} ({error.strerror}); give another --port",
+            code="unusable",
         ) from error
 
 
@@ -104,7 +106,7 @@ def check_auth(auth: str) -> None:
     """Raise InputError unless `auth` is "user:password"."""
     user, _, password = auth.partition(":")
     if not (user and password):
-        raise InputError("auth: must be user:password")
+        raise InputError("auth: must be user:password", code="invalid_value")
 
 
 class BasicAuth:

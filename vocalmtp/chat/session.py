@@ -59,7 +59,9 @@ class ChatSession:
         role: Role | None = None,
     ):
         if ear is None and not answerer.hears:
-            raise InputError(f"ear: is missing; '{answerer.name}' reads what was said")
+            raise InputError(
+                f"ear: is missing; '{answerer.name}' reads what was said", code="missing"
+            )
         self.answerer, self._own_voice = answerer, voice
         self.config = ChatConfig() if config is None else config
         self.history = History(self.config.system)
@@ -120,7 +122,7 @@ class ChatSession:
         Raises InputError if it is empty.
         """
         if not text.strip():
-            raise InputError("text: is empty; type a question")
+            raise InputError("text: is empty; type a question", code="empty")
         with self._lock:
             if self.closed:
                 return

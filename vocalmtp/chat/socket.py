@@ -112,7 +112,9 @@ class _Connection:
             message = json.loads(text or "")
             kind = message["kind"]
         except (ValueError, LookupError, TypeError, RecursionError) as error:
-            raise InputError("message: is no JSON object with a kind") from error
+            raise InputError(
+                "message: is no JSON object with a kind", code="invalid_value"
+            ) from error
         self._asked += kind == "ask"
         if self._asked > elapsed + limits.questions:
             raise Refused(POLICY, "Questions came faster than they can be answered")
@@ -130,14 +132,14 @@ class _Connection:
         elif kind == "played":
             seconds = message.get("seconds")
             if not (isinstance(seconds, int | float) and math.isfinite(seconds)):
-                raise InputError("played: seconds must be a number")
+                raise InputError("played: seconds must be a number", code="out_of_range")
             session.played(seconds, message.get("turn"))
         elif kind == "greet":
             session.greet()
         elif kind == "interrupt":
             session.interrupt()
         else:
-            raise InputError(f"message: kind '{str(kind)[:40]}' is not known")
+            raise InputError(f"message: kind '{str(kind)[:40]}' is not known", code="unknown_name")
 
     async def _complain(self, error: InputError) -> None:
         self._mistakes += 1
@@ -173,12 +175,12 @@ def as_message(event: Event) -> dict[str, Any]:
 def _text(message: dict[str, Any], key: str) -> str | None:
     value = message.get(key)
     if value is not None and not isinstance(value, str):
-        raise InputError(f"{key}: must be text")
+        raise InputError(f"{key}: must be text", code="invalid_value")
     return value
 
 
 def _whole(message: dict[str, Any], key: str, least: int, most: int) -> int:
     value = message.get(key)
     if not isinstance(value, int | float) or not least <= value <= most:
-        raise InputError(f"{key}: must be a number from {least} to {most}")
+        raise InputError(f"{key}: must be a number from {least} to {most}", code="out_of_range")
     return int(value)

@@ -75,7 +75,8 @@ def talk(session: ChatSession, sample_rate: int, show: Callable[[Event], object]
     except (devices.PortAudioError, ValueError) as error:
         raise InputError(
             f"terminal: no microphone or loudspeaker can be used ({error}); connect one, or give "
-            "--input and --output"
+            "--input and --output",
+            code="invalid_value",
         ) from error
     wrong: list[Exception] = []
     with microphone, loudspeaker, session:
@@ -90,7 +91,8 @@ def talk(session: ChatSession, sample_rate: int, show: Callable[[Event], object]
             show(event)
     if wrong:
         raise InputError(
-            f"terminal: the microphone stopped ({reason(wrong[0])}); connect it again"
+            f"terminal: the microphone stopped ({reason(wrong[0])}); connect it again",
+            code="unusable",
         ) from wrong[0]
 
 
@@ -99,7 +101,8 @@ def _devices() -> ModuleType:
         return require("sounddevice")
     except OSError as error:  # it is there, but PortAudio is not
         raise InputError(
-            f"terminal: {error}; install it, such as with: apt install libportaudio2"
+            f"terminal: {error}; install it, such as with: apt install libportaudio2",
+            code="invalid_value",
         ) from error
 
 

@@ -34,19 +34,27 @@ def find_writer(
     """
     if llm is None:
         if llm_model is not None:
-            raise InputError(f"llm-model '{llm_model}': belongs to an address; give --llm URL")
+            raise InputError(
+                f"llm-model '{llm_model}': belongs to an address; give --llm URL", code="conflict"
+            )
         return Echo()
     if "://" in llm:
         from vocalmtp.chat.endpoint import Endpoint
 
         if llm_model is None:
-            raise InputError(f"llm '{llm}': which model to ask is missing; give --llm-model NAME")
+            raise InputError(
+                f"llm '{llm}': which model to ask is missing; give --llm-model NAME", code="missing"
+            )
         return Endpoint(llm, llm_model)
     if llm_model is not None:
-        raise InputError(f"llm-model '{llm_model}': belongs to an address, and '{llm}' is a folder")
+        raise InputError(
+            f"llm-model '{llm_model}': belongs to an address, and '{llm}' is a folder",
+            code="conflict",
+        )
     if not Path(llm).is_dir():
         raise InputError(
-            f"llm '{llm}': no such folder; give that of a chat model, or http://HOST:PORT/v1"
+            f"llm '{llm}': no such folder; give that of a chat model, or http://HOST:PORT/v1",
+            code="not_found",
         )
     from vocalmtp.chat.local_model import LocalModel
 

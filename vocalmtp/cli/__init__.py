@@ -97,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = app(arguments, standalone_mode=False)
         sys.stdout.flush()  # not at exit, where nobody would hear of a full disk
     except InputError as error:
-        _stop(str(error))
+        _stop(f"{error} [{error.code}]")
     except USAGE_ERROR as error:
         _stop(error.format_message() or "verb: is missing; choose one of those above")
     except (KeyboardInterrupt, typer.Abort):

@@ -81,9 +81,9 @@ def bench(
     given["tokens_per_step"] = tokens_per_step
     for other, there in {"chat": chat, "methods": methods and not chat}.items():
         for name in (name for name, value in given.items() if there and value):
-            raise InputError(f"{name}: does not go with --{other}; leave one out")
+            raise InputError(f"{name}: does not go with --{other}; leave one out", code="conflict")
     if chat and methods:
-        raise InputError("methods: does not go with --chat; leave one out")
+        raise InputError("methods: does not go with --chat; leave one out", code="conflict")
     notes = [f"Model: {model}.", f"Machine: {hardware()}."]
     if chat:
         sections = {"": run_chat_bench(model)}

@@ -65,19 +65,28 @@ def check_without_list(**options: Any) -> None:
     """Raise InputError if an option that a single text has no use for is given with one."""
     for name, value in options.items():
         if value:
-            raise InputError(f"option '--{name.replace('_', '-')}': needs a list; add --input")
+            raise InputError(
+                f"option '--{name.replace('_', '-')}': needs a list; add --input", code="missing"
+            )
 
 
 def check_with_list(text: str | None, output_dir: Path | None, **options: Any) -> None:
     """Raise InputError if something is given, or missing, that does not go with a list."""
     if text is not None:
-        raise InputError(f"text '{text[:40]}': is given beside --input; leave one of them out")
+        raise InputError(
+            f"text '{text[:40]}': is given beside --input; leave one of them out", code="conflict"
+        )
     for name, value in options.items():
         if value:
             name = name.replace("_", "-")
-            raise InputError(f"option '--{name}': is for a single text; leave it out with --input")
+            raise InputError(
+                f"option '--{name}': is for a single text; leave it out with --input",
+                code="conflict",
+            )
     if output_dir is None:
-        raise InputError("option '--output-dir': is missing; name the folder for the audio")
+        raise InputError(
+            "option '--output-dir': is missing; name the folder for the audio", code="missing"
+        )
 
 
 def speak_list(
@@ -125,7 +134,9 @@ def _rows(batch_size: str) -> int | None:
     try:
         return int(batch_size)
     except ValueError as error:
-        raise InputError(f"batch_size '{batch_size}': must be a number, or auto") from error
+        raise InputError(
+            f"batch_size '{batch_size}': must be a number, or auto", code="out_of_range"
+        ) from error
 
 
 def _tell_plan(plan: "Plan") -> int:

@@ -129,16 +129,20 @@ def chat(
     config = _config({key: value for key, value in settings.items() if value is not None})
     card = _role(role, voice, system)
     if native and system is not None:
-        raise InputError(f"system '{system}': native knows no system prompt; leave it out")
+        raise InputError(
+            f"system '{system}': native knows no system prompt; leave it out", code="conflict"
+        )
     if (input is None) != (output is None):
-        raise InputError("input, output: belong together; give both, or neither")
+        raise InputError("input, output: belong together; give both, or neither", code="conflict")
     if input is not None and terminal:
-        raise InputError("terminal: does not go with --input; leave one out")
+        raise InputError("terminal: does not go with --input; leave one out", code="conflict")
     page = {"host": host, "port": port, "auth": auth, "sessions": sessions}
     if input is not None or terminal:
         for option, value in page.items():
             if value is not None:
-                raise InputError(f"{option} '{value}': is for the page; leave it out")
+                raise InputError(
+                    f"{option} '{value}': is for the page; leave it out", code="conflict"
+                )
     else:
         _check_page(host or LOCALHOST, port or PORT, auth)
     samples = None if input is None else _read(input, output)
@@ -181,7 +185,9 @@ def _role(name: str | None, voice: str | None, system: str | None) -> "Role | No
         return None
     for option, value in (("voice", voice), ("system", system)):
         if value is not None:
-            raise InputError(f"{option} '{value}': the role '{name}' has its own; leave one out")
+            raise InputError(
+                f"{option} '{value}': the role '{name}' has its own; leave one out", code="conflict"
+            )
     return load_role(name)
 
 

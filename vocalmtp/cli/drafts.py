@@ -116,7 +116,7 @@ def draft_tree(
     if speech:
         own, prompts = _spoken(texts, named(model), voice, sampler, seed)
     elif voice is not None:
-        raise InputError("voice: is for --speech; leave it out")
+        raise InputError("voice: is for --speech; leave it out", code="conflict")
     else:
         writer = writer_of(model, draft, None, chat, device)
         asked = [(writer.read(ask)[:prompt_tokens], ask.seed) for ask in asks_of(None, texts, seed)]

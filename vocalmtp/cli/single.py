@@ -69,7 +69,9 @@ def speak_text(
     begin = time.perf_counter()
     speaker = load_speaker(model).using(decoding)
     if timestamps is not None and not speaker.has_word_times:
-        raise InputError(f"timestamps: model '{model}' has no text track; use one that has")
+        raise InputError(
+            f"timestamps: model '{model}' has no text track; use one that has", code="missing"
+        )
     loaded = time.perf_counter()
     who = speaker.find_voice(voice)
     with (
@@ -120,10 +122,13 @@ def _read_stdin() -> str:
     try:
         text = sys.stdin.read(LONGEST + 1)
     except UnicodeDecodeError as error:
-        raise InputError("text '-': standard input is not UTF-8; convert it first") from error
+        raise InputError(
+            "text '-': standard input is not UTF-8; convert it first", code="invalid_value"
+        ) from error
     if len(text) > LONGEST:
         raise InputError(
-            f"text '-': is longer than {LONGEST >> 20} million letters; give it in parts"
+            f"text '-': is longer than {LONGEST >> 20} million letters; give it in parts",
+            code="wrong_length",
         )
     return text
 
@@ -135,10 +140,14 @@ def _check_output(output: str, format: str | None, stream: bool) -> str:
     if output != "-":
         return output_format(Path(output), format)
     if sys.stdout.isatty():
-        raise InputError("output '-': is the terminal; pipe it into a player, or name a file")
+        raise InputError(
+            "output '-': is the terminal; pipe it into a player, or name a file",
+            code="invalid_value",
+        )
     if stream and format is not None:
         raise InputError(
-            f"format '{format}': a streamed pipe is PCM without a header; leave it out"
+            f"format '{format}': a streamed pipe is PCM without a header; leave it out",
+            code="conflict",
         )
     return check_format(format or "wav")
 

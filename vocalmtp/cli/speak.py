@@ -19,7 +19,10 @@ def _role(role: str, voice: str | None) -> "Role":
     from vocalmtp.roles import load_role
 
     if voice is not None:
-        raise InputError(f"voice '{voice}': the role '{role}' has its own; leave one of them out")
+        raise InputError(
+            f"voice '{voice}': the role '{role}' has its own; leave one of them out",
+            code="conflict",
+        )
     return load_role(role)
 
 
@@ -176,7 +179,7 @@ def tts(
         output_dir=output_dir, verify=verify is not None, dry_run=dry_run, overwrite=not resume
     )
     if text is None:
-        raise InputError("text: is missing; give TEXT, or a list with --input")
+        raise InputError("text: is missing; give TEXT, or a list with --input", code="missing")
     if show_text:
         return single.show_text(text)
     output = "speech.wav" if output is None else output

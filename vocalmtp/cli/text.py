@@ -162,7 +162,7 @@ def distill_data(
     from vocalmtp.textlm.distill import DistillJob, distill
 
     if voice:
-        raise InputError("voice: is for --speech; leave it out")
+        raise InputError("voice: is for --speech; leave it out", code="conflict")
     writer = writer_of(model, draft, None, chat, device)
     strategy = _strategy(writer, drafts, draft_tree, accept)
     job = DistillJob(
@@ -198,7 +198,9 @@ def _strategy(
         return Branching(tree)
     accept = accept or "rejection"
     if accept not in ACCEPT:
-        raise InputError(f"accept '{accept}': unknown; {nearest(accept, ACCEPT)}")
+        raise InputError(
+            f"accept '{accept}': unknown; {nearest(accept, ACCEPT)}", code="unknown_name"
+        )
     head = writer.model.draft
     if drafts is None:
         drafts = 0 if head is None else head.offsets[-1]
@@ -207,7 +209,8 @@ def _strategy(
     if head is None:
         raise InputError(
             f"drafts '{drafts}': the model has no draft head; train one (recipe: text_lm with "
-            "draft:), name one with --draft, or leave --drafts out"
+            "draft:), name one with --draft, or leave --drafts out",
+            code="missing",
         )
     return Speculative(drafts, accept)
 

@@ -103,7 +103,7 @@ def asks_of(text: str | None, input: Path | None, seed: int) -> list["Ask"]:
     from vocalmtp.textlm.write import Ask
 
     if (text is None) == (input is None):
-        raise InputError("text: give TEXT, or a list with --input")
+        raise InputError("text: give TEXT, or a list with --input", code="missing")
     if text is not None:
         return [Ask(text=sys.stdin.read() if text == "-" else text, seed=seed)]
     from vocalmtp.data.lists import read_fields, survey
@@ -113,14 +113,14 @@ def asks_of(text: str | None, input: Path | None, seed: int) -> list["Ask"]:
     for line, fields in read_fields(input):
         if isinstance(fields, str) or not isinstance(fields.get("text"), str):
             problem = fields if isinstance(fields, str) else "has no text; add a field text"
-            raise InputError(f"input '{input}' line {line}: {problem}")
+            raise InputError(f"input '{input}' line {line}: {problem}", code="invalid_value")
         asks.append(Ask(text=fields["text"], seed=seed + len(asks)))
     return asks
 
 
 def named(model: str) -> str:
     if not model:
-        raise InputError("model: is missing; give a model's folder with --model")
+        raise InputError("model: is missing; give a model's folder with --model", code="missing")
     return model
 
 
@@ -134,7 +134,9 @@ def writer_of(
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device '{device}': is not there; choose cpu or cuda") from error
+        raise InputError(
+            f"device '{device}': is not there; choose cpu or cuda", code="not_found"
+        ) from error
     return TextWriter.load(
         named(model), draft, vocabularies=vocabularies or (), chat=chat, device=device
     )

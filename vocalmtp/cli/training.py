@@ -71,7 +71,10 @@ def train(
         output = _run(train_text_lm, TextLMRecipe, data, recipe)
         typer.echo(f'{output}: try it with: vocalmtp generate "Once" --model {output}')
     else:
-        raise InputError(f"{recipe}: recipe '{kind}' is unknown; {nearest(str(kind), RECIPES)}")
+        raise InputError(
+            f"{recipe}: recipe '{kind}' is unknown; {nearest(str(kind), RECIPES)}",
+            code="unknown_name",
+        )
 
 
 def _plan(
@@ -79,7 +82,9 @@ def _plan(
 ) -> None:
     if not dry_run or kind != "speech_lm":
         option = "dry-run" if dry_run else f"tokenizer '{tokenizer}'"
-        raise InputError(f"{option}: is for --dry-run of recipe speech_lm; leave it out")
+        raise InputError(
+            f"{option}: is for --dry-run of recipe speech_lm; leave it out", code="conflict"
+        )
     need_accelerate()
     from vocalmtp.config import parse
     from vocalmtp.training.plan import show_recipe
@@ -101,7 +106,10 @@ def _run(run: Callable[[Any], Any], kind: type[Any], data: dict[str, Any], recip
 
 def need_accelerate() -> None:
     if find_spec("accelerate") is None:
-        raise InputError("package 'accelerate': is missing; run: pip install 'vocalmtp[train]'")
+        raise InputError(
+            "package 'accelerate': is missing; run: pip install 'vocalmtp[train]'",
+            code="not_installed",
+        )
 
 
 def tokenize(
@@ -185,7 +193,10 @@ def export(
     origins = load_yaml(voices)
     for name, origin in origins.items():
         if not isinstance(origin, str):
-            raise InputError(f"voices '{voices}': '{name}' must be followed by one line of text")
+            raise InputError(
+                f"voices '{voices}': '{name}' must be followed by one line of text",
+                code="invalid_value",
+            )
     facts = {} if card is None else load_yaml(card)
     export_model(
         model,

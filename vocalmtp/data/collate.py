@@ -103,7 +103,9 @@ class Collator:
                 case Marker():
                     if segment.name not in MARKERS:
                         hint = nearest(segment.name, MARKERS)
-                        raise InputError(f"marker '{segment.name}': no such marker; {hint}")
+                        raise InputError(
+                            f"marker '{segment.name}': no such marker; {hint}", code="not_found"
+                        )
                     row.add(MARKER, [MARKERS.index(segment.name)])
                 case Speaker():
                     row.speaker = segment.vector
@@ -116,9 +118,15 @@ class Collator:
 
     def _hear(self, row: Row, segment: Heard) -> None:
         if not self.heard_frames:
-            raise InputError("heard speech: this model does not listen; train one with 'listen'")
+            raise InputError(
+                "heard speech: this model does not listen; train one with 'listen'",
+                code="unsupported",
+            )
         if row.heard is not None:
-            raise InputError("heard speech: a row takes one piece of it, and has more; join them")
+            raise InputError(
+                "heard speech: a row takes one piece of it, and has more; join them",
+                code="invalid_value",
+            )
         row.heard = segment
         row.add(HEARD, [0] * -(-segment.frames.shape[1] // self.heard_frames))
 
@@ -151,7 +159,8 @@ class Collator:
             if row.speaker.shape != (self.speaker_dim,):
                 raise InputError(
                     f"speaker vector of shape {tuple(row.speaker.shape)}: "
-                    f"this model takes ({self.speaker_dim},); use a voice of its tokenizer"
+                    f"this model takes ({self.speaker_dim},); use a voice of its tokenizer",
+                    code="invalid_value",
                 )
             speaker[b], has_speaker[b] = row.speaker, True
         return {"speaker": speaker, "has_speaker": has_speaker}

@@ -35,7 +35,9 @@ def detokenize_shards(
         for item in _items(CodeShards(codes, name))
     ]
     if not items:
-        raise InputError(f"shards '{codes}': no utterances; make them with 'vocalmtp tokenize'")
+        raise InputError(
+            f"shards '{codes}': no utterances; make them with 'vocalmtp tokenize'", code="empty"
+        )
     places = [_place(output, item.id, format) for item in items]
     with only_writer(output):
         stamp(output, tokenizer.card)
@@ -58,7 +60,8 @@ def _check_stamp(codes: Path, tokenizer: SpeechTokenizer) -> None:
     if there != card:
         raise InputError(
             f"shards '{codes}': are of {there.name} ({there.hash}), not of {card.name} "
-            f"({card.hash}); give --tokenizer the one that made them"
+            f"({card.hash}); give --tokenizer the one that made them",
+            code="invalid_value",
         )
 
 
@@ -70,7 +73,10 @@ def _place(output: Path, name: str, format: str) -> Path:
     """Where the audio of an id goes: inside `output`, whatever the id is."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or not path.name:
-        raise InputError(f"utterance '{name}': its id is no file name inside the output folder")
+        raise InputError(
+            f"utterance '{name}': its id is no file name inside the output folder",
+            code="invalid_value",
+        )
     return output / f"{name}.{format}"
 
 
@@ -83,7 +89,9 @@ def _decode(items: list[CodeItem], tokenizer: SpeechTokenizer) -> list[Audio]:
     speaker = None
     if card.speaker_dim:
         if any(item.speaker is None for item in items):
-            raise InputError(f"codes of {card.name}: have no speaker vectors; tokenize again")
+            raise InputError(
+                f"codes of {card.name}: have no speaker vectors; tokenize again", code="empty"
+            )
         speaker = torch.stack([item.speaker for item in items]).to(device)  # [B, D_s]
     wav = tokenizer.decode(codes.to(device), speaker, lengths.to(device)).cpu()
     ends = (lengths * card.hop).tolist()

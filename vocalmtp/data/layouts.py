@@ -29,15 +29,20 @@ def find_sources(folder: Path | str, layout: str | None = None) -> tuple[str, li
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise InputError(f"folder '{folder}': not found; give a folder of recordings")
+        raise InputError(
+            f"folder '{folder}': not found; give a folder of recordings", code="not_found"
+        )
     layout = layout or recognise_layout(folder)
     if layout not in LAYOUTS:
-        raise InputError(f"layout '{layout}': unknown; {nearest(layout, LAYOUTS)}")
+        raise InputError(
+            f"layout '{layout}': unknown; {nearest(layout, LAYOUTS)}", code="unknown_name"
+        )
     sources = list(_checked(LAYOUTS[layout](folder)))
     if not sources:
         raise InputError(
             f"folder '{folder}': no recordings in the layout '{layout}'; "
-            f"give another folder, or --layout {' or '.join(LAYOUTS)}"
+            f"give another folder, or --layout {' or '.join(LAYOUTS)}",
+            code="invalid_value",
         )
     return layout, sources
 

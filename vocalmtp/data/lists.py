@@ -37,11 +37,15 @@ def survey(path: Path) -> Survey:
     """
     kind = _kind(path)
     if not path.is_file():
-        raise InputError(f"input '{path}': no such file; give a list: .txt, .jsonl or .csv")
+        raise InputError(
+            f"input '{path}': no such file; give a list: .txt, .jsonl or .csv", code="not_found"
+        )
     with path.open("rb") as file:
         head = file.read(1 << 16)
         if 20 * len(head.translate(None, CONTROL)) < 19 * len(head):
-            raise InputError(f"input '{path}': is binary; give a list as UTF-8 text")
+            raise InputError(
+                f"input '{path}': is binary; give a list as UTF-8 text", code="invalid_value"
+            )
     lines = items = 0
     for number, line in _lines(path):
         lines = number
@@ -50,7 +54,7 @@ def survey(path: Path) -> Survey:
         _header(path, _csv_rows(path))
         items -= 1
     if not items:
-        raise InputError(f"input '{path}': has no items; write one a line")
+        raise InputError(f"input '{path}': has no items; write one a line", code="empty")
     return Survey(lines, items)
 
 
@@ -70,7 +74,9 @@ def _kind(path: Path) -> str:
     kinds = (".txt", ".jsonl", ".csv")
     kind = path.suffix.lower()
     if kind not in kinds:
-        raise InputError(f"input '{path}': not a kind of list; {nearest(kind, kinds)}")
+        raise InputError(
+            f"input '{path}': not a kind of list; {nearest(kind, kinds)}", code="invalid_value"
+        )
     return kind
 
 
@@ -144,14 +150,19 @@ def _header(path: Path, rows: Iterator[tuple[int, list[str] | str]]) -> list[str
     """The names of the columns, which is the first record; or InputError."""
     number, cells = next(rows)
     if isinstance(cells, str):
-        raise InputError(f"input '{path}' line {number}: {cells}")
+        raise InputError(f"input '{path}' line {number}: {cells}", code="invalid_value")
     names = [cell.strip() for cell in cells]
     if "text" not in names:
         found = ", ".join(short(name) for name in names[:10])
-        raise InputError(f"input '{path}': has no column 'text', only {found}; name one so")
+        raise InputError(
+            f"input '{path}': has no column 'text', only {found}; name one so", code="empty"
+        )
     for name in names:
         if not name or names.count(name) > 1:
-            raise InputError(f"input '{path}': column {short(name)}: give each a name of its own")
+            raise InputError(
+                f"input '{path}': column {short(name)}: give each a name of its own",
+                code="invalid_value",
+            )
     return names
 
 

@@ -41,14 +41,17 @@ def read_manifest(
     rows = list(_rows(path, split))
     if not rows:
         where = f" with split '{split}'" if split else ""
-        raise InputError(f"manifest '{path}': no utterances{where}; make one with recipes/corpus")
+        raise InputError(
+            f"manifest '{path}': no utterances{where}; make one with recipes/corpus", code="empty"
+        )
     if not voices:
         return rows
     known = {row.voice for row in rows}
     for voice in voices:
         if voice not in known:
             raise InputError(
-                f"voices '{voice}': has no utterances in '{path}'; {nearest(voice, known)}"
+                f"voices '{voice}': has no utterances in '{path}'; {nearest(voice, known)}",
+                code="empty",
             )
     return [row for row in rows if row.voice in voices]
 
@@ -61,7 +64,9 @@ def _rows(path: Path, split: str | None) -> Iterator[Utterance]:
     elif path.is_file():
         files, root = [path], path.parent
     else:
-        raise InputError(f"manifest '{path}': not found; give a JSONL file or a corpus folder")
+        raise InputError(
+            f"manifest '{path}': not found; give a JSONL file or a corpus folder", code="not_found"
+        )
     for file in files:
         for number, line in read_lines(file, f"manifest '{path}'"):
             row = _row(line, root, f"{file}:{number}")
@@ -76,7 +81,8 @@ def _row(line: bytes, root: Path, where: str) -> Utterance:
         row = _rows_of().validate_json(line)
     except ValidationError as error:
         raise InputError(
-            f"manifest row {where}: {problem_of(error)}; see the schema in recipes/corpus"
+            f"manifest row {where}: {problem_of(error)}; see the schema in recipes/corpus",
+            code="invalid_value",
         ) from error
     return replace(row, audio=root / row.audio)
 

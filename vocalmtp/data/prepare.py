@@ -253,7 +253,8 @@ def process_all(
         except BrokenProcessPool as error:
             raise InputError(
                 f"workers {workers}: one was killed, perhaps for lack of memory; "
-                "start it again with fewer, it goes on"
+                "start it again with fewer, it goes on",
+                code="invalid_value",
             ) from error
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -292,7 +293,8 @@ def write_corpus(output: Path, rows: list[dict[str, Any]], valid: float, report:
         first = report.failures[0]
         raise InputError(
             f"folder '{report.folder}': none of {len(rows)} recordings can be used "
-            f"({first['id']}: {first['reason']}: {first['detail']}); see {output / 'report.json'}"
+            f"({first['id']}: {first['reason']}: {first['detail']}); see {output / 'report.json'}",
+            code="invalid_value",
         )
     with atomic_path(output / "manifest.jsonl") as partial, partial.open("w") as file:
         for row in kept:

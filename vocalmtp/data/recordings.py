@@ -21,11 +21,17 @@ def read_inputs(inputs: Iterable[Path | str], split: str | None = None) -> list[
         if not found:
             rows += read_manifest(path, split)
     if not rows:
-        raise InputError(f"split '{split}': no input has it; recordings alone are of 'train'")
+        raise InputError(
+            f"split '{split}': no input has it; recordings alone are of 'train'",
+            code="invalid_value",
+        )
     seen: set[str] = set()
     for row in rows:
         if row.id in seen:
-            raise InputError(f"input '{row.audio}': a second one has the id '{row.id}'; rename one")
+            raise InputError(
+                f"input '{row.audio}': a second one has the id '{row.id}'; rename one",
+                code="invalid_value",
+            )
         seen.add(row.id)
     return rows
 

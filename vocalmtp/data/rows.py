@@ -24,7 +24,9 @@ class RowFile:
             try:
                 self._read()
             except (ValueError, KeyError, TypeError, RecursionError) as error:
-                raise InputError(f"output '{path}': is damaged; delete it to start anew") from error
+                raise InputError(
+                    f"output '{path}': is damaged; delete it to start anew", code="damaged"
+                ) from error
 
     def _read(self) -> None:
         text = self.path.read_text(encoding="utf-8")

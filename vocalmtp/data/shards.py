@@ -84,14 +84,18 @@ def stamp(output: Path, card: TokenizerCard) -> None:
     if there != card:
         raise InputError(
             f"output '{output}': holds what another tokenizer made, {there.name} ({there.hash}), "
-            f"not {card.name} ({card.hash}); choose a new folder"
+            f"not {card.name} ({card.hash}); choose a new folder",
+            code="invalid_value",
         )
 
 
 def read_stamp(folder: Path, what: str) -> TokenizerCard:
     """The card that a folder is stamped with. Raises InputError if there is none."""
     if not (folder / "card.json").is_file():
-        raise InputError(f"{what}: no card.json there; make shards with 'vocalmtp tokenize'")
+        raise InputError(
+            f"{what}: no card.json there; make shards with 'vocalmtp tokenize'",
+            code="invalid_value",
+        )
     return parse(TokenizerCard, read_object(folder / "card.json", what), f"{what}: card.json")
 
 
@@ -114,7 +118,8 @@ def read_row(file: Path, number: int, line: bytes, what: str) -> ShardRow:
     except ValidationError as error:
         raise InputError(
             f"{what}: {file.name} line {number}: {problem_of(error)}; "
-            "delete the shard and tokenize again"
+            "delete the shard and tokenize again",
+            code="invalid_value",
         ) from error
 
 
@@ -132,7 +137,9 @@ class CodeShards(Dataset):
         for file in sorted(folder.glob("*.jsonl")):
             self._add(file, split)
         if not self.rows:
-            raise InputError(f"{self.what}: no utterance with split '{split}'")
+            raise InputError(
+                f"{self.what}: no utterance with split '{split}'", code="invalid_value"
+            )
         self.frames = [codes.shape[1] for codes in self.codes]
 
     def _add(self, file: Path, split: str) -> None:
@@ -145,7 +152,10 @@ class CodeShards(Dataset):
         tensors = read_tensors(file, self.what)
         problem = self._problem(tensors, len(rows))
         if problem:
-            raise InputError(f"{self.what}: {file.name}: {problem}; delete both and tokenize again")
+            raise InputError(
+                f"{self.what}: {file.name}: {problem}; delete both and tokenize again",
+                code="invalid_value",
+            )
         parts = tensors["codes"].split(tensors["lengths"].tolist(), dim=1)
         speakers = tensors.get("speaker")
         for place, (row, codes) in enumerate(zip(rows, parts, strict=True)):

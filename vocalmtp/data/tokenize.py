@@ -56,7 +56,9 @@ def tokenize_rows(
         _check_rows(output, rows)
         for row in rows:  # before any of them is encoded
             if not row.audio.is_file():
-                raise InputError(f"audio '{row.audio}': no such file; mend the manifest")
+                raise InputError(
+                    f"audio '{row.audio}': no such file; mend the manifest", code="not_found"
+                )
         for path, name, chunk in _shards(output, rows):
             if not _whole(path, chunk):
                 items = []
@@ -80,7 +82,8 @@ def _check_rows(output: Path, rows: list[Utterance]) -> None:
                 if name not in ids:
                     raise InputError(
                         f"output '{output}': holds codes of another input ('{name}' of '{split}'); "
-                        "choose another folder, or delete that one"
+                        "choose another folder, or delete that one",
+                        code="invalid_value",
                     )
 
 

@@ -85,11 +85,13 @@ def check_drafts(model: SpeechLM, drafts: int) -> None:
     if model.draft is None:
         raise InputError(
             f"drafts '{drafts}': the model has no draft head; train one (draft: in a recipe), or "
-            "leave drafts out"
+            "leave drafts out",
+            code="missing",
         )
     if not 0 <= drafts <= model.draft.most:
         raise InputError(
-            f"drafts '{drafts}': this model's draft head guesses at most {model.draft.most}"
+            f"drafts '{drafts}': this model's draft head guesses at most {model.draft.most}",
+            code="invalid_value",
         )
 
 

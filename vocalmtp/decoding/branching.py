@@ -212,17 +212,20 @@ def check_tree(model: SpeechLM, tree: DraftTree) -> None:
     if slots != 1:
         raise InputError(
             f"draft tree: this model says {slots} tokens a step, and trees are for one (text, flat "
-            "layouts); leave the tree out and give drafts"
+            "layouts); leave the tree out and give drafts",
+            code="invalid_value",
         )
     check_drafts(model, tree.depth)
     size = model.layout.slots[0].size
     if tree.ranks > size:
         raise InputError(
             f"draft tree: has rank {tree.ranks - 1}, and the model only {size} tokens, from rank 0 "
-            "on; choose its paths for this model (vocalmtp draft-tree)"
+            "on; choose its paths for this model (vocalmtp draft-tree)",
+            code="invalid_value",
         )
     if model.runner is None and in_windows(model.backbone.config):
         raise InputError(
             f"draft tree: a {model.backbone.config.model_type} attends within windows, which trees "
-            "do not know; leave the tree out and give drafts"
+            "do not know; leave the tree out and give drafts",
+            code="invalid_value",
         )

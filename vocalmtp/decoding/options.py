@@ -36,30 +36,42 @@ class Decoding:
 
     def __post_init__(self) -> None:
         if self.drafts < 0:
-            raise InputError(f"drafts '{self.drafts}': must be 0 or more")
+            raise InputError(f"drafts '{self.drafts}': must be 0 or more", code="out_of_range")
         if self.tree is not None:
             if self.drafts not in (0, self.tree.depth):
                 raise InputError(
-                    f"drafts '{self.drafts}': the draft tree says how many; leave drafts out"
+                    f"drafts '{self.drafts}': the draft tree says how many; leave drafts out",
+                    code="invalid_value",
                 )
             object.__setattr__(self, "drafts", self.tree.depth)
             if self.accept != "seed":
                 raise InputError(
                     f"accept '{self.accept}': is not for draft trees; choose seed, which is the "
-                    "same to a greedy row"
+                    "same to a greedy row",
+                    code="invalid_value",
                 )
         if self.accept not in ACCEPT:
-            raise InputError(f"accept '{self.accept}': unknown; {nearest(self.accept, ACCEPT)}")
+            raise InputError(
+                f"accept '{self.accept}': unknown; {nearest(self.accept, ACCEPT)}",
+                code="unknown_name",
+            )
         if self.accept != Decoding.accept and not self.drafts:
-            raise InputError(f"accept '{self.accept}': is for drafts; say how many (drafts)")
+            raise InputError(
+                f"accept '{self.accept}': is for drafts; say how many (drafts)", code="conflict"
+            )
         if self.tolerance is None:
             return
         if self.accept not in TOLERANT:
             whose = " and ".join(TOLERANT)
-            raise InputError(f"tolerance '{self.tolerance}': is for accept {whose}; leave it out")
+            raise InputError(
+                f"tolerance '{self.tolerance}': is for accept {whose}; leave it out",
+                code="conflict",
+            )
         if self.tolerance <= 0 or (self.accept == "typical" and self.tolerance >= 1):
             most = " and below 1" if self.accept == "typical" else ""
-            raise InputError(f"tolerance '{self.tolerance}': must be above 0{most}")
+            raise InputError(
+                f"tolerance '{self.tolerance}': must be above 0{most}", code="invalid_value"
+            )
 
     def model(self, whole: "SpeechLM") -> "SpeechLM":
         """The model that decodes so: `whole`, or of an elastic one the view that is asked for.
@@ -81,7 +93,8 @@ class Decoding:
         if self.accept == "near" and not any(stream.levels for stream in model.layout.streams):
             raise InputError(
                 "accept 'near': no code of this model's tokenizer has digits that could be near; "
-                "choose typical"
+                "choose typical",
+                code="invalid_value",
             )
         return model
 

@@ -45,7 +45,8 @@ def measure_ranks(
         right, tried = right + found[0], tried + found[1]
     if not tried[-1]:
         raise InputError(
-            f"depth '{depth}': no text is as long as that; give more or longer ones, or less depth"
+            f"depth '{depth}': no text is as long as that; give more or longer ones, or less depth",
+            code="invalid_value",
         )
     return right / tried[:, None]
 

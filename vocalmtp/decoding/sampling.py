@@ -27,11 +27,16 @@ class Sampler:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.temperature) and self.temperature >= 0):
-            raise InputError(f"temperature '{self.temperature}': must be a number of 0 or more")
+            raise InputError(
+                f"temperature '{self.temperature}': must be a number of 0 or more",
+                code="out_of_range",
+            )
         if self.top_k is not None and self.top_k < 1:
-            raise InputError(f"top_k '{self.top_k}': must be 1 or more")
+            raise InputError(f"top_k '{self.top_k}': must be 1 or more", code="out_of_range")
         if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise InputError(f"top_p '{self.top_p}': must be above 0 and at most 1")
+            raise InputError(
+                f"top_p '{self.top_p}': must be above 0 and at most 1", code="invalid_value"
+            )
 
     def sample(self, logits: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Logits [B, V] and uniform numbers [B] in [0, 1) to tokens [B] and log-probabilities [B].

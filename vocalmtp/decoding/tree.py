@@ -64,16 +64,22 @@ class DraftTree:
     def __post_init__(self) -> None:
         paths = [tuple(path) for path in self.paths]
         if not 1 <= len(paths) <= MOST:
-            raise InputError(f"paths: {len(paths)} of them; give 1 to {MOST}")
+            raise InputError(f"paths: {len(paths)} of them; give 1 to {MOST}", code="invalid_value")
         for path in paths:
             if not path or min(path) < 0:
-                raise InputError(f"paths {list(path)}: give one or more ranks, each 0 or more")
+                raise InputError(
+                    f"paths {list(path)}: give one or more ranks, each 0 or more",
+                    code="invalid_value",
+                )
             if path[:-1] and path[:-1] not in paths:
                 raise InputError(
-                    f"paths {list(path)}: {list(path[:-1])}, which leads there, is missing; add it"
+                    f"paths {list(path)}: {list(path[:-1])}, which leads there, is missing; add it",
+                    code="missing",
                 )
             if paths.count(path) > 1:
-                raise InputError(f"paths {list(path)}: is there twice; leave one out")
+                raise InputError(
+                    f"paths {list(path)}: is there twice; leave one out", code="conflict"
+                )
         object.__setattr__(self, "paths", tuple(sorted(paths)))
 
     @classmethod
@@ -89,7 +95,7 @@ class DraftTree:
         try:
             return cls(tuple(map(tuple, found.paths)))
         except InputError as error:
-            raise InputError(f"{what}: {error}") from error
+            raise InputError(f"{what}: {error}", code="invalid_value") from error
 
     def save(self, path: Path, acceptance: Tensor, expected: float) -> None:
         """Write the tree, and by which `acceptance` [depth, rank] it was chosen."""
@@ -210,5 +216,8 @@ def choose_paths(acceptance: Tensor, nodes: int) -> tuple[DraftTree, float]:
                 (*best, rank): worth * float(acceptance[len(best), rank]) for rank in range(ranks)
             }
     if not chosen:
-        raise InputError("draft tree: none of the drafts was right; train the draft head first")
+        raise InputError(
+            "draft tree: none of the drafts was right; train the draft head first",
+            code="invalid_value",
+        )
     return DraftTree(tuple(chosen)), total

@@ -200,16 +200,22 @@ def read_texts(path: Path, questions: Sequence[Question]) -> dict[str, str]:
     one that was not answered.
     """
     if not path.is_file():
-        raise InputError(f"answers '{path}': no such file; give gold, natural or a .jsonl file")
+        raise InputError(
+            f"answers '{path}': no such file; give gold, natural or a .jsonl file", code="not_found"
+        )
     texts: dict[str, str] = {}
     for number, line in read_lines(path, f"answers '{path}'"):
         try:
             row = AnswerRow.model_validate_json(line)
         except ValidationError as error:
-            raise InputError(f"answers '{path}' line {number}: {problem_of(error)}") from error
+            raise InputError(
+                f"answers '{path}' line {number}: {problem_of(error)}", code="invalid_value"
+            ) from error
         texts[row.id] = row.text
     if not {question.id for question in questions} & set(texts):
-        raise InputError(f"answers '{path}': none is of these questions; use their ids")
+        raise InputError(
+            f"answers '{path}': none is of these questions; use their ids", code="invalid_value"
+        )
     return texts
 
 
@@ -230,7 +236,8 @@ def role_voices(found: QuestionSet, tts: TTS) -> dict[str, Voice | None]:
         elif not found.references.get(role):
             raise InputError(
                 f"role '{role}': no recording of it in '{found.name}'; put one into "
-                f"references/{role}/ (of the mini: recipes/roletriviaqa_mini/speak.py)"
+                f"references/{role}/ (of the mini: recipes/roletriviaqa_mini/speak.py)",
+                code="invalid_value",
             )
         else:
             voices[role] = make_voice(_longest(found.references[role]), tts.tokenizer, role)
@@ -244,5 +251,7 @@ def _longest(paths: Sequence[Path]) -> Path:
     try:
         lengths = {path: soundfile.info(path).duration for path in paths}
     except (OSError, soundfile.SoundFileError) as error:
-        raise InputError(f"reference: cannot be read ({error}); copy it again") from error
+        raise InputError(
+            f"reference: cannot be read ({error}); copy it again", code="damaged"
+        ) from error
     return max(lengths, key=lambda path: (lengths[path] > SHORTEST, lengths[path]))

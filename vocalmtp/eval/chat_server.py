@@ -70,4 +70,7 @@ def _wait(server: ChatServer, headers: Sequence[tuple[str, str]], said) -> None:
             time.sleep(0.2)
     said.seek(0)
     lines = said.read().strip().splitlines()
-    raise InputError(f"chat: the server did not start ({lines[-1] if lines else 'too slow'})")
+    raise InputError(
+        f"chat: the server did not start ({lines[-1] if lines else 'too slow'})",
+        code="invalid_value",
+    )

@@ -110,5 +110,7 @@ CONVENTIONS = {
 def find_convention(name: str) -> Convention:
     """The convention of that name; raises InputError if there is none."""
     if name not in CONVENTIONS:
-        raise InputError(f"convention '{name}': unknown; {nearest(name, CONVENTIONS)}")
+        raise InputError(
+            f"convention '{name}': unknown; {nearest(name, CONVENTIONS)}", code="unknown_name"
+        )
     return CONVENTIONS[name]

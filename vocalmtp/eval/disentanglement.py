@@ -136,7 +136,9 @@ def stream_groups(card: TokenizerCard) -> dict[str, list[int]]:
 def probe_streams(tokenizer: SpeechTokenizer, rows: Sequence[Utterance]) -> list[Line]:
     """As `probe_frames`, of the codes of `rows`. Raises InputError if they have no phone times."""
     if not all(row.phones for row in rows):
-        raise InputError("manifest: its rows have no phone times; the phone probe needs them")
+        raise InputError(
+            "manifest: its rows have no phone times; the phone probe needs them", code="missing"
+        )
     return probe_frames(tokenizer.card, gather(tokenizer, rows))
 
 
@@ -149,7 +151,10 @@ def probe_frames(card: TokenizerCard, frames: Frames) -> list[Line]:
     """
     held, owner = frames.held, frames.utterances
     if bool(held.all()):
-        raise InputError("manifest: the probes need two sentences or more; give a larger --limit")
+        raise InputError(
+            "manifest: the probes need two sentences or more; give a larger --limit",
+            code="invalid_value",
+        )
     owners = torch.unique(owner[held])
     speakers = torch.stack([frames.speakers[owner == u][0] for u in owners])
     phones, voices = int(frames.phones.max()) + 1, int(frames.speakers.max()) + 1
@@ -216,7 +221,8 @@ def swap_timbre(
         voices = ", ".join(by_voice)
         raise InputError(
             f"voices '{voices}': swapping timbre needs two voices with more than "
-            f"{references} recordings each"
+            f"{references} recordings each",
+            code="missing",
         )
     files = {name: [row.audio for row in by_voice[name][:references]] for name in names}
     targets = centroids(files)

@@ -45,7 +45,10 @@ def pick_items(
         if limit is None or taken[row.voice] <= limit:
             chosen.append(row)
     if not chosen:
-        raise InputError(f"voices '{', '.join(voices)}': no sentence of '{source}' is by them")
+        raise InputError(
+            f"voices '{', '.join(voices)}': no sentence of '{source}' is by them",
+            code="invalid_value",
+        )
     return chosen
 
 
@@ -53,7 +56,10 @@ def read_list(path: Path | str) -> list[str]:
     """The normalised sentences of a text file, one a line. Raises InputError, naming the line."""
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"list '{path}': no such file; give a text file with a sentence a line")
+        raise InputError(
+            f"list '{path}': no such file; give a text file with a sentence a line",
+            code="not_found",
+        )
     sentences = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         if not line.strip():
@@ -61,9 +67,9 @@ def read_list(path: Path | str) -> list[str]:
         try:
             sentences.append(normalize(line))
         except InputError as error:
-            raise InputError(f"list {path}:{number}: {error}") from error
+            raise InputError(f"list {path}:{number}: {error}", code="invalid_value") from error
     if not sentences:
-        raise InputError(f"list '{path}': is empty; write a sentence a line")
+        raise InputError(f"list '{path}': is empty; write a sentence a line", code="empty")
     return sentences
 
 

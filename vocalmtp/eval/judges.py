@@ -70,11 +70,14 @@ def _lines(texts: Path) -> list[str]:
     try:
         lines = texts.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"recogniser 'pocketsphinx={texts}': {reason(error)}") from error
+        raise InputError(
+            f"recogniser 'pocketsphinx={texts}': {reason(error)}", code="invalid_value"
+        ) from error
     lines = [line for line in lines if intelligibility.scoring_text(line)]
     if not lines:
         raise InputError(
-            f"recogniser 'pocketsphinx={texts}': no words; give a text that may be said a line"
+            f"recogniser 'pocketsphinx={texts}': no words; give a text that may be said a line",
+            code="invalid_value",
         )
     return lines
 
@@ -140,14 +143,16 @@ def _load(kind: Any, folder: Path, judge: str) -> Any:
     """A part of Transformers from a local folder; raises InputError if it is not there."""
     if not folder.is_dir():
         raise InputError(
-            f"judge '{judge}={folder}': no such folder; give the folder of its weights"
+            f"judge '{judge}={folder}': no such folder; give the folder of its weights",
+            code="not_found",
         )
     try:
         return kind.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"judge '{judge}={folder}': cannot be read ({reason(error)}); give a folder of "
-            f"Transformers' {kind.__name__}"
+            f"Transformers' {kind.__name__}",
+            code="unusable",
         ) from error
 
 
@@ -174,12 +179,12 @@ def find_speaker_judge(asked: str) -> SpeakerJudge:
 def _find(asked: str, known: dict[str, Callable[..., Any]], what: str) -> Any:
     name, equals, path = asked.partition("=")
     if name not in known:
-        raise InputError(f"{what} '{name}': unknown; {nearest(name, known)}")
+        raise InputError(f"{what} '{name}': unknown; {nearest(name, known)}", code="unknown_name")
     needs, takes = name in ("whisper", "wavlm"), name != "resemblyzer"
     if (needs or equals) and not (takes and path):
         hint = f"give {name}=FOLDER" if needs else f"give {name} alone"
         hint = f"give {name}=FILE, or {name} alone" if takes and not needs else hint
-        raise InputError(f"{what} '{asked}': {hint}")
+        raise InputError(f"{what} '{asked}': {hint}", code="invalid_value")
     return known[name](Path(path)) if path else known[name]()
 
 

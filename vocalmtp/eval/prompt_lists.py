@@ -46,12 +46,17 @@ def load_list(source: Path, layout: str, root: Path | None = None) -> PromptList
     nothing is there, no line will do, or a layout with the audio in it is given a root.
     """
     if layout not in LAYOUTS:
-        raise InputError(f"layout '{layout}': unknown; {nearest(layout, LAYOUTS)}")
+        raise InputError(
+            f"layout '{layout}': unknown; {nearest(layout, LAYOUTS)}", code="unknown_name"
+        )
     items: list[Prompted] = []
     broken: list[str] = []
     seen: set[str] = set()
     if layout in FOLDERS and root is not None:
-        raise InputError(f"root '{root}': the layout '{layout}' has its audio; leave root out")
+        raise InputError(
+            f"root '{root}': the layout '{layout}' has its audio; leave root out",
+            code="invalid_value",
+        )
     lines = FOLDERS[layout](source) if layout in FOLDERS else LISTS[layout](source, root)
     for where, found in lines:
         if isinstance(found, str):
@@ -67,7 +72,9 @@ def load_list(source: Path, layout: str, root: Path | None = None) -> PromptList
             items.append(found)
     if not items:
         told = f" ({broken[0]}, and {len(broken) - 1} more)" if broken else ""
-        raise InputError(f"list '{source}': no line in the layout '{layout}' will do{told}")
+        raise InputError(
+            f"list '{source}': no line in the layout '{layout}' will do{told}", code="invalid_value"
+        )
     return PromptList(items, broken)
 
 
@@ -77,7 +84,7 @@ Lines = Iterator[tuple[str, Prompted | str]]  # where it is, and what it says or
 def _fields(source: Path, sign: str, counts: tuple[int, ...], what: str) -> Iterator[tuple]:
     """The place of every line, and its fields, or what is wrong with it."""
     if not source.is_file():
-        raise InputError(f"list '{source}': no such file; give {what}")
+        raise InputError(f"list '{source}': no such file; give {what}", code="not_found")
     for number, line in read_lines(source, f"list '{source}'"):
         where = f"{source.name} line {number}"
         try:
@@ -123,10 +130,14 @@ def _librispeech_pc(source: Path, root: Path | None) -> Lines:
 def _librispeech(source: Path) -> Lines:
     """Every utterance of 4 to 10 s, prompted by the next longer one of its speaker."""
     if not source.is_dir():
-        raise InputError(f"list '{source}': no such folder; give LibriSpeech's test-clean")
+        raise InputError(
+            f"list '{source}': no such folder; give LibriSpeech's test-clean", code="not_found"
+        )
     transcripts = sorted(source.glob("*/*/*.trans.txt"))
     if not transcripts:
-        raise InputError(f"list '{source}': no speaker/chapter/*.trans.txt is there")
+        raise InputError(
+            f"list '{source}': no speaker/chapter/*.trans.txt is there", code="invalid_value"
+        )
     by_speaker: dict[str, list[tuple[str, Path, str]]] = {}
     for file in transcripts:
         for _, line in read_lines(file, f"list '{file}'"):

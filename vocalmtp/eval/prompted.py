@@ -134,7 +134,7 @@ def prompt_voices(items: Sequence[Prompted], tts: TTS) -> tuple[dict[str, Voice 
         except InputError as error:
             broken.append(f"{item.id}: {error}")
     if not voices:
-        raise InputError(f"list: no prompt makes a voice ({broken[0]})")
+        raise InputError(f"list: no prompt makes a voice ({broken[0]})", code="invalid_value")
     return voices, broken
 
 

@@ -45,10 +45,13 @@ def load_published(path: Path, split: str, folder: Path, limit: int | None) -> Q
     Raises InputError without pyarrow, without such a split, or if a needed column is missing.
     """
     if split not in SPLITS:
-        raise InputError(f"split '{split}': unknown; {nearest(split, SPLITS)}")
+        raise InputError(f"split '{split}': unknown; {nearest(split, SPLITS)}", code="unknown_name")
     files = {name: list(_files(path, words)) for name, words in SPLITS.items()}
     if not files[split]:
-        raise InputError(f"data '{path}': no parquet file of the split '{split}' by its name")
+        raise InputError(
+            f"data '{path}': no parquet file of the split '{split}' by its name",
+            code="invalid_value",
+        )
     trained = {row["role"] for file in files["train"] for row in _rows(file, ("role",))}
     sizes = [(file.name, file.stat().st_size) for file in files[split]]
     found = QuestionSet(path.name, [], hashlib.sha256(repr(sizes).encode()).hexdigest()[:16])
@@ -82,7 +85,9 @@ def _rows(file: Path, wanted: tuple[str, ...]) -> Iterator[dict[str, Any]]:
     try:
         source = parquet.ParquetFile(file)
     except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
-        raise InputError(f"data '{file}': no parquet file ({reason(error)})") from error
+        raise InputError(
+            f"data '{file}': no parquet file ({reason(error)})", code="invalid_value"
+        ) from error
     names = {re.sub(r"\W+", "_", name).lower(): name for name in source.schema_arrow.names}
     columns = {}
     for key in wanted:
@@ -92,7 +97,8 @@ def _rows(file: Path, wanted: tuple[str, ...]) -> Iterator[dict[str, Any]]:
         elif key in NEEDED:
             raise InputError(
                 f"data '{file.name}': no column for the {key} ({' or '.join(COLUMNS[key])}); "
-                f"it has: {', '.join(source.schema_arrow.names)}"
+                f"it has: {', '.join(source.schema_arrow.names)}",
+                code="invalid_value",
             )
     for batch in source.iter_batches(ROWS, columns=list(columns.values())):
         for row in batch.to_pylist():

@@ -87,7 +87,8 @@ def load_questions(
     if str(data) == "mini" and not (path / QUESTIONS).is_file():
         raise InputError(
             f"data 'mini': there is no folder '{MINI}'; make it with: "
-            f"python recipes/roletriviaqa_mini/make.py --output {MINI}"
+            f"python recipes/roletriviaqa_mini/make.py --output {MINI}",
+            code="not_found",
         )
     if (path / QUESTIONS).is_file():
         found = _ours(path, split)
@@ -100,12 +101,15 @@ def load_questions(
     else:
         raise InputError(
             f"data '{data}': no question set is there; give a folder with {QUESTIONS} or with "
-            "RoleTriviaQA's parquet files, or a .json file of TriviaQA or WebQuestions"
+            "RoleTriviaQA's parquet files, or a .json file of TriviaQA or WebQuestions",
+            code="invalid_value",
         )
     found.questions = list(first_of_each(found.questions, limit))
     if not found.questions:
         told = f" ({found.broken[0]})" if found.broken else ""
-        raise InputError(f"data '{data}': no question of the split '{split}' will do{told}")
+        raise InputError(
+            f"data '{data}': no question of the split '{split}' will do{told}", code="invalid_value"
+        )
     return found
 
 
@@ -151,14 +155,17 @@ def _text(path: Path) -> QuestionSet:
     try:
         content = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise InputError(f"data '{path}': not valid JSON ({reason(error)})") from error
+        raise InputError(
+            f"data '{path}': not valid JSON ({reason(error)})", code="damaged"
+        ) from error
     if isinstance(content, dict) and isinstance(content.get("Data"), list):
         rows, read = content["Data"], _trivia
     elif isinstance(content, list):
         rows, read = content, _web
     else:
         raise InputError(
-            f"data '{path}': neither TriviaQA's {{\"Data\": [...]}} nor WebQuestions' list"
+            f"data '{path}': neither TriviaQA's {{\"Data\": [...]}} nor WebQuestions' list",
+            code="invalid_value",
         )
     found = QuestionSet(path.stem, [], digest(path))
     for number, row in enumerate(rows, start=1):

@@ -23,7 +23,8 @@ def parse_seconds(text: str) -> float:
         seconds = float("nan")
     if not SHORTEST <= seconds < LONGEST:
         raise InputError(
-            f"reference_seconds '{text}': must be {SHORTEST:g} to {LONGEST:g} seconds, such as 1,3"
+            f"reference_seconds '{text}': must be {SHORTEST:g} to {LONGEST:g} seconds, such as 1,3",
+            code="invalid_value",
         )
     return seconds
 
@@ -48,7 +49,8 @@ def cut_references(
         if len(samples) < wanted:
             raise InputError(
                 f"voice '{voice}': {len(samples) / RATE:.1f} s of recordings, not {seconds:g}; "
-                "ask for less, or leave the voice out with --voices"
+                "ask for less, or leave the voice out with --voices",
+                code="invalid_value",
             )
         path = Audio(samples, RATE).save(folder / f"{voice}.wav")
         cut.append(replace(rows[0], id=f"{voice}-{seconds:g}s", audio=path, seconds=seconds))

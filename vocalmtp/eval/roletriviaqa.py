@@ -125,7 +125,10 @@ def make_answerer(asked: RoleRun, found: QuestionSet, tts: TTS | None = None) ->
     Raises InputError if the model cannot be asked so.
     """
     if asked.ask == "speech" and asked.answers != OWN:
-        raise InputError(f"ask 'speech': answers '{asked.answers}' are there; give --answers own")
+        raise InputError(
+            f"ask 'speech': answers '{asked.answers}' are there; give --answers own",
+            code="invalid_value",
+        )
     if asked.answers == NATURAL:
         return Recordings()
     texts = {question.id: question.answer for question in found.questions}
@@ -137,7 +140,9 @@ def make_answerer(asked: RoleRun, found: QuestionSet, tts: TTS | None = None) ->
     voices = role_voices(found, tts)
     if swapped:
         if len(voices) < 2 or None in voices.values():
-            raise InputError("voice_in 'swapped': needs two roles that have voices; give both")
+            raise InputError(
+                "voice_in 'swapped': needs two roles that have voices; give both", code="missing"
+            )
         tts = SwappedTTS(tts, voices)
     if asked.answers == OWN:
         aloud = asked.ask == "speech"

@@ -38,7 +38,8 @@ def check_settings(folder: Path, settings: Row, *, fresh: bool) -> None:
             if before.get(key) != settings.get(key):
                 raise InputError(
                     f"output '{folder}': its rows were made with {key} {before.get(key)!r}, not "
-                    f"{settings.get(key)!r}; choose another folder, or --fresh to start again"
+                    f"{settings.get(key)!r}; choose another folder, or --fresh to start again",
+                    code="invalid_value",
                 )
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as partial:

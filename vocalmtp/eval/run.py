@@ -44,7 +44,9 @@ def speak_request(request: Request, tts: TTS | None = None) -> Outcome:
     systems = [name for name in request.systems.split(",") if name]
     for name in systems:
         if name not in SYSTEMS:
-            raise InputError(f"system '{name}': unknown; {nearest(name, SYSTEMS)}")
+            raise InputError(
+                f"system '{name}': unknown; {nearest(name, SYSTEMS)}", code="unknown_name"
+            )
     items = pick_items(
         request.manifest, request.split, request.voice_names, request.limit, request.natural
     )
@@ -52,7 +54,8 @@ def speak_request(request: Request, tts: TTS | None = None) -> Outcome:
     if any(item.audio == NO_AUDIO for item in items) and systems != ["tts"]:
         raise InputError(
             f"systems '{request.systems}': the list '{request.manifest}' has no recordings; "
-            "give --natural MANIFEST, or --systems tts"
+            "give --natural MANIFEST, or --systems tts",
+            code="empty",
         )
     tts = load_asked(request) if tts is None else tts
     check_settings(request.output, _settings(request), fresh=request.fresh)
@@ -103,7 +106,8 @@ def run_similarity(request: Request, tts: TTS | None = None) -> list[Line]:
     if not outcome.references:
         raise InputError(
             f"list '{request.manifest}': similarity needs recordings of the voices; "
-            "give --natural MANIFEST"
+            "give --natural MANIFEST",
+            code="missing",
         )
     return measure_similarity(outcome.spoke, outcome.references, request.output)
 

@@ -109,7 +109,10 @@ def cold_start(model: Path | str, repeats: int = 3) -> tuple[Figure, Figure]:
             )
             if done.returncode:
                 why = done.stderr.strip().splitlines()[0]
-                raise InputError(f"model '{model}': 'vocalmtp tts' failed ({why}); try it by hand")
+                raise InputError(
+                    f"model '{model}': 'vocalmtp tts' failed ({why}); try it by hand",
+                    code="invalid_value",
+                )
             taken, peak = done.stdout.split()
             seconds.append(float(taken))
             memory.append(float(peak) * PEAK_UNIT / 2**30)

@@ -122,7 +122,9 @@ def token_weights(layout: TokenLayout, loss_weights: dict[str, float]) -> list[T
     names = [stream.name for stream in layout.streams]
     for name in loss_weights:
         if name not in names:
-            raise InputError(f"loss_weights '{name}': no such stream; {nearest(name, names)}")
+            raise InputError(
+                f"loss_weights '{name}': no such stream; {nearest(name, names)}", code="not_found"
+            )
     framed = sum(not stream.joint for stream in layout.streams) * layout.frames_per_step
     of_stream = [
         loss_weights.get(stream.name, 1.0) / (1 if stream.joint else framed)
@@ -155,6 +157,8 @@ def build_head(
     settings = dict(config)
     name = settings.pop("name", "parallel")
     if name not in HEADS:
-        raise InputError(f"head.name '{name}': no such head; {nearest(name, HEADS)}")
+        raise InputError(
+            f"head.name '{name}': no such head; {nearest(name, HEADS)}", code="not_found"
+        )
     cls = HEADS[name]
     return cls(parse(cls.Config, settings, f"head '{name}'"), layout, width, loss_weights)

@@ -180,7 +180,10 @@ def build_draft(config: dict[str, Any], width: int, make_head: MakeHead) -> Draf
     settings = dict(config)
     name = settings.pop("name", None)
     if name not in DRAFTS:
-        raise InputError(f"draft.name '{name}': no such draft head; {nearest(str(name), DRAFTS)}")
+        raise InputError(
+            f"draft.name '{name}': no such draft head; {nearest(str(name), DRAFTS)}",
+            code="not_found",
+        )
     cls = DRAFTS[name]
     return cls(parse(cls.Config, settings, f"draft '{name}'"), width, make_head)
 
@@ -191,5 +194,6 @@ def check_heads(heads: int, width: int, name: str) -> None:
         fitting = [n for n in range(1, width // 2 + 1) if width % (2 * n) == 0]
         raise InputError(
             f"draft '{name}': heads {heads} do not divide the backbone's width {width} into even "
-            f"parts; choose one of: {', '.join(map(str, fitting))}"
+            f"parts; choose one of: {', '.join(map(str, fitting))}",
+            code="invalid_value",
         )

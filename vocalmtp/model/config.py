@@ -91,23 +91,26 @@ class SpeechLMConfig(PretrainedConfig):
         if data.get("model_type") != cls.model_type:
             raise InputError(
                 f"{what}: its model_type is {data.get('model_type')!r}, not '{cls.model_type}'; "
-                "give a folder that 'vocalmtp export' wrote"
+                "give a folder that 'vocalmtp export' wrote",
+                code="invalid_value",
             )
         own = set(inspect.signature(cls).parameters) - {"kwargs"}
         for key in sorted(data.keys() - own - PretrainedConfig().to_dict().keys() - ADDED):
             raise InputError(
                 f"{what}: config.json has an unknown key '{key}'; remove it, or, if a later "
-                "version wrote it, run: pip install --upgrade vocalmtp"
+                "version wrote it, run: pip install --upgrade vocalmtp",
+                code="version_too_new",
             )
         try:
             config = cls.from_dict(data)
             _ = config.family, config.track_config  # which check their parts
             _ = config.listen and config.listen_config
         except InputError as error:
-            raise InputError(f"{what}: config.json: {error}") from error
+            raise InputError(f"{what}: config.json: {error}", code="invalid_value") from error
         except (TypeError, ValueError, KeyError, AttributeError) as error:
             raise InputError(
-                f"{what}: config.json is damaged ({reason(error)}); copy or export it again"
+                f"{what}: config.json is damaged ({reason(error)}); copy or export it again",
+                code="damaged",
             ) from error
         return config
 
@@ -132,7 +135,10 @@ class SpeechLMConfig(PretrainedConfig):
         names = [stream["name"] for stream in self.streams]
         for name in config.streams:
             if name not in names:
-                raise InputError(f"listen.streams '{name}': no such stream; {nearest(name, names)}")
+                raise InputError(
+                    f"listen.streams '{name}': no such stream; {nearest(name, names)}",
+                    code="not_found",
+                )
         return config
 
     @property
@@ -169,7 +175,8 @@ class SpeechLMConfig(PretrainedConfig):
         whole = all(isinstance(each, int) and each >= 1 for each in frames)
         if not frames or not whole or len(set(frames)) < len(frames):
             raise InputError(
-                f"frames_per_step '{frames}': must be a number, or a list of different ones from 1"
+                f"frames_per_step '{frames}': must be a number, or a list of different ones from 1",
+                code="out_of_range",
             )
         return tuple(sorted(frames))
 
@@ -208,7 +215,9 @@ def check_sizes(config: SpeechLMConfig, folder: Path, what: str) -> None:
     """
     files = sorted(folder.glob("model*.safetensors"))
     if not files:
-        raise InputError(f"{what}: model.safetensors is missing; copy or export it again")
+        raise InputError(
+            f"{what}: model.safetensors is missing; copy or export it again", code="missing"
+        )
     shapes = [shape for file in files for shape in read_shapes(file, what).values()]
     longest = max((length for shape in shapes for length in shape), default=0)
     most = {"layer": len(shapes)} | dict.fromkeys(("size", "width", "kernel", "dim"), longest)
@@ -223,5 +232,6 @@ def check_sizes(config: SpeechLMConfig, folder: Path, what: str) -> None:
         if limit is not None and isinstance(value, int) and value > limit:
             raise InputError(
                 f"{what}: config.json has {key} {value}, for which there are too few weights; "
-                "copy or export both again"
+                "copy or export both again",
+                code="invalid_value",
             )

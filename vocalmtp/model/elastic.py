@@ -66,7 +66,8 @@ def check_draft(draft: DraftHead, groupings: tuple[int, ...]) -> None:
     if len(draft.heads) and len(groupings) > 1:
         raise InputError(
             "draft.own_heads: would fit one number of frames_per_step only, and it lists "
-            f"{', '.join(map(str, groupings))}; set own_heads: false, or give one number"
+            f"{', '.join(map(str, groupings))}; set own_heads: false, or give one number",
+            code="invalid_value",
         )
 
 
@@ -80,7 +81,8 @@ def view_at(model: "SpeechLM", frames: int) -> "SpeechLM":
     if str(frames) not in model.smaller:
         raise InputError(
             f"frames_per_step '{frames}': this model was trained for "
-            f"{' or '.join(map(str, model.config.groupings))}"
+            f"{' or '.join(map(str, model.config.groupings))}",
+            code="invalid_value",
         )
     view = copy(model)
     view._modules = model._modules | dict(model.smaller[str(frames)].items())
@@ -98,6 +100,7 @@ def frames_of_tokens(config: SpeechLMConfig, tokens: int) -> int:
     if tokens not in counts:
         raise InputError(
             f"tokens_per_step '{tokens}': this model was trained for "
-            f"{' or '.join(map(str, counts))}"
+            f"{' or '.join(map(str, counts))}",
+            code="invalid_value",
         )
     return counts[tokens]

@@ -24,7 +24,10 @@ def build_objectives(
     built = nn.ModuleDict()
     for name, settings in config.items():
         if name not in OBJECTIVES:
-            raise InputError(f"objectives '{name}': no such objective; {nearest(name, OBJECTIVES)}")
+            raise InputError(
+                f"objectives '{name}': no such objective; {nearest(name, OBJECTIVES)}",
+                code="not_found",
+            )
         config_class, objective = OBJECTIVES[name]
         checked = parse(config_class, settings or {}, f"objective '{name}'")
         built[name] = objective(checked, layout, width)

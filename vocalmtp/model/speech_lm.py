@@ -123,7 +123,8 @@ class SpeechLM(PreTrainedModel):
         if listens.end_id >= backbone.vocab_size:
             raise InputError(
                 f"backbone.vocab_size '{backbone.vocab_size}': a model that listens writes text, "
-                f"whose end has the id {listens.end_id}; give {listens.end_id + 1} or more"
+                f"whose end has the id {listens.end_id}; give {listens.end_id + 1} or more",
+                code="invalid_value",
             )
         self.hearing = Hearing(listens, own.codec_streams, len(own.alphabet), width)
         if before is not None:
@@ -164,7 +165,8 @@ class SpeechLM(PreTrainedModel):
         except Exception as error:  # as in `load`
             raise InputError(
                 f"model.pretrained '{name_or_folder}': cannot be loaded ({reason(error)}); "
-                "give the name or folder of a causal LM with safetensors"
+                "give the name or folder of a causal LM with safetensors",
+                code="unusable",
             ) from error
         config.backbone = backbone.config.to_diff_dict() | {
             "model_type": backbone.config.model_type
@@ -194,16 +196,17 @@ class SpeechLM(PreTrainedModel):
                     output_loading_info=True,
                 )
         except InputError as error:
-            raise InputError(f"{what}: config.json: {error}") from error
+            raise InputError(f"{what}: config.json: {error}", code="invalid_value") from error
         except Exception as error:  # whatever a configuration makes Transformers raise
             raise InputError(
-                f"{what}: is damaged ({reason(error)}); copy or export it again"
+                f"{what}: is damaged ({reason(error)}); copy or export it again", code="damaged"
             ) from error
         for problem in ("missing_keys", "mismatched_keys", "unexpected_keys"):
             for name in sorted(str(key) for key in found[problem]):
                 raise InputError(
                     f"{what}: its weights do not fit config.json ({problem.split('_')[0]}: "
-                    f"{name}); copy or export both again"
+                    f"{name}); copy or export both again",
+                    code="mismatch",
                 )
         check_finite(model.state_dict(), "model.safetensors", what)
         return model
@@ -395,5 +398,6 @@ def load_text_tokenizer(folder: Path | str) -> Any:
     except Exception as error:  # as in `SpeechLM.load`
         raise InputError(
             f"model '{folder}': its text tokenizer cannot be loaded ({reason(error)}); "
-            "copy it again"
+            "copy it again",
+            code="damaged",
         ) from error

@@ -26,7 +26,8 @@ class TextSide:
     def __init__(self, model: SpeechLM):
         if model.hearing is None:
             raise InputError(
-                "model: does not listen, it only speaks; train one that does with recipes/chat_mini"
+                "model: does not listen, it only speaks; train one that does with recipes/chat_mini",
+                code="unsupported",
             )
         self.model, self.config, self.device = model, model.config, model.device
         output = model.backbone.get_output_embeddings()

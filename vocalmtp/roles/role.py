@@ -46,7 +46,7 @@ class Role(StrictModel):
         try:
             yield
         except InputError as error:
-            raise InputError(f"role '{self.name}': {error}") from error
+            raise InputError(f"role '{self.name}': {error}", code="invalid_value") from error
 
     def system_prompt(self) -> str:
         """What a model that answers is told before the conversation: the persona and the style."""
@@ -61,7 +61,8 @@ class Role(StrictModel):
         if len(ids) >= room:
             raise InputError(
                 f"role '{self.name}': its persona takes {len(ids)} tokens and the model reads "
-                f"{room} in all; shorten it"
+                f"{room} in all; shorten it",
+                code="wrong_length",
             )
         return ids
 
@@ -70,7 +71,8 @@ class Role(StrictModel):
         path = Path(path)
         if path.suffix not in SUFFIXES:
             raise InputError(
-                f"output '{path}': a role is a YAML file; name it {path.stem or 'role'}.yaml"
+                f"output '{path}': a role is a YAML file; name it {path.stem or 'role'}.yaml",
+                code="invalid_value",
             )
         check_file(path)
         fields = self.model_dump(exclude_none=True)
@@ -97,10 +99,13 @@ def load_role(name: Path | str) -> Role:
     if path.suffix not in SUFFIXES:
         raise InputError(
             f"role '{name}': no such role; {nearest(str(name), list_roles())} "
-            "Or give the YAML file of one"
+            "Or give the YAML file of one",
+            code="not_found",
         )
     if not path.is_file():
-        raise InputError(f"role '{name}': no such file; give that of a role, or a role's name")
+        raise InputError(
+            f"role '{name}': no such file; give that of a role, or a role's name", code="not_found"
+        )
     role = parse(Role, load_yaml(path), f"role '{name}'")
     if is_file_name(role.voice):
         return role.model_copy(update={"voice": str(path.parent / role.voice)})

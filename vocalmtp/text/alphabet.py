@@ -18,7 +18,8 @@ def char_ids(text: str) -> list[int]:
     except KeyError as error:
         raise InputError(
             f"text '{shorten(text)}': character {error.args[0]!r} is not in the alphabet; "
-            "use vocalmtp.text.normalize first"
+            "use vocalmtp.text.normalize first",
+            code="invalid_value",
         ) from error
 
 

@@ -57,12 +57,14 @@ def _normalize_once(text: str) -> str:
     if foreign:
         raise InputError(
             f"text '{shorten(original)}': cannot read '{foreign}' "
-            f"({unicodedata.name(foreign, 'unknown').lower()}); write it in English letters"
+            f"({unicodedata.name(foreign, 'unknown').lower()}); write it in English letters",
+            code="unknown_name",
         )
     text = _tidy_punctuation(text)
     if not re.search("[a-z]", text):
         raise InputError(
-            f"text '{shorten(original)}': has nothing to say; give at least one word or number"
+            f"text '{shorten(original)}': has nothing to say; give at least one word or number",
+            code="empty",
         )
     return text
 

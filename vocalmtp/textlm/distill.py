@@ -97,7 +97,8 @@ def _ask(job: DistillJob, writer: TextWriter, line: int, fields: dict[str, Any] 
     text = None if problem else fields.get("text", fields.get("prompt"))
     if not isinstance(text, str):
         raise InputError(
-            f"input '{job.input}' line {line}: {problem or 'has no text; add a field text'}"
+            f"input '{job.input}' line {line}: {problem or 'has no text; add a field text'}",
+            code="empty",
         )
     ids = writer.read(Ask(text=text))[: job.prompt_tokens]
     return Ask(text=text, seed=(job.seed + line) % 2**63, ids=tuple(ids))

@@ -210,17 +210,21 @@ class TextLM(PreTrainedModel):
         what = f"draft head '{folder}'"
         if not (folder / f"{DRAFT}.json").is_file():
             raise InputError(
-                f"{what}: has no {DRAFT}.json; train one (recipe: text_lm with draft:)"
+                f"{what}: has no {DRAFT}.json; train one (recipe: text_lm with draft:)",
+                code="empty",
             )
         facts = check_format(read_object(folder / f"{DRAFT}.json", what), what)
         for name, mine in self._sizes().items():
             if facts.get(name) != mine:
                 raise InputError(
                     f"{what}: is for a model of {name} {facts.get(name)}, and this one has {mine}; "
-                    "give the model that it was trained on"
+                    "give the model that it was trained on",
+                    code="conflict",
                 )
         if not isinstance(facts.get("draft"), dict):
-            raise InputError(f"{what}: {DRAFT}.json has no 'draft'; copy or train it again")
+            raise InputError(
+                f"{what}: {DRAFT}.json has no 'draft'; copy or train it again", code="damaged"
+            )
         self.add_draft(facts["draft"])
         fill(self.draft, folder / f"{DRAFT}.safetensors", what)
 
@@ -231,7 +235,9 @@ def load_backbone(model: Path | str) -> PreTrainedModel:
     if (Path(model) / "config.json").is_file():
         kind = read_object(Path(model) / "config.json", what).get("model_type")
         if kind == "vocalmtp":
-            raise InputError(f"{what}: speaks; for text give the folder of a causal LM")
+            raise InputError(
+                f"{what}: speaks; for text give the folder of a causal LM", code="invalid_value"
+            )
     try:
         with quiet():
             backbone, found = AutoModelForCausalLM.from_pretrained(
@@ -240,10 +246,11 @@ def load_backbone(model: Path | str) -> PreTrainedModel:
     except Exception as error:  # whatever a configuration makes Transformers raise
         raise InputError(
             f"{what}: cannot be loaded ({reason(error)}); give the name or folder of a causal LM "
-            "with safetensors"
+            "with safetensors",
+            code="unusable",
         ) from error
     for name in sorted(str(key) for key in found["missing_keys"]):
-        raise InputError(f"{what}: its weights lack {name}; copy it again")
+        raise InputError(f"{what}: its weights lack {name}; copy it again", code="damaged")
     check_finite(backbone.state_dict(), "model.safetensors", what)
     return backbone
 
@@ -254,13 +261,15 @@ def new_backbone(config: dict[str, Any], vocabulary: int) -> PreTrainedModel:
     if settings["vocab_size"] < vocabulary:
         raise InputError(
             f"backbone.vocab_size '{settings['vocab_size']}': the tokenizer has {vocabulary}; "
-            "leave it out"
+            "leave it out",
+            code="conflict",
         )
     try:
         return AutoModelForCausalLM.from_config(AutoConfig.for_model(**settings))
     except Exception as error:
         raise InputError(
-            f"backbone: cannot be built ({reason(error)}); give a model_type and its sizes"
+            f"backbone: cannot be built ({reason(error)}); give a model_type and its sizes",
+            code="unusable",
         ) from error
 
 
@@ -283,9 +292,12 @@ def check_output(model: TextLM, what: str) -> None:
         hidden = model.backbone.base_model(inputs_embeds=inputs, use_cache=False).last_hidden_state
         got = model.head.output(hidden)
     except Exception as error:  # of any architecture
-        raise InputError(f"{what}: cannot be run ({reason(error)}); give another model") from error
+        raise InputError(
+            f"{what}: cannot be run ({reason(error)}); give another model", code="unusable"
+        ) from error
     if got.shape != want.shape or not torch.allclose(got, want, atol=1e-3, rtol=1e-3):
         raise InputError(
             f"{what}: a {model.backbone.config.model_type} changes its logits after the output "
-            "layer, which is not supported; give another model"
+            "layer, which is not supported; give another model",
+            code="unsupported",
         )

@@ -68,10 +68,12 @@ def read_pieces(files: Iterable[Path | str], tokenizer: Any, ends: tuple[int, ..
     """
     for file in map(Path, files):
         if not file.is_file():
-            raise InputError(f"texts '{file}': no such file; give .txt, .jsonl or .csv")
+            raise InputError(
+                f"texts '{file}': no such file; give .txt, .jsonl or .csv", code="not_found"
+            )
         for line, fields in read_fields(file):
             if isinstance(fields, str):
-                raise InputError(f"texts '{file}' line {line}: {fields}")
+                raise InputError(f"texts '{file}' line {line}: {fields}", code="invalid_value")
             yield row_pieces(fields, tokenizer, ends, f"texts '{file}' line {line}")
 
 
@@ -84,7 +86,8 @@ def row_pieces(
         if made != own:
             raise InputError(
                 f"{what}: its tokens are of another tokenizer ({made}), not of the model's ({own});"
-                " make the data with this model"
+                " make the data with this model",
+                code="mismatch",
             )
         prompt, answer = fields["ids"]
         whole = fields.get("whole", True)
@@ -95,7 +98,9 @@ def row_pieces(
         answer = tokenizer(fields["answer"], add_special_tokens=False)["input_ids"]
         whole = True
     else:
-        raise InputError(f"{what}: has no text; write 'text', or 'prompt' and 'answer'")
+        raise InputError(
+            f"{what}: has no text; write 'text', or 'prompt' and 'answer'", code="empty"
+        )
     last = [ends[0]] if ends and whole and answer[-1:] != [ends[0]] else []
     return [(list(prompt), False), (list(answer) + last, True)]
 

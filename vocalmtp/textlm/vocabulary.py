@@ -41,9 +41,11 @@ class DraftVocabulary:
             counts += torch.bincount(torch.tensor(ids, dtype=torch.long), minlength=len(counts))
         seen = int((counts > 0).sum())
         if not 1 <= size <= len(counts):
-            raise InputError(f"size '{size}': must be 1 to {len(counts)}, the tokenizer's")
+            raise InputError(
+                f"size '{size}': must be 1 to {len(counts)}, the tokenizer's", code="out_of_range"
+            )
         if not seen:
-            raise InputError("texts: have no tokens to count; give some")
+            raise InputError("texts: have no tokens to count; give some", code="empty")
         ids = counts.argsort(descending=True, stable=True)[: min(size, seen)].sort().values
         coverage = int(counts[ids].sum()) / int(counts.sum())
         return cls(name, fingerprint(tokenizer), ids, coverage)
@@ -67,7 +69,9 @@ class DraftVocabulary:
         ids = facts.get("ids")
         whole = isinstance(ids, list) and ids and all(type(i) is int and i >= 0 for i in ids)
         if not whole or not isinstance(facts.get("tokenizer"), str):
-            raise InputError(f"{what}: has no ids of a tokenizer; make it: vocalmtp draft-vocab")
+            raise InputError(
+                f"{what}: has no ids of a tokenizer; make it: vocalmtp draft-vocab", code="empty"
+            )
         own = torch.tensor(ids).unique()
         return cls(str(facts.get("name")), facts["tokenizer"], own, float(facts["coverage"]))
 
@@ -77,7 +81,8 @@ class DraftVocabulary:
         if self.tokenizer != own or int(self.ids[-1]) >= len(tokenizer):
             raise InputError(
                 f"draft vocabulary '{self.name}': is of another tokenizer ({self.tokenizer}), not "
-                f"of the model's ({own}); make it with this model: vocalmtp draft-vocab"
+                f"of the model's ({own}); make it with this model: vocalmtp draft-vocab",
+                code="mismatch",
             )
         return self
 

@@ -69,9 +69,14 @@ class TextWriter:
         tokenizer = load_text_tokenizer(model)
         read = [DraftVocabulary.load(path).check(tokenizer) for path in vocabularies]
         if read and text_lm.draft is None:
-            raise InputError(f"draft vocabulary: model '{model}' has no draft head; leave it out")
+            raise InputError(
+                f"draft vocabulary: model '{model}' has no draft head; leave it out",
+                code="conflict",
+            )
         if chat and not tokenizer.chat_template:
-            raise InputError(f"chat: model '{model}' has no chat template; leave --chat out")
+            raise InputError(
+                f"chat: model '{model}' has no chat template; leave --chat out", code="missing"
+            )
         if torch.device(device).type == "cpu":
             make_fast(text_lm, int8=False)
         return cls(text_lm, tokenizer, chat, read)
@@ -122,7 +127,7 @@ class TextWriter:
         if not ids and self.tokenizer.bos_token_id is not None:
             ids = [self.tokenizer.bos_token_id]
         if not ids:
-            raise InputError("text '': is empty; give the model a word to begin with")
+            raise InputError("text '': is empty; give the model a word to begin with", code="empty")
         return ids
 
     def prompt(self, ids: list[int], seed: int, sampler: Sampler, max_tokens: int) -> Prompt:
@@ -137,6 +142,7 @@ class TextWriter:
         room = most - len(ids) - SPARE
         if room < 1:
             raise InputError(
-                f"text of {len(ids)} tokens: the model has {most} positions; give a shorter one"
+                f"text of {len(ids)} tokens: the model has {most} positions; give a shorter one",
+                code="wrong_length",
             )
         return min(max_tokens, room)

@@ -110,7 +110,8 @@ class SpeechTokenizer(nn.Module):
         """The timbre vector [B, D_s] of `wav` [B, N]; raises InputError if the kind has none."""
         raise InputError(
             f"tokenizer '{self.card.name}': keeps the voice in its streams, not in a vector; "
-            "use a decoupled one, such as 'mini'"
+            "use a decoupled one, such as 'mini'",
+            code="unsupported",
         )
 
     def stream(self, speaker: Tensor | None = None) -> CodecStream:
@@ -119,7 +120,8 @@ class SpeechTokenizer(nn.Module):
         Raises InputError if the card has no look-ahead, which says that it cannot stream.
         """
         raise InputError(
-            f"tokenizer '{self.card.name}': cannot stream, it decodes whole utterances; use decode"
+            f"tokenizer '{self.card.name}': cannot stream, it decodes whole utterances; use decode",
+            code="unsupported",
         )
 
     def make_fast(self) -> None:  # noqa: B027 (not every tokenizer can be made faster)
@@ -144,18 +146,20 @@ def check_wav(card: TokenizerCard, wav: Tensor, lengths: Tensor | None = None) -
     if wav.dim() != 2 or not wav.is_floating_point():
         raise InputError(
             f"{what}: is {str(wav.dtype).removeprefix('torch.')} {list(wav.shape)}; "
-            f"give mono float samples [batch, samples] at {card.sample_rate} Hz"
+            f"give mono float samples [batch, samples] at {card.sample_rate} Hz",
+            code="invalid_value",
         )
     if not wav.shape[1] or not len(wav):
-        raise InputError(f"{what}: has no samples; give one or more")
+        raise InputError(f"{what}: has no samples; give one or more", code="empty")
     if lengths is None:
         lengths = torch.full((len(wav),), wav.shape[1], device=wav.device)
     if lengths.shape != wav.shape[:1] or lengths.min() < 1 or lengths.max() > wav.shape[1]:
         raise InputError(
-            f"{what}: lengths are {lengths.tolist()[:8]}; give one a row, from 1 to {wav.shape[1]}"
+            f"{what}: lengths are {lengths.tolist()[:8]}; give one a row, from 1 to {wav.shape[1]}",
+            code="invalid_value",
         )
     if not bool(wav.isfinite().all()):
-        raise InputError(f"{what}: has samples that are not finite; make it again")
+        raise InputError(f"{what}: has samples that are not finite; make it again", code="damaged")
     return lengths
 
 
@@ -165,7 +169,8 @@ def check_codes(card: TokenizerCard, codes: Tensor) -> None:
     if codes.dim() != 3 or codes.shape[1] != len(card.streams) or codes.is_floating_point():
         raise InputError(
             f"{what}: are {str(codes.dtype).removeprefix('torch.')} {list(codes.shape)}; "
-            f"give integers [batch, {len(card.streams)}, frames]"
+            f"give integers [batch, {len(card.streams)}, frames]",
+            code="invalid_value",
         )
     sizes = torch.tensor([stream.size for stream in card.streams], device=codes.device)[:, None]
     wrong = (codes < 0) | (codes >= sizes)
@@ -173,5 +178,6 @@ def check_codes(card: TokenizerCard, codes: Tensor) -> None:
         stream = card.streams[int(wrong.any(-1).any(0).int().argmax())]
         code = int(codes[wrong][0])
         raise InputError(
-            f"{what}: has code {code}; stream '{stream.name}' has codes 0 to {stream.size - 1}"
+            f"{what}: has code {code}; stream '{stream.name}' has codes 0 to {stream.size - 1}",
+            code="out_of_range",
         )

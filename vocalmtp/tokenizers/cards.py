@@ -128,7 +128,10 @@ def list_entries() -> dict[str, CatalogueEntry]:
     for path in sorted(CARDS.glob("*.yaml"), key=_natural):
         entry = read_entry(path)
         if entry.name != path.stem:
-            raise InputError(f"card '{path}': its name is '{entry.name}'; name it as the file")
+            raise InputError(
+                f"card '{path}': its name is '{entry.name}'; name it as the file",
+                code="invalid_value",
+            )
         entries[entry.name] = entry
     return entries
 
@@ -137,7 +140,9 @@ def find_entry(name: str) -> CatalogueEntry:
     """The entry called `name`. Raises InputError, with the nearest name, if there is none."""
     entries = list_entries()
     if name not in entries:
-        raise InputError(f"tokenizer '{name}': no such card; {nearest(name, entries)}")
+        raise InputError(
+            f"tokenizer '{name}': no such card; {nearest(name, entries)}", code="not_found"
+        )
     return entries[name]
 
 

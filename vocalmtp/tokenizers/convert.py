@@ -43,7 +43,8 @@ def convert(
         cards = [card.name for card in list_entries().values() if card.type in CONVERTIBLE]
         raise InputError(
             f"tokenizer '{name}': has nothing to convert, it is used as it is published; "
-            f"choose one of: {', '.join(cards)}"
+            f"choose one of: {', '.join(cards)}",
+            code="empty",
         )
     kind = CONVERTIBLE[entry.type]
     model = kind(config or kind.Config.of(entry))
@@ -52,7 +53,10 @@ def convert(
         tensors = read_checkpoint(file)
         twice = found.keys() & tensors.keys()
         if twice:
-            raise InputError(f"file '{file}': '{min(twice)}' came before; give each file once")
+            raise InputError(
+                f"file '{file}': '{min(twice)}' came before; give each file once",
+                code="invalid_value",
+            )
         found |= tensors
     needed = without_prefix(found, kind.PREFIX)
     needed = {key: needed[key] for key in needed if not re.fullmatch(kind.UNUSED, key)}
@@ -73,18 +77,24 @@ def read_checkpoint(file: Path) -> dict[str, Tensor]:
     Raises InputError if there are none, or unpickling them would run code.
     """
     if not file.is_file():
-        raise InputError(f"file '{file}': no such file; give a published checkpoint")
+        raise InputError(
+            f"file '{file}': no such file; give a published checkpoint", code="not_found"
+        )
     if file.suffix == ".safetensors":
         return read_tensors(file, f"file '{file}'")
     try:
         data = torch.load(file, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, ValueError, LookupError, EOFError) as error:
         raise InputError(
-            f"file '{file}': is torn, or no checkpoint of tensors alone; download it again"
+            f"file '{file}': is torn, or no checkpoint of tensors alone; download it again",
+            code="damaged",
         ) from error
     tensors = dict(_tensors(data)) if isinstance(data, Mapping) else {}
     if not tensors:
-        raise InputError(f"file '{file}': is not a table of tensors; give a published checkpoint")
+        raise InputError(
+            f"file '{file}': is not a table of tensors; give a published checkpoint",
+            code="invalid_value",
+        )
     return tensors
 
 
@@ -120,7 +130,8 @@ def check_layout(
         shown, more = "; ".join(differences[:SHOWN]), len(differences) - SHOWN
         raise InputError(
             f"tokenizer '{entry.name}': the checkpoint differs from the published layout: {shown}"
-            f"{f'; and {more} more' if more > 0 else ''}; give {' and '.join(entry.files)}"
+            f"{f'; and {more} more' if more > 0 else ''}; give {' and '.join(entry.files)}",
+            code="mismatch",
         )
 
 

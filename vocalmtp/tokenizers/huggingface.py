@@ -141,12 +141,14 @@ class HuggingFaceCodec(SpeechTokenizer):
             if facts[key] != value:
                 raise InputError(
                     f"tokenizer '{entry.name}': the weights have {key} {facts[key]} and the card "
-                    f"{value}; take the weights of {entry.weights}"
+                    f"{value}; take the weights of {entry.weights}",
+                    code="mismatch",
                 )
         if facts["streams"] < len(card.streams):
             raise InputError(
                 f"tokenizer '{entry.name}': the weights have {facts['streams']} streams and the "
-                f"card {len(card.streams)}; take the weights of {entry.weights}"
+                f"card {len(card.streams)}; take the weights of {entry.weights}",
+                code="mismatch",
             )
 
     # -- files -------------------------------------------------------------------------------------
@@ -160,7 +162,9 @@ class HuggingFaceCodec(SpeechTokenizer):
         what = f"tokenizer '{entry.name}'"
         model_class = cls._model_class(what)
         if not any((folder / f"model.safetensors{end}").is_file() for end in ("", ".index.json")):
-            raise InputError(f"{what}: no model.safetensors in '{folder}'; download it again")
+            raise InputError(
+                f"{what}: no model.safetensors in '{folder}'; download it again", code="damaged"
+            )
         try:
             model, info = model_class.from_pretrained(
                 folder,
@@ -172,7 +176,8 @@ class HuggingFaceCodec(SpeechTokenizer):
             )
         except Exception as error:  # of many kinds: JSON, safetensors, its own checks of values
             raise InputError(
-                f"{what}: '{folder}' cannot be loaded ({reason(error)}); download it again"
+                f"{what}: '{folder}' cannot be loaded ({reason(error)}); download it again",
+                code="damaged",
             ) from error
         _check_names(what, info)
         return cls(model, entry)
@@ -184,7 +189,8 @@ class HuggingFaceCodec(SpeechTokenizer):
         if not hasattr(transformers, cls.model_name):
             raise InputError(
                 f"{what}: Transformers {transformers.__version__} has no {cls.model_name}; "
-                "run: pip install --upgrade transformers"
+                "run: pip install --upgrade transformers",
+                code="version_too_new",
             )
         return getattr(transformers, cls.model_name)
 
@@ -219,5 +225,6 @@ def _check_names(what: str, info: dict[str, Any]) -> None:
     if found:
         more = f" and {len(found) - 3} more" if len(found) > 3 else ""
         raise InputError(
-            f"{what}: the weights do not fit: {'; '.join(found[:3])}{more}; download them again"
+            f"{what}: the weights do not fit: {'; '.join(found[:3])}{more}; download them again",
+            code="damaged",
         )

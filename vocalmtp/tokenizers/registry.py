@@ -56,13 +56,18 @@ def load_tokenizer(source: Path | str) -> SpeechTokenizer:
     if equals:
         entry = find_entry(name)
         if not Path(folder).is_dir():
-            raise InputError(f"tokenizer '{source}': no folder '{folder}'; {how_to_get(entry)}")
+            raise InputError(
+                f"tokenizer '{source}': no folder '{folder}'; {how_to_get(entry)}", code="not_found"
+            )
         return _with_entry(Path(folder), entry)
     if name in list_entries() and find_entry(name).weights != BUNDLED:
         entry = find_entry(name)
         found = weights_folder(entry)
         if found is None:
-            raise InputError(f"tokenizer '{name}': its weights are not here; {how_to_get(entry)}")
+            raise InputError(
+                f"tokenizer '{name}': its weights are not here; {how_to_get(entry)}",
+                code="not_found",
+            )
         return _with_entry(found, entry)
     return _from_folder(_model_tokenizer(name))
 
@@ -116,7 +121,8 @@ def _from_folder(folder: Path) -> SpeechTokenizer:
         names = [entry.name for entry in list_entries().values() if entry.type == kind]
         if names:
             raise InputError(
-                f"{what}: has no card; say which: {', '.join(f'{name}={folder}' for name in names)}"
+                f"{what}: has no card; say which: {', '.join(f'{name}={folder}' for name in names)}",
+                code="missing",
             )
     if (folder / "config.json").is_file():
         folder = _model_tokenizer(str(folder))
@@ -125,11 +131,16 @@ def _from_folder(folder: Path) -> SpeechTokenizer:
 
 def _from_json(folder: Path, what: str) -> SpeechTokenizer:
     if not (folder / "tokenizer.json").is_file():
-        raise InputError(f"{what}: no tokenizer.json there; give a tokenizer's folder")
+        raise InputError(
+            f"{what}: no tokenizer.json there; give a tokenizer's folder", code="not_found"
+        )
     data = check_format(read_object(folder / "tokenizer.json", what), what)
     kind = data.get("type")
     if not isinstance(kind, str) or kind not in TYPES:
-        raise InputError(f"{what}: its type {kind!r} is unknown; {nearest(str(kind), TYPES)}")
+        raise InputError(
+            f"{what}: its type {kind!r} is unknown; {nearest(str(kind), TYPES)}",
+            code="unknown_name",
+        )
     return TYPES[kind].from_pretrained(folder)
 
 
@@ -138,13 +149,16 @@ def _with_entry(folder: Path, entry: CatalogueEntry) -> SpeechTokenizer:
     what = f"tokenizer '{entry.name}'"
     if entry.type not in TYPES:
         raise InputError(
-            f"{what}: its type '{entry.type}' is unknown; {nearest(entry.type, TYPES)}"
+            f"{what}: its type '{entry.type}' is unknown; {nearest(entry.type, TYPES)}",
+            code="unknown_name",
         )
     if (folder / "tokenizer.json").is_file():
         return _checked(_from_json(folder, what), folder, entry)
     loader = TYPES[entry.type]
     if not hasattr(loader, "load"):
-        raise InputError(f"{what}: no tokenizer.json in '{folder}'; give a tokenizer's folder")
+        raise InputError(
+            f"{what}: no tokenizer.json in '{folder}'; give a tokenizer's folder", code="not_found"
+        )
     return loader.load(folder, entry)
 
 
@@ -158,7 +172,8 @@ def _checked(made: SpeechTokenizer, folder: Path, entry: CatalogueEntry) -> Spee
         if mine != theirs:
             raise InputError(
                 f"tokenizer '{entry.name}': '{folder}' holds '{card.name}', whose {name} is "
-                f"{theirs}, not {mine}; give the folder alone"
+                f"{theirs}, not {mine}; give the folder alone",
+                code="mismatch",
             )
     return made
 
@@ -172,5 +187,6 @@ def _model_tokenizer(name: str) -> Path:
     except InputError as error:
         names = [*list_entries(), *list_models()]
         raise InputError(
-            f"tokenizer '{name}': no such card, model or folder; {nearest(name, names)}"
+            f"tokenizer '{name}': no such card, model or folder; {nearest(name, names)}",
+            code="not_found",
         ) from error

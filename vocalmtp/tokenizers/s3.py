@@ -169,11 +169,11 @@ class S3Tokenizer(PublishedTokenizer):
         self, codes: Tensor, speaker: Tensor | None = None, lengths: Tensor | None = None
     ) -> Tensor:
         """Raises InputError: these codes have no decoder here."""
-        raise InputError(self._no_decoder())
+        raise InputError(self._no_decoder(), code="unsupported")
 
     def stream(self, speaker: Tensor | None = None) -> CodecStream:
         """Raises InputError: these codes have no decoder here."""
-        raise InputError(self._no_decoder())
+        raise InputError(self._no_decoder(), code="unsupported")
 
     def _no_decoder(self) -> str:
         return (

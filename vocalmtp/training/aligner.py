@@ -134,7 +134,8 @@ class AlignerTrainer:
         rows = [row for row in read_manifest(recipe.corpus, "train") if row.chars and row.phones]
         if not rows:
             raise InputError(
-                f"corpus '{recipe.corpus}': has no character times; see recipes/corpus"
+                f"corpus '{recipe.corpus}': has no character times; see recipes/corpus",
+                code="empty",
             )
         torch.manual_seed(recipe.seed)
         self.model = Aligner(recipe.model)
@@ -210,7 +211,8 @@ class AlignerTrainer:
             self.step, self.seconds = state["step"], state["seconds"]
         except (RuntimeError, ValueError, KeyError) as error:
             raise InputError(
-                f"output '{self.recipe.output}': holds a run of another recipe; choose a new folder"
+                f"output '{self.recipe.output}': holds a run of another recipe; choose a new folder",
+                code="other_run",
             ) from error
         self.crops.random.seed(self.recipe.seed + self.step)
         torch.manual_seed(self.recipe.seed + self.step)

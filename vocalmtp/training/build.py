@@ -25,7 +25,8 @@ def model_config(recipe: ModelRecipe, card: TokenizerCard) -> SpeechLMConfig:
     """
     if (recipe.backbone is None) == (recipe.pretrained is None):
         raise InputError(
-            "model: give either 'backbone' (a configuration) or 'pretrained' (a model)"
+            "model: give either 'backbone' (a configuration) or 'pretrained' (a model)",
+            code="conflict",
         )
     settings = recipe.model_dump(exclude={"pretrained", "shape", "listen"})
     return SpeechLMConfig(
@@ -44,10 +45,14 @@ def build_model(recipe: SpeechLMRecipe, shards: CodeShards) -> tuple[SpeechLM, A
     codes of another tokenizer than `shards` has.
     """
     if (recipe.model is None) == (recipe.init is None):
-        raise InputError("recipe: give either 'model' (a new one) or 'init' (one to go on from)")
+        raise InputError(
+            "recipe: give either 'model' (a new one) or 'init' (one to go on from)", code="conflict"
+        )
     for key in ("draft", "listen"):
         if getattr(recipe, key) and recipe.init is None:
-            raise InputError(f"recipe: '{key}' is for 'init'; a new model has model.{key}")
+            raise InputError(
+                f"recipe: '{key}' is for 'init'; a new model has model.{key}", code="conflict"
+            )
     if recipe.init is None:
         model, tokenizer = new_model(recipe.model, shards.card)
         give_ears(model, recipe.model.listen, tokenizer)
@@ -58,7 +63,8 @@ def build_model(recipe: SpeechLMRecipe, shards: CodeShards) -> tuple[SpeechLM, A
         raise InputError(
             f"shards '{recipe.data.shards}': are codes of '{made.name}' ({made.hash}); the model "
             f"'{recipe.init}' speaks those of '{asked['name']}' ({asked['hash']}); make shards "
-            f"with 'vocalmtp tokenize --tokenizer {recipe.init}'"
+            f"with 'vocalmtp tokenize --tokenizer {recipe.init}'",
+            code="mismatch",
         )
     if recipe.draft:
         give_draft(model, recipe.draft, recipe.init)
@@ -107,7 +113,9 @@ def give_ears(model: SpeechLM, settings: dict[str, Any], tokenizer: Any) -> None
         return
     end = len(ALPHABET) if tokenizer is None else tokenizer.eos_token_id
     if end is None:
-        raise InputError("listen: the backbone's text tokenizer has no end; give one that has")
+        raise InputError(
+            "listen: the backbone's text tokenizer has no end; give one that has", code="empty"
+        )
     settings, before = {"end_id": end} | settings, model.config.listen.get("source")
     if settings == model.config.listen:
         return

@@ -33,7 +33,8 @@ def last_whole_checkpoint(folder: Path) -> str | None:
         if not _whole(file):
             raise InputError(
                 f"checkpoint '{path}': {file.name} is damaged; delete that folder to go on from "
-                "the checkpoint before it"
+                "the checkpoint before it",
+                code="damaged",
             )
     return str(path)
 
@@ -66,8 +67,11 @@ def read_state(path: Path) -> dict[str, Any]:
         state = torch.load(path, weights_only=True)
     except (OSError, RuntimeError, ValueError, LookupError, EOFError, UnpicklingError) as error:
         raise InputError(
-            f"checkpoint '{path}': is damaged ({reason(error)}); delete it to start anew"
+            f"checkpoint '{path}': is damaged ({reason(error)}); delete it to start anew",
+            code="damaged",
         ) from error
     if not isinstance(state, dict):
-        raise InputError(f"checkpoint '{path}': is no state of a run; delete it to start anew")
+        raise InputError(
+            f"checkpoint '{path}': is no state of a run; delete it to start anew", code="damaged"
+        )
     return state

@@ -275,7 +275,8 @@ class TokenizerTrainer:
             self.step, self.seconds = state["step"], state["seconds"]
         except (RuntimeError, ValueError, KeyError) as error:
             raise InputError(
-                f"output '{self.recipe.output}': holds a run of another recipe; choose a new folder"
+                f"output '{self.recipe.output}': holds a run of another recipe; choose a new folder",
+                code="other_run",
             ) from error
         self._seed()
 
@@ -287,12 +288,16 @@ def take_voice(model: NeuralTokenizer, source: str) -> None:
     """
     what, other = f"timbre '{source}'", load_tokenizer(source)
     if not isinstance(other, NeuralTokenizer):
-        raise InputError(f"{what}: is of another type; give a tokenizer that this recipe trained")
+        raise InputError(
+            f"{what}: is of another type; give a tokenizer that this recipe trained",
+            code="mismatch",
+        )
     for name in ("sample_rate", "mels", "speaker_dim"):
         mine, theirs = getattr(model.config, name), getattr(other.config, name)
         if mine != theirs:
             raise InputError(
-                f"{what}: its {name} is {theirs}, not {mine}; set model.{name}={theirs}"
+                f"{what}: its {name} is {theirs}, not {mine}; set model.{name}={theirs}",
+                code="invalid_value",
             )
     for mine, theirs in zip(model.encoder.voice_parts, other.encoder.voice_parts, strict=True):
         mine.load_state_dict(theirs.state_dict())

@@ -80,7 +80,8 @@ class TokenizerRecipe(StrictModel):
         named = self.kind is not None or "kind" in self.model.model_fields_set
         if named and found != self.config.kind:
             raise InputError(
-                f"init '{self.init}': is {found}, not {self.config.kind}; leave the kind out"
+                f"init '{self.init}': is {found}, not {self.config.kind}; leave the kind out",
+                code="invalid_value",
             )
 
     @property

@@ -92,7 +92,8 @@ def _check(folder: Path, identity: dict[str, Any]) -> None:
         if before.get(key) != value:
             raise InputError(
                 f"output '{folder}': was made with another {key}; go on with that one, choose "
-                "another folder, or start anew with --overwrite"
+                "another folder, or start anew with --overwrite",
+                code="other_run",
             )
 
 
@@ -104,7 +105,7 @@ def _say(
     for number, fields in lines:
         if isinstance(fields, str) or not isinstance(fields.get("text"), str):
             problem = fields if isinstance(fields, str) else "has no text; add a field text"
-            raise InputError(f"input '{job.input}' line {number}: {problem}")
+            raise InputError(f"input '{job.input}' line {number}: {problem}", code="invalid_value")
         voice = job.voices[(number - 1) % len(job.voices)] if job.voices else None
         request = Request(
             text=fields["text"],
@@ -115,7 +116,9 @@ def _say(
         try:
             plan = tts.plan(request)
         except InputError as error:
-            raise InputError(f"input '{job.input}' line {number}: {error}") from error
+            raise InputError(
+                f"input '{job.input}' line {number}: {error}", code="invalid_value"
+            ) from error
         named += [(f"{number:06d}-{part}", sentence) for part, sentence in enumerate(plan)]
     prompts = (tts.prompt(sentence) for _, sentence in named)
     items = {}

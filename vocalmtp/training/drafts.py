@@ -20,7 +20,8 @@ def give_draft(model: SpeechLM, settings: dict[str, Any], name: str) -> None:
     except RuntimeError as error:
         raise InputError(
             f"draft: the draft head of '{name}' has other weights; only change what needs none, "
-            "such as loss_weight"
+            "such as loss_weight",
+            code="conflict",
         ) from error
 
 
@@ -32,6 +33,8 @@ def freeze(model: SpeechLM, trains: str) -> None:
     if trains == "all":
         return
     if model.draft is None:
-        raise InputError("optim.trains 'draft': the model has no draft head; add 'draft'")
+        raise InputError(
+            "optim.trains 'draft': the model has no draft head; add 'draft'", code="missing"
+        )
     model.requires_grad_(False)
     model.draft.requires_grad_(True)

@@ -143,7 +143,9 @@ def finetune(recipe: FinetuneRecipe) -> Path:
     Raises InputError if no recording can be used, or if it is started under torchrun.
     """
     if num_processes() > 1:
-        raise InputError("recipe finetune: runs in one process; start it without torchrun")
+        raise InputError(
+            "recipe finetune: runs in one process; start it without torchrun", code="conflict"
+        )
     folder, work = model_folder(recipe.model), recipe.output / "work"
     (work / "lm").mkdir(parents=True, exist_ok=True)
     corpus = prepare_corpus(recipe)

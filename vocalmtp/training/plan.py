@@ -59,7 +59,9 @@ def planned_config(
 ) -> SpeechLMConfig:
     """The configuration of the model that the recipe trains; a pretrained one is its `shape`."""
     if recipe.model is None and recipe.init is None:
-        raise InputError("recipe: give either 'model' (a new one) or 'init' (one to go on from)")
+        raise InputError(
+            "recipe: give either 'model' (a new one) or 'init' (one to go on from)", code="conflict"
+        )
     if recipe.model is None:
         before = None if folder is None else maker_of(recipe.init, folder)
         if before is None:
@@ -72,7 +74,8 @@ def planned_config(
         if made.pretrained is not None:
             if made.shape is None:
                 raise InputError(
-                    f"model.shape: is missing; give the configuration of '{made.pretrained}'"
+                    f"model.shape: is missing; give the configuration of '{made.pretrained}'",
+                    code="missing",
                 )
             made = made.model_copy(update={"pretrained": None, "backbone": made.shape})
         config, listen = model_config(made, _card(recipe, tokenizer)), made.listen
@@ -99,7 +102,9 @@ def _card(recipe: SpeechLMRecipe, tokenizer: str | None) -> TokenizerCard:
     if (folder / "card.json").is_file():
         return read_stamp(folder, f"shards '{folder}'")
     if tokenizer is None:
-        raise InputError(f"shards '{folder}': are not there; name their --tokenizer for a plan")
+        raise InputError(
+            f"shards '{folder}': are not there; name their --tokenizer for a plan", code="not_found"
+        )
     return find_entry(tokenizer).card()
 
 

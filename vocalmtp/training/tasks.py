@@ -192,7 +192,8 @@ def build_dataset(
         if task != "tts" and not config.listen and times > 0:
             raise InputError(
                 f"task '{task}': needs a model that listens; give it 'listen', such as "
-                "listen: {frames_per_position: 2}"
+                "listen: {frames_per_position: 2}",
+                code="missing",
             )
     own, hears = data.questions, asked.keys() & {"asr", "spoken_qa"}
     questions = read_questions(Path(own.folder), split) if own else []
@@ -211,14 +212,18 @@ def build_dataset(
         if not made:
             raise InputError(
                 f"questions '{own.folder}': none of the split '{split}' has the speech that "
-                f"{task} needs; have it spoken, and tokenize it"
+                f"{task} needs; have it spoken, and tokenize it",
+                code="invalid_value",
             )
         parts.append((made, times))
     if most is not None:
         parts = [(d, min(1.0, most / max(len(d), 1))) for d, times in parts if times > 0]
     mixture = Mixture(parts)
     if not len(mixture):
-        raise InputError(f"data '{data.shards}': no row for any task; raise max_frames or tasks")
+        raise InputError(
+            f"data '{data.shards}': no row for any task; raise max_frames or tasks",
+            code="invalid_value",
+        )
     return mixture
 
 
@@ -238,13 +243,15 @@ def build_ears(
         if recordings:
             raise InputError(
                 f"data.recordings '{recordings.manifests[0]}': the model listens to codes, of "
-                "'shards'; leave it out, or give it listen: {source: mels}"
+                "'shards'; leave it out, or give it listen: {source: mels}",
+                code="conflict",
             )
         return CodeEars(config, shards, asked)
     if not recordings:
         raise InputError(
             "data.recordings: is missing; a model that listens to mels hears recordings, such as "
-            "recordings: {manifests: [corpus]}"
+            "recordings: {manifests: [corpus]}",
+            code="missing",
         )
     return MelEars(config, recordings, split, spoils=split == data.split)
 
@@ -257,19 +264,25 @@ def read_questions(folder: Path, split: str) -> list[QuestionRow]:
     path, rows = folder / QUESTIONS, []
     if not path.is_file():
         raise InputError(
-            f"questions '{folder}': has no {QUESTIONS}; make it with recipes/chat_mini"
+            f"questions '{folder}': has no {QUESTIONS}; make it with recipes/chat_mini",
+            code="empty",
         )
     for number, line in read_lines(path, f"questions '{folder}'"):
         try:
             row = QuestionRow.model_validate_json(line)
         except ValidationError as error:
-            raise InputError(f"{path} line {number}: {problem_of(error)}") from error
+            raise InputError(
+                f"{path} line {number}: {problem_of(error)}", code="invalid_value"
+            ) from error
         if row.split == split:
             with suppress(InputError):
                 said = {"question": normalize(row.question), "answer": normalize(row.answer)}
                 rows.append(row.model_copy(update=said))
     if not rows:
-        raise InputError(f"questions '{folder}': none of the split '{split}'; make them anew")
+        raise InputError(
+            f"questions '{folder}': none of the split '{split}'; make them anew",
+            code="invalid_value",
+        )
     return rows
 
 
@@ -283,7 +296,8 @@ def read_speech(recipe: QuestionsRecipe, split: str, config: SpeechLMConfig) -> 
     if made.hash != asked.get("hash"):
         raise InputError(
             f"questions.shards '{recipe.shards}': are codes of '{made.name}' ({made.hash}); the "
-            f"model speaks those of '{asked.get('name')}' ({asked.get('hash')}); tokenize again"
+            f"model speaks those of '{asked.get('name')}' ({asked.get('hash')}); tokenize again",
+            code="mismatch",
         )
     place = {row.id: index for index, row in enumerate(shards.rows)}
     return {
@@ -323,7 +337,8 @@ def item_segments(
         if item.char_ends is None or len(item.char_ends) != len(characters):
             raise InputError(
                 f"utterance '{item.id}': needs one time per character for text: {config.text}; "
-                "make shards with character times, or set text: prompt"
+                "make shards with character times, or set text: prompt",
+                code="missing",
             )
         advances = item_advances(item, config, config.track_config.max_advance)
     return tts(

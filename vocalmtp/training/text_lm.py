@@ -57,7 +57,9 @@ def build_text_lm(recipe: TextLMRecipe) -> tuple[TextLM, Any]:
     """
     if recipe.init is not None:
         if recipe.backbone is not None or recipe.tokenizer is not None:
-            raise InputError("recipe: 'init' has a backbone and a tokenizer; leave those out")
+            raise InputError(
+                "recipe: 'init' has a backbone and a tokenizer; leave those out", code="conflict"
+            )
         tokenizer = load_text_tokenizer(recipe.init)
         model = TextLM(load_backbone(recipe.init), objectives=recipe.objectives)
         if (Path(recipe.init) / "draft.json").is_file():
@@ -66,7 +68,10 @@ def build_text_lm(recipe: TextLMRecipe) -> tuple[TextLM, Any]:
             give_draft(model, recipe.draft, recipe.init)
         return model, tokenizer
     if recipe.backbone is None or recipe.tokenizer is None:
-        raise InputError("recipe: give 'init', or 'backbone' and 'tokenizer' of a new model")
+        raise InputError(
+            "recipe: give 'init', or 'backbone' and 'tokenizer' of a new model",
+            code="invalid_value",
+        )
     tokenizer = load_text_tokenizer(recipe.tokenizer)
     ids = {"eos_token_id": tokenizer.eos_token_id, "bos_token_id": tokenizer.bos_token_id}
     backbone = new_backbone(ids | {"pad_token_id": None} | recipe.backbone, len(tokenizer))
@@ -109,6 +114,7 @@ def read_rows(
     if not len(rows):
         raise InputError(
             f"texts '{', '.join(files)}': are too short for rows of {recipe.length} tokens; "
-            "give more, or make data.length smaller"
+            "give more, or make data.length smaller",
+            code="wrong_length",
         )
     return rows
