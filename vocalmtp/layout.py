@@ -115,7 +115,8 @@ class TokenLayout:
                 )
             if stream.levels and math.prod(stream.levels) != stream.size:
                 raise InputError(
-                    f"stream '{stream.name}': levels {stream.levels} must multiply to {stream.size}",
+                    f"stream '{stream.name}': levels {stream.levels} must multiply to "
+                    f"{stream.size}",
                     code="invalid_value",
                 )
 

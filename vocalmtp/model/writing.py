@@ -26,7 +26,7 @@ class TextSide:
     def __init__(self, model: SpeechLM):
         if model.hearing is None:
             raise InputError(
-                "model: does not listen, it only speaks; train one that does with recipes/chat_mini",
+                "model: has no audio input; train one that has with recipes/chat_mini",
                 code="unsupported",
             )
         self.model, self.config, self.device = model, model.config, model.device

@@ -121,7 +121,8 @@ def _from_folder(folder: Path) -> SpeechTokenizer:
         names = [entry.name for entry in list_entries().values() if entry.type == kind]
         if names:
             raise InputError(
-                f"{what}: has no card; say which: {', '.join(f'{name}={folder}' for name in names)}",
+                f"{what}: has no card; name one: "
+                + ", ".join(f"{name}={folder}" for name in names),
                 code="missing",
             )
     if (folder / "config.json").is_file():

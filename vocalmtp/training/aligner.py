@@ -211,7 +211,8 @@ class AlignerTrainer:
             self.step, self.seconds = state["step"], state["seconds"]
         except (RuntimeError, ValueError, KeyError) as error:
             raise InputError(
-                f"output '{self.recipe.output}': holds a run of another recipe; choose a new folder",
+                f"output '{self.recipe.output}': holds a run of another recipe; "
+                "choose a new folder",
                 code="other_run",
             ) from error
         self.crops.random.seed(self.recipe.seed + self.step)
