@@ -9,10 +9,10 @@ import torch
 from vocalmtp.data.collate import Collator
 from vocalmtp.decoding.generate import Generated, Prompt, generate, utterances
 from vocalmtp.decoding.sampling import Sampler
-from vocalmtp.model.config import SpeechLMConfig
-from vocalmtp.model.speech_lm import SpeechLM
-from vocalmtp.model.track import frame_advances
-from vocalmtp.prompts import Segment, tts
+from vocalmtp.models.config import SpeechLMConfig
+from vocalmtp.models.prompts import Segment, tts
+from vocalmtp.models.speech_lm import SpeechLM
+from vocalmtp.models.text_track import frame_advances
 
 ALPHABET = " abcdefgh."
 BACKBONES: dict[str, dict[str, Any]] = {

@@ -8,9 +8,17 @@ import pytest
 import soundfile
 import torch
 
-from vocalmtp.aligner import PAUSE, Aligner, AlignerConfig, load_aligner, states, viterbi, word_ends
 from vocalmtp.config import parse
 from vocalmtp.errors import InputError
+from vocalmtp.models.aligner import (
+    PAUSE,
+    Aligner,
+    AlignerConfig,
+    load_aligner,
+    states,
+    viterbi,
+    word_ends,
+)
 from vocalmtp.text import ALPHABET
 from vocalmtp.training.aligner import AlignerRecipe, frame_characters, train_aligner
 

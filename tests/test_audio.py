@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from vocalmtp.audio import (
+from vocalmtp.audio.io import (
     Audio,
     Word,
     audio_writer,

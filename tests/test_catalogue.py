@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from vocalmtp import catalogue
+from vocalmtp import hub as catalogue
 from vocalmtp.errors import InputError
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from recipe_files import RECIPES, importing
+from helpers.recipe_files import RECIPES, importing
 
 from vocalmtp.data.manifest import read_manifest
-from vocalmtp.eval.questions import QuestionRow
+from vocalmtp.evaluation.questions import QuestionRow
 
 NAMES = ("facts", "questions", "normalise", "voices", "flite", "world", "speak", "render")
 NAMES += ("align", "plan", "texts", "templates", "strangers")

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import vocalmtp
-from vocalmtp.audio import Audio
+from vocalmtp.audio.io import Audio
 
 GOLDEN = Path(__file__).parent / "golden" / "mini_audio.json"
 TEXT = "Good morning to you."

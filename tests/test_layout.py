@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vocalmtp.errors import InputError
-from vocalmtp.layout import IGNORED, Stream, TokenLayout, hold
+from vocalmtp.models.layout import IGNORED, Stream, TokenLayout, hold
 
 
 @st.composite

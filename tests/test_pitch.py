@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from vocalmtp.pitch import fill_unvoiced, track_pitch
+from vocalmtp.audio.pitch import fill_unvoiced, track_pitch
 
 
 @pytest.mark.parametrize("hz", [70.0, 110.0, 205.0, 330.0])

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import vocalmtp
-from vocalmtp.eval.intelligibility import recognise, word_errors
-from vocalmtp.synthesis import Request
+from vocalmtp.evaluation.intelligibility import recognise, word_errors
+from vocalmtp.tts import SynthesisRequest
 
 MANY = [
     "Yes.",
@@ -29,7 +29,7 @@ def tts():
 def test_in_any_batch_and_order_a_row_equals_the_single_call(tts, sampling):
     """With the weights and kernels that users have, where rows come and go."""
     requests = [
-        Request(text=text, voice=voice, seed=seed, sampling=sampling)
+        SynthesisRequest(text=text, voice=voice, seed=seed, sampling=sampling)
         for seed, (text, voice) in enumerate(product(MANY, ["slt", "rms"]))
     ]
     alone = [tts(r.text, voice=r.voice, seed=r.seed, **sampling) for r in requests]

@@ -2,11 +2,11 @@
 
 import pytest
 import soundfile
-from sounds import buzz
+from helpers.sounds import buzz
 
 import vocalmtp
-from vocalmtp.catalogue import model_folder
 from vocalmtp.errors import InputError
+from vocalmtp.hub import model_folder
 from vocalmtp.roles import Role, list_roles, load_role
 from vocalmtp.voices import load_voices
 

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from toy_model import save_toy_model
+from helpers.toy_model import save_toy_model
 
 from vocalmtp.config import load_yaml, merge, parse
 from vocalmtp.training.recipe import SpeechLMRecipe

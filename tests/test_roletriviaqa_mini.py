@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from recipe_files import importing
+from helpers.recipe_files import importing
 
-from vocalmtp.eval.questions import QuestionRow
+from vocalmtp.evaluation.questions import QuestionRow
 
 NAMES = ("facts", "questions", "normalise", "voices", "flite", "texts", "templates")
 

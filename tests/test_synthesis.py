@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from sounds import buzz
-from toy_model import save_toy_model
+from helpers.sounds import buzz
+from helpers.toy_model import save_toy_model
 
-from vocalmtp.audio import Audio, join
+from vocalmtp.audio.io import Audio, join
 from vocalmtp.errors import InputError
 from vocalmtp.roles import Role
-from vocalmtp.synthesis import TTS, VOICE_IN, Request, load
 from vocalmtp.text import normalize
+from vocalmtp.tts import TTS, VOICE_IN, SynthesisRequest, load
 
 TEXT = "Good morning. How are you on May 5?"
 KINDS = {
@@ -64,7 +64,7 @@ def test_each_refills_reports_and_equals_the_single_call(any_tts):
     texts = ["Two.", "Not two. And a longer one, then.", "...", "No.", "Yes, yes.", "?"]
     options = [{}, {"temperature": 0.7}, {}, {}, {"temperature": -1}, {}]
     requests = [
-        Request(text=text, seed=n, sampling=sampling)
+        SynthesisRequest(text=text, seed=n, sampling=sampling)
         for n, (text, sampling) in enumerate(zip(texts, options, strict=True))
     ]
     read = []
@@ -88,7 +88,7 @@ def test_each_reads_no_further_than_it_must(tts):
     def endless():
         while True:
             read.append(1)
-            yield Request(text="No.")
+            yield SynthesisRequest(text="No.")
 
     spoken = tts.each(endless(), batch_size=3)
     for done in range(1, 8):
@@ -173,7 +173,7 @@ def test_the_voice_goes_where_it_is_told_to(folder):
     vectors = {}
     for place in VOICE_IN:
         one = load(folder, voice_in=place)
-        rows = [one.plan(Request(text="Hello.", voice=name))[0] for name in ("ann", "bob")]
+        rows = [one.plan(SynthesisRequest(text="Hello.", voice=name))[0] for name in ("ann", "bob")]
         lm = [one.prompt(row).segments[0].vector for row in rows]
         decoder = [one._vector(row)[0] for row in rows]
         vectors[place] = lm, decoder
@@ -257,7 +257,7 @@ def test_two_streams_at_once_do_not_mix(tts):
 
 
 def test_chunks_come_before_the_end(tts, monkeypatch):
-    import vocalmtp.synthesis as synthesis
+    import vocalmtp.tts as synthesis
 
     steps = []
     generate = synthesis.generate

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from vocalmtp.audio import Word
+from vocalmtp.audio.io import Word
+from vocalmtp.audio.timestamps import save_timestamps, timestamps_format, word_times
 from vocalmtp.errors import InputError
-from vocalmtp.timestamps import save_timestamps, timestamps_format, word_times
 
 TEXT = "go on, you."
 #       0123456789

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from helpers.toy_model import tokenizer_config
 from safetensors.numpy import save_file
-from toy_model import tokenizer_config
 
 from vocalmtp.errors import InputError
 from vocalmtp.tokenizers.neural import NeuralTokenizer

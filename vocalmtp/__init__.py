@@ -10,17 +10,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vocalmtp.audio import Audio as Audio
-    from vocalmtp.chat.partner import talk as talk
+    from vocalmtp.audio.io import Audio as Audio
+    from vocalmtp.chat.pipeline import talk as talk
     from vocalmtp.chat.session import ChatSession as ChatSession
     from vocalmtp.decoding.options import Decoding as Decoding
-    from vocalmtp.layout import TokenLayout as TokenLayout
-    from vocalmtp.model.speech_lm import SpeechLM as SpeechLM
+    from vocalmtp.models.layout import TokenLayout as TokenLayout
+    from vocalmtp.models.speech_lm import SpeechLM as SpeechLM
     from vocalmtp.roles import load_role as load_role
-    from vocalmtp.synthesis import TTS as TTS
-    from vocalmtp.synthesis import Request as Request
-    from vocalmtp.synthesis import load as load
     from vocalmtp.tokenizers import SpeechTokenizer as SpeechTokenizer
+    from vocalmtp.tts import TTS as TTS
+    from vocalmtp.tts import SynthesisRequest as SynthesisRequest
+    from vocalmtp.tts import load as load
     from vocalmtp.voices import Voice as Voice
 
 __all__ = [
@@ -39,18 +39,18 @@ __all__ = [
 ]
 
 _HOME = {
-    "Audio": "vocalmtp.audio",
+    "Audio": "vocalmtp.audio.io",
     "ChatSession": "vocalmtp.chat.session",
     "Decoding": "vocalmtp.decoding.options",
-    "Request": "vocalmtp.synthesis",
-    "SpeechLM": "vocalmtp.model.speech_lm",
+    "Request": "vocalmtp.tts",
+    "SpeechLM": "vocalmtp.models.speech_lm",
     "SpeechTokenizer": "vocalmtp.tokenizers",
-    "TTS": "vocalmtp.synthesis",
-    "TokenLayout": "vocalmtp.layout",
+    "TTS": "vocalmtp.tts",
+    "TokenLayout": "vocalmtp.models.layout",
     "Voice": "vocalmtp.voices",
-    "load": "vocalmtp.synthesis",
+    "load": "vocalmtp.tts",
     "load_role": "vocalmtp.roles",
-    "talk": "vocalmtp.chat.partner",
+    "talk": "vocalmtp.chat.pipeline",
 }
 
 

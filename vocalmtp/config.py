@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vocalmtp.errors import InputError, nearest
-from vocalmtp.reading import reason
+from vocalmtp.io.read import reason
 
 M = TypeVar("M", bound=BaseModel)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.errors import InputError
-from vocalmtp.prompts import Segment
+from vocalmtp.models.prompts import Segment
 from vocalmtp.roles import Role
 from vocalmtp.text import normalize, split_sentences
 from vocalmtp.voices import Voice
@@ -19,7 +19,7 @@ AnyVoice = Voice | Role | Path | str | None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class SynthesisRequest:
     """One text to say, as the arguments of the call.
 
     As an answer it has the `context` of its question, see respond.py.
@@ -33,7 +33,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Utterance:
+class SentenceRequest:
     """One sentence to say: normalised text, the voice, and how its noise is drawn."""
 
     text: str

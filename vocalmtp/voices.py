@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vocalmtp.audio import read_audio, trim_silence
+from vocalmtp.audio.io import read_audio, trim_silence
 from vocalmtp.errors import InputError
-from vocalmtp.writing import atomic_path, check_file
+from vocalmtp.io.atomic import atomic_path, check_file
 
 if TYPE_CHECKING:
-    from vocalmtp.tokenizers import SpeechTokenizer, TokenizerCard
+    from vocalmtp.tokenizers import SpeechTokenizer, TokenizerSpec
 
 SHORTEST, LONGEST = 1.0, 30.0  # seconds of speech in a reference
 LONGEST_FILE = 300.0  # seconds of a reference with the silence around the speech
@@ -87,7 +87,7 @@ class Voice:
             )
         return voice
 
-    def check(self, card: "TokenizerCard") -> "Voice":
+    def check(self, card: "TokenizerSpec") -> "Voice":
         """This voice, or InputError if it was made by another tokenizer than the card's."""
         if self.tokenizer_hash != card.hash:
             raise InputError(
@@ -192,7 +192,7 @@ def _voiced_share(samples: np.ndarray, sample_rate: int) -> float:
     """Share of the 10 ms frames of `samples` [N] that have a pitch."""
     import torch
 
-    from vocalmtp.pitch import track_pitch
+    from vocalmtp.audio.pitch import track_pitch
 
     wav = torch.from_numpy(np.ascontiguousarray(samples, np.float32))[None]
     pitch = track_pitch(wav, sample_rate=sample_rate, hop=sample_rate // 100)

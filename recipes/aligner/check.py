@@ -11,10 +11,10 @@ import numpy as np
 import soundfile
 import typer
 
-from vocalmtp.aligner import Aligner, load_aligner, word_ends
 from vocalmtp.data.manifest import Utterance, read_manifest
-from vocalmtp.data.prepare import Limits
-from vocalmtp.eval.rows import progress
+from vocalmtp.data.prepare import RecordingLimits
+from vocalmtp.evaluation.rows import progress
+from vocalmtp.models.aligner import Aligner, load_aligner, word_ends
 from vocalmtp.optional import require
 
 Words = list[tuple[str, float, float]]  # word, start and end in seconds
@@ -54,7 +54,7 @@ def letters_of(row: Utterance, ends: np.ndarray) -> list[float]:
 
 def measure(rows: list[Utterance], aligner: Aligner) -> Iterator[str]:
     """Table rows, and how well the misfit tells right transcripts from wrong ones."""
-    limits = Limits()
+    limits = RecordingLimits()
     errors: dict[str, list[float]] = {
         "ours: letters": [],
         "ours: words": [],

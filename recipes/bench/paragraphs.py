@@ -20,9 +20,9 @@ sys.path.insert(0, str(HERE.parent / "corpus"))
 import flite  # noqa: E402 (recipes/corpus/flite.py)
 
 import vocalmtp  # noqa: E402
-from vocalmtp.audio import Audio, join  # noqa: E402
-from vocalmtp.eval.intelligibility import WordErrors, corpus_rate, hear, word_errors  # noqa: E402
-from vocalmtp.pitch import track_pitch  # noqa: E402
+from vocalmtp.audio.io import Audio, join  # noqa: E402
+from vocalmtp.audio.pitch import track_pitch  # noqa: E402
+from vocalmtp.evaluation.intelligibility import WordErrors, corpus_rate, hear, word_errors  # noqa: E402
 from vocalmtp.text import normalize, split_sentences  # noqa: E402
 
 RAW = 32768.0

@@ -16,15 +16,15 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from vocalmtp.audio import read_audio
+from vocalmtp.audio.io import read_audio
 from vocalmtp.chat.config import ChatConfig
-from vocalmtp.chat.guard import EchoGuard
+from vocalmtp.chat.echo_gate import EchoGate
 from vocalmtp.chat.playback import Playback
 from vocalmtp.chat.turns import TurnDetector
 from vocalmtp.chat.vad import FRAME, FRAME_SECONDS, SAMPLE_RATE
 from vocalmtp.data.manifest import read_manifest
-from vocalmtp.eval.report import Line, write_report
-from vocalmtp.eval.statistics import bootstrap_mean
+from vocalmtp.evaluation.report import Line, write_report
+from vocalmtp.evaluation.statistics import bootstrap_mean
 
 SECONDS = 3.0  # of a trial
 LATER = 2.0  # seconds into the answer
@@ -83,7 +83,7 @@ def in_room(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def passed(trial: Trial, microphone: np.ndarray) -> np.ndarray:
     """Which frames of the microphone would be taken for the user's voice, [frames]."""
-    guard, playback = EchoGuard("energy"), Playback(SAMPLE_RATE)
+    guard, playback = EchoGate("energy"), Playback(SAMPLE_RATE)
     frames = microphone[: len(microphone) // FRAME * FRAME].reshape(-1, FRAME)
     for frame in trial.noise[: 16 * FRAME].reshape(-1, FRAME):
         guard.passes(frame, None, 0.0)

@@ -22,12 +22,12 @@ import soundfile
 import typer
 
 import vocalmtp
-from vocalmtp.audio import Audio, read_audio
+from vocalmtp.audio.io import Audio, read_audio
+from vocalmtp.bench.chat import QUESTIONS
+from vocalmtp.bench.chat_server import serving
 from vocalmtp.chat.config import ChatConfig
-from vocalmtp.eval import similarity
-from vocalmtp.eval.chat_bench import QUESTIONS
-from vocalmtp.eval.chat_server import serving
-from vocalmtp.eval.intelligibility import hear, word_errors
+from vocalmtp.evaluation import similarity
+from vocalmtp.evaluation.intelligibility import hear, word_errors
 from vocalmtp.optional import require
 from vocalmtp.roles import load_role
 
@@ -84,7 +84,7 @@ def questions_of(files: Sequence[Path]) -> list[np.ndarray]:
         return [read_audio(file, RATE) for file in files]
     tts = vocalmtp.load("mini")
     made = [tts(text, greedy=True) for text in QUESTIONS]
-    return [vocalmtp.audio.resample(audio.samples, audio.sample_rate, RATE) for audio in made]
+    return [vocalmtp.audio.io.resample(audio.samples, audio.sample_rate, RATE) for audio in made]
 
 
 def microphone(questions: Sequence[np.ndarray], apart: float, path: Path) -> Path:

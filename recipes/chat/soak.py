@@ -19,11 +19,11 @@ from typing import Annotated
 import typer
 
 import vocalmtp
+from vocalmtp.bench.chat import SpokenQuestion, parts_of, record
+from vocalmtp.bench.chat_server import serving
 from vocalmtp.chat.client import PATIENCE, Caller, Exchange, call
-from vocalmtp.eval.chat_bench import Question, parts_of, record
-from vocalmtp.eval.chat_server import serving
-from vocalmtp.eval.report import Line, load_pyplot, write_report
-from vocalmtp.eval.statistics import once, spread
+from vocalmtp.evaluation.report import Line, load_pyplot, write_report
+from vocalmtp.evaluation.statistics import once, spread
 
 TURNS = 10  # until a caller hangs up
 INTERRUPTED = 0.25  # the share of the answers that are
@@ -60,7 +60,7 @@ def memory_of(process: int) -> float:
     return pages * PAGE / 2**20
 
 
-async def interrupt(caller: Caller, question: Question) -> None:
+async def interrupt(caller: Caller, question: SpokenQuestion) -> None:
     """Ask, and go on as soon as the answer sounds."""
     exchange = await caller.say(question.samples, question.speech)
     deadline = time.monotonic() + PATIENCE
@@ -74,7 +74,7 @@ async def interrupt(caller: Caller, question: Question) -> None:
 async def talk(
     number: int,
     address: str,
-    questions: list[Question],
+    questions: list[SpokenQuestion],
     end: float,
     note: Callable[[int, bool, Exchange], None],
 ) -> None:

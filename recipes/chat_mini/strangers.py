@@ -16,11 +16,11 @@ import numpy as np
 import soundfile
 import typer
 
-from vocalmtp.aligner import load_aligner
-from vocalmtp.audio import read_audio, trim_silence
+from vocalmtp.audio.io import read_audio, trim_silence
 from vocalmtp.data.manifest import read_manifest
-from vocalmtp.data.prepare import Limits
+from vocalmtp.data.prepare import RecordingLimits
 from vocalmtp.errors import InputError
+from vocalmtp.models.aligner import load_aligner
 from vocalmtp.text import normalize
 
 RATE = 16_000
@@ -109,7 +109,11 @@ def letter_ends(wav: np.ndarray, text: str) -> list[float]:
         found = load_aligner().align(wav, text)
     except InputError:  # too short for it
         return []
-    return [round(float(end), 3) for end in found.ends] if found.misfit <= Limits().misfit else []
+    return (
+        [round(float(end), 3) for end in found.ends]
+        if found.misfit <= RecordingLimits().misfit
+        else []
+    )
 
 
 def read_texts(

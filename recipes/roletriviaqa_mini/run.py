@@ -14,18 +14,18 @@ from tables import write_tables
 from vocalmtp.config import load_yaml, merge, parse
 from vocalmtp.data.manifest import read_manifest
 from vocalmtp.data.tokenize import tokenize_rows
+from vocalmtp.dialogue import DialogueModel, Query
 from vocalmtp.errors import InputError
-from vocalmtp.eval.answers import text_scores
-from vocalmtp.eval.questions import load_questions
-from vocalmtp.eval.roletriviaqa import RESULTS, RoleRun, run_roletriviaqa
-from vocalmtp.export import export_model
-from vocalmtp.respond import Asked, Respondent
-from vocalmtp.synthesis import load
+from vocalmtp.evaluation.answers import text_scores
+from vocalmtp.evaluation.questions import load_questions
+from vocalmtp.evaluation.roletriviaqa import RESULTS, RoleRun, run_roletriviaqa
 from vocalmtp.tokenizers import load_tokenizer
 from vocalmtp.training.codec import train_tokenizer
 from vocalmtp.training.codec_recipe import TokenizerRecipe
+from vocalmtp.training.export import export_model
 from vocalmtp.training.recipe import SpeechLMRecipe
 from vocalmtp.training.train import train
+from vocalmtp.tts import load
 
 RECIPE = Path(__file__).parent
 VOICES = RECIPE.parent / "mini" / "model" / "voices.yaml"
@@ -169,9 +169,9 @@ class Run:
             return
         found = load_questions(self.questions, results.parent, limit=self.limit).questions
         tts = load(model, voice_in="none")
-        asked = [Asked(text=question.question) for question in found]
+        asked = [Query(text=question.question) for question in found]
         rows = []
-        for question, text in zip(found, Respondent(tts).answer(asked), strict=True):
+        for question, text in zip(found, DialogueModel(tts).answer(asked), strict=True):
             em, f1 = text_scores(text, question.aliases)
             rows.append({"id": question.id, "text_answer": text, "em": em, "f1": f1})
             rows[-1] |= {"domain": question.domain, "seen": question.seen}

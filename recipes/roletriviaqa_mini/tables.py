@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from vocalmtp.eval.report import Line
-from vocalmtp.eval.role_report import GROUPS, figures
-from vocalmtp.eval.roletriviaqa import RESULTS
-from vocalmtp.eval.statistics import bootstrap_mean
-from vocalmtp.model.config import SpeechLMConfig
+from vocalmtp.evaluation.report import Line
+from vocalmtp.evaluation.role_report import GROUPS, figures
+from vocalmtp.evaluation.roletriviaqa import RESULTS
+from vocalmtp.evaluation.statistics import bootstrap_mean
+from vocalmtp.models.config import SpeechLMConfig
 
 ASKED = (  # what a table has of an arm: a title, and which figure of which group
     ("EM", "EM, text", "in-domain"),

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import soundfile
 import yaml
-from toy_model import BACKBONE, tokenizer_config
+from helpers.toy_model import BACKBONE, tokenizer_config
 
 from vocalmtp.ablation import cell, figures
-from vocalmtp.eval.statistics import once
+from vocalmtp.evaluation.statistics import once
 
 
 @pytest.fixture
@@ -74,8 +74,8 @@ def grid_file(settings: dict[str, Any], tmp_path: Path) -> Path:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Words and voices are heard at once; DNSMOS is not installed; no process is started."""
     vector = np.ones(256) / 16
-    monkeypatch.setattr("vocalmtp.eval.intelligibility.recognise", lambda path: "one two")
-    monkeypatch.setattr("vocalmtp.eval.similarity.embed", lambda path: vector)
+    monkeypatch.setattr("vocalmtp.evaluation.intelligibility.recognise", lambda path: "one two")
+    monkeypatch.setattr("vocalmtp.evaluation.similarity.embed", lambda path: vector)
     monkeypatch.setitem(figures.JUDGES, "words", ("jiwer",))
     monkeypatch.setitem(figures.JUDGES, "voices", ())
     monkeypatch.setitem(figures.JUDGES, "sound", ("no_such_judge",))

@@ -114,7 +114,7 @@ def test_draft_heads_learn_own_speech_and_draft_trees(settings, grid_file, quick
     voice = torch.ones(grid.cards["apart"].speaker_dim)
     spoken = [said(n, "one two three.", voice) for n in range(2)]
     monkeypatch.setattr(
-        "vocalmtp.training.distill._say", lambda *_: spoken
+        "vocalmtp.training.distill_speech._say", lambda *_: spoken
     )  # untrained, it never ends
     plain, own, tree, drawn = grid.cells
     assert run_grid(grid, grid.cells, say=lambda text: None) == {}

@@ -8,7 +8,7 @@ import yaml
 from vocalmtp.ablation.grid import load_grid, pick_cells
 from vocalmtp.ablation.plan import Planner, show_plan
 from vocalmtp.errors import InputError
-from vocalmtp.model.speech_lm import SpeechLM
+from vocalmtp.models.speech_lm import SpeechLM
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "tokenizer_ablation"
 

@@ -9,21 +9,21 @@ import torch
 
 from vocalmtp.ablation.alignment import text_speech_similarity
 from vocalmtp.ablation.cell import curve_of, read_log, training_seconds
-from vocalmtp.ablation.figures import JUDGES, Measured
+from vocalmtp.ablation.figures import JUDGES, MetricSet
 from vocalmtp.ablation.parallel import Task, run_tasks
 from vocalmtp.ablation.report import groups, markdown
 from vocalmtp.ablation.state import begin, check_begun
 from vocalmtp.errors import InputError
-from vocalmtp.eval.statistics import Figure, once
-from vocalmtp.eval.swapped import next_names
+from vocalmtp.evaluation.statistics import Estimate, once
+from vocalmtp.evaluation.swapped import next_names
 
 
 def test_figures_come_back_with_what_is_missing(tmp_path, monkeypatch):
     monkeypatch.setitem(JUDGES, "words", ("no_such_judge",))
-    made = Measured({"a": Figure(1.0, 0.5, 2.0, 3), "b": once(math.nan)})
+    made = MetricSet({"a": Estimate(1.0, 0.5, 2.0, 3), "b": once(math.nan)})
     made.judge("words", lambda: pytest.fail("it is not installed"))
     made.save(tmp_path)
-    again = Measured.load(tmp_path)
+    again = MetricSet.load(tmp_path)
     assert again.figures["a"] == made.figures["a"] and math.isnan(again.figures["b"].value)
     assert "pip install" in again.missing["words"] and again.whole
     monkeypatch.setitem(JUDGES, "words", ("json",))
@@ -32,7 +32,7 @@ def test_figures_come_back_with_what_is_missing(tmp_path, monkeypatch):
     assert again.figures["c"].value == 2.0
     (tmp_path / "figures.json").write_text('{"figures": {"a": 3}}')
     with pytest.raises(InputError, match="damaged"):
-        Measured.load(tmp_path)
+        MetricSet.load(tmp_path)
 
 
 def test_two_settings_never_share_a_folder(tmp_path):

@@ -3,9 +3,9 @@
 import json
 from collections.abc import Callable
 
-import fake_tts
 import pytest
-from toy_model import save_toy_model
+from helpers import fake_tts
+from helpers.toy_model import save_toy_model
 
 from vocalmtp.batch import Job
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vocalmtp.batch.items import Item, read_items
-from vocalmtp.data.lists import survey
+from vocalmtp.data.text_lists import survey
 from vocalmtp.errors import InputError
 
 

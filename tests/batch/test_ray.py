@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from batch_checks import check_whole
+from helpers.batch_checks import check_whole
 
-import vocalmtp.batch.on_ray
+import vocalmtp.batch.ray
 from vocalmtp.batch import run_batch
 from vocalmtp.errors import InputError
 
@@ -16,7 +16,7 @@ TEXTS = [f"Text {n}." for n in range(24)]
 
 
 def test_without_ray_there_is_a_hint(make_job, monkeypatch):
-    monkeypatch.setattr(vocalmtp.batch.on_ray, "find_spec", lambda name: None)
+    monkeypatch.setattr(vocalmtp.batch.ray, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"pip install 'vocalmtp\[ray\]'"):
         run_batch(make_job(["One."], engine="ray"))
 

@@ -9,14 +9,14 @@ from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
-import fake_tts
 import pytest
-from batch_checks import check_whole, rows
+from helpers import fake_tts
+from helpers.batch_checks import check_whole, rows
 
 from vocalmtp.batch import plan_batch, run_batch
 from vocalmtp.batch.items import Item
 from vocalmtp.batch.run import longest_first
-from vocalmtp.batch.speaker import Speaker
+from vocalmtp.batch.synthesizer import BatchSynthesizer
 from vocalmtp.errors import InputError
 
 SIXTY = [f"This is text {n}" + " and more" * (n % 5) for n in range(60)]
@@ -75,7 +75,7 @@ def test_audio_depends_on_text_voice_options_and_seed_only(make_job):
 
 
 def test_the_batch_is_kept_full_and_the_list_is_read_as_needed(make_job):
-    speaker = Speaker(make_job(SIXTY, batch_size=4))
+    speaker = BatchSynthesizer(make_job(SIXTY, batch_size=4))
     items = (Item(line=n, id=str(n), text=text) for n, text in enumerate(SIXTY))
     results = speaker(items)
     next(results)

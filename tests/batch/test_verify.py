@@ -5,12 +5,12 @@ import json
 import numpy as np
 import pytest
 
-from vocalmtp.audio import Audio
+from vocalmtp.audio.io import Audio
 from vocalmtp.batch import Job, run_batch, verify
-from vocalmtp.synthesis import Request
+from vocalmtp.tts import SynthesisRequest
 
 
-class Ear:
+class Recognizer:
     """Hears the given texts, one after the other."""
 
     def __init__(self, *heard: str):
@@ -34,8 +34,8 @@ def audio(truncated: bool = False) -> Audio:
     ],
 )
 def test_the_best_try_is_kept(monkeypatch, heard, kept, tries):
-    monkeypatch.setattr(verify, "hear", Ear(*heard))
-    said = [Request(text="One two three.", seed=5, sampling={"greedy": True})]
+    monkeypatch.setattr(verify, "hear", Recognizer(*heard))
+    said = [SynthesisRequest(text="One two three.", seed=5, sampling={"greedy": True})]
 
     def say(request):
         said.append(request)
@@ -49,8 +49,8 @@ def test_the_best_try_is_kept(monkeypatch, heard, kept, tries):
 
 
 def test_a_cut_off_try_never_wins_over_a_whole_one(monkeypatch):
-    monkeypatch.setattr(verify, "hear", Ear("one two three", "one"))
-    request = Request(text="One two three.")
+    monkeypatch.setattr(verify, "hear", Recognizer("one two three", "one"))
+    request = SynthesisRequest(text="One two three.")
     made, check = verify.best_of(audio(truncated=True), request, 1, lambda again: audio())
     assert not made.truncated and check.tries == 2
 
@@ -61,7 +61,7 @@ def test_options_that_draw_are_kept():
 
 
 def test_the_manifest_has_the_score(tmp_path):
-    from toy_model import save_toy_model
+    from helpers.toy_model import save_toy_model
 
     model = save_toy_model(tmp_path / "toy")
     (tmp_path / "list.txt").write_text("Yes.\nNo.\n")

@@ -6,9 +6,9 @@ import threading
 import time
 from dataclasses import replace
 
-import fake_tts
 import pytest
-from batch_checks import check_whole, rows
+from helpers import fake_tts
+from helpers.batch_checks import check_whole, rows
 
 from vocalmtp.batch import run_batch
 from vocalmtp.batch.workers import Pool

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from chat_fakes import QUESTION, RATE, fake_room, hear_by_loudness, silence, tone
+from helpers.chat_fakes import QUESTION, RATE, fake_room, hear_by_loudness, silence, tone
 
 import vocalmtp
-from vocalmtp.audio import Audio
-from vocalmtp.chat.room import Room
-from vocalmtp.eval.chat_server import serving
+from vocalmtp.audio.io import Audio
+from vocalmtp.bench.chat_server import serving
+from vocalmtp.server.state import ServerState
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = (
@@ -91,7 +91,7 @@ def question(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def room() -> Iterator[Room]:
+def room() -> Iterator[ServerState]:
     """A room of fakes that says one word a quarter of a second."""
     with pytest.MonkeyPatch.context() as patch:
         hear_by_loudness(patch)
@@ -99,10 +99,10 @@ def room() -> Iterator[Room]:
 
 
 @pytest.fixture(scope="module")
-def fakes(room: Room) -> Iterator[str]:
+def fakes(room: ServerState) -> Iterator[str]:
     """The address of the page of that room."""
     pytest.importorskip("gradio", reason="the extra 'demo' is not installed")
-    from chat_line import serving_room
+    from helpers.chat_line import serving_room
 
     with serving_room(room) as port:
         yield f"http://127.0.0.1:{port}/"

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import soundfile
-from chat_fakes import CLERK, RATE, fake_room
-from chat_page import answered, ask, picture, state
+from helpers.chat_fakes import CLERK, RATE, fake_room
+from helpers.chat_page import answered, ask, picture, state
 
-from vocalmtp.chat.room import Limits
+from vocalmtp.server.state import ServerLimits
 
 WORDS = "One two three four five six seven eight.".split()
 
@@ -52,7 +52,7 @@ CONTRAST = """(names) => {
 @pytest.fixture(autouse=True)
 def _left_alone(room):
     """Every test finds the room empty, with its own limits and nothing asked."""
-    room.limits = Limits()
+    room.limits = ServerLimits()
     for answerer in room.answerers.values():
         answerer._writer.asked.clear()
     room.tts.used.clear()
@@ -195,7 +195,7 @@ def test_an_answer_without_a_sound_ends_as_well(pages, fakes, room, monkeypatch)
 
 
 def test_who_comes_too_late_is_told_that_it_is_busy(pages, fakes, room):
-    room.limits = Limits(sessions=1)
+    room.limits = ServerLimits(sessions=1)
     first, second = pages(fakes), pages(fakes)
     ask(first, "Hello?")
     state(first, "speaking")
@@ -209,7 +209,7 @@ def test_who_comes_too_late_is_told_that_it_is_busy(pages, fakes, room):
 
 
 def test_a_conversation_that_takes_too_long_is_ended_in_words(pages, fakes, room):
-    room.limits = Limits(minutes=0.01)
+    room.limits = ServerLimits(minutes=0.01)
     page = pages(fakes)
     ask(page, "Hello?")
     state(page, "error")
@@ -217,7 +217,7 @@ def test_a_conversation_that_takes_too_long_is_ended_in_words(pages, fakes, room
 
 
 def test_a_password_opens_the_page_and_its_socket(pages):
-    from chat_line import serving_room
+    from helpers.chat_line import serving_room
 
     with serving_room(fake_room("Welcome."), auth="ann:se:cret") as port:
         address = f"http://127.0.0.1:{port}/"

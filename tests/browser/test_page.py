@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from chat_fakes import QUESTION
-from chat_page import answered, ask, picture, state
+from helpers.chat_fakes import QUESTION
+from helpers.chat_page import answered, ask, picture, state
 
 import vocalmtp
-from vocalmtp.audio import Audio
-from vocalmtp.eval.intelligibility import hear, word_errors
+from vocalmtp.audio.io import Audio
+from vocalmtp.evaluation.intelligibility import hear, word_errors
 
 STORY = (
     "Once upon a time there was a small brown fox who lived under an old oak tree and walked "

@@ -3,12 +3,19 @@
 from collections.abc import Callable, Iterator
 
 import pytest
-from chat_fakes import Clock, CountingEar, ScriptedWriter, ToneTTS, fake_room, hear_by_loudness
+from helpers.chat_fakes import (
+    Clock,
+    CountingEar,
+    ScriptedWriter,
+    ToneTTS,
+    fake_room,
+    hear_by_loudness,
+)
 
 from vocalmtp.chat.config import ChatConfig
-from vocalmtp.chat.room import Room
+from vocalmtp.chat.responders import CascadeResponder
 from vocalmtp.chat.session import ChatSession
-from vocalmtp.chat.speaking import Spoken
+from vocalmtp.server.state import ServerState
 
 
 @pytest.fixture
@@ -18,7 +25,9 @@ def make_session(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Chat
     made: list[ChatSession] = []
 
     def make(writer: ScriptedWriter | None = None, tts=None, clock=None, **settings) -> ChatSession:
-        answerer = Spoken(writer or ScriptedWriter("Hello there, friend. "), tts or ToneTTS())
+        answerer = CascadeResponder(
+            writer or ScriptedWriter("Hello there, friend. "), tts or ToneTTS()
+        )
         config = ChatConfig(**{"ahead": None, "echo": "off"} | settings)
         made.append(ChatSession(answerer, CountingEar(), None, config, clock or Clock()))
         return made[-1]
@@ -29,8 +38,8 @@ def make_session(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Chat
 
 
 @pytest.fixture
-def make_room(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Room]:
+def make_room(monkeypatch: pytest.MonkeyPatch) -> Callable[..., ServerState]:
     """Builds rooms as `fake_room` does. No Gradio."""
     hear_by_loudness(monkeypatch)
-    monkeypatch.setattr("vocalmtp.chat.page.mount_page", lambda app, room: app)
+    monkeypatch.setattr("vocalmtp.server.page.mount_page", lambda app, room: app)
     return fake_room

@@ -8,19 +8,19 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from chat_fakes import ToneTTS, silence, tone
-from toy_model import save_toy_model
+from helpers.chat_fakes import ToneTTS, silence, tone
+from helpers.toy_model import save_toy_model
 
+from vocalmtp.bench import chat as chat_bench
+from vocalmtp.bench.chat import PARTS, SpokenQuestion, converse, parts_of
 from vocalmtp.chat.client import Playout, call
 from vocalmtp.cli import main
-from vocalmtp.eval import chat_bench
-from vocalmtp.eval.chat_bench import PARTS, Question, converse, parts_of
 
 pytest.importorskip("websockets", reason="the extra 'demo' is not installed")
 
-from chat_line import serving_room  # noqa: E402
+from helpers.chat_line import serving_room  # noqa: E402
 
-QUESTION = Question("0.5 s", np.concatenate([silence(0.1), tone(0.5)]), 0.6)
+QUESTION = SpokenQuestion("0.5 s", np.concatenate([silence(0.1), tone(0.5)]), 0.6)
 
 
 @pytest.fixture

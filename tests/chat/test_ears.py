@@ -5,20 +5,25 @@ import time
 
 import numpy as np
 import pytest
-from chat_fakes import QUESTION, ScriptedWriter, silence, tone, until
-from tiny_whisper import save_tiny_whisper
+from helpers.chat_fakes import QUESTION, ScriptedWriter, silence, tone, until
+from helpers.tiny_whisper import save_tiny_whisper
 
 import vocalmtp
-from vocalmtp.audio import resample
-from vocalmtp.chat.ears import SAMPLE_RATE, PocketsphinxEar, WholeHearing, find_ear
-from vocalmtp.chat.listening import Listener
+from vocalmtp.audio.io import resample
+from vocalmtp.chat.transcription import TranscriptionWorker
 from vocalmtp.errors import InputError
-from vocalmtp.eval.intelligibility import word_errors
+from vocalmtp.evaluation.intelligibility import word_errors
+from vocalmtp.recognizers.base import (
+    SAMPLE_RATE,
+    BufferedRecognizerStream,
+    PocketsphinxRecognizer,
+    build_recognizer,
+)
 
 
 @pytest.fixture(scope="module")
-def ear() -> PocketsphinxEar:
-    return PocketsphinxEar()
+def ear() -> PocketsphinxRecognizer:
+    return PocketsphinxRecognizer()
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +59,7 @@ def test_pocketsphinx_hears_while_the_user_speaks(ear, speech):
 
 
 def test_a_decoder_is_of_one_turn_at_a_time_and_then_used_again(speech):
-    ear = PocketsphinxEar()
+    ear = PocketsphinxRecognizer()
     expected = hear(ear, speech)
     found: list[str] = []
     threads = [
@@ -77,7 +82,7 @@ def _kill(process) -> None:
 
 def test_who_hears_may_die(ear, speech, make_session):
     session = make_session(ScriptedWriter("Yes."))
-    session._listener = Listener(ear, session._report, session._failed)
+    session._listener = TranscriptionWorker(ear, session._report, session._failed)
     session.feed(tone(0.3))
     until(session, "speech_started")
     while session._heard.hearing is None:
@@ -94,7 +99,7 @@ def test_who_hears_may_die(ear, speech, make_session):
 
 def test_a_session_that_is_closed_within_a_turn_gives_its_decoder_back(ear, make_session):
     session = make_session()
-    session._listener = Listener(ear, session._report, session._failed)
+    session._listener = TranscriptionWorker(ear, session._report, session._failed)
     count = len(ear._idle)
     session.feed(tone(0.3))
     session.close()
@@ -117,7 +122,9 @@ def test_silence_is_heard_as_nothing_and_speech_goes_on_after_a_pause(ear, speec
 
 def test_a_recogniser_of_whole_recordings_is_not_asked_too_often():
     asked: list[int] = []
-    hearing = WholeHearing(lambda samples: asked.append(len(samples)) or f" {len(samples)} ")
+    hearing = BufferedRecognizerStream(
+        lambda samples: asked.append(len(samples)) or f" {len(samples)} "
+    )
     for _ in range(100):  # 3.2 s
         hearing.push(np.zeros(512, np.float32))
         hearing.text()
@@ -128,7 +135,7 @@ def test_a_recogniser_of_whole_recordings_is_not_asked_too_often():
 
 
 def test_whisper_from_a_folder(tmp_path, speech):
-    ear = find_ear(str(save_tiny_whisper(tmp_path / "tiny")))
+    ear = build_recognizer(str(save_tiny_whisper(tmp_path / "tiny")))
     assert ear.name == "Whisper (tiny)"
     text = hear(ear, speech)
     assert text  # random weights: letters, but always the same
@@ -141,4 +148,4 @@ def test_what_is_no_ear_is_said_in_one_line(tmp_path, monkeypatch, name):
     (tmp_path / "folder").mkdir()
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=f"ear '{name}'"):
-        find_ear(name)
+        build_recognizer(name)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from vocalmtp.chat.guard import EchoGuard
+from vocalmtp.chat.echo_gate import EchoGate
 from vocalmtp.chat.playback import Playback
 from vocalmtp.chat.vad import FRAME, FRAME_SECONDS, SAMPLE_RATE
 
@@ -26,7 +26,7 @@ def passed(
     mode: str, microphone: np.ndarray, ours: np.ndarray, rate: int = SAMPLE_RATE
 ) -> np.ndarray:
     """Which frames of the microphone may be the user, [frames]; `rate` is the player's."""
-    guard, playback = EchoGuard(mode), Playback(rate)
+    guard, playback = EchoGate(mode), Playback(rate)
     places = np.arange(round(len(ours) * rate / SAMPLE_RATE)) * (SAMPLE_RATE / rate)
     playback.add(np.interp(places, np.arange(len(ours)), ours).astype(np.float32), now=0.0)
     frames = microphone[: len(microphone) // FRAME * FRAME].reshape(-1, FRAME)
@@ -102,7 +102,7 @@ def test_what_has_sounded_ends_now_and_goes_on_after_the_end():
 def test_without_a_sound_of_ours_everything_passes():
     silent = np.zeros(SAMPLE_RATE, np.float32)
     for mode in ("energy", "half-duplex", "off"):
-        assert EchoGuard(mode).passes(silent[:FRAME], None, 0.0)
+        assert EchoGate(mode).passes(silent[:FRAME], None, 0.0)
     assert passed("energy", silent, silent).all()
 
 

@@ -4,17 +4,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from chat_fakes import silence, tone
-from toy_model import save_toy_model
+from helpers.chat_fakes import silence, tone
+from helpers.toy_model import save_toy_model
 
-from vocalmtp.audio import Audio, read_audio
+from vocalmtp.audio.io import Audio, read_audio
 from vocalmtp.chat.answer import Turn
-from vocalmtp.chat.ears import find_ear
 from vocalmtp.chat.history import Message
-from vocalmtp.chat.native import NOTHING, Native
+from vocalmtp.chat.native import NOTHING, SpeechLMResponder
 from vocalmtp.cli import main
-from vocalmtp.respond import Respondent
-from vocalmtp.synthesis import load
+from vocalmtp.dialogue import DialogueModel
+from vocalmtp.recognizers.base import build_recognizer
+from vocalmtp.tts import load
 
 
 @pytest.fixture(scope="module", params=["codes", "mels"])
@@ -24,12 +24,12 @@ def folder(tmp_path_factory, request) -> Path:
 
 
 @pytest.fixture
-def native(folder, monkeypatch) -> Native:
-    monkeypatch.setattr("vocalmtp.respond.LONGEST", 10)
-    return Native(Respondent(load(folder)))
+def native(folder, monkeypatch) -> SpeechLMResponder:
+    monkeypatch.setattr("vocalmtp.dialogue.LONGEST", 10)
+    return SpeechLMResponder(DialogueModel(load(folder)))
 
 
-class Outlet:
+class AnswerSink:
     """Keeps what leaves."""
 
     longest = 100
@@ -64,20 +64,20 @@ def test_a_turn_is_heard_shown_and_answered(native):
     hearing.push(tone(0.6))
     shown = hearing.text(settled=True)
     assert native.hears and shown
-    out = Outlet()
+    out = AnswerSink()
     native.answer(turn(shown, tone(0.6)), out)
     assert out.written and out.samples and not out.failures
-    typed = Outlet()
+    typed = AnswerSink()
     native.answer(turn("what is two plus two?", None), typed)
     assert typed.written and typed.samples
-    unknown = Outlet()  # a session without an ear: it transcribes before it answers
+    unknown = AnswerSink()  # a session without an ear: it transcribes before it answers
     native.answer(turn("", tone(0.6)), unknown)
     assert unknown.written == out.written and unknown.samples == out.samples
 
 
 def test_nothing_is_understood(native, monkeypatch):
-    monkeypatch.setattr(Respondent, "transcribe", lambda self, heard: ["."])
-    out = Outlet()
+    monkeypatch.setattr(DialogueModel, "transcribe", lambda self, heard: ["."])
+    out = AnswerSink()
     native.answer(turn("", silence(0.5)), out)
     assert out.written == NOTHING and out.failures == ["Nothing was understood."]
 
@@ -118,8 +118,8 @@ def test_what_does_not_go_with_it(arguments, message, capsys, tmp_path):
 
 
 def test_it_may_hear_for_somebody_else(folder, monkeypatch):
-    monkeypatch.setattr(Respondent, "transcribe", lambda self, heard: ["hello"])
-    ear = find_ear(str(folder))
+    monkeypatch.setattr(DialogueModel, "transcribe", lambda self, heard: ["hello"])
+    ear = build_recognizer(str(folder))
     hearing = ear.listen()
     hearing.push(tone(1.0))
     assert hearing.text(settled=True) == "hello" and folder.name in ear.name

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from chat_fakes import ScriptedWriter, kinds, silence, tone
+from helpers.chat_fakes import ScriptedWriter, kinds, silence, tone
 
 from vocalmtp.chat.recorded import converse
 from vocalmtp.errors import InputError

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from chat_fakes import RATE, ScriptedWriter, kinds, say, silence, tone, until
+from helpers.chat_fakes import RATE, ScriptedWriter, kinds, say, silence, tone, until
 
-from vocalmtp.audio import to_pcm
+from vocalmtp.audio.io import to_pcm
 
 websockets = pytest.importorskip("websockets", reason="the extra 'demo' is not installed")
 
-from chat_line import serving_room  # noqa: E402
+from helpers.chat_line import serving_room  # noqa: E402
 from websockets.asyncio.client import connect  # noqa: E402
 
 STATM = Path("/proc/self/statm")
@@ -127,7 +127,7 @@ def test_a_flood_is_cut_off_and_fills_no_memory(make_room, kind):
 
 
 def test_who_vanishes_without_a_word_is_let_go(make_room, monkeypatch):
-    monkeypatch.setattr("vocalmtp.chat.server.PING", 0.3)
+    monkeypatch.setattr("vocalmtp.server.app.PING", 0.3)
     room = make_room(*["On and on. "] * 300)
     threads = threading.active_count()
     with serving_room(room) as port, socket.create_connection(("127.0.0.1", port)) as line:

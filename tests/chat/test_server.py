@@ -7,26 +7,26 @@ from contextlib import nullcontext
 
 import numpy as np
 import pytest
-from chat_fakes import silence, tone
+from helpers.chat_fakes import silence, tone
 
-from vocalmtp.audio import to_pcm
-from vocalmtp.chat.room import Room
+from vocalmtp.audio.io import to_pcm
 from vocalmtp.errors import InputError
+from vocalmtp.server.state import ServerState
 
 pytest.importorskip("gradio", reason="the extra 'demo' is not installed")
 
 from starlette.testclient import TestClient  # noqa: E402
 from starlette.websockets import WebSocketDisconnect  # noqa: E402
 
-from vocalmtp.chat.page import mount_page  # noqa: E402
-from vocalmtp.chat.server import make_app  # noqa: E402
+from vocalmtp.server.app import make_app  # noqa: E402
+from vocalmtp.server.page import mount_page  # noqa: E402
 
 LOCAL = "http://127.0.0.1:7860"
 SOCKET = "ws://127.0.0.1:7860/talk/socket"
 QUESTION = to_pcm(np.concatenate([tone(0.5), silence(0.8)]))
 
 
-def client(room: Room, **options) -> TestClient:
+def client(room: ServerState, **options) -> TestClient:
     return TestClient(make_app(room, **options), base_url=LOCAL)
 
 
@@ -196,7 +196,7 @@ def test_only_pages_of_this_server_may_talk(make_room, headers, welcome):
 
 def test_the_page_its_scripts_and_the_sample_question(make_room, monkeypatch):
     room = make_room()
-    monkeypatch.setattr("vocalmtp.chat.page.mount_page", mount_page)
+    monkeypatch.setattr("vocalmtp.server.page.mount_page", mount_page)
     web = client(room)
     page = web.get("/")
     assert page.status_code == 200

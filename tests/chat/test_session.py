@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 import pytest
-from chat_fakes import (
+from helpers.chat_fakes import (
     CLERK,
     WORD,
     Clock,
@@ -21,8 +21,8 @@ from chat_fakes import (
 )
 
 from vocalmtp.chat.history import BROKEN_OFF
+from vocalmtp.chat.llm import Echo
 from vocalmtp.chat.session import ChatSession
-from vocalmtp.chat.writers import Echo
 from vocalmtp.errors import InputError
 
 
@@ -347,9 +347,9 @@ class Silent:
 
 def test_two_sessions_interleaved_and_many_in_threads_never_mix(make_session):
     """Each one repeats what only it was told, with its own count of turns."""
-    from vocalmtp.chat.speaking import Spoken
+    from vocalmtp.chat.responders import CascadeResponder
 
-    answerer = Spoken(Echo(), ToneTTS())
+    answerer = CascadeResponder(Echo(), ToneTTS())
     sessions = [make_session() for _ in range(6)]
     for session in sessions:
         session.answerer = answerer

@@ -9,13 +9,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from chat_fakes import silence, tone
+from helpers.chat_fakes import silence, tone
 
-from vocalmtp.eval.chat_bench import Question
+from vocalmtp.bench.chat import SpokenQuestion
 
 pytest.importorskip("websockets", reason="the extra 'demo' is not installed")
 
-from chat_line import serving_room  # noqa: E402
+from helpers.chat_line import serving_room  # noqa: E402
 
 SCRIPT = Path(__file__).parents[2] / "recipes" / "chat" / "soak.py"
 
@@ -33,7 +33,7 @@ def test_a_soak_notes_every_turn_its_latency_and_memory(make_room, tmp_path, mon
             address = f"ws://127.0.0.1:{port}/talk/socket"
             yield SimpleNamespace(socket=address, process=SimpleNamespace(pid=os.getpid()))
 
-    question = Question("0.5 s", np.concatenate([silence(0.1), tone(0.5)]), 0.6)
+    question = SpokenQuestion("0.5 s", np.concatenate([silence(0.1), tone(0.5)]), 0.6)
     monkeypatch.setattr(soak, "serving", serving)
     monkeypatch.setattr(soak.vocalmtp, "load", lambda model: None)
     monkeypatch.setattr(soak, "record", lambda tts: [question])

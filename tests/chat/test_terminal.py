@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from chat_fakes import RATE, ScriptedWriter, silence, tone
+from helpers.chat_fakes import RATE, ScriptedWriter, silence, tone
 
 from vocalmtp.chat.events import AudioChunk
 from vocalmtp.chat.terminal import Player, talk

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import vocalmtp
-from vocalmtp.audio import resample
+from vocalmtp.audio.io import resample
 from vocalmtp.chat.config import ChatConfig
 from vocalmtp.chat.turns import TurnDetector
 from vocalmtp.chat.vad import FRAME, FRAME_SECONDS, SAMPLE_RATE, VoiceActivity

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from chat_fakes import until
-from tiny_chat_model import WORDS, save_tiny_chat_model
+from helpers.chat_fakes import until
+from helpers.tiny_chat_model import WORDS, save_tiny_chat_model
 
-from vocalmtp.chat.endpoint import BROKEN, KEY, SLOW, UNREACHABLE, Endpoint
-from vocalmtp.chat.local_model import LocalModel
-from vocalmtp.chat.speaking import Spoken
-from vocalmtp.chat.writers import find_writer, without_thoughts
+from vocalmtp.chat.llm import find_writer, without_thoughts
+from vocalmtp.chat.openai_chat import BROKEN, KEY, SLOW, UNREACHABLE, OpenAIChat
+from vocalmtp.chat.responders import CascadeResponder
+from vocalmtp.chat.transformers_chat import TransformersChat
 from vocalmtp.errors import InputError
 
 SERVER = Path(__file__).parent.parent / "llm_server.py"
@@ -50,7 +50,7 @@ def talk(make_session):
 
     def make(writer, **settings):
         session = make_session(**settings)
-        session.answerer = Spoken(writer, session.answerer._tts)
+        session.answerer = CascadeResponder(writer, session.answerer._tts)
         return session
 
     return make
@@ -58,7 +58,7 @@ def talk(make_session):
 
 def test_an_endpoint_is_asked_and_its_answer_is_spoken(talk, url, monkeypatch):
     monkeypatch.setenv(KEY, "secret")
-    session = talk(Endpoint(url, "fine"), system="Be brief.")
+    session = talk(OpenAIChat(url, "fine"), system="Be brief.")
     session.ask("How is it?")
     events = until(session, "finished")
     assert [e.text for e in events if e.kind == "text_delta"] == ["All is ", "well."]
@@ -81,7 +81,10 @@ def test_a_real_model_behind_the_endpoint_says_what_the_same_one_in_a_folder_say
     talk, url, folder
 ):
     said = []
-    for writer in (Endpoint(f"{url}/chat/completions", "tiny"), LocalModel(folder, max_tokens=12)):
+    for writer in (
+        OpenAIChat(f"{url}/chat/completions", "tiny"),
+        TransformersChat(folder, max_tokens=12),
+    ):
         session = talk(writer)
         session.ask("the cat")
         said.append(until(session, "finished", timeout=60)[-1].text)
@@ -108,19 +111,19 @@ def test_a_real_model_behind_the_endpoint_says_what_the_same_one_in_a_folder_say
 def test_an_endpoint_that_fails_is_excused_and_the_session_lives(
     talk, url, model, message, apology
 ):
-    session = talk(Endpoint(url, model, timeout=0.5 if model == "slow" else 20))
+    session = talk(OpenAIChat(url, model, timeout=0.5 if model == "slow" else 20))
     session.ask("How is it?")
     events = until(session, "finished")
     assert message in next(e for e in events if e.kind == "error").message
     assert events[-1].text.endswith(apology)
     assert any(e.kind == "audio_chunk" for e in events)
-    session.answerer = Spoken(Endpoint(url, "fine"), session.answerer._tts)
+    session.answerer = CascadeResponder(OpenAIChat(url, "fine"), session.answerer._tts)
     session.ask("And now?")
     assert until(session, "finished")[-1].text == "All is well."
 
 
 def test_an_endpoint_that_is_down(talk):
-    session = talk(Endpoint("http://127.0.0.1:9/v1", "any"))
+    session = talk(OpenAIChat("http://127.0.0.1:9/v1", "any"))
     session.ask("How is it?")
     events = until(session, "finished")
     assert "cannot be reached" in next(e for e in events if e.kind == "error").message
@@ -129,13 +132,13 @@ def test_an_endpoint_that_is_down(talk):
 
 @pytest.mark.parametrize("model", ["slow", "endless"])
 def test_an_interruption_hangs_up(talk, url, model):
-    session = talk(Endpoint(url, model), ahead=1.0)
+    session = talk(OpenAIChat(url, model), ahead=1.0)
     session.ask("Tell me a story.")
     until(session, "audio_chunk", 2)
     begin = time.monotonic()
     session.interrupt()
     until(session, "interrupted")
-    session.answerer = Spoken(Endpoint(url, "fine"), session.answerer._tts)
+    session.answerer = CascadeResponder(OpenAIChat(url, "fine"), session.answerer._tts)
     session.ask("Enough?")
     assert until(session, "finished")[-1].text == "All is well."
     assert time.monotonic() - begin < 15  # it would be 20 s until the endpoint is too slow
@@ -146,7 +149,7 @@ def test_an_interruption_hangs_up(talk, url, model):
 
 
 def test_an_interruption_stops_a_model_in_a_folder(talk, folder):
-    model = LocalModel(folder, max_tokens=100_000)
+    model = TransformersChat(folder, max_tokens=100_000)
     session = talk(model, ahead=1.0, clock=time.monotonic)
     session.ask("the cat")
     until(session, "audio_chunk", timeout=60)
@@ -160,7 +163,7 @@ def test_an_interruption_stops_a_model_in_a_folder(talk, folder):
 def test_a_template_without_a_system_is_told_in_the_first_message(tmp_path, talk):
     template = "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}"
     template += "{% for m in messages %}{{ m.content }} {% endfor %}"
-    model = LocalModel(save_tiny_chat_model(tmp_path / "m", template), max_tokens=12)
+    model = TransformersChat(save_tiny_chat_model(tmp_path / "m", template), max_tokens=12)
     session = talk(model, system="on a mat")
     session.ask("the cat")
     assert until(session, "finished", timeout=60)[-1].text
@@ -171,19 +174,19 @@ def test_a_template_without_a_system_is_told_in_the_first_message(tmp_path, talk
 @pytest.mark.parametrize("device", ["cuda" if not torch.cuda.is_available() else "xpu", "foo"])
 def test_a_device_that_is_not_there_is_said_in_one_line(folder, device):
     with pytest.raises(InputError, match=f"device '{device}': cannot be used .*; give cpu"):
-        LocalModel(folder, device)
+        TransformersChat(folder, device)
 
 
 def test_damaged_weights_are_said_in_one_line(folder, tmp_path):
     copy = shutil.copytree(folder, tmp_path / "copy")
     (copy / "model.safetensors").write_bytes(b"torn")
     with pytest.raises(InputError, match="not the folder of a language model"):
-        LocalModel(copy)
+        TransformersChat(copy)
 
 
 def test_tokens_are_counted(folder):
-    assert LocalModel(folder).count_tokens("the cat sat") == 3
-    assert Endpoint("http://host/v1", "m").count_tokens("a" * 40) == 11
+    assert TransformersChat(folder).count_tokens("the cat sat") == 3
+    assert OpenAIChat("http://host/v1", "m").count_tokens("a" * 40) == 11
 
 
 @pytest.mark.parametrize("size", [1, 3, 100])
@@ -235,7 +238,7 @@ def test_transformers_serve_on_random_weights(talk, folder):
                     break
             assert process.poll() is None
             time.sleep(0.5)
-        session = talk(Endpoint(f"http://127.0.0.1:{port}/v1", str(folder), 60, max_tokens=12))
+        session = talk(OpenAIChat(f"http://127.0.0.1:{port}/v1", str(folder), 60, max_tokens=12))
         session.ask("the cat")
         events = until(session, "finished", timeout=90)
         assert [e.message for e in events if e.kind == "error"] == []

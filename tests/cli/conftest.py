@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import pytest
-from toy_model import save_toy_model
+from helpers.toy_model import save_toy_model
 
 from vocalmtp.cli import main
 

@@ -3,10 +3,11 @@
 import json
 
 import pytest
-from toy_model import save_toy_model
+from helpers.toy_model import save_toy_model
 
+from vocalmtp.bench import methods, shares, speed
+from vocalmtp.bench import table as bench
 from vocalmtp.cli import main
-from vocalmtp.eval import bench, methods, shares, speed
 from vocalmtp.heads import DRAFTS
 
 
@@ -57,12 +58,12 @@ def test_shares_sum_to_one(figures):
 
 
 def test_timing_leaves_no_trace(tmp_path):
-    from vocalmtp.synthesis import load
+    from vocalmtp.tts import load
 
     tts = load(save_toy_model(tmp_path / "toy"))
-    before = dict(vars(tts.model.runner)), shares.RulePicker.all
+    before = dict(vars(tts.model.runner)), shares.ConstrainedSampler.all
     shares.time_shares(tts, repeats=1)
-    assert (dict(vars(tts.model.runner)), shares.RulePicker.all) == before
+    assert (dict(vars(tts.model.runner)), shares.ConstrainedSampler.all) == before
     assert "propose" not in vars(tts.model.head)
 
 

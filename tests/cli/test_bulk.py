@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from batch_checks import check_whole, rows
+from helpers.batch_checks import check_whole, rows
 
 LIST = """{"id": "one", "text": "Hello there. Go.", "seed": 4}
 {"id": "two", "text": "No.", "voice": "ann", "temperature": 0.3, "page": 7}

@@ -4,12 +4,12 @@ import sys
 
 import numpy as np
 import pytest
-from chat_fakes import QUESTION
+from helpers.chat_fakes import QUESTION
 
 import vocalmtp
-from vocalmtp.audio import read_audio
+from vocalmtp.audio.io import read_audio
 from vocalmtp.cli import main
-from vocalmtp.eval.intelligibility import word_errors
+from vocalmtp.evaluation.intelligibility import word_errors
 
 
 @pytest.fixture(scope="module")

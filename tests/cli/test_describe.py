@@ -1,7 +1,7 @@
 """`vocalmtp info`, `--version` and help."""
 
 import pytest
-from toy_model import save_toy_model
+from helpers.toy_model import save_toy_model
 
 import vocalmtp
 from vocalmtp.cli import app, main

@@ -5,14 +5,15 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from toy_model import save_toy_model
+from helpers.toy_model import save_toy_model
 
 import vocalmtp
+from vocalmtp.bench import speed
+from vocalmtp.bench import table as bench
 from vocalmtp.cli import main
 from vocalmtp.decoding.options import Decoding
 from vocalmtp.errors import InputError
-from vocalmtp.eval import bench, speed
-from vocalmtp.eval.statistics import once
+from vocalmtp.evaluation.statistics import once
 
 TEXT = "Hello there."
 

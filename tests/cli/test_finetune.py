@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import soundfile
 import yaml
-from toy_model import save_toy_model
+from helpers.toy_model import save_toy_model
 
-from vocalmtp.audio import read_audio
+from vocalmtp.audio.io import read_audio
 from vocalmtp.cli import main
 from vocalmtp.config import load_yaml, parse
 from vocalmtp.data.manifest import read_manifest
-from vocalmtp.model.speech_lm import SpeechLM
+from vocalmtp.models.speech_lm import SpeechLM
 from vocalmtp.tokenizers import load_tokenizer
-from vocalmtp.training.finetune import FinetuneRecipe, Listener, label_with_letters, read_log
+from vocalmtp.training.finetune import EvalCallback, FinetuneRecipe, label_with_letters, read_log
 
 TEXT = "one two three."
 
@@ -114,7 +114,7 @@ def test_only_the_best_model_so_far_is_exported(recipe, tmp_path, monkeypatch):
     assert run("train", recipe, "optim.max_steps=1", "decoder.max_minutes=0") == 0
     settings = parse(FinetuneRecipe, load_yaml(recipe))
     toy, out = tmp_path / "toy", tmp_path / "out"
-    listener = Listener(settings, settings.data, toy / "tokenizer", {})
+    listener = EvalCallback(settings, settings.data, toy / "tokenizer", {})
     model = SpeechLM.from_pretrained(toy)
     model.markers.weight.data += 1.0  # so that it can be told from the one that is there
     before = (out / "model.safetensors").read_bytes()

@@ -10,13 +10,13 @@ import soundfile
 
 from vocalmtp.cli import main
 from vocalmtp.data import prepare as module
-from vocalmtp.data.layouts import find_sources
+from vocalmtp.data.corpus_formats import find_sources
 from vocalmtp.data.manifest import read_manifest
-from vocalmtp.data.prepare import Limits, held_out, prepare
+from vocalmtp.data.prepare import RecordingLimits, held_out, prepare
 from vocalmtp.errors import InputError
-from vocalmtp.lock import only_writer
+from vocalmtp.io.lock import only_writer
 
-EASY = Limits(misfit=100, heard=0)  # noise is no speech: only the other checks count
+EASY = RecordingLimits(misfit=100, heard=0)  # noise is no speech: only the other checks count
 
 
 def run(*arguments: object) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from sounds import buzz
+from helpers.sounds import buzz
 
 from vocalmtp.roles import load_role
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from sounds import buzz
-from toy_model import save_toy_model
+from helpers.sounds import buzz
+from helpers.toy_model import save_toy_model
 
 from vocalmtp.voices import Voice
 

@@ -5,8 +5,8 @@ import re
 import numpy as np
 import pytest
 import soundfile
-from published_weights import make_published
-from tiny_codecs import make_model
+from helpers.published_weights import make_published
+from helpers.tiny_codecs import make_model
 
 from vocalmtp.cli import main
 from vocalmtp.tokenizers import list_entries

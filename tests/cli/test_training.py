@@ -8,7 +8,7 @@ import pytest
 import soundfile
 import torch
 import yaml
-from toy_model import BACKBONE, tokenizer_config
+from helpers.toy_model import BACKBONE, tokenizer_config
 
 from vocalmtp.cli import main
 from vocalmtp.data.shards import CodeShards

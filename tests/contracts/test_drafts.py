@@ -7,8 +7,8 @@ import torch
 from torch.nn import functional as F
 
 from vocalmtp.decoding.tree import DraftTree
-from vocalmtp.heads import DRAFTS, DraftHead, DraftMemory, SpeechHead, build_draft, build_head
-from vocalmtp.layout import IGNORED, Stream, TokenLayout
+from vocalmtp.heads import DRAFTS, DraftCache, DraftHead, SpeechHead, build_draft, build_head
+from vocalmtp.models.layout import IGNORED, Stream, TokenLayout
 
 WIDTH = 16
 CONFIGS: dict[str, dict[str, Any]] = {
@@ -124,7 +124,7 @@ CALLS = torch.tensor([[1, 3], [2, 1], [1, 2]])  # new positions of either row, c
 
 def read_some(
     draft: DraftHead, hidden: torch.Tensor, inputs: torch.Tensor, calls: torch.Tensor
-) -> DraftMemory:
+) -> DraftCache:
     """Read rows some positions at a time, with rubbish behind the new ones and drafts between."""
     memory, done = draft.start(len(hidden), hidden), torch.zeros(len(hidden), dtype=torch.long)
     following = F.pad(inputs[:, 1:], (0, 0, 0, 1))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from vocalmtp.heads import HEADS, SpeechHead, build_head
-from vocalmtp.layout import IGNORED, Stream, TokenLayout
+from vocalmtp.models.layout import IGNORED, Stream, TokenLayout
 
 WIDTH = 16
 CONFIGS: dict[str, dict[str, Any]] = {

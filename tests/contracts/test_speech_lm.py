@@ -10,8 +10,8 @@ from transformers import AutoModelForCausalLM
 
 from vocalmtp.decoding.generate import Prompt, StepUnpacker, generate, unpack
 from vocalmtp.decoding.sampling import Sampler
-from vocalmtp.layout import IGNORED
-from vocalmtp.model.speech_lm import SpeechLM
+from vocalmtp.models.layout import IGNORED
+from vocalmtp.models.speech_lm import SpeechLM
 
 HEADS: dict[str, dict[str, Any]] = {
     "linear": {"name": "parallel", "kind": "linear"},

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tiny_codecs import make_tiny
+from helpers.tiny_codecs import make_tiny
 
 from vocalmtp.errors import InputError
 from vocalmtp.tokenizers import SpeechTokenizer, huggingface, list_entries, load_tokenizer

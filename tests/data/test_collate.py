@@ -5,8 +5,8 @@ import torch
 
 from vocalmtp.data.collate import MARKER, PADDING, SPEAKER, SPEECH, TEXT, Collator
 from vocalmtp.errors import InputError
-from vocalmtp.layout import IGNORED, Stream, TokenLayout
-from vocalmtp.prompts import Marker, Speaker, Speech, Text, tts
+from vocalmtp.models.layout import IGNORED, Stream, TokenLayout
+from vocalmtp.models.prompts import ControlToken, Speaker, Speech, Text, tts
 
 CODEC = Stream(name="a", size=9, delay=1)
 TRACKED = TokenLayout(
@@ -57,7 +57,7 @@ def test_only_supervised_segments_are_targets() -> None:
     segments = [
         Text([1, 2]),
         Text([3, 4], supervised=True),
-        Marker("speech"),
+        ControlToken("speech"),
         Speech(torch.tensor([[5, 6]]), supervised=False),
     ]
     batch = Collator(PLAIN)([segments])
@@ -68,7 +68,7 @@ def test_only_supervised_segments_are_targets() -> None:
 def test_later_speech_points_at_its_own_characters() -> None:
     first = Speech(torch.tensor([[0, 1], [5, 6]]), [1, 2])
     second = Speech(torch.tensor([[0, 2], [5, 6]]), [3, 4, 5])
-    batch = Collator(TRACKED)([[Marker("speech"), first, Marker("speech"), second]])
+    batch = Collator(TRACKED)([[ControlToken("speech"), first, ControlToken("speech"), second]])
     assert batch["characters"].tolist() == [[1, 2, 3, 4, 5]]
     assert batch["pointers"][0].tolist() == [
         [0, 0],
@@ -82,6 +82,6 @@ def test_later_speech_points_at_its_own_characters() -> None:
 
 def test_wrong_segments_are_named() -> None:
     with pytest.raises(InputError, match="did you mean 'speech'"):
-        Collator(PLAIN)([[Marker("speach")]])
+        Collator(PLAIN)([[ControlToken("speach")]])
     with pytest.raises(InputError, match="takes \\(3,\\)"):
         Collator(PLAIN, 3)([[Speaker(torch.ones(2))]])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from tiny_codecs import make_tiny
+from helpers.tiny_codecs import make_tiny
 
 from vocalmtp.data.detokenize import detokenize_shards
 from vocalmtp.data.manifest import Utterance

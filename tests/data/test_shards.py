@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from toy_model import tokenizer_config
+from helpers.toy_model import tokenizer_config
 
 from vocalmtp.data.manifest import read_manifest
 from vocalmtp.data.shards import CodeItem, CodeShards, write_shard

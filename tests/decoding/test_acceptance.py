@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 import torch
 
-from vocalmtp.decoding.acceptance import NearDraw, Typical, code_places
+from vocalmtp.decoding.acceptance import FSQToleranceVerifier, Typical, code_places
 from vocalmtp.decoding.generate import Prompt, generate
-from vocalmtp.decoding.joint import counts_as_left, draw_left, is_kept
+from vocalmtp.decoding.joint_acceptance import counts_as_left, draw_left, is_kept
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.decoding.speculative import Speculative
-from vocalmtp.heads.base import Draft
-from vocalmtp.layout import Stream, TokenLayout
-from vocalmtp.model.state import DecodeState
+from vocalmtp.heads.base import Proposal
+from vocalmtp.models.layout import Stream, TokenLayout
+from vocalmtp.models.state import DecodeState
 
 Make = Callable[..., Any]
 PAIR = TokenLayout(streams=(Stream(name="a", size=3), Stream(name="b", size=3)))
@@ -72,10 +72,10 @@ def test_kept_and_drawn_anew_make_exactly_the_models_steps() -> None:
 class Fixed:
     """A head that always has the same distribution."""
 
-    def propose(self, hidden: torch.Tensor, pick: Any) -> Draft:
+    def propose(self, hidden: torch.Tensor, pick: Any) -> Proposal:
         logits = [p.log().expand(len(hidden), -1) for p in P]
         tokens, log_probs = pick.all(logits)
-        return Draft(tokens[:, None], log_probs[:, None])
+        return Proposal(tokens[:, None], log_probs[:, None])
 
 
 def test_what_is_left_is_drawn_by_trial() -> None:
@@ -150,7 +150,7 @@ def test_near_keeps_what_is_near_and_nothing_else() -> None:
     logits = [torch.full((9, 11), -9.0).index_fill(1, torch.tensor([best]), 9.0)]
     drafted = torch.arange(9)[:, None]
     for tolerance, kept in ((0, [best]), (1, list(range(9)))):
-        pick = NearDraw(
+        pick = FSQToleranceVerifier(
             layout,
             view_of(layout, 9),
             drafted,

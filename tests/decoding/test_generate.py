@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import torch
 
+from vocalmtp.decoding.constraints import ConstrainedSampler
 from vocalmtp.decoding.generate import Prompt, begin, generate
-from vocalmtp.decoding.rules import RulePicker
 from vocalmtp.decoding.sampling import Sampler
-from vocalmtp.decoding.strategy import Grouped
+from vocalmtp.decoding.strategies import Grouped
 
 Make = Callable[..., Any]
 WILD = Sampler(temperature=3.0)
@@ -55,10 +55,10 @@ def test_the_end_waits_for_the_last_character(make_model: Make, make_rows: Make)
     last = state.character_lengths - 1
     for pointer, end in ((last - 1, False), (last, True)):
         state.pointers = pointer
-        pick = RulePicker(model.layout, state)
+        pick = ConstrainedSampler(model.layout, state)
         assert (pick(0, logits)[0].item() == model.layout.slots[0].end_id) == end
     state.steps -= 5  # nothing has been said yet
-    pick = RulePicker(model.layout, state)
+    pick = ConstrainedSampler(model.layout, state)
     assert pick(0, logits)[0].item() != model.layout.slots[0].end_id
 
 
@@ -79,7 +79,7 @@ def test_slots_picked_together_are_picked_as_one_by_one(
             state = begin(model, prompts, Grouped())
             state.steps += steps
             state.ended[2] = 2 if steps else -1
-            pick = RulePicker(model.layout, state)
+            pick = ConstrainedSampler(model.layout, state)
             if together:
                 picked.append(pick.all(logits))
             else:

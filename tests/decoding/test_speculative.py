@@ -8,17 +8,17 @@ import pytest
 import torch
 
 from vocalmtp.decoding.acceptance import DraftPicker, Rejection
-from vocalmtp.decoding.ahead import Unverified
+from vocalmtp.decoding.constraints import ConstrainedSampler
+from vocalmtp.decoding.draft_state import DraftOnly
 from vocalmtp.decoding.generate import Prompt, begin, generate
-from vocalmtp.decoding.rules import RulePicker
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.decoding.speculative import Speculative
-from vocalmtp.decoding.strategy import DecodeStrategy, Grouped
+from vocalmtp.decoding.strategies import DecodeStrategy, Grouped
+from vocalmtp.engines.cpu import optimize_for_inference
 from vocalmtp.errors import InputError
-from vocalmtp.layout import Stream, TokenLayout
-from vocalmtp.model.fast import make_fast
-from vocalmtp.model.speech_lm import SpeechLM
-from vocalmtp.model.state import DecodeState
+from vocalmtp.models.layout import Stream, TokenLayout
+from vocalmtp.models.speech_lm import SpeechLM
+from vocalmtp.models.state import DecodeState
 
 Make = Callable[..., Any]
 GREEDY = Sampler(greedy=True)
@@ -146,9 +146,9 @@ def test_unverified_steps_take_fewer_passes(model: SpeechLM, make_rows: Make) ->
     """With no drafts it is next-token decoding; with some, rows say the same in any batch."""
     rows = make_rows(model, (*FRAMES, 7), spoken=False)
     samplers = [WARM, GREEDY, Sampler(temperature=0.7), WARM]
-    assert same(said(model, rows, samplers, Unverified(0)), said(model, rows, samplers))
-    alone = said(model, rows, samplers, Unverified(2))
-    assert same(said(model, rows, samplers, Unverified(2), batch_size=3), alone)
+    assert same(said(model, rows, samplers, DraftOnly(0)), said(model, rows, samplers))
+    alone = said(model, rows, samplers, DraftOnly(2))
+    assert same(said(model, rows, samplers, DraftOnly(2), batch_size=3), alone)
 
 
 # -- the distribution --------------------------------------------------------------------------
@@ -231,7 +231,7 @@ def sequences(model: SpeechLM, row: list, sampler: Sampler, steps: int) -> dict[
 def step_probabilities(model: SpeechLM, state: DecodeState) -> list[tuple[list[int], float]]:
     """All steps that may follow, with their probabilities."""
 
-    class Forced(RulePicker):
+    class Forced(ConstrainedSampler):
         def __call__(self, k: int, logits: torch.Tensor) -> Any:
             return self._pick(k, logits[:, None])[0][:, 0], torch.zeros(1)
 
@@ -300,7 +300,7 @@ def test_accepting_every_draft_would_be_found_out(make_model: Make, make_rows: M
     prompts = (Prompt(row, Sampler(), seed, 2) for seed in range(1000))
     seen: dict[tuple, int] = dict.fromkeys(want, 0)
     steps: dict[int, list[tuple]] = {}
-    for event in generate(model, prompts, 250, Unverified(2)):
+    for event in generate(model, prompts, 250, DraftOnly(2)):
         for number, tokens in zip(event.rows, event.tokens.tolist(), strict=True):
             steps.setdefault(number, []).append(tuple(tokens))
     for made in steps.values():
@@ -327,7 +327,7 @@ def test_fused_for_inference_it_says_the_same(make_model: Make, make_rows: Make)
     plain = make_model(draft=DRAFTS["sequential"])
     rows = make_rows(plain, FRAMES, spoken=False)
     want = said(plain, rows, [GREEDY] * 3, Speculative(2), 2)
-    make_fast(plain, int8=False)
+    optimize_for_inference(plain, int8=False)
     assert same(said(plain, rows, [GREEDY] * 3, Speculative(2), 2), want)
 
 
@@ -335,9 +335,9 @@ def test_fused_for_inference_it_says_the_same(make_model: Make, make_rows: Make)
 def test_in_int8_it_says_the_same(
     name: str, make_model: Make, make_rows: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vocalmtp.layers.linears.SMALLEST", 1)
+    monkeypatch.setattr("vocalmtp.engines.linears.SMALLEST", 1)
     model = make_model(draft=DRAFTS[name])
-    make_fast(model, int8=True)
+    optimize_for_inference(model, int8=True)
     rows = make_rows(model, FRAMES, spoken=False)
     samplers = [WARM, GREEDY, WARM]
     want = said(model, rows, samplers)

@@ -11,20 +11,20 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from vocalmtp.decoding.branching import Branching, Ranked, check_tree
 from vocalmtp.decoding.generate import Prompt, begin, generate
 from vocalmtp.decoding.options import Decoding
-from vocalmtp.decoding.ranks import measure_ranks
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.decoding.speculative import Speculative
-from vocalmtp.decoding.strategy import DecodeStrategy, Emission, Grouped
+from vocalmtp.decoding.strategies import DecodeStrategy, Grouped, StepBatch
 from vocalmtp.decoding.tree import DraftTree, choose_paths
+from vocalmtp.decoding.tree_calibration import measure_ranks
+from vocalmtp.decoding.tree_speculative import CandidateRanker, TreeSpeculative, check_tree
+from vocalmtp.engines.cpu import optimize_for_inference
 from vocalmtp.errors import InputError
-from vocalmtp.layout import Stream, TokenLayout
-from vocalmtp.model.fast import make_fast
-from vocalmtp.model.state import DecodeState
-from vocalmtp.prompts import Text
-from vocalmtp.textlm.model import TextLM
+from vocalmtp.models.layout import Stream, TokenLayout
+from vocalmtp.models.prompts import Text
+from vocalmtp.models.state import DecodeState
+from vocalmtp.models.text_lm import TextLM
 
 Make = Callable[..., Any]
 GREEDY = Sampler(greedy=True)
@@ -91,12 +91,12 @@ def test_text_is_that_without_drafts(family: str, draft: str, fast: bool) -> Non
     """Greedy and by seed, alone and in batches whose rows accept, end, leave and come."""
     model = text_lm(family, DRAFTS[draft])
     if fast:
-        make_fast(model, int8=False)
+        optimize_for_inference(model, int8=False)
     prompts = asked([WARM, GREEDY, Sampler(temperature=0.6), GREEDY, WARM])
     want = said(model, prompts)
     kept = []
     for batch_size in (1, 3):
-        strategy = Branching(TREE)
+        strategy = TreeSpeculative(TREE)
         assert said(model, prompts, strategy, batch_size) == want
         kept.append(strategy.statistics.kept)
     assert kept[0] == kept[1]  # a row accepts as it does alone
@@ -111,18 +111,18 @@ def test_speech_is_that_without_drafts(draft: str, make_model: Make, make_rows: 
     samplers = [WARM, GREEDY, Sampler(temperature=1.5)]
     pairs = enumerate(zip(rows, samplers, strict=True))
     prompts = [Prompt(row, own, seed, 24) for seed, (row, own) in pairs]
-    strategy = Branching(TREE)
+    strategy = TreeSpeculative(TREE)
     assert said(model, prompts, strategy, 2) == said(model, prompts, batch_size=3)
     assert sum(strategy.statistics.kept) > 5
 
 
 @pytest.mark.parametrize("draft", DRAFTS)
 def test_in_int8_text_is_that_without_drafts(draft: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vocalmtp.layers.linears.SMALLEST", 1)
+    monkeypatch.setattr("vocalmtp.engines.linears.SMALLEST", 1)
     model = text_lm("llama", DRAFTS[draft])
-    make_fast(model, int8=True)
+    optimize_for_inference(model, int8=True)
     prompts = asked([WARM] * 5, 40)
-    assert said(model, prompts, Branching(TREE), 2) == said(model, prompts)
+    assert said(model, prompts, TreeSpeculative(TREE), 2) == said(model, prompts)
 
 
 @pytest.mark.parametrize("draft", DRAFTS)
@@ -130,7 +130,7 @@ def test_a_chain_is_a_tree(draft: str) -> None:
     """The same drafts, so the same of them are kept."""
     model = text_lm("llama", DRAFTS[draft])
     prompts = asked([WARM, GREEDY, WARM, GREEDY, WARM])
-    chain, tree = Speculative(3, "seed"), Branching(DraftTree.chain(3))
+    chain, tree = Speculative(3, "seed"), TreeSpeculative(DraftTree.chain(3))
     assert said(model, prompts, chain, 2) == said(model, prompts, tree, 2)
     ours, theirs = tree.statistics, chain.statistics
     assert (ours.kept, ours.reached, ours.steps) == (theirs.kept, theirs.reached, theirs.steps)
@@ -143,14 +143,16 @@ def test_random_trees_change_nothing(seed: int) -> None:
     model = text_lm(random.choice([*FAMILIES]), DRAFTS[random.choice([*DRAFTS])])
     prompts = asked([WARM, GREEDY, WARM, GREEDY, WARM])
     want = said(model, prompts)
-    assert said(model, prompts, Branching(random_tree(random)), random.choice([1, 2, 5])) == want
+    assert (
+        said(model, prompts, TreeSpeculative(random_tree(random)), random.choice([1, 2, 5])) == want
+    )
 
 
 def test_a_draft_vocabulary_changes_nothing() -> None:
     model = text_lm("llama", DRAFTS["leap"])
     prompts = asked([GREEDY] * 5)
     view = model.with_draft_vocabulary(torch.tensor([1, 2, 5, 9]))
-    assert said(view, prompts, Branching(TREE), 2) == said(model, prompts)
+    assert said(view, prompts, TreeSpeculative(TREE), 2) == said(model, prompts)
 
 
 # -- what is left behind -----------------------------------------------------------------------
@@ -162,11 +164,11 @@ def test_the_cache_holds_the_path_and_nothing_else(
     family: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After every pass it is that of next-token decoding: bit by bit where we run the backbone."""
-    monkeypatch.setattr("vocalmtp.layers.linears.SMALLEST", 1)
+    monkeypatch.setattr("vocalmtp.engines.linears.SMALLEST", 1)
     model = text_lm(family, DRAFTS["recursive"])
-    make_fast(model, int8=family == "llama")
+    optimize_for_inference(model, int8=family == "llama")
     prompts = asked([WARM, GREEDY, WARM, GREEDY, WARM], 60)
-    strategy, plain = Branching(TREE), Grouped()
+    strategy, plain = TreeSpeculative(TREE), Grouped()
     state = begin(model, prompts, strategy)
     alone = [begin(model, [prompt], plain) for prompt in prompts]
     before = state.cache.lengths.clone()
@@ -177,7 +179,7 @@ def test_the_cache_holds_the_path_and_nothing_else(
         for b, own in enumerate(alone):
             for step in range(int(emission.counts[b]) - 1):
                 taken = emission.tokens[b : b + 1, step : step + 1]
-                plain.forward(model, own, Emission(taken, own.steps))
+                plain.forward(model, own, StepBatch(taken, own.steps))
             length = int(own.cache.lengths)
             assert int(state.cache.lengths[b]) == length
             if family == "llama":
@@ -194,7 +196,7 @@ def test_the_cache_holds_the_path_and_nothing_else(
         strategy.forward(model, state, emission)
         for b, own in enumerate(alone):
             last = emission.tokens[b : b + 1, int(emission.counts[b]) - 1 :][:, :1]
-            plain.forward(model, own, Emission(last, own.steps))
+            plain.forward(model, own, StepBatch(last, own.steps))
     assert longest > 2 and bool((state.cache.lengths > before).all())
 
 
@@ -262,7 +264,7 @@ def test_candidates_are_what_the_noise_nearly_draws() -> None:
     logits = torch.zeros(3, 12)
     logits[:, 10:] = -torch.inf  # neither an end nor a padding
     logits[2] = torch.arange(12.0).roll(5)
-    pick = Ranked(layout, state, torch.tensor([[0.42], [0.98], [0.5]]), 4)
+    pick = CandidateRanker(layout, state, torch.tensor([[0.42], [0.98], [0.5]]), 4)
     tokens, _ = pick.all([logits])
     assert pick.candidates.tolist() == [[4, 3, 5, 2], [9, 8, 7, 6], [4, 3, 2, 1]]
     assert tokens[:, 0].tolist() == [4, 9, 4]
@@ -294,7 +296,7 @@ def test_ranks_are_those_of_decoding(draft: str) -> None:
 
 
 def test_statistics_tell_of_the_tree() -> None:
-    strategy = Branching(TREE)
+    strategy = TreeSpeculative(TREE)
     said(text_lm("llama", DRAFTS["leap"]), asked([GREEDY] * 5), strategy, 2)
     counted, found = strategy.statistics, strategy.statistics.summary()
     assert found["drafts_per_forward"] == 9 and len(found["acceptance"]) == 3

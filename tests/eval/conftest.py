@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from toy_model import save_toy_model
+from helpers.toy_model import save_toy_model
 
-from vocalmtp.synthesis import TTS, load
+from vocalmtp.tts import TTS, load
 
 HEAVY = ("resemblyzer", "speechmos", "pesq")
 
@@ -33,7 +33,7 @@ def tts(toy_folder) -> TTS:
 @pytest.fixture
 def quick_ears(monkeypatch) -> None:
     """Hear "hi there" in everything, at once; the real recogniser has a test of its own."""
-    monkeypatch.setattr("vocalmtp.eval.intelligibility.recognise", lambda path: "hi there")
+    monkeypatch.setattr("vocalmtp.evaluation.intelligibility.recognise", lambda path: "hi there")
 
 
 def buzz(pitch: float, seconds: float = 1.0) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from vocalmtp.eval.answers import (
+from vocalmtp.evaluation.answers import (
     agreement,
     exact_match,
     f1,
@@ -11,7 +11,7 @@ from vocalmtp.eval.answers import (
     speech_scores,
     text_scores,
 )
-from vocalmtp.eval.spoken_form import in_digits, spoken_form
+from vocalmtp.evaluation.spoken_form import in_digits, spoken_form
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from vocalmtp.eval.intelligibility import (
+from vocalmtp.evaluation.intelligibility import (
     WordErrors,
     corpus_rate,
     mean_rate,

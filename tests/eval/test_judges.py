@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from sounds import buzz
+from helpers.sounds import buzz
 
 from vocalmtp import optional
 from vocalmtp.errors import InputError
-from vocalmtp.eval.judges import find_recogniser, find_speaker_judge
+from vocalmtp.evaluation.judges import find_recogniser, find_speaker_judge
 
 TINY = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
 TINY |= {"num_attention_heads": 2, "initializer_range": 1.0}
@@ -92,7 +92,7 @@ def test_the_expecting_recogniser_gives_its_language_to_every_process(tmp_path, 
         given.append([(language / name).read_text() for name in ("language.arpa", "words.dict")])
         return path.stem
 
-    monkeypatch.setattr("vocalmtp.eval.intelligibility.recognise", recognise)
+    monkeypatch.setattr("vocalmtp.evaluation.intelligibility.recognise", recognise)
     recogniser = find_recogniser(f"pocketsphinx={tmp_path / 'answers.txt'}")
     assert dict(recogniser.hear([Path("a.wav"), Path("b.wav")], processes=1)) == {0: "a", 1: "b"}
     assert "is ten </s>" in given[0][0] and "two T UW" in given[1][1]

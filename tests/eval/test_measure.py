@@ -9,26 +9,27 @@ import soundfile
 import torch
 
 from vocalmtp import optional
-from vocalmtp.audio import read_audio
-from vocalmtp.cli import main
-from vocalmtp.errors import InputError
-from vocalmtp.eval import disentanglement, quality, similarity, speed
-from vocalmtp.eval.disentanglement import probe, probe_streams, swap_timbre
-from vocalmtp.eval.items import pick_items
-from vocalmtp.eval.report import Line, markdown, plot_bars, plot_spectrograms, write_report
-from vocalmtp.eval.speed import (
+from vocalmtp.audio.io import read_audio
+from vocalmtp.bench import speed
+from vocalmtp.bench.speed import (
     cold_start,
     first_audio,
     hardware,
     real_time_factors,
     steps_per_second,
 )
-from vocalmtp.eval.statistics import Figure
+from vocalmtp.cli import main
+from vocalmtp.errors import InputError
+from vocalmtp.evaluation import disentanglement, quality, similarity
+from vocalmtp.evaluation.disentanglement import probe, probe_streams, swap_timbre
+from vocalmtp.evaluation.items import pick_items
+from vocalmtp.evaluation.report import Line, markdown, plot_bars, plot_spectrograms, write_report
+from vocalmtp.evaluation.statistics import Estimate
 
 LINES = [
-    Line("WER", "natural", Figure(0.1, 0.05, 0.2, 9), "%", 1),
-    Line("WER", "tts", Figure(0.2, 0.1, 0.3, 9), "%", 1),
-    Line("STOI", "tts", Figure(0.9, 0.8, float("nan"), 9)),
+    Line("WER", "natural", Estimate(0.1, 0.05, 0.2, 9), "%", 1),
+    Line("WER", "tts", Estimate(0.2, 0.1, 0.3, 9), "%", 1),
+    Line("STOI", "tts", Estimate(0.9, 0.8, float("nan"), 9)),
 ]
 OWN = "similarity to the asked voice"
 
@@ -106,8 +107,8 @@ def test_similarity_by_the_length_of_the_reference(toy_folder, manifest, tmp_pat
 @pytest.mark.usefixtures("quick_ears")
 def test_all_figures_in_one_table(toy_folder, manifest, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(speed, "SENTENCES", ("Hi.",))
-    monkeypatch.setattr("vocalmtp.eval.run.FEW", 1)
-    monkeypatch.setattr("vocalmtp.eval.run.run_bench", lambda model, against: LINES)
+    monkeypatch.setattr("vocalmtp.evaluation.run.FEW", 1)
+    monkeypatch.setattr("vocalmtp.evaluation.run.run_bench", lambda model, against: LINES)
     rows = manifest.read_text().replace('"split": "train"', '"split": "rare"', 1)
     manifest.write_text(rows)
     ask = ["eval", "all", "-m", manifest, "--model", toy_folder, "-o", tmp_path / "out"]

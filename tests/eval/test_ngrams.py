@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vocalmtp.eval.intelligibility import DICTIONARY, LANGUAGE, hear, write_language
-from vocalmtp.eval.ngrams import BEGIN, END, NGrams
+from vocalmtp.evaluation.intelligibility import DICTIONARY, LANGUAGE, hear, write_language
+from vocalmtp.evaluation.ngrams import BEGIN, END, NGrams
 
 TEXTS = ["the answer is ten", "the answer is two", "oh, it is ten"]
 SENTENCES = st.lists(st.lists(st.sampled_from("abc"), min_size=1).map(" ".join), min_size=1)

@@ -6,17 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from sounds import buzz
-from toy_model import save_toy_model
+from helpers.sounds import buzz
+from helpers.toy_model import save_toy_model
 
-from vocalmtp.chat.ears import find_ear
+from vocalmtp.dialogue import DialogueModel, Query
 from vocalmtp.errors import InputError
-from vocalmtp.eval import judges
-from vocalmtp.eval.hearing import run_hearing
-from vocalmtp.eval.items import pick_items
-from vocalmtp.eval.roletriviaqa import RoleRun, run_roletriviaqa
-from vocalmtp.respond import Asked, Respondent
-from vocalmtp.synthesis import load
+from vocalmtp.evaluation import judges
+from vocalmtp.evaluation.items import pick_items
+from vocalmtp.evaluation.recognition import run_hearing
+from vocalmtp.evaluation.roletriviaqa import RoleRun, run_roletriviaqa
+from vocalmtp.recognizers.base import build_recognizer
+from vocalmtp.tts import load
 
 
 class Nobody:
@@ -37,7 +37,7 @@ def listener(tmp_path_factory) -> Path:
 @pytest.fixture
 def ask(tmp_path, listener, quick_ears, monkeypatch):
     monkeypatch.setitem(judges.SPEAKER_JUDGES, "nobody", Nobody)
-    monkeypatch.setattr("vocalmtp.respond.LONGEST", 12)
+    monkeypatch.setattr("vocalmtp.dialogue.LONGEST", 12)
     data = tmp_path / "data"
     for role in ("one", "two"):
         (data / "references" / role).mkdir(parents=True)
@@ -75,11 +75,11 @@ def ask(tmp_path, listener, quick_ears, monkeypatch):
 def test_questions_are_read_and_the_answers_spoken(ask, listener):
     text, rows = ask()
     assert rows.keys() == {"a", "b"} and "audio 'nowhere.wav' is not there" in text
-    respondent = Respondent(load(listener))
+    respondent = DialogueModel(load(listener))
     voice = respondent.tts.find_voice(None)
     assert len(rows["a"]["text_answer"]) > 0 and "understood" not in rows["a"]
     assert "which reads the questions" in text
-    asked = Asked(text="what is one?", voice=voice)
+    asked = Query(text="what is one?", voice=voice)
     assert "".join(respondent.write(asked)) == respondent.answer([asked])[0]
 
 
@@ -100,12 +100,12 @@ def test_the_decoder_may_be_told_another_role(ask):
 
 
 def test_transcripts_have_a_word_error_rate(listener, manifest, tmp_path, monkeypatch):
-    monkeypatch.setattr(Respondent, "transcribe", lambda self, heard: ["hi"] * len(heard))
-    ear, items = find_ear(str(listener)), pick_items(manifest, "test", [], None)
+    monkeypatch.setattr(DialogueModel, "transcribe", lambda self, heard: ["hi"] * len(heard))
+    ear, items = build_recognizer(str(listener)), pick_items(manifest, "test", [], None)
     lines = run_hearing(ear, items, tmp_path / "out", "toy")
     found = {line.system: line.figure.value for line in lines}
     assert found == {"all": 4 / 6, "ann": 3 / 4, "bob": 1 / 2}
-    monkeypatch.setattr(Respondent, "hear", None)  # nothing is heard again
+    monkeypatch.setattr(DialogueModel, "hear", None)  # nothing is heard again
     assert run_hearing(ear, items, tmp_path / "out", "toy") == lines
     with pytest.raises(InputError, match="made with ear 'toy', not 'other'"):
         run_hearing(ear, items, tmp_path / "out", "other")

@@ -6,15 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from sounds import buzz
+from helpers.sounds import buzz
 
 from vocalmtp.cli import main
 from vocalmtp.errors import InputError
-from vocalmtp.eval import judges
-from vocalmtp.eval.conventions import CONVENTIONS, find_convention
-from vocalmtp.eval.intelligibility import word_errors
-from vocalmtp.eval.prompt_lists import CONVENTION_OF, FOLDERS, LAYOUTS, load_list
-from vocalmtp.eval.prompted import ListRun, run_list
+from vocalmtp.evaluation import judges
+from vocalmtp.evaluation.conventions import CONVENTIONS, find_convention
+from vocalmtp.evaluation.intelligibility import word_errors
+from vocalmtp.evaluation.prompt_lists import CONVENTION_OF, FOLDERS, LAYOUTS, load_list
+from vocalmtp.evaluation.prompted import ListRun, run_list
 
 
 def sound(path: Path, seconds: float = 1.5) -> Path:

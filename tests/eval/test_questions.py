@@ -9,7 +9,7 @@ import soundfile
 
 from vocalmtp import optional
 from vocalmtp.errors import InputError
-from vocalmtp.eval.questions import load_questions
+from vocalmtp.evaluation.questions import load_questions
 
 
 def ours(path, *rows, **changes):

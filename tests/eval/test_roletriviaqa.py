@@ -6,15 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from sounds import buzz
+from helpers.sounds import buzz
 
-from vocalmtp.audio import read_audio
+from vocalmtp.audio.io import read_audio
+from vocalmtp.bench import speed
 from vocalmtp.errors import InputError
-from vocalmtp.eval import judges, speed
-from vocalmtp.eval.answerers import Cascade, read_texts
-from vocalmtp.eval.questions import Question
-from vocalmtp.eval.role_report import confusion, figures, voice_scores
-from vocalmtp.eval.roletriviaqa import RoleRun, run_roletriviaqa
+from vocalmtp.evaluation import judges
+from vocalmtp.evaluation.questions import Question
+from vocalmtp.evaluation.responders import Cascade, read_texts
+from vocalmtp.evaluation.role_report import confusion, figures, voice_scores
+from vocalmtp.evaluation.roletriviaqa import RoleRun, run_roletriviaqa
 
 
 class Loudness:
@@ -31,8 +32,8 @@ class Loudness:
 @pytest.fixture(autouse=True)
 def _quick(quick_ears, monkeypatch):
     monkeypatch.setitem(judges.SPEAKER_JUDGES, "loudness", Loudness)
-    monkeypatch.setattr("vocalmtp.eval.quality.dnsmos", lambda path: {"ovrl": 3.0})
-    monkeypatch.setattr("vocalmtp.eval.quality.check_dnsmos", lambda: None)
+    monkeypatch.setattr("vocalmtp.evaluation.quality.dnsmos", lambda path: {"ovrl": 3.0})
+    monkeypatch.setattr("vocalmtp.evaluation.quality.check_dnsmos", lambda: None)
     monkeypatch.setattr(speed, "SENTENCES", ("Hi.",))
 
 

@@ -3,14 +3,14 @@ import math
 import numpy as np
 import pytest
 
-from vocalmtp.data.rows import RowFile
-from vocalmtp.eval.rows import check_settings
-from vocalmtp.eval.statistics import (
+from vocalmtp.evaluation.rows import check_settings
+from vocalmtp.evaluation.statistics import (
     bootstrap_correlation,
     bootstrap_mean,
     bootstrap_ratio,
     spread,
 )
+from vocalmtp.io.jsonl import JsonlStore
 
 
 def test_ratio_and_its_interval():
@@ -41,15 +41,15 @@ def test_spread_is_the_median_between_the_extremes():
 
 def test_rows_survive_a_cut_line(tmp_path):
     path = tmp_path / "rows" / "a.jsonl"
-    rows = RowFile(path)
+    rows = JsonlStore(path)
     rows.append({"id": "a", "score": float("nan")})
     rows.append({"id": "b", "score": 2.0})
     with path.open("a") as file:
         file.write('{"id": "c", "sco')  # killed here
-    again = RowFile(path)
+    again = JsonlStore(path)
     assert again.get("a") == {"id": "a", "score": None} and again.get("c") is None
     again.append({"id": "c", "score": 3.0})
-    assert RowFile(path).get("c")["score"] == 3.0
+    assert JsonlStore(path).get("c")["score"] == 3.0
 
 
 def test_rows_of_other_settings_are_refused(tmp_path):

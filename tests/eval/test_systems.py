@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from vocalmtp.audio import Audio, read_audio
+from vocalmtp.audio.io import Audio, read_audio
 from vocalmtp.errors import InputError
-from vocalmtp.eval.items import NO_AUDIO, pick_items, pick_references
-from vocalmtp.eval.measure import measure_intelligibility
-from vocalmtp.eval.references import cut_references, parse_seconds
-from vocalmtp.eval.systems import SYSTEMS, speak, voices_of
+from vocalmtp.evaluation.items import NO_AUDIO, pick_items, pick_references
+from vocalmtp.evaluation.measure import measure_intelligibility
+from vocalmtp.evaluation.references import cut_references, parse_seconds
+from vocalmtp.evaluation.systems import SYSTEMS, speak, voices_of
 
 
 def test_items_are_picked_by_voice_and_number(manifest):

@@ -7,25 +7,25 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tiny_codecs import make_tiny
+from helpers.tiny_codecs import make_tiny
 
 from vocalmtp.cli import main
 from vocalmtp.errors import InputError
-from vocalmtp.eval import disentanglement
-from vocalmtp.eval.disentanglement import gather, probe_streams, stream_groups
-from vocalmtp.eval.items import pick_items
-from vocalmtp.eval.quality import mel_distance
-from vocalmtp.eval.tokenizer import (
+from vocalmtp.evaluation import disentanglement
+from vocalmtp.evaluation.disentanglement import gather, probe_streams, stream_groups
+from vocalmtp.evaluation.items import pick_items
+from vocalmtp.evaluation.quality import mel_distance
+from vocalmtp.evaluation.tokenizer import (
     codebook_use,
     measure_speed,
     measure_tokenizer,
     probe_groups,
     swapped,
 )
-from vocalmtp.tokenizers import StreamSpec, TokenizerCard
+from vocalmtp.tokenizers import StreamSpec, TokenizerSpec
 
 TWO = (StreamSpec(name="a", size=8, role="content"), StreamSpec(name="b", size=4, role="acoustic"))
-CARD = TokenizerCard(name="x", kind="coupled", sample_rate=16_000, frame_rate=50, streams=TWO)
+CARD = TokenizerSpec(name="x", kind="coupled", sample_rate=16_000, frame_rate=50, streams=TWO)
 
 
 @pytest.fixture(autouse=True)
@@ -99,7 +99,7 @@ def test_speed_is_that_of_encoding_and_decoding(manifest):
 
 
 def test_a_tokenizer_without_a_decoder_has_no_resynthesis(manifest, tmp_path, monkeypatch):
-    monkeypatch.setattr("vocalmtp.eval.tokenizer.require", None)  # no judge is asked for
+    monkeypatch.setattr("vocalmtp.evaluation.tokenizer.require", None)  # no judge is asked for
     rows = pick_items(manifest)
     sections = measure_tokenizer(make_tiny("s3-v2"), rows, rows, tmp_path / "out")
     assert "Resynthesis" not in sections
@@ -126,8 +126,8 @@ def test_a_missing_judge_is_named_before_the_work(manifest, tmp_path, monkeypatc
 def test_every_figure_of_a_tokenizer_in_one_report(manifest, tmp_path, capsys, monkeypatch):
     # Slow judges, which have tests of their own.
     opinion = {"ovrl": 3.0, "sig": 3.0, "bak": 3.0}
-    monkeypatch.setattr("vocalmtp.eval.quality.dnsmos", lambda path: opinion)
-    monkeypatch.setattr("vocalmtp.eval.similarity.embed", lambda path: np.ones(256) / 16)
+    monkeypatch.setattr("vocalmtp.evaluation.quality.dnsmos", lambda path: opinion)
+    monkeypatch.setattr("vocalmtp.evaluation.similarity.embed", lambda path: np.ones(256) / 16)
     make_tiny("mini-coupled").save_pretrained(tmp_path / "codec")
     ask = ["eval", "tokenizer", f"mini-coupled={tmp_path / 'codec'}", "-m", manifest]
     ask += ["-o", tmp_path / "out", "--processes", 1]

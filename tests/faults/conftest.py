@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
-from toy_model import save_toy_model
+from helpers.toy_model import save_toy_model
 
 from vocalmtp.cli import main
 

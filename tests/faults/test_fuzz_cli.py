@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import soundfile
 import typer
-from fake_verbs import replace_work
-from fuzzing import both_sizes, check
+from helpers.fake_verbs import replace_work
+from helpers.fuzzing import both_sizes, check
+from helpers.sounds import buzz
+from helpers.tiny_run import tiny_recipe
 from hypothesis import strategies as st
-from sounds import buzz
-from tiny_run import tiny_recipe
 
 from vocalmtp.cli import app, main
 from vocalmtp.config import load_yaml

@@ -10,25 +10,25 @@ import pytest
 import soundfile
 import torch
 import yaml
-from fuzzing import both_sizes, check, mutated
+from helpers.fuzzing import both_sizes, check, mutated
+from helpers.sounds import buzz
+from helpers.tiny_run import tiny_recipe, write_tiny_shards
 from hypothesis import strategies as st
-from sounds import buzz
-from tiny_run import tiny_recipe, write_tiny_shards
 
-from vocalmtp.audio import read_audio
+from vocalmtp.audio.io import read_audio
 from vocalmtp.batch.items import read_items
-from vocalmtp.catalogue import read_card
 from vocalmtp.config import load_yaml, parse
-from vocalmtp.data.lists import survey
 from vocalmtp.data.manifest import read_manifest
 from vocalmtp.data.shards import CodeShards
+from vocalmtp.data.text_lists import survey
 from vocalmtp.decoding.tree import DraftTree
 from vocalmtp.errors import InputError
-from vocalmtp.synthesis import load
+from vocalmtp.hub import read_card
 from vocalmtp.tokenizers import load_tokenizer
 from vocalmtp.training.build import model_config
 from vocalmtp.training.recipe import SpeechLMRecipe
 from vocalmtp.training.tasks import item_segments
+from vocalmtp.tts import load
 from vocalmtp.voices import Voice
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from sounds import buzz
+from helpers.sounds import buzz
 
-from vocalmtp import audio
-from vocalmtp.audio import Audio, audio_writer
+from vocalmtp.audio import io as audio
+from vocalmtp.audio.io import Audio, audio_writer
 from vocalmtp.errors import InputError
-from vocalmtp.writing import atomic_folder, atomic_path
+from vocalmtp.io.atomic import atomic_folder, atomic_path
 
 YES = "--i-have-consent"
 

@@ -14,12 +14,12 @@ import pytest
 import soundfile
 import torch
 import yaml
-from damage import tear
-from sounds import buzz
-from tiny_run import tiny_recipe, write_tiny_shards
+from helpers.damage import tear
+from helpers.sounds import buzz
+from helpers.tiny_run import tiny_recipe, write_tiny_shards
 
 from vocalmtp.errors import InputError
-from vocalmtp.lock import only_writer
+from vocalmtp.io.lock import only_writer
 from vocalmtp.training.checkpoints import last_whole_checkpoint, read_state
 from vocalmtp.training.train import train
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from damage import tear
-from sounds import buzz
+from helpers.damage import tear
+from helpers.sounds import buzz
 
-from vocalmtp.audio import read_audio
+from vocalmtp.audio.io import read_audio
 from vocalmtp.errors import InputError
 
 RATE = 16_000

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from damage import change, replace_tensor, tear
-from sounds import buzz
-from tiny_run import write_tiny_shards
+from helpers.damage import change, replace_tensor, tear
+from helpers.sounds import buzz
+from helpers.tiny_run import write_tiny_shards
 
 from vocalmtp.cli import main
 from vocalmtp.data.shards import CodeShards
 from vocalmtp.errors import InputError
-from vocalmtp.reading import FORMAT
-from vocalmtp.synthesis import load
+from vocalmtp.io.read import FORMAT
+from vocalmtp.tts import load
 from vocalmtp.voices import Voice
 
 NEWER = "pip install --upgrade vocalmtp"

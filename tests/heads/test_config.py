@@ -5,7 +5,7 @@ import torch
 
 from vocalmtp.errors import InputError
 from vocalmtp.heads import build_draft, build_head
-from vocalmtp.layout import Stream, TokenLayout
+from vocalmtp.models.layout import Stream, TokenLayout
 
 LAYOUT = TokenLayout(streams=(Stream(name="a", size=4),), frames_per_step=2)
 

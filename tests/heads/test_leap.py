@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vocalmtp.heads import build_draft, build_head
-from vocalmtp.heads.leap import look_back
-from vocalmtp.layout import Stream, TokenLayout
+from vocalmtp.heads.draft.leap import look_back
+from vocalmtp.models.layout import Stream, TokenLayout
 
 LAYOUT = TokenLayout(streams=(Stream(name="a", size=4),))
 COUNTS = st.integers(1, 12)

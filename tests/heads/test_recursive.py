@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from vocalmtp.heads import build_draft
-from vocalmtp.heads.recursive import RecursiveConfig, RecursiveDraft
+from vocalmtp.heads.draft.recursive import RecursiveConfig, RecursiveDraft
 
 WIDTH = 8
 

@@ -2,8 +2,8 @@
 
 import torch
 
-from vocalmtp.layers.embeddings import SlotEmbedding, SlotProjection, centred_digits, digits_of
-from vocalmtp.layout import Stream, TokenLayout
+from vocalmtp.models.embeddings import SlotEmbedding, SlotProjection, centred_digits, digits_of
+from vocalmtp.models.layout import Stream, TokenLayout
 
 STREAMS = (
     Stream(name="advance", size=3, joint=True),

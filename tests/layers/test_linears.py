@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from vocalmtp.layers.linears import (
+from vocalmtp.engines.linears import (
     Bf16Linear,
     Int8Linear,
     ProductConvolution,

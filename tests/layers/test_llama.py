@@ -7,9 +7,9 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from vocalmtp.layers.linears import Int8Linear
-from vocalmtp.layers.llama import BLOCK, LlamaRunner
-from vocalmtp.model.backbone import TransformersRunner
+from vocalmtp.engines.linears import Int8Linear
+from vocalmtp.engines.llama import BLOCK, LlamaRunner
+from vocalmtp.models.backbone import TransformersRunner
 
 Make = Callable[..., Any]
 

@@ -11,10 +11,10 @@ from vocalmtp.decoding.generate import Prompt, StepUnpacker, generate, unpack
 from vocalmtp.decoding.options import Decoding
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.decoding.speculative import Speculative
+from vocalmtp.engines.cpu import optimize_for_inference
 from vocalmtp.errors import InputError
-from vocalmtp.model.config import SpeechLMConfig
-from vocalmtp.model.fast import make_fast
-from vocalmtp.model.speech_lm import SpeechLM
+from vocalmtp.models.config import SpeechLMConfig
+from vocalmtp.models.speech_lm import SpeechLM
 
 Make = Callable[..., Any]
 GROUPINGS = [1, 2, 3]
@@ -121,7 +121,7 @@ def test_it_comes_back_from_its_folder(
     assert own_keys(again) == own_keys(model)
     assert again.smaller["1"]["embedding"].table is again.embedding.table
     if fused:
-        make_fast(again, int8=False)
+        optimize_for_inference(again, int8=False)
     for frames, made in want.items():
         said = speak(again.at(frames), prompts, Sampler(greedy=True), [0, 0])
         for one, other in zip(made, said, strict=True):

@@ -10,14 +10,14 @@ import torch
 from vocalmtp.data.collate import HEARD
 from vocalmtp.decoding.generate import Prompt, generate, utterances
 from vocalmtp.decoding.sampling import Sampler
+from vocalmtp.engines.cpu import optimize_for_inference
 from vocalmtp.errors import InputError
-from vocalmtp.layout import IGNORED
-from vocalmtp.model.fast import make_fast
-from vocalmtp.model.hearing import FOLD, MEL_RATE, MELS, SAMPLE_RATE, log_mels, mel_frames
-from vocalmtp.model.speech_lm import SpeechLM
-from vocalmtp.model.track import frame_advances
-from vocalmtp.model.writing import TextSide
-from vocalmtp.prompts import Heard, Marker, Segment, Speaker, exchange, tts
+from vocalmtp.models.audio_encoder import FOLD, MEL_RATE, MELS, SAMPLE_RATE, log_mels, mel_frames
+from vocalmtp.models.layout import IGNORED
+from vocalmtp.models.prompts import AudioInput, ControlToken, Segment, Speaker, exchange, tts
+from vocalmtp.models.speech_lm import SpeechLM
+from vocalmtp.models.text_mode import TextDecodingView
+from vocalmtp.models.text_track import frame_advances
 
 Make = Callable[..., Any]
 END = 9  # after the letters of the toy alphabet
@@ -51,7 +51,7 @@ def turn(model: SpeechLM, seed: int, letters: int = 3, heard_frames: int = 7) ->
     if model.config.listen_config.source == "mels":
         heard = mel_frames(torch.randn(heard_frames * FOLD, MELS, generator=draw))
     return {
-        "heard": Heard(heard),
+        "heard": AudioInput(heard),
         "letters": torch.randint(0, END, (heard_frames,), generator=draw),
         "question": text(letters + 1),
         "answer": text(letters),
@@ -65,7 +65,7 @@ def asked(t: dict[str, Any], known: bool = False) -> list[Segment]:
     if not known:
         return exchange(heard=t["heard"])
     context = exchange(heard=t["heard"], question=[*t["question"], END])
-    return [Speaker(t["speaker"]), *context, Marker("answer")]
+    return [Speaker(t["speaker"]), *context, ControlToken("answer")]
 
 
 def answered(model: SpeechLM, t: dict[str, Any], spoken: bool = True) -> list[Segment]:
@@ -87,7 +87,7 @@ def answered(model: SpeechLM, t: dict[str, Any], spoken: bool = True) -> list[Se
 
 
 def write(model: SpeechLM, rows: list[list[Segment]], limit: int = 12) -> list[list[int]]:
-    side = TextSide(model)
+    side = TextDecodingView(model)
     prompts = [Prompt(row, Sampler(greedy=True), max_steps=limit) for row in rows]
     made = dict(utterances(generate(side, prompts, batch_size=4), side.layout))
     return [made[row].codes[0].tolist() for row in range(len(rows))]
@@ -142,7 +142,7 @@ def test_written_token_by_token_equals_the_whole(model: SpeechLM, make_model: Ma
     whole = model.collator()([[*asked(t, known=True), *exchange(answer=t["answer"])[-1:]]])
     inputs, _, _ = model.prompt_inputs(whole)
     full = model._run(inputs, whole["attention_mask"])  # [1, L, D]
-    side = TextSide(model)
+    side = TextDecodingView(model)
     _, hidden, state = side.read(side.collator()([asked(t, known=True)], left=True))
     prefix = hidden.shape[1]
     torch.testing.assert_close(hidden[:, -1], full[:, prefix - 1], atol=1e-5, rtol=1e-5)
@@ -154,7 +154,7 @@ def test_written_token_by_token_equals_the_whole(model: SpeechLM, make_model: Ma
 def test_a_row_hears_and_writes_the_same_in_any_batch(model: SpeechLM) -> None:
     turns = [turn(model, seed, heard_frames=5 + 3 * seed) for seed in range(3)]
     rows = [asked(t, known=seed != 1) for seed, t in enumerate(turns)]
-    rows.append([Speaker(None), *exchange(question=[1, 2, END]), Marker("answer")])  # is read
+    rows.append([Speaker(None), *exchange(question=[1, 2, END]), ControlToken("answer")])  # is read
     assert write(model, rows) == [write(model, [row])[0] for row in rows]
 
 
@@ -162,7 +162,7 @@ def test_fast_weights_write_the_same(make_model: Make) -> None:
     model = make_model(listen=LISTEN)
     rows = [asked(turn(model, seed)) for seed in range(2)]
     before = write(model, rows)
-    make_fast(model, int8=False)
+    optimize_for_inference(model, int8=False)
     assert write(model, rows) == before
 
 
@@ -254,6 +254,6 @@ def test_ears_that_do_not_fit(settings: dict, message: str, make_model: Make) ->
 def test_a_model_without_ears_says_so(make_model: Make) -> None:
     model = make_model()
     with pytest.raises(InputError, match="does not listen"):
-        TextSide(model)
+        TextDecodingView(model)
     with pytest.raises(InputError, match="does not listen"):
-        model.collator()([exchange(heard=Heard(torch.zeros(2, 3, dtype=torch.long)))])
+        model.collator()([exchange(heard=AudioInput(torch.zeros(2, 3, dtype=torch.long)))])

@@ -7,9 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vocalmtp.layout import IGNORED, Stream, TokenLayout
-from vocalmtp.model.objectives import build_objectives
-from vocalmtp.model.order import last_seen, order_loss, order_weights
+from vocalmtp.models.layout import IGNORED, Stream, TokenLayout
+from vocalmtp.models.objectives import build_objectives
+from vocalmtp.models.token_order import last_seen, order_loss, order_weights
 
 VOCABULARY = 6
 

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vocalmtp.model.track import TextTrack, TrackConfig, frame_advances
+from vocalmtp.models.text_track import TextTrack, TrackConfig, frame_advances
 
 
 def test_the_pointer_stands_on_the_character_that_sounds() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from toy_model import save_toy_model
+from helpers.toy_model import save_toy_model
 
 import vocalmtp
 from vocalmtp.cli import main

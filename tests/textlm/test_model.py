@@ -9,16 +9,16 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from vocalmtp.data.draft_vocabulary import DraftVocabulary
 from vocalmtp.decoding.generate import Prompt, generate, utterances
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.decoding.speculative import Speculative
-from vocalmtp.decoding.strategy import DecodeStrategy
+from vocalmtp.decoding.strategies import DecodeStrategy
+from vocalmtp.decoding.text_generation import GenerationRequest, TextWriter
+from vocalmtp.engines.cpu import optimize_for_inference
 from vocalmtp.errors import InputError
-from vocalmtp.model.fast import make_fast
-from vocalmtp.prompts import Text
-from vocalmtp.textlm.model import TextLM, check_output
-from vocalmtp.textlm.vocabulary import DraftVocabulary
-from vocalmtp.textlm.write import Ask, TextWriter
+from vocalmtp.models.prompts import Text
+from vocalmtp.models.text_lm import TextLM, check_output
 
 SIZE = {
     "vocab_size": 20,
@@ -75,7 +75,7 @@ def test_greedy_is_that_of_transformers(family: str) -> None:
         want.append(made[:end])
     assert said(model, GREEDY) == want
     assert said(model, GREEDY, Speculative(3)) == want
-    make_fast(model, int8=False)
+    optimize_for_inference(model, int8=False)
     assert said(model, GREEDY, Speculative(3), batch_size=3) == want
 
 
@@ -171,11 +171,11 @@ def test_what_is_wrong_is_told_in_a_line(trained: Path, texts: Path, tmp_path: P
         TextLM.load(other)
     writer = TextWriter.load(without)
     with pytest.raises(InputError, match="model has no draft head"):
-        list(writer.write([Ask(text="the")], GREEDY, strategy=Speculative(2)))
+        list(writer.write([GenerationRequest(text="the")], GREEDY, strategy=Speculative(2)))
     with pytest.raises(InputError, match=r"text of .* tokens: the model has 256 positions"):
-        list(writer.write([Ask(text="the cat" * 200)], GREEDY))
+        list(writer.write([GenerationRequest(text="the cat" * 200)], GREEDY))
     with pytest.raises(InputError, match="is empty"):
-        list(writer.write([Ask(text="")], GREEDY))
+        list(writer.write([GenerationRequest(text="")], GREEDY))
     with pytest.raises(InputError, match="has no chat template"):
         TextWriter.load(trained, chat=True)
     vocabulary = DraftVocabulary("x", "0", torch.tensor([1]), 1.0)

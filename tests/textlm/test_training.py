@@ -10,10 +10,10 @@ import torch
 from transformers import TrainerCallback
 
 from vocalmtp.cli import main
+from vocalmtp.data.draft_vocabulary import DraftVocabulary, choose
+from vocalmtp.data.text_rows import TextRows
 from vocalmtp.errors import InputError
-from vocalmtp.textlm.model import TextLM
-from vocalmtp.textlm.rows import TextRows
-from vocalmtp.textlm.vocabulary import DraftVocabulary, choose
+from vocalmtp.models.text_lm import TextLM
 from vocalmtp.training.text_lm import TextLMRecipe, train_text_lm
 
 Recipe = Callable[..., TextLMRecipe]

@@ -3,8 +3,8 @@
 import pytest
 import torch
 import yaml
+from helpers.tiny_codecs import make_model, make_tiny
 from safetensors.torch import load_file, save_file
-from tiny_codecs import make_model, make_tiny
 
 from vocalmtp.errors import InputError
 from vocalmtp.tokenizers import TYPES, find_entry, list_entries, load_tokenizer

@@ -4,14 +4,14 @@ from functools import partial
 
 import pytest
 import torch
-from published_weights import TINY, buzz, published_keys, scattered, set_weights
+from helpers.published_weights import TINY, buzz, published_keys, scattered, set_weights
 from safetensors.torch import save_file
 
 from vocalmtp.cli.convert import convert as command
 from vocalmtp.errors import InputError
 from vocalmtp.tokenizers import find_entry, load_tokenizer
 from vocalmtp.tokenizers.convert import CONVERTIBLE, convert
-from vocalmtp.tokenizers.published import PublishedTokenizer
+from vocalmtp.tokenizers.published.base import PublishedTokenizer
 
 SIZES = {card: TINY[find_entry(card).type] for card in ("bigcodec", "facodec", "s3-v2")}
 SIZES |= {"snac-24khz": TINY["snac"], "speechtokenizer": TINY["speechtokenizer"]}

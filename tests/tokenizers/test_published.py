@@ -8,18 +8,21 @@ import re
 
 import pytest
 import torch
-from published_weights import KEYS, buzz, published_keys, set_weights
+from helpers.published_weights import KEYS, buzz, published_keys, set_weights
 
 from vocalmtp.errors import InputError
 from vocalmtp.tokenizers import find_entry, list_entries, load_tokenizer
-from vocalmtp.tokenizers.bigcodec import BigCodecConfig
 from vocalmtp.tokenizers.convert import CONVERTIBLE
-from vocalmtp.tokenizers.facodec import FACodec, FACodecConfig
-from vocalmtp.tokenizers.published import PublishedTokenizer
-from vocalmtp.tokenizers.s3 import S3Config
-from vocalmtp.tokenizers.snac import SnacConfig
-from vocalmtp.tokenizers.speechtokenizer import SpeechTokenizerConfig, SpeechTokenizerModel
-from vocalmtp.tokenizers.wavtokenizer import WavTokenizerConfig
+from vocalmtp.tokenizers.published.base import PublishedTokenizer
+from vocalmtp.tokenizers.published.bigcodec import BigCodecConfig
+from vocalmtp.tokenizers.published.facodec import FACodec, FACodecConfig
+from vocalmtp.tokenizers.published.s3 import S3Config
+from vocalmtp.tokenizers.published.snac import SnacConfig
+from vocalmtp.tokenizers.published.speechtokenizer import (
+    SpeechTokenizerConfig,
+    SpeechTokenizerModel,
+)
+from vocalmtp.tokenizers.published.wavtokenizer import WavTokenizerConfig
 
 TABLES = sorted(path.stem for path in KEYS.glob("*.tsv"))
 SMALL = {

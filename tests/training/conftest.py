@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from tiny_run import write_tiny_shards
+from helpers.tiny_run import write_tiny_shards
 
 
 @pytest.fixture

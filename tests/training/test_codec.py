@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from tiny_codec_run import TINY, tiny_codec_recipe
+from helpers.tiny_codec_run import TINY, tiny_codec_recipe
 
 from vocalmtp.errors import InputError
 from vocalmtp.tokenizers import load_tokenizer

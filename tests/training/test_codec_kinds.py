@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny_codec_run import TINY, tiny_codec_recipe
-from tiny_codecs import make_tiny
+from helpers.tiny_codec_run import TINY, tiny_codec_recipe
+from helpers.tiny_codecs import make_tiny
 
 from vocalmtp.config import parse
 from vocalmtp.errors import InputError

@@ -4,15 +4,15 @@ import json
 
 import pytest
 import torch
+from helpers.toy_model import save_toy_model
 from hypothesis import given
 from hypothesis import strategies as st
-from toy_model import save_toy_model
 
 from vocalmtp.cli import main
 from vocalmtp.data.shards import CodeShards
-from vocalmtp.model.track import frame_advances
-from vocalmtp.synthesis import load
-from vocalmtp.training.distill import character_ends
+from vocalmtp.models.text_track import frame_advances
+from vocalmtp.training.distill_speech import character_ends
+from vocalmtp.tts import load
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=60), st.sampled_from([12.5, 25.0, 75.0]))

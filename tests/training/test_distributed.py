@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_run import tiny_recipe
+from helpers.tiny_run import tiny_recipe
 
 SCRIPT = """
     import sys

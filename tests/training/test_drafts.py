@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_run import tiny_recipe
+from helpers.tiny_run import tiny_recipe
 from transformers import TrainerCallback
 
 from vocalmtp.config import parse
 from vocalmtp.errors import InputError
-from vocalmtp.model.speech_lm import SpeechLM
+from vocalmtp.models.speech_lm import SpeechLM
 from vocalmtp.training.recipe import SpeechLMRecipe
 from vocalmtp.training.train import train
 

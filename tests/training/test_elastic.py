@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
-from tiny_run import tiny_recipe, write_tiny_shards
+from helpers.tiny_run import tiny_recipe, write_tiny_shards
 from transformers import TrainerCallback
 
-from vocalmtp.model.speech_lm import SpeechLM
+from vocalmtp.models.speech_lm import SpeechLM
 from vocalmtp.training.batches import Shares
 from vocalmtp.training.elastic import DrawnGroupings, every_grouping
 from vocalmtp.training.train import train

@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from tiny_run import tiny_recipe, write_tiny_shards
+from helpers.tiny_run import tiny_recipe, write_tiny_shards
 
-from vocalmtp.aligner import load_aligner
 from vocalmtp.config import parse
 from vocalmtp.data.shards import CodeShards
 from vocalmtp.errors import InputError
-from vocalmtp.model.hearing import FOLD, MEL_RATE, MELS, SAMPLE_RATE, log_mels
-from vocalmtp.model.speech_lm import SpeechLM
-from vocalmtp.prompts import Heard, Marker, Speaker, Speech, Text
+from vocalmtp.models.aligner import load_aligner
+from vocalmtp.models.audio_encoder import FOLD, MEL_RATE, MELS, SAMPLE_RATE, log_mels
+from vocalmtp.models.prompts import AudioInput, ControlToken, Speaker, Speech, Text
+from vocalmtp.models.speech_lm import SpeechLM
+from vocalmtp.training.audio_inputs import MelInputs, RecordingsRecipe
 from vocalmtp.training.augment import equalize_mels, mask_mels
 from vocalmtp.training.build import build_model, model_config
-from vocalmtp.training.ears import MelEars, RecordingsRecipe
 from vocalmtp.training.plan import show_recipe
 from vocalmtp.training.recipe import SpeechLMRecipe
 from vocalmtp.training.tasks import DataRecipe, build_dataset, repeated
@@ -93,9 +93,9 @@ def test_every_task_makes_its_rows(shards: Path, questions: Path, tmp_path: Path
     assert end == 35 and row[3].ids[-1] == row[5].ids[-1] == end
     assert row[3].supervised and row[5].supervised and not rows[17][2].supervised
     assert isinstance(row[0], Speaker) and torch.equal(row[0].vector, torch.ones(3))
-    assert isinstance(row[1], Heard) and isinstance(row[-1], Speech)
+    assert isinstance(row[1], AudioInput) and isinstance(row[-1], Speech)
     assert torch.equal(row[1].frames, CodeShards(shards)[1].codes)  # the question
-    assert isinstance(row[2], Marker) and isinstance(row[3], Text)
+    assert isinstance(row[2], ControlToken) and isinstance(row[3], Text)
     assert rows.frames[6] == 6 + round(10 / 16 * len("abc."))  # frames, and letters as if said
     letters = len(row[3].ids) + len(row[5].ids) - 2
     assert rows.frames[12] == 6 + 7 + round(10 / 16 * letters)
@@ -158,13 +158,13 @@ def test_recordings_are_played_faster_and_slower_and_parts_are_hidden(
     config = model_config(asked, CodeShards(shards).card)
     plain = {"warp": 0, "reverberated": 0, "noisy": 0, "silence": 0}
     heard = RecordingsRecipe(manifests=(str(recordings),), **plain, speed=0.5, masks=2)
-    ears = MelEars(config, heard, "train", spoils=True)
+    ears = MelInputs(config, heard, "train", spoils=True)
     times = [ears.hear(ears.sounds[0]) for _ in range(40)]
     lengths = [each.frames.shape[1] for each in times]
     assert min(lengths) < 6 < 8 < max(lengths)  # .25 s are 7 frames
     first = [int((each.letters == each.letters[0]).sum()) for each in times]
     assert first[lengths.index(min(lengths))] < first[lengths.index(max(lengths))]
-    held_out = MelEars(config, heard, "valid", spoils=False)
+    held_out = MelInputs(config, heard, "valid", spoils=False)
     assert torch.equal(*(held_out.hear(held_out.sounds[0]).frames for _ in range(2)))
     mel = torch.randn(100, 80)
     masked = mask_mels(mel, 3, random.Random(0))

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from tiny_run import tiny_recipe as recipe
+from helpers.tiny_run import tiny_recipe as recipe
 
 from vocalmtp.config import load_yaml, parse
 from vocalmtp.data.shards import CodeItem, CodeShards
 from vocalmtp.errors import InputError
-from vocalmtp.model.speech_lm import SpeechLM, load_text_tokenizer
+from vocalmtp.models.speech_lm import SpeechLM, load_text_tokenizer
 from vocalmtp.training.batches import FrameBatches, Shares, cut
 from vocalmtp.training.build import build_model
 from vocalmtp.training.recipe import SpeechLMRecipe

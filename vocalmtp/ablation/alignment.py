@@ -13,15 +13,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vocalmtp.data.collate import SPEECH, TEXT, Collator
-from vocalmtp.eval.statistics import Figure, bootstrap_mean
-from vocalmtp.model.speech_lm import SpeechLM
-from vocalmtp.prompts import Segment
+from vocalmtp.evaluation.statistics import Estimate, bootstrap_mean
+from vocalmtp.models.prompts import Segment
+from vocalmtp.models.speech_lm import SpeechLM
 
 BATCH = 8
 
 
 @torch.inference_mode()
-def text_speech_similarity(model: SpeechLM, rows: Sequence[list[Segment]]) -> tuple[Figure, Figure]:
+def text_speech_similarity(
+    model: SpeechLM, rows: Sequence[list[Segment]]
+) -> tuple[Estimate, Estimate]:
     """Mean cosine of text and speech of `rows`, and that of speech with the next row's text.
 
     `rows` are whole utterances as the model trains on them.

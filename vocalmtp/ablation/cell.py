@@ -11,23 +11,23 @@ import torch
 from vocalmtp.ablation.alignment import text_speech_similarity
 from vocalmtp.ablation.drafting import choose_tree, decoding_of, drafted, write_own_speech
 from vocalmtp.ablation.expand import Cell
-from vocalmtp.ablation.figures import Measured
+from vocalmtp.ablation.figures import MetricSet
 from vocalmtp.ablation.grid import Grid
-from vocalmtp.ablation.judges import Judges
+from vocalmtp.ablation.judges import Evaluators
 from vocalmtp.ablation.state import begin, drop
 from vocalmtp.ablation.swapped import swapped_speech
 from vocalmtp.ablation.tokenizers import source
 from vocalmtp.data.manifest import read_manifest
 from vocalmtp.data.shards import CodeShards
-from vocalmtp.eval.statistics import Figure, once
-from vocalmtp.eval.systems import speak
-from vocalmtp.export import export_model
-from vocalmtp.model.speech_lm import SpeechLM, load_text_tokenizer
-from vocalmtp.synthesis import TTS, load
+from vocalmtp.evaluation.statistics import Estimate, once
+from vocalmtp.evaluation.systems import speak
+from vocalmtp.models.speech_lm import SpeechLM, load_text_tokenizer
 from vocalmtp.training.batches import FrameBatches
+from vocalmtp.training.export import export_model
 from vocalmtp.training.log import read_log
 from vocalmtp.training.tasks import PromptDataset
 from vocalmtp.training.train import train
+from vocalmtp.tts import TTS, load
 from vocalmtp.voices import SHORTEST
 
 SYSTEM = "tts"
@@ -50,7 +50,7 @@ def is_trained(cell: Cell) -> bool:
 
 def is_done(grid: Grid, cell: Cell) -> bool:
     """Whether nothing is left to do for the cell but to time it."""
-    made = Measured.load(cell.folder / grid.judged)
+    made = MetricSet.load(cell.folder / grid.judged)
     return made is not None and made.whole
 
 
@@ -66,7 +66,7 @@ def train_cell(grid: Grid, cell: Cell) -> None:
     drop(Path(cell.recipe.output) / "checkpoints")
 
 
-def export_cell(grid: Grid, cell: Cell, judges: Judges) -> TTS:
+def export_cell(grid: Grid, cell: Cell, judges: Evaluators) -> TTS:
     """The cell as a model that speaks, in the folder `model`."""
     folder, partial = cell.folder / "model", cell.folder / "model.part"
     if not folder.is_dir():
@@ -88,7 +88,7 @@ def export_cell(grid: Grid, cell: Cell, judges: Judges) -> TTS:
     return tts
 
 
-def export_voices(grid: Grid, judges: Judges) -> list[str]:
+def export_voices(grid: Grid, judges: Evaluators) -> list[str]:
     """The voices of the test that were trained on; the first one of the training if none was."""
     rows = read_manifest(grid.corpus, "train", grid.voices)
     rows = [row for row in rows if row.seconds > 2 * SHORTEST]
@@ -97,7 +97,7 @@ def export_voices(grid: Grid, judges: Judges) -> list[str]:
     return wanted or sorted(trained)[:1]
 
 
-def run_cell(grid: Grid, cell: Cell, judges: Judges) -> None:
+def run_cell(grid: Grid, cell: Cell, judges: Evaluators) -> None:
     """All that a grid does with one cell but timing it, going on where it was cut off."""
     folder = cell.folder / grid.judged
     begin(cell.folder, cell_settings(cell))
@@ -112,7 +112,7 @@ def run_cell(grid: Grid, cell: Cell, judges: Judges) -> None:
     made.save(folder)
 
 
-def align(cell: Cell) -> dict[str, Figure]:
+def align(cell: Cell) -> dict[str, Estimate]:
     """How alike the hidden states of text and speech are, on held-out utterances."""
     recipe, folder = cell.recipe, Path(cell.recipe.output)
     model = cell.decoding.model(SpeechLM.load(folder).eval())
@@ -123,7 +123,7 @@ def align(cell: Cell) -> dict[str, Figure]:
     return {"alignment": own, "alignment_other": other}
 
 
-def facts(cell: Cell) -> dict[str, Figure]:
+def facts(cell: Cell) -> dict[str, Estimate]:
     """What the training was: parameters, updates, tokens seen, seconds; steps for a second."""
     recipe = cell.recipe
     model = cell.decoding.model(SpeechLM.load(recipe.output))

@@ -5,18 +5,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from vocalmtp.ablation.expand import OWN, Cell
-from vocalmtp.ablation.judges import Judges
+from vocalmtp.ablation.judges import Evaluators
 from vocalmtp.data.manifest import read_manifest
 from vocalmtp.decoding.options import Decoding
-from vocalmtp.decoding.ranks import measure_ranks
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.decoding.tree import DraftTree, choose_paths
-from vocalmtp.eval.statistics import Figure, once
-from vocalmtp.eval.systems import voices_of
-from vocalmtp.synthesis import TTS, Request
-from vocalmtp.training.distill import SpeechJob, distill_speech
+from vocalmtp.decoding.tree_calibration import measure_ranks
+from vocalmtp.evaluation.statistics import Estimate, once
+from vocalmtp.evaluation.systems import voices_of
+from vocalmtp.io.atomic import atomic_path
+from vocalmtp.training.distill_speech import SpeechJob, distill_speech
+from vocalmtp.tts import TTS, SynthesisRequest
 from vocalmtp.voices import load_voices
-from vocalmtp.writing import atomic_path
 
 if TYPE_CHECKING:
     from vocalmtp.ablation.grid import Grid
@@ -56,7 +56,9 @@ def choose_tree(grid: "Grid", cell: Cell, tts: TTS) -> None:
         return
     rows = read_manifest(grid.corpus, "valid", grid.voices)[:LEARNED]
     sampling = grid.sampling(cell)
-    asked = [Request(text=row.text, seed=n, sampling=sampling) for n, row in enumerate(rows)]
+    asked = [
+        SynthesisRequest(text=row.text, seed=n, sampling=sampling) for n, row in enumerate(rows)
+    ]
     prompts = [tts.prompt(sentence) for request in asked for sentence in tts.plan(request)]
     acceptance = measure_ranks(tts.model, prompts, tts.model.draft.offsets[-1], RANKS, BATCH)
     tree, expected = choose_paths(acceptance, cell.tree)
@@ -70,7 +72,7 @@ def decoding_of(cell: Cell) -> Decoding:
     return replace(cell.decoding, tree=DraftTree.load(cell.folder / TREE), accept="seed")
 
 
-def drafted(tts: TTS, judges: Judges, sampling: dict[str, Any]) -> dict[str, Figure]:
+def drafted(tts: TTS, judges: Evaluators, sampling: dict[str, Any]) -> dict[str, Estimate]:
     """What drafts bring in saying the few sentences; nothing without drafts.
 
     The acceptance of a draft is conditional: of the times that all before it were kept.

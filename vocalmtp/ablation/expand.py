@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from vocalmtp.config import merge, parse
 from vocalmtp.decoding.options import Decoding
 from vocalmtp.errors import InputError
-from vocalmtp.tokenizers.base import TokenizerCard
+from vocalmtp.tokenizers.base import TokenizerSpec
 from vocalmtp.training.recipe import ModelRecipe, SpeechLMRecipe
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def counts_of(grid: "Grid", arm: "Arm") -> list[int]:
     return list(dict.fromkeys(arm.tokens_per_step or grid.tokens_per_step))
 
 
-def frames_per_step(count: int, name: str, card: TokenizerCard) -> int:
+def frames_per_step(count: int, name: str, card: TokenizerSpec) -> int:
     """G of `count` codec tokens a step; of next-token prediction 1.
 
     Raises InputError, naming valid counts, if the streams of `card` do not divide it.

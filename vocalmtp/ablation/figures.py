@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from vocalmtp.errors import InputError
-from vocalmtp.eval.report import finite
-from vocalmtp.eval.statistics import Figure
+from vocalmtp.evaluation.report import finite
+from vocalmtp.evaluation.statistics import Estimate
+from vocalmtp.io.atomic import atomic_path
+from vocalmtp.io.read import read_object
 from vocalmtp.optional import require
-from vocalmtp.reading import read_object
-from vocalmtp.writing import atomic_path
 
 FILE = "figures.json"
 JUDGES = {  # what each judge imports
@@ -22,13 +22,13 @@ JUDGES = {  # what each judge imports
 
 
 @dataclass
-class Measured:
+class MetricSet:
     """Figures by their names, and for every judge that is not installed what would bring it."""
 
-    figures: dict[str, Figure] = field(default_factory=dict)
+    figures: dict[str, Estimate] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
 
-    def judge(self, name: str, score: Callable[[], dict[str, Figure]]) -> None:
+    def judge(self, name: str, score: Callable[[], dict[str, Estimate]]) -> None:
         """Add what the judge `name` (of JUDGES) says, or why it cannot."""
         hint = lacking(name)
         if hint is None:
@@ -50,7 +50,7 @@ class Measured:
             partial.write_text(text + "\n", encoding="utf-8")
 
     @classmethod
-    def load(cls, folder: Path) -> "Measured | None":
+    def load(cls, folder: Path) -> "MetricSet | None":
         """What `save` wrote, or None. Raises InputError if it is damaged."""
         if not (folder / FILE).is_file():
             return None
@@ -83,6 +83,6 @@ def lacking_plots() -> str | None:
     return None
 
 
-def _figure(values: dict[str, float | None]) -> Figure:
+def _figure(values: dict[str, float | None]) -> Estimate:
     known = {name: math.nan if value is None else value for name, value in values.items()}
-    return Figure(**known)
+    return Estimate(**known)

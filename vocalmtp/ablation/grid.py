@@ -15,9 +15,9 @@ from vocalmtp.config import StrictModel, load_yaml, merge, parse, parse_override
 from vocalmtp.decoding.options import Decoding
 from vocalmtp.decoding.tree import MOST
 from vocalmtp.errors import InputError, nearest
-from vocalmtp.model.config import SpeechLMConfig
+from vocalmtp.models.config import SpeechLMConfig
 from vocalmtp.tokenizers import load_tokenizer
-from vocalmtp.tokenizers.base import TokenizerCard
+from vocalmtp.tokenizers.base import TokenizerSpec
 from vocalmtp.tokenizers.cards import find_entry, list_entries
 from vocalmtp.training.build import model_config
 from vocalmtp.training.codec_recipe import TokenizerRecipe
@@ -102,7 +102,7 @@ class Judged(StrictModel):
     repeats: int = Field(default=3, ge=1)  # of what is timed
 
 
-class Estimate(StrictModel):
+class CostEstimate(StrictModel):
     """What a dry run reckons with; these are the grid's own words, not measurements."""
 
     flops_per_second: float = Field(default=5e10, gt=0)  # that one process sustains in training
@@ -126,15 +126,15 @@ class Grid(StrictModel):
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
     utterances: Utterances = Utterances()
     eval: Judged = Judged()
-    estimate: Estimate = Estimate()
+    estimate: CostEstimate = CostEstimate()
     threads: int = Field(default=1, ge=1)  # of every training
 
     @cached_property
-    def cards(self) -> dict[str, TokenizerCard]:
+    def cards(self) -> dict[str, TokenizerSpec]:
         """The card of every tokenizer; those to be trained have no id of their codes yet."""
         return {name: self._card(name) for name in self.tokenizers}
 
-    def _card(self, name: str) -> TokenizerCard:
+    def _card(self, name: str) -> TokenizerSpec:
         choice = self.tokenizers[name]
         if choice.train is not None:
             return self.tokenizer_recipe(name).config.card()

@@ -9,23 +9,23 @@ from pathlib import Path
 
 import numpy as np
 
-from vocalmtp.ablation.figures import Measured
+from vocalmtp.ablation.figures import MetricSet
 from vocalmtp.ablation.grid import Grid
 from vocalmtp.data.manifest import Utterance
-from vocalmtp.eval import quality, similarity
-from vocalmtp.eval.intelligibility import WordErrors, corpus_rate, relative_rate
-from vocalmtp.eval.items import pick_items, pick_references
-from vocalmtp.eval.judges import kept_scores, vector_of
-from vocalmtp.eval.measure import word_scores
-from vocalmtp.eval.statistics import Figure, bootstrap_mean
-from vocalmtp.eval.systems import CodecOnly, Spoken, speak
+from vocalmtp.evaluation import quality, similarity
+from vocalmtp.evaluation.intelligibility import WordErrors, corpus_rate, relative_rate
+from vocalmtp.evaluation.items import pick_items, pick_references
+from vocalmtp.evaluation.judges import kept_scores, vector_of
+from vocalmtp.evaluation.measure import word_scores
+from vocalmtp.evaluation.statistics import Estimate, bootstrap_mean
+from vocalmtp.evaluation.systems import CodecOnly, SpokenItem, speak
 from vocalmtp.voices import SHORTEST
 
 NATURAL = "natural"
 REFERENCES = 8  # recordings that stand for a voice
 
 
-class Judges:
+class Evaluators:
     """The sentences that every system of a grid says, and who judges them."""
 
     def __init__(self, grid: Grid):
@@ -61,7 +61,7 @@ class Judges:
         }
 
     @cached_property
-    def natural(self) -> list[Spoken]:
+    def natural(self) -> list[SpokenItem]:
         """The recordings of the sentences."""
         return speak(NATURAL, self.items, CodecOnly(), self.folder)
 
@@ -70,29 +70,35 @@ class Judges:
         """Word errors of natural speech."""
         return word_scores(self.natural, self.folder / "rows" / "heard-natural.jsonl", 1)
 
-    def measure(self, system: str, spoken: Sequence[Spoken], folder: Path) -> Measured:
+    def measure(self, system: str, spoken: Sequence[SpokenItem], folder: Path) -> MetricSet:
         """What all judges say of `spoken`, one of every item in their order."""
-        made = Measured(success(spoken))
+        made = MetricSet(success(spoken))
         made.judge("words", lambda: self._words(system, spoken, folder))
         made.judge("voices", lambda: self._voices(system, spoken, folder))
         made.judge("sound", lambda: self._sound(system, spoken, folder))
         return made
 
-    def _words(self, system: str, spoken: Sequence[Spoken], folder: Path) -> dict[str, Figure]:
+    def _words(
+        self, system: str, spoken: Sequence[SpokenItem], folder: Path
+    ) -> dict[str, Estimate]:
         scores = word_scores(spoken, folder / "rows" / f"heard-{system}.jsonl", 1)
         figures = {"wer": corpus_rate(scores)}
         if system != NATURAL:
             figures["wer_over_natural"] = relative_rate(scores, self.natural_words)
         return figures
 
-    def _voices(self, system: str, spoken: Sequence[Spoken], folder: Path) -> dict[str, Figure]:
+    def _voices(
+        self, system: str, spoken: Sequence[SpokenItem], folder: Path
+    ) -> dict[str, Estimate]:
         path = folder / "rows" / f"speaker-{system}.jsonl"
         made = embeddings({s.id: s.audio for s in spoken if not s.silent}, path)
         vectors = [made.get(s.id) for s in spoken]
         own, other = similarity.compare(vectors, [s.voice for s in spoken], self.targets)
         return {"similarity": own, "similarity_other": other}
 
-    def _sound(self, system: str, spoken: Sequence[Spoken], folder: Path) -> dict[str, Figure]:
+    def _sound(
+        self, system: str, spoken: Sequence[SpokenItem], folder: Path
+    ) -> dict[str, Estimate]:
         wanted = {item.id for item in self.few}
         files = {s.id: s.audio for s in spoken if s.id in wanted and not s.silent}
         path = folder / "rows" / f"dnsmos-{system}.jsonl"
@@ -104,7 +110,7 @@ def _of(voice: str, rows: Iterable[Utterance]) -> list[Utterance]:
     return [row for row in rows if row.voice == voice]
 
 
-def success(spoken: Sequence[Spoken]) -> dict[str, Figure]:
+def success(spoken: Sequence[SpokenItem]) -> dict[str, Estimate]:
     """Shares that came out whole, and that never said the end (a failure as the paper has it)."""
     return {
         "success": bootstrap_mean([float(not s.failure) for s in spoken]),

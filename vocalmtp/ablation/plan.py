@@ -14,10 +14,10 @@ import torch
 
 from vocalmtp.ablation.cell import is_trained
 from vocalmtp.ablation.expand import Cell
-from vocalmtp.ablation.figures import Measured
+from vocalmtp.ablation.figures import MetricSet
 from vocalmtp.ablation.grid import Grid
-from vocalmtp.model.config import SpeechLMConfig
-from vocalmtp.model.speech_lm import SpeechLM
+from vocalmtp.models.config import SpeechLMConfig
+from vocalmtp.models.speech_lm import SpeechLM
 from vocalmtp.tokenizers.cards import find_entry, list_entries
 from vocalmtp.tokenizers.registry import how_to_get, weights_folder
 from vocalmtp.training.plan import TRAINED_BYTES
@@ -106,7 +106,7 @@ class Planner:
 
     def state(self, cell: Cell) -> str:
         """How far a cell is."""
-        if Measured.load(cell.folder / self.grid.judged) is not None:
+        if MetricSet.load(cell.folder / self.grid.judged) is not None:
             return "done"
         if is_trained(cell):
             return "trained"

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from vocalmtp.eval.report import load_pyplot
+from vocalmtp.evaluation.report import load_pyplot
 
 Row = dict[str, Any]
 COLOURS = ("#c0504d", "#e0a030", "#3a6ea5", "#5a9a5a", "#7a5aa5", "#808080")

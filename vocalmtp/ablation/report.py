@@ -11,14 +11,14 @@ import numpy as np
 
 from vocalmtp.ablation.cell import curve_of, read_log
 from vocalmtp.ablation.expand import Cell
-from vocalmtp.ablation.figures import Measured, finite, lacking_plots
+from vocalmtp.ablation.figures import MetricSet, finite, lacking_plots
 from vocalmtp.ablation.grid import Grid
 from vocalmtp.ablation.judges import NATURAL
 from vocalmtp.ablation.plan import table
 from vocalmtp.ablation.speed import speed_folder
-from vocalmtp.eval.speed import hardware
-from vocalmtp.eval.statistics import Figure
-from vocalmtp.writing import atomic_path
+from vocalmtp.bench.speed import hardware
+from vocalmtp.evaluation.statistics import Estimate
+from vocalmtp.io.atomic import atomic_path
 
 Row = dict[str, Any]
 
@@ -118,17 +118,17 @@ def collect(grid: Grid, failures: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _reference(name: str, kind: str, folder: Path) -> Row:
-    made = Measured.load(folder) or Measured()
+    made = MetricSet.load(folder) or MetricSet()
     return {"name": name, "kind": kind, "figures": _plain(made.figures), "missing": made.missing}
 
 
 def _cell_row(grid: Grid, cell: Cell, failures: Mapping[str, str]) -> Row:
-    made = Measured.load(cell.folder / grid.judged)
+    made = MetricSet.load(cell.folder / grid.judged)
     state = "done" if made is not None else "not run"
     if cell.name in failures:
         state = "failed"
-    made = made or Measured()
-    speed = Measured.load(speed_folder(grid, cell)) or Measured()
+    made = made or MetricSet()
+    speed = MetricSet.load(speed_folder(grid, cell)) or MetricSet()
     log = read_log(Path(cell.recipe.output) / "log.jsonl")
     return {
         "name": cell.name,
@@ -145,7 +145,7 @@ def _cell_row(grid: Grid, cell: Cell, failures: Mapping[str, str]) -> Row:
     }
 
 
-def _plain(figures: Mapping[str, Figure]) -> dict[str, dict[str, float | None]]:
+def _plain(figures: Mapping[str, Estimate]) -> dict[str, dict[str, float | None]]:
     return {name: finite(asdict(figure)) for name, figure in figures.items()}
 
 
@@ -171,9 +171,9 @@ def _over_seeds(figures: list[dict[str, float | None] | None]) -> dict[str, floa
     found = [figure["value"] for figure in figures if figure is not None]
     values = [value for value in found if value is not None]
     if not values:
-        return finite(asdict(Figure(math.nan, math.nan, math.nan, 0)))
+        return finite(asdict(Estimate(math.nan, math.nan, math.nan, 0)))
     mean = float(np.mean(values))
-    return asdict(Figure(mean, min(values), max(values), len(values)))
+    return asdict(Estimate(mean, min(values), max(values), len(values)))
 
 
 def markdown(report: Mapping[str, Any]) -> str:
@@ -228,4 +228,4 @@ def _cell(row: Row, column: Column) -> str:
     whole = (values["value"], values["low"], values["high"])
     value, low, high = (math.nan if x is None else x * column.scale for x in whole)
     count = 1 if low == high == value else values["count"]
-    return Figure(value, low, high, count).show(column.unit, column.digits)
+    return Estimate(value, low, high, count).show(column.unit, column.digits)

@@ -17,9 +17,9 @@ import torch
 
 from vocalmtp.ablation.cell import cell_settings, is_done, run_cell, train_cell
 from vocalmtp.ablation.expand import Cell
-from vocalmtp.ablation.figures import Measured
+from vocalmtp.ablation.figures import MetricSet
 from vocalmtp.ablation.grid import Grid
-from vocalmtp.ablation.judges import NATURAL, Judges
+from vocalmtp.ablation.judges import NATURAL, Evaluators
 from vocalmtp.ablation.parallel import Task, one_line, run_tasks
 from vocalmtp.ablation.speed import time_cell
 from vocalmtp.ablation.state import begin, check_begun
@@ -32,7 +32,7 @@ from vocalmtp.ablation.tokenizers import (
     write_codes,
 )
 from vocalmtp.errors import InputError
-from vocalmtp.lock import only_writer
+from vocalmtp.io.lock import only_writer
 from vocalmtp.training.distributed import is_first, num_processes
 
 LOG = "output.log"
@@ -98,7 +98,7 @@ def _finish(
 ) -> None:
     """What one process does: everything, or what is left of it; adds to `failures`."""
     chosen_rows(grid)  # what the corpus lacks is told before anything is trained
-    judges = Judges(grid)
+    judges = Evaluators(grid)
     with told_in(judges.folder / LOG):
         judge_natural(judges)
     say(f"{NATURAL}: {len(judges.items)} sentences, judged")
@@ -122,7 +122,7 @@ def _finish(
 
 
 def _tasks(
-    grid: Grid, tokenizers: Sequence[str], cells: Sequence[Cell], judges: Judges
+    grid: Grid, tokenizers: Sequence[str], cells: Sequence[Cell], judges: Evaluators
 ) -> list[Task]:
     """Every tokenizer and every cell."""
     tasks = [Task(name, work_on_tokenizer, (grid, name, judges)) for name in tokenizers]
@@ -132,23 +132,23 @@ def _tasks(
     return tasks
 
 
-def work_on_tokenizer(grid: Grid, name: str, judges: Judges) -> None:
+def work_on_tokenizer(grid: Grid, name: str, judges: Evaluators) -> None:
     """All of one tokenizer; what it prints goes to its folder."""
     torch.set_num_threads(grid.threads)
     with told_in(grid.tokenizer_folder(name) / LOG):
         run_tokenizer(grid, name, judges)
 
 
-def work_on_cell(grid: Grid, cell: Cell, judges: Judges) -> None:
+def work_on_cell(grid: Grid, cell: Cell, judges: Evaluators) -> None:
     """All of one cell but its timing; what it prints goes to its folder."""
     torch.set_num_threads(grid.threads)
     with told_in(cell.folder / LOG):
         run_cell(grid, cell, judges)
 
 
-def judge_natural(judges: Judges) -> Measured:
+def judge_natural(judges: Evaluators) -> MetricSet:
     """Judge natural speech; what was judged before is kept."""
-    made = Measured.load(judges.folder)
+    made = MetricSet.load(judges.folder)
     if made is None or not made.whole:
         made = judges.measure(NATURAL, judges.natural, judges.folder)
         made.save(judges.folder)

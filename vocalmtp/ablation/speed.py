@@ -7,17 +7,17 @@ import torch
 
 from vocalmtp.ablation.drafting import decoding_of
 from vocalmtp.ablation.expand import Cell
-from vocalmtp.ablation.figures import Measured
+from vocalmtp.ablation.figures import MetricSet
 from vocalmtp.ablation.grid import Grid
+from vocalmtp.bench.speed import codec_seconds, cold_start, first_audio, loop_seconds
 from vocalmtp.errors import InputError
-from vocalmtp.eval.speed import codec_seconds, cold_start, first_audio, loop_seconds
-from vocalmtp.eval.statistics import spread
-from vocalmtp.synthesis import load
+from vocalmtp.evaluation.statistics import spread
+from vocalmtp.tts import load
 
 SECONDS = 2.4  # of audio that the loop is run for
 
 
-def time_cell(grid: Grid, cell: Cell) -> Measured:
+def time_cell(grid: Grid, cell: Cell) -> MetricSet:
     """Time a cell's model; what was timed before is kept.
 
     The real-time factor is that of a loop that is told how far to go, and of the tokenizer: cells
@@ -25,7 +25,7 @@ def time_cell(grid: Grid, cell: Cell) -> Measured:
     it gave in speaking. Nothing else should run meanwhile.
     """
     folder = speed_folder(grid, cell)
-    made = Measured.load(folder)
+    made = MetricSet.load(folder)
     if made is not None:
         return made
     torch.set_num_threads(grid.threads)
@@ -34,7 +34,7 @@ def time_cell(grid: Grid, cell: Cell) -> Measured:
     passes = math.ceil(tts.model.layout.num_steps(frames) / gain_of(grid, cell))
     loops = loop_seconds({"": tts}, 1, {"": passes}, repeats)[""]
     codec = codec_seconds(tts, frames, repeats)
-    made = Measured()
+    made = MetricSet()
     made.figures["rtf"] = spread([(codec + taken) / SECONDS for taken in loops])
     made.figures["first_audio"] = first_audio(tts, repeats)
     try:
@@ -48,7 +48,7 @@ def time_cell(grid: Grid, cell: Cell) -> Measured:
 
 def gain_of(grid: Grid, cell: Cell) -> float:
     """Steps that a forward pass of the cell gave in speaking: 1 without drafts."""
-    heard = Measured.load(cell.folder / grid.judged) or Measured()
+    heard = MetricSet.load(cell.folder / grid.judged) or MetricSet()
     return heard.figures["steps_per_forward"].value if decoding_of(cell).drafts else 1.0
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from vocalmtp.errors import InputError
-from vocalmtp.reading import read_object
-from vocalmtp.writing import atomic_path
+from vocalmtp.io.atomic import atomic_path
+from vocalmtp.io.read import read_object
 
 FILE = "settings.json"
 

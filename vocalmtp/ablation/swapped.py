@@ -10,22 +10,22 @@ from typing import Any
 
 import torch
 
-from vocalmtp.ablation.judges import Judges, embeddings
-from vocalmtp.audio import Audio, read_audio
+from vocalmtp.ablation.judges import Evaluators, embeddings
+from vocalmtp.audio.io import Audio, read_audio
 from vocalmtp.data.manifest import Utterance
-from vocalmtp.data.rows import RowFile
-from vocalmtp.eval import similarity
-from vocalmtp.eval.statistics import Figure
-from vocalmtp.eval.swapped import SwappedTTS, next_names
-from vocalmtp.eval.systems import voices_of
-from vocalmtp.synthesis import TTS
+from vocalmtp.evaluation import similarity
+from vocalmtp.evaluation.statistics import Estimate
+from vocalmtp.evaluation.swapped import SwappedTTS, next_names
+from vocalmtp.evaluation.systems import voices_of
+from vocalmtp.io.jsonl import JsonlStore
 from vocalmtp.tokenizers.base import SpeechTokenizer
+from vocalmtp.tts import TTS
 from vocalmtp.voices import make_voice
 
 
 def swapped_speech(
-    tts: TTS, judges: Judges, folder: Path, sampling: dict[str, Any]
-) -> dict[str, Figure]:
+    tts: TTS, judges: Evaluators, folder: Path, sampling: dict[str, Any]
+) -> dict[str, Estimate]:
     """Similarities of what a model says, see `compare_swapped`; nothing if it has no vectors."""
     voices = voices_of(judges.few, tts, judges.references)
     if not tts.tokenizer.card.speaker_dim or len(voices) < 2:
@@ -40,8 +40,8 @@ def swapped_speech(
 
 
 def swapped_resynthesis(
-    tokenizer: SpeechTokenizer, judges: Judges, folder: Path
-) -> dict[str, Figure]:
+    tokenizer: SpeechTokenizer, judges: Evaluators, folder: Path
+) -> dict[str, Estimate]:
     """As `swapped_speech`, of natural speech's own codes."""
     card = tokenizer.card
     names = {item.voice for item in judges.few}
@@ -63,12 +63,12 @@ def swapped_resynthesis(
     return compare_swapped("resynthesis", say, judges, folder)
 
 
-def compare_swapped(system: str, say: Any, judges: Judges, folder: Path) -> dict[str, Figure]:
+def compare_swapped(system: str, say: Any, judges: Evaluators, folder: Path) -> dict[str, Estimate]:
     """`say(items)` the few items; compare to the voice of the vector, and to that of the codes.
 
     Audio and rows are kept in `folder`; what is there is not said again.
     """
-    rows = RowFile(folder / "rows" / f"audio-swapped-{system}.jsonl")
+    rows = JsonlStore(folder / "rows" / f"audio-swapped-{system}.jsonl")
     todo = [item for item in judges.few if rows.get(item.id) is None]
     for item, audio in zip(todo, say(todo) if todo else (), strict=True):
         path = folder / "audio" / f"swapped-{system}" / f"{item.id.replace('/', '_')}.wav"

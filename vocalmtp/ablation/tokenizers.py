@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from vocalmtp.ablation.figures import Measured
+from vocalmtp.ablation.figures import MetricSet
 from vocalmtp.ablation.grid import Grid
-from vocalmtp.ablation.judges import Judges
+from vocalmtp.ablation.judges import Evaluators
 from vocalmtp.ablation.state import begin, drop
 from vocalmtp.ablation.swapped import swapped_resynthesis
 from vocalmtp.data.manifest import Utterance, read_manifest
 from vocalmtp.data.tokenize import tokenize_rows
-from vocalmtp.eval.statistics import once
-from vocalmtp.eval.systems import CodecOnly, speak
+from vocalmtp.evaluation.statistics import once
+from vocalmtp.evaluation.systems import CodecOnly, speak
 from vocalmtp.tokenizers import SpeechTokenizer, load_tokenizer
 from vocalmtp.training.codec import train_tokenizer
 
@@ -78,10 +78,10 @@ def chosen_rows(grid: Grid) -> list[Utterance]:
     return rows
 
 
-def judge_tokenizer(grid: Grid, name: str, judges: Judges) -> Measured:
+def judge_tokenizer(grid: Grid, name: str, judges: Evaluators) -> MetricSet:
     """Judge the resynthesis of tokenizer `name`; what was judged before is kept."""
     folder = grid.tokenizer_folder(name) / grid.judged
-    made = Measured.load(folder)
+    made = MetricSet.load(folder)
     if made is not None and made.whole:
         return made
     tokenizer = load_tokenizer(source(grid, name))
@@ -90,7 +90,7 @@ def judge_tokenizer(grid: Grid, name: str, judges: Judges) -> Measured:
     return made
 
 
-def measure_tokenizer(tokenizer: SpeechTokenizer, judges: Judges, folder: Path) -> Measured:
+def measure_tokenizer(tokenizer: SpeechTokenizer, judges: Evaluators, folder: Path) -> MetricSet:
     """The figures of resynthesis, with those of swapped timbre."""
     spoken = speak(SYSTEM, judges.items, CodecOnly(tokenizer), folder)
     made = judges.measure(SYSTEM, spoken, folder)
@@ -101,7 +101,7 @@ def measure_tokenizer(tokenizer: SpeechTokenizer, judges: Judges, folder: Path) 
     return made
 
 
-def run_tokenizer(grid: Grid, name: str, judges: Judges) -> Measured:
+def run_tokenizer(grid: Grid, name: str, judges: Evaluators) -> MetricSet:
     """All that a grid does with one tokenizer, going on where it was cut off."""
     begin(grid.tokenizer_folder(name), tokenizer_settings(grid, name))
     train_here(grid, name)

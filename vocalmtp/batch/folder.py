@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from vocalmtp.audio import FORMATS
+from vocalmtp.audio.io import FORMATS
 from vocalmtp.errors import InputError
-from vocalmtp.lock import only_writer
-from vocalmtp.writing import atomic_path, told
+from vocalmtp.io.atomic import atomic_path, told
+from vocalmtp.io.lock import only_writer
 
 MANIFEST, JOB, OLD = "manifest.jsonl", "job.json", ".manifest.old"
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vocalmtp.data.lists import read_fields, short
+from vocalmtp.data.text_lists import read_fields, short
 from vocalmtp.errors import InputError
 
 ID_BYTES = 200  # a file's name has 255, and its suffixes need some

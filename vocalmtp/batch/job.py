@@ -6,15 +6,15 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vocalmtp.audio import check_format
-from vocalmtp.catalogue import DEFAULT_MODEL, model_folder
+from vocalmtp.audio.io import check_format
 from vocalmtp.decoding.options import Decoding
 from vocalmtp.errors import InputError, nearest
-from vocalmtp.reading import digest
+from vocalmtp.hub import DEFAULT_MODEL, model_folder
+from vocalmtp.io.read import digest
 from vocalmtp.roles import Role
 
 if TYPE_CHECKING:
-    from vocalmtp.synthesis import TTS
+    from vocalmtp.tts import TTS
 
 ENGINES = ("local", "ray")
 MOST_ROWS = 16  # on a CPU, a step of more rows takes as much longer as it says more
@@ -120,7 +120,7 @@ class Job:
         """The model, on one thread: a step is too small to be shared between threads."""
         import torch
 
-        from vocalmtp.synthesis import load
+        from vocalmtp.tts import load
 
         torch.set_num_threads(1)
         tts = (self.load or load)(self.model)

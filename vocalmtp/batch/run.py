@@ -8,9 +8,9 @@ from itertools import islice
 from vocalmtp.batch.folder import Row, check_folder, open_folder
 from vocalmtp.batch.items import Item, read_items
 from vocalmtp.batch.job import Job
-from vocalmtp.batch.speaker import Result, Speaker
+from vocalmtp.batch.synthesizer import BatchSynthesizer, Result
 from vocalmtp.batch.verify import check_fields
-from vocalmtp.data.lists import survey
+from vocalmtp.data.text_lists import survey
 from vocalmtp.errors import InputError
 from vocalmtp.voices import NO_CONSENT
 
@@ -126,7 +126,7 @@ def longest_first(items: Iterable[Item]) -> Iterator[Item]:
 
 def _results(job: Job, items: Iterator[Item]) -> Iterator[Result]:
     if job.engine == "ray":
-        from vocalmtp.batch.on_ray import speak_on_ray
+        from vocalmtp.batch.ray import speak_on_ray
 
         yield from speak_on_ray(job, items)
     elif job.workers > 1:
@@ -134,7 +134,7 @@ def _results(job: Job, items: Iterator[Item]) -> Iterator[Result]:
 
         yield from Pool(job, items)
     else:
-        yield from Speaker(job)(items)
+        yield from BatchSynthesizer(job)(items)
 
 
 def _row(job: Job, item: Item, result: Result) -> Row:

@@ -4,12 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from vocalmtp.eval.intelligibility import hear, word_errors
-from vocalmtp.synthesis import SEED_STRIDE, Request
+from vocalmtp.evaluation.intelligibility import hear, word_errors
 from vocalmtp.text import normalize
+from vocalmtp.tts import SEED_STRIDE, SynthesisRequest
 
 if TYPE_CHECKING:
-    from vocalmtp.audio import Audio
+    from vocalmtp.audio.io import Audio
 
 # How a text is spoken again: not by the likeliest tokens, which would be the same ones.
 LIVELIER = {"temperature": 0.5, "top_k": 20}
@@ -22,17 +22,20 @@ class Check:
     heard: str
     wer: float  # word error rate of `heard` against the normalised text
     tries: int  # how often it was spoken
-    request: Request  # that said what was kept
+    request: SynthesisRequest  # that said what was kept
 
 
-def check(audio: "Audio", request: Request, tries: int = 1) -> Check:
+def check(audio: "Audio", request: SynthesisRequest, tries: int = 1) -> Check:
     """Recognise `audio` (pocketsphinx). Raises InputError if a package is missing."""
     heard = hear(audio.samples, audio.sample_rate)
     return Check(heard, word_errors(normalize(request.text), heard).rate, tries, request)
 
 
 def best_of(
-    audio: "Audio", request: Request, retries: int, say: Callable[[Request], "Audio"]
+    audio: "Audio",
+    request: SynthesisRequest,
+    retries: int,
+    say: Callable[[SynthesisRequest], "Audio"],
 ) -> tuple["Audio", Check]:
     """`audio`, or the best of up to `retries` others that `say` makes, and how it was heard.
 

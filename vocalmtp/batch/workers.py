@@ -17,7 +17,7 @@ from threading import Thread
 
 from vocalmtp.batch.items import Item
 from vocalmtp.batch.job import Job
-from vocalmtp.batch.speaker import Result, Speaker
+from vocalmtp.batch.synthesizer import BatchSynthesizer, Result
 from vocalmtp.errors import InputError
 
 DEATHS = 3  # of workers that were speaking an item, until it is given up
@@ -136,7 +136,7 @@ def _work(connection: Connection, job: Job) -> None:
     inbox: SimpleQueue[Item] = SimpleQueue()
     Thread(target=_receive, args=(connection, inbox), daemon=True).start()
     try:
-        speaker = Speaker(job)
+        speaker = BatchSynthesizer(job)
     except InputError as error:
         connection.send(error)
         return

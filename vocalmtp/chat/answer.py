@@ -9,7 +9,7 @@ import numpy as np
 
 from vocalmtp.chat.events import Part, SpokenWord
 from vocalmtp.chat.history import Message
-from vocalmtp.synthesis import AnyVoice
+from vocalmtp.tts import AnyVoice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class AnswerError(Exception):
         self.apology = apology
 
 
-class Outlet(Protocol):
+class AnswerSink(Protocol):
     """The way out for one answer, from any thread; everything raises Cancelled when it is over."""
 
     longest: int  # letters of text; who writes more is to stop
@@ -61,28 +61,28 @@ class Outlet(Protocol):
         """Within the block, have `action` called as soon as the answer is not wanted any more."""
 
 
-class Answerer(Protocol):
+class Responder(Protocol):
     """Answers the user's turns; holds no conversation, so that any number can use one."""
 
     name: str
     hears: bool  # listens to `Turn.samples` itself, so that no ear is needed
 
-    def answer(self, turn: Turn, out: Outlet) -> None:
+    def answer(self, turn: Turn, out: AnswerSink) -> None:
         """Answer `turn`, text and audio, through `out`; returns when all of it is out."""
 
-    def say(self, text: str, turn: Turn, out: Outlet) -> None:
+    def say(self, text: str, turn: Turn, out: AnswerSink) -> None:
         """Say a text that is given, in the voice of `turn`."""
 
     def count_tokens(self, text: str) -> int:
         """How many tokens of its model a text takes."""
 
 
-class Writer(Protocol):
+class LLM(Protocol):
     """Answers in text only; `speaking.Spoken` says it."""
 
     name: str
 
-    def write(self, messages: list[Message], out: Outlet) -> Iterator[str]:
+    def write(self, messages: list[Message], out: AnswerSink) -> Iterator[str]:
         """The answer's text, in pieces as they are made.
 
         Raises AnswerError. Only `longest` and `on_cancel` of `out` are for it.

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from vocalmtp.audio import to_pcm
+from vocalmtp.audio.io import to_pcm
 from vocalmtp.chat.vad import SAMPLE_RATE
 from vocalmtp.optional import require
 

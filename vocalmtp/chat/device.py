@@ -3,7 +3,7 @@
 from typing import Any
 
 from vocalmtp.errors import InputError
-from vocalmtp.reading import reason
+from vocalmtp.io.read import reason
 
 
 def on_device(model: Any, device: str) -> Any:

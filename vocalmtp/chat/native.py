@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from vocalmtp.chat.answer import Outlet, Turn
-from vocalmtp.chat.ears import Hearing, WholeHearing
-from vocalmtp.chat.speaking import Spoken
+from vocalmtp.chat.answer import AnswerSink, Turn
+from vocalmtp.chat.responders import CascadeResponder
 from vocalmtp.chat.vad import SAMPLE_RATE
-from vocalmtp.respond import Asked, Respondent
+from vocalmtp.dialogue import DialogueModel, Query
+from vocalmtp.recognizers.base import BufferedRecognizerStream, RecognizerStream
 from vocalmtp.text import normalize
 
 NAME = "native"
@@ -14,7 +14,7 @@ NOTHING = "Sorry, I did not hear that."
 MARKS = " .,;:?!'-"
 
 
-class Native(Spoken):
+class SpeechLMResponder(CascadeResponder):
     """An `Answerer` that hears the codes of a turn, and a typed one as it is written.
 
     It is an `Ear` as well: what it hears is shown, and then read with the codes when it answers. It
@@ -23,14 +23,14 @@ class Native(Spoken):
 
     hears = True
 
-    def __init__(self, respondent: Respondent, name: str = NAME):
+    def __init__(self, respondent: DialogueModel, name: str = NAME):
         self._respondent, self._tts = respondent, respondent.tts
         self.name = name
 
     # -- as an ear -----------------------------------------------------------------------------
 
-    def listen(self) -> Hearing:
-        return WholeHearing(self._transcribe)
+    def listen(self) -> RecognizerStream:
+        return BufferedRecognizerStream(self._transcribe)
 
     def _transcribe(self, samples: np.ndarray) -> str:
         respondent = self._respondent
@@ -41,7 +41,7 @@ class Native(Spoken):
     def count_tokens(self, text: str) -> int:
         return len(self._respondent.tts.read_text(normalize(text)))
 
-    def answer(self, turn: Turn, out: Outlet) -> None:
+    def answer(self, turn: Turn, out: AnswerSink) -> None:
         asked = self._asked(turn)
         if not asked.text.strip(MARKS):
             out.failure("Nothing was understood.")
@@ -49,9 +49,9 @@ class Native(Spoken):
             return
         self._say(self._respondent.write(asked), turn, out, self._respondent.context(asked))
 
-    def _asked(self, turn: Turn) -> Asked:
+    def _asked(self, turn: Turn) -> Query:
         heard, text = None, turn.messages[-1].text
         if turn.samples is not None:
             heard = self._respondent.hear(turn.samples, SAMPLE_RATE)
             text = text or self._respondent.transcribe([heard])[0]
-        return Asked(text=text, heard=heard, voice=turn.voice)
+        return Query(text=text, heard=heard, voice=turn.voice)

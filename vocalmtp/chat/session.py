@@ -9,9 +9,10 @@ from queue import Empty, SimpleQueue
 
 import numpy as np
 
-from vocalmtp.chat.answer import Answerer, Outlet, Turn
+from vocalmtp.chat.answer import AnswerSink, Responder, Turn
+from vocalmtp.chat.answer_stream import AnswerStream
 from vocalmtp.chat.config import ChatConfig
-from vocalmtp.chat.ears import Ear
+from vocalmtp.chat.echo_gate import EchoGate
 from vocalmtp.chat.events import (
     Error,
     Event,
@@ -23,18 +24,17 @@ from vocalmtp.chat.events import (
     Timing,
     Transcript,
 )
-from vocalmtp.chat.guard import EchoGuard
 from vocalmtp.chat.history import History, Message
-from vocalmtp.chat.listening import Heard, Listener
 from vocalmtp.chat.microphone import Microphone
-from vocalmtp.chat.outlet import AnswerOutlet
+from vocalmtp.chat.transcription import TranscriptionWorker, UserTurn
 from vocalmtp.chat.turns import Signal, TurnDetector
 from vocalmtp.chat.vad import FRAME_SECONDS, SAMPLE_RATE, VoiceActivity
 from vocalmtp.errors import InputError
+from vocalmtp.recognizers.base import Recognizer
 from vocalmtp.roles import Role
-from vocalmtp.synthesis import AnyVoice
+from vocalmtp.tts import AnyVoice
 
-Give = Callable[[Turn, Outlet], None]  # says one answer
+Give = Callable[[Turn, AnswerSink], None]  # says one answer
 
 
 class ChatSession:
@@ -51,8 +51,8 @@ class ChatSession:
 
     def __init__(
         self,
-        answerer: Answerer,
-        ear: Ear | None = None,
+        answerer: Responder,
+        ear: Recognizer | None = None,
         voice: AnyVoice = None,
         config: ChatConfig | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -71,18 +71,18 @@ class ChatSession:
         self._events: SimpleQueue[Event | None] = SimpleQueue()
         self._lock = threading.RLock()  # over what follows, and the order of events
         self._number = 0  # of the user's turns so far
-        self._answer: AnswerOutlet | None = None  # the last one, which may still be sounding
+        self._answer: AnswerStream | None = None  # the last one, which may still be sounding
         self.closed = False  # no more events
         self._feeding = threading.Lock()  # over what only `feed` uses:
         self._microphone = Microphone()
         self._detect_voice = VoiceActivity()
         self._turns = TurnDetector(self.config)
-        self._guard = EchoGuard(self.config.echo)
+        self._guard = EchoGate(self.config.echo)
         lead_in = self.config.lead_in + max(self.config.onset, self.config.barge_in)
         self._before: deque[np.ndarray] = deque(maxlen=round(lead_in / FRAME_SECONDS) + 1)
         self._held: list[np.ndarray] = []  # silence that may be the end of the turn
-        self._heard: Heard | None = None  # the turn that the user is at
-        self._listener = Listener(ear, self._report, self._failed)
+        self._heard: UserTurn | None = None  # the turn that the user is at
+        self._listener = TranscriptionWorker(ear, self._report, self._failed)
         self._emit(Listening())
 
     # -- what users call -----------------------------------------------------------------------
@@ -210,12 +210,12 @@ class ChatSession:
         with self._lock:
             self.interrupt()
             self._number += 1
-            self._heard = Heard(self._number)
+            self._heard = UserTurn(self._number)
             self._emit(SpeechStarted(self._number))
         self._listener.push(self._heard, np.concatenate([*self._before, frame]))
         self._before.clear()
 
-    def _go_on(self, heard: Heard, frame: np.ndarray, signal: Signal | None) -> None:
+    def _go_on(self, heard: UserTurn, frame: np.ndarray, signal: Signal | None) -> None:
         """The next frame of a turn; after a pause, silence is only heard if speech follows."""
         if signal in ("end", "dropped"):
             self._end(heard, signal == "end")
@@ -231,7 +231,7 @@ class ChatSession:
             self._held.append(frame[:0])
             self._listener.settle(heard)
 
-    def _end(self, heard: Heard, spoken: bool) -> None:
+    def _end(self, heard: UserTurn, spoken: bool) -> None:
         self._heard = None
         self._before.extend(self._held)
         self._held.clear()
@@ -246,7 +246,7 @@ class ChatSession:
             self._emit(Timing(heard.number, "silence", self._turns.silence))
         self._listener.finish(heard)
 
-    def _report(self, heard: Heard, final: bool, seconds: float) -> None:
+    def _report(self, heard: UserTurn, final: bool, seconds: float) -> None:
         """From the listener: what it has heard."""
         with self._lock:
             if not heard.dropped:
@@ -285,11 +285,11 @@ class ChatSession:
     def _begin(self, give: Give, turn: Turn, number: int, late: float = 0.0) -> None:
         """Let `give` speak in a thread of its own."""
         lock, clock = self._lock, self._clock
-        self._answer = AnswerOutlet(number, self.config, self._emit, lock, clock, late)
+        self._answer = AnswerStream(number, self.config, self._emit, lock, clock, late)
         arguments = (give, turn, self._answer)
         threading.Thread(target=self._give, args=arguments, daemon=True).start()
 
-    def _give(self, give: Give, turn: Turn, out: AnswerOutlet) -> None:
+    def _give(self, give: Give, turn: Turn, out: AnswerStream) -> None:
         try:
             give(turn, out)
         except Exception as error:  # the session lives, whatever the answerer does

@@ -10,8 +10,8 @@ import numpy as np
 from vocalmtp.chat.events import AudioChunk, Event, Interrupted
 from vocalmtp.chat.session import ChatSession
 from vocalmtp.errors import InputError
+from vocalmtp.io.read import reason
 from vocalmtp.optional import require
-from vocalmtp.reading import reason
 
 BLOCK = 0.032  # seconds of the microphone at once
 

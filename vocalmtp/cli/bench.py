@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from vocalmtp.catalogue import DEFAULT_MODEL
 from vocalmtp.cli import decoding
+from vocalmtp.hub import DEFAULT_MODEL
 
 
 def bench(
@@ -64,14 +64,14 @@ def bench(
     """
     import torch
 
+    from vocalmtp.bench.chat import run_chat_bench
+    from vocalmtp.bench.methods import NOTES, run_methods
+    from vocalmtp.bench.speed import hardware
+    from vocalmtp.bench.table import run_bench
     from vocalmtp.errors import InputError
-    from vocalmtp.eval.bench import run_bench
-    from vocalmtp.eval.chat_bench import run_chat_bench
-    from vocalmtp.eval.methods import NOTES, run_methods
-    from vocalmtp.eval.report import as_json, markdown
-    from vocalmtp.eval.speed import hardware
-    from vocalmtp.synthesis import load
-    from vocalmtp.writing import atomic_path, check_file
+    from vocalmtp.evaluation.report import as_json, markdown
+    from vocalmtp.io.atomic import atomic_path, check_file
+    from vocalmtp.tts import load
 
     if json is not None:
         check_file(json, "json")

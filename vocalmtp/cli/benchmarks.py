@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from vocalmtp.catalogue import DEFAULT_MODEL
+from vocalmtp.hub import DEFAULT_MODEL
 
 Output = Annotated[
     Path,
@@ -79,7 +79,7 @@ def roletriviaqa(
 
     vocalmtp eval roletriviaqa --data chat_mini --model mine --answers own --ask speech -o results
     """
-    from vocalmtp.eval.roletriviaqa import RoleRun, run_roletriviaqa
+    from vocalmtp.evaluation.roletriviaqa import RoleRun, run_roletriviaqa
 
     asked = RoleRun(
         data=data,
@@ -142,7 +142,7 @@ def testlist(
 
     vocalmtp eval testlist --list seedtts_testset/en/meta.lst --output results
     """
-    from vocalmtp.eval.prompted import ListRun, run_list
+    from vocalmtp.evaluation.prompted import ListRun, run_list
 
     asked = ListRun(
         source=source,

@@ -6,17 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from vocalmtp.catalogue import DEFAULT_MODEL
 from vocalmtp.cli.voices import Model
 from vocalmtp.errors import InputError
+from vocalmtp.hub import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     import numpy as np
 
     from vocalmtp.chat.config import ChatConfig
     from vocalmtp.chat.events import Event
-    from vocalmtp.chat.partner import Partner
-    from vocalmtp.chat.room import Room
     from vocalmtp.roles import Role
 
 LOCALHOST, PORT, SESSIONS = "127.0.0.1", 7860, 4
@@ -146,12 +144,12 @@ def chat(
     else:
         _check_page(host or LOCALHOST, port or PORT, auth)
     samples = None if input is None else _read(input, output)
-    from vocalmtp.chat.partner import find_partner
+    from vocalmtp.chat.pipeline import build_pipeline
     from vocalmtp.cli.single import load_speaker
     from vocalmtp.voices import consent_note
 
     who = voice if card is None else card
-    partner = find_partner(model, llm, llm_model, ear, native, device, load_speaker)
+    partner = build_pipeline(model, llm, llm_model, ear, native, device, load_speaker)
     if note := consent_note(partner.tts.find_voice(who)):
         _tell(note)
     _tell(f"answers: {partner.answerer.name}; ear: {partner.ear.name}")
@@ -170,7 +168,7 @@ def _check_page(host: str, port: int, auth: str | None) -> None:
 
     for name in ("gradio", "fastapi", "uvicorn", "websockets"):
         require(name)
-    from vocalmtp.chat.server import check_auth, check_port
+    from vocalmtp.server.app import check_auth, check_port
 
     check_port(host, port)
     if auth is not None:
@@ -192,7 +190,7 @@ def _role(name: str | None, voice: str | None, system: str | None) -> "Role | No
 
 
 def _read(input: Path, output: Path) -> "np.ndarray":
-    from vocalmtp.audio import output_format, read_audio
+    from vocalmtp.audio.io import output_format, read_audio
     from vocalmtp.chat.vad import SAMPLE_RATE
 
     output_format(output)
@@ -209,12 +207,12 @@ def _config(settings: dict[str, Any]) -> "ChatConfig":
 def _answer_recording(
     samples: "np.ndarray",
     output: Path,
-    partner: "Partner",
+    partner: "ChatPipeline",
     voice: str | None,
     config: "ChatConfig",
     role: "Role | None",
 ) -> None:
-    from vocalmtp.audio import audio_writer
+    from vocalmtp.audio.io import audio_writer
     from vocalmtp.chat.events import AudioChunk
     from vocalmtp.chat.recorded import SETTINGS, converse
 
@@ -229,8 +227,10 @@ def _answer_recording(
                 write(event.samples)
 
 
-def _talk(partner: "Partner", voice: str | None, config: "ChatConfig", role: "Role | None") -> None:
-    from vocalmtp.chat.speaking import warm_up
+def _talk(
+    partner: "ChatPipeline", voice: str | None, config: "ChatConfig", role: "Role | None"
+) -> None:
+    from vocalmtp.chat.responders import warm_up
     from vocalmtp.chat.terminal import talk
 
     session = partner.session(voice, role, config)
@@ -243,28 +243,28 @@ def _talk(partner: "Partner", voice: str | None, config: "ChatConfig", role: "Ro
 
 
 def _room(
-    partner: "Partner",
+    partner: "ChatPipeline",
     voice: str | None,
     config: "ChatConfig",
     role: "Role | None",
     sessions: int,
-) -> "Room":
-    from vocalmtp.chat.room import Limits, Room
-    from vocalmtp.chat.speaking import Spoken
-    from vocalmtp.chat.writers import Echo
+) -> "ServerState":
+    from vocalmtp.chat.llm import Echo
+    from vocalmtp.chat.responders import CascadeResponder
     from vocalmtp.roles import list_roles, load_role
+    from vocalmtp.server.state import ServerLimits, ServerState
 
     answerer, tts = partner.answerer, partner.tts
     roles = [card for card in map(load_role, list_roles()) if card.voice in tts.voices]
     roles = {card.name: card for card in [*roles, *([role] if role else [])]}
-    echo = Spoken(Echo(), tts)
+    echo = CascadeResponder(Echo(), tts)
     answerers = {answerer.name: answerer, echo.name: echo}
-    limits = Limits(sessions=sessions)
-    return Room(tts, partner.ear, answerers, config, limits, voice, role, roles)
+    limits = ServerLimits(sessions=sessions)
+    return ServerState(tts, partner.ear, answerers, config, limits, voice, role, roles)
 
 
-def _open_page(room: "Room", host: str, port: int, auth: str | None) -> None:
-    from vocalmtp.chat.server import make_app, run
+def _open_page(room: "ServerState", host: str, port: int, auth: str | None) -> None:
+    from vocalmtp.server.app import make_app, run
 
     app = make_app(room, host, auth)
     room.warm_up()

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vocalmtp.catalogue import DEFAULT_MODEL
+from vocalmtp.hub import DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    from vocalmtp.model.config import SpeechLMConfig
-    from vocalmtp.tokenizers import TokenizerCard
+    from vocalmtp.models.config import SpeechLMConfig
+    from vocalmtp.tokenizers import TokenizerSpec
 
 Facts = Iterator[tuple[str, str]]
 
@@ -25,8 +25,8 @@ def info(
     from rich.markup import escape
     from rich.table import Table
 
-    from vocalmtp.catalogue import model_folder, read_card
-    from vocalmtp.model.config import SpeechLMConfig
+    from vocalmtp.hub import model_folder, read_card
+    from vocalmtp.models.config import SpeechLMConfig
     from vocalmtp.tokenizers import load_tokenizer
     from vocalmtp.voices import load_voices
 
@@ -57,7 +57,7 @@ def info(
     Console().print(table)
 
 
-def tokenizer_facts(card: "TokenizerCard", folder: Path) -> Facts:
+def tokenizer_facts(card: "TokenizerSpec", folder: Path) -> Facts:
     """What there is to say of a speech tokenizer."""
     yield "name", f"{card.name} ({card.hash})"
     yield "kind", card.kind.replace("_", "-")
@@ -73,7 +73,7 @@ def tokenizer_facts(card: "TokenizerCard", folder: Path) -> Facts:
     yield "licence", card.licence
 
 
-def model_facts(config: "SpeechLMConfig", card: "TokenizerCard", folder: Path) -> Facts:
+def model_facts(config: "SpeechLMConfig", card: "TokenizerSpec", folder: Path) -> Facts:
     """What there is to say of a speech LM."""
     from vocalmtp.text import VERSION
 
@@ -128,7 +128,7 @@ def count_parameters(folder: Path) -> int:
     """
     from math import prod
 
-    from vocalmtp.reading import read_shapes
+    from vocalmtp.io.read import read_shapes
 
     files = folder.glob("*.safetensors")
     shapes = (read_shapes(path, f"model '{folder}'").values() for path in files)

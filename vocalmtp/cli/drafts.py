@@ -28,7 +28,7 @@ from vocalmtp.errors import InputError
 if TYPE_CHECKING:
     from vocalmtp.decoding.generate import Prompt
     from vocalmtp.decoding.sampling import Sampler
-    from vocalmtp.model.speech_lm import SpeechLM
+    from vocalmtp.models.speech_lm import SpeechLM
 
 
 def draft_vocab(
@@ -51,9 +51,9 @@ def draft_vocab(
 
     vocalmtp draft-vocab answers/manifest.jsonl -o en.json --model FOLDER --size 8192
     """
-    from vocalmtp.model.speech_lm import load_text_tokenizer
-    from vocalmtp.textlm.rows import read_pieces
-    from vocalmtp.textlm.vocabulary import DraftVocabulary
+    from vocalmtp.data.draft_vocabulary import DraftVocabulary
+    from vocalmtp.data.text_rows import read_pieces
+    from vocalmtp.models.speech_lm import load_text_tokenizer
 
     tokenizer = load_text_tokenizer(named(model))
     pieces = read_pieces(texts, tokenizer, ())
@@ -106,10 +106,10 @@ def draft_tree(
 
     vocalmtp generate "Once upon a time" --model FOLDER --draft-tree tree.json --greedy
     """
-    from vocalmtp.decoding.ahead import check_drafts
-    from vocalmtp.decoding.ranks import measure_ranks
+    from vocalmtp.decoding.draft_state import check_drafts
     from vocalmtp.decoding.tree import choose_paths
-    from vocalmtp.writing import check_file
+    from vocalmtp.decoding.tree_calibration import measure_ranks
+    from vocalmtp.io.atomic import check_file
 
     check_file(output)
     sampler = sampler_of(temperature, top_k, top_p, greedy)
@@ -138,10 +138,12 @@ def _spoken(
     """A speech LM, and the prompts of the sentences of a list."""
     from dataclasses import asdict
 
-    from vocalmtp.synthesis import Request, load
+    from vocalmtp.tts import SynthesisRequest, load
 
     tts = load(model)
     asks = asks_of(None, texts, seed)
     drawn = asdict(sampler)
-    requests = (Request(text=ask.text, voice=voice, seed=ask.seed, sampling=drawn) for ask in asks)
+    requests = (
+        SynthesisRequest(text=ask.text, voice=voice, seed=ask.seed, sampling=drawn) for ask in asks
+    )
     return tts.model, [tts.prompt(row) for request in requests for row in tts.plan(request)]

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vocalmtp.catalogue import DEFAULT_MODEL
 from vocalmtp.cli import benchmarks
-from vocalmtp.eval.request import Request
+from vocalmtp.evaluation.config import EvalConfig
+from vocalmtp.hub import DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    from vocalmtp.eval.report import Line
+    from vocalmtp.evaluation.report import Line
 
 app = typer.Typer(
     help="Measure how clear, how alike, how clean and how fast speech is. Natural speech of the "
@@ -33,11 +33,11 @@ Against = Annotated[
 def with_request(verb: Callable[..., None]) -> Callable[..., None]:
     """Give `verb(request, ...)` the fields of Request as options of the command line."""
     own = list(inspect.signature(verb, eval_str=True).parameters.values())[1:]
-    shared = {field.name: field for field in fields(Request)}
+    shared = {field.name: field for field in fields(EvalConfig)}
 
     def command(**options: Any) -> None:
         asked = {name: options.pop(name) for name in shared}
-        verb(Request(**asked), **options)
+        verb(EvalConfig(**asked), **options)
 
     parameters = []
     for name, field in shared.items():
@@ -57,9 +57,9 @@ def with_request(verb: Callable[..., None]) -> Callable[..., None]:
 
 @app.command()
 @with_request
-def intelligibility(request: Request) -> None:
+def intelligibility(request: EvalConfig) -> None:
     """Word error rates as pocketsphinx hears them, and outputs that failed to stop or to start."""
-    from vocalmtp.eval.run import run_intelligibility
+    from vocalmtp.evaluation.run import run_intelligibility
 
     _report(request.output, "intelligibility", run_intelligibility(request), request.model)
 
@@ -67,7 +67,7 @@ def intelligibility(request: Request) -> None:
 @app.command()
 @with_request
 def similarity(
-    request: Request,
+    request: EvalConfig,
     reference_seconds: Annotated[
         str,
         typer.Option(
@@ -79,7 +79,7 @@ def similarity(
 
     A voice that the model does not have (--split heldout) is made from one recording of it.
     """
-    from vocalmtp.eval.run import run_references, run_similarity
+    from vocalmtp.evaluation.run import run_references, run_similarity
 
     if reference_seconds:
         lines = run_references(request, reference_seconds)
@@ -90,20 +90,20 @@ def similarity(
 
 @app.command()
 @with_request
-def quality(request: Request) -> None:
+def quality(request: EvalConfig) -> None:
     """STOI and PESQ of the tokenizer, DNSMOS of everything, and spectrograms side by side."""
-    from vocalmtp.eval.run import run_quality
+    from vocalmtp.evaluation.run import run_quality
 
     _report(request.output, "quality", run_quality(request), request.model)
 
 
 @app.command("all")
 @with_request
-def everything(request: Request, against: Against = None) -> None:
+def everything(request: EvalConfig, against: Against = None) -> None:
     """All of it, on the splits test, rare and heldout, and the speed: the figures of a model."""
-    from vocalmtp.eval.report import write_sections
-    from vocalmtp.eval.run import run_all
-    from vocalmtp.eval.speed import hardware
+    from vocalmtp.bench.speed import hardware
+    from vocalmtp.evaluation.report import write_sections
+    from vocalmtp.evaluation.run import run_all
 
     sections = run_all(request, against)
     notes = [f"Model: {request.model}.", f"Machine: {hardware()}."]
@@ -126,9 +126,9 @@ def disentanglement(
     limit: Annotated[int | None, typer.Option(min=1, help="Sentences of each voice.")] = 60,
 ) -> None:
     """Phones, pitch and speaker as probes find them in content and in prosody; swapped timbre."""
-    from vocalmtp.catalogue import tokenizer_folder
-    from vocalmtp.eval.disentanglement import probe_streams, swap_timbre
-    from vocalmtp.eval.items import pick_items
+    from vocalmtp.evaluation.disentanglement import probe_streams, swap_timbre
+    from vocalmtp.evaluation.items import pick_items
+    from vocalmtp.hub import tokenizer_folder
     from vocalmtp.tokenizers import load_tokenizer
 
     tokenizer = load_tokenizer(tokenizer_folder(model))
@@ -169,12 +169,14 @@ def hearing(
 
     vocalmtp eval hearing --ear chat-mini --manifest corpus --output results/hearing
     """
-    from vocalmtp.chat.ears import find_ear
-    from vocalmtp.eval.hearing import run_hearing
-    from vocalmtp.eval.items import pick_items
+    from vocalmtp.evaluation.items import pick_items
+    from vocalmtp.evaluation.recognition import run_hearing
+    from vocalmtp.recognizers.base import build_recognizer
 
     items = pick_items(manifest, split, [name for name in voices.split(",") if name], limit)
-    _report(output, "hearing", run_hearing(find_ear(ear), items, output, ear, fresh=fresh), ear)
+    _report(
+        output, "hearing", run_hearing(build_recognizer(ear), items, output, ear, fresh=fresh), ear
+    )
 
 
 @app.command()
@@ -208,9 +210,9 @@ def tokenizer(
 
     vocalmtp eval tokenizer mimi-8=weights -m corpus -o results/mimi
     """
-    from vocalmtp.eval.report import write_sections
-    from vocalmtp.eval.speed import hardware
-    from vocalmtp.eval.tokenizer import run_tokenizer
+    from vocalmtp.bench.speed import hardware
+    from vocalmtp.evaluation.report import write_sections
+    from vocalmtp.evaluation.tokenizer import run_tokenizer
 
     asked = [voice for voice in voices.split(",") if voice]
     sections, notes = run_tokenizer(
@@ -221,6 +223,6 @@ def tokenizer(
 
 
 def _report(output: Path, title: str, lines: list["Line"], model: str, *notes: str) -> None:
-    from vocalmtp.eval.report import write_report
+    from vocalmtp.evaluation.report import write_report
 
     typer.echo(write_report(output, title, lines, (f"Model: {model}.", *notes)))

@@ -48,7 +48,7 @@ def prepare(
         TimeRemainingColumn,
     )
 
-    from vocalmtp.data.prepare import Limits
+    from vocalmtp.data.prepare import RecordingLimits
     from vocalmtp.data.prepare import prepare as prepare_corpus
 
     columns = (
@@ -67,7 +67,7 @@ def prepare(
             layout=layout,
             voice=voice,
             valid=valid,
-            limits=Limits(shortest=shortest, longest=longest),
+            limits=RecordingLimits(shortest=shortest, longest=longest),
             workers=workers,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from vocalmtp.catalogue import DEFAULT_MODEL
 from vocalmtp.cli.voices import Consent, Model
+from vocalmtp.hub import DEFAULT_MODEL
 
 app = typer.Typer(help="The roles: a persona with a voice each.", invoke_without_command=True)
 
@@ -75,9 +75,8 @@ def make(
     vocalmtp roles make pilot --voice otto --persona "You are a pilot, calm and brief."
     """
     from vocalmtp.config import parse
-    from vocalmtp.roles import Role
-    from vocalmtp.roles.role import is_file_name
-    from vocalmtp.synthesis import load
+    from vocalmtp.roles import Role, is_file_name
+    from vocalmtp.tts import load
     from vocalmtp.voices import NO_CONSENT, state_consent
 
     fields = {"name": name, "persona": persona, "voice": voice, "style": style}

@@ -14,10 +14,10 @@ from vocalmtp.errors import InputError
 if TYPE_CHECKING:
     import numpy as np
 
-    from vocalmtp.audio import Audio, Word
+    from vocalmtp.audio.io import Audio, Word
     from vocalmtp.decoding.options import Decoding
     from vocalmtp.roles import Role
-    from vocalmtp.synthesis import TTS
+    from vocalmtp.tts import TTS
 
 LONG = 60  # words of a text that has a progress bar
 LONGEST = 1 << 24  # letters of standard input: a pipe may have no end
@@ -54,8 +54,8 @@ def speak_text(
     decoding: "Decoding",
     statistics: bool,
 ) -> None:
+    from vocalmtp.audio.timestamps import save_timestamps, timestamps_format
     from vocalmtp.text import normalize
-    from vocalmtp.timestamps import save_timestamps, timestamps_format
     from vocalmtp.voices import consent_note
 
     if text == "-":
@@ -109,7 +109,7 @@ def load_speaker(model: str) -> "TTS":
     try:
         import torch
 
-        from vocalmtp.synthesis import load
+        from vocalmtp.tts import load
 
         torch.set_num_threads(1)  # a step is small: sharing it between threads takes twice the time
         return load(model)
@@ -135,7 +135,7 @@ def _read_stdin() -> str:
 
 def _check_output(output: str, format: str | None, stream: bool) -> str:
     """The format to write, or InputError."""
-    from vocalmtp.audio import check_format, output_format
+    from vocalmtp.audio.io import check_format, output_format
 
     if output != "-":
         return output_format(Path(output), format)
@@ -157,7 +157,7 @@ def _open_output(
     output: str, format: str, stream: bool, sample_rate: int
 ) -> Iterator[Callable[["np.ndarray"], object]]:
     """A function that writes float samples [N] to where they were asked for."""
-    from vocalmtp.audio import Audio, audio_writer, to_pcm
+    from vocalmtp.audio.io import Audio, audio_writer, to_pcm
 
     if output != "-":
         with audio_writer(output, sample_rate, format) as write:
@@ -178,7 +178,7 @@ def _write_all(
     start: float | None,
 ) -> Said:
     """Write the chunks as they come, however many; `start` asks for the latency of the first."""
-    from vocalmtp.audio import later
+    from vocalmtp.audio.io import later
 
     said = Said()
     for chunk in chunks:

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vocalmtp.catalogue import DEFAULT_MODEL
 from vocalmtp.cli import bulk, decoding, single
 from vocalmtp.cli.voices import Model
 from vocalmtp.errors import InputError
+from vocalmtp.hub import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from vocalmtp.roles import Role

@@ -33,9 +33,9 @@ from vocalmtp.cli.text_options import (
 from vocalmtp.errors import InputError, nearest
 
 if TYPE_CHECKING:
-    from vocalmtp.decoding.branching import Branching
     from vocalmtp.decoding.speculative import Speculative
-    from vocalmtp.textlm.write import TextWriter
+    from vocalmtp.decoding.text_generation import TextWriter
+    from vocalmtp.decoding.tree_speculative import TreeSpeculative
 
 ACCEPT = ("rejection", "seed")
 
@@ -86,7 +86,7 @@ def generate(
     writer = writer_of(model, draft, draft_vocab, chat, device)
     strategy = _strategy(writer, drafts, draft_tree, accept)
     if output != "-":
-        from vocalmtp.writing import check_file
+        from vocalmtp.io.atomic import check_file
 
         check_file(Path(output))
     made = writer.write(
@@ -146,7 +146,7 @@ def distill_data(
     """
     sampler = sampler_of(temperature, top_k, top_p, greedy)
     if speech:
-        from vocalmtp.training.distill import SpeechJob, distill_speech
+        from vocalmtp.training.distill_speech import SpeechJob, distill_speech
 
         job = SpeechJob(
             input=input,
@@ -159,7 +159,7 @@ def distill_data(
         count = distill_speech(job, batch_size=batch_size, overwrite=not resume)
         typer.echo(f"{output}: codes of {count} sentences; train on them with data.shards={output}")
         return
-    from vocalmtp.textlm.distill import DistillJob, distill
+    from vocalmtp.training.distill_text import DistillJob, distill
 
     if voice:
         raise InputError("voice: is for --speech; leave it out", code="conflict")
@@ -183,19 +183,19 @@ def distill_data(
 
 def _strategy(
     writer: "TextWriter", drafts: int | None, draft_tree: Path | None, accept: str | None
-) -> "Speculative | Branching | None":
+) -> "Speculative | TreeSpeculative | None":
     """Verified drafts, as many as the draft head was trained for if `drafts` is None."""
     from vocalmtp.decoding.speculative import Speculative
 
     if draft_tree is not None:
-        from vocalmtp.decoding.branching import Branching
         from vocalmtp.decoding.options import Decoding
         from vocalmtp.decoding.tree import DraftTree
+        from vocalmtp.decoding.tree_speculative import TreeSpeculative
 
         tree = DraftTree.load(draft_tree)
         how = Decoding(drafts=drafts or 0, accept=accept or "seed", tree=tree)
         how.model(writer.model)
-        return Branching(tree)
+        return TreeSpeculative(tree)
     accept = accept or "rejection"
     if accept not in ACCEPT:
         raise InputError(
@@ -219,13 +219,13 @@ def _write(output: str, text: str) -> None:
     if output == "-":
         typer.echo(text)
         return
-    from vocalmtp.writing import atomic_path
+    from vocalmtp.io.atomic import atomic_path
 
     with atomic_path(output) as partial:
         partial.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
 
 
-def _tell(strategy: "Speculative | Branching | None", file: Path | None) -> None:
+def _tell(strategy: "Speculative | TreeSpeculative | None", file: Path | None) -> None:
     """What drafting brought, on standard error and into `file`."""
     found = {} if strategy is None else strategy.statistics.summary()
     if file is not None:

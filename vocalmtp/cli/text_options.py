@@ -10,7 +10,7 @@ from vocalmtp.errors import InputError
 
 if TYPE_CHECKING:
     from vocalmtp.decoding.sampling import Sampler
-    from vocalmtp.textlm.write import Ask, TextWriter
+    from vocalmtp.decoding.text_generation import TextWriter
 
 SAMPLING = "How tokens are drawn"
 DRAFTING = "Drafts"
@@ -99,22 +99,22 @@ def sampler_of(
     return Sampler(temperature=temperature, top_k=top_k, top_p=top_p, greedy=greedy)
 
 
-def asks_of(text: str | None, input: Path | None, seed: int) -> list["Ask"]:
-    from vocalmtp.textlm.write import Ask
+def asks_of(text: str | None, input: Path | None, seed: int) -> list["GenerationRequest"]:
+    from vocalmtp.decoding.text_generation import GenerationRequest
 
     if (text is None) == (input is None):
         raise InputError("text: give TEXT, or a list with --input", code="missing")
     if text is not None:
-        return [Ask(text=sys.stdin.read() if text == "-" else text, seed=seed)]
-    from vocalmtp.data.lists import read_fields, survey
+        return [GenerationRequest(text=sys.stdin.read() if text == "-" else text, seed=seed)]
+    from vocalmtp.data.text_lists import read_fields, survey
 
     survey(input)
-    asks: list[Ask] = []
+    asks: list[GenerationRequest] = []
     for line, fields in read_fields(input):
         if isinstance(fields, str) or not isinstance(fields.get("text"), str):
             problem = fields if isinstance(fields, str) else "has no text; add a field text"
             raise InputError(f"input '{input}' line {line}: {problem}", code="invalid_value")
-        asks.append(Ask(text=fields["text"], seed=seed + len(asks)))
+        asks.append(GenerationRequest(text=fields["text"], seed=seed + len(asks)))
     return asks
 
 
@@ -129,7 +129,7 @@ def writer_of(
 ) -> "TextWriter":
     import torch
 
-    from vocalmtp.textlm.write import TextWriter
+    from vocalmtp.decoding.text_generation import TextWriter
 
     try:
         torch.empty(0, device=device)

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vocalmtp.catalogue import DEFAULT_MODEL
 from vocalmtp.cli.convert import convert
+from vocalmtp.hub import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from vocalmtp.tokenizers import CatalogueEntry

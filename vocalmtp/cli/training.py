@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from vocalmtp.catalogue import DEFAULT_MODEL
 from vocalmtp.errors import InputError, nearest
+from vocalmtp.hub import DEFAULT_MODEL
 
 RECIPES = ("aligner", "finetune", "speech_lm", "text_lm", "tokenizer")
 
@@ -96,7 +96,7 @@ def _plan(
 def _run(run: Callable[[Any], Any], kind: type[Any], data: dict[str, Any], recipe: Path) -> Any:
     """Train what `data` describes, alone in the folder that it names."""
     from vocalmtp.config import parse
-    from vocalmtp.lock import only_writer
+    from vocalmtp.io.lock import only_writer
     from vocalmtp.training.distributed import is_first
 
     parsed = parse(kind, data, str(recipe))
@@ -186,9 +186,9 @@ def export(
 
     vocalmtp export runs/mini -o mine -t runs/tokenizer --manifest corpus --voices voices.yaml
     """
-    from vocalmtp.catalogue import tokenizer_folder
     from vocalmtp.config import load_yaml
-    from vocalmtp.export import export_model
+    from vocalmtp.hub import tokenizer_folder
+    from vocalmtp.training.export import export_model
 
     origins = load_yaml(voices)
     for name, origin in origins.items():

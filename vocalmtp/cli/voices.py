@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from vocalmtp.catalogue import DEFAULT_MODEL
+from vocalmtp.hub import DEFAULT_MODEL
 
 Model = Annotated[
     str,
@@ -38,7 +38,7 @@ def list_voices(model: Model = DEFAULT_MODEL) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from vocalmtp.catalogue import model_folder
+    from vocalmtp.hub import model_folder
     from vocalmtp.voices import load_voices
 
     found = load_voices(model_folder(model) / "voices")
@@ -78,7 +78,7 @@ def make(
 
     vocalmtp tts "It is me." --voice mine.safetensors
     """
-    from vocalmtp.catalogue import tokenizer_folder
+    from vocalmtp.hub import tokenizer_folder
     from vocalmtp.tokenizers import load_tokenizer
     from vocalmtp.voices import check_voice_path, make_voice, state_consent
 

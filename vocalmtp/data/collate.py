@@ -10,14 +10,22 @@ import torch
 from torch import Tensor
 
 from vocalmtp.errors import InputError, nearest
-from vocalmtp.layout import ADVANCE, IGNORED, TokenLayout
-from vocalmtp.prompts import MARKERS, Heard, Marker, Segment, Speaker, Speech, Text
+from vocalmtp.models.layout import ADVANCE, IGNORED, TokenLayout
+from vocalmtp.models.prompts import (
+    MARKERS,
+    AudioInput,
+    ControlToken,
+    Segment,
+    Speaker,
+    Speech,
+    Text,
+)
 
 PADDING, TEXT, SPEECH, SPEAKER, MARKER, HEARD = range(6)  # kinds of positions
 
 
 @dataclass
-class Row:
+class PromptRow:
     """One sequence before padding; every list or tensor has an entry for each position."""
 
     kinds: list[int] = field(default_factory=list)
@@ -26,7 +34,7 @@ class Row:
     speech: list[tuple[int, Tensor, Tensor, Tensor]] = field(default_factory=list)
     characters: list[int] = field(default_factory=list)
     speaker: Tensor | None = None
-    heard: Heard | None = None
+    heard: AudioInput | None = None
 
     def add(self, kind: int, ids: list[int], supervised: bool = False) -> None:
         self.kinds += [kind] * len(ids)
@@ -94,13 +102,13 @@ class Collator:
             out |= self._heard(built)
         return out
 
-    def _row(self, segments: list[Segment]) -> Row:
-        row = Row()
+    def _row(self, segments: list[Segment]) -> PromptRow:
+        row = PromptRow()
         for segment in segments:
             match segment:
                 case Text():
                     row.add(TEXT, list(segment.ids), segment.supervised)
-                case Marker():
+                case ControlToken():
                     if segment.name not in MARKERS:
                         hint = nearest(segment.name, MARKERS)
                         raise InputError(
@@ -110,13 +118,13 @@ class Collator:
                 case Speaker():
                     row.speaker = segment.vector
                     row.add(SPEAKER, [0])
-                case Heard():
+                case AudioInput():
                     self._hear(row, segment)
                 case Speech():
                     self._speech(row, segment)
         return row
 
-    def _hear(self, row: Row, segment: Heard) -> None:
+    def _hear(self, row: PromptRow, segment: AudioInput) -> None:
         if not self.heard_frames:
             raise InputError(
                 "heard speech: this model does not listen; train one with 'listen'",
@@ -130,7 +138,7 @@ class Collator:
         row.heard = segment
         row.add(HEARD, [0] * -(-segment.frames.shape[1] // self.heard_frames))
 
-    def _speech(self, row: Row, segment: Speech) -> None:
+    def _speech(self, row: PromptRow, segment: Speech) -> None:
         base = len(row.characters)
         if segment.characters is not None:
             row.characters += list(segment.characters)
@@ -150,7 +158,7 @@ class Collator:
         row.speech.append((len(row.kinds), tokens, targets, pointed))
         row.add(SPEECH, [0] * len(tokens))
 
-    def _speakers(self, rows: list[Row]) -> dict[str, Tensor]:
+    def _speakers(self, rows: list[PromptRow]) -> dict[str, Tensor]:
         speaker = torch.zeros(len(rows), self.speaker_dim)
         has_speaker = torch.zeros(len(rows), dtype=torch.bool)
         for b, row in enumerate(rows):
@@ -165,7 +173,7 @@ class Collator:
             speaker[b], has_speaker[b] = row.speaker, True
         return {"speaker": speaker, "has_speaker": has_speaker}
 
-    def _heard(self, rows: list[Row]) -> dict[str, Tensor]:
+    def _heard(self, rows: list[PromptRow]) -> dict[str, Tensor]:
         """What is heard, and the letters in it; rows that hear nothing have none."""
         found = [(b, row.heard) for b, row in enumerate(rows) if row.heard is not None]
         lengths = torch.zeros(len(rows), dtype=torch.long)

@@ -5,10 +5,10 @@ from pathlib import Path, PurePosixPath
 
 import torch
 
-from vocalmtp.audio import Audio, check_format
+from vocalmtp.audio.io import Audio, check_format
 from vocalmtp.data.shards import CodeItem, CodeShards, list_splits, read_stamp, stamp
 from vocalmtp.errors import InputError
-from vocalmtp.lock import only_writer
+from vocalmtp.io.lock import only_writer
 from vocalmtp.tokenizers import SpeechTokenizer
 
 

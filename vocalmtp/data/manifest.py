@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vocalmtp.errors import InputError, nearest
-from vocalmtp.reading import problem_of, read_lines
+from vocalmtp.io.read import problem_of, read_lines
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter

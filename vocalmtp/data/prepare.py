@@ -17,12 +17,12 @@ from typing import Any
 
 from pydantic import Field
 
-from vocalmtp.audio import Audio, atomic_path, read_audio, trim_silence
+from vocalmtp.audio.io import Audio, atomic_path, read_audio, trim_silence
 from vocalmtp.config import StrictModel
-from vocalmtp.data.layouts import Source, find_sources
-from vocalmtp.data.rows import RowFile
+from vocalmtp.data.corpus_formats import Source, find_sources
 from vocalmtp.errors import InputError
-from vocalmtp.lock import only_writer
+from vocalmtp.io.jsonl import JsonlStore
+from vocalmtp.io.lock import only_writer
 from vocalmtp.text import normalize
 
 SAMPLE_RATE = 16_000
@@ -41,7 +41,7 @@ REASONS = (
 )
 
 
-class Limits(StrictModel):
+class RecordingLimits(StrictModel):
     """What a recording must keep to."""
 
     shortest: float = Field(default=0.4, ge=0)  # seconds, without the silence around it
@@ -99,7 +99,7 @@ def prepare(
     layout: str | None = None,
     voice: str | None = None,
     valid: float = 0.05,
-    limits: Limits | None = None,
+    limits: RecordingLimits | None = None,
     workers: int = 1,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Report:
@@ -112,12 +112,12 @@ def prepare(
     Raises:
         InputError: nothing there can be used, the options make no sense, or another run is at work.
     """
-    limits, output = limits or Limits(), Path(output)
+    limits, output = limits or RecordingLimits(), Path(output)
     layout, sources = find_sources(folder, layout)
     if voice is not None:
         sources = [Source(**{**asdict(source), "voice": voice}) for source in sources]
     with only_writer(output):
-        work = RowFile(output / "work.jsonl")  # what was looked at already
+        work = JsonlStore(output / "work.jsonl")  # what was looked at already
         marks = {source.id: fingerprint(source, limits) for source in sources}
         todo = [s for s in sources if (work.get(s.id) or {}).get("mark") != marks[s.id]]
         done = len(sources) - len(todo)
@@ -130,7 +130,7 @@ def prepare(
         return write_corpus(output, rows, valid, Report(str(folder), layout))
 
 
-def fingerprint(source: Source, limits: Limits) -> str:
+def fingerprint(source: Source, limits: RecordingLimits) -> str:
     """What the outcome depends on, as a short digest."""
     try:
         status = source.audio.stat()
@@ -144,7 +144,7 @@ def fingerprint(source: Source, limits: Limits) -> str:
 # -- one recording ---------------------------------------------------------------------------------
 
 
-def process(source: Source, output: Path, limits: Limits) -> dict[str, Any]:
+def process(source: Source, output: Path, limits: RecordingLimits) -> dict[str, Any]:
     """Check, write and align one recording: its manifest row, or `reason` and `detail`."""
     try:
         return _usable(source, output, limits)
@@ -157,7 +157,7 @@ def process(source: Source, output: Path, limits: Limits) -> dict[str, Any]:
         }
 
 
-def _usable(source: Source, output: Path, limits: Limits) -> dict[str, Any]:
+def _usable(source: Source, output: Path, limits: RecordingLimits) -> dict[str, Any]:
     text = _text(source)
     samples = _samples(source.audio, limits)
     seconds = len(samples) / SAMPLE_RATE
@@ -190,7 +190,7 @@ def _text(source: Source) -> str:
         raise Rejected("transcript unspeakable", str(error)) from error
 
 
-def _samples(path: Path, limits: Limits) -> Any:
+def _samples(path: Path, limits: RecordingLimits) -> Any:
     """Samples [N] at SAMPLE_RATE without the silence around them."""
     import soundfile
 
@@ -214,9 +214,9 @@ def _samples(path: Path, limits: Limits) -> Any:
     return samples
 
 
-def _align(samples: Any, text: str, limits: Limits) -> Any:
+def _align(samples: Any, text: str, limits: RecordingLimits) -> Any:
     """Ends [U] in seconds of the characters of `text`."""
-    from vocalmtp.aligner import load_aligner
+    from vocalmtp.models.aligner import load_aligner
 
     seconds = len(samples) / SAMPLE_RATE
     try:
@@ -236,7 +236,7 @@ def _align(samples: Any, text: str, limits: Limits) -> Any:
 
 
 def process_all(
-    sources: Sequence[Source], output: Path, limits: Limits, workers: int
+    sources: Sequence[Source], output: Path, limits: RecordingLimits, workers: int
 ) -> Iterator[dict[str, Any]]:
     """Rows of all sources in order of completion, made here or by `workers` processes."""
     if workers <= 1 or len(sources) <= CHUNK:
@@ -266,7 +266,9 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def _process_chunk(sources: Sequence[Source], output: Path, limits: Limits) -> list[dict[str, Any]]:
+def _process_chunk(
+    sources: Sequence[Source], output: Path, limits: RecordingLimits
+) -> list[dict[str, Any]]:
     return [process(source, output, limits) for source in sources]
 
 

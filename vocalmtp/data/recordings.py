@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from vocalmtp.data.layouts import SOUNDS
+from vocalmtp.data.corpus_formats import SOUNDS
 from vocalmtp.data.manifest import Utterance, read_manifest
 from vocalmtp.errors import InputError
 

@@ -17,9 +17,9 @@ from torch.utils.data import Dataset
 
 from vocalmtp.config import parse
 from vocalmtp.errors import InputError
-from vocalmtp.reading import problem_of, read_lines, read_object, read_tensors
-from vocalmtp.tokenizers.base import TokenizerCard
-from vocalmtp.writing import atomic_path
+from vocalmtp.io.atomic import atomic_path
+from vocalmtp.io.read import problem_of, read_lines, read_object, read_tensors
+from vocalmtp.tokenizers.base import TokenizerSpec
 
 STORED = (torch.int16, torch.int32)
 
@@ -70,7 +70,7 @@ def write_shard(path: Path, items: list[CodeItem], split: str) -> None:
         partial.write_text("\n".join(rows) + "\n", encoding="utf-8")
 
 
-def stamp(output: Path, card: TokenizerCard) -> None:
+def stamp(output: Path, card: TokenizerSpec) -> None:
     """Write the card into the folder `output`, or check that it is the same as the one there.
 
     Raises InputError, with the names and hashes of both, if it is another.
@@ -89,14 +89,14 @@ def stamp(output: Path, card: TokenizerCard) -> None:
         )
 
 
-def read_stamp(folder: Path, what: str) -> TokenizerCard:
+def read_stamp(folder: Path, what: str) -> TokenizerSpec:
     """The card that a folder is stamped with. Raises InputError if there is none."""
     if not (folder / "card.json").is_file():
         raise InputError(
             f"{what}: no card.json there; make shards with 'vocalmtp tokenize'",
             code="invalid_value",
         )
-    return parse(TokenizerCard, read_object(folder / "card.json", what), f"{what}: card.json")
+    return parse(TokenizerSpec, read_object(folder / "card.json", what), f"{what}: card.json")
 
 
 def list_splits(folder: Path | str) -> list[str]:

@@ -6,16 +6,16 @@ Letters: B rows, n drafts, N = B (n + 1) places to verify, K slots, V vocabulary
 import torch
 from torch import Tensor
 
-from vocalmtp.decoding.rules import RulePicker
+from vocalmtp.decoding.constraints import ConstrainedSampler
 from vocalmtp.decoding.sampling import draw
-from vocalmtp.layers.embeddings import digits_of
-from vocalmtp.layout import TokenLayout
-from vocalmtp.model.state import DecodeState
+from vocalmtp.models.embeddings import digits_of
+from vocalmtp.models.layout import TokenLayout
+from vocalmtp.models.state import DecodeState
 
 APART = 1 << 20  # more than any two codes of a stream are apart
 
 
-class DraftPicker(RulePicker):
+class DraftPicker(ConstrainedSampler):
     """Draws as the rules and the sampler say, and keeps what it drew from."""
 
     def __init__(self, layout: TokenLayout, state: DecodeState):
@@ -30,16 +30,16 @@ class DraftPicker(RulePicker):
         return tokens, probs.gather(2, tokens[..., None])[..., 0].log()
 
 
-def seeded(noise: Tensor) -> type[RulePicker]:
-    """Makes a RulePicker whose noise [B, K] is given."""
+def seeded(noise: Tensor) -> type[ConstrainedSampler]:
+    """Makes a ConstrainedSampler whose noise [B, K] is given."""
 
-    def make(layout: TokenLayout, state: DecodeState) -> RulePicker:
-        return RulePicker(layout, state, noise)
+    def make(layout: TokenLayout, state: DecodeState) -> ConstrainedSampler:
+        return ConstrainedSampler(layout, state, noise)
 
     return make
 
 
-class Verify(RulePicker):
+class Verify(ConstrainedSampler):
     """Picks the tokens of N places from the model, some of which have `drafted` tokens [N, K].
 
     `agreed` [N] says where all tokens so far are the drafted ones.
@@ -52,7 +52,7 @@ class Verify(RulePicker):
         self.drafted, self.agreed = drafted, tried
 
 
-class SameDraw(Verify):
+class SharedNoiseVerifier(Verify):
     """Draws from the model with the noise that the draft had, [N, K]."""
 
     def _draw(self, first: int, logits: Tensor, must_pad: Tensor) -> tuple[Tensor, Tensor]:
@@ -62,8 +62,8 @@ class SameDraw(Verify):
         return tokens, log_probs
 
 
-class NearDraw(Verify):
-    """As SameDraw, but keeps a drafted code that is `tolerance` levels or less off in every digit.
+class FSQToleranceVerifier(Verify):
+    """As SharedNoiseVerifier, but keeps a drafted code that is `tolerance` levels or less off in every digit.
 
     Codes of finite scalar quantisation that differ little in their digits are decoded to nearly the
     same. Codes without digits, the text track's advances and the special ids have to be equal.
@@ -181,7 +181,7 @@ class Typical(OneByOne):
         return torch.where(self.agreed, want, draw(p, self.noise[:, k, 1]))
 
 
-class Scored(RulePicker):
+class LogProbScorer(ConstrainedSampler):
     """Draws, or takes the `given` tokens [N, K], and adds up their log-probabilities, [N]."""
 
     def __init__(

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from vocalmtp.decoding.sampling import Sampler
-from vocalmtp.decoding.strategy import DecodeStrategy, Emission, Grouped
-from vocalmtp.layout import ADVANCE, TokenLayout
-from vocalmtp.model.speech_lm import SpeechLM
-from vocalmtp.model.state import DecodeState
-from vocalmtp.prompts import Segment, Speech, Text
+from vocalmtp.decoding.strategies import DecodeStrategy, Grouped, StepBatch
+from vocalmtp.models.layout import ADVANCE, TokenLayout
+from vocalmtp.models.prompts import Segment, Speech, Text
+from vocalmtp.models.speech_lm import SpeechLM
+from vocalmtp.models.state import DecodeState
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def begin(model: SpeechLM, prompts: list[Prompt], strategy: DecodeStrategy) -> D
 
 
 def steps_of(
-    emission: Emission, layout: TokenLayout, state: DecodeState
+    emission: StepBatch, layout: TokenLayout, state: DecodeState
 ) -> Iterator[tuple[list[int], Tensor, list[bool]]]:
     """The steps of an emission in turn, each with the rows [B'] that say it: places in the batch,
     tokens [B', K], and whether it was the row's last. A row that is out says nothing more.

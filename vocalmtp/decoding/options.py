@@ -7,9 +7,9 @@ from vocalmtp.errors import InputError, nearest
 
 if TYPE_CHECKING:
     from vocalmtp.decoding.statistics import DecodeStatistics
-    from vocalmtp.decoding.strategy import DecodeStrategy
+    from vocalmtp.decoding.strategies import DecodeStrategy
     from vocalmtp.decoding.tree import DraftTree
-    from vocalmtp.model.speech_lm import SpeechLM
+    from vocalmtp.models.speech_lm import SpeechLM
 
 UNVERIFIED = "all"
 ACCEPT = ("rejection", "joint", "seed", "typical", "near", UNVERIFIED)
@@ -22,8 +22,8 @@ class Decoding:
     """The same for all that a model says; the noise of a row is its sampler's matter.
 
     `drafts` steps are guessed by the model's draft head after every step. `accept` says which are
-    kept: see `Speculative`, or with "all" every one of them (`Unverified`), which is not lossless.
-    A `tree` of drafts, which says how many, takes accept "seed": see `Branching`.
+    kept: see `Speculative`, or with "all" every one of them (`DraftOnly`), which is not lossless.
+    A `tree` of drafts, which says how many, takes accept "seed": see `TreeSpeculative`.
     `tokens_per_step` is the choice that an elastic model (model/elastic.py) leaves.
     Raises InputError for values that cannot be.
     """
@@ -78,14 +78,14 @@ class Decoding:
 
         Raises InputError if it cannot decode so.
         """
-        from vocalmtp.decoding.ahead import check_drafts
-        from vocalmtp.model.elastic import frames_of_tokens
+        from vocalmtp.decoding.draft_state import check_drafts
+        from vocalmtp.models.elastic import frames_of_tokens
 
         model = whole
         if self.tokens_per_step is not None:
             model = whole.at(frames_of_tokens(whole.config, self.tokens_per_step))
         if self.tree is not None:
-            from vocalmtp.decoding.branching import check_tree
+            from vocalmtp.decoding.tree_speculative import check_tree
 
             check_tree(model, self.tree)
         elif self.drafts:
@@ -110,15 +110,15 @@ class Decoding:
 
     def strategy(self, statistics: "DecodeStatistics") -> "DecodeStrategy":
         """A strategy that decodes so, and adds what it brings to `statistics`."""
-        from vocalmtp.decoding.ahead import Unverified
-        from vocalmtp.decoding.branching import Branching
+        from vocalmtp.decoding.draft_state import DraftOnly
         from vocalmtp.decoding.speculative import Speculative
-        from vocalmtp.decoding.strategy import Grouped
+        from vocalmtp.decoding.strategies import Grouped
+        from vocalmtp.decoding.tree_speculative import TreeSpeculative
 
         if not self.drafts:
             return Grouped(statistics)
         if self.tree is not None:
-            return Branching(self.tree, statistics)
+            return TreeSpeculative(self.tree, statistics)
         if self.accept == UNVERIFIED:
-            return Unverified(self.drafts, statistics)
+            return DraftOnly(self.drafts, statistics)
         return Speculative(self.drafts, self.accept, self.tolerance, statistics)

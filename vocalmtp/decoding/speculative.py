@@ -12,21 +12,21 @@ from torch.nn import functional as F
 
 from vocalmtp.decoding.acceptance import (
     DraftPicker,
-    NearDraw,
+    FSQToleranceVerifier,
+    LogProbScorer,
     Rejection,
-    SameDraw,
-    Scored,
+    SharedNoiseVerifier,
     Typical,
     seeded,
 )
-from vocalmtp.decoding.ahead import Ahead, before_the_end, begin_ahead, draft_ahead
-from vocalmtp.decoding.joint import Score, verify_jointly, view_rows
+from vocalmtp.decoding.draft_state import DraftState, before_the_end, begin_ahead, draft_ahead
+from vocalmtp.decoding.joint_acceptance import Score, verify_jointly, view_rows
 from vocalmtp.decoding.statistics import DecodeStatistics
-from vocalmtp.decoding.strategy import Emission
-from vocalmtp.heads.draft import last_of
-from vocalmtp.layout import TokenLayout
-from vocalmtp.model.speech_lm import SpeechLM
-from vocalmtp.model.state import DecodeState
+from vocalmtp.decoding.strategies import StepBatch
+from vocalmtp.heads.draft.base import last_of
+from vocalmtp.models.layout import TokenLayout
+from vocalmtp.models.speech_lm import SpeechLM
+from vocalmtp.models.state import DecodeState
 
 Acceptance = Literal["rejection", "joint", "seed", "typical", "near"]
 SEEDED = ("seed", "near")  # these draft with the noise that the model's own draw will have
@@ -78,7 +78,7 @@ class Speculative:
         state.ahead = ahead
         self.statistics.slots = len(sizes)
 
-    def emit(self, model: SpeechLM, state: DecodeState) -> Emission:
+    def emit(self, model: SpeechLM, state: DecodeState) -> StepBatch:
         ahead, layout, n = state.ahead, model.layout, self.drafts
         numbers = torch.arange(n + 1, device=ahead.tried.device)
         first = state.steps - ahead.tried  # [B] number of the step that the first place predicts
@@ -99,12 +99,12 @@ class Speculative:
         ahead.counts = ahead.counts - (ahead.tried - accepted)
         if ahead.noise is not None:
             ahead.noise = moved_on(ahead.noise, accepted + 1, state, layout)
-        return Emission(tokens, first, accepted + 1)
+        return StepBatch(tokens, first, accepted + 1)
 
     def _verify(
         self,
         model: SpeechLM,
-        ahead: Ahead,
+        ahead: DraftState,
         hidden: Tensor,
         view: DecodeState,
         drafted: Tensor,
@@ -119,9 +119,9 @@ class Speculative:
             return verify_jointly(*args)
         args = (layout, view, drafted.flatten(0, 1), tried.flatten())
         if self.accept == "seed":
-            pick = SameDraw(*args, ahead.noise.flatten(0, 1))
+            pick = SharedNoiseVerifier(*args, ahead.noise.flatten(0, 1))
         elif self.accept == "near":
-            pick = NearDraw(*args, ahead.noise.flatten(0, 1), self.tolerance)
+            pick = FSQToleranceVerifier(*args, ahead.noise.flatten(0, 1), self.tolerance)
         elif self.accept == "typical":
             pick = Typical(*args, self.tolerance)
         else:
@@ -130,13 +130,13 @@ class Speculative:
         tokens = model.head.propose(hidden.flatten(0, 1), pick).tokens.view_as(drafted)
         return tokens, pick.agreed.view_as(tried)
 
-    def forward(self, model: SpeechLM, state: DecodeState, said: Emission) -> None:
+    def forward(self, model: SpeechLM, state: DecodeState, said: StepBatch) -> None:
         ahead, n = state.ahead, self.drafts
         last = last_of(said.tokens, said.counts)  # [B, K]
         if self.accept in SEEDED:
             pickers = [seeded(ahead.noise[:, k]) for k in range(n)]
         else:
-            pickers = [Scored if self.accept == "joint" else DraftPicker] * n
+            pickers = [LogProbScorer if self.accept == "joint" else DraftPicker] * n
         with self.statistics.timed("drafts"):
             inputs, drafts, used = draft_ahead(model, state, last, pickers)
         ready = model.draft.ready(ahead.memory)
@@ -152,7 +152,7 @@ class Speculative:
         state.rewind(n - ahead.tried)
 
 
-def step_scores(model: SpeechLM, ahead: Ahead, places: int) -> Score:
+def step_scores(model: SpeechLM, ahead: DraftState, places: int) -> Score:
     """Scores other steps in the places of the drafts: by the draft head's states of those."""
 
     def score(of: list[int], view: DecodeState, steps: Tensor) -> Tensor:
@@ -160,7 +160,7 @@ def step_scores(model: SpeechLM, ahead: Ahead, places: int) -> Score:
         for draft in {place % places for place in of} - {places - 1}:
             own = [i for i, place in enumerate(of) if place % places == draft]
             vectors = ahead.states[[of[i] // places for i in own], draft]
-            pick = Scored(model.layout, view_rows(view, own), given=steps[own])
+            pick = LogProbScorer(model.layout, view_rows(view, own), given=steps[own])
             head = model.draft.head_of(ahead.numbers[draft], model.drafting_head)
             head.propose(vectors, pick)
             total[own] = pick.total
@@ -170,7 +170,7 @@ def step_scores(model: SpeechLM, ahead: Ahead, places: int) -> Score:
 
 
 def noise_of(state: DecodeState, steps: int, layout: TokenLayout) -> Tensor:
-    """The noise of the next so many steps of every row, [B, steps, K], as RulePicker draws it."""
+    """The noise of the next so many steps of every row, [B, steps, K], as ConstrainedSampler draws it."""
     rows = [
         torch.stack([torch.rand(layout.tokens_per_step, generator=g) for _ in range(steps)])
         for g in state.generators

@@ -22,8 +22,8 @@ from torch import Tensor
 
 from vocalmtp.config import StrictModel, load_yaml, parse
 from vocalmtp.errors import InputError
-from vocalmtp.reading import FORMAT, check_format
-from vocalmtp.writing import atomic_path
+from vocalmtp.io.atomic import atomic_path
+from vocalmtp.io.read import FORMAT, check_format
 
 Ranks = tuple[int, ...]  # a path
 MOST = 64  # nodes

@@ -3,21 +3,21 @@
 Importing this fills the registries.
 """
 
-from vocalmtp.heads.base import HEADS, Draft, HeadOutput, SpeechHead, build_head
+from vocalmtp.heads.base import HEADS, HeadOutput, Proposal, SpeechHead, build_head
 from vocalmtp.heads.depth import DepthHead
-from vocalmtp.heads.draft import DRAFTS, DraftHead, DraftMemory, DraftOutput, build_draft
-from vocalmtp.heads.leap import LeapDraft
+from vocalmtp.heads.draft.base import DRAFTS, DraftCache, DraftHead, DraftOutput, build_draft
+from vocalmtp.heads.draft.leap import LeapDraft
+from vocalmtp.heads.draft.recursive import RecursiveDraft
+from vocalmtp.heads.draft.sequential import SequentialDraft
 from vocalmtp.heads.parallel import ParallelHead
-from vocalmtp.heads.recursive import RecursiveDraft
-from vocalmtp.heads.sequential import SequentialDraft
 
 __all__ = [
     "DRAFTS",
     "HEADS",
     "DepthHead",
-    "Draft",
+    "Proposal",
     "DraftHead",
-    "DraftMemory",
+    "DraftCache",
     "DraftOutput",
     "HeadOutput",
     "LeapDraft",

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vocalmtp.config import StrictModel, parse
+from vocalmtp.engines.linears import Make
 from vocalmtp.errors import InputError, nearest
-from vocalmtp.layers.linears import Make
-from vocalmtp.layout import IGNORED, TokenLayout
+from vocalmtp.models.layout import IGNORED, TokenLayout
 
 T = TypeVar("T")
 HEADS: dict[str, type["SpeechHead"]] = {}
@@ -29,14 +29,14 @@ class HeadOutput:
 
 
 @dataclass
-class Draft:
+class Proposal:
     """What a head proposes for one position."""
 
     tokens: Tensor  # [B, 1, K]
     log_probs: Tensor  # [B, 1, K], of the tokens under the distribution they were drawn from
 
 
-class SlotPicker(Protocol):
+class SlotSampler(Protocol):
     """Chooses the token of slot `k` for every row; knows the sampler, the noise and the rules.
 
     Slots are picked in order, once each; the leading slot comes first.
@@ -76,12 +76,12 @@ class SpeechHead(nn.Module):
         """
         raise NotImplementedError
 
-    def propose(self, hidden: Tensor, pick: SlotPicker) -> Draft:
+    def propose(self, hidden: Tensor, pick: SlotSampler) -> Proposal:
         """Hidden [B, D] of one position to the tokens of the step it predicts; all at once, unless
         a head says otherwise.
         """
         tokens, log_probs = pick.all(self.logits(hidden))
-        return Draft(tokens[:, None], log_probs[:, None])
+        return Proposal(tokens[:, None], log_probs[:, None])
 
     def fuse(self, make: Make) -> None:  # noqa: B027 (most heads have nothing to join)
         """Join what can be joined for inference; training and saving are over then."""

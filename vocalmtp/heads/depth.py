@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vocalmtp.config import StrictModel
-from vocalmtp.heads.base import Draft, SlotPicker, SpeechHead, register
-from vocalmtp.layers.blocks import BlockStack, Cache
-from vocalmtp.layers.embeddings import SlotProjection
-from vocalmtp.layout import TokenLayout
+from vocalmtp.heads.base import Proposal, SlotSampler, SpeechHead, register
+from vocalmtp.models.blocks import BlockStack, Cache
+from vocalmtp.models.embeddings import SlotProjection
+from vocalmtp.models.layout import TokenLayout
 
 
 class DepthConfig(StrictModel):
@@ -69,7 +69,7 @@ class DepthHead(SpeechHead):
         mixed = mixed.view_as(x)
         return [self.projection(mixed[..., k, :], k) for k in range(self.num_slots)]
 
-    def propose(self, hidden: Tensor, pick: SlotPicker) -> Draft:
+    def propose(self, hidden: Tensor, pick: SlotSampler) -> Proposal:
         start = self.input(hidden)  # [B, width]
         cache: Cache | None = None
         tokens, log_probs = [], []
@@ -81,4 +81,4 @@ class DepthHead(SpeechHead):
             token, log_prob = pick(k, self.projection(mixed[:, 0], k))
             tokens.append(token)
             log_probs.append(log_prob)
-        return Draft(torch.stack(tokens, -1)[:, None], torch.stack(log_probs, -1)[:, None])
+        return Proposal(torch.stack(tokens, -1)[:, None], torch.stack(log_probs, -1)[:, None])

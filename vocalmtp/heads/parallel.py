@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vocalmtp.config import StrictModel
+from vocalmtp.engines.linears import Make, join_linears
 from vocalmtp.heads.base import SpeechHead, register
-from vocalmtp.layers.blocks import BlockStack
-from vocalmtp.layers.embeddings import JoinedProjection, SlotProjection
-from vocalmtp.layers.linears import Make, join_linears
-from vocalmtp.layout import TokenLayout
+from vocalmtp.models.blocks import BlockStack
+from vocalmtp.models.embeddings import JoinedProjection, SlotProjection
+from vocalmtp.models.layout import TokenLayout
 
 
 class ParallelConfig(StrictModel):

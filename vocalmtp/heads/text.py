@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from vocalmtp.data.collate import shift
 from vocalmtp.heads.base import SpeechHead
-from vocalmtp.layout import IGNORED, Stream, TokenLayout
-from vocalmtp.prompts import Text
+from vocalmtp.models.layout import IGNORED, Stream, TokenLayout
+from vocalmtp.models.prompts import Text
 
 
 @dataclass(frozen=True, kw_only=True)

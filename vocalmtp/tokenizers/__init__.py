@@ -5,7 +5,7 @@ from vocalmtp.tokenizers.base import (
     SpeechCodes,
     SpeechTokenizer,
     StreamSpec,
-    TokenizerCard,
+    TokenizerSpec,
 )
 from vocalmtp.tokenizers.cards import CatalogueEntry, find_entry, list_entries
 from vocalmtp.tokenizers.registry import TYPES, load_tokenizer
@@ -17,7 +17,7 @@ __all__ = [
     "SpeechCodes",
     "SpeechTokenizer",
     "StreamSpec",
-    "TokenizerCard",
+    "TokenizerSpec",
     "find_entry",
     "list_entries",
     "load_tokenizer",

@@ -39,7 +39,7 @@ class StreamSpec(BaseModel):
         return self
 
 
-class TokenizerCard(BaseModel):
+class TokenizerSpec(BaseModel):
     """The facts about a tokenizer that a speech LM, a code shard and a person need."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -94,7 +94,7 @@ class CodecStream(Protocol):
 class SpeechTokenizer(nn.Module):
     """Waveform to codes and back. Subclasses set `card` and implement the four methods below."""
 
-    card: TokenizerCard
+    card: TokenizerSpec
 
     def encode(self, wav: Tensor, lengths: Tensor | None = None) -> SpeechCodes:
         """`wav` [B, N] float32 in [-1, 1], true `lengths` [B] in samples, to codes."""
@@ -124,7 +124,7 @@ class SpeechTokenizer(nn.Module):
             code="unsupported",
         )
 
-    def make_fast(self) -> None:  # noqa: B027 (not every tokenizer can be made faster)
+    def optimize_for_inference(self) -> None:  # noqa: B027 (not every tokenizer can be made faster)
         """Change the decoder, in place, so that this machine runs it faster; it is final then."""
 
     def save_pretrained(self, folder: Path | str) -> None:
@@ -136,7 +136,7 @@ class SpeechTokenizer(nn.Module):
         return next(self.parameters()).device
 
 
-def check_wav(card: TokenizerCard, wav: Tensor, lengths: Tensor | None = None) -> Tensor:
+def check_wav(card: TokenizerSpec, wav: Tensor, lengths: Tensor | None = None) -> Tensor:
     """The lengths [B] in samples of `wav` [B, N]: all N, unless they are given.
 
     Raises InputError if `wav` is not a batch of mono float audio, empty, or not finite, or the
@@ -163,7 +163,7 @@ def check_wav(card: TokenizerCard, wav: Tensor, lengths: Tensor | None = None) -
     return lengths
 
 
-def check_codes(card: TokenizerCard, codes: Tensor) -> None:
+def check_codes(card: TokenizerSpec, codes: Tensor) -> None:
     """Raise InputError unless `codes` are [B, Q, T] integers that the card's streams have."""
     what = f"codes for tokenizer '{card.name}'"
     if codes.dim() != 3 or codes.shape[1] != len(card.streams) or codes.is_floating_point():

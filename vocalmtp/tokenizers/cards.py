@@ -1,6 +1,6 @@
 """The catalogue: one YAML card per speech tokenizer, under `cards/`.
 
-An entry has the facts that codes are stamped with (`TokenizerCard`) and those that people need:
+An entry has the facts that codes are stamped with (`TokenizerSpec`) and those that people need:
 licences, where the weights are, the paper.
 """
 
@@ -13,9 +13,10 @@ from pydantic import Field, model_validator
 
 from vocalmtp.config import StrictModel, load_yaml, parse
 from vocalmtp.errors import InputError, nearest
-from vocalmtp.tokenizers.base import Kind, Role, StreamSpec, TokenizerCard
+from vocalmtp.tokenizers.base import Kind, Role, StreamSpec, TokenizerSpec
 
-CARDS = Path(__file__).parent / "cards"
+PACKAGED = Path(__file__).parent / "cards"  # in a wheel; an editable install reads the checkout
+CARDS = PACKAGED if PACKAGED.is_dir() else Path(__file__).parents[2] / "tokenizers"
 BUNDLED = "bundled"  # as `weights`: they came with this package, in the model of the same name
 
 
@@ -90,9 +91,9 @@ class CatalogueEntry(StrictModel):
             if group.name in self.use or spec.name in self.use
         )
 
-    def card(self, codes: str = "") -> TokenizerCard:
+    def card(self, codes: str = "") -> TokenizerSpec:
         """What codes are stamped with; `codes` says which encoder's they are."""
-        return TokenizerCard(
+        return TokenizerSpec(
             name=self.name,
             kind=self.kind,
             sample_rate=self.sample_rate,

@@ -14,15 +14,15 @@ import torch
 from torch import Tensor
 
 from vocalmtp.errors import InputError
-from vocalmtp.reading import check_finite, read_tensors
-from vocalmtp.tokenizers.bigcodec import BigCodec
+from vocalmtp.io.read import check_finite, read_tensors
 from vocalmtp.tokenizers.cards import CatalogueEntry, find_entry, list_entries
-from vocalmtp.tokenizers.facodec import FACodec
-from vocalmtp.tokenizers.published import PublishedConfig, PublishedTokenizer
-from vocalmtp.tokenizers.s3 import S3Tokenizer
-from vocalmtp.tokenizers.snac import Snac
-from vocalmtp.tokenizers.speechtokenizer import SpeechTokenizerModel
-from vocalmtp.tokenizers.wavtokenizer import WavTokenizer
+from vocalmtp.tokenizers.published.base import PublishedConfig, PublishedTokenizer
+from vocalmtp.tokenizers.published.bigcodec import BigCodec
+from vocalmtp.tokenizers.published.facodec import FACodec
+from vocalmtp.tokenizers.published.s3 import S3Tokenizer
+from vocalmtp.tokenizers.published.snac import Snac
+from vocalmtp.tokenizers.published.speechtokenizer import SpeechTokenizerModel
+from vocalmtp.tokenizers.published.wavtokenizer import WavTokenizer
 
 KINDS = (BigCodec, FACodec, S3Tokenizer, Snac, SpeechTokenizerModel, WavTokenizer)
 CONVERTIBLE = {kind.TYPE: kind for kind in KINDS}

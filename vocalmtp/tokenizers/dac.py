@@ -5,7 +5,7 @@ from torch.nn import functional as F
 
 from vocalmtp.tokenizers.base import CodecStream
 from vocalmtp.tokenizers.huggingface import BLOCK, HuggingFaceCodec
-from vocalmtp.tokenizers.pieces import WindowStream, in_windows, sides_reach
+from vocalmtp.tokenizers.streaming import WindowStream, in_windows, sides_reach
 
 
 class DacTokenizer(HuggingFaceCodec):

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vocalmtp.mel import mel_filters
-from vocalmtp.pitch import fill_unvoiced, track_pitch
+from vocalmtp.audio.mel import mel_filters
+from vocalmtp.audio.pitch import fill_unvoiced, track_pitch
 
 FOLD = 4  # 10 ms frames per codec frame
 MIDDLE_PITCH = 5.0  # natural log of 148 Hz

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vocalmtp.errors import InputError
-from vocalmtp.reading import reason
+from vocalmtp.io.atomic import atomic_folder
+from vocalmtp.io.read import reason
 from vocalmtp.tokenizers.base import (
     CodecStream,
     SpeechCodes,
@@ -23,7 +24,6 @@ from vocalmtp.tokenizers.base import (
     check_wav,
 )
 from vocalmtp.tokenizers.cards import CatalogueEntry, write_entry
-from vocalmtp.writing import atomic_folder
 
 BLOCK = 1000  # frames that are encoded or decoded at once, where a family works in pieces
 UNUSED = "masked_spec_embed"  # for the training of semantic models alone; not always published

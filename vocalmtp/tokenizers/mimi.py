@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from vocalmtp.tokenizers.base import CodecStream
 from vocalmtp.tokenizers.huggingface import BLOCK, HuggingFaceCodec
-from vocalmtp.tokenizers.pieces import (
+from vocalmtp.tokenizers.streaming import (
     CausalStage,
     CausalStream,
     in_blocks,

@@ -24,15 +24,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vocalmtp.config import StrictModel, parse
-from vocalmtp.layers.linears import Bf16Linear, has_bf16
-from vocalmtp.reading import FORMAT, check_format, fill, read_object
+from vocalmtp.engines.linears import Bf16Linear, has_bf16
+from vocalmtp.io.atomic import atomic_folder
+from vocalmtp.io.read import FORMAT, check_format, fill, read_object
 from vocalmtp.tokenizers.base import (
     Kind,
     Role,
     SpeechCodes,
     SpeechTokenizer,
     StreamSpec,
-    TokenizerCard,
+    TokenizerSpec,
     check_codes,
     check_wav,
 )
@@ -40,7 +41,6 @@ from vocalmtp.tokenizers.features import FOLD, MIDDLE_PITCH, FeatureExtractor, F
 from vocalmtp.tokenizers.layers import ConvNeXtStack
 from vocalmtp.tokenizers.quantizers import Quantised, ResidualQuantizer, SplitQuantizer
 from vocalmtp.tokenizers.vocoder import SourceFilterVocoder, VocoderState
-from vocalmtp.writing import atomic_folder
 
 LOOKAHEAD = 1  # codec frames that decoding waits for
 EXCITATION_LEAD = 2  # the vocoder wants F0 this many 10 ms frames early
@@ -58,7 +58,7 @@ class NeuralTokenizerConfig(StrictModel):
 
     name: str = "mini"
     kind: Kind = "decoupled"
-    codes: str = ""  # set by training, see TokenizerCard
+    codes: str = ""  # set by training, see TokenizerSpec
     sample_rate: int = Field(default=16_000, ge=8_000, le=192_000)
     content_streams: int = Field(default=3, ge=1, le=64)
     levels: tuple[Annotated[int, Field(ge=2, le=64)], ...] = Field(
@@ -73,10 +73,10 @@ class NeuralTokenizerConfig(StrictModel):
     frame_dim: Width = 256
     frame_layers: Layers = 4
 
-    def card(self) -> TokenizerCard:
+    def card(self) -> TokenizerSpec:
         frame_rate = self.sample_rate / (160 * FOLD)
         vocoder_delay = 240 / self.sample_rate
-        return TokenizerCard(
+        return TokenizerSpec(
             name=self.name,
             codes=self.codes,
             kind=self.kind,
@@ -283,7 +283,7 @@ class NeuralTokenizer(SpeechTokenizer):
         """`codes` [B, Q, T] -> the values [B, T, Q * d] that the decoder takes."""
         return self.encoder.quantizer.values(codes.transpose(1, 2))
 
-    def make_fast(self) -> None:
+    def optimize_for_inference(self) -> None:
         """Products of the decoder's blocks in bfloat16, on CPUs that have them.
 
         Filters and pitch stay float32 and float64: they are exponentiated and integrated.

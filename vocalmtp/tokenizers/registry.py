@@ -4,9 +4,8 @@ import os
 from pathlib import Path
 
 from vocalmtp.errors import InputError, nearest
-from vocalmtp.reading import check_format, read_object
+from vocalmtp.io.read import check_format, read_object
 from vocalmtp.tokenizers.base import SpeechTokenizer
-from vocalmtp.tokenizers.bigcodec import BigCodec
 from vocalmtp.tokenizers.cards import (
     BUNDLED,
     CatalogueEntry,
@@ -16,13 +15,14 @@ from vocalmtp.tokenizers.cards import (
 )
 from vocalmtp.tokenizers.dac import DacTokenizer
 from vocalmtp.tokenizers.encodec import EncodecTokenizer
-from vocalmtp.tokenizers.facodec import FACodec
 from vocalmtp.tokenizers.mimi import MimiTokenizer
 from vocalmtp.tokenizers.neural import NeuralTokenizer
-from vocalmtp.tokenizers.s3 import S3Tokenizer
-from vocalmtp.tokenizers.snac import Snac
-from vocalmtp.tokenizers.speechtokenizer import SpeechTokenizerModel
-from vocalmtp.tokenizers.wavtokenizer import WavTokenizer
+from vocalmtp.tokenizers.published.bigcodec import BigCodec
+from vocalmtp.tokenizers.published.facodec import FACodec
+from vocalmtp.tokenizers.published.s3 import S3Tokenizer
+from vocalmtp.tokenizers.published.snac import Snac
+from vocalmtp.tokenizers.published.speechtokenizer import SpeechTokenizerModel
+from vocalmtp.tokenizers.published.wavtokenizer import WavTokenizer
 from vocalmtp.tokenizers.xcodec import XcodecTokenizer
 from vocalmtp.tokenizers.xcodec2 import Xcodec2Tokenizer
 
@@ -74,7 +74,7 @@ def load_tokenizer(source: Path | str) -> SpeechTokenizer:
 
 def weights_folder(entry: CatalogueEntry) -> Path | None:
     """Where the weights of `entry` are on this machine: in our folder, or Hugging Face's cache."""
-    from vocalmtp.catalogue import PRETRAINED
+    from vocalmtp.hub import PRETRAINED
 
     if entry.weights == BUNDLED:
         folder = PRETRAINED / entry.name / "tokenizer"
@@ -181,7 +181,7 @@ def _checked(made: SpeechTokenizer, folder: Path, entry: CatalogueEntry) -> Spee
 
 def _model_tokenizer(name: str) -> Path:
     """The folder of a tokenizer that belongs to a model, by the model's name or folder."""
-    from vocalmtp.catalogue import list_models, tokenizer_folder
+    from vocalmtp.hub import list_models, tokenizer_folder
 
     try:
         return tokenizer_folder(name)

@@ -4,7 +4,7 @@ from torch import Tensor
 
 from vocalmtp.tokenizers.base import CodecStream
 from vocalmtp.tokenizers.huggingface import HuggingFaceCodec
-from vocalmtp.tokenizers.pieces import WindowStream, sides_reach
+from vocalmtp.tokenizers.streaming import WindowStream, sides_reach
 
 
 class XcodecTokenizer(HuggingFaceCodec):

@@ -17,11 +17,11 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from vocalmtp.aligner import PAUSE, Aligner, AlignerConfig, is_mark
-from vocalmtp.audio import read_audio
+from vocalmtp.audio.io import read_audio
 from vocalmtp.config import StrictModel
 from vocalmtp.data.manifest import Utterance, read_manifest
 from vocalmtp.errors import InputError
+from vocalmtp.models.aligner import PAUSE, Aligner, AlignerConfig, is_mark
 from vocalmtp.text.alphabet import ALPHABET, char_ids
 from vocalmtp.training.augment import add_noise, put_in_room, warp_mels
 from vocalmtp.training.checkpoints import read_state, write_state
@@ -55,7 +55,7 @@ class AlignerRecipe(StrictModel):
     seed: int = 0
 
 
-class Crops:
+class CropDataset:
     """Random crops of the corpus with the character of every frame."""
 
     def __init__(self, rows: list[Utterance], recipe: AlignerRecipe):
@@ -141,7 +141,7 @@ class AlignerTrainer:
         self.model = Aligner(recipe.model)
         sample = random.Random(recipe.seed).sample(rows, min(len(rows), 2000))
         self.model.share, self.model.silent = count_characters(sample, recipe.model)
-        self.crops = Crops(rows, recipe)
+        self.crops = CropDataset(rows, recipe)
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-3, weight_decay=0.01)
         self.step, self.seconds = 0, 0.0
 

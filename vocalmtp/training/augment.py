@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vocalmtp.mel import SCALE, SILENT
+from vocalmtp.audio.mel import SCALE, SILENT
 
 ROOM = 0.25  # seconds of an echo
 CURVE = 6  # points of a microphone's curve

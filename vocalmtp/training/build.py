@@ -4,21 +4,21 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from vocalmtp.aligner import load_aligner
-from vocalmtp.catalogue import model_folder
 from vocalmtp.data.shards import CodeShards
 from vocalmtp.errors import InputError
-from vocalmtp.model.config import SpeechLMConfig
-from vocalmtp.model.hearing import MelEmbedding
-from vocalmtp.model.speech_lm import SpeechLM, load_text_tokenizer
-from vocalmtp.reading import read_object
+from vocalmtp.hub import model_folder
+from vocalmtp.io.read import read_object
+from vocalmtp.models.aligner import load_aligner
+from vocalmtp.models.audio_encoder import MelEmbedding
+from vocalmtp.models.config import SpeechLMConfig
+from vocalmtp.models.speech_lm import SpeechLM, load_text_tokenizer
 from vocalmtp.text.alphabet import ALPHABET
-from vocalmtp.tokenizers.base import TokenizerCard
+from vocalmtp.tokenizers.base import TokenizerSpec
 from vocalmtp.training.drafts import give_draft
 from vocalmtp.training.recipe import ModelRecipe, SpeechLMRecipe
 
 
-def model_config(recipe: ModelRecipe, card: TokenizerCard) -> SpeechLMConfig:
+def model_config(recipe: ModelRecipe, card: TokenizerSpec) -> SpeechLMConfig:
     """The configuration of a model over the tokenizer of `card`.
 
     Raises InputError unless exactly one of `backbone` and `pretrained` is given.
@@ -72,7 +72,7 @@ def build_model(recipe: SpeechLMRecipe, shards: CodeShards) -> tuple[SpeechLM, A
     return model, tokenizer
 
 
-def new_model(recipe: ModelRecipe, card: TokenizerCard) -> tuple[SpeechLM, Any]:
+def new_model(recipe: ModelRecipe, card: TokenizerSpec) -> tuple[SpeechLM, Any]:
     """A model that has learned nothing, or but the backbone of `pretrained`: a causal LM's, or that
     of a speech LM, whose speech tokenizer may be another.
     """

@@ -10,8 +10,8 @@ from zipfile import is_zipfile
 import torch
 
 from vocalmtp.errors import InputError
-from vocalmtp.reading import reason
-from vocalmtp.writing import atomic_path
+from vocalmtp.io.atomic import atomic_path
+from vocalmtp.io.read import reason
 
 STATE = "trainer_state.json"  # what the Trainer writes last
 

@@ -30,14 +30,14 @@ EDGE = 0.15  # of the crops are an utterance's start, and as many are its end: b
 
 
 @dataclass
-class Batch:
+class CropBatch:
     wav: Tensor  # [B, N]
     lengths: Tensor  # [B] samples
     phones: Tensor  # [B, T] int64, -100 = none
     starts: Tensor  # [B] samples of the utterance before the crop
 
 
-class Crops:
+class CropDataset:
     """Random crops of the corpus; reads its files as they come."""
 
     def __init__(self, rows: list[Utterance], seconds: float, rate: int, hop: int, seed: int):
@@ -46,10 +46,10 @@ class Crops:
         self.phones = sorted({phone for row in rows for phone, _ in row.phones})
         self.random = random.Random(seed)
 
-    def batch(self, size: int) -> Batch:
+    def batch(self, size: int) -> CropBatch:
         picked = [self._crop(row) for row in self.random.choices(self.rows, k=size)]
         wavs = np.stack([np.pad(wav, (0, self.samples - len(wav))) for wav, *_ in picked])
-        return Batch(
+        return CropBatch(
             torch.from_numpy(wavs),
             torch.tensor([len(wav) for wav, *_ in picked]),
             torch.stack([phones for _, phones, _ in picked]),
@@ -90,7 +90,9 @@ class TokenizerTrainer:
         self.model = self._model()
         card = self.model.card
         rows = read_manifest(recipe.corpus, "train", recipe.voices)
-        self.crops = Crops(rows, recipe.listen_seconds, card.sample_rate, card.hop, recipe.seed)
+        self.crops = CropDataset(
+            rows, recipe.listen_seconds, card.sample_rate, card.hop, recipe.seed
+        )
         self.probes = Probes(self.model.config, len(self.crops.phones))
         self.discriminators = Discriminators()
         self.spectral = SpectralLoss(card.sample_rate)
@@ -168,7 +170,7 @@ class TokenizerTrainer:
                 saved = self.seconds
         self._save()
 
-    def update(self, batch: Batch) -> dict[str, float]:
+    def update(self, batch: CropBatch) -> dict[str, float]:
         """One step of the model and, once they have joined, of the discriminators."""
         recipe, progress = self.recipe, self.progress
         rate = recipe.learning_rate * min(1, (self.step + 1) / recipe.warmup_steps)
@@ -186,7 +188,7 @@ class TokenizerTrainer:
         self.averaged.update_parameters(self.model)
         return {name: value.item() for name, value in losses.items()}
 
-    def losses(self, batch: Batch) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    def losses(self, batch: CropBatch) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Made and true audio [B, n] of the decoded crop, and the losses that need no judge."""
         model, frames = self.model, self.recipe.decode_frames
         features = model.features(batch.wav, batch.lengths)

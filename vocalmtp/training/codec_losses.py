@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vocalmtp.mel import mel_filters
+from vocalmtp.audio.mel import mel_filters
 from vocalmtp.tokenizers.features import Features
 from vocalmtp.tokenizers.layers import reverse_gradient
 from vocalmtp.tokenizers.neural import NeuralTokenizerConfig

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from vocalmtp.catalogue import DEFAULT_MODEL
 from vocalmtp.config import StrictModel
 from vocalmtp.errors import InputError
+from vocalmtp.hub import DEFAULT_MODEL
 from vocalmtp.tokenizers.base import Kind
 from vocalmtp.tokenizers.neural import NeuralTokenizerConfig
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from vocalmtp.errors import InputError
-from vocalmtp.model.speech_lm import SpeechLM
+from vocalmtp.models.speech_lm import SpeechLM
 
 
 def give_draft(model: SpeechLM, settings: dict[str, Any], name: str) -> None:

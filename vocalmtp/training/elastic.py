@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from vocalmtp.data.collate import Collator
-from vocalmtp.model.config import SpeechLMConfig
-from vocalmtp.prompts import Segment
+from vocalmtp.models.config import SpeechLMConfig
+from vocalmtp.models.prompts import Segment
 
 Grouped = tuple[int, int]  # an utterance's index, and G
 

@@ -12,23 +12,23 @@ from typing import Any, Literal
 from pydantic import Field
 from transformers import TrainerCallback
 
-from vocalmtp.catalogue import DEFAULT_MODEL, model_folder, read_card, tokenizer_folder
 from vocalmtp.config import StrictModel
 from vocalmtp.data.manifest import Utterance, read_manifest
 from vocalmtp.data.prepare import prepare
 from vocalmtp.data.tokenize import tokenize_manifest
 from vocalmtp.errors import InputError
-from vocalmtp.eval.intelligibility import corpus_rate, recognise, word_errors
-from vocalmtp.export import REFERENCES, export_model
-from vocalmtp.model.speech_lm import quiet
-from vocalmtp.synthesis import load
+from vocalmtp.evaluation.intelligibility import corpus_rate, recognise, word_errors
+from vocalmtp.hub import DEFAULT_MODEL, model_folder, read_card, tokenizer_folder
+from vocalmtp.models.speech_lm import quiet
 from vocalmtp.tokenizers import load_tokenizer
 from vocalmtp.training.codec import TokenizerRecipe, train_tokenizer
 from vocalmtp.training.distributed import num_processes
+from vocalmtp.training.export import REFERENCES, export_model
 from vocalmtp.training.log import read_log, write_row
 from vocalmtp.training.recipe import OptimRecipe, SpeechLMRecipe
 from vocalmtp.training.tasks import DataRecipe
 from vocalmtp.training.train import train
+from vocalmtp.tts import load
 from vocalmtp.voices import SHORTEST, make_voice
 
 
@@ -70,7 +70,7 @@ class FinetuneRecipe(StrictModel):
 
 
 @dataclass
-class Listener(TrainerCallback):
+class EvalCallback(TrainerCallback):
     """At every evaluation: samples, their word error rate, and the best model so far exported."""
 
     recipe: FinetuneRecipe
@@ -155,7 +155,9 @@ def finetune(recipe: FinetuneRecipe) -> Path:
     original = tokenizer_folder(folder)
     tokenize_manifest(corpus, work / "codes", load_tokenizer(original))
     tokenizer = train_decoder(recipe, corpus, original)
-    listener = Listener(recipe, corpus, tokenizer, make_card(recipe, read_card(folder), minutes))
+    listener = EvalCallback(
+        recipe, corpus, tokenizer, make_card(recipe, read_card(folder), minutes)
+    )
     say(4, f"speech LM: {recipe.optim.max_steps} steps; left_s are the seconds left")
     with quiet():
         if not any(row.get("step") == 0 for row in read_log(listener.log)):
@@ -168,7 +170,7 @@ def finetune(recipe: FinetuneRecipe) -> Path:
     return recipe.output
 
 
-def train_lm(recipe: FinetuneRecipe, folder: Path, listener: Listener) -> None:
+def train_lm(recipe: FinetuneRecipe, folder: Path, listener: EvalCallback) -> None:
     """Train the speech LM of the model in `folder`; what is best is exported on the way."""
     work = recipe.output / "work"
     trained = train(

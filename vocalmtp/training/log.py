@@ -8,7 +8,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from vocalmtp.reading import read_lines
+from vocalmtp.io.read import read_lines
 from vocalmtp.training.distributed import from_first
 
 

@@ -6,14 +6,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from vocalmtp.catalogue import model_folder
 from vocalmtp.config import load_yaml, parse
 from vocalmtp.data.shards import read_stamp
 from vocalmtp.errors import InputError
-from vocalmtp.model.config import SpeechLMConfig
-from vocalmtp.model.speech_lm import SpeechLM
+from vocalmtp.hub import model_folder
+from vocalmtp.models.config import SpeechLMConfig
+from vocalmtp.models.speech_lm import SpeechLM
 from vocalmtp.text.alphabet import ALPHABET
-from vocalmtp.tokenizers.base import TokenizerCard
+from vocalmtp.tokenizers.base import TokenizerSpec
 from vocalmtp.tokenizers.cards import find_entry
 from vocalmtp.training.build import model_config
 from vocalmtp.training.recipe import SpeechLMRecipe
@@ -97,7 +97,7 @@ def maker_of(model: str, folder: Path) -> SpeechLMRecipe | None:
     return None
 
 
-def _card(recipe: SpeechLMRecipe, tokenizer: str | None) -> TokenizerCard:
+def _card(recipe: SpeechLMRecipe, tokenizer: str | None) -> TokenizerSpec:
     folder = Path(recipe.data.shards)
     if (folder / "card.json").is_file():
         return read_stamp(folder, f"shards '{folder}'")

@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from vocalmtp.config import StrictModel
-from vocalmtp.prompts import TextMode
+from vocalmtp.models.prompts import TextMode
 from vocalmtp.training.curriculum import Curriculum
 from vocalmtp.training.tasks import DataRecipe
 

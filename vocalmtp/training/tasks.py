@@ -18,13 +18,19 @@ from vocalmtp.config import StrictModel
 from vocalmtp.data.manifest import read_manifest
 from vocalmtp.data.shards import CodeItem, CodeShards
 from vocalmtp.errors import InputError
-from vocalmtp.eval.questions import QUESTIONS, QuestionRow
-from vocalmtp.model.config import SpeechLMConfig
-from vocalmtp.model.track import frame_advances
-from vocalmtp.prompts import Segment, Speaker, exchange, tts
-from vocalmtp.reading import problem_of, read_lines
+from vocalmtp.evaluation.questions import QUESTIONS, QuestionRow
+from vocalmtp.io.read import problem_of, read_lines
+from vocalmtp.models.config import SpeechLMConfig
+from vocalmtp.models.prompts import Segment, Speaker, exchange, tts
+from vocalmtp.models.text_track import frame_advances
 from vocalmtp.text import char_ids, normalize
-from vocalmtp.training.ears import CodeEars, Ears, MelEars, RecordingsRecipe, Sound
+from vocalmtp.training.audio_inputs import (
+    AudioInputs,
+    CodeInputs,
+    MelInputs,
+    RecordingsRecipe,
+    SpokenText,
+)
 
 SpeechTask = Literal["tts", "asr"]
 QuestionTask = Literal["spoken_qa", "text_qa", "text"]
@@ -93,7 +99,9 @@ class PromptDataset(Dataset):
 class TranscriptDataset(Dataset):
     """All that `ears` hear as segment lists that write it down; `frames` has what each costs."""
 
-    def __init__(self, ears: Ears, config: SpeechLMConfig, max_frames: int, tokenizer: Any = None):
+    def __init__(
+        self, ears: AudioInputs, config: SpeechLMConfig, max_frames: int, tokenizer: Any = None
+    ):
         self.ears, self.texts = ears, TextIds(config, tokenizer)
         self.sounds = [sound for sound in ears.sounds if sound.frames <= max_frames]
         self.frames = [frames_of(config, sound.frames, len(sound.text)) for sound in self.sounds]
@@ -121,11 +129,11 @@ class QuestionDataset(Dataset):
         tokenizer: Any = None,
         task: QuestionTask = "spoken_qa",
         spoken: Mapping[str, CodeItem] | None = None,
-        ears: Ears | None = None,
+        ears: AudioInputs | None = None,
     ):
         self.config, self.task, self.texts = config, task, TextIds(config, tokenizer)
         self.tokenizer, self.ears = tokenizer, ears
-        self.items: list[tuple[QuestionRow, Sound | None, CodeItem | None]] = []
+        self.items: list[tuple[QuestionRow, SpokenText | None, CodeItem | None]] = []
         for row in rows:
             sound = ears.question(row) if ears and task == "spoken_qa" else None
             answer = (spoken or {}).get(row.audio or "") if task != "text" else None
@@ -136,7 +144,7 @@ class QuestionDataset(Dataset):
                 self.items.append((row, sound, answer))
         self.frames = [self._frames(*item) for item in self.items]
 
-    def _frames(self, row: QuestionRow, sound: Sound | None, answer: CodeItem | None) -> int:
+    def _frames(self, row: QuestionRow, sound: SpokenText | None, answer: CodeItem | None) -> int:
         text = len(row.question) + len(row.answer)
         spoken = 0 if answer is None else answer.codes.shape[1]
         return spoken + frames_of(self.config, sound.frames if sound else 0, text)
@@ -233,7 +241,7 @@ def build_ears(
     config: SpeechLMConfig,
     shards: CodeShards | None,
     asked: dict[str, CodeItem],
-) -> Ears:
+) -> AudioInputs:
     """What the model hears of a split; what it is trained on is spoilt.
 
     Raises InputError if log-mels want recordings that are not there, or codes are given some.
@@ -246,14 +254,14 @@ def build_ears(
                 "'shards'; leave it out, or give it listen: {source: mels}",
                 code="conflict",
             )
-        return CodeEars(config, shards, asked)
+        return CodeInputs(config, shards, asked)
     if not recordings:
         raise InputError(
             "data.recordings: is missing; a model that listens to mels hears recordings, such as "
             "recordings: {manifests: [corpus]}",
             code="missing",
         )
-    return MelEars(config, recordings, split, spoils=split == data.split)
+    return MelInputs(config, recordings, split, spoils=split == data.split)
 
 
 def read_questions(folder: Path, split: str) -> list[QuestionRow]:

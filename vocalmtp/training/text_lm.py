@@ -12,10 +12,10 @@ from pydantic import Field
 from transformers import TrainerCallback
 
 from vocalmtp.config import StrictModel
+from vocalmtp.data.text_rows import TextRows, read_pieces
 from vocalmtp.errors import InputError
-from vocalmtp.model.speech_lm import load_text_tokenizer
-from vocalmtp.textlm.model import TextLM, load_backbone, new_backbone
-from vocalmtp.textlm.rows import TextRows, read_pieces
+from vocalmtp.models.speech_lm import load_text_tokenizer
+from vocalmtp.models.text_lm import TextLM, load_backbone, new_backbone
 from vocalmtp.training.denormals import flushed_denormals
 from vocalmtp.training.drafts import freeze, give_draft
 from vocalmtp.training.recipe import OptimRecipe

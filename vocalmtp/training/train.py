@@ -20,8 +20,9 @@ from vocalmtp.config import StrictModel
 from vocalmtp.data.collate import Collator
 from vocalmtp.data.shards import CodeShards
 from vocalmtp.heads import SpeechHead
-from vocalmtp.layout import IGNORED
-from vocalmtp.model.speech_lm import SpeechLM, SpeechLMOutput
+from vocalmtp.io.atomic import atomic_folder, atomic_path
+from vocalmtp.models.layout import IGNORED
+from vocalmtp.models.speech_lm import SpeechLM, SpeechLMOutput
 from vocalmtp.training.batches import FrameBatches, Shares, cut
 from vocalmtp.training.build import build_model
 from vocalmtp.training.checkpoints import last_whole_checkpoint
@@ -35,11 +36,10 @@ from vocalmtp.training.elastic import (
     GroupedDataset,
     every_grouping,
 )
-from vocalmtp.training.examine import Examiner
+from vocalmtp.training.eval_callback import DialogueEvalCallback
 from vocalmtp.training.log import RunLog
 from vocalmtp.training.recipe import OptimRecipe, SpeechLMRecipe
 from vocalmtp.training.tasks import build_dataset
-from vocalmtp.writing import atomic_folder, atomic_path
 
 Collate = Collator | GroupedCollator
 
@@ -237,7 +237,7 @@ def train(recipe: SpeechLMRecipe, callbacks: Sequence[TrainerCallback] = ()) -> 
         most = recipe.data.valid_items
         valid = build_dataset(recipe.data, recipe.data.valid_split, config, tokenizer, most)
         if config.listen:
-            callbacks = [Examiner(output / "log.jsonl", valid, tokenizer), *callbacks]
+            callbacks = [DialogueEvalCallback(output / "log.jsonl", valid, tokenizer), *callbacks]
     collator = GroupedCollator(config) if len(model.groupings) > 1 else model.collator()
 
     def save(folder: Path) -> None:

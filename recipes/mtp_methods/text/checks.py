@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from vocalmtp.config import load_yaml, parse
+from vocalmtp.data.draft_vocabulary import DraftVocabulary
+from vocalmtp.data.text_rows import read_pieces
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.decoding.speculative import Speculative
-from vocalmtp.textlm.distill import DistillJob, distill
-from vocalmtp.textlm.rows import read_pieces
-from vocalmtp.textlm.vocabulary import DraftVocabulary
-from vocalmtp.textlm.write import Ask, TextWriter
+from vocalmtp.decoding.text_generation import GenerationRequest, TextWriter
+from vocalmtp.training.distill_text import DistillJob, distill
 from vocalmtp.training.text_lm import TextLMRecipe, train_text_lm
 
 RECIPE = Path(__file__).parent
@@ -51,10 +51,13 @@ def spent(folder: Path) -> float:
     return last_log(folder, "train_runtime")
 
 
-def prompts(writer: TextWriter) -> list[Ask]:
+def prompts(writer: TextWriter) -> list[GenerationRequest]:
     """The first tokens of the first held-out texts."""
     lines = Path("texts/valid.txt").read_text(encoding="utf-8").splitlines()[:TEXTS]
-    return [Ask(text=t, ids=tuple(writer.read(Ask(text=t))[:PROMPT])) for t in lines]
+    return [
+        GenerationRequest(text=t, ids=tuple(writer.read(GenerationRequest(text=t))[:PROMPT]))
+        for t in lines
+    ]
 
 
 def said(writer: TextWriter, strategy: Speculative | None) -> list[list[int]]:
@@ -168,7 +171,7 @@ def star(arms: int) -> Iterator[Row]:
     for name in ("star", "star_mtp", "star_top"):
         model = train(name)
         writer = TextWriter.load(model)
-        asks = [Ask(text=row["prompt"]) for row in tests]
+        asks = [GenerationRequest(text=row["prompt"]) for row in tests]
         made = writer.write(asks, GREEDY, max_tokens=12, batch_size=64)
         right = first = 0
         for number, written in made:

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from vocalmtp.eval.report import load_pyplot
+from vocalmtp.evaluation.report import load_pyplot
 
 Row = dict[str, Any]
 TITLES = {

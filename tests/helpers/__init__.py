@@ -1,0 +1,1 @@
+"""Fakes, tiny models and checks that tests share."""

@@ -1,0 +1,81 @@
+"""Weights that are the same everywhere, by the published key: no random generator is needed."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from zlib import crc32
+
+import torch
+
+from vocalmtp.tokenizers import find_entry
+from vocalmtp.tokenizers.convert import CONVERTIBLE
+from vocalmtp.tokenizers.published.base import PublishedTokenizer
+from vocalmtp.tokenizers.published.bigcodec import BigCodecConfig
+from vocalmtp.tokenizers.published.facodec import FACodecConfig
+from vocalmtp.tokenizers.published.s3 import S3Config
+from vocalmtp.tokenizers.published.snac import SnacConfig
+from vocalmtp.tokenizers.published.speechtokenizer import SpeechTokenizerConfig
+from vocalmtp.tokenizers.published.wavtokenizer import WavTokenizerConfig
+
+KEYS = Path(__file__).parent / "tokenizers" / "keys"
+TINY = {  # by type: the streams and codes of the cards, and few channels
+    "bigcodec": BigCodecConfig(width=2, dim=8, decoder_width=32),
+    "facodec": FACodecConfig(width=2, decoder_width=16, timbre_layers=1, timbre_hidden=8),
+    "s3": S3Config(heads=1, head_dim=16, layers=1, kernel=5),
+    "snac": SnacConfig(width=2, decoder_width=16),
+    "speechtokenizer": SpeechTokenizerConfig(width=2, dim=8),
+    "wavtokenizer": WavTokenizerConfig(
+        width=4, dim=2, decoder_width=16, decoder_hidden=16, decoder_layers=1, groups=4
+    ),
+}
+CONSTANTS = ("filter", "pe", "window")  # computed, not learned
+
+
+def scattered(key: str, shape: torch.Size) -> torch.Tensor:
+    """Numbers between -1 and 1 without a pattern, times what keeps activations at about 1."""
+    place = torch.arange(shape.numel(), dtype=torch.float64)
+    noise = torch.frac((place * 12.9898 + crc32(key.encode()) % 1000).sin().abs() * 43758.5453)
+    noise = (2 * noise - 1).view(shape)
+    module, name = key.split(".")[-2:]
+    if name == "original0":
+        noise = 0.5 + 0.1 * noise
+    elif name == "weight_g" or (name == "alpha" and len(shape) == 3):
+        noise = 0.8 + 0.2 * noise
+    elif name == "weight" and len(shape) == 1:  # of a normalisation
+        noise = 1 + 0.1 * noise
+    elif len(shape) == 1:
+        noise = noise * 0.2
+    elif module != "_codebook" and name not in ("weight_v", "original1"):
+        noise = noise * 1.7 / shape[1:].numel() ** 0.5
+    return noise.float()
+
+
+def set_weights(model: PublishedTokenizer) -> PublishedTokenizer:
+    """`model` with the weights of its keys, ready to be used."""
+    for own, tensor in model.state_dict().items():
+        key = model.published_key(own)
+        if key.split(".")[-1] not in CONSTANTS:
+            tensor.copy_(scattered(key, tensor.shape))
+    return model.eval()
+
+
+def make_published(name: str) -> PublishedTokenizer:
+    """The tokenizer of card `name` with the weights of its keys, and few channels."""
+    entry = find_entry(name)
+    kind = CONVERTIBLE[entry.type]
+    changes = kind.Config.of(entry).model_dump(exclude_defaults=True)
+    return set_weights(kind(TINY[entry.type].model_copy(update={"name": name, **changes})))
+
+
+def published_keys(name: str) -> Iterator[tuple[str, str, tuple[int, ...], bool]]:
+    """File, key, shape, and whether coding can do without it, of every published tensor."""
+    for line in (KEYS / f"{name}.tsv").read_text().splitlines()[1:]:
+        file, key, shape, used = line.split("\t")
+        sizes = () if shape == "-" else tuple(int(size) for size in shape.split("x"))
+        yield file, key, sizes, used != "yes"
+
+
+def buzz(samples: int) -> torch.Tensor:
+    """A gliding tone with noise that is no noise: [1, samples]."""
+    time = torch.arange(samples, dtype=torch.float64) / 16_000
+    tone = 0.4 * torch.sin(2 * torch.pi * (150 * time + 8 * torch.sin(5 * time)))
+    return (tone[None] + 0.1 * scattered("a.buzz", torch.Size((1, samples)))).float()

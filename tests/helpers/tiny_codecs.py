@@ -1,0 +1,160 @@
+"""Tiny random codecs of every card: its streams, sizes and strides, and few channels."""
+
+from functools import cache
+from typing import Any
+
+import torch
+import transformers
+from torch import nn
+
+from helpers.published_weights import make_published
+from vocalmtp.tokenizers import TYPES, CatalogueEntry, SpeechTokenizer, find_entry
+from vocalmtp.tokenizers.convert import CONVERTIBLE
+from vocalmtp.tokenizers.neural import NeuralTokenizer, NeuralTokenizerConfig
+
+STRIDES = {16_000: (2, 4, 5, 8), 24_000: (2, 4, 5, 8), 44_100: (2, 4, 8, 8)}
+# So that audio is neither silent nor clipped, and codes take many values.
+SCALES = {
+    "dac": {"conv1.weight": ("times", 4.0), "conv2.weight": ("times", 4.0)},
+    "encodec": {"weight.original0": ("times", 1.7), ".embed": ("noise", 0.02)},
+    "mimi": {".embed_sum": ("noise", 1.0)},
+    "xcodec": {
+        "conv1.weight": ("times", 4.0),
+        "conv2.weight": ("times", 4.0),
+        ".embed": ("noise", 0.2),
+    },
+    "xcodec2": {
+        "conv.weight": ("times", 10.0),
+        "conv1.weight": ("times", 10.0),
+        "conv2.weight": ("times", 10.0),
+        "project_in.weight": ("times", 100.0),
+        "project_out.weight": ("times", 20.0),
+    },
+}
+SEMANTIC = {
+    "conv_dim": (8,) * 7,
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+    "num_conv_pos_embeddings": 16,
+    "num_conv_pos_embedding_groups": 2,
+}
+
+
+def make_tiny(name: str) -> SpeechTokenizer:
+    """The tokenizer of card `name` with tiny random weights, always the same."""
+    entry = find_entry(name)
+    if entry.type == "neural":
+        return make_neural(name)
+    if entry.type in CONVERTIBLE:
+        return make_published(name)
+    return TYPES[entry.type](make_model(name), entry)
+
+
+def make_neural(name: str) -> NeuralTokenizer:
+    torch.manual_seed(0)
+    small = dict.fromkeys(("encoder_dim", "decoder_dim", "frame_dim"), 16)
+    config = NeuralTokenizerConfig(
+        name=name,
+        kind=find_entry(name).kind,
+        encoder_layers=1,
+        decoder_layers=2,
+        frame_layers=2,
+        **small,
+    )
+    return NeuralTokenizer(config).eval()
+
+
+@cache
+def make_model(name: str) -> nn.Module:
+    """The model of Transformers for card `name`."""
+    entry = find_entry(name)
+    torch.manual_seed(0)
+    model = CONFIGS[entry.type](entry)
+    for name, tensor in model.state_dict().items():
+        for end, (kind, size) in SCALES.get(entry.type, {}).items():
+            if name.endswith(end):
+                tensor.normal_(std=size) if kind == "noise" else tensor.mul_(size)
+    return model.eval().requires_grad_(False)
+
+
+def encodec(entry: CatalogueEntry) -> nn.Module:
+    causal = entry.sample_rate == 24_000
+    config = transformers.EncodecConfig(
+        sampling_rate=entry.sample_rate,
+        target_bandwidths=[24.0] if causal else [2.2],
+        upsampling_ratios=[8, 5, 4, 2] if causal else [8, 5, 4, 4],
+        use_causal_conv=causal,
+        codebook_size=entry.streams[0].size,
+        hidden_size=8,
+        num_filters=2,
+        num_lstm_layers=1,
+    )
+    return transformers.EncodecModel(config)
+
+
+def dac(entry: CatalogueEntry) -> nn.Module:
+    config = transformers.DacConfig(
+        sampling_rate=entry.sample_rate,
+        downsampling_ratios=STRIDES[entry.sample_rate],
+        n_codebooks=entry.streams[0].count,
+        encoder_hidden_size=2,
+        decoder_hidden_size=32,
+        codebook_dim=4,
+    )
+    return transformers.DacModel(config)
+
+
+def mimi(entry: CatalogueEntry) -> nn.Module:
+    config = transformers.MimiConfig(
+        hidden_size=16,
+        num_filters=2,
+        vector_quantization_hidden_dimension=8,
+        codebook_dim=8,
+        upsample_groups=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        intermediate_size=16,
+        sliding_window=7,
+        layer_scale_initial_scale=0.5,
+    )
+    return transformers.MimiModel(config)
+
+
+def xcodec(entry: CatalogueEntry) -> nn.Module:
+    kind = transformers.WavLMConfig if "wavlm" in entry.name else transformers.HubertConfig
+    acoustic: dict[str, Any] = {
+        "encoder_hidden_size": 2,
+        "downsampling_ratios": [8, 5, 4, 2],
+        "upsampling_ratios": [8, 5, 4, 2],
+        "decoder_hidden_size": 32,
+        "hidden_size": 16,
+    }
+    config = transformers.XcodecConfig(
+        acoustic_model_config=transformers.DacConfig(**acoustic),
+        semantic_model_config=kind(**SEMANTIC),
+    )
+    return transformers.XcodecModel(config)
+
+
+def xcodec2(entry: CatalogueEntry) -> nn.Module:
+    semantic = transformers.Wav2Vec2BertConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
+    )
+    config = transformers.Xcodec2Config(
+        hidden_size=32,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        head_dim=16,
+        encoder_hidden_size=2,
+        quantization_dim=48,
+        semantic_model_config=semantic,
+    )
+    return transformers.Xcodec2Model(config)
+
+
+CONFIGS = {"dac": dac, "encodec": encodec, "mimi": mimi, "xcodec": xcodec, "xcodec2": xcodec2}

@@ -1,0 +1,1 @@
+"""Waveforms: files, spectra, fundamental frequency and word times."""

@@ -1,0 +1,122 @@
+"""A batch on a Ray cluster: the same work, through Ray Data's `map_batches` with actors.
+
+Items go out and encoded audio comes back through Ray's object store, so only this process writes,
+and the machines of a cluster need no folder in common.
+"""
+
+import logging
+import pickle
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib.util import find_spec
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vocalmtp.batch.items import Item
+from vocalmtp.batch.job import Job
+from vocalmtp.batch.synthesizer import BatchSynthesizer, Result
+from vocalmtp.errors import InputError
+from vocalmtp.roles import Role
+
+BLOCK = 4  # batches of one task: what a worker that is killed has to begin again
+ROUND = 10_000  # items that Ray is given at once; every round loads the model anew
+
+
+class _Actor:
+    """A model on one core of the cluster."""
+
+    def __init__(self, job: Job):
+        self.speaker = BatchSynthesizer(job)
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Pickled items [n] to their pickled results."""
+        items = [pickle.loads(item) for item in batch["item"]]
+        made = [pickle.dumps(result) for result in self.speaker(items)]
+        return {"result": np.array(made, dtype=object)}
+
+
+def speak_on_ray(job: Job, items: Iterator[Item]) -> Iterator[Result]:
+    """Speak items on `job.workers` actors; the results as their tasks are done.
+
+    Ray replaces actors that die and repeats what they were doing. Raises InputError if ray is
+    missing, there is no cluster at `job.ray_address`, or the model or voice is not there.
+    """
+    if find_spec("ray") is None:
+        raise InputError(
+            "package 'ray': is missing; run: pip install 'vocalmtp[ray]'", code="not_installed"
+        )
+    job = replace(job, model=_absolute(job.model), voice=_anywhere(job.voice))
+    BatchSynthesizer(job)  # what is wrong is said here, before a cluster is asked
+    import ray.data
+
+    with _cluster(job):
+        while some := list(islice(items, ROUND)):
+            rows = [{"item": pickle.dumps(replace(i, voice=_absolute(i.voice)))} for i in some]
+            size = BLOCK * job.rows
+            tasks = -(-len(rows) // size)
+            made = ray.data.from_items(rows, override_num_blocks=tasks).map_batches(
+                _Actor,
+                fn_constructor_args=(job,),
+                batch_size=size,
+                compute=ray.data.ActorPoolStrategy(size=min(job.workers, tasks)),
+                num_cpus=1,
+            )
+            for row in made.iter_rows():
+                yield pickle.loads(row["result"])
+
+
+def _anywhere(voice: str | Role | None) -> str | Role | None:
+    if isinstance(voice, Role):
+        return voice.model_copy(update={"voice": _absolute(voice.voice)})
+    return _absolute(voice)
+
+
+def _absolute(path: str | None) -> str | None:
+    """The path of something that exists, from anywhere; actors run in folders of their own."""
+    return str(Path(path).resolve()) if path and Path(path).exists() else path
+
+
+@contextmanager
+def _cluster(job: Job) -> Iterator[None]:
+    """The connection to a cluster; one that was there already stays."""
+    import ray
+    import ray.data
+
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    if ray.is_initialized():
+        yield
+        return
+    where = f"ray_address '{job.ray_address}'"
+    try:
+        _knock(job.ray_address)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{where}: nothing is there; start it with: ray start --head", code="not_found"
+        ) from error
+    try:
+        ray.init(job.ray_address, logging_level=logging.ERROR, log_to_driver=False)
+    except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"{where}: cannot be joined ({reason}); if it asks for a token, set RAY_AUTH_MODE and "
+            "RAY_AUTH_TOKEN as it was started with",
+            code="unusable",
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _knock(address: str | None) -> None:
+    """Raise OSError or ValueError unless something listens there: Ray itself tries for minutes."""
+    if address is not None and address not in ("auto", "local"):
+        host, _, port = address.rpartition(":")
+        with socket.create_connection((host.rpartition("/")[2], int(port)), timeout=10):
+            pass

@@ -1,0 +1,1 @@
+"""Speed and latency measurements of models, heads and the chat server."""

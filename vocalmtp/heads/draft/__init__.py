@@ -1,0 +1,1 @@
+"""Draft heads: guesses at later steps that the model verifies."""

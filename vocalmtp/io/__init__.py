@@ -1,0 +1,1 @@
+"""Reading, atomic writing and locking of files."""

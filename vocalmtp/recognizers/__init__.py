@@ -1,0 +1,1 @@
+"""Speech recognizers behind one protocol, used by evaluation, batch verification and chat."""

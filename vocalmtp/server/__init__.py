@@ -1,0 +1,1 @@
+"""The web server: application, sockets, sessions and the Gradio page."""

@@ -1,0 +1,149 @@
+"""The web server of the page: Gradio at its root, the socket and its scripts beside it."""
+
+import base64
+import secrets
+import socket
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from fastapi import FastAPI, Response, WebSocket
+from fastapi.staticfiles import StaticFiles
+from starlette.datastructures import Headers
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from vocalmtp.errors import InputError
+from vocalmtp.server.socket import serve
+from vocalmtp.server.state import ServerState
+
+ASSETS = Path(__file__).parent / "assets"
+LOCAL = ("localhost", "127.0.0.1", "[::1]", "::1")
+COOKIE = "vocalmtp"
+PING = 5.0  # seconds between looks whether a client is still there, and that it has to answer
+
+
+def make_app(room: ServerState, host: str = "127.0.0.1", auth: str | None = None) -> FastAPI:
+    """The application: the page at /, its socket at /talk/socket.
+
+    `auth` is "user:password". On a local `host` only local names of it are served, so that no other
+    site can pass itself off as this one. Raises InputError if `auth` is not of that form.
+    """
+    from vocalmtp.server.page import mount_page
+
+    if auth is not None:
+        check_auth(auth)
+    app = FastAPI(title="vocalmtp", docs_url=None, redoc_url=None, openapi_url=None)
+    question: list[bytes] = []
+
+    @app.websocket("/talk/socket")
+    async def talk(socket: WebSocket) -> None:
+        if not same_origin(socket.headers):
+            await socket.close()  # before it is accepted: 403
+            return
+        await socket.accept()
+        await serve(socket, room)
+
+    @app.get("/talk/sample.wav")
+    def sample() -> Response:
+        if not question:
+            question.append(room.question())
+        return Response(question[0], media_type="audio/wav")
+
+    app.mount("/talk/assets", StaticFiles(directory=ASSETS))
+    app = mount_page(app, room)
+    if auth is not None:
+        app.add_middleware(BasicAuth, auth=auth)
+    if host in LOCAL:
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOCAL, "[::1]"])
+    return app
+
+
+def run(app: FastAPI, room: ServerState, host: str, port: int) -> None:
+    """Serve until Ctrl-C."""
+    import uvicorn
+
+    uvicorn.run(app, host=host, port=port, **settings(room))
+
+
+def settings(room: ServerState) -> dict[str, Any]:
+    """How uvicorn is to serve `room`: no endless message, and nobody who has vanished."""
+    return {
+        "log_level": "warning",
+        "ws_max_size": room.limits.message,
+        "ws_ping_interval": PING,
+        "ws_ping_timeout": PING,
+    }
+
+
+def check_port(host: str, port: int) -> None:
+    """Raise InputError unless the page can be served there."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError as error:
+        raise InputError(
+            f"host '{host}': is no address ({error.strerror}); give 127.0.0.1, or 0.0.0.0",
+            code="invalid_value",
+        ) from error
+    try:
+        with socket.socket(family, kind) as server:
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            server.bind(address)
+    except OSError as error:
+        raise InputError(
+            f"port '{port}': cannot be used on {host} ({error.strerror}); give another --port",
+            code="unusable",
+        ) from error
+
+
+def same_origin(headers: Headers) -> bool:
+    """Whether a page of this server is asking; programs, which name no origin, may as well."""
+    origin = headers.get("origin")
+    return origin is None or urlsplit(origin).netloc.lower() == headers.get("host", "").lower()
+
+
+def check_auth(auth: str) -> None:
+    """Raise InputError unless `auth` is "user:password"."""
+    user, _, password = auth.partition(":")
+    if not (user and password):
+        raise InputError("auth: must be user:password", code="invalid_value")
+
+
+class BasicAuth:
+    """HTTP Basic authentication of pages and sockets; a cookie spares sockets the header, which not
+    every browser sends with them.
+    """
+
+    def __init__(self, app: ASGIApp, auth: str):
+        self._app, self._token = app, secrets.token_urlsafe(32)
+        self._wanted = b"Basic " + base64.b64encode(auth.encode())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("authorization", "").encode()
+        known = secrets.compare_digest(given, self._wanted)
+        if known or self._has_cookie(scope):
+            await self._app(scope, receive, self._with_cookie(send) if known else send)
+        elif scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1008})
+        else:
+            challenge = {"WWW-Authenticate": 'Basic realm="vocalmtp", charset="UTF-8"'}
+            await Response("Please sign in.", 401, challenge)(scope, receive, send)
+
+    def _has_cookie(self, scope: Scope) -> bool:
+        cookies = Headers(scope=scope).get("cookie", "").split("; ")
+        wanted = f"{COOKIE}={self._token}".encode()
+        return any(secrets.compare_digest(cookie.encode(), wanted) for cookie in cookies)
+
+    def _with_cookie(self, send: Send) -> Send:
+        cookie = f"{COOKIE}={self._token}; HttpOnly; SameSite=Strict; Path=/".encode()
+
+        async def adding(message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"set-cookie", cookie)]
+            await send(message)
+
+        return adding

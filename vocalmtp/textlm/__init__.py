@@ -1,1 +1,0 @@
-"""Text LMs of Transformers with the draft heads of this library: K = 1 token a step."""

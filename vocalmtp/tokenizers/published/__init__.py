@@ -1,0 +1,1 @@
+"""Published speech tokenizers under their authors' parameter names, one file each."""

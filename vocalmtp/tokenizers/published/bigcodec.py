@@ -1,0 +1,115 @@
+"""BigCodec (2409.05377): a large convolutional codec with LSTMs, one stream at 80 Hz.
+
+Its blocks are FACodec's. Keys and shapes are those of the tables `CodecEnc` and `generator` in the
+published bigcodec.pt.
+"""
+
+from typing import Annotated
+
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vocalmtp.tokenizers.base import StreamSpec, TokenizerSpec
+from vocalmtp.tokenizers.published.base import PublishedConfig, PublishedTokenizer
+from vocalmtp.tokenizers.published.facodec_layers import Activation, Down, FACodecQuantizer, Up
+from vocalmtp.tokenizers.published.normed import NormedConv1d
+from vocalmtp.tokenizers.published.seanet import Recurrent
+
+SAMPLE_RATE = 16_000
+STRIDES = (2, 2, 2, 5, 5)  # their product is the hop of 200 samples
+LSTM_LAYERS = 2
+
+Width = Annotated[int, Field(ge=1, le=8192)]
+
+
+class BigCodecConfig(PublishedConfig):
+    """Sizes of BigCodec; the defaults are those of the published weights."""
+
+    name: str = "bigcodec"
+    width: Width = 48  # channels at the full rate, in the encoder
+    dim: Width = 1024
+    decoder_width: Annotated[int, Field(ge=32, le=8192, multiple_of=32)] = 1536
+    codebook_size: Annotated[int, Field(ge=2, le=65_536)] = 8192
+    codebook_dim: Width = 8
+
+    def card(self) -> TokenizerSpec:
+        return TokenizerSpec(
+            name=self.name,
+            codes=self.codes,
+            kind="coupled",
+            sample_rate=SAMPLE_RATE,
+            frame_rate=80,
+            streams=(StreamSpec(name="vq", size=self.codebook_size, role="acoustic"),),
+            licence="CC-BY-SA-4.0",  # of the weights
+        )
+
+
+class Encoder(nn.Module):
+    """Waveform [B, 1, N] to [B, D, N / 200]."""
+
+    def __init__(self, config: BigCodecConfig):
+        super().__init__()
+        widths = [config.width * 2**i for i in range(len(STRIDES) + 1)]
+        self.block = nn.Sequential(
+            NormedConv1d(1, widths[0], 7, padding=3),
+            *(Down(width, stride) for width, stride in zip(widths, STRIDES, strict=False)),
+            Recurrent(widths[-1], LSTM_LAYERS, both_ways=False),
+            Activation(widths[-1]),
+            NormedConv1d(widths[-1], config.dim, 3, padding=1),
+        )
+
+    def forward(self, wav: Tensor) -> Tensor:
+        return self.block(wav)
+
+
+class Decoder(nn.Module):
+    """The quantiser, and the way back from its values to samples."""
+
+    def __init__(self, config: BigCodecConfig):
+        super().__init__()
+        sizes = {"size": config.codebook_size, "width": config.codebook_dim}
+        self.quantizer = FACodecQuantizer(1, config.dim, **sizes)
+        widths = [config.decoder_width // 2**i for i in range(len(STRIDES) + 1)]
+        self.model = nn.Sequential(
+            NormedConv1d(config.dim, widths[0], 7, padding=3),
+            Recurrent(widths[0], LSTM_LAYERS, both_ways=False),
+            *(Up(width, stride) for width, stride in zip(widths, STRIDES[::-1], strict=False)),
+            Activation(widths[-1]),
+            NormedConv1d(widths[-1], 1, 7, padding=3),
+            nn.Tanh(),
+        )
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Values [B, T, D] to samples [B, 1, T * 200]."""
+        return self.model(values.transpose(1, 2))
+
+
+class BigCodec(PublishedTokenizer):
+    """BigCodec behind the `SpeechTokenizer` contract.
+
+    Audio is filled up with silence to whole codes. The published script adds a code more to audio
+    that is whole already; here it has none.
+    """
+
+    TYPE = "bigcodec"
+    Config = BigCodecConfig
+    UNUSED = r"(?!(CodecEnc|generator)\.).+"  # discriminators
+
+    def __init__(self, config: BigCodecConfig | None = None):
+        super().__init__(config)
+        self.encoder = Encoder(self.config)
+        self.decoder = Decoder(self.config)
+
+    @staticmethod
+    def published_key(own: str) -> str:
+        part, rest = own.split(".", 1)
+        return f"{'CodecEnc' if part == 'encoder' else 'generator'}.{rest}"
+
+    def encode_row(self, wav: Tensor) -> tuple[Tensor, None]:
+        wav = F.pad(wav, (0, -wav.shape[-1] % self.card.hop))
+        x = self.encoder(wav[:, None]).transpose(1, 2)  # [1, T, D]
+        return self.decoder.quantizer.codes(x)[0], None
+
+    def decode_row(self, codes: Tensor, speaker: Tensor | None) -> Tensor:
+        return self.decoder(self.decoder.quantizer.values(codes))[:, 0]

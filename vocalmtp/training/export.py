@@ -1,0 +1,84 @@
+"""Put a trained speech LM, its tokenizer and voices into one folder that `vocalmtp.load` reads."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vocalmtp.data.manifest import Utterance, read_manifest
+from vocalmtp.errors import InputError, nearest
+from vocalmtp.io.atomic import atomic_folder
+from vocalmtp.models.speech_lm import SpeechLM, load_text_tokenizer
+from vocalmtp.text import VERSION
+from vocalmtp.tokenizers import load_tokenizer
+from vocalmtp.voices import NO_CONSENT, SHORTEST, SYNTHETIC, make_voice
+
+REFERENCES = 24  # utterances of which a voice is the mean
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+def export_model(
+    model: Path | str,
+    tokenizer: Path | str,
+    output: Path | str,
+    *,
+    manifest: Path | str,
+    origins: Mapping[str, str],
+    card: Mapping[str, Any],
+    dtype: str = "float16",
+) -> Path:
+    """Write the folder `output`: model, tokenizer/, voices/ and card.json.
+
+    A voice is made for every name in `origins` (name -> where it comes from) out of training
+    utterances of `manifest`; `card` says what users should know (see `vocalmtp info`). Weights are
+    stored in `dtype`. Raises InputError if the tokenizer is not the one the model was trained on,
+    or a voice has no utterances.
+    """
+    if dtype not in DTYPES:
+        raise InputError(
+            f"dtype '{dtype}': cannot be stored; {nearest(dtype, DTYPES)}", code="invalid_value"
+        )
+    codec = load_tokenizer(tokenizer)
+    speech_lm = SpeechLM.load(model)
+    expected = speech_lm.config.tokenizer.get("hash")
+    if expected != codec.card.hash:
+        raise InputError(
+            f"tokenizer '{tokenizer}': is {codec.card.hash}; the model was trained on {expected}",
+            code="invalid_value",
+        )
+    speech_lm.drop_objectives()
+    speech_lm.config.text_version = VERSION
+    rows = [row for row in read_manifest(manifest, "train") if row.seconds > 2 * SHORTEST]
+    recordings = {name: _recordings(name, rows) for name in origins}
+    with atomic_folder(output) as folder:
+        speech_lm.to(DTYPES[dtype]).save_pretrained(folder)
+        if (Path(model) / "tokenizer_config.json").is_file():  # of a pretrained backbone
+            load_text_tokenizer(model).save_pretrained(folder)
+        codec.save_pretrained(folder / "tokenizer", DTYPES[dtype])
+        stored = load_tokenizer(folder / "tokenizer")  # rounded as users will have it
+        (folder / "voices").mkdir()
+        for name, origin in origins.items():
+            consent = "" if origin.startswith(SYNTHETIC) else NO_CONSENT
+            voice = make_voice(recordings[name], stored, name, origin, consent)
+            voice.save(folder / "voices" / f"{name}.safetensors")
+        (folder / "card.json").write_text(json.dumps(dict(card), indent=2) + "\n")
+    return Path(output)
+
+
+def _recordings(name: str, rows: list[Utterance]) -> list[Path]:
+    """What the voice `name` is made of; raises InputError if there is nothing."""
+    if not name or Path(name).name != name or name.startswith("."):
+        raise InputError(
+            f"voice '{name}': names a file of the model; leave out slashes and dots",
+            code="invalid_value",
+        )
+    mine = [row.audio for row in rows if row.voice == name][:REFERENCES]
+    if not mine:
+        voices = {row.voice for row in rows}
+        raise InputError(
+            f"voice '{name}': no training utterances of it; {nearest(name, voices)}",
+            code="invalid_value",
+        )
+    return mine
