@@ -1,7 +1,8 @@
-"""Imports run one way: down the table of ARCHITECTURE.md, which has every package and module."""
+"""Imports run one way: no circles between modules, and down the table of ARCHITECTURE.md."""
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -16,8 +17,9 @@ def places() -> dict[str, int]:
     return {name.removesuffix(".py").removesuffix("/"): row for name, row in names}
 
 
-def imported(file: Path) -> set[str]:
-    """The parts of `vocalmtp` that a file imports, anywhere in it; not those for types alone."""
+@cache
+def imported(file: Path) -> frozenset[str]:
+    """Dotted modules of `vocalmtp` that a file imports anywhere in it, type-only imports excluded."""
     tree, found = ast.parse(file.read_text(encoding="utf-8")), set()
     typing = {
         part
@@ -34,8 +36,16 @@ def imported(file: Path) -> set[str]:
             names = [alias.name for alias in node.names]
         else:
             continue
-        found |= {name.split(".")[1] for name in names if name.startswith("vocalmtp.")}
-    return found
+        found |= {name for name in names if name.startswith("vocalmtp.")}
+    return frozenset(found)
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the package by its dotted name."""
+    return {
+        ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file
+        for file in PACKAGE.rglob("*.py")
+    }
 
 
 def test_every_package_and_module_is_in_the_table():
@@ -49,7 +59,42 @@ def test_imports_run_down_the_table():
         part = file.relative_to(PACKAGE).parts[0].removesuffix(".py")
         if part not in order:  # the package itself, which imports on demand
             continue
-        for other in imported(file) & order.keys() - {part}:
+        others = {name.split(".")[1] for name in imported(file)}
+        for other in others & order.keys() - {part}:
             if order[other] < order[part]:
                 wrong.append(f"{file.relative_to(ROOT)} imports {other}")
     assert not wrong
+
+
+def test_no_circle_between_modules():
+    """Repeatedly remove modules that import no remaining module: none must be left."""
+    files = modules()
+    edges: dict[str, set[str]] = {}
+    for name, file in files.items():
+        targets = set()
+        for dotted in imported(file):
+            owner = dotted if dotted in files else dotted.rpartition(".")[0]
+            if owner in files and owner != name:
+                targets.add(owner)
+        edges[name] = targets
+    while leaves := [name for name, targets in edges.items() if not targets]:
+        for name in leaves:
+            del edges[name]
+        for targets in edges.values():
+            targets.difference_update(leaves)
+    circles = {name for name in edges if any(name in edges[other] for other in edges)}
+    assert not circles
+
+
+def test_the_catalogue_holds_cards_alone():
+    """A Python file in tokenizers/ would shadow the library of that name at the root."""
+    kinds = {path.suffix for path in (ROOT / "tokenizers").rglob("*") if path.is_file()}
+    assert kinds <= {".yaml", ".md"}
+
+
+def test_the_catalogue_does_not_shadow_the_tokenizers_library(monkeypatch):
+    import subprocess
+    import sys
+
+    code = "import tokenizers; tokenizers.Tokenizer"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

@@ -54,8 +54,3 @@ def test_other_names_are_missing_as_usual():
 def test_what_should_be_quick_imports_nothing_heavy(code):
     check = f"import sys\n{code}\nassert not (loaded := [m for m in {HEAVY} if m in sys.modules])"
     subprocess.run([sys.executable, "-c", check], check=True, capture_output=True)
-
-
-def test_nothing_at_the_root_shadows_a_library():
-    """A folder `tokenizers` would be imported in place of Hugging Face's."""
-    assert not (ROOT / "tokenizers").exists()

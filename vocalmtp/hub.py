@@ -77,7 +77,6 @@ def read_card(folder: Path) -> dict[str, Any]:
 
     Raises InputError if the file is no JSON object, or what is used of it has not its form.
     """
-    from vocalmtp.hub_card import ModelCard
 
     path = folder / "card.json"
     if not path.is_file():

@@ -22,7 +22,7 @@ def test_every_turn_is_answered_whole(make_session):
 
 def test_what_is_not_understood_is_not_answered(make_session, monkeypatch):
     session = make_session()
-    monkeypatch.setattr("chat_fakes.CountingEar.text", lambda self, settled=False: "")
+    monkeypatch.setattr("helpers.chat_fakes.CountingEar.text", lambda self, settled=False: "")
     events = list(converse(session, tone(0.5)))
     assert kinds(events)[-1] == "listening"
     assert "finished" not in kinds(events)

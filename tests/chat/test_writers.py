@@ -19,7 +19,7 @@ from vocalmtp.chat.responders import CascadeResponder
 from vocalmtp.chat.transformers_chat import TransformersChat
 from vocalmtp.errors import InputError
 
-SERVER = Path(__file__).parent.parent / "llm_server.py"
+SERVER = Path(__file__).parents[1] / "helpers" / "llm_server.py"
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from vocalmtp.tokenizers.published.snac import SnacConfig
 from vocalmtp.tokenizers.published.speechtokenizer import SpeechTokenizerConfig
 from vocalmtp.tokenizers.published.wavtokenizer import WavTokenizerConfig
 
-KEYS = Path(__file__).parent / "tokenizers" / "keys"
+KEYS = Path(__file__).parents[1] / "tokenizers" / "keys"
 TINY = {  # by type: the streams and codes of the cards, and few channels
     "bigcodec": BigCodecConfig(width=2, dim=8, decoder_width=32),
     "facodec": FACodecConfig(width=2, decoder_width=16, timbre_layers=1, timbre_hidden=8),

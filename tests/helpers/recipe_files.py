@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-RECIPES = Path(__file__).parent.parent / "recipes"
+RECIPES = Path(__file__).parents[2] / "recipes"
 
 
 @contextmanager

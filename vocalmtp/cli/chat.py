@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
     from vocalmtp.chat.config import ChatConfig
     from vocalmtp.chat.events import Event
+    from vocalmtp.chat.pipeline import ChatPipeline
     from vocalmtp.roles import Role
+    from vocalmtp.server.state import ServerState
 
 LOCALHOST, PORT, SESSIONS = "127.0.0.1", 7860, 4
 

@@ -10,7 +10,7 @@ from vocalmtp.errors import InputError
 
 if TYPE_CHECKING:
     from vocalmtp.decoding.sampling import Sampler
-    from vocalmtp.decoding.text_generation import TextWriter
+    from vocalmtp.decoding.text_generation import GenerationRequest, TextWriter
 
 SAMPLING = "How tokens are drawn"
 DRAFTING = "Drafts"
