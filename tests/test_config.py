@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+from helpers.errors import raises_input_error
 from pydantic import Field
 
-from vocalmtp.config import StrictModel, load_yaml, merge, parse
+from vocalmtp.config import Registry, StrictModel, load_yaml, merge, parse
 from vocalmtp.errors import InputError
 
 
@@ -112,3 +113,21 @@ def test_yaml_builds_no_objects(tmp_path):
     (tmp_path / "evil.yaml").write_text("a: !!python/object/apply:os.getcwd []\n")
     with pytest.raises(InputError, match="not valid YAML"):
         load_yaml(tmp_path / "evil.yaml")
+
+
+def test_a_registry_builds_entries_by_specification():
+    registry: Registry[type] = Registry("judge")
+
+    @registry.register("echo")
+    class Echo:
+        def __init__(self, argument: str = "default", scale: int = 1):
+            self.argument, self.scale = argument, scale
+
+    assert registry.create("echo").argument == "default"
+    made = registry.create("echo=some=path", scale=2)
+    assert (made.argument, made.scale) == ("some=path", 2)
+    assert list(registry) == ["echo"] and "echo" in registry and len(registry) == 1
+    with raises_input_error("unknown_name", key="judge", names="echo"):
+        registry.create("eco")
+    with pytest.raises(ValueError):
+        registry.register("echo")(Echo)

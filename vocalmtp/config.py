@@ -1,10 +1,12 @@
 """Strict YAML files to checked models: `extends`, dotted overrides, errors that name the key."""
 
+import pkgutil
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from types import UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Any, Generic, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -13,6 +15,7 @@ from vocalmtp.errors import InputError, nearest
 from vocalmtp.io.read import reason
 
 M = TypeVar("M", bound=BaseModel)
+T = TypeVar("T")
 
 # What PyYAML raises of a text: its constructors let errors of dates, numbers and keys through.
 NOT_YAML = (yaml.YAMLError, ValueError, ArithmeticError, LookupError, TypeError, RecursionError)
@@ -162,3 +165,76 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
         found = (_model_in(argument) for argument in get_args(annotation))
         return next((model for model in found if model), None)
     return None
+
+
+class Registry(Mapping[str, T], Generic[T]):
+    """Named implementations of one kind of component, such as heads or recognizers.
+
+    A new implementation is one file in `package`, whose class or factory is decorated with
+    `@REGISTRY.register("name")`; the modules of `package` are imported at the first lookup.
+
+    Args:
+        kind: what the entries are, as error messages name it.
+        package: the package whose modules register entries; None if they are imported anyway.
+    """
+
+    def __init__(self, kind: str, package: str | None = None):
+        self.kind = kind
+        self._package: str | None = package
+        self._entries: dict[str, T] = {}
+
+    def register(self, name: str) -> Callable[[Any], Any]:
+        """Return a decorator that adds a class or factory under `name`."""
+
+        def add(entry: T) -> T:
+            if name in self._entries:
+                raise ValueError(f"{self.kind} '{name}' is registered twice")
+            self._entries[name] = entry
+            return entry
+
+        return add
+
+    def __getitem__(self, name: str) -> T:
+        """Raises InputError if there is no such entry."""
+        self._discover()
+        if name not in self._entries:
+            raise InputError(
+                f"{self.kind} '{name}': no such {self.kind}; {nearest(name, self._entries)}",
+                code="unknown_name",
+            )
+        return self._entries[name]
+
+    def __contains__(self, name: object) -> bool:
+        self._discover()
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        self._discover()
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        self._discover()
+        return len(self._entries)
+
+    def create(self, spec: str, **settings: Any) -> Any:
+        """Build the entry that `spec`, "name" or "name=ARG", names.
+
+        The entry is called with ARG, if there is one, and `settings`. Raises InputError if there is
+        no such entry, or it refuses its arguments.
+        """
+        name, argument = split_spec(spec)
+        factory: Any = self[name]
+        return factory(**settings) if argument is None else factory(argument, **settings)
+
+    def _discover(self) -> None:
+        if self._package is None:
+            return
+        package, self._package = import_module(self._package), None
+        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+            import_module(module.name)
+
+
+def split_spec(spec: str) -> tuple[str, str | None]:
+    """Split "name=ARG" into the name and ARG, which is None for a name alone."""
+    name, equals, argument = spec.partition("=")
+    return name.strip(), argument if equals else None
