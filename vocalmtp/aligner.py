@@ -23,7 +23,7 @@ from vocalmtp.config import StrictModel, parse
 from vocalmtp.errors import InputError
 from vocalmtp.mel import LogMel
 from vocalmtp.reading import FORMAT, check_format, fill, read_object
-from vocalmtp.text.alphabet import ALPHABET, char_ids, shorten
+from vocalmtp.text import ALPHABET, char_ids, shorten
 from vocalmtp.tokenizers.layers import ConvNeXtStack
 from vocalmtp.writing import atomic_folder
 

@@ -34,8 +34,7 @@ from vocalmtp.prompts import Marker, Segment, Text
 from vocalmtp.requests import AnyVoice, Request, Utterance, sentences_of
 from vocalmtp.roles import Role
 from vocalmtp.streaming import SentenceStream
-from vocalmtp.text import ALPHABET, char_ids
-from vocalmtp.text.alphabet import char_text
+from vocalmtp.text import ALPHABET, char_ids, char_text
 from vocalmtp.timestamps import word_times
 from vocalmtp.tokenizers import SpeechTokenizer, load_tokenizer
 from vocalmtp.voices import Voice, load_voices, make_voice, mean_vector

@@ -14,8 +14,7 @@ from vocalmtp.errors import InputError
 from vocalmtp.prompts import Segment
 from vocalmtp.requests import PAUSES, SHORT_PAUSE
 from vocalmtp.synthesis import TTS, AnyVoice
-from vocalmtp.text import normalize, word_spans
-from vocalmtp.text.clauses import ClauseSplitter, sayable, word_places
+from vocalmtp.text import ClauseSplitter, normalize, sayable, word_places, word_spans
 
 Pieces = SimpleQueue[str | Exception | None]  # None: that was all
 

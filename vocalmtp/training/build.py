@@ -12,7 +12,7 @@ from vocalmtp.model.config import SpeechLMConfig
 from vocalmtp.model.hearing import MelEmbedding
 from vocalmtp.model.speech_lm import SpeechLM, load_text_tokenizer
 from vocalmtp.reading import read_object
-from vocalmtp.text.alphabet import ALPHABET
+from vocalmtp.text import ALPHABET
 from vocalmtp.tokenizers.base import TokenizerCard
 from vocalmtp.training.drafts import give_draft
 from vocalmtp.training.recipe import ModelRecipe, SpeechLMRecipe

@@ -14,7 +14,7 @@ from vocalmtp.eval.intelligibility import corpus_rate, word_errors
 from vocalmtp.model.speech_lm import SpeechLM
 from vocalmtp.model.writing import TextSide
 from vocalmtp.prompts import Heard, Marker, Segment
-from vocalmtp.text.alphabet import char_text
+from vocalmtp.text import char_text
 from vocalmtp.training.log import write_row
 from vocalmtp.training.tasks import Mixture
 

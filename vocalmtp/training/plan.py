@@ -12,7 +12,7 @@ from vocalmtp.data.shards import read_stamp
 from vocalmtp.errors import InputError
 from vocalmtp.model.config import SpeechLMConfig
 from vocalmtp.model.speech_lm import SpeechLM
-from vocalmtp.text.alphabet import ALPHABET
+from vocalmtp.text import ALPHABET
 from vocalmtp.tokenizers.base import TokenizerCard
 from vocalmtp.tokenizers.cards import find_entry
 from vocalmtp.training.build import model_config
