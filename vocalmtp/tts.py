@@ -35,8 +35,7 @@ from vocalmtp.models.prompts import ControlToken, Segment, Text
 from vocalmtp.models.speech_lm import SpeechLM, load_text_tokenizer
 from vocalmtp.requests import AnyVoice, SentenceRequest, SynthesisRequest, sentences_of
 from vocalmtp.roles import Role
-from vocalmtp.text import ALPHABET, char_ids
-from vocalmtp.text.alphabet import char_text
+from vocalmtp.text import ALPHABET, char_ids, char_text
 from vocalmtp.tokenizers import SpeechTokenizer, load_tokenizer
 from vocalmtp.voices import Voice, load_voices, make_voice, mean_vector
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from vocalmtp.text.clauses import ClauseSplitter, sayable, word_places
+from vocalmtp.text import ClauseSplitter, sayable, word_places
 
 TEXTS = {
     "Hello there, how are you? I am fine.": ["Hello there, ", "how are you? ", "I am fine."],

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vocalmtp.text import ALPHABET, VERSION, normalize
-from vocalmtp.text.version import READINGS
+from vocalmtp.text import ALPHABET, READINGS, VERSION, normalize
 
 GOLDEN = Path(__file__).with_name("golden.tsv")
 CASES = [tuple(line.split("\t")) for line in GOLDEN.read_text(encoding="utf-8").splitlines()]
@@ -32,7 +31,7 @@ def readings_hash() -> str:
 def test_a_changed_reading_raises_the_version():
     assert READINGS[VERSION] == readings_hash(), (
         f"the golden cases are not those of version {VERSION}: "
-        f'add {VERSION + 1}: "{readings_hash()}" to READINGS in vocalmtp/text/version.py'
+        f'add {VERSION + 1}: "{readings_hash()}" to READINGS in vocalmtp/text/alphabet.py'
     )
 
 

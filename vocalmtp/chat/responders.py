@@ -13,8 +13,7 @@ from vocalmtp.chat.events import SpokenWord
 from vocalmtp.errors import InputError
 from vocalmtp.models.prompts import Segment
 from vocalmtp.requests import PAUSES, SHORT_PAUSE
-from vocalmtp.text import normalize, word_spans
-from vocalmtp.text.clauses import ClauseSplitter, sayable, word_places
+from vocalmtp.text import ClauseSplitter, normalize, sayable, word_places, word_spans
 from vocalmtp.tts import TTS, AnyVoice
 
 Pieces = SimpleQueue[str | Exception | None]  # None: that was all

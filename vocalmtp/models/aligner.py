@@ -24,7 +24,7 @@ from vocalmtp.errors import InputError
 from vocalmtp.hub import PRETRAINED
 from vocalmtp.io.atomic import atomic_folder
 from vocalmtp.io.read import FORMAT, check_format, fill, read_object
-from vocalmtp.text.alphabet import ALPHABET, char_ids, shorten
+from vocalmtp.text import ALPHABET, char_ids, shorten
 from vocalmtp.tokenizers.layers import ConvNeXtStack
 
 PAUSE = ALPHABET.index(" ")

@@ -1,8 +1,25 @@
-"""The text front end: from what people write to the letters that the models read."""
+"""The text front end: English text to the characters that models read."""
 
-from vocalmtp.text.alphabet import ALPHABET, char_ids
+from vocalmtp.text.alphabet import ALPHABET, VERSION, char_ids, char_text, shorten
 from vocalmtp.text.normalizer import normalize
-from vocalmtp.text.sentences import split_sentences, word_spans
-from vocalmtp.text.version import VERSION
+from vocalmtp.text.segmentation import (
+    ClauseSplitter,
+    sayable,
+    split_sentences,
+    word_places,
+    word_spans,
+)
 
-__all__ = ["ALPHABET", "VERSION", "char_ids", "normalize", "split_sentences", "word_spans"]
+__all__ = [
+    "ALPHABET",
+    "VERSION",
+    "ClauseSplitter",
+    "char_ids",
+    "char_text",
+    "normalize",
+    "sayable",
+    "shorten",
+    "split_sentences",
+    "word_places",
+    "word_spans",
+]

@@ -1,4 +1,4 @@
-"""The characters that models read, and their ids."""
+"""The characters that models read, their ids, and the version of the readings."""
 
 from collections.abc import Sequence
 
@@ -33,3 +33,11 @@ def shorten(text: str, limit: int = 40) -> str:
     line = " ".join(text[: 10 * limit].split())
     line = "".join(c if c.isprintable() else "?" for c in line)
     return line if len(line) <= limit else line[: limit - 3] + "..."
+
+
+# How the golden cases (tests/text/golden.tsv) are said in each version, as `readings_hash` has it.
+# When a case is added or read differently, add a line with the next number.
+READINGS = {
+    1: "63aa952f8598b954",
+}
+VERSION = max(READINGS)

@@ -1,15 +1,41 @@
-"""Written English to the letters that the models read: lower case, figures and symbols in words."""
+"""Written English to the characters that models read: lower case, numbers and symbols in words."""
 
 import re
 import unicodedata
 
 from vocalmtp.errors import InputError
-from vocalmtp.text.abbreviations import expand_abbreviations
-from vocalmtp.text.addresses import spell_addresses
+from vocalmtp.text.abbreviations import expand_abbreviations, spell_letters
 from vocalmtp.text.alphabet import ALPHABET, shorten
-from vocalmtp.text.letters import spell_letters
-from vocalmtp.text.numbers import spell_numbers
-from vocalmtp.text.signs import plain_letters, spell_symbols
+from vocalmtp.text.dates_and_codes import CODES, DATES, TIMES_OF_DAY, YEARS, spell_addresses
+from vocalmtp.text.numbers import COUNTS, PLAIN, RATIO, ROMAN
+from vocalmtp.text.quantities import AMOUNTS, EQUATIONS
+from vocalmtp.text.symbols import plain_letters, spell_symbols
+
+_ROMAN = [(re.compile(pattern), function) for pattern, function in ROMAN]
+_FIGURES = [
+    (re.compile(pattern), function)
+    for pattern, function in (
+        *CODES,
+        *DATES,
+        *TIMES_OF_DAY,
+        RATIO,
+        *EQUATIONS,
+        *YEARS[:1],
+        *COUNTS,
+        *AMOUNTS,
+        *YEARS[1:],
+        *PLAIN,
+    )
+]
+
+
+def spell_numbers(text: str) -> str:
+    """`text`, its capitals still there, with every figure written out in words."""
+    rules = _ROMAN + _FIGURES if re.search(r"\d", text) else _ROMAN
+    for pattern, function in rules:
+        text = pattern.sub(function, text)
+    return text
+
 
 _MARKUP = tuple(
     (re.compile(pattern), kept)

@@ -22,7 +22,7 @@ from vocalmtp.config import StrictModel
 from vocalmtp.data.manifest import Utterance, read_manifest
 from vocalmtp.errors import InputError
 from vocalmtp.models.aligner import PAUSE, Aligner, AlignerConfig, is_mark
-from vocalmtp.text.alphabet import ALPHABET, char_ids
+from vocalmtp.text import ALPHABET, char_ids
 from vocalmtp.training.augment import add_noise, put_in_room, warp_mels
 from vocalmtp.training.checkpoints import read_state, write_state
 from vocalmtp.training.denormals import flushed_denormals

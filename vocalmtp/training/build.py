@@ -12,7 +12,7 @@ from vocalmtp.models.aligner import load_aligner
 from vocalmtp.models.audio_encoder import MelEmbedding
 from vocalmtp.models.config import SpeechLMConfig
 from vocalmtp.models.speech_lm import SpeechLM, load_text_tokenizer
-from vocalmtp.text.alphabet import ALPHABET
+from vocalmtp.text import ALPHABET
 from vocalmtp.tokenizers.base import TokenizerSpec
 from vocalmtp.training.drafts import give_draft
 from vocalmtp.training.recipe import ModelRecipe, SpeechLMRecipe

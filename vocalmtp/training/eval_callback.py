@@ -14,7 +14,7 @@ from vocalmtp.evaluation.intelligibility import corpus_rate, word_errors
 from vocalmtp.models.prompts import AudioInput, ControlToken, Segment
 from vocalmtp.models.speech_lm import SpeechLM
 from vocalmtp.models.text_mode import TextDecodingView
-from vocalmtp.text.alphabet import char_text
+from vocalmtp.text import char_text
 from vocalmtp.training.log import write_row
 from vocalmtp.training.tasks import Mixture
 

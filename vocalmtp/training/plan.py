@@ -12,7 +12,7 @@ from vocalmtp.errors import InputError
 from vocalmtp.hub import model_folder
 from vocalmtp.models.config import SpeechLMConfig
 from vocalmtp.models.speech_lm import SpeechLM
-from vocalmtp.text.alphabet import ALPHABET
+from vocalmtp.text import ALPHABET
 from vocalmtp.tokenizers.base import TokenizerSpec
 from vocalmtp.tokenizers.cards import find_entry
 from vocalmtp.training.build import model_config

@@ -1,4 +1,4 @@
-"""Signs: Unicode to what the other rules understand, and symbols to words."""
+"""Typographic characters to ASCII, and symbols to words."""
 
 import re
 import unicodedata

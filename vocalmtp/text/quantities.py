@@ -2,7 +2,7 @@
 
 import re
 
-from vocalmtp.text.figures import NUM, Rule, cardinal, choice, is_attributive, ordinal, year
+from vocalmtp.text.numbers import NUM, Rule, cardinal, choice, is_attributive, ordinal, year
 from vocalmtp.text.tables import (
     COINS,
     CURRENCIES,

@@ -1,16 +1,25 @@
-"""Dates, years and times of day."""
+"""Dates, times of day, telephone numbers and other codes, e-mail and web addresses, file names."""
 
 import re
 
-from vocalmtp.text.figures import Rule, cardinal, choice, ordinal, plural, year
-from vocalmtp.text.tables import MONTH_NAMES, MONTHS, WEEKDAYS
+from vocalmtp.text.numbers import Rule, cardinal, choice, digits, groups, ordinal, plural, year
+from vocalmtp.text.tables import (
+    DOMAINS,
+    EXTENSIONS,
+    IN_ADDRESS,
+    LETTER_NAMES,
+    MONTH_NAMES,
+    MONTHS,
+    STATES,
+    WEEKDAYS,
+)
 
 _MONTH = choice(MONTHS)
 _SHORT = WEEKDAYS | {name: month for name, month in MONTHS.items() if len(name) <= 4}
 _SENTENCE_END = re.compile(r"\.\s*($|[A-Z](?![A-Z]))")
 
 
-def _spoken(year_: str, month: str, day: str) -> str | None:
+def _date_words(year_: str, month: str, day: str) -> str | None:
     """A date of figures in words, or None if there is no such day."""
     if not (1 <= int(month) <= 12 and 1 <= int(day) <= 31):
         return None
@@ -23,17 +32,17 @@ def _apart(match: re.Match[str]) -> str:
 
 
 def _year_first(match: re.Match[str]) -> str:
-    words = _spoken(match[1], match[2], match[3]) or _apart(match)
+    words = _date_words(match[1], match[2], match[3]) or _apart(match)
     return f"{words}, at " if match[4] else words
 
 
 def _day_first(match: re.Match[str]) -> str:
-    return _spoken(match[3], match[2], match[1]) or match[0]
+    return _date_words(match[3], match[2], match[1]) or match[0]
 
 
 def _slashed(match: re.Match[str]) -> str:
     first, second, after = match.groups()
-    return _spoken(after, first, second) or _spoken(after, second, first) or _apart(match)
+    return _date_words(after, first, second) or _date_words(after, second, first) or _apart(match)
 
 
 def _on_slashed(match: re.Match[str]) -> str:
@@ -128,3 +137,88 @@ YEARS: tuple[Rule, ...] = (
     ),
     (r"(?<![\w.,])(1[1-9]\d\d|20[0-3]\d)(?![\w]|[.,]\d)", lambda m: year(m[1])),
 )
+
+
+_GROUP = re.compile(r"\d+")
+
+
+def _phone(match: re.Match[str]) -> str:
+    found = _GROUP.findall(match[0])
+    if len("".join(found)) < 7:  # too short for a telephone number
+        return match[0]
+    said = [
+        cardinal(group) if group in ("800", "900") and index < len(found) - 1 else digits(group)
+        for index, group in enumerate(found)
+    ]
+    return ("plus " if match[0][0] == "+" else "") + ", ".join(said)
+
+
+def _state(match: re.Match[str]) -> str:
+    return f"{STATES[match[1]]} {groups(match[2])}"
+
+
+CODES: tuple[Rule, ...] = (
+    (
+        r"\b([Cc]all|[Dd]ial|[Pp]hone|[Tt]ext) (\d{3,12})\b(?![-.,]\d)",
+        lambda m: f"{m[1]} {digits(m[2])}",
+    ),
+    (rf"(?<=[a-z], )({choice(STATES)}) (\d{{5}}(?:-\d{{4}})?)(?![\d-])", _state),
+    (r"(?<![\w-])\d{1,7}(?:-\d{1,7}){3,5}(?![\d-])", _phone),
+    (r"(?<![\w-])\d{3}-\d\d-\d{4}(?![\w-])", lambda m: groups(m[0])),
+    (r"(?<![\w-])\d{4}(?:[ -]\d{4}){3}(?![\w-])", lambda m: groups(m[0])),
+    (
+        r"(?<![\d.])(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})(?![\d.]\d)",
+        lambda m: " dot ".join(map(digits, m.groups())),
+    ),
+    (
+        r"(?<![\w+])(?:\+\d{1,3}(?:[ .-]?\(\d{1,4}\))?[ .-]?\d{1,12}(?:[ .-]\d{2,8}){0,5}"
+        r"|0\d{1,4}(?:[ -]\d{3,8}){1,4})(?![\w,]|[.]\d)",
+        _phone,
+    ),
+    (r"(?<![\w.,-])(?:\d{1,3}[-. ])?(?:\(\d{3}\) ?|\d{3}[-. ])\d{3}[-. ]\d{4}(?![\w-])", _phone),
+    (r"(?<![\w.,-])\d{3}[-.]\d{4}(?<!00)(?![\w-])", _phone),
+)
+
+
+# Lengths are bounded, or a long odd text would take for ever.
+_HOST = r"[\w-]{1,63}(?:\.[\w-]{1,63}){0,9}"
+_PORT = r"(?::\d{1,5})?"
+_PATH = r"(?:[/?#][\w./?=&#%~:+-]*\w)?/?"
+_ADDRESS = re.compile(
+    rf"(?<![\w.+-])[\w.+-]{{1,64}}@{_HOST}"
+    rf"|(?:https?|ftp)://({_HOST}{_PORT}{_PATH})|\bwww\.{_HOST}{_PORT}{_PATH}"
+    rf"|(?<![\w.-]){_HOST}\.(?:{'|'.join(DOMAINS)})\b(?!\.\w){_PORT}{_PATH}"
+)
+_FILE = re.compile(rf"(?<![\w./@-]){_HOST}\.(?:{'|'.join(EXTENSIONS)})\b(?!\.?\w)")
+_FOLDERS = re.compile(r"(?<![\w/.:<])(?:~|\.{1,2})?(?:/[\w.-]{0,63}\w){2,12}")
+_HANDLE = re.compile(r"(?<![\w@.])@([A-Za-z]\w{0,99})")
+_HASHTAG = re.compile(r"(?<![\w#&])#([A-Za-z]\w{0,99})")
+_HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])|_")
+_PIECE = re.compile(r"[A-Za-z]+|\d+|[^A-Za-z\d]")
+
+
+def spell_addresses(text: str) -> str:
+    """`text` with every address in words."""
+    text = _ADDRESS.sub(lambda m: _address_words(m[1] or m[0]), text)
+    text = _FILE.sub(lambda m: _address_words(m[0]), text)
+    text = _FOLDERS.sub(lambda m: _address_words(m[0]), text)
+    text = _HASHTAG.sub(lambda m: f"hashtag {_HUMP.sub(' ', m[1])}", text)
+    return _HANDLE.sub(lambda m: f"at {_address_words(m[1])}", text)
+
+
+def _address_words(address: str) -> str:
+    pieces = _PIECE.findall(address.rstrip("/"))
+    words = [_piece(*pair) for pair in zip(pieces, ["", *pieces[:-1]], strict=True)]
+    return " ".join(word for word in words if word)
+
+
+def _piece(piece: str, before: str) -> str:
+    if piece.isdecimal():
+        return cardinal(piece) if len(piece) < 3 and piece[0] != "0" else digits(piece)
+    if before == "." and piece in ("ai", "uk", "io", "eu", "de"):
+        return " ".join(LETTER_NAMES[letter] for letter in piece)
+    if before == "." and EXTENSIONS.get(piece):
+        return EXTENSIONS[piece]
+    if len(piece) == 1 and piece.isalpha():
+        return LETTER_NAMES.get(piece.lower(), piece)
+    return IN_ADDRESS.get(piece, piece)
