@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from vocalmtp.text import ALPHABET, READINGS, VERSION, normalize
+from vocalmtp.text import ALPHABET, VERSION, normalize
+from vocalmtp.text.alphabet import READINGS
 
 GOLDEN = Path(__file__).with_name("golden.tsv")
 CASES = [tuple(line.split("\t")) for line in GOLDEN.read_text(encoding="utf-8").splitlines()]
