@@ -6,6 +6,7 @@ import pytest
 
 from vocalmtp import hub as catalogue
 from vocalmtp.errors import InputError
+from vocalmtp.models.config import read_card
 
 
 @pytest.fixture
@@ -40,10 +41,10 @@ def test_tokenizers_by_model_and_by_folder(shelf):
 
 
 def test_cards(shelf):
-    assert catalogue.read_card(shelf / "own") == {}
+    assert read_card(shelf / "own") == {}
     (shelf / "own" / "card.json").write_text(json.dumps({"licence": "Apache-2.0"}))
-    assert catalogue.read_card(shelf / "own") == {"licence": "Apache-2.0"}
+    assert read_card(shelf / "own") == {"licence": "Apache-2.0"}
     for text, message in [("{", "not valid JSON"), ("[]", "must be a JSON object")]:
         (shelf / "own" / "card.json").write_text(text)
         with pytest.raises(InputError, match=message):
-            catalogue.read_card(shelf / "own")
+            read_card(shelf / "own")

@@ -19,7 +19,7 @@ def test_the_public_names_are_pinned():
         "Audio",
         "ChatSession",
         "Decoding",
-        "Request",
+        "SynthesisRequest",
         "SpeechLM",
         "SpeechTokenizer",
         "TokenLayout",

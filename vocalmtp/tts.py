@@ -29,8 +29,9 @@ from vocalmtp.decoding.statistics import DecodeStatistics
 from vocalmtp.decoding.streaming import SentenceStream
 from vocalmtp.engines.cpu import optimize_for_inference
 from vocalmtp.errors import InputError, nearest
-from vocalmtp.hub import DEFAULT_MODEL, model_folder, read_card
+from vocalmtp.hub import DEFAULT_MODEL, model_folder
 from vocalmtp.models import prompts
+from vocalmtp.models.config import read_card
 from vocalmtp.models.prompts import ControlToken, Segment, Text
 from vocalmtp.models.speech_lm import SpeechLM, load_text_tokenizer
 from vocalmtp.requests import AnyVoice, SentenceRequest, SynthesisRequest, sentences_of

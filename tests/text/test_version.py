@@ -5,9 +5,9 @@ import json
 import pytest
 from helpers.toy_model import save_toy_model
 
-from vocalmtp.export import export_model
-from vocalmtp.model.config import SpeechLMConfig
+from vocalmtp.models.config import SpeechLMConfig
 from vocalmtp.text import VERSION
+from vocalmtp.training.export import export_model
 
 
 def test_an_exported_model_has_the_version(tmp_path):

@@ -25,8 +25,8 @@ def info(
     from rich.markup import escape
     from rich.table import Table
 
-    from vocalmtp.hub import model_folder, read_card
-    from vocalmtp.models.config import SpeechLMConfig
+    from vocalmtp.hub import model_folder
+    from vocalmtp.models.config import SpeechLMConfig, read_card
     from vocalmtp.tokenizers import load_tokenizer
     from vocalmtp.voices import load_voices
 

@@ -6,9 +6,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from pydantic import ConfigDict, Field
 from transformers import PretrainedConfig
 
-from vocalmtp.config import parse
+from vocalmtp.config import StrictModel, parse
 from vocalmtp.errors import InputError, nearest
 from vocalmtp.io.read import FORMAT, check_format, read_object, read_shapes, reason
 from vocalmtp.models.audio_encoder import MEL_RATE, AudioInputConfig
@@ -235,3 +236,37 @@ def check_sizes(config: SpeechLMConfig, folder: Path, what: str) -> None:
                 "copy or export both again",
                 code="invalid_value",
             )
+
+
+class RecommendedSampling(StrictModel):
+    """How the model speaks unless it is asked to otherwise."""
+
+    temperature: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    top_k: int | None = Field(default=None, ge=1)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    greedy: bool | None = None
+
+
+class ModelCard(StrictModel):
+    """The card of a model's folder."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str | None = None
+    default_voice: str | None = None
+    sampling: RecommendedSampling = RecommendedSampling()
+    int8: bool = False
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """What `card.json` says of a model (data, figures, licence, default voice, sampling); or {}.
+
+    Raises InputError if the file is no JSON object, or what is used of it has not its form.
+    """
+
+    path = folder / "card.json"
+    if not path.is_file():
+        return {}
+    card = read_object(path, f"card '{path}'")
+    parse(ModelCard, card, f"card '{path}'")
+    return card
