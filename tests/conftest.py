@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from vocalmtp.data.collate import Collator
-from vocalmtp.decoding.generate import Generated, Prompt, generate, utterances
+from vocalmtp.decoding.generate import Generated, Prompt, collect_utterances, generate
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.models.config import SpeechLMConfig
 from vocalmtp.models.prompts import Segment, tts
@@ -129,6 +129,8 @@ def speak() -> Callable[..., list[Generated]]:
             Prompt(row, sampler, seed, max_steps) for row, seed in zip(rows, seeds, strict=True)
         ]
         events = generate(model, prompts, batch_size)
-        return [made for _, made in sorted(utterances(events, model.layout), key=lambda p: p[0])]
+        return [
+            made for _, made in sorted(collect_utterances(events, model.layout), key=lambda p: p[0])
+        ]
 
     return run

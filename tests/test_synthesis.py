@@ -13,7 +13,7 @@ from vocalmtp.audio.io import Audio, join
 from vocalmtp.errors import InputError
 from vocalmtp.roles import Role
 from vocalmtp.text import normalize
-from vocalmtp.tts import TTS, VOICE_IN, SynthesisRequest, load
+from vocalmtp.tts import SPEAKER_CONDITIONINGS, TTS, SynthesisRequest, load
 
 TEXT = "Good morning. How are you on May 5?"
 KINDS = {
@@ -171,11 +171,11 @@ def test_a_role_stands_for_its_voice(tts):
 def test_the_voice_goes_where_it_is_told_to(folder):
     """Two voices differ in the codes where the LM knows them, and in sound by the decoder alone."""
     vectors = {}
-    for place in VOICE_IN:
-        one = load(folder, voice_in=place)
+    for place in SPEAKER_CONDITIONINGS:
+        one = load(folder, speaker_conditioning=place)
         rows = [one.plan(SynthesisRequest(text="Hello.", voice=name))[0] for name in ("ann", "bob")]
         lm = [one.prompt(row).segments[0].vector for row in rows]
-        decoder = [one._vector(row)[0] for row in rows]
+        decoder = [one.decoder_speaker_vector(row)[0] for row in rows]
         vectors[place] = lm, decoder
         same = np.array_equal(*(one("Hello.", voice=name).samples for name in ("ann", "bob")))
         assert same == (place == "none")
@@ -183,8 +183,10 @@ def test_the_voice_goes_where_it_is_told_to(folder):
         assert (lm == [None, None]) == (place in ("decoder", "none"))
         assert torch.equal(*decoder) == (place in ("lm", "none"))
         assert all(abs(float(vector.norm()) - 1) < 1e-5 for vector in decoder)
-    with pytest.raises(InputError, match="voice_in 'decode': unknown; did you mean 'decoder'"):
-        load(folder, voice_in="decode")
+    with pytest.raises(
+        InputError, match="speaker_conditioning 'decode': unknown; did you mean 'decoder'"
+    ):
+        load(folder, speaker_conditioning="decode")
 
 
 @pytest.mark.parametrize(

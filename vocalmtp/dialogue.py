@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from vocalmtp.audio.io import resample
-from vocalmtp.decoding.generate import Prompt, generate, utterances
+from vocalmtp.decoding.generate import Prompt, collect_utterances, generate
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.errors import InputError
 from vocalmtp.models.audio_encoder import SAMPLE_RATE, log_mels, mel_frames
@@ -92,7 +92,7 @@ class DialogueModel:
         return tuple(exchange(heard=asked.heard, question=question))
 
     def _prompt(self, asked: Query) -> list[Segment]:
-        voice = self.tts.told(self.tts.find_voice(asked.voice))
+        voice = self.tts.lm_speaker_vector(self.tts.find_voice(asked.voice))
         return [Speaker(voice), *self.context(asked), ControlToken("answer")]
 
     def _write(self, prompts: list[list[Segment]], limits: list[int], batch_size: int) -> list[str]:
@@ -102,5 +102,5 @@ class DialogueModel:
             for segments, limit in zip(prompts, limits, strict=True)
         )
         events = generate(self.side, asked, batch_size)
-        made = dict(utterances(events, self.side.layout))
+        made = dict(collect_utterances(events, self.side.layout))
         return [self.tts.write_text(made[n].codes[0].tolist()) for n in range(len(prompts))]

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from copy import copy
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -22,7 +22,7 @@ from torch import Tensor
 
 from vocalmtp.audio.io import Audio, in_order, join
 from vocalmtp.audio.timestamps import word_times
-from vocalmtp.decoding.generate import Generated, Prompt, generate, utterances
+from vocalmtp.decoding.generate import Generated, Prompt, collect_utterances, generate
 from vocalmtp.decoding.options import SAMPLING, Decoding
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.decoding.statistics import DecodeStatistics
@@ -34,29 +34,76 @@ from vocalmtp.models import prompts
 from vocalmtp.models.config import read_card
 from vocalmtp.models.prompts import ControlToken, Segment, Text
 from vocalmtp.models.speech_lm import SpeechLM, load_text_tokenizer
-from vocalmtp.requests import AnyVoice, SentenceRequest, SynthesisRequest, sentences_of
 from vocalmtp.roles import Role
-from vocalmtp.text import ALPHABET, char_ids, char_text
+from vocalmtp.text import ALPHABET, char_ids, char_text, normalize, split_sentences
 from vocalmtp.tokenizers import SpeechTokenizer, load_tokenizer
 from vocalmtp.voices import Voice, load_voices, make_voice, mean_vector
 
-VoiceIn = Literal["both", "lm", "decoder", "none"]
-VOICE_IN = get_args(VoiceIn)
+SpeakerConditioning = Literal["both", "lm", "decoder", "none"]
+SPEAKER_CONDITIONINGS = get_args(SpeakerConditioning)
 
+PAUSES = {".": 0.25, "?": 0.25, "!": 0.25}  # seconds of silence after a sentence, by its last sign
+SHORT_PAUSE = 0.1  # after a piece of a sentence that was too long to say at once
+LONGEST = 400  # letters of a sentence: it is cut at 200, unless it has a word that long
+
+AnyVoice = Voice | Role | Path | str | None
 SEED_STRIDE = 0x9E3779B97F4A7C15  # so far apart that the sentences of two texts never share a seed
+
+
+@dataclass(frozen=True, kw_only=True)
+class SynthesisRequest:
+    """One text to say, as the arguments of the call.
+
+    As an answer it has the `context` of its question, see respond.py.
+    """
+
+    text: str
+    voice: AnyVoice = None
+    seed: int = 0
+    sampling: dict[str, Any] = field(default_factory=dict)
+    context: tuple[Segment, ...] = ()
+
+
+@dataclass(frozen=True)
+class SentenceRequest:
+    """One sentence to say: normalised text, the voice, and how its noise is drawn."""
+
+    text: str
+    voice: Voice | None
+    seed: int
+    sampler: Sampler
+    pause: float = 0.0  # seconds of silence after it
+    context: tuple[Segment, ...] = ()
+
+
+def sentences_of(text: str) -> list[tuple[str, float]]:
+    """The sentences of a text, normalised, and the seconds of silence after each.
+
+    Raises InputError for what cannot be said.
+    """
+    sentences = split_sentences(normalize(text))
+    for sentence in sentences:
+        if len(sentence) > LONGEST:
+            raise InputError(
+                f"text '{sentence[:37]}...': has a word of some {len(sentence)} letters; "
+                "put spaces into it",
+                code="invalid_value",
+            )
+    pauses = [PAUSES.get(sentence[-1], SHORT_PAUSE) for sentence in sentences[:-1]]
+    return list(zip(sentences, [*pauses, 0.0], strict=True))
 
 
 def load(
     name: Path | str = DEFAULT_MODEL,
     device: str = "cpu",
     int8: bool | None = None,
-    voice_in: VoiceIn = "both",
+    speaker_conditioning: SpeakerConditioning = "both",
     decoding: Decoding | None = None,
 ) -> "TTS":
     """A text-to-speech model: the name of one that came with the package, or a model's folder.
 
     `int8` runs the speech LM on 8-bit weights, which is faster on CPU; None does so there if the
-    model's card says that it was measured to be as good. `voice_in`, `decoding`: see TTS.
+    model's card says that it was measured to be as good. `speaker_conditioning`, `decoding`: see TTS.
 
     Raises InputError if there is no such model, or its parts do not belong together.
     """
@@ -78,7 +125,9 @@ def load(
         own = load_text_tokenizer(folder)
         read_text, write_text = own.encode, partial(own.decode, skip_special_tokens=True)
     voices = load_voices(folder / "voices")
-    return TTS(model, tokenizer, voices, card, read_text, voice_in, decoding, write_text)
+    return TTS(
+        model, tokenizer, voices, card, read_text, speaker_conditioning, decoding, write_text
+    )
 
 
 class TTS:
@@ -86,7 +135,7 @@ class TTS:
 
     `voices` are the built-in ones by name, `card` is the content of the model's card.json.
     `read_text` turns a normalised text into the backbone's token ids, and `write_text` ids into a
-    text. `voice_in` says who is told the voice: the speech LM and the tokenizer's decoder, one of
+    text. `speaker_conditioning` says who is told the voice: the speech LM and the tokenizer's decoder, one of
     them, or neither; a decoder that is not told has the mean of all voices.
     `decoding` says how steps are decoded, and `statistics` what that has brought in all calls.
     """
@@ -98,7 +147,7 @@ class TTS:
         voices: dict[str, Voice] | None = None,
         card: dict[str, Any] | None = None,
         read_text: Callable[[str], Sequence[int]] = char_ids,
-        voice_in: VoiceIn = "both",
+        speaker_conditioning: SpeakerConditioning = "both",
         decoding: Decoding | None = None,
         write_text: Callable[[Sequence[int]], str] = char_text,
     ):
@@ -109,17 +158,17 @@ class TTS:
                 f"'{asked.get('name')}' ({asked.get('hash')}); put that one into its folder",
                 code="mismatch",
             )
-        self.whole, self.tokenizer = model.eval(), tokenizer.eval()
-        if voice_in not in VOICE_IN:
+        self.full_model, self.tokenizer = model.eval(), tokenizer.eval()
+        if speaker_conditioning not in SPEAKER_CONDITIONINGS:
             raise InputError(
-                f"voice_in '{voice_in}': unknown; {nearest(voice_in, VOICE_IN)}",
+                f"speaker_conditioning '{speaker_conditioning}': unknown; {nearest(speaker_conditioning, SPEAKER_CONDITIONINGS)}",
                 code="unknown_name",
             )
         self.voices, self.card = voices or {}, card or {}
         self.read_text, self.write_text = read_text, write_text
-        self.voice_in = voice_in
+        self.speaker_conditioning = speaker_conditioning
         self.decoding, self.statistics = decoding or Decoding(), DecodeStatistics()
-        self.model = self.decoding.model(self.whole)
+        self.model = self.decoding.model(self.full_model)
         for voice in self.voices.values():
             voice.check(made)
 
@@ -140,7 +189,7 @@ class TTS:
         """
         other = copy(self)
         other.decoding, other.statistics = decoding, DecodeStatistics()
-        other.model = decoding.model(self.whole)
+        other.model = decoding.model(self.full_model)
         return other
 
     # -- what users call -----------------------------------------------------------------------
@@ -299,9 +348,9 @@ class TTS:
             for (sentence, pause), own in zip(sentences_of(request.text), seeds, strict=False)
         ]
 
-    def told(self, voice: Voice | None) -> Tensor | None:
+    def lm_speaker_vector(self, voice: Voice | None) -> Tensor | None:
         """What the speech LM is told of the voice, [D_s]."""
-        here = voice is not None and self.voice_in in ("both", "lm")
+        here = voice is not None and self.speaker_conditioning in ("both", "lm")
         return torch.from_numpy(voice.vector) if here else None
 
     def prompt(self, row: SentenceRequest) -> Prompt:
@@ -314,7 +363,7 @@ class TTS:
             self.model.config.text,
             text_ids=ids,
             characters=char_ids(row.text),
-            speaker=self.told(row.voice),
+            speaker=self.lm_speaker_vector(row.voice),
             context=context,
         )
         return Prompt(segments, row.sampler, row.seed)
@@ -338,7 +387,7 @@ class TTS:
         threads = torch.get_num_threads()
         with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(threads,)) as pool:
             due: deque[tuple[int, Future[Audio]]] = deque()
-            for number, made in utterances(events, self.model.layout):
+            for number, made in collect_utterances(events, self.model.layout):
                 due.append((number, pool.submit(self._decode, waiting.pop(number), made)))
                 while due and (due[0][1].done() or len(due) > batch_size):
                     ready, audio = due.popleft()
@@ -379,7 +428,7 @@ class TTS:
         samples = self._silence(row.pause)
         if frames:
             with self.statistics.timed("tokenizer"):
-                wav = self.tokenizer.decode(made.codes[None], self._vector(row))
+                wav = self.tokenizer.decode(made.codes[None], self.decoder_speaker_vector(row))
             samples = np.concatenate([wav[0].float().cpu().numpy(), samples])
         return Audio(samples, self.sample_rate, words, made.truncated)
 
@@ -388,7 +437,9 @@ class TTS:
             if self.tokenizer.card.lookahead is None:  # its decoder wants to see everything first
                 yield from (audio for _, audio in self._speak([row], batch_size=1))
                 continue
-            spoken = SentenceStream(row.text, self.model.layout, self.tokenizer, self._vector(row))
+            spoken = SentenceStream(
+                row.text, self.model.layout, self.tokenizer, self.decoder_speaker_vector(row)
+            )
             strategy = self.decoding.strategy(self.statistics)
             for event in generate(self.model, [self.prompt(row)], strategy=strategy):
                 with self.statistics.timed("tokenizer"):
@@ -399,12 +450,12 @@ class TTS:
             if row.pause:
                 yield Audio(self._silence(row.pause), self.sample_rate)
 
-    def _vector(self, row: SentenceRequest) -> Tensor | None:
+    def decoder_speaker_vector(self, row: SentenceRequest) -> Tensor | None:
         """The voice as the codec wants it, [1, D_s]."""
         if row.voice is None:
             return None
         vector = row.voice.vector
-        if self.voice_in not in ("both", "decoder"):
+        if self.speaker_conditioning not in ("both", "decoder"):
             vector = mean_vector(self.voices.values(), len(vector))
         return torch.from_numpy(vector)[None].to(self.tokenizer.device)
 

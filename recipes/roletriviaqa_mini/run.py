@@ -155,7 +155,7 @@ class Run:
                         output=output,
                         model=str(model),
                         answers="own",
-                        voice_in=switch,
+                        speaker_conditioning=switch,
                         limit=ASKED_AGAIN if again else self.limit,
                         recogniser=f"pocketsphinx={self.questions / 'answers.txt'}",
                         sound=0,
@@ -168,7 +168,7 @@ class Run:
         if results.is_file():
             return
         found = load_questions(self.questions, results.parent, limit=self.limit).questions
-        tts = load(model, voice_in="none")
+        tts = load(model, speaker_conditioning="none")
         asked = [Query(text=question.question) for question in found]
         rows = []
         for question, text in zip(found, DialogueModel(tts).answer(asked), strict=True):

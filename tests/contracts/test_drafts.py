@@ -134,7 +134,7 @@ def read_some(
             chunk[0, b, :count] = hidden[b, start : start + count]
             chunk[1, b, :count] = following[b, start : start + count]
         for ahead in (1, 2):  # what is drafted is forgotten at the next call
-            draft.ahead(memory, ahead, torch.randn(len(hidden), WIDTH))
+            draft.draft_step(memory, ahead, torch.randn(len(hidden), WIDTH))
         memory = draft.read(memory, *chunk, counts)
         done += counts
     return memory
@@ -152,7 +152,7 @@ def test_decoding_has_the_states_of_training(draft: DraftHead, layout: TokenLayo
     rows = torch.arange(2)
     for ahead in range(1, draft.offsets[-1] + 1):
         fed = inputs[rows, (last + ahead).clamp(max=inputs.shape[1] - 1)]
-        state, number = draft.ahead(memory, ahead, fed)
+        state, number = draft.draft_step(memory, ahead, fed)
         position = last + ahead - draft.offsets[number]  # from which the state was made
         torch.testing.assert_close(state, states[number][rows, position])
 
@@ -177,7 +177,7 @@ def test_a_node_of_a_tree_drafts_as_a_chain_does(draft: DraftHead, layout: Token
     for node, state in states.items():
         memory = read_some(draft, hidden, inputs, CALLS)
         for depth, at in enumerate(tree.sees[node].nonzero()[:, 0].tolist(), start=1):
-            want, _ = draft.ahead(memory, depth, fed[:, at])
+            want, _ = draft.draft_step(memory, depth, fed[:, at])
         torch.testing.assert_close(state, want)
 
 
@@ -189,7 +189,7 @@ def test_a_row_drafts_as_it_does_alone(draft: DraftHead, layout: TokenLayout) ->
     alone = []
     for b in range(2):
         memory = read_some(draft, hidden[b : b + 1], inputs[b : b + 1], CALLS[:, b : b + 1])
-        alone.append([draft.ahead(memory, k, fed[b : b + 1])[0] for k in (1, 2)])
+        alone.append([draft.draft_step(memory, k, fed[b : b + 1])[0] for k in (1, 2)])
     one, other = (
         read_some(draft, hidden[b : b + 1], inputs[b : b + 1], CALLS[:, b : b + 1]) for b in (0, 1)
     )
@@ -197,7 +197,7 @@ def test_a_row_drafts_as_it_does_alone(draft: DraftHead, layout: TokenLayout) ->
     one.select(torch.tensor([1, 0, 1]))
     rows = torch.tensor([1, 0, 1])
     for k in (1, 2):
-        state, _ = draft.ahead(one, k, fed[rows])
+        state, _ = draft.draft_step(one, k, fed[rows])
         want = torch.cat([alone[b][k - 1] for b in rows.tolist()])
         torch.testing.assert_close(state, want)
 

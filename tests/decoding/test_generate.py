@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from vocalmtp.decoding.constraints import ConstrainedSampler
-from vocalmtp.decoding.generate import Prompt, begin, generate
+from vocalmtp.decoding.generate import Prompt, generate, prefill_prompts
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.decoding.strategies import Grouped
 
@@ -48,7 +48,7 @@ def test_whatever_is_said_obeys_the_layout(
 def test_the_end_waits_for_the_last_character(make_model: Make, make_rows: Make) -> None:
     model = make_model()
     (row,) = make_rows(model, (9,), spoken=False)
-    state = begin(model, [Prompt(row, Sampler())], Grouped())
+    state = prefill_prompts(model, [Prompt(row, Sampler())], Grouped())
     logits = torch.zeros(1, model.layout.slots[0].vocab_size)
     logits[0, model.layout.slots[0].end_id] = 100.0
     state.steps += 5
@@ -76,7 +76,7 @@ def test_slots_picked_together_are_picked_as_one_by_one(
         logits = [torch.randn(3, slot.vocab_size) for slot in model.layout.slots]
         picked = []
         for together in (True, False):
-            state = begin(model, prompts, Grouped())
+            state = prefill_prompts(model, prompts, Grouped())
             state.steps += steps
             state.ended[2] = 2 if steps else -1
             pick = ConstrainedSampler(model.layout, state)

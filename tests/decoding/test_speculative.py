@@ -10,7 +10,7 @@ import torch
 from vocalmtp.decoding.acceptance import DraftPicker, Rejection
 from vocalmtp.decoding.constraints import ConstrainedSampler
 from vocalmtp.decoding.draft_state import DraftOnly
-from vocalmtp.decoding.generate import Prompt, begin, generate
+from vocalmtp.decoding.generate import Prompt, generate, prefill_prompts
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.decoding.speculative import Speculative
 from vocalmtp.decoding.strategies import DecodeStrategy, Grouped
@@ -118,7 +118,7 @@ def test_the_cache_holds_what_was_said_and_nothing_else(model: SpeechLM, make_ro
     rows = make_rows(model, FRAMES, spoken=False)
     prompts = [Prompt(row, WARM, b, 50) for b, row in enumerate(rows)]
     strategy = Speculative(3)
-    state = begin(model, prompts, strategy)
+    state = prefill_prompts(model, prompts, strategy)
     start = state.cache.lengths.clone()
     taken = torch.zeros(len(rows), dtype=torch.long)
     for _ in range(4):
@@ -214,7 +214,7 @@ def sequences(model: SpeechLM, row: list, sampler: Sampler, steps: int) -> dict[
     found: dict[tuple, float] = {}
 
     def walk(past: list[list[int]], probability: float) -> None:
-        state = begin(model, [Prompt(row, sampler, 0, steps)], Grouped())
+        state = prefill_prompts(model, [Prompt(row, sampler, 0, steps)], Grouped())
         for tokens in past:
             state.hidden, _ = model.step(state, torch.tensor([tokens]))
         over = past and past[-1][0] == model.layout.slots[0].end_id

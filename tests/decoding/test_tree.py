@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from vocalmtp.decoding.generate import Prompt, begin, generate
+from vocalmtp.decoding.generate import Prompt, generate, prefill_prompts
 from vocalmtp.decoding.options import Decoding
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.decoding.speculative import Speculative
@@ -169,8 +169,8 @@ def test_the_cache_holds_the_path_and_nothing_else(
     optimize_for_inference(model, int8=family == "llama")
     prompts = asked([WARM, GREEDY, WARM, GREEDY, WARM], 60)
     strategy, plain = TreeSpeculative(TREE), Grouped()
-    state = begin(model, prompts, strategy)
-    alone = [begin(model, [prompt], plain) for prompt in prompts]
+    state = prefill_prompts(model, prompts, strategy)
+    alone = [prefill_prompts(model, [prompt], plain) for prompt in prompts]
     before = state.cache.lengths.clone()
     longest = 0
     for _ in range(5):
@@ -286,9 +286,9 @@ def test_ranks_are_those_of_decoding(draft: str) -> None:
         for root in range(len(steps) - 1):
             own = replace(prompt, segments=[Text([*ids, *steps[:root]])])
             strategy = Speculative(1)
-            state = begin(model, [own], strategy)
+            state = prefill_prompts(model, [own], strategy)
             strategy.forward(model, state, strategy.emit(model, state))
-            if not bool(state.ahead.tried):  # too little was read
+            if not bool(state.draft.tried):  # too little was read
                 continue
             strategy.emit(model, state)
             kept, total = kept + strategy.statistics.kept[0], total + 1

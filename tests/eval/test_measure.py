@@ -94,13 +94,13 @@ def test_a_list_needs_no_recordings_for_our_own_speech(toy_folder, tmp_path, cap
 @pytest.mark.needs_eval
 def test_similarity_by_the_length_of_the_reference(toy_folder, manifest, tmp_path):
     ask = ["eval", "similarity", "-m", manifest, "--model", toy_folder, "-o", tmp_path / "out"]
-    ask += ["--limit", 1, "--voice-in", "decoder", "--reference-seconds"]
+    ask += ["--limit", 1, "--speaker-conditioning", "decoder", "--reference-seconds"]
     assert run(*ask, "1,1.5") == 0
     found = figures(tmp_path / "out" / "similarity.json")
     systems = {system for _, what, system in found if what == OWN}
     assert systems == {"voice of 1 s", "voice of 1.5 s"}
     settings = json.loads((tmp_path / "out" / "1.5s" / "settings.json").read_text())
-    assert settings["voice_in"] == "decoder" and settings["seconds"] == 1.5
+    assert settings["speaker_conditioning"] == "decoder" and settings["seconds"] == 1.5
 
 
 @pytest.mark.needs_eval

@@ -94,7 +94,7 @@ def test_questions_are_heard(ask):
 
 
 def test_the_decoder_may_be_told_another_role(ask):
-    text, rows = ask(answers="gold", voice_in="swapped")
+    text, rows = ask(answers="gold", speaker_conditioning="swapped")
     assert rows["a"]["decoder_role"] == "two" and rows["b"]["decoder_role"] == "one"
     assert "| similarity to the decoder's role | " in text
 

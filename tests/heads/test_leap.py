@@ -42,7 +42,9 @@ def test_with_perfect_heads_the_drafts_are_the_future(heads: int, stride: int) -
     memory = draft.start(1, place)
     for start in range(0, 20, 5):
         memory = draft.read(memory, place[:, start : start + 5], place, torch.tensor([5]))
-    steps = [draft.ahead(memory, k, place[:, 0])[0][0, 0].item() for k in range(1, draft.most + 1)]
+    steps = [
+        draft.draft_step(memory, k, place[:, 0])[0][0, 0].item() for k in range(1, draft.most + 1)
+    ]
     assert steps == [19 + 1 + k for k in range(1, heads * stride + 1)]
 
 

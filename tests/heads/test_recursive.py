@@ -19,7 +19,7 @@ def states(matched: bool) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         trained = [state[:, 4] for state in draft.states(hidden, inputs, 3)]
         memory = draft.start(1, hidden)
         memory = draft.read(memory, hidden[:, :5], inputs[:, 1:6], torch.tensor([5]))
-        decoded = [draft.ahead(memory, k, inputs[:, 4 + k])[0] for k in (1, 2, 3)]
+        decoded = [draft.draft_step(memory, k, inputs[:, 4 + k])[0] for k in (1, 2, 3)]
     return trained, decoded
 
 
@@ -48,6 +48,6 @@ def test_it_drafts_further_than_it_was_trained() -> None:
     hidden = torch.randn(1, 4, WIDTH)
     with torch.no_grad():
         memory = draft.read(draft.start(1, hidden), hidden, hidden, torch.tensor([4]))
-        made = [draft.ahead(memory, k, hidden[:, 0]) for k in range(1, 6)]
+        made = [draft.draft_step(memory, k, hidden[:, 0]) for k in range(1, 6)]
     assert [number for _, number in made] == [0, 1, 1, 1, 1]
     assert len({round(state.sum().item(), 4) for state, _ in made}) == 5

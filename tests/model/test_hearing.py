@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from vocalmtp.data.collate import HEARD
-from vocalmtp.decoding.generate import Prompt, generate, utterances
+from vocalmtp.decoding.generate import Prompt, collect_utterances, generate
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.engines.cpu import optimize_for_inference
 from vocalmtp.errors import InputError
@@ -89,7 +89,7 @@ def answered(model: SpeechLM, t: dict[str, Any], spoken: bool = True) -> list[Se
 def write(model: SpeechLM, rows: list[list[Segment]], limit: int = 12) -> list[list[int]]:
     side = TextDecodingView(model)
     prompts = [Prompt(row, Sampler(greedy=True), max_steps=limit) for row in rows]
-    made = dict(utterances(generate(side, prompts, batch_size=4), side.layout))
+    made = dict(collect_utterances(generate(side, prompts, batch_size=4), side.layout))
     return [made[row].codes[0].tolist() for row in range(len(rows))]
 
 

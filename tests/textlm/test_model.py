@@ -10,7 +10,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from vocalmtp.data.draft_vocabulary import DraftVocabulary
-from vocalmtp.decoding.generate import Prompt, generate, utterances
+from vocalmtp.decoding.generate import Prompt, collect_utterances, generate
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.decoding.speculative import Speculative
 from vocalmtp.decoding.strategies import DecodeStrategy
@@ -59,7 +59,7 @@ def said(
 ) -> list[list[int]]:
     prompts = [Prompt([Text(ids)], sampler, n, 14) for n, ids in enumerate(PROMPTS)]
     events = generate(model, prompts, batch_size, strategy)
-    made = [own.codes[0].tolist() for _, own in sorted(utterances(events, model.layout))]
+    made = [own.codes[0].tolist() for _, own in sorted(collect_utterances(events, model.layout))]
     return [ids[:-1] if ids[-1:] == [7] else ids for ids in made]  # the second end
 
 
@@ -130,7 +130,7 @@ def test_sampled_texts_have_the_models_distribution() -> None:
     count, strategy = 3000, Speculative(2, "rejection")
     prompts = (Prompt([Text([1])], Sampler(), seed, 2) for seed in range(count))
     counts = dict.fromkeys(want, 0)
-    for _, made in utterances(generate(view, prompts, 500, strategy), model.layout):
+    for _, made in collect_utterances(generate(view, prompts, 500, strategy), model.layout):
         counts[tuple(made.codes[0].tolist())] += 1
     assert 0 < strategy.statistics.kept[0] < strategy.statistics.reached[0]
     chi = sum((counts[text] - count * p) ** 2 / (count * p) for text, p in want.items())

@@ -17,7 +17,7 @@ from vocalmtp.bench.chat_server import serving
 from vocalmtp.chat.client import Exchange, call
 from vocalmtp.chat.config import ChatConfig
 from vocalmtp.chat.vad import SAMPLE_RATE
-from vocalmtp.decoding.generate import begin
+from vocalmtp.decoding.generate import prefill_prompts
 from vocalmtp.decoding.strategies import Grouped
 from vocalmtp.decoding.streaming import SentenceStream
 from vocalmtp.evaluation.report import Line
@@ -149,10 +149,12 @@ def first_audio_parts(tts: TTS, repeats: int = 9) -> dict[str, list[float]]:
     taken: dict[str, list[float]] = {"prefill": [], "first steps": [], "first decode": []}
     for turn in range(repeats + 1):
         row = tts.plan(SynthesisRequest(text=QUESTIONS[turn % len(QUESTIONS)]))[0]
-        spoken = SentenceStream(row.text, tts.model.layout, tts.tokenizer, tts._vector(row))
+        spoken = SentenceStream(
+            row.text, tts.model.layout, tts.tokenizer, tts.decoder_speaker_vector(row)
+        )
         strategy, chunk, decoding = Grouped(), None, 0.0
         times = [time.perf_counter()]
-        state = begin(tts.model, [tts.prompt(row)], strategy)
+        state = prefill_prompts(tts.model, [tts.prompt(row)], strategy)
         times.append(time.perf_counter())
         while chunk is None:
             emission = strategy.emit(tts.model, state)

@@ -101,7 +101,7 @@ def emission(tts: TTS, methods: list[Method]) -> list[Line]:
     steps = {name: other.model.layout.num_steps(FRAMES) for name, other in made.items()}
     lines: dict[str, list[Line]] = {}
     for name, other in made.items():
-        count = once(sum(p.numel() for p in other.whole.parameters()) / 1e6)
+        count = once(sum(p.numel() for p in other.full_model.parameters()) / 1e6)
         lines[name] = [Line(name, "parameters", count, "M", 1)]
     for size in BATCHES:
         taken = loop_seconds(made, size, steps)
@@ -163,11 +163,11 @@ def build(tts: TTS, methods: list[Method]) -> dict[str, TTS]:
 
 def random_model(tts: TTS, settings: dict[str, Any]) -> SpeechLM:
     """A model like that of `tts` but for `settings`, with random weights, ready to decode."""
-    own = tts.whole.config.to_dict()
+    own = tts.full_model.config.to_dict()
     for key in ("architectures", "model_type", "transformers_version", "dtype"):
         own.pop(key, None)
     model = SpeechLM(SpeechLMConfig(**(own | {"objectives": {}} | settings))).eval()
-    model = model.to(tts.whole.device)
+    model = model.to(tts.full_model.device)
     if model.device == torch.device("cpu"):
         optimize_for_inference(model, int8=tts.card.get("int8", False))
     return model

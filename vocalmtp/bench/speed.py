@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from vocalmtp.decoding.generate import begin
+from vocalmtp.decoding.generate import prefill_prompts
 from vocalmtp.decoding.statistics import DecodeStatistics
 from vocalmtp.errors import InputError
 from vocalmtp.evaluation.statistics import Estimate, spread
@@ -165,7 +165,7 @@ def decode_loop(tts: TTS, batch_size: int, passes: int) -> Callable[[], None]:
 
     @torch.inference_mode()
     def run() -> None:
-        state = begin(tts.model, prompts, strategy)
+        state = prefill_prompts(tts.model, prompts, strategy)
         for _ in range(passes):
             strategy.forward(tts.model, state, strategy.emit(tts.model, state))
 

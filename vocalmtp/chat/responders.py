@@ -12,9 +12,8 @@ from vocalmtp.chat.answer import LLM, AnswerError, AnswerSink, Cancelled, Turn
 from vocalmtp.chat.events import SpokenWord
 from vocalmtp.errors import InputError
 from vocalmtp.models.prompts import Segment
-from vocalmtp.requests import PAUSES, SHORT_PAUSE
 from vocalmtp.text import ClauseSplitter, normalize, sayable, word_places, word_spans
-from vocalmtp.tts import TTS, AnyVoice
+from vocalmtp.tts import PAUSES, SHORT_PAUSE, TTS, AnyVoice
 
 Pieces = SimpleQueue[str | Exception | None]  # None: that was all
 

@@ -22,7 +22,9 @@ Recogniser = Annotated[
 SpeakerJudge = Annotated[
     str, typer.Option(help="Who hears the voices: resemblyzer, or wavlm=FOLDER.")
 ]
-VoiceIn = Annotated[str, typer.Option(help="Who is told the voice: both, lm, decoder, none.")]
+SpeakerConditioning = Annotated[
+    str, typer.Option(help="Who is told the voice: both, lm, decoder, none.")
+]
 BatchSize = Annotated[int, typer.Option(min=1, help="Texts spoken together.")]
 Seed = Annotated[int, typer.Option(min=0, help="Of the noise in sampling.")]
 Processes = Annotated[int, typer.Option(min=1, help="How many files are recognised at once.")]
@@ -57,7 +59,7 @@ def roletriviaqa(
     ] = None,
     recogniser: Recogniser = "pocketsphinx",
     speaker_judge: SpeakerJudge = "resemblyzer",
-    voice_in: Annotated[
+    speaker_conditioning: Annotated[
         Literal["both", "lm", "decoder", "none", "swapped"],
         typer.Option(help="Who is told the voice; swapped: the decoder is told the next role's."),
     ] = "both",
@@ -91,7 +93,7 @@ def roletriviaqa(
         limit=limit,
         recogniser=recogniser,
         speaker_judge=speaker_judge,
-        voice_in=voice_in,
+        speaker_conditioning=speaker_conditioning,
         batch_size=batch_size,
         seed=seed,
         sound=sound,
@@ -128,7 +130,7 @@ def testlist(
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first sentences.")] = None,
     recogniser: Recogniser = "pocketsphinx",
     speaker_judge: SpeakerJudge = "resemblyzer",
-    voice_in: VoiceIn = "both",
+    speaker_conditioning: SpeakerConditioning = "both",
     batch_size: BatchSize = 8,
     seed: Seed = 0,
     processes: Processes = 2,
@@ -154,7 +156,7 @@ def testlist(
         limit=limit,
         recogniser=recogniser,
         speaker_judge=speaker_judge,
-        voice_in=voice_in,
+        speaker_conditioning=speaker_conditioning,
         batch_size=batch_size,
         seed=seed,
         processes=processes,

@@ -93,7 +93,7 @@ def speak_text(
         f"in {spent:.2f} s, after {loaded - begin:.2f} s to load the model"
     )
     if statistics:
-        for line in speaker.statistics.told():
+        for line in speaker.statistics.report_lines():
             _tell(line)
     if note := consent_note(who):
         _tell(note)

@@ -102,15 +102,15 @@ def draft_ahead(
 
     `pickers` make the picker of each from the layout and the state. All steps enter the state.
     Returns their inputs [B, n + 1, D], the drafts [B, n, K] and the pickers; the draft head's
-    states go to `state.ahead`, if it keeps them.
+    states go to `state.draft`, if it keeps them.
     """
-    ahead, draft = state.ahead, model.draft
+    ahead, draft = state.draft, model.draft
     fed = model.enter(state, tokens)
     read_verified(draft, ahead, fed)
     inputs, drafts, used = [fed], [], []
     for k, make in enumerate(pickers, start=1):
         pick = make(model.layout, state)
-        vector, number = draft.ahead(ahead.memory, k, inputs[-1])
+        vector, number = draft.draft_step(ahead.memory, k, inputs[-1])
         proposed = draft.head_of(number, model.drafting_head).propose(vector, pick).tokens[:, 0]
         if ahead.states is not None:
             ahead.states[:, k - 1] = vector
@@ -144,11 +144,11 @@ class DraftOnly:
     statistics: DecodeStatistics = field(default_factory=DecodeStatistics)
 
     def begin(self, inputs: Tensor, hidden: Tensor, state: DecodeState, model: SpeechLM) -> None:
-        state.ahead = begin_ahead(inputs, hidden, state, model, self.drafts)
+        state.draft = begin_ahead(inputs, hidden, state, model, self.drafts)
         self.statistics.drafts, self.statistics.slots = self.drafts, model.layout.tokens_per_step
 
     def emit(self, model: SpeechLM, state: DecodeState) -> StepBatch:
-        ahead, first = state.ahead, state.steps
+        ahead, first = state.draft, state.steps
         with self.statistics.timed("heads"):
             pick = ConstrainedSampler(model.layout, state)
             hidden = last_of(ahead.hidden, ahead.counts)
@@ -167,7 +167,7 @@ class DraftOnly:
         return StepBatch(torch.cat([tokens, drafts], 1), first, ahead.counts)
 
     def forward(self, model: SpeechLM, state: DecodeState, said: StepBatch) -> None:
-        ahead = state.ahead
+        ahead = state.draft
         with self.statistics.timed("backbone"):
             ahead.hidden = model.steps(state, ahead.inputs)
         state.rewind(ahead.inputs.shape[1] - ahead.counts)

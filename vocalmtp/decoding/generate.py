@@ -85,7 +85,7 @@ def generate(
             rows += range(started, started + len(new))
             started += len(new)
             with strategy.statistics.timed("prompts"):
-                fresh = begin(model, new, strategy)
+                fresh = prefill_prompts(model, new, strategy)
             state = fresh if state is None else state.join(fresh)
         if not rows:
             return
@@ -102,7 +102,9 @@ def generate(
             strategy.forward(model, state, emission)
 
 
-def begin(model: SpeechLM, prompts: list[Prompt], strategy: DecodeStrategy) -> DecodeState:
+def prefill_prompts(
+    model: SpeechLM, prompts: list[Prompt], strategy: DecodeStrategy
+) -> DecodeState:
     """Read prompts: a state that is ready for the first step."""
     batch = model.collator()([prompt.segments for prompt in prompts], left=True)
     inputs, hidden, state = model.read({name: x.to(model.device) for name, x in batch.items()})
@@ -156,7 +158,9 @@ def mark(
     return out | (number + 1 >= state.limits)
 
 
-def utterances(events: Iterable[StepEvent], layout: TokenLayout) -> Iterator[tuple[int, Generated]]:
+def collect_utterances(
+    events: Iterable[StepEvent], layout: TokenLayout
+) -> Iterator[tuple[int, Generated]]:
     """The number of every prompt and what was said, in the order in which they end."""
     said: dict[int, list[Tensor]] = {}
     for event in events:

@@ -75,11 +75,11 @@ class Speculative:
             ahead.states = hidden.new_zeros(rows, self.drafts, hidden.shape[-1])
         elif self.accept == "rejection":
             ahead.probs = [hidden.new_zeros(rows, self.drafts, size) for size in sizes]
-        state.ahead = ahead
+        state.draft = ahead
         self.statistics.slots = len(sizes)
 
     def emit(self, model: SpeechLM, state: DecodeState) -> StepBatch:
-        ahead, layout, n = state.ahead, model.layout, self.drafts
+        ahead, layout, n = state.draft, model.layout, self.drafts
         numbers = torch.arange(n + 1, device=ahead.tried.device)
         first = state.steps - ahead.tried  # [B] number of the step that the first place predicts
         place = (ahead.counts - 1 - ahead.tried)[:, None] + numbers  # [B, n + 1]
@@ -131,7 +131,7 @@ class Speculative:
         return tokens, pick.agreed.view_as(tried)
 
     def forward(self, model: SpeechLM, state: DecodeState, said: StepBatch) -> None:
-        ahead, n = state.ahead, self.drafts
+        ahead, n = state.draft, self.drafts
         last = last_of(said.tokens, said.counts)  # [B, K]
         if self.accept in SEEDED:
             pickers = [seeded(ahead.noise[:, k]) for k in range(n)]

@@ -59,7 +59,7 @@ class DecodeStatistics:
             "seconds": {part: self.seconds[part] for part in PARTS if part in self.seconds},
         }
 
-    def told(self) -> list[str]:
+    def report_lines(self) -> list[str]:
         """The summary as lines for people."""
         found = self.summary()
         lines = [

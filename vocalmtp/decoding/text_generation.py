@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from vocalmtp.data.draft_vocabulary import DraftVocabulary, choose
-from vocalmtp.decoding.generate import Prompt, generate, utterances
+from vocalmtp.decoding.generate import Prompt, collect_utterances, generate
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.decoding.strategies import DecodeStrategy
 from vocalmtp.engines.cpu import optimize_for_inference
@@ -104,7 +104,7 @@ class TextWriter:
                 model = model.with_draft_vocabulary(self.vocabularies[chosen].ids.to(model.device))
             prompts = [self.prompt(*asked[number], sampler, max_tokens) for number in numbers]
             events = generate(model, prompts, batch_size, strategy)
-            for row, made in utterances(events, model.layout):
+            for row, made in collect_utterances(events, model.layout):
                 ids = made.codes[0].tolist()
                 ended = ids[-1:] and ids[-1] in model.layout.end_tokens  # by a second one
                 ids = ids[:-1] if ended else ids

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from vocalmtp.decoding.draft_state import DraftOnly, read_verified
-from vocalmtp.decoding.generate import Prompt, begin, generate
+from vocalmtp.decoding.generate import Prompt, generate, prefill_prompts
 from vocalmtp.decoding.speculative import noise_of
 from vocalmtp.decoding.tree import DraftTree
 from vocalmtp.decoding.tree_speculative import CandidateRanker, check_tree
@@ -56,8 +56,8 @@ def _replay(
 ) -> tuple[Tensor, Tensor]:
     """Candidates that were right, [depth, ranks], and how many steps were drafted, [depth]."""
     (depth, ranks), draft = shape, model.draft
-    state = begin(model, prompts, DraftOnly(depth))
-    ahead = state.ahead
+    state = prefill_prompts(model, prompts, DraftOnly(depth))
+    ahead = state.draft
     lengths = torch.tensor([len(steps) for steps in said], device=model.device)
     tokens = pad_sequence(said, batch_first=True)  # [B, S, 1]
     count = tokens.shape[1]
@@ -73,7 +73,7 @@ def _replay(
         read_verified(draft, ahead, inputs[root])
         for k in range(1, min(depth, count - 1 - root) + 1):
             own = root + k
-            vector, number = draft.ahead(ahead.memory, k, inputs[own - 1])
+            vector, number = draft.draft_step(ahead.memory, k, inputs[own - 1])
             pick = CandidateRanker(model.layout, before[own], noise[:, own], ranks)
             draft.head_of(number, model.drafting_head).propose(vector, pick)
             there = draft.ready(ahead.memory) & (own < lengths)

@@ -54,11 +54,11 @@ class TreeSpeculative:
         if state.pointers is not None:
             ahead.pointers = state.pointers[:, None].repeat(1, nodes)
         ahead.noise = noise_of(state, self.tree.depth + 1, model.layout)
-        state.ahead = ahead
+        state.draft = ahead
         self.statistics.slots = 1
 
     def emit(self, model: SpeechLM, state: DecodeState) -> StepBatch:
-        ahead, tree, layout, first = state.ahead, self.tree, model.layout, state.steps
+        ahead, tree, layout, first = state.draft, self.tree, model.layout, state.steps
         nodes = torch.arange(len(tree.depths), device=first.device)
         rows = torch.arange(len(first), device=first.device)[:, None]
         tried = ahead.tried > 0
@@ -88,11 +88,11 @@ class TreeSpeculative:
         ended = layout.ends(said[:, :-1, 0]) & kept
         over = ended.cumsum(1) - ended.int() > 0
         inside = ~over & (first[:, None] + number < state.limits[:, None])
-        tried = state.ahead.tried > 0
+        tried = state.draft.tried > 0
         self.statistics.count(kept[tried], inside[tried])
 
     def forward(self, model: SpeechLM, state: DecodeState, said: StepBatch) -> None:
-        ahead, drafts = state.ahead, len(self.tree.paths)
+        ahead, drafts = state.draft, len(self.tree.paths)
         with self.statistics.timed("drafts"):
             inputs = self._draft(model, state, last_of(said.tokens, said.counts))
         ready = model.draft.ready(ahead.memory)
@@ -106,7 +106,7 @@ class TreeSpeculative:
 
     def _draft(self, model: SpeechLM, state: DecodeState, last: Tensor) -> Tensor:
         """Draft the tree behind a step `last` [B, 1], depth by depth: inputs [B, N, D]."""
-        ahead, draft = state.ahead, model.draft
+        ahead, draft = state.draft, model.draft
         fed = model.enter(state, last)  # [B, D]
         read_verified(draft, ahead, fed)
         inputs = fed[:, None].repeat(1, len(self.tree.depths), 1)
@@ -188,7 +188,7 @@ def keep_path(ahead: DraftState, path: Tensor, accepted: Tensor) -> None:
 
 def nodes_of(state: DecodeState, tree: DraftTree) -> DecodeState:
     """The state after every node of every row, as B N rows for the rules."""
-    ahead, count = state.ahead, len(tree.depths)
+    ahead, count = state.draft, len(tree.depths)
     depths = torch.tensor(tree.depths, device=state.steps.device)
     pointers, lengths = ahead.pointers, state.character_lengths
     return replace(

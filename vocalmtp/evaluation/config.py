@@ -42,7 +42,7 @@ class EvalConfig:
     natural: Path | None = option(
         "For a list: a manifest with recordings of its sentences.", default=None
     )
-    voice_in: str = option(
+    speaker_conditioning: str = option(
         "Who is told the voice: both, the speech LM alone (lm), the decoder alone (decoder), or "
         "none of them.",
         default="both",

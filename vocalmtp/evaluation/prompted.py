@@ -29,7 +29,7 @@ from vocalmtp.hub import DEFAULT_MODEL, model_folder
 from vocalmtp.io.jsonl import Row
 from vocalmtp.io.lock import only_writer
 from vocalmtp.io.read import digest
-from vocalmtp.tts import TTS, VoiceIn, load
+from vocalmtp.tts import TTS, SpeakerConditioning, load
 from vocalmtp.voices import Voice, make_voice
 
 
@@ -46,7 +46,7 @@ class ListRun:
     limit: int | None = None
     recogniser: str = "pocketsphinx"
     speaker_judge: str = "resemblyzer"
-    voice_in: VoiceIn = "both"
+    speaker_conditioning: SpeakerConditioning = "both"
     batch_size: int = 8
     seed: int = 0
     processes: int = 2
@@ -66,10 +66,14 @@ def run_list(asked: ListRun, tts: TTS | None = None) -> str:
         settings = {
             "list": f"{asked.source} ({_mark(found.items)})",
             "model": digest(model_folder(asked.model)),
-            "voice_in": asked.voice_in,
+            "speaker_conditioning": asked.speaker_conditioning,
             "seed": asked.seed,
         }
-        tts = load(asked.model, voice_in=asked.voice_in) if tts is None else tts
+        tts = (
+            load(asked.model, speaker_conditioning=asked.speaker_conditioning)
+            if tts is None
+            else tts
+        )
         voices, broken = prompt_voices(found.items[: asked.limit], tts)
         check_settings(asked.output, settings, fresh=asked.fresh)
         items = [item for item in found.items if item.id in voices]

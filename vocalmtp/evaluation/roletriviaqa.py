@@ -46,10 +46,10 @@ from vocalmtp.io.jsonl import JsonlStore, Row
 from vocalmtp.io.lock import only_writer
 from vocalmtp.io.read import digest
 from vocalmtp.optional import require
-from vocalmtp.tts import TTS, VoiceIn, load
+from vocalmtp.tts import TTS, SpeakerConditioning, load
 
 GOLD, NATURAL, OWN = "gold", "natural", "own"
-SWAPPED = "swapped"  # of voice_in: the decoder is told the voice of the next role
+SWAPPED = "swapped"  # of speaker_conditioning: the decoder is told the voice of the next role
 RESULTS = "results.jsonl"
 
 
@@ -66,7 +66,7 @@ class RoleRun:
     limit: int | None = None
     recogniser: str = "pocketsphinx"
     speaker_judge: str = "resemblyzer"
-    voice_in: VoiceIn | Literal["swapped"] = "both"
+    speaker_conditioning: SpeakerConditioning | Literal["swapped"] = "both"
     batch_size: int = 8
     seed: int = 0
     sound: int = 100  # questions whose answers DNSMOS hears, two seconds each
@@ -98,7 +98,7 @@ def run_roletriviaqa(asked: RoleRun, tts: TTS | None = None) -> str:
             f"Answers: {answerer.name}. Data: {found.name}, {len(rows)} questions of the split "
             f"{asked.split}; {len(found.broken)} rows were broken and left out.",
             f"Words heard by {recogniser.about}; voices by {judge.about}.",
-            f"The voice is told to: {asked.voice_in}. DNSMOS of at most {asked.sound} answers.",
+            f"The voice is told to: {asked.speaker_conditioning}. DNSMOS of at most {asked.sound} answers.",
             *([f"Speed: {hardware()}."] if asked.speed else []),
             *(f"Left out: {problem}." for problem in found.broken[:20]),
         ]
@@ -114,7 +114,7 @@ def _settings(asked: RoleRun, found: QuestionSet) -> dict[str, Any]:
         "split": asked.split,
         "answers": digest(answers) if answers.is_file() else asked.answers,
         "model": None if asked.answers == NATURAL else digest(model_folder(asked.model)),
-        "voice_in": asked.voice_in,
+        "speaker_conditioning": asked.speaker_conditioning,
         "seed": asked.seed,
     } | ({"ask": asked.ask} if asked.answers == OWN else {})
 
@@ -134,14 +134,17 @@ def make_answerer(asked: RoleRun, found: QuestionSet, tts: TTS | None = None) ->
     texts = {question.id: question.answer for question in found.questions}
     if asked.answers not in (GOLD, OWN):
         texts = read_texts(Path(asked.answers), found.questions)
-    swapped = asked.voice_in == SWAPPED
+    swapped = asked.speaker_conditioning == SWAPPED
     if tts is None:
-        tts = load(asked.model, voice_in="both" if swapped else asked.voice_in)
+        tts = load(
+            asked.model, speaker_conditioning="both" if swapped else asked.speaker_conditioning
+        )
     voices = role_voices(found, tts)
     if swapped:
         if len(voices) < 2 or None in voices.values():
             raise InputError(
-                "voice_in 'swapped': needs two roles that have voices; give both", code="missing"
+                "speaker_conditioning 'swapped': needs two roles that have voices; give both",
+                code="missing",
             )
         tts = SwappedTTS(tts, voices)
     if asked.answers == OWN:
@@ -215,7 +218,7 @@ def judge_all(
         if "understood" in row:
             found_errors = agreement(row["question"], row["understood"])
             row |= {"asr_errors": found_errors.errors, "asr_words": found_errors.words}
-        if asked.voice_in == SWAPPED:
+        if asked.speaker_conditioning == SWAPPED:
             row |= {"decoder_role": next_names(targets)[row["role"]]}
         scored.append(row | {"dnsmos": sound.get(name, {}).get("ovrl")})
     return scored

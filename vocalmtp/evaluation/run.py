@@ -74,7 +74,7 @@ def speak_request(request: EvalConfig, tts: TTS | None = None) -> Outcome:
 
 def load_asked(request: EvalConfig) -> TTS:
     """The model of `request`, with its voice told as it asks. Raises InputError as `load`."""
-    return load(request.model, voice_in=request.voice_in)
+    return load(request.model, speaker_conditioning=request.speaker_conditioning)
 
 
 def _settings(request: EvalConfig) -> dict[str, object]:
@@ -87,7 +87,11 @@ def _settings(request: EvalConfig) -> dict[str, object]:
         "model": request.model,
         "weights": digest.hexdigest()[:12],
         "seed": request.seed,
-        **({} if request.voice_in == "both" else {"voice_in": request.voice_in}),
+        **(
+            {}
+            if request.speaker_conditioning == "both"
+            else {"speaker_conditioning": request.speaker_conditioning}
+        ),
         **request.sampling,
     }
 

@@ -24,8 +24,8 @@ class SwappedTTS(TTS):
         )
         self.instead = {name: voices[other] for name, other in next_names(voices).items()}
 
-    def _vector(self, row: SentenceRequest) -> Tensor | None:
-        return super()._vector(replace(row, voice=self.instead[row.voice.name]))
+    def decoder_speaker_vector(self, row: SentenceRequest) -> Tensor | None:
+        return super().decoder_speaker_vector(replace(row, voice=self.instead[row.voice.name]))
 
 
 def next_names(names: Iterable[str]) -> dict[str, str]:

@@ -51,7 +51,7 @@ class DecodeState:
     samplers: "tuple[Sampler, ...]" = ()
 
     hidden: Tensor | None = None  # [B, D] of the last position, which predicts the next step
-    ahead: Any = None  # what a strategy that drafts keeps: decoding/ahead.py
+    draft: Any = None  # DraftState of a strategy that drafts (decoding/draft_state.py)
 
     def follow(self, pointers: Tensor) -> None:
         """Move on to `pointers` [B] with the next step, so that it can be rewound."""
@@ -91,7 +91,7 @@ class DecodeState:
         return replace(
             self,
             cache=None,
-            ahead=None,
+            draft=None,
             generators=(),
             samplers=tuple(self.samplers[row] for row in rows),
             **{name: value[rows] for name, value in kept.items() if value is not None},
@@ -108,8 +108,8 @@ class DecodeState:
         if self.encoded is not None:
             self.encoded = self.encoded[:, : int(self.character_lengths.max())]
             self.trail = self.trail[:, : int(self.steps.max()) + 1]
-        if self.ahead is not None:
-            self.ahead.select(index)
+        if self.draft is not None:
+            self.draft.select(index)
         self.generators = tuple(self.generators[row] for row in rows if self.generators)
         self.samplers = tuple(self.samplers[row] for row in rows if self.samplers)
         return self
@@ -121,8 +121,8 @@ class DecodeState:
             mine, theirs = getattr(self, name), getattr(other, name)
             if mine is not None:
                 setattr(self, name, _stack(mine, theirs))
-        if self.ahead is not None:
-            self.ahead.join(other.ahead)
+        if self.draft is not None:
+            self.draft.join(other.draft)
         self.generators += other.generators
         self.samplers += other.samplers
         return self

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vocalmtp.data.shards import CodeItem, stamp, write_shard
 from vocalmtp.data.text_lists import read_fields, survey
-from vocalmtp.decoding.generate import Generated, generate, utterances
+from vocalmtp.decoding.generate import Generated, collect_utterances, generate
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.errors import InputError
 from vocalmtp.hub import model_folder
@@ -122,7 +122,7 @@ def _say(
         named += [(f"{number:06d}-{part}", sentence) for part, sentence in enumerate(plan)]
     prompts = (tts.prompt(sentence) for _, sentence in named)
     items = {}
-    for row, made in utterances(generate(tts.model, prompts, batch_size), tts.model.layout):
+    for row, made in collect_utterances(generate(tts.model, prompts, batch_size), tts.model.layout):
         if not made.truncated:
             items[row] = _item(*named[row], made, tts.tokenizer.card.frame_rate)
     return [items[row] for row in sorted(items)]

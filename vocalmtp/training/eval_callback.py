@@ -6,7 +6,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from vocalmtp.decoding.generate import Prompt, generate, utterances
+from vocalmtp.decoding.generate import Prompt, collect_utterances, generate
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.errors import InputError
 from vocalmtp.evaluation.answers import final_answer, text_scores
@@ -74,7 +74,7 @@ class DialogueEvalCallback(TrainerCallback):
             Prompt(row[:place], sampler, max_steps=2 * len(row[place].ids) + SPARE)
             for row, place in pairs
         ]
-        made = dict(utterances(generate(side, prompts, BATCH), side.layout))
+        made = dict(collect_utterances(generate(side, prompts, BATCH), side.layout))
         return [
             (self.text(row[place].ids), self.text(made[number].codes[0].tolist()))
             for number, (row, place) in enumerate(pairs)

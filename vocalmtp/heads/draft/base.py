@@ -137,7 +137,7 @@ class DraftHead(nn.Module):
         """
         raise NotImplementedError
 
-    def ahead(self, memory: DraftCache, ahead: int, fed: Tensor) -> tuple[Tensor, int]:
+    def draft_step(self, memory: DraftCache, ahead: int, fed: Tensor) -> tuple[Tensor, int]:
         """The state [B, D] for the step `ahead` (1, 2, ..) beyond the next, and its number.
 
         Steps are asked for in order; `fed` [B, D] is the backbone's input for the step before.
@@ -154,7 +154,7 @@ class DraftHead(nn.Module):
         for which ahead is 1). `path` [n, ahead] leads to each of them: numbers of nodes, from 0 as
         the root in the order in which they were asked for, the node itself last.
         """
-        state, number = self.ahead(memory, ahead, fed[:, 0])  # whatever was drafted
+        state, number = self.draft_step(memory, ahead, fed[:, 0])  # whatever was drafted
         return state[:, None].expand_as(fed), number
 
     def ready(self, memory: DraftCache) -> Tensor:

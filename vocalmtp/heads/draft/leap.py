@@ -72,7 +72,7 @@ class LeapDraft(DraftHead):
         memory.vectors, memory.seen = both[rows, last], memory.seen + counts
         return memory
 
-    def ahead(self, memory: DraftCache, ahead: int, fed: Tensor) -> tuple[Tensor, int]:
+    def draft_step(self, memory: DraftCache, ahead: int, fed: Tensor) -> tuple[Tensor, int]:
         head, back = look_back(ahead, self.config.stride)
         return self._state(memory.vectors[:, -1 - back], head - 1), head - 1
 

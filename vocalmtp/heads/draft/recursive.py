@@ -116,7 +116,7 @@ class RecursiveDraft(DraftHead):
         memory.vectors = self.norm(last_of(x, counts))[:, None]
         return memory
 
-    def ahead(self, memory: DraftCache, ahead: int, fed: Tensor) -> tuple[Tensor, int]:
+    def draft_step(self, memory: DraftCache, ahead: int, fed: Tensor) -> tuple[Tensor, int]:
         if ahead > 1:
             x = self._follow(memory, self._joined(memory.vectors, fed[:, None]))
             memory.past.lengths = memory.past.lengths + 1

@@ -79,5 +79,5 @@ class SequentialDraft(DraftHead):
         memory.vectors = torch.stack(states, 1)
         return memory
 
-    def ahead(self, memory: DraftCache, ahead: int, fed: Tensor) -> tuple[Tensor, int]:
+    def draft_step(self, memory: DraftCache, ahead: int, fed: Tensor) -> tuple[Tensor, int]:
         return memory.vectors[:, ahead - 1], ahead - 1
