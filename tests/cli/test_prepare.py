@@ -14,7 +14,7 @@ from vocalmtp.data.corpus_formats import find_sources
 from vocalmtp.data.manifest import read_manifest
 from vocalmtp.data.prepare import RecordingLimits, held_out, prepare
 from vocalmtp.errors import InputError
-from vocalmtp.io.lock import only_writer
+from vocalmtp.io.run_folder import only_writer
 
 EASY = RecordingLimits(misfit=100, heard=0)  # noise is no speech: only the other checks count
 

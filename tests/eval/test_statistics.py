@@ -10,7 +10,7 @@ from vocalmtp.evaluation.statistics import (
     bootstrap_ratio,
     spread,
 )
-from vocalmtp.io.jsonl import JsonlStore
+from vocalmtp.io.run_folder import JsonlStore
 
 
 def test_ratio_and_its_interval():

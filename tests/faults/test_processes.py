@@ -19,7 +19,7 @@ from helpers.sounds import buzz
 from helpers.tiny_run import tiny_recipe, write_tiny_shards
 
 from vocalmtp.errors import InputError
-from vocalmtp.io.lock import only_writer
+from vocalmtp.io.run_folder import only_writer
 from vocalmtp.training.checkpoints import last_whole_checkpoint, read_state
 from vocalmtp.training.train import train
 

@@ -32,7 +32,7 @@ from vocalmtp.ablation.tokenizers import (
     write_codes,
 )
 from vocalmtp.errors import InputError
-from vocalmtp.io.lock import only_writer
+from vocalmtp.io.run_folder import only_writer
 from vocalmtp.training.distributed import is_first, num_processes
 
 LOG = "output.log"

@@ -17,7 +17,7 @@ from vocalmtp.evaluation import similarity
 from vocalmtp.evaluation.statistics import Estimate
 from vocalmtp.evaluation.swapped import SwappedTTS, next_names
 from vocalmtp.evaluation.systems import voices_of
-from vocalmtp.io.jsonl import JsonlStore
+from vocalmtp.io.run_folder import JsonlStore
 from vocalmtp.tokenizers.base import SpeechTokenizer
 from vocalmtp.tts import TTS
 from vocalmtp.voices import make_voice

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 from vocalmtp.audio.io import FORMATS
 from vocalmtp.errors import InputError
 from vocalmtp.io.atomic import atomic_path, told
-from vocalmtp.io.lock import only_writer
+from vocalmtp.io.run_folder import only_writer
 
 MANIFEST, JOB, OLD = "manifest.jsonl", "job.json", ".manifest.old"
 

@@ -96,7 +96,7 @@ def _plan(
 def _run(run: Callable[[Any], Any], kind: type[Any], data: dict[str, Any], recipe: Path) -> Any:
     """Train what `data` describes, alone in the folder that it names."""
     from vocalmtp.config import parse
-    from vocalmtp.io.lock import only_writer
+    from vocalmtp.io.run_folder import only_writer
     from vocalmtp.training.distributed import is_first
 
     parsed = parse(kind, data, str(recipe))

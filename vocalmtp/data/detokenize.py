@@ -8,7 +8,7 @@ import torch
 from vocalmtp.audio.io import Audio, check_format
 from vocalmtp.data.shards import CodeItem, CodeShards, list_splits, read_stamp, stamp
 from vocalmtp.errors import InputError
-from vocalmtp.io.lock import only_writer
+from vocalmtp.io.run_folder import only_writer
 from vocalmtp.tokenizers import SpeechTokenizer
 
 

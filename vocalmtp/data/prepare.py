@@ -21,8 +21,7 @@ from vocalmtp.audio.io import Audio, atomic_path, read_audio, trim_silence
 from vocalmtp.config import StrictModel
 from vocalmtp.data.corpus_formats import Source, find_sources
 from vocalmtp.errors import InputError
-from vocalmtp.io.jsonl import JsonlStore
-from vocalmtp.io.lock import only_writer
+from vocalmtp.io.run_folder import JsonlStore, only_writer
 from vocalmtp.text import normalize
 
 SAMPLE_RATE = 16_000

@@ -11,8 +11,8 @@ from vocalmtp.audio.io import read_audio
 from vocalmtp.data.manifest import Utterance, read_manifest
 from vocalmtp.data.shards import CodeItem, read_row, stamp, write_shard
 from vocalmtp.errors import InputError
-from vocalmtp.io.lock import only_writer
 from vocalmtp.io.read import read_lines
+from vocalmtp.io.run_folder import only_writer
 from vocalmtp.tokenizers import SpeechTokenizer
 
 SHARD = 1000  # utterances

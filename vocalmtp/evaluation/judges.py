@@ -15,8 +15,8 @@ import numpy as np
 from vocalmtp.errors import InputError, nearest
 from vocalmtp.evaluation import intelligibility, similarity
 from vocalmtp.evaluation.rows import progress
-from vocalmtp.io.jsonl import JsonlStore, Row
 from vocalmtp.io.read import digest, reason
+from vocalmtp.io.run_folder import JsonlStore, Row
 from vocalmtp.optional import require
 from vocalmtp.recognizers.faster_whisper import SAMPLE_RATE, transcribe
 

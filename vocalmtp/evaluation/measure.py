@@ -23,7 +23,7 @@ from vocalmtp.evaluation.report import Line
 from vocalmtp.evaluation.rows import progress
 from vocalmtp.evaluation.statistics import Estimate, bootstrap_mean
 from vocalmtp.evaluation.systems import SpokenItem
-from vocalmtp.io.jsonl import JsonlStore, Row
+from vocalmtp.io.run_folder import JsonlStore, Row
 
 Spoke = dict[str, list[SpokenItem]]  # system -> its utterances, in the same order for all
 

@@ -26,8 +26,6 @@ from vocalmtp.evaluation.roletriviaqa import answer_all
 from vocalmtp.evaluation.rows import check_settings
 from vocalmtp.evaluation.statistics import bootstrap_mean
 from vocalmtp.hub import DEFAULT_MODEL, model_folder
-from vocalmtp.io.jsonl import Row
-from vocalmtp.io.lock import only_writer
 from vocalmtp.io.read import digest
 from vocalmtp.tts import TTS, SpeakerConditioning, load
 from vocalmtp.voices import Voice, make_voice

@@ -8,7 +8,7 @@ from vocalmtp.data.manifest import Utterance
 from vocalmtp.evaluation.intelligibility import corpus_rate, word_errors
 from vocalmtp.evaluation.report import Line
 from vocalmtp.evaluation.rows import check_settings, progress
-from vocalmtp.io.jsonl import JsonlStore
+from vocalmtp.io.run_folder import JsonlStore
 from vocalmtp.recognizers.base import Recognizer
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from vocalmtp.evaluation.report import Line, load_pyplot, plot_bars, write_report
 from vocalmtp.evaluation.statistics import Estimate, bootstrap_mean, bootstrap_ratio
 from vocalmtp.io.atomic import atomic_path
-from vocalmtp.io.jsonl import Row
+from vocalmtp.io.run_folder import Row
 
 GROUPS: dict[str, Callable[[Row], bool]] = {
     "all": lambda row: True,

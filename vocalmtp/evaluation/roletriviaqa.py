@@ -42,9 +42,8 @@ from vocalmtp.evaluation.similarity import centroid
 from vocalmtp.evaluation.swapped import SwappedTTS, next_names
 from vocalmtp.hub import DEFAULT_MODEL, model_folder
 from vocalmtp.io.atomic import atomic_path
-from vocalmtp.io.jsonl import JsonlStore, Row
-from vocalmtp.io.lock import only_writer
 from vocalmtp.io.read import digest
+from vocalmtp.io.run_folder import JsonlStore, Row, only_writer
 from vocalmtp.optional import require
 from vocalmtp.tts import TTS, SpeakerConditioning, load
 

@@ -7,8 +7,8 @@ from typing import TypeVar
 
 from vocalmtp.errors import InputError
 from vocalmtp.io.atomic import atomic_path
-from vocalmtp.io.jsonl import Row
 from vocalmtp.io.read import read_object
+from vocalmtp.io.run_folder import Row
 
 T = TypeVar("T")
 

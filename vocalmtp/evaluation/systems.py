@@ -15,7 +15,7 @@ from vocalmtp.audio.io import Audio, read_audio
 from vocalmtp.data.manifest import Utterance
 from vocalmtp.evaluation.items import NO_AUDIO
 from vocalmtp.evaluation.rows import progress
-from vocalmtp.io.jsonl import JsonlStore, Row
+from vocalmtp.io.run_folder import JsonlStore, Row
 from vocalmtp.tokenizers import SpeechTokenizer
 from vocalmtp.tts import TTS
 from vocalmtp.voices import Voice, make_voice

@@ -19,8 +19,8 @@ from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.errors import InputError
 from vocalmtp.hub import model_folder
 from vocalmtp.io.atomic import atomic_path
-from vocalmtp.io.lock import only_writer
 from vocalmtp.io.read import digest, read_object
+from vocalmtp.io.run_folder import only_writer
 from vocalmtp.tts import TTS, SentenceRequest, SynthesisRequest, load
 
 SHARD = 200  # lines whose sentences make up a shard, which is written whole
