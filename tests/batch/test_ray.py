@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from helpers.batch_checks import check_whole
+from helpers.errors import raises_input_error
 
 import vocalmtp.batch.ray
 from vocalmtp.batch import run_batch
@@ -17,7 +18,7 @@ TEXTS = [f"Text {n}." for n in range(24)]
 
 def test_without_ray_there_is_a_hint(make_job, monkeypatch):
     monkeypatch.setattr(vocalmtp.batch.ray, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"pip install 'vocalmtp\[ray\]'"):
+    with raises_input_error("not_installed", key="package"):
         run_batch(make_job(["One."], engine="ray"))
 
 

@@ -1,4 +1,4 @@
-"""Listening to what was spoken: the best of several tries is kept, and the manifest says so."""
+"""Verification: the best of several syntheses is kept and recorded in the manifest."""
 
 import json
 
@@ -11,7 +11,7 @@ from vocalmtp.tts import SynthesisRequest
 
 
 class Recognizer:
-    """Hears the given texts, one after the other."""
+    """Returns the given transcripts, one after the other."""
 
     def __init__(self, *heard: str):
         self.heard = list(heard)
@@ -43,21 +43,28 @@ def test_the_best_try_is_kept(monkeypatch, heard, kept, tries):
 
     made, check = verify.best_of(audio(), said[0], 2, say)
     assert check.request == said[kept] and check.tries == tries == len(said)
-    assert check.heard == heard[kept]
+    assert check.transcript == heard[kept]
     assert len({request.seed for request in said}) == len(said)
     assert all("greedy" not in request.sampling for request in said[1:])
 
 
-def test_a_cut_off_try_never_wins_over_a_whole_one(monkeypatch):
+def test_truncated_audio_never_wins_over_complete_audio(monkeypatch):
     monkeypatch.setattr(verify, "hear", Recognizer("one two three", "one"))
     request = SynthesisRequest(text="One two three.")
     made, check = verify.best_of(audio(truncated=True), request, 1, lambda again: audio())
     assert not made.truncated and check.tries == 2
 
 
-def test_options_that_draw_are_kept():
-    assert verify._livelier({"temperature": 0.9}) == {"temperature": 0.9}
-    assert verify._livelier({"greedy": True, "top_p": 0.5})["top_p"] == 0.5
+@pytest.mark.parametrize(
+    ("sampling", "expected"),
+    [({"temperature": 0.9}, {"temperature": 0.9}), ({"greedy": True}, verify.RETRY_SAMPLING)],
+)
+def test_retries_sample_and_keep_random_options(monkeypatch, sampling, expected):
+    monkeypatch.setattr(verify, "hear", Recognizer("one", "one two three"))
+    request = SynthesisRequest(text="One two three.", sampling=sampling)
+    retried = []
+    verify.best_of(audio(), request, 1, lambda retry: retried.append(retry) or audio())
+    assert [retry.sampling for retry in retried] == [expected]
 
 
 def test_the_manifest_has_the_score(tmp_path):
@@ -70,4 +77,4 @@ def test_the_manifest_has_the_score(tmp_path):
     rows = [json.loads(line) for line in (tmp_path / "out/manifest.jsonl").read_text().splitlines()]
     assert len(rows) == 2
     for row in rows:  # noise, from random weights
-        assert row["wer"] > 0 and row["tries"] == 2 and "heard" in row
+        assert row["wer"] > 0 and row["tries"] == 2 and "transcript" in row

@@ -56,7 +56,7 @@ def replace_work(patch: pytest.MonkeyPatch, toy: Path) -> None:
         "vocalmtp.tts.load": load_tones,
         "vocalmtp.tokenizers.load_tokenizer": load_codec,
         "vocalmtp.batch.workers.Pool": speak_here,
-        "vocalmtp.batch.ray.speak_on_ray": speak_here,
+        "vocalmtp.batch.ray.synthesize_on_ray": speak_here,
         "vocalmtp.batch.verify.hear": lambda samples, rate: "hi",
         "vocalmtp.bench.table.run_bench": check_model,
         "vocalmtp.bench.methods.run_methods": lambda _: {"": []},

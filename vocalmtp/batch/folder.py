@@ -1,8 +1,8 @@
-"""The folder that a batch fills: one audio file an item, manifest.jsonl, job.json, and a lock.
+"""The output folder of a batch: one audio file per item, manifest.jsonl, job.json and a lock.
 
-An item is done when its row is in the manifest; its audio, if it has some, is there before.
-Whatever else a killed run has left (a torn line, a hidden file, a row of a failure) is cleared when
-the folder is opened.
+An item is complete when its row is in the manifest; its audio file, if any, is written before.
+Whatever else an interrupted run left (a cut line, a partial file, the row of a failure) is removed
+when the folder is opened.
 """
 
 import json
@@ -13,46 +13,52 @@ from typing import Any, BinaryIO
 
 from vocalmtp.audio.io import FORMATS
 from vocalmtp.errors import InputError
-from vocalmtp.io.atomic import atomic_path, told
-from vocalmtp.io.run_folder import only_writer
+from vocalmtp.io.atomic import atomic_path, os_errors
+from vocalmtp.io.run_folder import check_settings, only_writer, write_settings
 
-MANIFEST, JOB, OLD = "manifest.jsonl", "job.json", ".manifest.old"
+MANIFEST, JOB, REMOVED = "manifest.jsonl", "job.json", ".manifest.old"
 
 Row = dict[str, Any]
 
 
 class OutputFolder:
-    """An open folder; `open_folder` makes one. `seconds` is the audio of what is done, `done`."""
+    """An open output folder, see `open_folder`.
+
+    Attributes:
+        completed: number of complete items.
+        seconds: duration of their audio.
+    """
 
     def __init__(self, path: Path, lines: int):
         self.path = path
-        self.done, self.seconds = 0, 0.0
-        self._lines = bytearray(lines + 1)  # 1 for the line of every item that is done
+        self.completed, self.seconds = 0, 0.0
+        self._lines = bytearray(lines + 1)  # 1 at the line number of every complete item
         self._file: BinaryIO | None = None
 
     def has(self, line: int) -> bool:
-        """Whether the item of this line of the list is done."""
+        """Return whether the item on this line of the list is complete."""
         return self._lines[line : line + 1] == b"\1"
 
     def add(self, row: Row, audio: bytes | None) -> None:
-        """Write an item's audio, if it has some, to the file that `row` names; then its row."""
+        """Write an item's audio, if any, to the file that `row` names; then append its row."""
         if audio is not None:
             with atomic_path(self.path / row["audio"]) as partial:
                 partial.write_bytes(audio)
-        with told(self.path / MANIFEST):
+        assert self._file is not None, "open_folder opens the manifest"
+        with os_errors(self.path / MANIFEST):
             self._file.write(_line(row))
             self._file.flush()
 
     def read(self) -> Iterator[Row]:
-        """The rows of what is done, which `has` knows from then on; other rows are passed over."""
+        """Yield the rows of complete items, and register them; other rows are skipped."""
         for row in _rows(self.path / MANIFEST):
             line = row.get("line")
             if row.get("status") != "ok" or not isinstance(line, int) or self.has(line):
                 continue
-            there = "audio" not in row or _audio(self.path, row)
-            if 0 < line < len(self._lines) and there:
+            present = "audio" not in row or _audio(self.path, row)
+            if 0 < line < len(self._lines) and present:
                 self._lines[line] = 1
-                self.done += 1
+                self.completed += 1
                 self.seconds += row.get("seconds") or 0.0
                 yield row
 
@@ -61,22 +67,22 @@ class OutputFolder:
 def open_folder(
     path: Path, identity: Row, lines: int, overwrite: bool = False
 ) -> Iterator[OutputFolder]:
-    """The folder, for this process alone, with nothing in it but what is done.
+    """Lock and clean an output folder; only complete items remain in it.
 
     Args:
-        identity: what the audio depends on; see `Job.identity`.
-        lines: of the list.
-        overwrite: remove what is done, whatever it was made of.
+        path: created if necessary.
+        identity: everything that the audio depends on, see `Job.identity`.
+        lines: number of lines of the list.
+        overwrite: remove complete items as well, whatever they were made of.
 
     Raises:
-        InputError: another process writes there, or the folder holds something else.
+        InputError: another process holds the folder, or it belongs to something else.
     """
     _check_place(path, overwrite)  # before anything is written there
     with only_writer(path):
         check_folder(path, identity, lines, overwrite)
         _clear(path, overwrite)
-        with atomic_path(path / JOB) as partial:
-            partial.write_text(json.dumps(identity, indent=2) + "\n", encoding="utf-8")
+        write_settings(path, identity, JOB)
         folder = OutputFolder(path, lines)
         if (path / MANIFEST).exists():
             with atomic_path(path / MANIFEST) as partial, partial.open("wb") as file:
@@ -93,55 +99,44 @@ def _check_place(path: Path, overwrite: bool) -> None:
     for file in sorted(path.iterdir()):
         if file.name == MANIFEST or file.suffix[1:].lower() in FORMATS:
             raise InputError(
-                f"output '{path}': holds {file.name}, which is no batch's; choose an empty folder",
+                f"output '{path}': holds {file.name}, which is not of a batch; "
+                "choose an empty folder",
                 code="other_run",
             )
 
 
 def check_folder(path: Path, identity: Row, lines: int, overwrite: bool) -> OutputFolder:
-    """The folder as it is, for reading; raises InputError if `identity` cannot go on there."""
+    """Read the state of an output folder without changing it.
+
+    Raises InputError if its complete items were made with another `identity`.
+    """
     _check_place(path, overwrite)
     folder = OutputFolder(path, lines)
     if overwrite or not (path / JOB).is_file():
         return folder
     for _ in folder.read():
         pass
-    try:
-        before = json.loads((path / JOB).read_text(encoding="utf-8"))
-        changed = [key for key in identity if before.get(key) != identity[key]]
-    except (ValueError, AttributeError):
-        before, changed = {}, list(identity)
-    if changed and folder.done:
-        raise InputError(
-            f"output '{path}': {_difference(changed[0], before, identity)}; go on with that one, "
-            "choose another folder, or start anew with --overwrite",
-            code="other_run",
-        )
+    if folder.completed:
+        check_settings(path, identity, restart="--overwrite", name=JOB)
     return folder
 
 
-def _difference(key: str, before: Row, now: Row) -> str:
-    if key in ("list", "model"):
-        return f"was made with another {key}"
-    return f"was made with {key} {before.get(key)!r}, not {now[key]!r}"
-
-
 def _clear(path: Path, overwrite: bool) -> None:
-    """Remove what a killed run has left; and what is done, if that is asked for."""
+    """Remove what an interrupted run left, and complete items if `overwrite` is set."""
     for partial in path.glob(".*.part"):
         partial.unlink()
     if overwrite and (path / MANIFEST).exists():
-        (path / MANIFEST).replace(path / OLD)
-    if (path / OLD).exists():  # also when a run was killed before it had removed all of it
-        for row in _rows(path / OLD):
+        (path / MANIFEST).replace(path / REMOVED)
+    if (path / REMOVED).exists():  # also if a run was killed while it removed them
+        for row in _rows(path / REMOVED):
             audio = _audio(path, row)
             if audio is not None:
                 audio.unlink()
-        (path / OLD).unlink()
+        (path / REMOVED).unlink()
 
 
 def _audio(path: Path, row: Row) -> Path | None:
-    """The audio of a row, if it is there."""
+    """The audio file of a row, or None if it does not exist."""
     name = row.get("audio")
     if not isinstance(name, str) or Path(name).name != name or not (path / name).is_file():
         return None
@@ -149,7 +144,7 @@ def _audio(path: Path, row: Row) -> Path | None:
 
 
 def _rows(manifest: Path) -> Iterator[Row]:
-    """The rows that are whole."""
+    """Complete rows of a manifest."""
     if not manifest.is_file():
         return
     with manifest.open("rb") as lines:
@@ -163,5 +158,5 @@ def _rows(manifest: Path) -> Iterator[Row]:
 
 
 def _line(row: Row) -> bytes:
-    # What UTF-8 cannot say (half of a surrogate pair) becomes the escape that JSON has for it.
+    # Lone surrogates, which UTF-8 cannot encode, become their JSON escape.
     return (json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")

@@ -1,4 +1,4 @@
-"""What to say, one by one: the items of a list, each with what is wrong with it."""
+"""The items of a list, validated one by one."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -6,58 +6,62 @@ from pathlib import Path
 from typing import Any
 
 from vocalmtp.data.text_lists import read_fields, short
-from vocalmtp.errors import InputError
+from vocalmtp.errors import ErrorCode, InputError
 
-ID_BYTES = 200  # a file's name has 255, and its suffixes need some
+ID_BYTES = 200  # file names have at most 255 bytes, suffixes included
 KNOWN = ("id", "text", "voice", "seed", "temperature")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
-    """One thing to say. `line` is its place in the list, from 1; `error` says why it cannot be."""
+    """One text to synthesize, or an error.
+
+    `line` is its line number in the list, from 1; an item with an `error` is not synthesized.
+    """
 
     line: int
     id: str
-    text: str | None = None
+    text: str = ""
     voice: str | None = None
     seed: int | None = None
     temperature: float | None = None
-    extra: dict[str, Any] = field(default_factory=dict)  # its other fields, for the manifest
+    extra: dict[str, Any] = field(default_factory=dict)  # other fields, copied to the manifest
     error: str | None = None
+    code: ErrorCode | None = None  # of the error
 
 
 def read_items(path: Path) -> Iterator[Item]:
-    """The items of a list in its order: one at a time in memory, and a hash of every `id`.
+    """Yield the items of a list in order; memory holds one of them, and a hash of every `id`.
 
-    A line that will not do, an `id` that is no file's name and one that was there before are items
-    with an `error` that names the file and the line.
+    An invalid line, an `id` that is not a file name, and a repeated `id` give items whose `error`
+    names the file and the line.
     """
-    named = path.suffix.lower() != ".txt"  # else ids are line numbers, which are never there twice
+    named = path.suffix.lower() != ".txt"  # otherwise ids are line numbers, which are unique
     seen: set[int] = set()
     for line, fields in read_fields(path):
         if isinstance(fields, str):
             error = f"{path} line {line}: {fields}"
-            yield Item(line=line, id=_line_id(line), error=error)
+            yield Item(line=line, id=_line_id(line), error=error, code="invalid_value")
             continue
         try:
             item = _item(line, fields)
             if named:
                 _check_new(item.id, seen)
         except InputError as error:
-            item = _failed(line, fields, f"{path} line {line}: {error}")
+            item = _failed(line, fields, f"{path} line {line}: {error}", error.code)
         yield item
 
 
 def _check_new(name: str, seen: set[int]) -> None:
     if hash(name) in seen:
         raise InputError(
-            f"id {short(name)}: is there twice; give every item its own", code="invalid_value"
+            f"id {short(name)}: occurs twice; give every item its own", code="invalid_value"
         )
     seen.add(hash(name))
 
 
 def _line_id(line: int) -> str:
-    """The id of an item that has none; files are then listed in the list's order."""
+    """The id of an item that has none: file names then sort in the order of the list."""
     return f"{line:06d}"
 
 
@@ -73,48 +77,52 @@ def _item(line: int, fields: dict[str, Any]) -> Item:
     )
 
 
-def _failed(line: int, fields: dict[str, Any], error: str) -> Item:
-    """The item, as far as it can be told what it was meant to be."""
+def _failed(line: int, fields: dict[str, Any], error: str, code: ErrorCode) -> Item:
+    """An invalid item, with the fields that could be read."""
     name, text = fields.get("id"), fields.get("text")
     return Item(
         line=line,
         id=_line_id(line) if name is None else name if isinstance(name, str) else short(name),
-        text=text if isinstance(text, str) else None,
+        text=text if isinstance(text, str) else "",
         extra={key: value for key, value in fields.items() if key not in KNOWN},
         error=error,
+        code=code,
     )
 
 
 def _check_id(value: object) -> str:
-    """`value` as the name of a file that stays in its folder, or InputError."""
+    """Return `value` as a file name without folders, or raise InputError."""
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str) or not value:
         raise InputError(
-            f"id {short(value)}: must be a text, which names the item's file", code="invalid_value"
+            f"id {short(value)}: must be a string, which names the item's file",
+            code="invalid_value",
         )
     if not value.isprintable() or "/" in value or "\\" in value:
         raise InputError(
-            f"id {short(value)}: must be a file's name; leave out slashes and such",
+            f"id {short(value)}: must be a file name; leave out slashes and control characters",
             code="invalid_value",
         )
     if value.startswith("."):
         raise InputError(
-            f"id {short(value)}: begins with a dot; such files are hidden", code="invalid_value"
+            f"id {short(value)}: begins with a dot, as hidden files do; remove it",
+            code="invalid_value",
         )
     if len(value.encode()) > ID_BYTES:
         raise InputError(
-            f"id {short(value)}: is too long; {ID_BYTES} bytes are the most", code="wrong_length"
+            f"id {short(value)}: is too long; use {ID_BYTES} bytes at most", code="wrong_length"
         )
     return value
 
 
 def _check_text(fields: dict[str, Any]) -> str:
     if "text" not in fields:
-        raise InputError("text: is missing; add a field 'text' with what to say", code="missing")
+        raise InputError("text: is missing; add a field 'text'", code="missing")
     if not isinstance(fields["text"], str):
         raise InputError(
-            f"text {short(fields['text'])}: must be a text; put it in quotes", code="invalid_value"
+            f"text {short(fields['text'])}: must be a string; put it in quotes",
+            code="invalid_value",
         )
     return fields["text"]
 
@@ -122,7 +130,8 @@ def _check_text(fields: dict[str, Any]) -> str:
 def _check_voice(value: object) -> str | None:
     if value is not None and not (isinstance(value, str) and value):
         raise InputError(
-            f"voice {short(value)}: must be a voice's name; or leave it out", code="conflict"
+            f"voice {short(value)}: must be the name of a voice; or leave it out",
+            code="invalid_value",
         )
     return value
 
@@ -132,7 +141,7 @@ def _check_seed(value: object) -> int | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
         raise InputError(
-            f"seed {short(value)}: must be a whole number from 0 to 2 ** 63 - 1",
+            f"seed {short(value)}: must be an integer from 0 to 2 ** 63 - 1",
             code="out_of_range",
         )
     return value
@@ -141,9 +150,9 @@ def _check_seed(value: object) -> int | None:
 def _check_temperature(value: object) -> float | None:
     if value is None:
         return None
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not (number and 0 <= value <= 1e6):  # NaN is refused too
+    number = value if isinstance(value, int | float) and not isinstance(value, bool) else -1.0
+    if not 0 <= number <= 1e6:  # also refuses NaN
         raise InputError(
             f"temperature {short(value)}: must be a number of 0 or more", code="out_of_range"
         )
-    return float(value)
+    return float(number)

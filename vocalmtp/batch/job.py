@@ -1,4 +1,4 @@
-"""What a batch is: the list, where its audio goes, how it is spoken, and by which engine."""
+"""The configuration of a batch."""
 
 import os
 from collections.abc import Callable
@@ -17,33 +17,34 @@ if TYPE_CHECKING:
     from vocalmtp.tts import TTS
 
 ENGINES = ("local", "ray")
-MOST_ROWS = 16  # on a CPU, a step of more rows takes as much longer as it says more
-ROW_BYTES = 64 << 20  # what a row takes at the most: its cache, its audio, its part of the decoder
+MAX_ROWS = 16  # on a CPU, throughput does not grow beyond that
+ROW_BYTES = 64 << 20  # upper bound of a row: cache, audio, share of the codec
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A list of texts to be spoken into a folder.
+    """A list of texts to synthesize into a folder.
 
-    The audio depends on the first group of fields only; with the second it is made as fast as the
-    machine allows. Raises InputError if a value is out of range or the model is not there.
+    The audio depends on the first group of fields alone; the second says how it is computed.
+    Raises InputError if a value is out of range or the model does not exist.
     """
 
     input: Path  # a list: .txt, .jsonl or .csv
     output: Path  # the folder for the audio and manifest.jsonl
     model: str = DEFAULT_MODEL
-    voice: str | Role | None = None  # of items that name none
-    seed: int = 0  # of items that name none
+    voice: str | Role | None = None  # of items without one
+    seed: int = 0  # of items without one
     sampling: dict[str, Any] = field(default_factory=dict)  # temperature, top_k, top_p, greedy
     decoding: Decoding = Decoding()
     format: str = "wav"  # wav, flac or ogg
-    verify: int | None = None  # listen to every item, and speak it again up to so many times
+    verify: int | None = None  # recognize every item, and retry it up to so many times
 
     batch_size: int | None = None  # rows of each worker; None: see `rows`
     workers: int = 1  # processes, or Ray actors
     engine: str = "local"
-    ray_address: str | None = None  # of a cluster; None: the one on this machine, or a new one
-    load: "Callable[[str], TTS] | None" = None  # importable, if there are workers; None: ours
+    ray_address: str | None = None  # of a cluster; None: the local one, or a new one
+    device: str = "cpu"  # of every worker
+    load: "Callable[[str], TTS] | None" = None  # replaces `vocalmtp.load`; importable by workers
 
     def __post_init__(self) -> None:
         from vocalmtp.decoding.sampling import Sampler
@@ -71,7 +72,8 @@ class Job:
         for name in self.sampling:
             if name not in options:
                 raise InputError(
-                    f"option '{name}': no such option; {nearest(name, options)}", code="not_found"
+                    f"option '{name}': no such option; {nearest(name, options)}",
+                    code="unknown_name",
                 )
         Sampler(**self.sampling)
         model_folder(self.model)
@@ -84,22 +86,18 @@ class Job:
 
     @property
     def rows(self) -> int:
-        """Rows that a worker speaks together: `batch_size`, or what a machine like this one does.
-
-        That is 16, or fewer if all workers' rows would take over a quarter of its memory.
-        """
+        """Rows per worker: `batch_size`, or by default 16, or what a quarter of the memory holds."""
         if self.batch_size is not None:
             return self.batch_size
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        return max(1, min(MOST_ROWS, memory // 4 // ROW_BYTES // max(1, self.workers)))
+        return max(1, min(MAX_ROWS, _memory() // 4 // ROW_BYTES // max(1, self.workers)))
 
     @property
     def voice_name(self) -> str | None:
-        """The voice's name or file, of a role as well."""
+        """The name or file of the voice, also that of a role."""
         return self.voice.voice if isinstance(self.voice, Role) else self.voice
 
     def identity(self) -> dict[str, Any]:
-        """All that the audio depends on, for job.json; the list and the model by their content."""
+        """Everything that the audio depends on; the list and the model by a hash of their content."""
         voice = self.voice_name
         if voice is not None and Path(voice).is_file():
             voice = f"{voice} ({digest(Path(voice))})"
@@ -117,11 +115,19 @@ class Job:
         }
 
     def load_tts(self) -> "TTS":
-        """The model, on one thread: a step is too small to be shared between threads."""
+        """Load the model, on one thread: a step is too small to be split between threads."""
         import torch
 
         from vocalmtp.tts import load
 
         torch.set_num_threads(1)
-        tts = (self.load or load)(self.model)
+        tts = load(self.model, device=self.device) if self.load is None else self.load(self.model)
         return tts if self.decoding == Decoding() else tts.using(self.decoding)
+
+
+def _memory() -> int:
+    """Bytes of physical memory; where the system does not tell (Windows), 4 GiB are assumed."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 4 << 30

@@ -1,7 +1,7 @@
-"""A batch on a Ray cluster: the same work, through Ray Data's `map_batches` with actors.
+"""A batch on a Ray cluster, by Ray Data's `map_batches` with actors.
 
-Items go out and encoded audio comes back through Ray's object store, so only this process writes,
-and the machines of a cluster need no folder in common.
+Items and encoded audio travel through Ray's object store: only this process writes, and the
+machines of a cluster need no shared folder.
 """
 
 import logging
@@ -23,35 +23,36 @@ from vocalmtp.batch.synthesizer import BatchSynthesizer, Result
 from vocalmtp.errors import InputError
 from vocalmtp.roles import Role
 
-BLOCK = 4  # batches of one task: what a worker that is killed has to begin again
-ROUND = 10_000  # items that Ray is given at once; every round loads the model anew
+BLOCK = 4  # batches per task, which is repeated if its actor dies
+ROUND = 10_000  # items per dataset; every dataset loads the model once per actor
 
 
 class _Actor:
-    """A model on one core of the cluster."""
+    """A loaded model on one core or GPU of the cluster."""
 
     def __init__(self, job: Job):
-        self.speaker = BatchSynthesizer(job)
+        self.synthesizer = BatchSynthesizer(job)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Pickled items [n] to their pickled results."""
         items = [pickle.loads(item) for item in batch["item"]]
-        made = [pickle.dumps(result) for result in self.speaker(items)]
+        made = [pickle.dumps(result) for result in self.synthesizer(items)]
         return {"result": np.array(made, dtype=object)}
 
 
-def speak_on_ray(job: Job, items: Iterator[Item]) -> Iterator[Result]:
-    """Speak items on `job.workers` actors; the results as their tasks are done.
+def synthesize_on_ray(job: Job, items: Iterator[Item]) -> Iterator[Result]:
+    """Synthesize items on `job.workers` actors, and yield results as their tasks complete.
 
-    Ray replaces actors that die and repeats what they were doing. Raises InputError if ray is
-    missing, there is no cluster at `job.ray_address`, or the model or voice is not there.
+    Ray replaces actors that die and repeats their tasks. Raises InputError if ray is not installed,
+    there is no cluster at `job.ray_address`, or the model or voice does not exist.
     """
     if find_spec("ray") is None:
         raise InputError(
             "package 'ray': is missing; run: pip install 'vocalmtp[ray]'", code="not_installed"
         )
-    job = replace(job, model=_absolute(job.model), voice=_anywhere(job.voice))
-    BatchSynthesizer(job)  # what is wrong is said here, before a cluster is asked
+    job = replace(job, model=_absolute(job.model) or job.model, voice=_anywhere(job.voice))
+    if job.device == "cpu":  # otherwise this machine may lack the device
+        BatchSynthesizer(job)  # raises before a cluster is started
     import ray.data
 
     with _cluster(job):
@@ -65,6 +66,7 @@ def speak_on_ray(job: Job, items: Iterator[Item]) -> Iterator[Result]:
                 batch_size=size,
                 compute=ray.data.ActorPoolStrategy(size=min(job.workers, tasks)),
                 num_cpus=1,
+                num_gpus=1 if job.device.startswith("cuda") else 0,
             )
             for row in made.iter_rows():
                 yield pickle.loads(row["result"])
@@ -77,13 +79,13 @@ def _anywhere(voice: str | Role | None) -> str | Role | None:
 
 
 def _absolute(path: str | None) -> str | None:
-    """The path of something that exists, from anywhere; actors run in folders of their own."""
+    """The absolute path of an existing file: actors run in other working directories."""
     return str(Path(path).resolve()) if path and Path(path).exists() else path
 
 
 @contextmanager
 def _cluster(job: Job) -> Iterator[None]:
-    """The connection to a cluster; one that was there already stays."""
+    """Connect to a cluster for the block; an existing connection is reused and kept."""
     import ray
     import ray.data
 
@@ -94,10 +96,10 @@ def _cluster(job: Job) -> Iterator[None]:
         return
     where = f"ray_address '{job.ray_address}'"
     try:
-        _knock(job.ray_address)
+        _check_reachable(job.ray_address)
     except (OSError, ValueError) as error:
         raise InputError(
-            f"{where}: nothing is there; start it with: ray start --head", code="not_found"
+            f"{where}: nothing listens there; start it with: ray start --head", code="not_found"
         ) from error
     try:
         ray.init(job.ray_address, logging_level=logging.ERROR, log_to_driver=False)
@@ -114,8 +116,8 @@ def _cluster(job: Job) -> Iterator[None]:
         ray.shutdown()
 
 
-def _knock(address: str | None) -> None:
-    """Raise OSError or ValueError unless something listens there: Ray itself tries for minutes."""
+def _check_reachable(address: str | None) -> None:
+    """Raise OSError or ValueError unless something listens there; Ray itself retries for minutes."""
     if address is not None and address not in ("auto", "local"):
         host, _, port = address.rpartition(":")
         with socket.create_connection((host.rpartition("/")[2], int(port)), timeout=10):

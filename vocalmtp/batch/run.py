@@ -1,6 +1,6 @@
-"""Run a batch, or say what it would do."""
+"""Run a batch, or plan it without loading the model."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
@@ -14,32 +14,32 @@ from vocalmtp.data.text_lists import survey
 from vocalmtp.errors import InputError
 from vocalmtp.voices import NO_CONSENT
 
-WINDOW = 256  # items that are sorted by length, so that the batch stays full to its end
-SECONDS_PER_LETTER = 0.07  # of speech, roughly
-SHOWN = 5  # problems of a plan
+WINDOW = 256  # items sorted by length together, so that the batch stays full
+SECONDS_PER_LETTER = 0.07  # of speech, on average
+SHOWN = 5  # problems listed in a plan
 
 
 @dataclass
 class Progress:
-    """How far a batch is: items in the list (see `survey`), and what has become of them."""
+    """Counts of a running batch."""
 
-    total: int
-    kept: int = 0  # done by an earlier run
+    total: int  # items in the list, see `survey`
+    kept: int = 0  # complete before this run
     made: int = 0
     failed: int = 0
-    seconds: float = 0.0  # of audio that was made
-    unstated: int = 0  # made in somebody's voice without that person's consent being stated
+    seconds: float = 0.0  # duration of the audio of this run
+    unstated: int = 0  # items in a voice made from a recording without stated consent
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What `run_batch` would do: items that are done, to be made, and bad."""
+    """What `run_batch` would do."""
 
-    done: int
+    completed: int  # items that are complete
     to_make: int
-    bad: int
-    problems: tuple[str, ...]  # of the first bad ones
-    seconds: float  # of the speech to be made, estimated from its letters
+    invalid: int
+    problems: tuple[str, ...]  # of the first invalid items
+    seconds: float  # estimated duration of the speech to make
 
 
 def run_batch(
@@ -48,23 +48,27 @@ def run_batch(
     overwrite: bool = False,
     progress: Callable[[Progress], None] = lambda state: None,
 ) -> Progress:
-    """Speak every item of `job.input` into `job.output`; what is done there is kept.
+    """Synthesize every item of `job.input` into `job.output`; complete items are kept.
 
-    An item that fails has a row that says why, and is tried again by the next run. `progress` is
-    called after every item. With several workers the calling script needs the usual
-    `if __name__ == "__main__":`.
+    A failed item has a row with its error, and is tried again by the next run. With several workers
+    the calling script needs the usual `if __name__ == "__main__":`.
 
     Args:
-        overwrite: start anew, whatever is done there.
+        job: the list, the folder, the model and its options.
+        overwrite: remove complete items and start anew.
+        progress: called after every item.
+
+    Returns:
+        The final counts.
 
     Raises:
-        InputError: the list, a value or the model is wrong as a whole; or another process writes
-            into the folder; or what is done there was made with another list, model or option.
+        InputError: the list, a value or the model is invalid as a whole; another process writes to
+            the folder; or its items were made with another list, model or option.
     """
     found = survey(job.input)
     with open_folder(job.output, job.identity(), found.lines, overwrite) as folder:
-        state = Progress(total=found.items, kept=folder.done)
-        begun: dict[int, Item] = {}
+        state = Progress(total=found.items, kept=folder.completed)
+        pending: dict[int, Item] = {}
 
         def record(item: Item, result: Result) -> None:
             folder.add(_row(job, item, result), result.audio)
@@ -74,31 +78,31 @@ def run_batch(
             state.unstated += result.consent == NO_CONSENT
             progress(state)
 
-        def good() -> Iterator[Item]:
+        def valid_items() -> Iterator[Item]:
             for item in read_items(job.input):
                 if item.error is not None:
-                    record(item, Result(line=item.line, error=item.error))
+                    record(item, Result(line=item.line, error=item.error, code=item.code))
                 elif not folder.has(item.line):
-                    begun[item.line] = item
+                    pending[item.line] = item
                     yield item
 
         progress(state)
-        with closing(_results(job, longest_first(good()))) as results:
+        with closing(_results(job, longest_first(valid_items()))) as results:
             for result in results:
-                record(begun.pop(result.line), result)
+                record(pending.pop(result.line), result)
     return state
 
 
 def plan_batch(job: Job, *, overwrite: bool = False) -> Plan:
-    """What `run_batch` would do, without the model; writes nothing. Raises as `run_batch`.
+    """Plan a batch without loading the model or writing anything. Raises as `run_batch`.
 
-    Texts that cannot be spoken are among the bad ones; voices are not looked for.
+    Texts that cannot be normalized count as invalid; voices are not checked.
     """
     from vocalmtp.text import normalize
 
     found = survey(job.input)
     folder = check_folder(job.output, job.identity(), found.lines, overwrite)
-    to_make, letters, bad = 0, 0, 0
+    to_make, letters, invalid = 0, 0, 0
     problems: list[str] = []
     for item in read_items(job.input):
         if folder.has(item.line):
@@ -112,23 +116,23 @@ def plan_batch(job: Job, *, overwrite: bool = False) -> Plan:
         if error is None:
             to_make += 1
         else:
-            bad += 1
+            invalid += 1
             problems += [error] if len(problems) < SHOWN else []
-    return Plan(folder.done, to_make, bad, tuple(problems), letters * SECONDS_PER_LETTER)
+    return Plan(folder.completed, to_make, invalid, tuple(problems), letters * SECONDS_PER_LETTER)
 
 
 def longest_first(items: Iterable[Item]) -> Iterator[Item]:
-    """Items in windows, each sorted by length of text: rows that begin together end together."""
+    """Sort items by length of text within windows, so that rows of a batch end together."""
     items = iter(items)
     while window := list(islice(items, WINDOW)):
         yield from sorted(window, key=lambda item: -len(item.text))
 
 
-def _results(job: Job, items: Iterator[Item]) -> Iterator[Result]:
+def _results(job: Job, items: Iterator[Item]) -> Generator[Result, None, None]:
     if job.engine == "ray":
-        from vocalmtp.batch.ray import speak_on_ray
+        from vocalmtp.batch.ray import synthesize_on_ray
 
-        yield from speak_on_ray(job, items)
+        yield from synthesize_on_ray(job, items)
     elif job.workers > 1:
         from vocalmtp.batch.workers import Pool
 
@@ -138,7 +142,7 @@ def _results(job: Job, items: Iterator[Item]) -> Iterator[Result]:
 
 
 def _row(job: Job, item: Item, result: Result) -> Row:
-    """The item's row of the manifest."""
+    """The manifest row of an item."""
     row: Row = {
         "id": item.id,
         "status": "ok" if result.error is None else "failed",
@@ -147,6 +151,7 @@ def _row(job: Job, item: Item, result: Result) -> Row:
         "voice": item.voice or job.voice_name or result.voice,
         "seed": job.seed if item.seed is None else item.seed,
         "error": result.error,
+        "code": result.code,
         "line": item.line,
         "text": item.text,
     }

@@ -1,4 +1,4 @@
-"""The work of a batch: items in, encoded audio out. Every engine runs this, wherever it runs."""
+"""Synthesis of batch items to encoded audio; every engine runs this in its processes."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from vocalmtp.batch.items import Item
 from vocalmtp.batch.job import Job
 from vocalmtp.batch.verify import Check, best_of
-from vocalmtp.errors import InputError
+from vocalmtp.errors import ErrorCode, InputError
 from vocalmtp.tts import AnyVoice, SynthesisRequest
 
 if TYPE_CHECKING:
@@ -17,37 +17,41 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What has become of the item of this `line`: the content of an audio file, or an error."""
+    """The result of the item on `line`: the content of an audio file, or an error."""
 
     line: int
     audio: bytes | None = None
     seconds: float = 0.0
-    voice: str | None = None  # who spoke, if nobody was asked to
-    consent: str = ""  # of whose voice it was made of, see `Voice`
-    truncated: bool = False  # the model did not come to an end by itself
-    check: Check | None = None  # what was heard of it, if the job asks for that
+    voice: str | None = None  # the default voice, if the item named none
+    consent: str = ""  # of the person whose voice it is, see `Voice`
+    truncated: bool = False  # the model reached its limit of steps before the end
+    check: Check | None = None  # recognition result, if the job verifies
     error: str | None = None
+    code: ErrorCode | None = None  # of the error
 
 
 class _ListError(Exception):
-    """Reading the items failed, which is no fault of an item."""
+    """Reading the list failed, which is not the error of one item."""
 
 
 class BatchSynthesizer:
-    """A model that speaks items of a job; raises InputError if the job's own voice is not there."""
+    """A loaded model that synthesizes items of a job.
+
+    Raises InputError if the model or the job's voice does not exist.
+    """
 
     def __init__(self, job: Job):
         self.job = job
         self.tts = job.load_tts()
-        self._find = lru_cache(256)(self.tts.find_voice)  # a voice from a recording takes time
+        self._find = lru_cache(256)(self.tts.find_voice)  # encoding a recording takes time
         if job.voice is not None:
             self._find(job.voice)
 
     def __call__(self, items: Iterable[Item]) -> Iterator[Result]:
-        """The results in the order they are ready; `items` is read only as far as needed.
+        """Yield results in the order they are ready; `items` is consumed lazily.
 
-        If one row makes the model raise something, it alone fails: those that were spoken together
-        with it are spoken again, one by one.
+        If the model raises an exception, the rows of that batch are repeated one by one, so that
+        only the row that causes it fails.
         """
         items = iter(items)
         while True:
@@ -57,7 +61,7 @@ class BatchSynthesizer:
                     yield self._result(taken.pop(number), made)
                 return
             except _ListError as error:
-                raise error.__cause__ from None
+                raise (error.__cause__ or error) from None
             except Exception:
                 if not taken:
                     raise
@@ -82,7 +86,7 @@ class BatchSynthesizer:
     def _request(self, item: Item) -> SynthesisRequest:
         job, sampling = self.job, dict(self.job.sampling)
         if item.temperature is not None:
-            sampling.pop("greedy", None)  # who asks for a temperature wants it to have a say
+            sampling.pop("greedy", None)  # it would make the temperature ineffective
             sampling["temperature"] = item.temperature
         return SynthesisRequest(
             text=item.text,
@@ -96,41 +100,45 @@ class BatchSynthesizer:
         try:
             return self._find(name)
         except InputError:
-            return name  # `each` says what is wrong with it, in this row's turn
+            return name  # `each` reports the error as this row's
 
     def _alone(self, item: Item) -> Result:
+        made: Audio | InputError
         try:
-            made = self._say(self._request(item))
+            made = self._synthesize(self._request(item))
         except InputError as error:
             made = error
         except Exception as error:
             made = InputError(
                 f"{type(error).__name__}: {error}; try another text, voice or seed",
-                code="invalid_value",
+                code="unusable",
             )
         return self._result(item, made)
 
     def _result(self, item: Item, made: "Audio | InputError") -> Result:
         if isinstance(made, InputError):
-            return Result(line=item.line, error=" ".join(str(made).split()))
+            return Result(line=item.line, error=str(made), code=made.code)
         if not len(made.samples):
-            return Result(line=item.line, error="nothing was said; try another seed")
+            problem = "text: no speech was generated; try another seed"
+            return Result(line=item.line, error=problem, code="empty")
         check = None
         if self.job.verify is not None:
             request = self._request(item)
-            made, check = best_of(made, request, self.job.verify, self._say)
-        asked = item.voice or self.job.voice
-        voice = self._find(asked)
+            made, check = best_of(made, request, self.job.verify, self._synthesize)
+        requested = item.voice or self.job.voice
+        voice = self._find(requested)
         return Result(
             line=item.line,
             audio=made.to_bytes(self.job.format),
             seconds=made.duration,
-            voice=voice.name if voice and not asked else None,
+            voice=voice.name if voice and not requested else None,
             consent=voice.consent if voice else "",
             truncated=made.truncated,
             check=check,
         )
 
-    def _say(self, request: SynthesisRequest) -> "Audio":
+    def _synthesize(self, request: SynthesisRequest) -> "Audio":
         [(_, made)] = self.tts.each([request], 1)
+        if isinstance(made, InputError):
+            raise made
         return made

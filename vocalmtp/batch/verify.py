@@ -1,4 +1,4 @@
-"""Listening to what was spoken, and speaking it again where it was not understood."""
+"""Verification: recognize synthesized speech, and synthesize it again where words are wrong."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -11,64 +11,68 @@ from vocalmtp.tts import SEED_STRIDE, SynthesisRequest
 if TYPE_CHECKING:
     from vocalmtp.audio.io import Audio
 
-# How a text is spoken again: not by the likeliest tokens, which would be the same ones.
-LIVELIER = {"temperature": 0.5, "top_k": 20}
+# Sampling of retries: greedy decoding would repeat the same tokens.
+RETRY_SAMPLING = {"temperature": 0.5, "top_k": 20}
 
 
 @dataclass(frozen=True)
 class Check:
-    """What was heard of an item."""
+    """The recognition result of an item."""
 
-    heard: str
-    wer: float  # word error rate of `heard` against the normalised text
-    tries: int  # how often it was spoken
-    request: SynthesisRequest  # that said what was kept
+    transcript: str
+    wer: float  # word error rate of `transcript` against the normalized text
+    tries: int  # number of syntheses
+    request: SynthesisRequest  # of the synthesis that was kept
 
 
 def check(audio: "Audio", request: SynthesisRequest, tries: int = 1) -> Check:
-    """Recognise `audio` (pocketsphinx). Raises InputError if a package is missing."""
-    heard = hear(audio.samples, audio.sample_rate)
-    return Check(heard, word_errors(normalize(request.text), heard).rate, tries, request)
+    """Recognize `audio` by pocketsphinx. Raises InputError if a package is missing."""
+    transcript = hear(audio.samples, audio.sample_rate)
+    return Check(transcript, word_errors(normalize(request.text), transcript).rate, tries, request)
 
 
 def best_of(
     audio: "Audio",
     request: SynthesisRequest,
     retries: int,
-    say: Callable[[SynthesisRequest], "Audio"],
+    synthesize: Callable[[SynthesisRequest], "Audio"],
 ) -> tuple["Audio", Check]:
-    """`audio`, or the best of up to `retries` others that `say` makes, and how it was heard.
+    """Return the audio with the fewest word errors among `audio` and up to `retries` others.
 
-    The recogniser errs on natural speech too, so what it calls wrong may be right; what it hears
-    without an error is.
+    The recognizer also errs on natural speech: a correct transcript proves an item right, a wrong
+    one does not prove it wrong.
     """
     best = audio, check(audio, request)
     for tries in range(2, retries + 2):
         if best[1].wer == 0 and not best[0].truncated:
             break
         best = best[0], replace(best[1], tries=tries)
-        again = replace(
+        retry = replace(
             request,
             seed=(request.seed + tries * SEED_STRIDE) % 2**63,
-            sampling=_livelier(request.sampling),
+            sampling=_retry_sampling(request.sampling),
         )
-        other = say(again)
-        found = check(other, again, tries)
+        other = synthesize(retry)
+        found = check(other, retry, tries)
         if (other.truncated, found.wer) < (best[0].truncated, best[1].wer):
             best = other, found
     return best
 
 
 def check_fields(check: Check) -> dict[str, Any]:
-    """What the manifest says of the try that was kept."""
-    fields = {"seed": check.request.seed, "wer": round(check.wer, 4), "heard": check.heard}
+    """Manifest fields of the synthesis that was kept."""
+    fields = {
+        "seed": check.request.seed,
+        "wer": round(check.wer, 4),
+        "transcript": check.transcript,
+    }
     if check.request.sampling:
         fields["sampling"] = check.request.sampling
     return fields | {"tries": check.tries}
 
 
-def _livelier(sampling: dict) -> dict:
-    """The options if they draw at all, or ones that do."""
+def _retry_sampling(sampling: dict[str, Any]) -> dict[str, Any]:
+    """`sampling` itself if it is random, or RETRY_SAMPLING in its place."""
     if sampling.get("temperature") and not sampling.get("greedy"):
         return sampling
-    return {**{k: v for k, v in sampling.items() if k != "greedy"}, **LIVELIER}
+    return {**{k: v for k, v in sampling.items() if k != "greedy"}, **RETRY_SAMPLING}

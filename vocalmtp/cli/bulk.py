@@ -142,13 +142,13 @@ def _rows(batch_size: str) -> int | None:
 def _tell_plan(plan: "Plan") -> int:
     for problem in plan.problems:
         _tell(problem)
-    if plan.bad > len(plan.problems):
-        _tell(f"... and {plan.bad - len(plan.problems)} more")
+    if plan.invalid > len(plan.problems):
+        _tell(f"... and {plan.invalid - len(plan.problems)} more")
     _tell(
-        f"{plan.done + plan.to_make + plan.bad} items: {plan.done} done, {plan.to_make} to be "
-        f"made (about {plan.seconds / 60:.1f} min of speech), {plan.bad} bad"
+        f"{plan.completed + plan.to_make + plan.invalid} items: {plan.completed} done, {plan.to_make} to be "
+        f"made (about {plan.seconds / 60:.1f} min of speech), {plan.invalid} bad"
     )
-    return 1 if plan.bad else 0
+    return 1 if plan.invalid else 0
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and one line for what the system has against them."""
+"""Atomic writes: files appear completely or not at all, and system errors become one line."""
 
 import errno
 import os
@@ -9,20 +9,22 @@ from pathlib import Path
 
 from vocalmtp.errors import InputError
 
-# What writing meets on a disk: full, over a quota, over a limit, read-only, broken.
-DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
+# Errors of a disk: full, over a quota, over a size limit, read-only, broken.
+DISK_ERRORS = {errno.ENOSPC, errno.EFBIG, errno.EROFS, errno.EIO}
+if hasattr(errno, "EDQUOT"):  # not on Windows
+    DISK_ERRORS.add(errno.EDQUOT)
 
 
 def check_file(path: Path, what: str = "output") -> None:
     """Raise InputError unless a file can be created at `path`."""
-    with told(path, what):
+    with os_errors(path, what):
         if path.is_dir():
             raise InputError(
                 f"{what} '{path}': is a folder; give a file's name", code="invalid_value"
             )
         if path.exists() and not path.is_file():  # a device would be replaced by our file
             raise InputError(
-                f"{what} '{path}': is no ordinary file; name one, or pipe with -",
+                f"{what} '{path}': is not a regular file; give a file's name, or - for a pipe",
                 code="invalid_value",
             )
         if not path.parent.is_dir():
@@ -39,53 +41,59 @@ def check_file(path: Path, what: str = "output") -> None:
 
 @contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
-    """A path beside `path` to write to: renamed to it at the end, removed if that fails.
+    """Yield a temporary path that replaces `path` at the end of the block, or is removed.
 
-    A link stays one: the file it points to is written. Raises InputError if `path` cannot be
-    written, or a disk is full inside the block.
+    A symbolic link is kept: the file that it points to is replaced. Raises InputError if `path`
+    cannot be written, or the disk fails inside the block.
     """
     path = Path(path)
     check_file(path)
-    with told(path):
-        place = Path(os.path.realpath(path))
-        partial = place.with_name(f".{place.name}.{os.getpid()}.part")
+    with os_errors(path):
+        target = Path(os.path.realpath(path))
+        partial = target.with_name(f".{target.name}.{os.getpid()}.part")
         partial.touch()
     try:
-        with told(path, only=DISK):
+        with os_errors(path, only=DISK_ERRORS):
             mode = partial.stat().st_mode
             yield partial
-            partial.chmod(mode)  # safetensors lets nobody else read what it writes
-            partial.replace(place)
+            partial.chmod(mode)  # safetensors writes files that only their owner can read
+            partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
 
 
 @contextmanager
 def atomic_folder(folder: Path | str) -> Iterator[Path]:
-    """An empty folder to write to: its files take their places in `folder` at the end.
+    """Yield an empty temporary folder whose files move to `folder` at the end of the block.
 
-    Other files that are there stay. Raises InputError as `atomic_path`.
+    Other files in `folder` stay. Raises InputError as `atomic_path`.
     """
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"output '{folder}': is a file; give a folder", code="invalid_value")
     partial = folder.with_name(f".{folder.resolve().name}.{os.getpid()}.part")
     try:
-        with told(folder):
+        with os_errors(folder):
             partial.mkdir(parents=True)
-        with told(folder, only=DISK):
+        with os_errors(folder, only=DISK_ERRORS):
             yield partial
             for file in sorted(file for file in partial.rglob("*") if file.is_file()):
-                place = folder / file.relative_to(partial)
-                place.parent.mkdir(parents=True, exist_ok=True)
-                file.replace(place)
+                target = folder / file.relative_to(partial)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                file.replace(target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
 @contextmanager
-def told(path: Path, what: str = "output", only: set[int] | None = None) -> Iterator[None]:
-    """Raise what the system says inside the block (of `only` these numbers) as an InputError."""
+def os_errors(path: Path, what: str = "output", only: set[int] | None = None) -> Iterator[None]:
+    """Convert system errors inside the block to InputError.
+
+    Args:
+        path: the file that the message names.
+        what: the field that the message names.
+        only: error numbers to convert; None for all.
+    """
     from safetensors import SafetensorError
 
     try:
@@ -93,14 +101,14 @@ def told(path: Path, what: str = "output", only: set[int] | None = None) -> Iter
     except OSError as error:
         if only is not None and error.errno not in only:
             raise
-        reason = (error.strerror or str(error)).lower()
-        raise InputError(_refusal(path, what, reason), code="unusable") from error
-    except SafetensorError as error:  # which has no number for a full disk
-        raise InputError(
-            _refusal(path, what, " ".join(str(error).split())), code="unusable"
-        ) from error
+        raise _unwritable(path, what, (error.strerror or str(error)).lower()) from error
+    except SafetensorError as error:  # has no error number for a full disk
+        raise _unwritable(path, what, " ".join(str(error).split())) from error
 
 
-def _refusal(path: Path, what: str, reason: str) -> str:
+def _unwritable(path: Path, what: str, reason: str) -> InputError:
     shown = str(path) if len(str(path)) <= 100 else f"{str(path)[:97]}..."
-    return f"{what} '{shown}': cannot be written ({reason}); free some space, or choose another"
+    return InputError(
+        f"{what} '{shown}': cannot be written ({reason}); free some space, or choose another",
+        code="unusable",
+    )

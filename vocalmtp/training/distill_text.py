@@ -87,9 +87,9 @@ def distill(
                     "tokenizer": made,
                 }
                 folder.add(row, None)
-                folder.done += 1
-            progress(folder.done, size.items)
-        return job.output / MANIFEST, folder.done
+                folder.completed += 1
+            progress(folder.completed, size.items)
+        return job.output / MANIFEST, folder.completed
 
 
 def _ask(
