@@ -58,16 +58,16 @@ def test_codes_of_another_card_name_both_hashes(recordings, tmp_path):
     mini, dac = make_tiny("mini"), make_tiny("dac-16khz")
     rows, codes, wavs = read_inputs([recordings / "a.wav"]), tmp_path / "codes", tmp_path / "wavs"
     tokenize_rows(rows, codes, mini)
-    with raises_input_error("invalid_value", key="shards"):
+    with raises_input_error("mismatch", key="shards"):
         detokenize_shards(codes, wavs, dac)
-    with raises_input_error("invalid_value", key="shards"):
+    with raises_input_error("mismatch", key="shards"):
         tokenize_rows(rows, codes, dac)
 
 
 def test_codes_of_other_recordings_are_not_lost_or_mixed(recordings, tmp_path):
     tokenizer, codes = make_tiny("mini"), tmp_path / "codes"
     tokenize_rows(read_inputs([recordings / "a.wav"]), codes, tokenizer)
-    with raises_input_error("invalid_value", key="output"):
+    with raises_input_error("other_run", key="output"):
         tokenize_rows(read_inputs([recordings / "b.flac"]), codes, tokenizer)
     assert [row.id for row in CodeShards(codes, "train").rows] == ["a"]
     assert tokenize_rows(read_inputs([recordings]), codes, tokenizer) == 3  # more than before

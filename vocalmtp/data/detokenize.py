@@ -1,4 +1,4 @@
-"""Code shards back to audio: batched, resumable, a file an utterance."""
+"""Code shards to audio files: batched and resumable."""
 
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
@@ -22,13 +22,27 @@ def detokenize_shards(
     format: str = "wav",
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> int:
-    """Decode every utterance in the folder `codes` to `output`/ID.wav; returns how many there are.
+    """Decode every utterance in the folder `codes` to `output`/ID.wav.
 
-    Files that are there are kept. `progress(done, total)` is called after every batch. Raises
-    InputError if another tokenizer made the codes or what is in `output`.
+    Existing files are kept.
+
+    Args:
+        codes: a folder of code shards.
+        output: the folder of the audio.
+        tokenizer: the decoder, on any device.
+        split: decode only this split.
+        batch_size: utterances per batch.
+        format: wav, flac or ogg.
+        progress: called with the numbers of decoded and of all utterances after every batch.
+
+    Returns:
+        The number of utterances.
+
+    Raises:
+        InputError: the codes, or the files in `output`, were made by another tokenizer.
     """
     codes, output, format = Path(codes), Path(output), check_format(format)
-    _check_stamp(codes, tokenizer)
+    _check_tokenizer(codes, tokenizer)
     items = [
         item
         for name in ([split] if split else list_splits(codes))
@@ -42,7 +56,7 @@ def detokenize_shards(
     with only_writer(output):
         stamp(output, tokenizer.card)
         todo = [pair for pair in zip(items, places, strict=True) if not pair[1].is_file()]
-        todo.sort(key=lambda pair: pair[0].codes.shape[1])  # so that little is padding
+        todo.sort(key=lambda pair: pair[0].codes.shape[1])  # limits padding
         progress(len(items) - len(todo), len(items))
         for start in range(0, len(todo), batch_size):
             batch = todo[start : start + batch_size]
@@ -55,13 +69,13 @@ def detokenize_shards(
     return len(items)
 
 
-def _check_stamp(codes: Path, tokenizer: SpeechTokenizer) -> None:
+def _check_tokenizer(codes: Path, tokenizer: SpeechTokenizer) -> None:
     there, card = read_stamp(codes, f"shards '{codes}'"), tokenizer.card
     if there != card:
         raise InputError(
             f"shards '{codes}': are of {there.name} ({there.hash}), not of {card.name} "
             f"({card.hash}); give --tokenizer the one that made them",
-            code="invalid_value",
+            code="mismatch",
         )
 
 
@@ -70,11 +84,11 @@ def _items(shards: CodeShards) -> list[CodeItem]:
 
 
 def _place(output: Path, name: str, format: str) -> Path:
-    """Where the audio of an id goes: inside `output`, whatever the id is."""
+    """The file of an id, which must be inside `output`."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or not path.name:
         raise InputError(
-            f"utterance '{name}': its id is no file name inside the output folder",
+            f"utterance '{name}': its id is not a file name inside the output folder",
             code="invalid_value",
         )
     return output / f"{name}.{format}"

@@ -1,9 +1,8 @@
-"""Draft vocabularies: the tokens that drafts are made of, counted from data.
+"""Draft vocabularies: the most frequent tokens of some data, as the output space of drafts.
 
-FastMTP (arXiv 2509.18362, section 3.4), after FR-Spec (arXiv 2502.14856): drafts need no rare
-tokens, and a smaller output layer is quicker. The model verifies over its whole vocabulary, so what
-is said stays the same. The speech LMs here have codebooks of some hundred entries, whose output
-layers cost next to nothing: they have no use for it.
+FastMTP (arXiv 2509.18362, section 3.4), after FR-Spec (arXiv 2502.14856): rare tokens are seldom
+drafted right, and a smaller output layer is faster. The model verifies over its full vocabulary, so
+its output does not change. Codebooks of speech LMs are too small to gain from it.
 Letters: n ids, V vocabulary.
 """
 
@@ -24,18 +23,18 @@ from vocalmtp.io.read import FORMAT, check_format, read_object
 
 @dataclass(frozen=True)
 class DraftVocabulary:
-    """The ids [n] that were the most frequent in some data, of one tokenizer."""
+    """The most frequent token ids [n] of some data, for one tokenizer."""
 
     name: str
     tokenizer: str  # its fingerprint
     ids: Tensor  # [n] ascending
-    coverage: float  # share of the counted tokens that are among them
+    coverage: float  # share of the counted tokens that they cover
 
     @classmethod
     def count(
         cls, name: str, tokenizer: Any, texts: Iterable[Sequence[int]], size: int
     ) -> "DraftVocabulary":
-        """The `size` most frequent ids of texts. Raises InputError for a size out of range."""
+        """Count the `size` most frequent ids. Raises InputError for a size out of range."""
         counts = torch.zeros(len(tokenizer), dtype=torch.long)
         for ids in texts:
             counts += torch.bincount(torch.tensor(ids, dtype=torch.long), minlength=len(counts))
@@ -51,6 +50,7 @@ class DraftVocabulary:
         return cls(name, fingerprint(tokenizer), ids, coverage)
 
     def save(self, path: Path) -> None:
+        """Write the vocabulary as JSON."""
         facts = {
             "format": FORMAT,
             "name": self.name,
@@ -63,7 +63,7 @@ class DraftVocabulary:
 
     @classmethod
     def load(cls, path: Path) -> "DraftVocabulary":
-        """Read what `save` wrote. Raises InputError if it is none."""
+        """Read a saved vocabulary. Raises InputError if the file is not one."""
         what = f"draft vocabulary '{path}'"
         facts = check_format(read_object(path, what), what)
         ids = facts.get("ids")
@@ -76,7 +76,7 @@ class DraftVocabulary:
         return cls(str(facts.get("name")), facts["tokenizer"], own, float(facts["coverage"]))
 
     def check(self, tokenizer: Any) -> "DraftVocabulary":
-        """Itself; raises InputError if it was counted with another tokenizer."""
+        """Return itself. Raises InputError if it was counted with another tokenizer."""
         own = fingerprint(tokenizer)
         if self.tokenizer != own or int(self.ids[-1]) >= len(tokenizer):
             raise InputError(
@@ -88,9 +88,9 @@ class DraftVocabulary:
 
 
 def choose(vocabularies: Sequence[DraftVocabulary], ids: Sequence[int]) -> int | None:
-    """The number of the vocabulary that has the most of a prompt's tokens, None of none.
+    """The index of the vocabulary that covers most tokens of a prompt; None without vocabularies.
 
-    Each language has its own, so this tells them apart. The first of equals is chosen.
+    With one vocabulary per language, this selects the language. Ties go to the first.
     """
     if not vocabularies:
         return None

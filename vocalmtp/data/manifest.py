@@ -1,4 +1,4 @@
-"""The corpus manifest: one JSON row an utterance, read lazily or whole."""
+"""Corpus manifests: one JSON row per utterance."""
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Utterance:
-    """One row. Times are seconds from the start of the audio; both time lists never decrease."""
+    """One row of a manifest. Times are seconds from the start of the audio, in ascending order."""
 
     id: str
     audio: Path
@@ -32,10 +32,15 @@ class Utterance:
 def read_manifest(
     path: Path | str, split: str | None = None, voices: Collection[str] = ()
 ) -> list[Utterance]:
-    """Rows of a manifest file, or of every finished shard of a corpus folder.
+    """Read the rows of a manifest file, or of every complete shard of a corpus folder.
 
-    `split` and `voices`, if given, filter. Raises InputError if nothing is there, a line is not a
-    row, or a voice has none.
+    Args:
+        path: the file or folder.
+        split: keep only rows of this split.
+        voices: keep only rows of these voices.
+
+    Raises:
+        InputError: there are no rows, a line is not a row, or a voice has no rows.
     """
     path = Path(path)
     rows = list(_rows(path, split))
@@ -82,14 +87,14 @@ def _row(line: bytes, root: Path, where: str) -> Utterance:
     except ValidationError as error:
         raise InputError(
             f"manifest row {where}: {problem_of(error)}; see the schema in recipes/corpus",
-            code="invalid_value",
+            code="damaged",
         ) from error
     return replace(row, audio=root / row.audio)
 
 
 @cache
 def _rows_of() -> "TypeAdapter[Utterance]":
-    """What checks a row; other fields than those of Utterance are passed over."""
+    """The validator of a row, which ignores unknown fields."""
     from pydantic import TypeAdapter
 
     return TypeAdapter(Utterance)

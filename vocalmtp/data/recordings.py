@@ -1,4 +1,4 @@
-"""What to tokenize, as rows: manifests, corpus folders, audio files and folders of audio."""
+"""Inputs of tokenizing as manifest rows: manifests, corpus folders, audio files and folders."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -9,10 +9,10 @@ from vocalmtp.errors import InputError
 
 
 def read_inputs(inputs: Iterable[Path | str], split: str | None = None) -> list[Utterance]:
-    """Rows of manifests (of one `split`, if given), audio files, and all audio under folders.
+    """Collect the rows of manifests, audio files, and all audio under folders.
 
-    A recording without a manifest has no text, the split "train", and its path as its id. Raises
-    InputError if there is nothing in an input, or two rows have one id.
+    A recording without a manifest has no text, the split "train", and its path as id. Raises
+    InputError if an input is empty, or two rows have the same id.
     """
     rows: list[Utterance] = []
     for path in map(Path, inputs):
@@ -22,8 +22,8 @@ def read_inputs(inputs: Iterable[Path | str], split: str | None = None) -> list[
             rows += read_manifest(path, split)
     if not rows:
         raise InputError(
-            f"split '{split}': no input has it; recordings alone are of 'train'",
-            code="invalid_value",
+            f"split '{split}': no input has it; recordings without a manifest are of 'train'",
+            code="not_found",
         )
     seen: set[str] = set()
     for row in rows:
@@ -37,7 +37,7 @@ def read_inputs(inputs: Iterable[Path | str], split: str | None = None) -> list[
 
 
 def _recordings(path: Path) -> Iterator[Utterance]:
-    """Rows of an audio file or a folder of them; none of what has a manifest."""
+    """Rows of an audio file or of a folder of audio; none if there is a manifest."""
     if path.suffix.lower() in SOUNDS:
         yield _row(path, path.stem)
     elif path.is_dir() and not (path / "manifest.jsonl").exists() and not _is_corpus(path):
@@ -56,5 +56,5 @@ def _row(file: Path, name: str) -> Utterance:
     try:
         seconds = soundfile.info(file).duration
     except (soundfile.SoundFileError, OSError):
-        seconds = 0.0  # reading it says what is wrong
+        seconds = 0.0  # the error is reported when it is read
     return Utterance(id=name, audio=file, text="", seconds=seconds)

@@ -1,8 +1,8 @@
-"""Code shards: what a speech LM trains on. Many utterances' codes in one file, texts beside it.
+"""Code shards: the training data of a speech LM, with the codes of many utterances per file.
 
-A folder holds `card.json` (the tokenizer that made the codes) and per shard `NAME.safetensors`
+A folder holds `card.json` (the specification of the tokenizer) and per shard `NAME.safetensors`
 (codes [Q, sum T] int16, or int32 if they are larger, lengths [n], speaker [n, D_s] float16) and
-`NAME.jsonl` (a row each).
+`NAME.jsonl` (one row per utterance).
 """
 
 import json
@@ -49,7 +49,7 @@ class CodeItem:
 
 
 def write_shard(path: Path, items: list[CodeItem], split: str) -> None:
-    """Write `items` to `path`.safetensors and .jsonl; the rows come last and mark it whole."""
+    """Write `items` to `path`.safetensors and .jsonl; the rows are last and mark it complete."""
     codes = torch.cat([item.codes for item in items], dim=1)
     fits = codes.numel() == 0 or int(codes.max()) <= torch.iinfo(torch.int16).max
     tensors = {
@@ -71,9 +71,9 @@ def write_shard(path: Path, items: list[CodeItem], split: str) -> None:
 
 
 def stamp(output: Path, card: TokenizerSpec) -> None:
-    """Write the card into the folder `output`, or check that it is the same as the one there.
+    """Write a tokenizer specification into `output`, or compare it with the one there.
 
-    Raises InputError, with the names and hashes of both, if it is another.
+    Raises InputError, with the names and hashes of both, if they differ.
     """
     file = output / "card.json"
     if not file.is_file():
@@ -85,22 +85,22 @@ def stamp(output: Path, card: TokenizerSpec) -> None:
         raise InputError(
             f"output '{output}': holds what another tokenizer made, {there.name} ({there.hash}), "
             f"not {card.name} ({card.hash}); choose a new folder",
-            code="invalid_value",
+            code="mismatch",
         )
 
 
 def read_stamp(folder: Path, what: str) -> TokenizerSpec:
-    """The card that a folder is stamped with. Raises InputError if there is none."""
+    """Read the tokenizer specification of a folder. Raises InputError if there is none."""
     if not (folder / "card.json").is_file():
         raise InputError(
             f"{what}: no card.json there; make shards with 'vocalmtp tokenize'",
-            code="invalid_value",
+            code="not_found",
         )
     return parse(TokenizerSpec, read_object(folder / "card.json", what), f"{what}: card.json")
 
 
 def list_splits(folder: Path | str) -> list[str]:
-    """The splits of all utterances in a folder of code shards. Raises InputError for a bad row."""
+    """The splits in a folder of code shards. Raises InputError for an invalid row."""
     what = f"shards '{folder}'"
     files = sorted(Path(folder).glob("*.jsonl"))
     rows = (
@@ -112,14 +112,14 @@ def list_splits(folder: Path | str) -> list[str]:
 
 
 def read_row(file: Path, number: int, line: bytes, what: str) -> ShardRow:
-    """The row in a line. Raises InputError if there is none."""
+    """Parse a row. Raises InputError if it is invalid."""
     try:
         return ShardRow.model_validate_json(line)
     except ValidationError as error:
         raise InputError(
             f"{what}: {file.name} line {number}: {problem_of(error)}; "
             "delete the shard and tokenize again",
-            code="invalid_value",
+            code="damaged",
         ) from error
 
 
@@ -127,7 +127,7 @@ class CodeShards(Dataset):
     """All utterances of one split in a folder of code shards, in memory (about 8 MB an hour)."""
 
     def __init__(self, folder: Path | str, split: str = "train"):
-        """Raises InputError if the folder is not whole, damaged, or has no utterance of `split`."""
+        """Raises InputError if the folder is incomplete or damaged, or has no utterance of `split`."""
         folder = Path(folder)
         self.what = f"shards '{folder}'"
         self.card = read_stamp(folder, self.what)
@@ -137,9 +137,7 @@ class CodeShards(Dataset):
         for file in sorted(folder.glob("*.jsonl")):
             self._add(file, split)
         if not self.rows:
-            raise InputError(
-                f"{self.what}: no utterance with split '{split}'", code="invalid_value"
-            )
+            raise InputError(f"{self.what}: no utterance with split '{split}'", code="empty")
         self.frames = [codes.shape[1] for codes in self.codes]
 
     def _add(self, file: Path, split: str) -> None:
@@ -154,7 +152,7 @@ class CodeShards(Dataset):
         if problem:
             raise InputError(
                 f"{self.what}: {file.name}: {problem}; delete both and tokenize again",
-                code="invalid_value",
+                code="damaged",
             )
         parts = tensors["codes"].split(tensors["lengths"].tolist(), dim=1)
         speakers = tensors.get("speaker")
@@ -166,7 +164,7 @@ class CodeShards(Dataset):
             self.speakers.append(None if speakers is None else speakers[place])
 
     def _problem(self, tensors: dict[str, Tensor], rows: int) -> str | None:
-        """What is wrong with a shard of `rows` utterances."""
+        """What is invalid in a shard of `rows` utterances, or None."""
         codes, lengths, speaker = (tensors.get(k) for k in ("codes", "lengths", "speaker"))
         sizes = torch.tensor([stream.size for stream in self.card.streams])[:, None]
         if codes is None or lengths is None:

@@ -1,6 +1,6 @@
-"""The files of lists, line by line: .txt, .jsonl and .csv to the fields of every item.
+"""Lists of texts: .txt, .jsonl and .csv files to the fields of every item.
 
-A line that will not do is told by what is wrong with it; it never stops the lines after it.
+An invalid line gives an error message in place of fields, and never affects the lines after it.
 """
 
 import csv
@@ -15,24 +15,24 @@ from typing import Any
 
 from vocalmtp.errors import InputError, nearest
 
-LIMIT = 1 << 22  # bytes of a line or a CSV record: longer ones are not taken into memory
-RECORD = 1000  # lines of a CSV record: a quote that is never closed must not swallow the list
+LIMIT = 1 << 22  # bytes of a line or a CSV record; longer ones are not read into memory
+RECORD = 1000  # lines of a CSV record, which bounds a quote that is never closed
 BOM = b"\xef\xbb\xbf"
-CONTROL = bytes(set(range(32)) - set(b"\t\n\r\f"))  # a twentieth of a file: it is no text
+CONTROL = bytes(set(range(32)) - set(b"\t\n\r\f"))  # above 5 % of a file, it is binary
 
 
 @dataclass(frozen=True)
 class Survey:
-    """The number of lines of a list, and of its items (a CSV field of n lines counts for n)."""
+    """The numbers of lines and of items of a list; a CSV field of n lines counts as n items."""
 
     lines: int
     items: int
 
 
 def survey(path: Path) -> Survey:
-    """Count what is in a list without understanding it.
+    """Count the lines and items of a list without parsing them.
 
-    Raises InputError if the list is missing, empty, binary, of an unknown kind, or a CSV file
+    Raises InputError if the list is missing, empty, binary, of an unknown format, or a CSV file
     without a column `text`.
     """
     kind = _kind(path)
@@ -44,7 +44,7 @@ def survey(path: Path) -> Survey:
         head = file.read(1 << 16)
         if 20 * len(head.translate(None, CONTROL)) < 19 * len(head):
             raise InputError(
-                f"input '{path}': is binary; give a list as UTF-8 text", code="invalid_value"
+                f"input '{path}': is binary; give a list in UTF-8", code="invalid_value"
             )
     lines = items = 0
     for number, line in _lines(path):
@@ -54,18 +54,18 @@ def survey(path: Path) -> Survey:
         _header(path, _csv_rows(path))
         items -= 1
     if not items:
-        raise InputError(f"input '{path}': has no items; write one a line", code="empty")
+        raise InputError(f"input '{path}': has no items; write one per line", code="empty")
     return Survey(lines, items)
 
 
 def read_fields(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    """The number of every line that is not blank, from 1, and its fields or what is wrong."""
+    """Yield the number of every line that is not blank, from 1, and its fields or an error."""
     reader = {".txt": _read_txt, ".jsonl": _read_jsonl, ".csv": _read_csv}[_kind(path)]
     return reader(path)
 
 
 def short(value: object) -> str:
-    """`value` as it is shown in an error."""
+    """`value` abbreviated for an error message."""
     shown = ascii(value)
     return shown if len(shown) <= 60 else f"{shown[:57]}..."
 
@@ -75,13 +75,14 @@ def _kind(path: Path) -> str:
     kind = path.suffix.lower()
     if kind not in kinds:
         raise InputError(
-            f"input '{path}': not a kind of list; {nearest(kind, kinds)}", code="invalid_value"
+            f"input '{path}': unknown format of a list; {nearest(kind, kinds)}",
+            code="invalid_value",
         )
     return kind
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Every line with its number, from 1; of one that is over LIMIT bytes, its beginning."""
+    """Every line with its number, from 1; the first LIMIT bytes of a longer one."""
     with path.open("rb") as file:
         number = 0
         while line := file.readline(LIMIT):
@@ -93,7 +94,7 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def _text_lines(path: Path) -> Iterator[tuple[int, str, str | None]]:
-    """Every line: its number, its text, and what is wrong with it."""
+    """The number, the text and the error, or None, of every line."""
     for number, line in _lines(path):
         if len(line) >= LIMIT - len(BOM):
             yield number, "", f"is longer than {LIMIT >> 20} MiB; split it"
@@ -123,7 +124,7 @@ def _object(text: str) -> dict[str, Any] | str:
     try:
         fields = json.loads(text, parse_float=_finite, parse_constant=_finite)
     except (ValueError, RecursionError) as error:
-        return f"not valid JSON ({error}); write one object a line"
+        return f"not valid JSON ({error}); write one object per line"
     if not isinstance(fields, dict):
         return f'not a JSON object; write {{"text": "..."}}, not {short(fields)}'
     return fields
@@ -132,11 +133,11 @@ def _object(text: str) -> dict[str, Any] | str:
 def _finite(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise ValueError(f"{text} is no number")
+        raise ValueError(f"{text} is not a finite number")
     return value
 
 
-# -- CSV: a record may be several lines ------------------------------------------------------------
+# -- CSV: a record may span several lines ------------------------------------------------------------
 
 
 def _read_csv(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
@@ -147,7 +148,7 @@ def _read_csv(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
 
 
 def _header(path: Path, rows: Iterator[tuple[int, list[str] | str]]) -> list[str]:
-    """The names of the columns, which is the first record; or InputError."""
+    """The column names, from the first record. Raises InputError if they are invalid."""
     number, cells = next(rows)
     if isinstance(cells, str):
         raise InputError(f"input '{path}' line {number}: {cells}", code="invalid_value")
@@ -155,12 +156,12 @@ def _header(path: Path, rows: Iterator[tuple[int, list[str] | str]]) -> list[str
     if "text" not in names:
         found = ", ".join(short(name) for name in names[:10])
         raise InputError(
-            f"input '{path}': has no column 'text', only {found}; name one so", code="empty"
+            f"input '{path}': has no column 'text', only {found}; rename one", code="empty"
         )
     for name in names:
         if not name or names.count(name) > 1:
             raise InputError(
-                f"input '{path}': column {short(name)}: give each a name of its own",
+                f"input '{path}': column {short(name)} is not unique; rename it",
                 code="invalid_value",
             )
     return names
@@ -169,8 +170,8 @@ def _header(path: Path, rows: Iterator[tuple[int, list[str] | str]]) -> list[str
 def _csv_rows(path: Path) -> Iterator[tuple[int, list[str] | str]]:
     """The header and every record after it, with the number of its first line.
 
-    A record that is malformed costs one line: it may have taken the others in by a missing quote,
-    so they are read again.
+    A malformed record costs one line: a missing quote may have absorbed the lines after it, so
+    they are parsed again.
     """
     csv.field_size_limit(LIMIT)  # of the whole process; the default refuses a long text
     lines = _text_lines(path)
@@ -202,7 +203,7 @@ def _record(
     again: deque[tuple[int, str, str | None]],
     used: list[tuple[int, str, str | None]],
 ) -> Iterator[str]:
-    """Lines as the CSV parser asks for them, noted in `used`; no more than a record may have."""
+    """Lines for the CSV parser, recorded in `used`, up to the limits of a record."""
     size = 0
     while len(used) < RECORD and size < LIMIT:
         line = again.popleft() if again else next(lines, None)
@@ -216,12 +217,12 @@ def _record(
 
 
 def _named(header: list[str], cells: list[str]) -> dict[str, Any]:
-    """The fields of a record: an empty cell means that nothing is given."""
+    """The fields of a record; an empty cell is an absent field."""
     fields: dict[str, Any] = dict(zip(header, cells, strict=True))
     for name, kind in (("id", str), ("voice", str), ("seed", int), ("temperature", float)):
         if not fields.get(name):
             fields.pop(name, None)
             continue
-        with suppress(ValueError):  # the item's own check says what is wrong with it
+        with suppress(ValueError):  # reported by the validation of the item
             fields[name] = kind(fields[name])
     return fields

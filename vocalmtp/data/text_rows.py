@@ -1,4 +1,4 @@
-"""Texts to learn from, as rows of tokens: one text a line, or prompts with answers.
+"""Training texts of a text LM as rows of tokens: plain texts, or prompts with answers.
 
 Letters: N tokens of all texts together, n tokens of a row.
 """
@@ -16,14 +16,14 @@ from vocalmtp.data.text_lists import read_fields
 from vocalmtp.errors import InputError
 from vocalmtp.models.prompts import Text
 
-Piece = tuple[list[int], bool]  # tokens, and whether they are learned
+Piece = tuple[list[int], bool]  # tokens, and whether they are training targets
 
 
 class TextRows(Dataset):
-    """Texts as rows of at most `length` tokens; `frames` has the length of each.
+    """Rows of at most `length` tokens; `frames` holds the length of each.
 
-    `packed` rows are windows of all texts, one after the other, and equally long; else every text
-    is a row of its own, which is cut off. The tokens of a prompt are read and not learned.
+    With `packed`, rows are windows of equal length over the concatenated texts; otherwise every
+    text is one row, truncated. The tokens of a prompt are not training targets.
     """
 
     def __init__(self, pieces: Iterable[list[Piece]], length: int, packed: bool):
@@ -60,11 +60,10 @@ class TextRows(Dataset):
 
 
 def read_pieces(files: Iterable[Path | str], tokenizer: Any, ends: tuple[int, ...]) -> Iterator:
-    """The pieces of every text in `files`: .txt (a text a line), .jsonl or .csv.
+    """Yield the pieces of every text in `files`: .txt (one per line), .jsonl or .csv.
 
-    A row has a "text", or a "prompt" and an "answer" (what `vocalmtp distill-data` writes); a text
-    that is whole is followed by the token that ends one. Raises InputError for a file or row that
-    cannot be read.
+    A row has a "text", or a "prompt" and an "answer" (as `vocalmtp distill-data` writes them); a
+    complete text is followed by the end token. Raises InputError for an invalid file or row.
     """
     for file in map(Path, files):
         if not file.is_file():
@@ -80,7 +79,7 @@ def read_pieces(files: Iterable[Path | str], tokenizer: Any, ends: tuple[int, ..
 def row_pieces(
     fields: dict[str, Any], tokenizer: Any, ends: tuple[int, ...], what: str
 ) -> list[Piece]:
-    """One row as pieces. Raises InputError if it is none."""
+    """Convert one row to pieces. Raises InputError if it is invalid."""
     if "ids" in fields:
         made, own = fields.get("tokenizer"), fingerprint(tokenizer)
         if made != own:

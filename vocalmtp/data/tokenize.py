@@ -1,4 +1,4 @@
-"""Audio to code shards: batched, resumable, shard by shard."""
+"""Audio to code shards: batched, and resumable by shard."""
 
 from collections.abc import Callable, Iterator
 from itertools import groupby
@@ -16,7 +16,7 @@ from vocalmtp.io.run_folder import only_writer
 from vocalmtp.tokenizers import SpeechTokenizer
 
 SHARD = 1000  # utterances
-MOST_SECONDS = 600  # of a batch, with its padding
+MAX_SECONDS = 600  # of a batch, padding included
 
 
 def tokenize_manifest(
@@ -28,10 +28,7 @@ def tokenize_manifest(
     batch_size: int = 16,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> int:
-    """Encode every utterance of `manifest` into shards in `output`; returns how many there are.
-
-    See `tokenize_rows`.
-    """
+    """Encode every utterance of `manifest` into shards in `output`; see `tokenize_rows`."""
     rows = read_manifest(manifest, split)
     return tokenize_rows(rows, output, tokenizer, batch_size=batch_size, progress=progress)
 
@@ -44,23 +41,35 @@ def tokenize_rows(
     batch_size: int = 16,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> int:
-    """Encode the audio of `rows` into shards in `output`; returns how many there are.
+    """Encode the audio of `rows` into shards in `output`.
 
-    Shards that are whole are kept. `progress(done, total)` is called after every batch. Raises
-    InputError if `output` holds the codes of another tokenizer or of other utterances, another
-    process writes there, or an audio file is not there or cannot be read.
+    Complete shards are kept.
+
+    Args:
+        rows: the utterances.
+        output: the folder of the shards.
+        tokenizer: the encoder, on any device.
+        batch_size: utterances per batch at most.
+        progress: called with the numbers of encoded and of all utterances after every batch.
+
+    Returns:
+        The number of utterances.
+
+    Raises:
+        InputError: `output` holds codes of another tokenizer or of other utterances, another
+            process writes there, or an audio file cannot be read.
     """
     output, done = Path(output), 0
     with only_writer(output):
         stamp(output, tokenizer.card)
         _check_rows(output, rows)
-        for row in rows:  # before any of them is encoded
+        for row in rows:  # before encoding starts
             if not row.audio.is_file():
                 raise InputError(
-                    f"audio '{row.audio}': no such file; mend the manifest", code="not_found"
+                    f"audio '{row.audio}': no such file; correct the manifest", code="not_found"
                 )
         for path, name, chunk in _shards(output, rows):
-            if not _whole(path, chunk):
+            if not _complete(path, chunk):
                 items = []
                 for batch in _batches(chunk, batch_size):
                     items += _encode(batch, tokenizer)
@@ -72,29 +81,29 @@ def tokenize_rows(
 
 
 def _check_rows(output: Path, rows: list[Utterance]) -> None:
-    """Raise InputError if shards of a split of `rows` hold others: they would be mixed up."""
-    asked: dict[str, set[str]] = {}
+    """Raise InputError if shards of a split of `rows` hold other utterances."""
+    requested: dict[str, set[str]] = {}
     for row in rows:
-        asked.setdefault(row.split, set()).add(row.id)
-    for split, ids in asked.items():
+        requested.setdefault(row.split, set()).add(row.id)
+    for split, ids in requested.items():
         for file in sorted(output.glob(f"{split}-*.jsonl")):
             for name in _ids(file):
                 if name not in ids:
                     raise InputError(
                         f"output '{output}': holds codes of another input ('{name}' of '{split}'); "
                         "choose another folder, or delete that one",
-                        code="invalid_value",
+                        code="other_run",
                     )
 
 
 def _ids(file: Path) -> list[str]:
-    """The utterances of a shard."""
+    """The ids of the utterances of a shard."""
     what = f"shards '{file.parent}'"
     return [read_row(file, number, line, what).id for number, line in read_lines(file, what)]
 
 
-def _whole(path: Path, rows: list[Utterance]) -> bool:
-    """Whether the shard is written, and of these rows: there may be more of them now."""
+def _complete(path: Path, rows: list[Utterance]) -> bool:
+    """Whether a shard is written and holds exactly these rows."""
     file = path.with_suffix(".jsonl")
     if not (file.is_file() and path.with_suffix(".safetensors").is_file()):
         return False
@@ -110,10 +119,10 @@ def _shards(output: Path, rows: list[Utterance]) -> Iterator[tuple[Path, str, li
 
 
 def _batches(rows: list[Utterance], size: int) -> Iterator[list[Utterance]]:
-    """Rows of like length together, so that little is padding; of long ones fewer."""
+    """Group rows of similar length, to limit padding; fewer rows if they are long."""
     batch: list[Utterance] = []
     for row in sorted(rows, key=lambda row: row.seconds):
-        if len(batch) == size or (batch and (len(batch) + 1) * row.seconds > MOST_SECONDS):
+        if len(batch) == size or (batch and (len(batch) + 1) * row.seconds > MAX_SECONDS):
             yield batch
             batch = []
         batch.append(row)
@@ -125,11 +134,11 @@ def _encode(rows: list[Utterance], tokenizer: SpeechTokenizer) -> list[CodeItem]
     wavs = [torch.from_numpy(read_audio(row.audio, tokenizer.card.sample_rate)) for row in rows]
     lengths = torch.tensor([len(wav) for wav in wavs])
     padded = torch.nn.utils.rnn.pad_sequence(wavs, batch_first=True)  # [B, N]
-    made = tokenizer.encode(padded.to(tokenizer.device), lengths.to(tokenizer.device))
+    encoded = tokenizer.encode(padded.to(tokenizer.device), lengths.to(tokenizer.device))
     items = []
     for place, row in enumerate(rows):
-        codes: Tensor = made.codes[place, :, : made.lengths[place]].cpu()
-        speaker = None if made.speaker is None else made.speaker[place].cpu()
+        codes: Tensor = encoded.codes[place, :, : encoded.lengths[place]].cpu()
+        speaker = None if encoded.speaker is None else encoded.speaker[place].cpu()
         ends = torch.tensor(row.chars) if row.chars else None
         items.append(CodeItem(row.id, row.text, row.voice, codes, speaker, ends))
     return items

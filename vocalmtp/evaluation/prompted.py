@@ -27,6 +27,7 @@ from vocalmtp.evaluation.rows import check_settings
 from vocalmtp.evaluation.statistics import bootstrap_mean
 from vocalmtp.hub import DEFAULT_MODEL, model_folder
 from vocalmtp.io.read import digest
+from vocalmtp.io.run_folder import Row, only_writer
 from vocalmtp.tts import TTS, SpeakerConditioning, load
 from vocalmtp.voices import Voice, make_voice
 
