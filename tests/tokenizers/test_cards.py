@@ -3,6 +3,7 @@
 import pytest
 import torch
 import yaml
+from helpers.errors import raises_input_error
 from helpers.tiny_codecs import make_model, make_tiny
 from safetensors.torch import load_file, save_file
 
@@ -147,7 +148,7 @@ def test_a_published_folder_is_found_by_name_variable_and_both(published, monkey
     assert weights_folder(find_card("mimi-32")) == published
     assert load_tokenizer("mimi-8").spec == expected
     assert len(load_tokenizer("mimi-32").spec.streams) == 32
-    with pytest.raises(InputError, match=f"say which: mimi-8={published}"):
+    with raises_input_error("missing", names=f"mimi-8={published}"):
         load_tokenizer(published)
 
 
