@@ -39,7 +39,7 @@ def record(path: Path, seconds: float = 2.0, pitch: float = 120.0, rate: int = 2
 def test_a_voice_survives_its_file(tmp_path, tokenizer):
     made = make_voice(record(tmp_path / "me.wav"), tokenizer)
     assert made.name == "me" and made.origin == "made from me.wav"
-    assert made.vector.shape == (tokenizer.card.speaker_dim,)
+    assert made.vector.shape == (tokenizer.spec.speaker_dim,)
     assert np.linalg.norm(made.vector) == pytest.approx(1, abs=1e-5)
     (tmp_path / "usual").touch()
     path = made.save(tmp_path / "mine.safetensors")
@@ -47,7 +47,7 @@ def test_a_voice_survives_its_file(tmp_path, tokenizer):
     back = Voice.load(path)
     assert np.array_equal(back.vector, made.vector)
     assert (back.name, back.origin) == (made.name, made.origin)
-    assert back.check(tokenizer.card) is back
+    assert back.check(tokenizer.spec) is back
     assert list(load_voices(tmp_path)) == ["me"]
 
 
@@ -78,7 +78,7 @@ def test_references_that_will_not_do(tmp_path, tokenizer, seconds, message):
 def test_a_voice_of_another_tokenizer_is_refused(tmp_path, tokenizer):
     made = make_voice(record(tmp_path / "me.wav"), tokenizer)
     with pytest.raises(InputError, match="made for tokenizer 'toy'"):
-        made.check(tokenizer.card.model_copy(update={"codes": "other"}))
+        made.check(tokenizer.spec.model_copy(update={"codes": "other"}))
 
 
 def test_files_that_are_no_voice_are_refused(tmp_path, tokenizer):

@@ -52,7 +52,7 @@ class DialogueModel:
             raise InputError("question: has no sound; record it again", code="empty")
         tokenizer = self.tts.tokenizer
         codes = self.tts.model.config.listen_config.source == "codes"
-        rate = tokenizer.card.sample_rate if codes else SAMPLE_RATE
+        rate = tokenizer.spec.sample_rate if codes else SAMPLE_RATE
         wav = torch.from_numpy(resample(samples, sample_rate, rate))
         if not codes:
             return AudioInput(mel_frames(log_mels(wav)))

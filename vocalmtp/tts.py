@@ -151,7 +151,7 @@ class TTS:
         decoding: Decoding | None = None,
         write_text: Callable[[Sequence[int]], str] = char_text,
     ):
-        made, asked = tokenizer.card, model.config.tokenizer
+        made, asked = tokenizer.spec, model.config.tokenizer
         if asked.get("hash") != made.hash:
             raise InputError(
                 f"tokenizer '{made.name}' ({made.hash}): the model speaks the codes of "
@@ -175,7 +175,7 @@ class TTS:
     @property
     def sample_rate(self) -> int:
         """Samples per second of what is spoken."""
-        return self.tokenizer.card.sample_rate
+        return self.tokenizer.spec.sample_rate
 
     @property
     def has_word_times(self) -> bool:
@@ -293,16 +293,16 @@ class TTS:
 
         Raises InputError if there is no such voice, or it was made for another tokenizer.
         """
-        card = self.tokenizer.card
+        spec = self.tokenizer.spec
         if voice is None:
             name = self.card.get("default_voice", next(iter(self.voices), None))
-            if name is None and card.speaker_dim:
+            if name is None and spec.speaker_dim:
                 raise InputError(
                     "voice: the model has none of its own; give a recording of one", code="missing"
                 )
             return None if name is None else self.find_voice(name)
         if isinstance(voice, Voice):
-            return voice.check(card)
+            return voice.check(spec)
         if isinstance(voice, Role):
             with voice.named():
                 found = self.find_voice(voice.voice)
@@ -313,7 +313,7 @@ class TTS:
             return self.voices[str(voice)]
         path = Path(voice)
         if path.suffix == ".safetensors":
-            return Voice.load(path).check(card)
+            return Voice.load(path).check(spec)
         if path.suffix or os.path.isfile(path):  # False for a name that no file can have
             return make_voice(path, self.tokenizer)
         raise InputError(
@@ -424,7 +424,7 @@ class TTS:
         frames, words = made.codes.shape[1], []
         if made.pointers is not None:
             pointers = made.pointers.clamp(max=len(row.text) - 1).cpu().numpy()
-            words = word_times(row.text, pointers, self.tokenizer.card.frame_rate, whole=True)
+            words = word_times(row.text, pointers, self.tokenizer.spec.frame_rate, whole=True)
         samples = self._silence(row.pause)
         if frames:
             with self.statistics.timed("tokenizer"):
@@ -434,7 +434,7 @@ class TTS:
 
     def _stream(self, sentences: list[SentenceRequest]) -> Iterator[Audio]:
         for row in sentences:
-            if self.tokenizer.card.lookahead is None:  # its decoder wants to see everything first
+            if self.tokenizer.spec.lookahead is None:  # its decoder wants to see everything first
                 yield from (audio for _, audio in self._speak([row], batch_size=1))
                 continue
             spoken = SentenceStream(

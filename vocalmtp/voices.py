@@ -34,7 +34,7 @@ def consent_note(voice: "Voice | None") -> str | None:
 class Voice:
     """Who speaks: the timbre `vector` float32 [D_s] that one speech tokenizer made of a recording.
 
-    The vector means something to that tokenizer alone, so its card's name and hash are kept.
+    The vector means something to that tokenizer alone, so its name and the hash of its spec are kept.
     `consent` says how it is known that the speaker agreed; "" of a voice that is nobody's.
     """
 
@@ -87,19 +87,19 @@ class Voice:
             )
         return voice
 
-    def check(self, card: "TokenizerSpec") -> "Voice":
-        """This voice, or InputError if it was made by another tokenizer than the card's."""
-        if self.tokenizer_hash != card.hash:
+    def check(self, spec: "TokenizerSpec") -> "Voice":
+        """This voice, or InputError if it was made by a tokenizer of another spec."""
+        if self.tokenizer_hash != spec.hash:
             raise InputError(
                 f"voice '{self.name}': made for tokenizer '{self.tokenizer}' "
-                f"({self.tokenizer_hash}), not '{card.name}' ({card.hash}); "
+                f"({self.tokenizer_hash}), not '{spec.name}' ({spec.hash}); "
                 "make it again from its recording",
                 code="mismatch",
             )
-        if len(self.vector) != card.speaker_dim:
+        if len(self.vector) != spec.speaker_dim:
             raise InputError(
                 f"voice '{self.name}': its vector has {len(self.vector)} numbers, not "
-                f"{card.speaker_dim}; make it again from its recording",
+                f"{spec.speaker_dim}; make it again from its recording",
                 code="mismatch",
             )
         return self
@@ -135,10 +135,10 @@ def make_voice(
     """
     import torch
 
-    card = tokenizer.card
-    if not card.speaker_dim:
+    spec = tokenizer.spec
+    if not spec.speaker_dim:
         raise InputError(
-            f"tokenizer '{card.name}': has no voices; use a model whose tokenizer has", code="empty"
+            f"tokenizer '{spec.name}': has no voices; use a model whose tokenizer has", code="empty"
         )
     paths = (
         [Path(references)] if isinstance(references, Path | str) else [Path(p) for p in references]
@@ -147,12 +147,12 @@ def make_voice(
         raise InputError("reference: none given; give at least one recording", code="missing")
     vectors = []
     for path in paths:
-        wav = torch.from_numpy(_reference(path, card.sample_rate))[None]  # [1, N]
+        wav = torch.from_numpy(_reference(path, spec.sample_rate))[None]  # [1, N]
         vectors.append(tokenizer.embed_speaker(wav.to(tokenizer.device))[0].float().cpu())
     vector = torch.stack(vectors).mean(0)
     vector = vector / vector.norm().clamp(min=1e-6)
     origin = origin or f"made from {', '.join(path.name for path in paths)}"
-    return Voice(name or paths[0].stem, vector.numpy(), origin, card.name, card.hash, consent)
+    return Voice(name or paths[0].stem, vector.numpy(), origin, spec.name, spec.hash, consent)
 
 
 def state_consent(stated: bool, day: date | None = None) -> str:

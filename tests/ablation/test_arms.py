@@ -111,7 +111,7 @@ def test_draft_heads_learn_own_speech_and_draft_trees(settings, grid_file, quick
         | {"sampling": {"temperature": 0.5}},
     }
     grid = load_grid(write(settings, grid_file, arms))
-    voice = torch.ones(grid.cards["apart"].speaker_dim)
+    voice = torch.ones(grid.specs["apart"].speaker_dim)
     spoken = [said(n, "one two three.", voice) for n in range(2)]
     monkeypatch.setattr(
         "vocalmtp.training.distill_speech._say", lambda *_: spoken

@@ -117,8 +117,8 @@ def test_the_ablation_is_fair(smoke):
     grid = load_grid(RECIPES / "ablation.yaml", smoke=smoke)
     assert {cell.tokenizer for cell in grid.cells} == {"coupled", "semi_decoupled", "decoupled"}
     assert len(grid.cells) == 30
-    assert {len(card.streams) for card in grid.cards.values()} == {3}
-    assert len({(card.bits_per_second, card.frame_rate) for card in grid.cards.values()}) == 1
+    assert {len(spec.streams) for spec in grid.specs.values()} == {3}
+    assert len({(spec.bits_per_second, spec.frame_rate) for spec in grid.specs.values()}) == 1
     recipes = [grid.tokenizer_recipe(name) for name in grid.tokenizers]
     same = [recipe.model_dump(exclude={"kind", "output"}) for recipe in recipes]
     assert same[0] == same[1] == same[2]

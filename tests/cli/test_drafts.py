@@ -109,7 +109,7 @@ def elastic(tmp_path_factory) -> str:
 def test_an_elastic_model_speaks_with_the_tokens_that_are_asked_for(run, elastic, capsys):
     assert run("info", elastic) == 0
     told = " ".join(capsys.readouterr().out.split())
-    streams = len(vocalmtp.load(elastic).tokenizer.card.streams)
+    streams = len(vocalmtp.load(elastic).tokenizer.spec.streams)
     counts = [streams * frames for frames in (1, 2, 3)]
     assert all(f"--tokens-per-step {count}" in told for count in counts)
     passes = []

@@ -93,7 +93,7 @@ def test_one_command_makes_a_model_that_speaks_with_the_voice(recipe, tmp_path, 
     assert (out / "losses.png").stat().st_size > 1000
 
     original, adapted = (load_tokenizer(f / "tokenizer") for f in (tmp_path / "toy", out))
-    assert adapted.card.hash == original.card.hash
+    assert adapted.spec.hash == original.spec.hash
     same = [
         (a - b).abs().max() < 2e-3  # more than rounding to float16
         for a, b in zip(original.decoder.parameters(), adapted.decoder.parameters(), strict=True)

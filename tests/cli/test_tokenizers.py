@@ -9,7 +9,7 @@ from helpers.published_weights import make_published
 from helpers.tiny_codecs import make_model
 
 from vocalmtp.cli import main
-from vocalmtp.tokenizers import list_entries
+from vocalmtp.tokenizers import list_cards
 from vocalmtp.tokenizers.registry import VARIABLE
 
 
@@ -29,7 +29,7 @@ def test_the_table_has_a_row_for_every_card(capsys):
     assert run("tokenizers") == 0
     lines = capsys.readouterr().out.splitlines()
     rows = {line.split()[0]: line for line in lines if line.split()}
-    assert set(list_entries()) <= set(rows)
+    assert set(list_cards()) <= set(rows)
     for cell in ("semi-decoupled", "24", "12.5", "8 x 2048", "1100", "0 ms", "CC-BY-4.0", "no"):
         assert cell in rows["mimi-8"]
     assert "yes" in rows["mini"].split() and "no audio" in rows["s3-v2"]
@@ -41,7 +41,7 @@ def test_the_table_fits_into_a_small_terminal(capsys, monkeypatch):
     assert run("tokenizers") == 0
     lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
     names = [line.split()[0] for line in lines if line.split()]
-    assert all(names.count(name) == 1 for name in list_entries())
+    assert all(names.count(name) == 1 for name in list_cards())
     assert max(map(len, lines)) <= 80 and "…" not in "".join(lines)
     assert "CC-BY-4.0" not in "".join(lines) and "licences: tokenizers show NAME" in lines[-1]
 

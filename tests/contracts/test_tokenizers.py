@@ -5,15 +5,15 @@ import torch
 from helpers.tiny_codecs import make_tiny
 
 from vocalmtp.errors import InputError
-from vocalmtp.tokenizers import SpeechTokenizer, huggingface, list_entries, load_tokenizer
+from vocalmtp.tokenizers import SpeechTokenizer, huggingface, list_cards, load_tokenizer
 
 # One card of every family; cards of a family differ in numbers only.
 FAMILIES = ["mini", "dac-16khz", "encodec-24khz-8", "encodec-32khz", "mimi-8", "xcodec-hubert"]
 FAMILIES += ["xcodec2", "facodec", "speechtokenizer", "s3-v2", "snac-24khz", "wavtokenizer-75"]
 FAMILIES += ["bigcodec", "mini-coupled", "mini-semi-decoupled"]
-OURS = [name for name in FAMILIES if list_entries()[name].type == "neural"]
-DECODING = [name for name in FAMILIES if list_entries()[name].decodes]
-STREAMING = [name for name in FAMILIES if list_entries()[name].lookahead is not None]
+OURS = [name for name in FAMILIES if list_cards()[name].type == "neural"]
+DECODING = [name for name in FAMILIES if list_cards()[name].decodes]
+STREAMING = [name for name in FAMILIES if list_cards()[name].lookahead is not None]
 made: dict[str, SpeechTokenizer] = {}
 
 
@@ -34,16 +34,16 @@ def every(names):
 
 def speech(tokenizer: SpeechTokenizer, batch: int, frames: float) -> torch.Tensor:
     """A buzz with a gliding pitch: loud, voiced and cheap."""
-    rate = tokenizer.card.sample_rate
-    time = torch.arange(round(frames * tokenizer.card.hop)) / rate
+    rate = tokenizer.spec.sample_rate
+    time = torch.arange(round(frames * tokenizer.spec.hop)) / rate
     phase = 2 * torch.pi * ((120 + 40 * torch.sin(2 * torch.pi * time)) / rate).cumsum(0)
     wav = sum(torch.sin(h * phase) / h for h in range(1, 9)) * 0.1
     return wav.repeat(batch, 1)
 
 
-@every(list_entries())
+@every(list_cards())
 def test_codes_have_the_cards_shapes(tokenizer):
-    card, hop = tokenizer.card, tokenizer.card.hop
+    card, hop = tokenizer.spec, tokenizer.spec.hop
     wav = speech(tokenizer, 2, 11.3)
     lengths = torch.tensor([wav.shape[1], 5 * hop + 1])
     made = tokenizer.encode(wav, lengths)
@@ -52,9 +52,9 @@ def test_codes_have_the_cards_shapes(tokenizer):
     assert (made.speaker is None) == (card.speaker_dim == 0)
 
 
-@every(name for name, entry in list_entries().items() if entry.decodes)
+@every(name for name, card in list_cards().items() if card.decodes)
 def test_audio_has_the_cards_shapes(tokenizer):
-    hop = tokenizer.card.hop
+    hop = tokenizer.spec.hop
     wav = speech(tokenizer, 2, 11.3)
     made = tokenizer.encode(wav, torch.tensor([wav.shape[1], 5 * hop + 1]))
     out = tokenizer.decode(made.codes, made.speaker, made.lengths)
@@ -63,20 +63,20 @@ def test_audio_has_the_cards_shapes(tokenizer):
     assert (out[1, 6 * hop :] == 0).all()
 
 
-@every(list_entries())
+@every(list_cards())
 def test_codes_are_in_range_and_of_more_than_one_value(tokenizer):
     codes = tokenizer.encode(speech(tokenizer, 1, 12)).codes
-    for stream, spec in enumerate(tokenizer.card.streams):
+    for stream, spec in enumerate(tokenizer.spec.streams):
         assert codes[:, stream].min() >= 0 and codes[:, stream].max() < spec.size
     assert len(codes.unique()) > 1
 
 
-@every(list_entries())
+@every(list_cards())
 def test_the_card_is_that_of_the_catalogue(tokenizer):
-    entry = list_entries()[tokenizer.card.name]
-    ours, theirs = tokenizer.card, entry.card(tokenizer.card.codes)
+    card = list_cards()[tokenizer.spec.name]
+    ours, theirs = tokenizer.spec, card.spec(tokenizer.spec.codes)
     assert ours.model_copy(update={"speaker_dim": theirs.speaker_dim}) == theirs  # tiny ones differ
-    assert ours.hop * entry.frame_rate == pytest.approx(entry.sample_rate)
+    assert ours.hop * card.frame_rate == pytest.approx(card.sample_rate)
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 7])
@@ -104,22 +104,22 @@ def test_streams_wait_no_longer_than_the_card_says(tokenizer):
     made = tokenizer.encode(speech(tokenizer, 1, 30))
     stream = tokenizer.stream(made.speaker)
     heard = sum(stream.push(piece).shape[-1] for piece in made.codes.split(1, dim=-1))
-    waits = 30 * tokenizer.card.hop - heard
-    assert waits <= round(tokenizer.card.lookahead * tokenizer.card.sample_rate) + 1
+    waits = 30 * tokenizer.spec.hop - heard
+    assert waits <= round(tokenizer.spec.lookahead * tokenizer.spec.sample_rate) + 1
 
 
 @every(name for name in FAMILIES if name not in STREAMING)
 def test_what_cannot_stream_says_so(tokenizer):
     with pytest.raises(InputError, match="cannot stream|has no decoder") as caught:
         tokenizer.stream()
-    assert tokenizer.card.name in str(caught.value)
+    assert tokenizer.spec.name in str(caught.value)
 
 
 @every(name for name in FAMILIES if name not in DECODING)
 def test_what_has_no_decoder_says_so_in_one_line(tokenizer):
     codes = tokenizer.encode(speech(tokenizer, 1, 4)).codes
     with pytest.raises(
-        InputError, match=f"'{tokenizer.card.name}': has no decoder.*; take"
+        InputError, match=f"'{tokenizer.spec.name}': has no decoder.*; take"
     ) as caught:
         tokenizer.decode(codes)
     assert "\n" not in str(caught.value)
@@ -127,7 +127,7 @@ def test_what_has_no_decoder_says_so_in_one_line(tokenizer):
 
 def two_rows(tokenizer: SpeechTokenizer) -> tuple[torch.Tensor, torch.Tensor]:
     """A long and a short utterance [2, N], and their lengths."""
-    hop = tokenizer.card.hop
+    hop = tokenizer.spec.hop
     wav = speech(tokenizer, 2, 20)
     length = 11 * hop + hop // 3
     wav[1, length:] = 0
@@ -171,7 +171,7 @@ def assert_same(one: SpeechTokenizer, two: SpeechTokenizer, frames: int) -> None
     wav = speech(one, 1, frames)
     made, again = one.encode(wav), two.encode(wav)
     assert torch.equal(made.codes, again.codes)
-    if list_entries()[one.card.name].decodes:
+    if list_cards()[one.spec.name].decodes:
         audio = one.decode(made.codes, made.speaker)
         assert torch.equal(audio, two.decode(again.codes, again.speaker))
 
@@ -180,7 +180,7 @@ def assert_same(one: SpeechTokenizer, two: SpeechTokenizer, frames: int) -> None
 def test_save_and_load_keep_card_codes_and_audio(tokenizer, tmp_path):
     tokenizer.save_pretrained(tmp_path)
     again = load_tokenizer(tmp_path)
-    assert again.card == tokenizer.card and again.card.hash == tokenizer.card.hash
+    assert again.spec == tokenizer.spec and again.spec.hash == tokenizer.spec.hash
     assert_same(tokenizer, again, 8)
 
 
@@ -215,14 +215,14 @@ def test_another_dtype_and_back_changes_nothing(tokenizer):
 @every(FAMILIES)
 def test_odd_and_silent_inputs(tokenizer, samples):
     made = tokenizer.encode(torch.zeros(1, samples))
-    frames = -(-samples // tokenizer.card.hop)
-    assert made.codes.shape == (1, len(tokenizer.card.streams), frames)
-    if tokenizer.card.name in DECODING:
+    frames = -(-samples // tokenizer.spec.hop)
+    assert made.codes.shape == (1, len(tokenizer.spec.streams), frames)
+    if tokenizer.spec.name in DECODING:
         wav = tokenizer.decode(made.codes, made.speaker)
-        assert wav.shape[-1] == frames * tokenizer.card.hop and wav.isfinite().all()
+        assert wav.shape[-1] == frames * tokenizer.spec.hop and wav.isfinite().all()
 
 
-@every(name for name in FAMILIES if list_entries()[name].chunks)
+@every(name for name in FAMILIES if list_cards()[name].chunks)
 def test_long_audio_in_pieces_gives_the_same(tokenizer, monkeypatch):
     wav = speech(tokenizer, 1, 64.5)
     whole = tokenizer.encode(wav)
@@ -249,14 +249,14 @@ def test_long_audio_in_pieces_gives_the_same(tokenizer, monkeypatch):
 def test_what_is_no_mono_audio_is_one_line(tokenizer, wav, problem):
     with pytest.raises(InputError, match=problem) as caught:
         tokenizer.encode(wav)
-    assert "\n" not in str(caught.value) and tokenizer.card.name in str(caught.value)
+    assert "\n" not in str(caught.value) and tokenizer.spec.name in str(caught.value)
 
 
 @every(DECODING)
 def test_codes_that_the_card_has_not_are_one_line(tokenizer):
-    spec = tokenizer.card.streams[-1]
-    codes = torch.zeros(1, len(tokenizer.card.streams), 4, dtype=torch.int64)
-    speaker = torch.zeros(1, max(1, tokenizer.card.speaker_dim))
+    spec = tokenizer.spec.streams[-1]
+    codes = torch.zeros(1, len(tokenizer.spec.streams), 4, dtype=torch.int64)
+    speaker = torch.zeros(1, max(1, tokenizer.spec.speaker_dim))
     codes[0, -1, 2] = spec.size
     with pytest.raises(InputError, match=f"code {spec.size}; stream '{spec.name}' has codes 0 to"):
         tokenizer.decode(codes, speaker)

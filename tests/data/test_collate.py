@@ -82,5 +82,5 @@ def test_later_speech_points_at_its_own_characters() -> None:
 def test_wrong_segments_are_named() -> None:
     with raises_input_error("not_found", key="marker"):
         Collator(PLAIN)([[ControlToken("speach")]])
-    with raises_input_error("not_found", key="marker"):
+    with raises_input_error("invalid_value", key="speaker vector of shape (2,)"):
         Collator(PLAIN, 3)([[Speaker(torch.ones(2))]])

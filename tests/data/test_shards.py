@@ -8,7 +8,7 @@ from helpers.errors import raises_input_error
 from helpers.toy_model import tokenizer_config
 
 from vocalmtp.data.manifest import read_manifest
-from vocalmtp.data.shards import CodeItem, CodeShards, write_shard
+from vocalmtp.data.shards import CodeItem, CodeShards, write_shard, write_spec
 from vocalmtp.data.tokenize import tokenize_manifest
 from vocalmtp.tokenizers.neural import NeuralTokenizer
 
@@ -52,14 +52,14 @@ def test_manifest_reads_a_corpus_folder_and_filters(corpus):
 def test_manifest_names_the_bad_line(tmp_path, line):
     path = tmp_path / "manifest.jsonl"
     path.write_text(line + "\n")
-    with raises_input_error("invalid_value"):
+    with raises_input_error("damaged"):
         read_manifest(path)
 
 
 def test_missing_manifest_and_empty_split_are_one_line(corpus, tmp_path):
     with raises_input_error("not_found", key="manifest"):
         read_manifest(tmp_path / "nowhere")
-    with raises_input_error("not_found", key="manifest"):
+    with raises_input_error("empty", key="manifest"):
         read_manifest(corpus, "rare")
 
 
@@ -81,7 +81,7 @@ def test_tokenized_shards_hold_what_encode_gives(corpus, tmp_path):
     count = tokenize_manifest(corpus, output, tokenizer, progress=lambda *at: seen.append(at))
     assert count == 5 and seen[-1] == (5, 5)
     data = CodeShards(output, "train")
-    assert data.card == tokenizer.card
+    assert data.spec == tokenizer.spec
     items = {item.id: item for item in (data[i] for i in range(len(data)))}
     assert sorted(items) == ["u0", "u1", "u2", "u3"]
     wav, _ = soundfile.read(corpus / "shards/2.wav", dtype="float32")
@@ -116,18 +116,29 @@ def test_a_grown_manifest_is_tokenized_to_its_end(corpus, tmp_path):
 def test_codes_of_two_tokenizers_never_mix(corpus, tmp_path):
     tokenize_manifest(corpus, tmp_path / "codes", NeuralTokenizer(TINY).eval())
     other = NeuralTokenizer(TINY.model_copy(update={"name": "other"})).eval()
-    with raises_input_error("invalid_value", key="output"):
+    with raises_input_error("other_run", key="output"):
         tokenize_manifest(corpus, tmp_path / "codes", other)
 
 
 def test_shards_survive_without_speaker_and_times(tmp_path):
-    card = NeuralTokenizer(TINY).card
-    (tmp_path / "card.json").write_text(card.model_dump_json())
+    spec = NeuralTokenizer(TINY).spec
+    (tmp_path / "tokenizer_spec.json").write_text(spec.model_dump_json())
     write_shard(tmp_path / "train-0", [CodeItem("a", "hi.", "v", torch.ones(4, 7).long())], "train")
     item = CodeShards(tmp_path)[0]
     assert item.codes.shape == (4, 7) and item.speaker is None and item.char_ends is None
 
 
 def test_a_folder_without_shards_is_refused(tmp_path):
-    with raises_input_error("invalid_value", key="shards"):
+    with raises_input_error("not_found"):
         CodeShards(tmp_path)
+
+
+def test_shards_whose_spec_has_the_former_file_name_are_read(tmp_path):
+    spec = NeuralTokenizer(TINY).spec
+    (tmp_path / "card.json").write_text(spec.model_dump_json())
+    write_shard(tmp_path / "train-0", [CodeItem("a", "hi.", "v", torch.ones(4, 7).long())], "train")
+    assert CodeShards(tmp_path).spec == spec
+    write_spec(tmp_path, spec)
+    assert not (tmp_path / "tokenizer_spec.json").exists()
+    with raises_input_error("other_run", key="output"):
+        write_spec(tmp_path, spec.model_copy(update={"name": "other"}))

@@ -60,17 +60,17 @@ def test_groups_follow_the_roles():
         "mini-semi-decoupled": {"content": [0], "acoustic": [1, 2, 3]},
         "mini-coupled": {"acoustic": [0, 1, 2, 3]},
     }
-    assert {name: stream_groups(make_tiny(name).card) for name in kinds} == kinds
+    assert {name: stream_groups(make_tiny(name).spec) for name in kinds} == kinds
 
 
 @pytest.mark.parametrize("name", ["mini-coupled", "mini-semi-decoupled", "mimi-8", "snac-24khz"])
 def test_probes_say_na_for_groups_that_a_kind_has_not(name, manifest):
     tokenizer, rows = make_tiny(name), pick_items(manifest, None)
-    lines = probe_groups(tokenizer.card, gather(tokenizer, rows))
+    lines = probe_groups(tokenizer.spec, gather(tokenizer, rows))
     found = values(lines)
     for group in ("content", "prosody", "acoustic"):
         figure = found["phone accuracy, mlp probe", group]
-        assert (figure == figure) == (group in stream_groups(tokenizer.card))
+        assert (figure == figure) == (group in stream_groups(tokenizer.spec))
     assert 0 < found["speaker accuracy, mlp probe", "chance"] <= 1
     assert all(line.figure.count == 0 for line in swapped(tokenizer, rows, manifest.parent))
 
@@ -78,13 +78,13 @@ def test_probes_say_na_for_groups_that_a_kind_has_not(name, manifest):
 def test_what_the_manifest_does_not_tell_is_na(manifest):
     tokenizer = make_tiny("mini-coupled")
     rows = [replace(row, phones=(), voice="ann") for row in pick_items(manifest)]
-    found = values(probe_groups(tokenizer.card, gather(tokenizer, rows)))
+    found = values(probe_groups(tokenizer.spec, gather(tokenizer, rows)))
     whats = ("phone accuracy, mlp probe", "speaker accuracy, mlp probe")
     assert all(
         found[what, who] != found[what, who] for what in whats for who in ("acoustic", "chance")
     )
     assert found["F0 correlation, mlp probe", "acoustic"] <= 1
-    alone = probe_groups(tokenizer.card, gather(tokenizer, rows[:1]))
+    alone = probe_groups(tokenizer.spec, gather(tokenizer, rows[:1]))
     assert all(line.figure.count == 0 for line in alone)
     with pytest.raises(InputError, match="no phone times"):
         probe_streams(tokenizer, rows)

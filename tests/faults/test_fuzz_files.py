@@ -156,8 +156,8 @@ def test_audio(many, tmp_path, kind):
 @both_sizes
 def test_voices(many, whole_model, tmp_path):
     path = Path(shutil.copy(whole_model / "voices" / "ann.safetensors", tmp_path))
-    card = load_tokenizer(whole_model / "tokenizer").card
-    check_file(many, 1000, path, lambda: Voice.load(path).check(card))
+    spec = load_tokenizer(whole_model / "tokenizer").spec
+    check_file(many, 1000, path, lambda: Voice.load(path).check(spec))
 
 
 @pytest.mark.parametrize("file", ["tokenizer.json", "model.safetensors"])
@@ -166,18 +166,18 @@ def test_tokenizers(many, whole_model, tmp_path, file):
     folder = Path(shutil.copytree(whole_model / "tokenizer", tmp_path / "tokenizer"))
 
     def uses(tokenizer: Any) -> None:
-        card = tokenizer.card
-        codes = torch.zeros(1, len(card.streams), 2, dtype=torch.int64)
-        assert tokenizer.decode(codes, torch.ones(1, card.speaker_dim)).shape == (1, 2 * card.hop)
+        spec = tokenizer.spec
+        codes = torch.zeros(1, len(spec.streams), 2, dtype=torch.int64)
+        assert tokenizer.decode(codes, torch.ones(1, spec.speaker_dim)).shape == (1, 2 * spec.hop)
 
     check_file(many, 500, folder / file, lambda: load_tokenizer(folder), uses)
 
 
-@pytest.mark.parametrize("file", ["card.json", "one.jsonl", "one.safetensors"])
+@pytest.mark.parametrize("file", ["tokenizer_spec.json", "one.jsonl", "one.safetensors"])
 @both_sizes
 def test_code_shards(many, tmp_path, file):
     folder = write_tiny_shards(tmp_path / "codes")
-    config = model_config(tiny_recipe(folder, tmp_path / "run").model, CodeShards(folder).card)
+    config = model_config(tiny_recipe(folder, tmp_path / "run").model, CodeShards(folder).spec)
 
     def uses(shards: CodeShards) -> None:
         for item in shards:

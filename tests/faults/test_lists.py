@@ -89,7 +89,7 @@ def test_a_recording_of_a_manifest_that_is_not_there_is_named(run, whole_model, 
     assert run("tokenize", "m.jsonl", "-o", "codes", "-t", whole_model) == 2
     err = capsys.readouterr().err
     assert err.startswith("error: audio 'a.wav': no such file") and err.count("\n") == 1
-    assert {path.name for path in Path("codes").iterdir()} == {".lock", "card.json"}
+    assert {path.name for path in Path("codes").iterdir()} == {".lock", "tokenizer_spec.json"}
 
 
 RECIPES = {

@@ -192,10 +192,16 @@ def shards(tmp_path) -> Path:
 
 ROWS = '{"id": "u", "text": "abc.", "voice": "a", "split": "train"}\n'
 SHARDS = {
-    "no card": (lambda s: (s / "card.json").unlink(), "no card.json there"),
-    "torn card": (lambda s: tear(s / "card.json"), "card.json is not valid JSON"),
-    "newer card": (lambda s: change(s / "card.json", era=2), "card.json: unknown key 'era'"),
-    "card of no form": (lambda s: change(s / "card.json", streams=3), "key 'streams' is 3"),
+    "no spec": (lambda s: (s / "tokenizer_spec.json").unlink(), "no tokenizer_spec.json there"),
+    "torn spec": (
+        lambda s: tear(s / "tokenizer_spec.json"),
+        "tokenizer_spec.json is not valid JSON",
+    ),
+    "newer spec": (lambda s: change(s / "tokenizer_spec.json", era=2), "unknown key 'era'"),
+    "spec of no form": (
+        lambda s: change(s / "tokenizer_spec.json", streams=3),
+        "key 'streams' is 3",
+    ),
     "no codes": (lambda s: (s / "one.safetensors").unlink(), "one.safetensors is missing"),
     "torn codes": (lambda s: tear(s / "one.safetensors"), "one.safetensors is torn or damaged"),
     "torn rows": (lambda s: tear(s / "one.jsonl", 0.55), "one.jsonl line 4: invalid JSON"),

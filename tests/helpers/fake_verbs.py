@@ -35,7 +35,7 @@ class ToneTTS(TTS):
 def replace_work(patch: pytest.MonkeyPatch, toy: Path) -> None:
     """Let every verb end in milliseconds; `toy` is the folder of the model behind all names."""
     whole = load(toy)
-    tones = ToneTTS(whole.model, whole.tokenizer, whole.voices, whole.card)
+    tones = ToneTTS(whole.model, whole.tokenizer, whole.voices, whole.spec)
     real = cache(load_tokenizer)
 
     def load_tones(name: str, **_: Any) -> ToneTTS:

@@ -6,7 +6,7 @@ from zlib import crc32
 
 import torch
 
-from vocalmtp.tokenizers import find_entry
+from vocalmtp.tokenizers import find_card
 from vocalmtp.tokenizers.convert import CONVERTIBLE
 from vocalmtp.tokenizers.published.base import PublishedTokenizer
 from vocalmtp.tokenizers.published.bigcodec import BigCodecConfig
@@ -60,10 +60,10 @@ def set_weights(model: PublishedTokenizer) -> PublishedTokenizer:
 
 def make_published(name: str) -> PublishedTokenizer:
     """The tokenizer of card `name` with the weights of its keys, and few channels."""
-    entry = find_entry(name)
-    kind = CONVERTIBLE[entry.type]
-    changes = kind.Config.of(entry).model_dump(exclude_defaults=True)
-    return set_weights(kind(TINY[entry.type].model_copy(update={"name": name, **changes})))
+    card = find_card(name)
+    kind = CONVERTIBLE[card.type]
+    changes = kind.Config.of(card).model_dump(exclude_defaults=True)
+    return set_weights(kind(TINY[card.type].model_copy(update={"name": name, **changes})))
 
 
 def published_keys(name: str) -> Iterator[tuple[str, str, tuple[int, ...], bool]]:

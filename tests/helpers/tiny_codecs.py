@@ -8,7 +8,7 @@ import transformers
 from torch import nn
 
 from helpers.published_weights import make_published
-from vocalmtp.tokenizers import TYPES, CatalogueEntry, SpeechTokenizer, find_entry
+from vocalmtp.tokenizers import TYPES, SpeechTokenizer, TokenizerCard, find_card
 from vocalmtp.tokenizers.convert import CONVERTIBLE
 from vocalmtp.tokenizers.neural import NeuralTokenizer, NeuralTokenizerConfig
 
@@ -44,12 +44,12 @@ SEMANTIC = {
 
 def make_tiny(name: str) -> SpeechTokenizer:
     """The tokenizer of card `name` with tiny random weights, always the same."""
-    entry = find_entry(name)
-    if entry.type == "neural":
+    card = find_card(name)
+    if card.type == "neural":
         return make_neural(name)
-    if entry.type in CONVERTIBLE:
+    if card.type in CONVERTIBLE:
         return make_published(name)
-    return TYPES[entry.type](make_model(name), entry)
+    return TYPES[card.type](make_model(name), card)
 
 
 def make_neural(name: str) -> NeuralTokenizer:
@@ -57,7 +57,7 @@ def make_neural(name: str) -> NeuralTokenizer:
     small = dict.fromkeys(("encoder_dim", "decoder_dim", "frame_dim"), 16)
     config = NeuralTokenizerConfig(
         name=name,
-        kind=find_entry(name).kind,
+        kind=find_card(name).kind,
         encoder_layers=1,
         decoder_layers=2,
         frame_layers=2,
@@ -69,24 +69,24 @@ def make_neural(name: str) -> NeuralTokenizer:
 @cache
 def make_model(name: str) -> nn.Module:
     """The model of Transformers for card `name`."""
-    entry = find_entry(name)
+    card = find_card(name)
     torch.manual_seed(0)
-    model = CONFIGS[entry.type](entry)
+    model = CONFIGS[card.type](card)
     for name, tensor in model.state_dict().items():
-        for end, (kind, size) in SCALES.get(entry.type, {}).items():
+        for end, (kind, size) in SCALES.get(card.type, {}).items():
             if name.endswith(end):
                 tensor.normal_(std=size) if kind == "noise" else tensor.mul_(size)
     return model.eval().requires_grad_(False)
 
 
-def encodec(entry: CatalogueEntry) -> nn.Module:
-    causal = entry.sample_rate == 24_000
+def encodec(card: TokenizerCard) -> nn.Module:
+    causal = card.sample_rate == 24_000
     config = transformers.EncodecConfig(
-        sampling_rate=entry.sample_rate,
+        sampling_rate=card.sample_rate,
         target_bandwidths=[24.0] if causal else [2.2],
         upsampling_ratios=[8, 5, 4, 2] if causal else [8, 5, 4, 4],
         use_causal_conv=causal,
-        codebook_size=entry.streams[0].size,
+        codebook_size=card.streams[0].size,
         hidden_size=8,
         num_filters=2,
         num_lstm_layers=1,
@@ -94,11 +94,11 @@ def encodec(entry: CatalogueEntry) -> nn.Module:
     return transformers.EncodecModel(config)
 
 
-def dac(entry: CatalogueEntry) -> nn.Module:
+def dac(card: TokenizerCard) -> nn.Module:
     config = transformers.DacConfig(
-        sampling_rate=entry.sample_rate,
-        downsampling_ratios=STRIDES[entry.sample_rate],
-        n_codebooks=entry.streams[0].count,
+        sampling_rate=card.sample_rate,
+        downsampling_ratios=STRIDES[card.sample_rate],
+        n_codebooks=card.streams[0].count,
         encoder_hidden_size=2,
         decoder_hidden_size=32,
         codebook_dim=4,
@@ -106,7 +106,7 @@ def dac(entry: CatalogueEntry) -> nn.Module:
     return transformers.DacModel(config)
 
 
-def mimi(entry: CatalogueEntry) -> nn.Module:
+def mimi(card: TokenizerCard) -> nn.Module:
     config = transformers.MimiConfig(
         hidden_size=16,
         num_filters=2,
@@ -123,8 +123,8 @@ def mimi(entry: CatalogueEntry) -> nn.Module:
     return transformers.MimiModel(config)
 
 
-def xcodec(entry: CatalogueEntry) -> nn.Module:
-    kind = transformers.WavLMConfig if "wavlm" in entry.name else transformers.HubertConfig
+def xcodec(card: TokenizerCard) -> nn.Module:
+    kind = transformers.WavLMConfig if "wavlm" in card.name else transformers.HubertConfig
     acoustic: dict[str, Any] = {
         "encoder_hidden_size": 2,
         "downsampling_ratios": [8, 5, 4, 2],
@@ -139,7 +139,7 @@ def xcodec(entry: CatalogueEntry) -> nn.Module:
     return transformers.XcodecModel(config)
 
 
-def xcodec2(entry: CatalogueEntry) -> nn.Module:
+def xcodec2(card: TokenizerCard) -> nn.Module:
     semantic = transformers.Wav2Vec2BertConfig(
         hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
     )

@@ -18,7 +18,7 @@ def write_tiny_shards(folder: Path) -> Path:
         StreamSpec(name="content", size=8, role="content", levels=(2, 4)),
         StreamSpec(name="prosody", size=4, role="prosody"),
     )
-    card = TokenizerSpec(
+    spec = TokenizerSpec(
         name="toy",
         kind="decoupled",
         sample_rate=100,
@@ -26,7 +26,7 @@ def write_tiny_shards(folder: Path) -> Path:
         streams=streams,
         speaker_dim=3,
     )
-    (folder / "card.json").write_text(card.model_dump_json())
+    (folder / "tokenizer_spec.json").write_text(spec.model_dump_json())
     generator = torch.Generator().manual_seed(0)
     items = []
     for i in range(8):

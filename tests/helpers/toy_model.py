@@ -41,16 +41,16 @@ def save_toy_model(folder: Path, **settings: Any) -> Path:
     """Write a model folder with two voices, `ann` and `bob`; `settings` go to SpeechLMConfig."""
     torch.manual_seed(0)
     tokenizer = NeuralTokenizer(tokenizer_config()).eval()
-    card = tokenizer.card
+    spec = tokenizer.spec
     config = SpeechLMConfig(
         **{
             "backbone": BACKBONE,
-            "streams": [s.model_dump(include={"name", "size", "levels"}) for s in card.streams],
+            "streams": [s.model_dump(include={"name", "size", "levels"}) for s in spec.streams],
             "frames_per_step": 2,
             "track": {"width": 16, "layers": 1, "kernel": 3},
             "alphabet": ALPHABET,
-            "speaker_dim": card.speaker_dim,
-            "tokenizer": {"name": card.name, "hash": card.hash, "frame_rate": card.frame_rate},
+            "speaker_dim": spec.speaker_dim,
+            "tokenizer": {"name": spec.name, "hash": spec.hash, "frame_rate": spec.frame_rate},
         }
         | settings
     )
@@ -58,9 +58,9 @@ def save_toy_model(folder: Path, **settings: Any) -> Path:
     tokenizer.save_pretrained(folder / "tokenizer")
     (folder / "voices").mkdir()
     for seed, name in enumerate(("ann", "bob")):
-        vector = np.random.default_rng(seed).standard_normal(card.speaker_dim).astype(np.float32)
+        vector = np.random.default_rng(seed).standard_normal(spec.speaker_dim).astype(np.float32)
         voice = Voice(
-            name, vector / np.linalg.norm(vector), f"drawn at random: {name}", card.name, card.hash
+            name, vector / np.linalg.norm(vector), f"drawn at random: {name}", spec.name, spec.hash
         )
         voice.save(folder / "voices" / f"{name}.safetensors")
     text = json.dumps(

@@ -3,12 +3,13 @@
 import pytest
 import torch
 import yaml
+from helpers.errors import raises_input_error
 from helpers.tiny_codecs import make_model, make_tiny
 from safetensors.torch import load_file, save_file
 
 from vocalmtp.errors import InputError
-from vocalmtp.tokenizers import TYPES, find_entry, list_entries, load_tokenizer
-from vocalmtp.tokenizers.cards import CARDS, read_entry, write_entry
+from vocalmtp.tokenizers import TYPES, find_card, list_cards, load_tokenizer
+from vocalmtp.tokenizers.cards import CARDS, load_card, save_card
 from vocalmtp.tokenizers.registry import VARIABLE, weights_folder
 
 
@@ -26,14 +27,14 @@ def published(tmp_path):
 
 
 def test_every_card_has_a_class_and_its_files_name():
-    assert len(list_entries()) >= 15
-    assert all(entry.type in TYPES for entry in list_entries().values())
-    assert set(find_entry("mimi-8").used()) == {"semantic", *(f"rvq{i}" for i in range(1, 8))}
+    assert len(list_cards()) >= 15
+    assert all(card.type in TYPES for card in list_cards().values())
+    assert set(find_card("mimi-8").used()) == {"semantic", *(f"rvq{i}" for i in range(1, 8))}
 
 
 def test_the_card_of_mini_is_the_one_its_codes_are_stamped_with():
-    card = load_tokenizer("mini").card
-    assert find_entry("mini").card(card.codes) == card
+    card = load_tokenizer("mini").spec
+    assert find_card("mini").spec(card.codes) == card
     assert card.hash == "7c8c3375f1eb"
 
 
@@ -52,7 +53,7 @@ def test_a_bad_card_is_one_line(tmp_path, change, problem):
     data = yaml.safe_load((CARDS / "dac-16khz.yaml").read_text())
     (tmp_path / "card.yaml").write_text(yaml.safe_dump(data | change))
     with pytest.raises(InputError, match=problem) as caught:
-        read_entry(tmp_path / "card.yaml")
+        load_card(tmp_path / "card.yaml")
     assert "\n" not in str(caught.value)
 
 
@@ -61,13 +62,13 @@ def test_a_missing_key_is_named(tmp_path):
     del data["paper"]
     (tmp_path / "card.yaml").write_text(yaml.safe_dump(data))
     with pytest.raises(InputError, match="key 'paper' is missing"):
-        read_entry(tmp_path / "card.yaml")
+        load_card(tmp_path / "card.yaml")
 
 
 def test_what_is_written_is_read_again(tmp_path):
-    for entry in list_entries().values():
-        write_entry(entry, tmp_path / "card.yaml")
-        assert read_entry(tmp_path / "card.yaml") == entry
+    for card in list_cards().values():
+        save_card(card, tmp_path / "card.yaml")
+        assert load_card(tmp_path / "card.yaml") == card
 
 
 def test_weights_that_are_not_here_say_how_to_get_them():
@@ -80,33 +81,33 @@ def test_weights_that_are_not_here_say_how_to_get_them():
     with pytest.raises(InputError, match="did you mean 'mimi-8'"):
         load_tokenizer("mimi-9")
     with pytest.raises(InputError, match="no such card; did you mean 'mimi-8'"):
-        find_entry("mimi8")
+        find_card("mimi8")
 
 
 def test_our_own_kinds_are_found_by_name_and_folder(tmp_path, monkeypatch):
     made = make_tiny("mini-coupled")
     made.save_pretrained(tmp_path / "mini-coupled")
-    assert load_tokenizer(f"mini-coupled={tmp_path / 'mini-coupled'}").card == made.card
+    assert load_tokenizer(f"mini-coupled={tmp_path / 'mini-coupled'}").spec == made.spec
     for other in ("mimi-8", "facodec", "mini-semi-decoupled"):  # it must not pass for another
         with pytest.raises(InputError, match=f"'{other}': .* holds 'mini-coupled', whose"):
             load_tokenizer(f"{other}={tmp_path / 'mini-coupled'}")
     monkeypatch.setenv(VARIABLE, str(tmp_path))
-    assert load_tokenizer("mini-coupled").card == made.card
-    assert load_tokenizer("mini").card.kind == "decoupled"
+    assert load_tokenizer("mini-coupled").spec == made.spec
+    assert load_tokenizer("mini").spec.kind == "decoupled"
 
 
 @pytest.mark.parametrize(
-    "name", [name for name, entry in list_entries().items() if entry.type != "neural"]
+    "name", [name for name, card in list_cards().items() if card.type != "neural"]
 )
 def test_every_published_card_says_how_to_get_its_weights(name):
-    entry = find_entry(name)
+    card = find_card(name)
     with pytest.raises(InputError) as caught:
         load_tokenizer(name)
     said = str(caught.value)
     assert said.startswith(f"tokenizer '{name}': its weights are not here; ")
-    assert "\n" not in said and entry.weights in said
-    command = f"run: vocalmtp tokenizers convert {name} {' '.join(entry.files)} -o "
-    assert (command if entry.files else f"run: hf download {entry.weights}") in said
+    assert "\n" not in said and card.weights in said
+    command = f"run: vocalmtp tokenizers convert {name} {' '.join(card.files)} -o "
+    assert (command if card.files else f"run: hf download {card.weights}") in said
 
 
 def test_a_folder_with_a_bad_card_is_one_line(tmp_path):
@@ -141,13 +142,13 @@ def test_a_converted_folder_that_was_damaged_is_one_line(tmp_path, change, probl
 
 
 def test_a_published_folder_is_found_by_name_variable_and_both(published, monkeypatch):
-    expected = make_tiny("mimi-8").card
-    assert load_tokenizer(f"mimi-8={published}").card == expected
+    expected = make_tiny("mimi-8").spec
+    assert load_tokenizer(f"mimi-8={published}").spec == expected
     monkeypatch.setenv(VARIABLE, str(published.parent))
-    assert weights_folder(find_entry("mimi-32")) == published
-    assert load_tokenizer("mimi-8").card == expected
-    assert len(load_tokenizer("mimi-32").card.streams) == 32
-    with pytest.raises(InputError, match=f"say which: mimi-8={published}"):
+    assert weights_folder(find_card("mimi-32")) == published
+    assert load_tokenizer("mimi-8").spec == expected
+    assert len(load_tokenizer("mimi-32").spec.streams) == 32
+    with raises_input_error("missing", names=f"mimi-8={published}"):
         load_tokenizer(published)
 
 

@@ -9,11 +9,11 @@ from safetensors.torch import save_file
 
 from vocalmtp.cli.convert import convert as command
 from vocalmtp.errors import InputError
-from vocalmtp.tokenizers import find_entry, load_tokenizer
+from vocalmtp.tokenizers import find_card, load_tokenizer
 from vocalmtp.tokenizers.convert import CONVERTIBLE, convert
 from vocalmtp.tokenizers.published.base import PublishedTokenizer
 
-SIZES = {card: TINY[find_entry(card).type] for card in ("bigcodec", "facodec", "s3-v2")}
+SIZES = {card: TINY[find_card(card).type] for card in ("bigcodec", "facodec", "s3-v2")}
 SIZES |= {"snac-24khz": TINY["snac"], "speechtokenizer": TINY["speechtokenizer"]}
 SIZES |= {"wavtokenizer-75": TINY["wavtokenizer"]}
 IN_TABLES = ("bigcodec", "wavtokenizer-75")  # "a.b" is published as b in the table a
@@ -21,7 +21,7 @@ IN_TABLES = ("bigcodec", "wavtokenizer-75")  # "a.b" is published as b in the ta
 
 def original(name: str) -> PublishedTokenizer:
     """The tokenizer of card `name` at the size of TINY."""
-    return set_weights(CONVERTIBLE[find_entry(name).type](SIZES[name]))
+    return set_weights(CONVERTIBLE[find_card(name).type](SIZES[name]))
 
 
 def checkpoint(name: str, folder) -> list:
@@ -54,7 +54,7 @@ def write_checkpoint(tensors: dict[str, torch.Tensor], path, tables: bool) -> No
 
 
 def test_every_type_that_can_be_converted_is_here():
-    assert {find_entry(name).type for name in SIZES} == set(CONVERTIBLE) == set(TINY)
+    assert {find_card(name).type for name in SIZES} == set(CONVERTIBLE) == set(TINY)
 
 
 @pytest.mark.parametrize("name", list(SIZES))
@@ -65,9 +65,9 @@ def test_a_checkpoint_becomes_a_folder(name, tmp_path):
     whole = original(name)
     codes, speaker = whole.encode(buzz(800)).codes, whole.encode(buzz(800)).speaker
     assert torch.equal(again.encode(buzz(800)).codes, codes)
-    if find_entry(name).decodes:
+    if find_card(name).decodes:
         assert torch.equal(again.decode(codes, speaker), whole.decode(codes, speaker))
-    assert again.card == made.card and again.card.codes != ""
+    assert again.spec == made.spec and again.spec.codes != ""
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "model.safetensors",
         "tokenizer.json",
@@ -81,7 +81,7 @@ def test_other_weights_make_other_codes(tmp_path):
     tensors["decoder.model.0.conv.conv.bias"][0] += 1
     torch.save(tensors, file)
     two = convert("speechtokenizer", [file], SIZES["speechtokenizer"])
-    assert one.card.hash != two.card.hash
+    assert one.spec.hash != two.spec.hash
 
 
 def test_the_first_three_differences_are_named(tmp_path):
@@ -151,7 +151,7 @@ def test_what_the_package_s3tokenizer_makes_of_the_onnx_file_converts_as_well(tm
     torch.save(dict(tensors), tmp_path / "v2.pt")
     made = convert("s3-v2", [tmp_path / "v2.pt"], SIZES["s3-v2"])
     published = convert("s3-v2", checkpoint("s3-v2", tmp_path), SIZES["s3-v2"])
-    assert made.card == published.card
+    assert made.spec == published.spec
 
 
 def test_a_torn_safetensors_file_is_one_line(tmp_path):
@@ -177,4 +177,4 @@ def test_the_command_writes_a_folder_that_the_name_finds(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="SpeechTokenizer.pt of fnlp/.* tokenizers convert speech"):
         load_tokenizer("speechtokenizer")
     command("speechtokenizer", files, tmp_path / "all" / "speechtokenizer")
-    assert load_tokenizer("speechtokenizer").card.kind == "semi_decoupled"
+    assert load_tokenizer("speechtokenizer").spec.kind == "semi_decoupled"

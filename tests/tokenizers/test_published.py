@@ -11,7 +11,7 @@ import torch
 from helpers.published_weights import KEYS, buzz, published_keys, set_weights
 
 from vocalmtp.errors import InputError
-from vocalmtp.tokenizers import find_entry, list_entries, load_tokenizer
+from vocalmtp.tokenizers import find_card, list_cards, load_tokenizer
 from vocalmtp.tokenizers.convert import CONVERTIBLE
 from vocalmtp.tokenizers.published.base import PublishedTokenizer
 from vocalmtp.tokenizers.published.bigcodec import BigCodecConfig
@@ -87,33 +87,33 @@ decoding = pytest.mark.parametrize("small", DECODING, indirect=True)
 
 
 def test_every_type_has_a_table_of_keys_and_small_numbers():
-    assert {find_entry(name).type for name in TABLES} == set(CONVERTIBLE) == set(SMALL)
+    assert {find_card(name).type for name in TABLES} == set(CONVERTIBLE) == set(SMALL)
 
 
 @pytest.mark.parametrize("name", TABLES)
 def test_keys_and_shapes_are_the_published_ones(name):
-    entry = find_entry(name)
-    kind = CONVERTIBLE[entry.type]
+    card = find_card(name)
+    kind = CONVERTIBLE[card.type]
     with torch.device("meta"):
-        model = kind(kind.Config.of(entry))
+        model = kind(kind.Config.of(card))
     ours = {model.published_key(key): tuple(t.shape) for key, t in model.state_dict().items()}
     rows = list(published_keys(name))
     assert ours == {
         key.removeprefix(kind.PREFIX): shape for _, key, shape, spare in rows if not spare
     }
     for file, key, _, spare in rows:
-        assert file in entry.files and key.startswith(kind.PREFIX)
+        assert file in card.files and key.startswith(kind.PREFIX)
         assert bool(re.fullmatch(kind.UNUSED, key.removeprefix(kind.PREFIX))) == spare
 
 
 @pytest.mark.parametrize(
-    "name", [name for name, entry in list_entries().items() if entry.type in CONVERTIBLE]
+    "name", [name for name, card in list_cards().items() if card.type in CONVERTIBLE]
 )
 def test_the_card_of_the_catalogue_is_the_tokenizers(name):
-    entry = find_entry(name)
-    kind = CONVERTIBLE[entry.type]
-    assert kind.Config.of(entry).card() == entry.card()
-    assert kind.Config().name in list_entries()
+    card = find_card(name)
+    kind = CONVERTIBLE[card.type]
+    assert kind.Config.of(card).spec() == card.spec()
+    assert kind.Config().name in list_cards()
 
 
 def test_codes_are_the_authors(small):
@@ -127,7 +127,7 @@ def test_audio_is_the_authors(small):
     samples, codes = GOLDEN_CODES[small.TYPE]
     where, values, spread = GOLDEN_WAV[small.TYPE]
     wav = small.decode(torch.tensor(codes).T[None], small.encode(buzz(samples)).speaker)
-    assert wav.shape == (1, len(codes) * small.card.hop)
+    assert wav.shape == (1, len(codes) * small.spec.hop)
     assert wav[0, where] == pytest.approx(values, abs=2e-5)
     assert wav.std().item() == pytest.approx(spread, abs=2e-5)
 
@@ -146,12 +146,12 @@ def test_timbre_is_the_authors_and_converts_voices():
 def test_a_row_is_what_it_is_alone(small):
     wav = torch.cat([buzz(3000), buzz(3000).flip(-1)])
     made = small.encode(wav, torch.tensor([3000, 1234]))
-    frames = -(-1234 // small.card.hop)
+    frames = -(-1234 // small.spec.hop)
     alone = small.encode(wav[1:, :1234])
-    assert made.lengths.tolist() == [-(-3000 // small.card.hop), frames]
+    assert made.lengths.tolist() == [-(-3000 // small.spec.hop), frames]
     assert torch.equal(made.codes[1:, :, :frames], alone.codes)
     assert (made.codes[1, :, frames:] == 0).all()
-    if small.card.speaker_dim:
+    if small.spec.speaker_dim:
         assert torch.equal(made.speaker[1:], alone.speaker)
 
 
@@ -170,7 +170,7 @@ def test_a_row_sounds_as_it_does_alone(small):
 def test_short_and_silent_audio(small, samples):
     made = small.encode(torch.zeros(1, samples))
     wav = small.decode(made.codes, made.speaker)
-    assert wav.shape == (1, -(-samples // small.card.hop) * small.card.hop)
+    assert wav.shape == (1, -(-samples // small.spec.hop) * small.spec.hop)
     assert wav.isfinite().all()
 
 
@@ -179,8 +179,8 @@ def test_the_leading_streams_alone(name, streams):
     whole = set_weights(CONVERTIBLE[name](SMALL[name]))
     part = CONVERTIBLE[name](SMALL[name].model_copy(update={"streams": streams}))
     part.load_state_dict(whole.state_dict())
-    assert part.card.streams == whole.card.streams[:streams]
-    assert part.card.hash != whole.card.hash
+    assert part.spec.streams == whole.spec.streams[:streams]
+    assert part.spec.hash != whole.spec.hash
     made = part.eval().encode(buzz(1000))
     assert torch.equal(made.codes, whole.encode(buzz(1000)).codes[:, :streams])
     wav = part.decode(made.codes, made.speaker)
@@ -191,7 +191,7 @@ def test_the_leading_streams_alone(name, streams):
 def test_save_and_load(small, tmp_path):
     small.save_pretrained(tmp_path)
     again = load_tokenizer(tmp_path)
-    assert again.card == small.card and type(again) is type(small)
+    assert again.spec == small.spec and type(again) is type(small)
     made, remade = small.encode(buzz(1000)), again.encode(buzz(1000))
     assert torch.equal(made.codes, remade.codes)
     if small.TYPE in DECODING:
@@ -206,7 +206,7 @@ def test_what_cannot_be_decoded_is_said(small):
         small.decode(torch.zeros(1, 9, 2, dtype=torch.long), made.speaker)
     with pytest.raises(InputError, match="has code 32; stream .* has codes 0 to 31"):
         small.decode(made.codes * 0 + 32, made.speaker)
-    if small.card.lookahead is None:
+    if small.spec.lookahead is None:
         with pytest.raises(InputError, match="cannot stream"):
             small.stream(made.speaker)
 
@@ -226,6 +226,6 @@ def test_a_voice_is_where_the_kind_has_it():
 def test_full_size(name):
     model = CONVERTIBLE[name]().eval()
     made = model.encode(buzz(4000))
-    frames = -(-4000 // model.card.hop)
-    assert made.codes.shape == (1, len(model.card.streams), frames)
-    assert model.decode(made.codes, made.speaker).shape == (1, frames * model.card.hop)
+    frames = -(-4000 // model.spec.hop)
+    assert made.codes.shape == (1, len(model.spec.streams), frames)
+    assert model.decode(made.codes, made.speaker).shape == (1, frames * model.spec.hop)

@@ -49,7 +49,7 @@ def test_decoder_only_training_keeps_the_codes(recipe):
     }
     train_tokenizer(recipe.model_copy(update=update))
     second = load_tokenizer(recipe.output / "more")
-    assert second.card.hash == first.card.hash
+    assert second.spec.hash == first.spec.hash
     for (name, a), b in zip(first.state_dict().items(), second.state_dict().values(), strict=True):
         assert torch.equal(a, b) == name.startswith("encoder") or "scale" in name
     wav = torch.randn(1, 16_000) * 0.1
@@ -58,12 +58,12 @@ def test_decoder_only_training_keeps_the_codes(recipe):
 
 def test_a_new_encoder_makes_other_codes(recipe):
     train_tokenizer(recipe.model_copy(update={"steps": 1}))
-    first = load_tokenizer(recipe.output).card
+    first = load_tokenizer(recipe.output).spec
     train_tokenizer(recipe.model_copy(update={"steps": 2}))
-    assert load_tokenizer(recipe.output).card == first  # resumed
+    assert load_tokenizer(recipe.output).spec == first  # resumed
     other = {"steps": 1, "output": recipe.output / "new"}
     train_tokenizer(recipe.model_copy(update=other))
-    assert load_tokenizer(recipe.output / "new").card.hash != first.hash
+    assert load_tokenizer(recipe.output / "new").spec.hash != first.hash
 
 
 def test_resuming_another_recipe_is_refused(recipe):

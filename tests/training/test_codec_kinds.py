@@ -44,9 +44,9 @@ def test_the_kinds_have_one_encoder_decoder_and_bit_rate():
         for model in models
     ]
     assert shapes[0] == shapes[1] == shapes[2]
-    assert len({model.card.bits_per_second for model in models}) == 1
-    assert len({len(model.card.streams) for model in models}) == 1
-    assert len({model.card.hash for model in models}) == 3
+    assert len({model.spec.bits_per_second for model in models}) == 1
+    assert len({len(model.spec.streams) for model in models}) == 1
+    assert len({model.spec.hash for model in models}) == 3
     whole = NeuralTokenizer()
     joint = NeuralTokenizer(whole.config.model_copy(update={"kind": "coupled"}))
     assert count(joint) - count(whole) == count(joint.encoder.quantizer) < 1e-3 * count(whole)
@@ -68,7 +68,7 @@ def test_every_kind_resumes_and_is_read_back(recipe, kind):
     again = TokenizerTrainer(recipe.model_copy(update={"kind": kind, "steps": 2}))
     again.run()
     saved = load_tokenizer(recipe.output)
-    assert again.step == 2 and saved.card == first.card and saved.card.kind == kind
+    assert again.step == 2 and saved.spec == first.spec and saved.spec.kind == kind
     wanted = again.averaged.module.state_dict()
     assert all(torch.equal(t, wanted[name].float()) for name, t in saved.state_dict().items())
     other = next(name for name in KINDS if name != kind)

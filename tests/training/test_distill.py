@@ -53,7 +53,7 @@ def test_codes_of_a_list_are_what_the_model_says(toy, tmp_path, capsys):
         )
     )
     part = spoken[int(name.split("-")[1])]
-    assert item.codes.shape[1] == round(part.duration * tts.tokenizer.card.frame_rate)
+    assert item.codes.shape[1] == round(part.duration * tts.tokenizer.spec.frame_rate)
     assert len(item.char_ends) == len(item.text)
     job = json.loads((codes / "job.json").read_text())
     assert job["seed"] == 4 and job["voices"] == ["ann", "bob"]

@@ -155,7 +155,7 @@ def test_recordings_are_played_faster_and_slower_and_parts_are_hidden(
 ) -> None:
     """The times of letters go with the speed; what is held out stays as it is."""
     asked = recipe(shards, questions, tmp_path / "run").model
-    config = model_config(asked, CodeShards(shards).card)
+    config = model_config(asked, CodeShards(shards).spec)
     plain = {"warp": 0, "reverberated": 0, "noisy": 0, "silence": 0}
     heard = RecordingsRecipe(manifests=(str(recordings),), **plain, speed=0.5, masks=2)
     ears = MelInputs(config, heard, "train", spoils=True)
@@ -272,8 +272,8 @@ def test_what_cannot_be_trained_is_told(shards: Path, questions: Path, tmp_path:
         build_dataset(data, "train", model.config, None)
     other = tmp_path / "other"
     write_tiny_shards(other)
-    card = json.loads((other / "card.json").read_text())
-    (other / "card.json").write_text(json.dumps(card | {"codes": "anew"}))
+    spec = json.loads((other / "tokenizer_spec.json").read_text())
+    (other / "tokenizer_spec.json").write_text(json.dumps(spec | {"codes": "anew"}))
     moved = data.questions.model_copy(update={"shards": str(other)})
     with pytest.raises(InputError, match="tokenize again"):
         build_dataset(data.model_copy(update={"questions": moved}), "train", model.config, None)

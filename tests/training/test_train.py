@@ -105,8 +105,8 @@ def test_a_run_goes_on_from_a_model(shards: Path, tmp_path: Path) -> None:
 
 def become_another_tokenizers(shards: Path) -> None:
     """Have the shards say that their codes are of a tokenizer that was trained anew."""
-    card = json.loads((shards / "card.json").read_text())
-    (shards / "card.json").write_text(json.dumps({**card, "codes": "anew"}))
+    spec = json.loads((shards / "tokenizer_spec.json").read_text())
+    (shards / "tokenizer_spec.json").write_text(json.dumps({**spec, "codes": "anew"}))
 
 
 def test_a_model_to_go_on_from_must_speak_the_codes_of_the_shards(

@@ -71,7 +71,7 @@ def export_cell(grid: Grid, cell: Cell, judges: Evaluators) -> TTS:
     folder, partial = cell.folder / "model", cell.folder / "model.part"
     if not folder.is_dir():
         drop(partial)
-        names = export_voices(grid, judges) if grid.cards[cell.tokenizer].speaker_dim else []
+        names = export_voices(grid, judges) if grid.specs[cell.tokenizer].speaker_dim else []
         export_model(
             cell.recipe.output,
             source(grid, cell.tokenizer),
@@ -133,12 +133,12 @@ def facts(cell: Cell) -> dict[str, Estimate]:
     frames = [count for count in shards.frames if count <= recipe.data.max_frames]
     batches = FrameBatches(frames, recipe.optim.batch_frames, steps, recipe.optim.seed)
     seen = sum(frames[index] for batch in batches for index in batch) if steps else 0
-    positions = shards.card.frame_rate * model.layout.steps_per_frame
+    positions = shards.spec.frame_rate * model.layout.steps_per_frame
     losses = list(curve_of(log).values())
     values = {
         "parameters": sum(p.numel() for p in model.parameters()),
         "updates": steps,
-        "tokens_seen": seen * len(shards.card.streams),
+        "tokens_seen": seen * len(shards.spec.streams),
         "training_seconds": training_seconds(log),
         "valid_loss": losses[-1] if losses else torch.nan,
         "steps_per_second": positions,

@@ -133,9 +133,9 @@ def base_of(grid: "Grid", place: Place, made: Mapping[str, Cell]) -> Cell | None
 
 def recipe_of(grid: "Grid", place: Place, base: Cell | None, output: Path) -> SpeechLMRecipe:
     """How the model at `place` is trained: from nothing, or on from that of `base`."""
-    arm, card = grid.arms[place.arm], grid.cards[place.tokenizer]
+    arm, spec = grid.arms[place.arm], grid.specs[place.tokenizer]
     counts = counts_of(grid, arm) if arm.elastic else [place.tokens_per_step]
-    frames = [frames_per_step(count, place.tokenizer, card) for count in counts]
+    frames = [frames_per_step(count, place.tokenizer, spec) for count in counts]
     data = merge(grid.speech_lm, grid.backbones[place.backbone].change)
     if base is None:
         data = merge(data, arm.change)
@@ -168,12 +168,12 @@ def counts_of(grid: "Grid", arm: "Arm") -> list[int]:
     return list(dict.fromkeys(arm.tokens_per_step or grid.tokens_per_step))
 
 
-def frames_per_step(count: int, name: str, card: TokenizerSpec) -> int:
+def frames_per_step(count: int, name: str, spec: TokenizerSpec) -> int:
     """G of `count` codec tokens a step; of next-token prediction 1.
 
-    Raises InputError, naming valid counts, if the streams of `card` do not divide it.
+    Raises InputError, naming valid counts, if the streams of `spec` do not divide it.
     """
-    streams = len(card.streams)
+    streams = len(spec.streams)
     if count == 1:
         return 1
     if count < 1 or count % streams:

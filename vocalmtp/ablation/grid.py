@@ -18,7 +18,7 @@ from vocalmtp.errors import InputError, nearest
 from vocalmtp.models.config import SpeechLMConfig
 from vocalmtp.tokenizers import load_tokenizer
 from vocalmtp.tokenizers.base import TokenizerSpec
-from vocalmtp.tokenizers.cards import find_entry, list_entries
+from vocalmtp.tokenizers.cards import find_card, list_cards
 from vocalmtp.training.build import model_config
 from vocalmtp.training.codec_recipe import TokenizerRecipe
 
@@ -130,25 +130,25 @@ class Grid(StrictModel):
     threads: int = Field(default=1, ge=1)  # of every training
 
     @cached_property
-    def cards(self) -> dict[str, TokenizerSpec]:
-        """The card of every tokenizer; those to be trained have no id of their codes yet."""
-        return {name: self._card(name) for name in self.tokenizers}
+    def specs(self) -> dict[str, TokenizerSpec]:
+        """The spec of every tokenizer; those to be trained have no id of their codes yet."""
+        return {name: self._spec(name) for name in self.tokenizers}
 
-    def _card(self, name: str) -> TokenizerSpec:
+    def _spec(self, name: str) -> TokenizerSpec:
         choice = self.tokenizers[name]
         if choice.train is not None:
-            return self.tokenizer_recipe(name).config.card()
-        card, _, _ = choice.use.partition("=")
-        if card not in list_entries():
-            return load_tokenizer(card).card
-        entry = find_entry(card)
-        if not entry.decodes:
+            return self.tokenizer_recipe(name).config.spec()
+        source, _, _ = choice.use.partition("=")
+        if source not in list_cards():
+            return load_tokenizer(source).spec
+        card = find_card(source)
+        if not card.decodes:
             raise InputError(
                 f"tokenizers.{name}.use '{choice.use}': has no decoder, so that nothing of it can "
                 "be heard; take another",
                 code="missing",
             )
-        return entry.card()
+        return card.spec()
 
     @property
     def judged(self) -> str:
@@ -196,7 +196,7 @@ class Grid(StrictModel):
                     code="missing",
                 )
             model = model.model_copy(update={"pretrained": None, "backbone": shape})
-        return model_config(model, self.cards[cell.tokenizer])
+        return model_config(model, self.specs[cell.tokenizer])
 
 
 def load_grid(

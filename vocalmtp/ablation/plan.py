@@ -18,7 +18,7 @@ from vocalmtp.ablation.figures import MetricSet
 from vocalmtp.ablation.grid import Grid
 from vocalmtp.models.config import SpeechLMConfig
 from vocalmtp.models.speech_lm import SpeechLM
-from vocalmtp.tokenizers.cards import find_entry, list_entries
+from vocalmtp.tokenizers.cards import find_card, list_cards
 from vocalmtp.tokenizers.registry import how_to_get, weights_folder
 from vocalmtp.training.plan import TRAINED_BYTES
 
@@ -79,11 +79,11 @@ class Planner:
 
     def cost(self, cell: Cell) -> Cost:
         """What `cell` will take."""
-        grid, optim, card = self.grid, cell.recipe.optim, self.grid.cards[cell.tokenizer]
+        grid, optim, spec = self.grid, cell.recipe.optim, self.grid.specs[cell.tokenizer]
         config = grid.config(cell)
         sizes, layout = self.sizes(config), config.layout
         frames = optim.batch_frames * optim.max_steps
-        seconds = frames / card.frame_rate
+        seconds = frames / spec.frame_rate
         speech = layout.num_steps(frames)
         text = 0.0 if config.text == "track" else seconds * grid.estimate.text_per_second
         operations = 6 * sizes.in_layers * (speech + text) + 6 * sizes.width * sizes.logits * speech
@@ -96,9 +96,9 @@ class Planner:
             cell=cell,
             parameters=sizes.parameters,
             updates=optim.max_steps,
-            tokens=frames * len(card.streams),
+            tokens=frames * len(spec.streams),
             hours_of_audio=seconds / 3600,
-            steps_per_second=card.frame_rate * layout.steps_per_frame,
+            steps_per_second=spec.frame_rate * layout.steps_per_frame,
             memory=memory / GIB,
             hours=operations / rate / 3600 if cell.trains else 0.0,
             state=self.state(cell),
@@ -144,10 +144,10 @@ def show_plan(grid: Grid, cells: list[Cell]) -> str:
         "(the grid's estimate; tokenizers, speaking and judging come on top).",
     ]
     for name, choice in grid.tokenizers.items():
-        card = grid.cards[name]
+        spec = grid.specs[name]
         lines.append(
-            f"Tokenizer {name}: {choice.use or 'trained here'}; {len(card.streams)} streams, "
-            f"{card.frame_rate:g} frames/s, {card.bits_per_second:,.0f} bit/s"
+            f"Tokenizer {name}: {choice.use or 'trained here'}; {len(spec.streams)} streams, "
+            f"{spec.frame_rate:g} frames/s, {spec.bits_per_second:,.0f} bit/s"
             f"{'' if choice.use is None else whereabouts(choice.use)}."
         )
     here = grid.corpus.exists()
@@ -160,9 +160,9 @@ def whereabouts(use: str) -> str:
     name, equals, folder = use.partition("=")
     if equals:
         return "" if Path(folder).is_dir() else f"; '{folder}' is not here"
-    if name in list_entries():
-        entry = find_entry(name)
-        return "" if weights_folder(entry) else f"; its weights are not here: {how_to_get(entry)}"
+    if name in list_cards():
+        card = find_card(name)
+        return "" if weights_folder(card) else f"; its weights are not here: {how_to_get(card)}"
     return ""
 
 

@@ -100,9 +100,9 @@ def collect(grid: Grid, failures: Mapping[str, str]) -> dict[str, Any]:
     """Everything that was measured, as JSON: references, cells, and groups over seeds."""
     cells = [_cell_row(grid, cell, failures) for cell in grid.cells]
     references = [_reference(NATURAL, "", grid.output / NATURAL / grid.judged)]
-    for name, card in grid.cards.items():
+    for name, spec in grid.specs.items():
         folder = grid.tokenizer_folder(name) / grid.judged
-        references.append(_reference(name, card.kind, folder))
+        references.append(_reference(name, spec.kind, folder))
     missing = {
         judge: hint for row in (*references, *cells) for judge, hint in row["missing"].items()
     }
@@ -133,7 +133,7 @@ def _cell_row(grid: Grid, cell: Cell, failures: Mapping[str, str]) -> Row:
     return {
         "name": cell.name,
         "tokenizer": cell.tokenizer,
-        "kind": grid.cards[cell.tokenizer].kind,
+        "kind": grid.specs[cell.tokenizer].kind,
         "tokens_per_step": cell.tokens_per_step,
         "backbone": cell.backbone,
         "arm": cell.arm,

@@ -30,7 +30,7 @@ def time_cell(grid: Grid, cell: Cell) -> MetricSet:
         return made
     torch.set_num_threads(grid.threads)
     tts, repeats = load(cell.folder / "model", decoding=decoding_of(cell)), grid.eval.repeats
-    frames = round(SECONDS * tts.tokenizer.card.frame_rate)
+    frames = round(SECONDS * tts.tokenizer.spec.frame_rate)
     passes = math.ceil(tts.model.layout.num_steps(frames) / gain_of(grid, cell))
     loops = loop_seconds({"": tts}, 1, {"": passes}, repeats)[""]
     codec = codec_seconds(tts, frames, repeats)

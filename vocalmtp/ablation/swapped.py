@@ -28,7 +28,7 @@ def swapped_speech(
 ) -> dict[str, Estimate]:
     """Similarities of what a model says, see `compare_swapped`; nothing if it has no vectors."""
     voices = voices_of(judges.few, tts, judges.references)
-    if not tts.tokenizer.card.speaker_dim or len(voices) < 2:
+    if not tts.tokenizer.spec.speaker_dim or len(voices) < 2:
         return {}
     swapped = SwappedTTS(tts, voices)
 
@@ -43,9 +43,9 @@ def swapped_resynthesis(
     tokenizer: SpeechTokenizer, judges: Evaluators, folder: Path
 ) -> dict[str, Estimate]:
     """As `swapped_speech`, of natural speech's own codes."""
-    card = tokenizer.card
+    spec = tokenizer.spec
     names = {item.voice for item in judges.few}
-    if not card.speaker_dim or len(names) < 2:
+    if not spec.speaker_dim or len(names) < 2:
         return {}
     vectors = {}
     for name in names:
@@ -55,10 +55,10 @@ def swapped_resynthesis(
 
     def say(items: Sequence[Utterance]) -> Iterator[Audio]:
         for item in items:
-            wav = torch.from_numpy(read_audio(item.audio, card.sample_rate))[None]
+            wav = torch.from_numpy(read_audio(item.audio, spec.sample_rate))[None]
             codes = tokenizer.encode(wav)
             made = tokenizer.decode(codes.codes, vectors[other[item.voice]], codes.lengths)
-            yield Audio(made[0].numpy(), card.sample_rate)
+            yield Audio(made[0].numpy(), spec.sample_rate)
 
     return compare_swapped("resynthesis", say, judges, folder)
 

@@ -95,8 +95,8 @@ def measure_tokenizer(tokenizer: SpeechTokenizer, judges: Evaluators, folder: Pa
     spoken = speak(SYSTEM, judges.items, CodecOnly(tokenizer), folder)
     made = judges.measure(SYSTEM, spoken, folder)
     made.judge("voices", lambda: swapped_resynthesis(tokenizer, judges, folder))
-    card = tokenizer.card
-    made.figures["bits_per_second"] = once(card.bits_per_second)
+    spec = tokenizer.spec
+    made.figures["bits_per_second"] = once(spec.bits_per_second)
     made.figures["parameters"] = once(sum(p.numel() for p in tokenizer.parameters()))
     return made
 

@@ -144,7 +144,7 @@ def first_audio_parts(tts: TTS, repeats: int = 9) -> dict[str, list[float]]:
 
     Empty for a tokenizer that does not stream: it has no first audio but the last.
     """
-    if tts.tokenizer.card.lookahead is None:
+    if tts.tokenizer.spec.lookahead is None:
         return {}
     taken: dict[str, list[float]] = {"prefill": [], "first steps": [], "first decode": []}
     for turn in range(repeats + 1):

@@ -87,7 +87,7 @@ def drafting_methods(frames: int) -> list[Method]:
 
 def run_methods(tts: TTS) -> dict[str, list[Line]]:
     """Sections of figures, a row for every method. `tts` gives sizes, tokenizer and texts."""
-    streams = len(tts.tokenizer.card.streams)
+    streams = len(tts.tokenizer.spec.streams)
     sections = {"Grouped emission (nothing is verified)": emission(tts, grouped_methods(streams))}
     for frames, base in ((0, "next-token decoding"), (GROUPINGS[-1], "grouped steps")):
         what = f"Drafting over {base} (3 drafts a pass)"
@@ -106,7 +106,7 @@ def emission(tts: TTS, methods: list[Method]) -> list[Line]:
     for size in BATCHES:
         taken = loop_seconds(made, size, steps)
         for name, times in taken.items():
-            audio = size * FRAMES / tts.tokenizer.card.frame_rate
+            audio = size * FRAMES / tts.tokenizer.spec.frame_rate
             rate = spread([audio / t for t in times])
             gain = spread(taken[NEXT_TOKEN]).value / spread(times).value
             said = spread([steps[name] / t for t in times])

@@ -131,7 +131,7 @@ def steps_per_second(
     taken = loop_seconds(models, batch_size, steps, repeats)
     result = {}
     for name, tts in models.items():
-        seconds = batch_size * frames / tts.tokenizer.card.frame_rate
+        seconds = batch_size * frames / tts.tokenizer.spec.frame_rate
         result[name] = {
             "steps": spread([steps[name] / t for t in taken[name]]),
             "audio": spread([seconds / t for t in taken[name]]),
@@ -174,10 +174,10 @@ def decode_loop(tts: TTS, batch_size: int, passes: int) -> Callable[[], None]:
 
 def codec_seconds(tts: TTS, frames: int, repeats: int) -> float:
     """Median seconds to decode so many frames, warm."""
-    card = tts.tokenizer.card
-    codes = torch.zeros(1, len(card.streams), frames, dtype=torch.long, device=tts.tokenizer.device)
+    spec = tts.tokenizer.spec
+    codes = torch.zeros(1, len(spec.streams), frames, dtype=torch.long, device=tts.tokenizer.device)
     speaker = None
-    if card.speaker_dim:
+    if spec.speaker_dim:
         speaker = torch.from_numpy(tts.find_voice(None).vector)[None].to(tts.tokenizer.device)
     taken = []
     for turn in range(repeats + 1):

@@ -28,5 +28,5 @@ def convert(
 
     tokenizer = conversion.convert(name, files)
     tokenizer.save_pretrained(output)
-    card = tokenizer.card
-    print(f"{output}: tokenizer '{card.name}' ({card.hash})", file=sys.stderr)
+    spec = tokenizer.spec
+    print(f"{output}: tokenizer '{spec.name}' ({spec.hash})", file=sys.stderr)

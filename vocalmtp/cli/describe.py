@@ -32,7 +32,7 @@ def info(
 
     folder = model_folder(model)
     config = SpeechLMConfig.load(folder)
-    tokenizer = load_tokenizer(folder / "tokenizer").card
+    tokenizer = load_tokenizer(folder / "tokenizer").spec
     card = read_card(folder)
     table = Table(
         "",
@@ -57,23 +57,23 @@ def info(
     Console().print(table)
 
 
-def tokenizer_facts(card: "TokenizerSpec", folder: Path) -> Facts:
+def tokenizer_facts(spec: "TokenizerSpec", folder: Path) -> Facts:
     """What there is to say of a speech tokenizer."""
-    yield "name", f"{card.name} ({card.hash})"
-    yield "kind", card.kind.replace("_", "-")
-    yield "streams", ", ".join(f"{stream.name} ({stream.size})" for stream in card.streams)
+    yield "name", f"{spec.name} ({spec.hash})"
+    yield "kind", spec.kind.replace("_", "-")
+    yield "streams", ", ".join(f"{stream.name} ({stream.size})" for stream in spec.streams)
     yield (
         "rate",
-        f"{card.frame_rate:g} frames/s, {card.bits_per_second:g} bit/s, {card.sample_rate} Hz",
+        f"{spec.frame_rate:g} frames/s, {spec.bits_per_second:g} bit/s, {spec.sample_rate} Hz",
     )
-    yield "voice", f"vector of {card.speaker_dim}" if card.speaker_dim else "in the streams"
-    streams = card.lookahead is not None
-    yield "streaming", f"{card.lookahead * 1000:.0f} ms look-ahead" if streams else "not possible"
+    yield "voice", f"vector of {spec.speaker_dim}" if spec.speaker_dim else "in the streams"
+    streams = spec.lookahead is not None
+    yield "streaming", f"{spec.lookahead * 1000:.0f} ms look-ahead" if streams else "not possible"
     yield "parameters", millions(count_parameters(folder))
-    yield "licence", card.licence
+    yield "licence", spec.licence
 
 
-def model_facts(config: "SpeechLMConfig", card: "TokenizerSpec", folder: Path) -> Facts:
+def model_facts(config: "SpeechLMConfig", spec: "TokenizerSpec", folder: Path) -> Facts:
     """What there is to say of a speech LM."""
     from vocalmtp.text import VERSION
 
@@ -83,7 +83,7 @@ def model_facts(config: "SpeechLMConfig", card: "TokenizerSpec", folder: Path) -
     yield "backbone", f"{backbone.get('model_type')}, {layers} layers of width {width}"
     for each in config.family:
         frames = each.frames_per_step
-        steps = card.frame_rate * (len(layout.streams) if layout.flat else 1 / frames)
+        steps = spec.frame_rate * (len(layout.streams) if layout.flat else 1 / frames)
         grouping = "one after the other" if layout.flat else f"{frames} frames together"
         asked = f"; --tokens-per-step {each.codec_tokens}" if len(config.family) > 1 else ""
         yield (

@@ -134,7 +134,7 @@ def disentanglement(
     tokenizer = load_tokenizer(tokenizer_folder(model))
     items = pick_items(manifest, split, [name for name in voices.split(",") if name], limit)
     lines = probe_streams(tokenizer, items)
-    if tokenizer.card.speaker_dim:
+    if tokenizer.spec.speaker_dim:
         lines += swap_timbre(tokenizer, items, output / "swapped")
     _report(output, "disentanglement", lines, model)
 

@@ -9,7 +9,7 @@ from vocalmtp.cli.convert import convert
 from vocalmtp.hub import DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    from vocalmtp.tokenizers import CatalogueEntry
+    from vocalmtp.tokenizers import TokenizerCard
 
 WIDE = 128  # columns of a terminal that has room for the licences
 app = typer.Typer(
@@ -35,7 +35,7 @@ def table(context: typer.Context) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from vocalmtp.tokenizers import list_entries
+    from vocalmtp.tokenizers import list_cards
 
     console = Console()
     if not console.is_terminal:  # a pipe has no width: nothing need be folded
@@ -48,8 +48,8 @@ def table(context: typer.Context) -> None:
         rows.add_column(name, justify="right", no_wrap=True)
     for name in ("streaming", "here", *(("code licence", "weights licence") if licences else ())):
         rows.add_column(name, no_wrap=True)
-    for entry in list_entries().values():
-        rows.add_row(*(escape(cell) for cell in _cells(entry, licences)))
+    for card in list_cards().values():
+        rows.add_row(*(escape(cell) for cell in _cells(card, licences)))
     console.print(rows)
     notes = ["fps: codec frames a second; streams: how many x codes of each"]
     notes += ["streaming: how long the decoder waits; no audio: there is no decoder here"]
@@ -58,36 +58,36 @@ def table(context: typer.Context) -> None:
     console.print(*notes, sep="\n", highlight=False)
 
 
-def _cells(entry: "CatalogueEntry", licences: bool) -> list[str]:
-    """The row of an entry, as many cells as there are columns."""
+def _cells(card: "TokenizerCard", licences: bool) -> list[str]:
+    """The row of a card, as many cells as there are columns."""
     from vocalmtp.tokenizers.registry import weights_folder
 
-    card = entry.card()
+    spec = card.spec()
     return [
-        entry.name,
-        entry.kind.replace("_", "-"),
-        f"{entry.sample_rate / 1000:g}",
-        f"{entry.frame_rate:.4g}",
-        _sizes(entry),
-        f"{card.bits_per_second:.0f}",
-        _wait(entry),
-        "yes" if weights_folder(entry) else "no",
-        *((entry.licence.code, entry.licence.weights) if licences else ()),
+        card.name,
+        card.kind.replace("_", "-"),
+        f"{card.sample_rate / 1000:g}",
+        f"{card.frame_rate:.4g}",
+        _sizes(card),
+        f"{spec.bits_per_second:.0f}",
+        _wait(card),
+        "yes" if weights_folder(card) else "no",
+        *((card.licence.code, card.licence.weights) if licences else ()),
     ]
 
 
-def _wait(entry: "CatalogueEntry") -> str:
-    """How long the decoder of an entry waits, if it has one that streams."""
-    if not entry.decodes:
+def _wait(card: "TokenizerCard") -> str:
+    """How long the decoder of a card waits, if it has one that streams."""
+    if not card.decodes:
         return "no audio"
-    return "no" if entry.lookahead is None else f"{entry.lookahead * 1000:.0f} ms"
+    return "no" if card.lookahead is None else f"{card.lookahead * 1000:.0f} ms"
 
 
-def _sizes(entry: "CatalogueEntry") -> str:
+def _sizes(card: "TokenizerCard") -> str:
     """Streams and their sizes: "8 x 1024"; unlike ones are added."""
     sizes: dict[int, int] = {}
-    for spec in entry.specs():
-        sizes[spec.size] = sizes.get(spec.size, 0) + 1
+    for stream in card.stream_specs():
+        sizes[stream.size] = sizes.get(stream.size, 0) + 1
     return " + ".join(f"{count} x {size}" for size, count in sizes.items())
 
 
@@ -103,51 +103,51 @@ def show(name: Annotated[str, typer.Argument(help="The name of a card.")]) -> No
     from rich.markup import escape
     from rich.table import Table
 
-    from vocalmtp.tokenizers import find_entry
+    from vocalmtp.tokenizers import find_card
 
-    entry = find_entry(name)
+    card = find_card(name)
     facts = Table(title=f"Tokenizer {escape(name)}", title_justify="left", box=None)
     facts.show_header = False
     facts.add_column(style="bold", no_wrap=True)
     facts.add_column()
-    for key, value in _facts(entry):
+    for key, value in _facts(card):
         facts.add_row(f"  {key}", escape(value))
     Console().print(facts)
 
 
-def _facts(entry: "CatalogueEntry") -> list[tuple[str, str]]:
-    """All that an entry says, in words."""
+def _facts(card: "TokenizerCard") -> list[tuple[str, str]]:
+    """All that a card says, in words."""
     from vocalmtp.tokenizers.registry import how_to_get, weights_folder
 
-    card, folder = entry.card(), weights_folder(entry)
+    spec, folder = card.spec(), weights_folder(card)
     streams = ", ".join(
-        f"{group.name} ({group.count} x {group.size}, {group.role})" for group in entry.streams
+        f"{group.name} ({group.count} x {group.size}, {group.role})" for group in card.streams
     )
-    wait = f"yes, {_wait(entry)} look-ahead"
-    if entry.lookahead is None:
+    wait = f"yes, {_wait(card)} look-ahead"
+    if card.lookahead is None:
         wait = "not possible: it decodes whole utterances"
-    chunks = "in pieces, into the same codes" if entry.chunks else "whole, as long as memory allows"
-    voice = "in the streams" if entry.decodes else "not in the codes"
+    chunks = "in pieces, into the same codes" if card.chunks else "whole, as long as memory allows"
+    voice = "in the streams" if card.decodes else "not in the codes"
     return [
-        ("type", entry.type),
-        ("kind", entry.kind.replace("_", "-")),
+        ("type", card.type),
+        ("kind", card.kind.replace("_", "-")),
         ("streams", streams),
-        ("for a speech LM", ", ".join(entry.use)),
+        ("for a speech LM", ", ".join(card.use)),
         (
             "rate",
-            f"{card.frame_rate:g} frames/s of {card.hop} samples, "
-            f"{card.bits_per_second:.0f} bit/s, {card.sample_rate} Hz",
+            f"{spec.frame_rate:g} frames/s of {spec.hop} samples, "
+            f"{spec.bits_per_second:.0f} bit/s, {spec.sample_rate} Hz",
         ),
-        ("voice", f"vector of {card.speaker_dim}" if card.speaker_dim else voice),
-        ("audio from codes", "yes" if entry.decodes else "no: there is no decoder, see the notes"),
-        *([("streaming", wait)] if entry.decodes else []),
+        ("voice", f"vector of {spec.speaker_dim}" if spec.speaker_dim else voice),
+        ("audio from codes", "yes" if card.decodes else "no: there is no decoder, see the notes"),
+        *([("streaming", wait)] if card.decodes else []),
         ("long audio", chunks),
-        ("licence of code", entry.licence.code),
-        ("licence of weights", entry.licence.weights),
-        ("weights", entry.weights),
-        ("here", str(folder) if folder else f"no; {how_to_get(entry)}"),
-        ("paper", entry.paper),
-        ("notes", " ".join(entry.notes.split())),
+        ("licence of code", card.licence.code),
+        ("licence of weights", card.licence.weights),
+        ("weights", card.weights),
+        ("here", str(folder) if folder else f"no; {how_to_get(card)}"),
+        ("paper", card.paper),
+        ("notes", " ".join(card.notes.split())),
     ]
 
 
@@ -191,4 +191,4 @@ def detokenize(
             format=format,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
-    typer.echo(f"{output}: audio of {count} utterances by {loaded.card.name} ({loaded.card.hash})")
+    typer.echo(f"{output}: audio of {count} utterances by {loaded.spec.name} ({loaded.spec.hash})")

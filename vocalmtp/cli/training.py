@@ -158,7 +158,7 @@ def tokenize(
             batch_size=batch_size,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
-    typer.echo(f"{output}: codes of {count} utterances by {loaded.card.name} ({loaded.card.hash})")
+    typer.echo(f"{output}: codes of {count} utterances by {loaded.spec.name} ({loaded.spec.hash})")
 
 
 def export(

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 import torch
 
 from vocalmtp.audio.io import Audio, check_format
-from vocalmtp.data.shards import CodeItem, CodeShards, list_splits, read_stamp, stamp
+from vocalmtp.data.shards import CodeItem, CodeShards, check_spec, list_splits, write_spec
 from vocalmtp.errors import InputError
 from vocalmtp.io.run_folder import only_writer
 from vocalmtp.tokenizers import SpeechTokenizer
@@ -42,7 +42,7 @@ def detokenize_shards(
         InputError: the codes, or the files in `output`, were made by another tokenizer.
     """
     codes, output, format = Path(codes), Path(output), check_format(format)
-    _check_tokenizer(codes, tokenizer)
+    check_spec(codes, tokenizer.spec)
     items = [
         item
         for name in ([split] if split else list_splits(codes))
@@ -54,7 +54,7 @@ def detokenize_shards(
         )
     places = [_place(output, item.id, format) for item in items]
     with only_writer(output):
-        stamp(output, tokenizer.card)
+        write_spec(output, tokenizer.spec)
         todo = [pair for pair in zip(items, places, strict=True) if not pair[1].is_file()]
         todo.sort(key=lambda pair: pair[0].codes.shape[1])  # limits padding
         progress(len(items) - len(todo), len(items))
@@ -67,16 +67,6 @@ def detokenize_shards(
                 audio.save(place, format)
             progress(len(items) - len(todo) + start + len(batch), len(items))
     return len(items)
-
-
-def _check_tokenizer(codes: Path, tokenizer: SpeechTokenizer) -> None:
-    there, card = read_stamp(codes, f"shards '{codes}'"), tokenizer.card
-    if there != card:
-        raise InputError(
-            f"shards '{codes}': are of {there.name} ({there.hash}), not of {card.name} "
-            f"({card.hash}); give --tokenizer the one that made them",
-            code="mismatch",
-        )
 
 
 def _items(shards: CodeShards) -> list[CodeItem]:
@@ -95,18 +85,18 @@ def _place(output: Path, name: str, format: str) -> Path:
 
 
 def _decode(items: list[CodeItem], tokenizer: SpeechTokenizer) -> list[Audio]:
-    card, device = tokenizer.card, tokenizer.device
+    spec, device = tokenizer.spec, tokenizer.device
     lengths = torch.tensor([item.codes.shape[1] for item in items])
-    codes = torch.zeros(len(items), len(card.streams), int(lengths.max()), dtype=torch.int64)
+    codes = torch.zeros(len(items), len(spec.streams), int(lengths.max()), dtype=torch.int64)
     for row, item in enumerate(items):
         codes[row, :, : lengths[row]] = item.codes
     speaker = None
-    if card.speaker_dim:
+    if spec.speaker_dim:
         if any(item.speaker is None for item in items):
             raise InputError(
-                f"codes of {card.name}: have no speaker vectors; tokenize again", code="empty"
+                f"codes of {spec.name}: have no speaker vectors; tokenize again", code="empty"
             )
         speaker = torch.stack([item.speaker for item in items]).to(device)  # [B, D_s]
     wav = tokenizer.decode(codes.to(device), speaker, lengths.to(device)).cpu()
-    ends = (lengths * card.hop).tolist()
-    return [Audio(wav[row, :end].numpy(), card.sample_rate) for row, end in enumerate(ends)]
+    ends = (lengths * spec.hop).tolist()
+    return [Audio(wav[row, :end].numpy(), spec.sample_rate) for row, end in enumerate(ends)]

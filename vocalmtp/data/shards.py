@@ -1,8 +1,8 @@
 """Code shards: the training data of a speech LM, with the codes of many utterances per file.
 
-A folder holds `card.json` (the specification of the tokenizer) and per shard `NAME.safetensors`
-(codes [Q, sum T] int16, or int32 if they are larger, lengths [n], speaker [n, D_s] float16) and
-`NAME.jsonl` (one row per utterance).
+A folder holds `tokenizer_spec.json` (the tokenizer that made the codes) and per shard
+`NAME.safetensors` (codes [Q, sum T] int16, or int32 if they are larger, lengths [n], speaker [n, D_s] float16) and
+`NAME.jsonl` (a row each).
 """
 
 import json
@@ -21,6 +21,8 @@ from vocalmtp.io.atomic import atomic_path
 from vocalmtp.io.read import problem_of, read_lines, read_object, read_tensors
 from vocalmtp.tokenizers.base import TokenizerSpec
 
+SPEC_FILE = "tokenizer_spec.json"
+FORMER_SPEC_FILE = "card.json"  # folders of earlier versions have this name
 STORED = (torch.int16, torch.int32)
 
 
@@ -70,33 +72,58 @@ def write_shard(path: Path, items: list[CodeItem], split: str) -> None:
         partial.write_text("\n".join(rows) + "\n", encoding="utf-8")
 
 
-def stamp(output: Path, card: TokenizerSpec) -> None:
-    """Write a tokenizer specification into `output`, or compare it with the one there.
+def write_spec(folder: Path, spec: TokenizerSpec) -> None:
+    """Write the spec of the tokenizer that made a folder's content, or check the one already there.
 
-    Raises InputError, with the names and hashes of both, if they differ.
+    Raises:
+        InputError: the folder holds the spec of another tokenizer; the line has both hashes.
     """
-    file = output / "card.json"
-    if not file.is_file():
-        with atomic_path(file) as partial:
-            partial.write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    if not _spec_file(folder).is_file():
+        with atomic_path(folder / SPEC_FILE) as partial:
+            partial.write_text(spec.model_dump_json(indent=2) + "\n", encoding="utf-8")
         return
-    there = read_stamp(output, f"output '{output}'")
-    if there != card:
+    existing = read_spec(folder, f"output '{folder}'")
+    if existing != spec:
         raise InputError(
-            f"output '{output}': holds what another tokenizer made, {there.name} ({there.hash}), "
-            f"not {card.name} ({card.hash}); choose a new folder",
+            f"output '{folder}': holds what another tokenizer made, {existing.name} "
+            f"({existing.hash}), not {spec.name} ({spec.hash}); choose a new folder",
+            code="other_run",
+        )
+
+
+def read_spec(folder: Path, what: str) -> TokenizerSpec:
+    """Read the spec of the tokenizer that made a folder of code shards or their audio.
+
+    Raises:
+        InputError: there is no spec, or it is damaged; `what` begins the line.
+    """
+    file = _spec_file(folder)
+    if not file.is_file():
+        raise InputError(
+            f"{what}: no {SPEC_FILE} there; make shards with 'vocalmtp tokenize'", code="not_found"
+        )
+    return parse(TokenizerSpec, read_object(file, what), f"{what}: {file.name}")
+
+
+def check_spec(folder: Path, spec: TokenizerSpec) -> None:
+    """Raise InputError unless the code shards in `folder` were made by the tokenizer `spec`."""
+    made = read_spec(folder, f"shards '{folder}'")
+    if made != spec:
+        raise InputError(
+            f"shards '{folder}': are of {made.name} ({made.hash}), not of {spec.name} "
+            f"({spec.hash}); give --tokenizer the one that made them",
             code="mismatch",
         )
 
 
-def read_stamp(folder: Path, what: str) -> TokenizerSpec:
-    """Read the tokenizer specification of a folder. Raises InputError if there is none."""
-    if not (folder / "card.json").is_file():
-        raise InputError(
-            f"{what}: no card.json there; make shards with 'vocalmtp tokenize'",
-            code="not_found",
-        )
-    return parse(TokenizerSpec, read_object(folder / "card.json", what), f"{what}: card.json")
+def has_spec(folder: Path) -> bool:
+    """Whether `folder` holds code shards."""
+    return _spec_file(folder).is_file()
+
+
+def _spec_file(folder: Path) -> Path:
+    former = folder / FORMER_SPEC_FILE
+    return former if former.is_file() else folder / SPEC_FILE
 
 
 def list_splits(folder: Path | str) -> list[str]:
@@ -130,7 +157,7 @@ class CodeShards(Dataset):
         """Raises InputError if the folder is incomplete or damaged, or has no utterance of `split`."""
         folder = Path(folder)
         self.what = f"shards '{folder}'"
-        self.card = read_stamp(folder, self.what)
+        self.spec = read_spec(folder, self.what)
         self.rows: list[ShardRow] = []
         self.codes: list[Tensor] = []
         self.speakers: list[Tensor | None] = []
@@ -166,7 +193,7 @@ class CodeShards(Dataset):
     def _problem(self, tensors: dict[str, Tensor], rows: int) -> str | None:
         """What is invalid in a shard of `rows` utterances, or None."""
         codes, lengths, speaker = (tensors.get(k) for k in ("codes", "lengths", "speaker"))
-        sizes = torch.tensor([stream.size for stream in self.card.streams])[:, None]
+        sizes = torch.tensor([stream.size for stream in self.spec.streams])[:, None]
         if codes is None or lengths is None:
             return "has no codes and lengths"
         if codes.dtype not in STORED or codes.dim() != 2 or len(codes) != len(sizes):
@@ -177,11 +204,11 @@ class CodeShards(Dataset):
             return f"has {codes.shape[1]} frames, not {int(lengths.sum())}"
         wrong = (codes < 0) | (codes >= sizes)
         if bool(wrong.any()):
-            stream = self.card.streams[int(wrong.any(1).int().argmax())]
+            stream = self.spec.streams[int(wrong.any(1).int().argmax())]
             code = int(codes[wrong][0])
             return f"has code {code}; stream '{stream.name}' has codes 0 to {stream.size - 1}"
-        if speaker is not None and speaker.shape != (rows, self.card.speaker_dim):
-            return f"speaker vectors are {list(speaker.shape)}, not of {self.card.speaker_dim}"
+        if speaker is not None and speaker.shape != (rows, self.spec.speaker_dim):
+            return f"speaker vectors are {list(speaker.shape)}, not of {self.spec.speaker_dim}"
         return None
 
     def __len__(self) -> int:

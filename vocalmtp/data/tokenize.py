@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vocalmtp.audio.io import read_audio
 from vocalmtp.data.manifest import Utterance, read_manifest
-from vocalmtp.data.shards import CodeItem, read_row, stamp, write_shard
+from vocalmtp.data.shards import CodeItem, read_row, write_shard, write_spec
 from vocalmtp.errors import InputError
 from vocalmtp.io.read import read_lines
 from vocalmtp.io.run_folder import only_writer
@@ -61,7 +61,7 @@ def tokenize_rows(
     """
     output, done = Path(output), 0
     with only_writer(output):
-        stamp(output, tokenizer.card)
+        write_spec(output, tokenizer.spec)
         _check_rows(output, rows)
         for row in rows:  # before encoding starts
             if not row.audio.is_file():
@@ -131,7 +131,7 @@ def _batches(rows: list[Utterance], size: int) -> Iterator[list[Utterance]]:
 
 
 def _encode(rows: list[Utterance], tokenizer: SpeechTokenizer) -> list[CodeItem]:
-    wavs = [torch.from_numpy(read_audio(row.audio, tokenizer.card.sample_rate)) for row in rows]
+    wavs = [torch.from_numpy(read_audio(row.audio, tokenizer.spec.sample_rate)) for row in rows]
     lengths = torch.tensor([len(wav) for wav in wavs])
     padded = torch.nn.utils.rnn.pad_sequence(wavs, batch_first=True)  # [B, N]
     encoded = tokenizer.encode(padded.to(tokenizer.device), lengths.to(tokenizer.device))

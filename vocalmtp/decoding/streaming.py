@@ -24,7 +24,7 @@ class SentenceStream:
     def __init__(
         self, text: str, layout: TokenLayout, tokenizer: SpeechTokenizer, speaker: Tensor | None
     ):
-        self.text, self.layout, self.card = text, layout, tokenizer.card
+        self.text, self.layout, self.spec = text, layout, tokenizer.spec
         self.tracked = layout.streams[0].name == ADVANCE
         self.codec = tokenizer.stream(speaker)
         self.unpacker = StepUnpacker(layout)
@@ -77,11 +77,11 @@ class SentenceStream:
     def _chunk(self, wav: Tensor, whole: bool) -> Audio:
         words = []
         if self.tracked:
-            words = word_times(self.text, self.pointers, self.card.frame_rate, whole=whole)
+            words = word_times(self.text, self.pointers, self.spec.frame_rate, whole=whole)
             words = words[self.words_out :]
         self.words_out += len(words)
         samples = wav[0].float().cpu().numpy()
-        rate = self.card.sample_rate
+        rate = self.spec.sample_rate
         audio = Audio(samples, rate, later(words, -self.samples_out / rate))
         self.samples_out += len(samples)
         return audio

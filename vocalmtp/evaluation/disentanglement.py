@@ -58,7 +58,7 @@ def gather(tokenizer: SpeechTokenizer, rows: Sequence[Utterance]) -> Frames:
 
     Without phone times in every row, no phone is known.
     """
-    card = tokenizer.card
+    spec = tokenizer.spec
     timed = all(row.phones for row in rows)
     phones = sorted({phone for row in rows for phone, _ in row.phones})
     voices = sorted({row.voice for row in rows})
@@ -66,16 +66,16 @@ def gather(tokenizer: SpeechTokenizer, rows: Sequence[Utterance]) -> Frames:
     held = set(sorted({row.text for row in rows})[::HELD_OUT])
     parts: list[list[Tensor]] = []
     for number, row in enumerate(progress(rows, len(rows), "probe")):
-        wav = torch.from_numpy(read_audio(row.audio, card.sample_rate))[None]
+        wav = torch.from_numpy(read_audio(row.audio, spec.sample_rate))[None]
         codes = tokenizer.encode(wav).codes[0].T  # [T, Q]
         frames = len(codes)
         labels = torch.full((frames,), -1)
         if timed:
             ends = np.array([end for _, end in row.phones])
-            middles = (np.arange(frames) + 0.5) / card.frame_rate
+            middles = (np.arange(frames) + 0.5) / spec.frame_rate
             place = np.searchsorted(ends, middles).clip(max=len(ends) - 1)
             labels = torch.tensor([phones.index(row.phones[i][0]) for i in place])
-        f0 = track_pitch(F.pad(wav, (0, card.hop)), sample_rate=card.sample_rate, hop=card.hop)
+        f0 = track_pitch(F.pad(wav, (0, spec.hop)), sample_rate=spec.sample_rate, hop=spec.hop)
         f0 = f0[0, :frames]
         log_f0, voiced = fill_unvoiced(f0[None])[0], f0 > 0
         mean = log_f0[voiced].mean() if voiced.any() else 0.0
@@ -124,10 +124,10 @@ def probe(
     return made[:, 0] if classes is None else made
 
 
-def stream_groups(card: TokenizerSpec) -> dict[str, list[int]]:
+def stream_groups(spec: TokenizerSpec) -> dict[str, list[int]]:
     """Indices of the streams of every group that the tokenizer has."""
     groups = {
-        name: [q for q, stream in enumerate(card.streams) if stream.role in roles]
+        name: [q for q, stream in enumerate(spec.streams) if stream.role in roles]
         for name, roles in GROUPS.items()
     }
     return {name: streams for name, streams in groups.items() if streams}
@@ -139,10 +139,10 @@ def probe_streams(tokenizer: SpeechTokenizer, rows: Sequence[Utterance]) -> list
         raise InputError(
             "manifest: its rows have no phone times; the phone probe needs them", code="missing"
         )
-    return probe_frames(tokenizer.card, gather(tokenizer, rows))
+    return probe_frames(tokenizer.spec, gather(tokenizer, rows))
 
 
-def probe_frames(card: TokenizerSpec, frames: Frames) -> list[Line]:
+def probe_frames(spec: TokenizerSpec, frames: Frames) -> list[Line]:
     """Phone accuracy, F0 correlation and speaker accuracy from every group of streams.
 
     Chance is the share of the largest class; speakers are told by whole utterances, whose frames
@@ -160,7 +160,7 @@ def probe_frames(card: TokenizerSpec, frames: Frames) -> list[Line]:
     phones, voices = int(frames.phones.max()) + 1, int(frames.speakers.max()) + 1
     lines = []
     for kind, hidden in PROBES.items():
-        for name, streams in stream_groups(card).items():
+        for name, streams in stream_groups(spec).items():
             codes = frames.codes[:, streams]
             found = NOTHING
             if phones:
@@ -227,7 +227,7 @@ def swap_timbre(
     files = {name: [row.audio for row in by_voice[name][:references]] for name in names}
     targets = centroids(files)
     vectors = {name: make_voice(paths, tokenizer, name).vector for name, paths in files.items()}
-    rate = tokenizer.card.sample_rate
+    rate = tokenizer.spec.sample_rate
     made, asked, source = [], [], []
     for name, target in zip(names, [*names[1:], names[0]], strict=True):
         speaker = torch.from_numpy(vectors[target])[None]  # [1, D_s]

@@ -130,7 +130,7 @@ def prompt_voices(items: Sequence[Prompted], tts: TTS) -> tuple[dict[str, Voice 
     broken = []
     for item in items:
         try:
-            if tts.tokenizer.card.speaker_dim:
+            if tts.tokenizer.spec.speaker_dim:
                 voices[item.id] = make_voice(item.prompt, tts.tokenizer, item.id)
             else:
                 voices[item.id] = tts.find_voice(None)

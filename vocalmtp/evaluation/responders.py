@@ -227,14 +227,14 @@ def role_voices(found: QuestionSet, tts: TTS) -> dict[str, Voice | None]:
     A question of nobody in particular is answered in the model's own voice. Raises InputError if a
     role has no recording that makes a voice.
     """
-    card = tts.tokenizer.card
+    spec = tts.tokenizer.spec
     voices: dict[str, Voice | None] = {}
     for role in sorted({question.role for question in found.questions}):
-        if not role or not card.speaker_dim:
+        if not role or not spec.speaker_dim:
             voices[role] = tts.find_voice(None)
-        elif role in found.embeddings and card.name in FACODEC:
+        elif role in found.embeddings and spec.name in FACODEC:
             vector, origin = found.embeddings[role], f"published with {found.name}"
-            voices[role] = Voice(role, vector, origin, card.name, card.hash).check(card)
+            voices[role] = Voice(role, vector, origin, spec.name, spec.hash).check(spec)
         elif not found.references.get(role):
             raise InputError(
                 f"role '{role}': no recording of it in '{found.name}'; put one into "

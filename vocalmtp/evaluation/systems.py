@@ -52,7 +52,7 @@ class CodecOnly:
 
     @property
     def sample_rate(self) -> int:
-        return 16_000 if self.tokenizer is None else self.tokenizer.card.sample_rate
+        return 16_000 if self.tokenizer is None else self.tokenizer.spec.sample_rate
 
 
 def speak(
@@ -89,7 +89,7 @@ def voices_of(
     that name; else the name is what `TTS.find_voice` takes ("": the model's default voice). A
     tokenizer without a timbre vector knows no voices: None for all.
     """
-    if not tts.tokenizer.card.speaker_dim:
+    if not tts.tokenizer.spec.speaker_dim:
         return dict.fromkeys(item.voice for item in items)
     recorded = [row for row in items if row.audio != NO_AUDIO]
     voices: dict[str, Voice | None] = {}

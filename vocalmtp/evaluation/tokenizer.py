@@ -23,7 +23,7 @@ from vocalmtp.evaluation.rows import check_settings
 from vocalmtp.evaluation.statistics import NOTHING, once, spread
 from vocalmtp.evaluation.systems import CodecOnly, speak
 from vocalmtp.optional import require
-from vocalmtp.tokenizers import SpeechTokenizer, TokenizerSpec, list_entries, load_tokenizer
+from vocalmtp.tokenizers import SpeechTokenizer, TokenizerSpec, list_cards, load_tokenizer
 
 JUDGES = ("jiwer", "pocketsphinx", "pesq", "pystoi", "onnxruntime", "speechmos", "resemblyzer")
 SYSTEMS = ("natural", "resynthesis")
@@ -51,12 +51,12 @@ def run_tokenizer(
     """
     tokenizer = load_tokenizer(source)
     rows = items.pick_items(manifest, split, voices, limit)
-    card, digest = tokenizer.card, hashlib.sha256()
+    spec, digest = tokenizer.spec, hashlib.sha256()
     for tensor in tokenizer.state_dict().values():
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     settings = {
         "manifest": str(manifest.resolve()),
-        "tokenizer": f"{card.name} ({card.hash})",
+        "tokenizer": f"{spec.name} ({spec.hash})",
         "weights": digest.hexdigest()[:12],
     }
     check_settings(output, settings, fresh=fresh)
@@ -65,8 +65,8 @@ def run_tokenizer(
     sections = measure_tokenizer(tokenizer, rows, references, output, processes)
     size = sum(parameter.numel() for parameter in tokenizer.parameters())
     return sections, [
-        f"Tokenizer: {card.name} ({card.hash}), {card.kind.replace('_', '-')}, "
-        f"{len(card.streams)} streams at {card.frame_rate:g} frames a second, "
+        f"Tokenizer: {spec.name} ({spec.hash}), {spec.kind.replace('_', '-')}, "
+        f"{len(spec.streams)} streams at {spec.frame_rate:g} frames a second, "
         f"{size / 1e6:.1f} M parameters.",
         f"Utterances: {len(rows)} of the split {split}, in {len(names)} voices.",
     ]
@@ -83,8 +83,8 @@ def measure_tokenizer(
 
     Rows of `output` are kept and used again. Raises InputError if a judge is not installed.
     """
-    card = tokenizer.card
-    decodes = card.name not in list_entries() or list_entries()[card.name].decodes
+    spec = tokenizer.spec
+    decodes = spec.name not in list_cards() or list_cards()[spec.name].decodes
     sections = {"Rates and speed": measure_speed(tokenizer, rows, decodes)}
     if decodes:
         for name in JUDGES:  # before the long work
@@ -96,8 +96,8 @@ def measure_tokenizer(
             *measure_quality(spoke, output),
         ]
     frames = disentanglement.gather(tokenizer, rows)
-    sections["Use of the codes"] = codebook_use(card, frames.codes)
-    sections["What the streams hold"] = probe_groups(card, frames)
+    sections["Use of the codes"] = codebook_use(spec, frames.codes)
+    sections["What the streams hold"] = probe_groups(spec, frames)
     sections["The vector of the voice"] = swapped(tokenizer, rows, output / "swapped")
     return sections
 
@@ -106,7 +106,7 @@ def measure_speed(
     tokenizer: SpeechTokenizer, rows: Sequence[Utterance], decodes: bool = True
 ) -> list[Line]:
     """Bits a second, and seconds of computing per second of audio, of one utterance at a time."""
-    name, rate = tokenizer.card.name, tokenizer.card.sample_rate
+    name, rate = tokenizer.spec.name, tokenizer.spec.sample_rate
     taken: dict[str, list[float]] = {"encode": [], "decode": []}
     for turn, row in enumerate([*rows[:1], *rows[:TIMED]]):  # the first one warms up
         wav = torch.from_numpy(read_audio(row.audio, rate))[None]
@@ -119,21 +119,21 @@ def measure_speed(
         if turn:
             taken["encode"].append((middle - start) * rate / wav.shape[1])
             taken["decode"].append((end - middle) * rate / wav.shape[1])
-    lines = [Line("bits per second", name, once(tokenizer.card.bits_per_second), "", 0)]
+    lines = [Line("bits per second", name, once(tokenizer.spec.bits_per_second), "", 0)]
     for what, factors in taken.items():
         factor = spread(factors) if decodes or what == "encode" else NOTHING
         lines.append(Line(f"real-time factor, {what}", name, factor, "", 3))
     return lines
 
 
-def codebook_use(card: TokenizerSpec, codes: Tensor) -> list[Line]:
+def codebook_use(spec: TokenizerSpec, codes: Tensor) -> list[Line]:
     """Of every stream, from `codes` [N, Q]: perplexity, and the share of its codes that occur.
 
     Perplexity is the exponential of the entropy: as many codes, equally frequent, are as hard to
     guess. Few frames cannot use many codes, so their number stands first.
     """
     lines = [Line("frames", "perplexity", once(len(codes)), "", 0)]
-    for q, stream in enumerate(card.streams):
+    for q, stream in enumerate(spec.streams):
         counts = codes[:, q].bincount(minlength=stream.size).double()
         shares = counts[counts > 0] / counts.sum()
         perplexity = math.exp(-(shares * shares.log()).sum().item())
@@ -144,14 +144,14 @@ def codebook_use(card: TokenizerSpec, codes: Tensor) -> list[Line]:
     return lines
 
 
-def probe_groups(card: TokenizerSpec, frames: Frames) -> list[Line]:
+def probe_groups(spec: TokenizerSpec, frames: Frames) -> list[Line]:
     """As `disentanglement.probe_frames`, with n/a for the groups that the tokenizer does not have.
 
     All of it is n/a if there are not two sentences to tell apart.
     """
     if bool(frames.held.all()):
         return [Line("probes", name, NOTHING) for name in GROUPS]
-    found = disentanglement.probe_frames(card, frames)
+    found = disentanglement.probe_frames(spec, frames)
     lines = []
     for what in dict.fromkeys(line.what for line in found):
         own = {line.system: line for line in found if line.what == what}
@@ -163,7 +163,7 @@ def probe_groups(card: TokenizerSpec, frames: Frames) -> list[Line]:
 
 def swapped(tokenizer: SpeechTokenizer, rows: Sequence[Utterance], folder: Path) -> list[Line]:
     """As `disentanglement.swap_timbre`; n/a where nothing but the codes tells the voice."""
-    card = tokenizer.card
-    if card.kind == "decoupled" and card.speaker_dim and disentanglement.can_swap(rows):
+    spec = tokenizer.spec
+    if spec.kind == "decoupled" and spec.speaker_dim and disentanglement.can_swap(rows):
         return disentanglement.swap_timbre(tokenizer, rows, folder)
     return [Line(what, "swapped timbre", NOTHING) for what in SWAPPED]

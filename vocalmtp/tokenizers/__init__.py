@@ -7,18 +7,18 @@ from vocalmtp.tokenizers.base import (
     StreamSpec,
     TokenizerSpec,
 )
-from vocalmtp.tokenizers.cards import CatalogueEntry, find_entry, list_entries
+from vocalmtp.tokenizers.cards import TokenizerCard, find_card, list_cards
 from vocalmtp.tokenizers.registry import TYPES, load_tokenizer
 
 __all__ = [
     "TYPES",
-    "CatalogueEntry",
+    "TokenizerCard",
     "CodecStream",
     "SpeechCodes",
     "SpeechTokenizer",
     "StreamSpec",
     "TokenizerSpec",
-    "find_entry",
-    "list_entries",
+    "find_card",
+    "list_cards",
     "load_tokenizer",
 ]

@@ -1,4 +1,4 @@
-"""What every speech tokenizer is: a card, codes from a waveform, and a waveform from codes.
+"""What every speech tokenizer is: a spec, codes from a waveform, and a waveform from codes.
 
 Letters: B batch, N samples, T codec frames, Q streams, D_s size of the speaker vector.
 """
@@ -92,9 +92,9 @@ class CodecStream(Protocol):
 
 
 class SpeechTokenizer(nn.Module):
-    """Waveform to codes and back. Subclasses set `card` and implement the four methods below."""
+    """Waveform to codes and back. Subclasses set `spec` and implement the four methods below."""
 
-    card: TokenizerSpec
+    spec: TokenizerSpec
 
     def encode(self, wav: Tensor, lengths: Tensor | None = None) -> SpeechCodes:
         """`wav` [B, N] float32 in [-1, 1], true `lengths` [B] in samples, to codes."""
@@ -109,7 +109,7 @@ class SpeechTokenizer(nn.Module):
     def embed_speaker(self, wav: Tensor, lengths: Tensor | None = None) -> Tensor:
         """The timbre vector [B, D_s] of `wav` [B, N]; raises InputError if the kind has none."""
         raise InputError(
-            f"tokenizer '{self.card.name}': keeps the voice in its streams, not in a vector; "
+            f"tokenizer '{self.spec.name}': keeps the voice in its streams, not in a vector; "
             "use a decoupled one, such as 'mini'",
             code="unsupported",
         )
@@ -117,10 +117,10 @@ class SpeechTokenizer(nn.Module):
     def stream(self, speaker: Tensor | None = None) -> CodecStream:
         """A new incremental decoder; its chunks, joined, equal `decode`.
 
-        Raises InputError if the card has no look-ahead, which says that it cannot stream.
+        Raises InputError if the spec has no look-ahead: the decoder needs whole utterances.
         """
         raise InputError(
-            f"tokenizer '{self.card.name}': cannot stream, it decodes whole utterances; use decode",
+            f"tokenizer '{self.spec.name}': cannot stream, it decodes whole utterances; use decode",
             code="unsupported",
         )
 
@@ -136,17 +136,17 @@ class SpeechTokenizer(nn.Module):
         return next(self.parameters()).device
 
 
-def check_wav(card: TokenizerSpec, wav: Tensor, lengths: Tensor | None = None) -> Tensor:
+def check_wav(spec: TokenizerSpec, wav: Tensor, lengths: Tensor | None = None) -> Tensor:
     """The lengths [B] in samples of `wav` [B, N]: all N, unless they are given.
 
     Raises InputError if `wav` is not a batch of mono float audio, empty, or not finite, or the
     lengths do not fit it.
     """
-    what = f"audio for tokenizer '{card.name}'"
+    what = f"audio for tokenizer '{spec.name}'"
     if wav.dim() != 2 or not wav.is_floating_point():
         raise InputError(
             f"{what}: is {str(wav.dtype).removeprefix('torch.')} {list(wav.shape)}; "
-            f"give mono float samples [batch, samples] at {card.sample_rate} Hz",
+            f"give mono float samples [batch, samples] at {spec.sample_rate} Hz",
             code="invalid_value",
         )
     if not wav.shape[1] or not len(wav):
@@ -163,19 +163,19 @@ def check_wav(card: TokenizerSpec, wav: Tensor, lengths: Tensor | None = None) -
     return lengths
 
 
-def check_codes(card: TokenizerSpec, codes: Tensor) -> None:
-    """Raise InputError unless `codes` are [B, Q, T] integers that the card's streams have."""
-    what = f"codes for tokenizer '{card.name}'"
-    if codes.dim() != 3 or codes.shape[1] != len(card.streams) or codes.is_floating_point():
+def check_codes(spec: TokenizerSpec, codes: Tensor) -> None:
+    """Raise InputError unless `codes` are [B, Q, T] integers that the streams of `spec` have."""
+    what = f"codes for tokenizer '{spec.name}'"
+    if codes.dim() != 3 or codes.shape[1] != len(spec.streams) or codes.is_floating_point():
         raise InputError(
             f"{what}: are {str(codes.dtype).removeprefix('torch.')} {list(codes.shape)}; "
-            f"give integers [batch, {len(card.streams)}, frames]",
+            f"give integers [batch, {len(spec.streams)}, frames]",
             code="invalid_value",
         )
-    sizes = torch.tensor([stream.size for stream in card.streams], device=codes.device)[:, None]
+    sizes = torch.tensor([stream.size for stream in spec.streams], device=codes.device)[:, None]
     wrong = (codes < 0) | (codes >= sizes)
     if bool(wrong.any()):
-        stream = card.streams[int(wrong.any(-1).any(0).int().argmax())]
+        stream = spec.streams[int(wrong.any(-1).any(0).int().argmax())]
         code = int(codes[wrong][0])
         raise InputError(
             f"{what}: has code {code}; stream '{stream.name}' has codes 0 to {stream.size - 1}",

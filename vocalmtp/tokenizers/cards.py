@@ -1,6 +1,6 @@
 """The catalogue: one YAML card per speech tokenizer, under `cards/`.
 
-An entry has the facts that codes are stamped with (`TokenizerSpec`) and those that people need:
+An card has the facts that codes are stamped with (`TokenizerSpec`) and those that people need:
 licences, where the weights are, the paper.
 """
 
@@ -29,7 +29,7 @@ class StreamGroup(StrictModel):
     count: int = Field(default=1, ge=1)
     levels: tuple[int, ...] = ()
 
-    def specs(self) -> list[StreamSpec]:
+    def stream_specs(self) -> list[StreamSpec]:
         """The streams of the group."""
         names = [self.name] if self.count == 1 else numbered(self.name, self.count)
         return [
@@ -48,7 +48,7 @@ class Licences(StrictModel):
     weights: str
 
 
-class CatalogueEntry(StrictModel):
+class TokenizerCard(StrictModel):
     """One card file. A key that is unknown, or missing, is an error."""
 
     name: str
@@ -69,8 +69,8 @@ class CatalogueEntry(StrictModel):
     notes: str = ""
 
     @model_validator(mode="after")
-    def _use_names_streams(self) -> "CatalogueEntry":
-        known = {group.name for group in self.streams} | {spec.name for spec in self.specs()}
+    def _use_names_streams(self) -> "TokenizerCard":
+        known = {group.name for group in self.streams} | {spec.name for spec in self.stream_specs()}
         for name in self.use:
             if name not in known:
                 raise ValueError(
@@ -78,27 +78,27 @@ class CatalogueEntry(StrictModel):
                 )
         return self
 
-    def specs(self) -> tuple[StreamSpec, ...]:
+    def stream_specs(self) -> tuple[StreamSpec, ...]:
         """The Q streams."""
-        return tuple(spec for group in self.streams for spec in group.specs())
+        return tuple(spec for group in self.streams for spec in group.stream_specs())
 
     def used(self) -> tuple[str, ...]:
         """Names of the streams that a speech LM should use."""
         return tuple(
             spec.name
             for group in self.streams
-            for spec in group.specs()
+            for spec in group.stream_specs()
             if group.name in self.use or spec.name in self.use
         )
 
-    def card(self, codes: str = "") -> TokenizerSpec:
+    def spec(self, codes: str = "") -> TokenizerSpec:
         """What codes are stamped with; `codes` says which encoder's they are."""
         return TokenizerSpec(
             name=self.name,
             kind=self.kind,
             sample_rate=self.sample_rate,
             frame_rate=self.frame_rate,
-            streams=self.specs(),
+            streams=self.stream_specs(),
             codes=codes,
             speaker_dim=self.speaker_dim,
             lookahead=self.lookahead,
@@ -111,40 +111,40 @@ def numbered(name: str, count: int) -> list[str]:
     return [f"{name}{place + 1}" for place in range(count)]
 
 
-def read_entry(path: Path) -> CatalogueEntry:
-    """The entry in a card file. Raises InputError unless every key is there and known."""
-    return parse(CatalogueEntry, load_yaml(path), f"card '{path}'")
+def load_card(path: Path) -> TokenizerCard:
+    """The card in a card file. Raises InputError unless every key is there and known."""
+    return parse(TokenizerCard, load_yaml(path), f"card '{path}'")
 
 
-def write_entry(entry: CatalogueEntry, path: Path) -> None:
-    """Write a card file that `read_entry` reads."""
-    data = entry.model_dump(mode="json", exclude_defaults=True)
+def save_card(card: TokenizerCard, path: Path) -> None:
+    """Write a card file that `load_card` reads."""
+    data = card.model_dump(mode="json", exclude_defaults=True)
     path.write_text(yaml.safe_dump(data, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
 @cache
-def list_entries() -> dict[str, CatalogueEntry]:
-    """Every entry of the catalogue by its name, in order. Raises InputError for a bad card."""
-    entries = {}
+def list_cards() -> dict[str, TokenizerCard]:
+    """Every card of the catalogue by its name, in order. Raises InputError for a bad card."""
+    cards = {}
     for path in sorted(CARDS.glob("*.yaml"), key=_natural):
-        entry = read_entry(path)
-        if entry.name != path.stem:
+        card = load_card(path)
+        if card.name != path.stem:
             raise InputError(
-                f"card '{path}': its name is '{entry.name}'; name it as the file",
+                f"card '{path}': its name is '{card.name}'; name it as the file",
                 code="invalid_value",
             )
-        entries[entry.name] = entry
-    return entries
+        cards[card.name] = card
+    return cards
 
 
-def find_entry(name: str) -> CatalogueEntry:
-    """The entry called `name`. Raises InputError, with the nearest name, if there is none."""
-    entries = list_entries()
-    if name not in entries:
+def find_card(name: str) -> TokenizerCard:
+    """The card called `name`. Raises InputError, with the nearest name, if there is none."""
+    cards = list_cards()
+    if name not in cards:
         raise InputError(
-            f"tokenizer '{name}': no such card; {nearest(name, entries)}", code="not_found"
+            f"tokenizer '{name}': no such card; {nearest(name, cards)}", code="not_found"
         )
-    return entries[name]
+    return cards[name]
 
 
 def _natural(path: Path) -> list[Any]:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vocalmtp.errors import InputError
 from vocalmtp.io.read import check_finite, read_tensors
-from vocalmtp.tokenizers.cards import CatalogueEntry, find_entry, list_entries
+from vocalmtp.tokenizers.cards import TokenizerCard, find_card, list_cards
 from vocalmtp.tokenizers.published.base import PublishedConfig, PublishedTokenizer
 from vocalmtp.tokenizers.published.bigcodec import BigCodec
 from vocalmtp.tokenizers.published.facodec import FACodec
@@ -38,16 +38,16 @@ def convert(
     Raises InputError if there is no such card, a file holds more than tensors, or a key, a shape or
     a number is not as it should be.
     """
-    entry = find_entry(name)
-    if entry.type not in CONVERTIBLE:
-        cards = [card.name for card in list_entries().values() if card.type in CONVERTIBLE]
+    card = find_card(name)
+    if card.type not in CONVERTIBLE:
+        cards = [card.name for card in list_cards().values() if card.type in CONVERTIBLE]
         raise InputError(
             f"tokenizer '{name}': has nothing to convert, it is used as it is published; "
             f"choose one of: {', '.join(cards)}",
             code="empty",
         )
-    kind = CONVERTIBLE[entry.type]
-    model = kind(config or kind.Config.of(entry))
+    kind = CONVERTIBLE[card.type]
+    model = kind(config or kind.Config.of(card))
     found: dict[str, Tensor] = {}
     for file in files:
         tensors = read_checkpoint(file)
@@ -62,11 +62,11 @@ def convert(
     needed = {key: needed[key] for key in needed if not re.fullmatch(kind.UNUSED, key)}
     own = model.state_dict()
     published = {model.published_key(key): key for key in own}
-    check_layout(needed, {key: own[mine] for key, mine in published.items()}, entry)
+    check_layout(needed, {key: own[mine] for key, mine in published.items()}, card)
     check_finite(needed, "the checkpoint", f"tokenizer '{name}'")
     model.load_state_dict({published[key]: tensor for key, tensor in needed.items()})
     model.config = model.config.model_copy(update={"codes": fingerprint(model)})
-    model.card = model.config.card()
+    model.spec = model.config.spec()
     return model.eval()
 
 
@@ -114,7 +114,7 @@ def without_prefix(found: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor
 
 
 def check_layout(
-    found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], entry: CatalogueEntry
+    found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], card: TokenizerCard
 ) -> None:
     """Raise InputError with the first three differences of keys and shapes."""
     differences = []
@@ -129,8 +129,8 @@ def check_layout(
     if differences:
         shown, more = "; ".join(differences[:SHOWN]), len(differences) - SHOWN
         raise InputError(
-            f"tokenizer '{entry.name}': the checkpoint differs from the published layout: {shown}"
-            f"{f'; and {more} more' if more > 0 else ''}; give {' and '.join(entry.files)}",
+            f"tokenizer '{card.name}': the checkpoint differs from the published layout: {shown}"
+            f"{f'; and {more} more' if more > 0 else ''}; give {' and '.join(card.files)}",
             code="mismatch",
         )
 

@@ -28,7 +28,7 @@ class DacTokenizer(HuggingFaceCodec):
         return sides_reach(self.model.config.upsampling_ratios)
 
     def codes_of(self, wav: Tensor) -> Tensor:
-        streams = len(self.entry.specs())
+        streams = len(self.card.stream_specs())
         return self.model.encode(wav[:, None], n_quantizers=streams).audio_codes
 
     def long_codes_of(self, wav: Tensor) -> Tensor:
@@ -39,9 +39,9 @@ class DacTokenizer(HuggingFaceCodec):
         return self.model.decode(audio_codes=codes).audio_values
 
     def make_stream(self) -> CodecStream:
-        return WindowStream(self._window, self.check, self.reach, self.card.hop)
+        return WindowStream(self._window, self.check, self.reach, self.spec.hop)
 
     def _window(self, codes: Tensor, first: int) -> Tensor:
         """As `wav_of`, with all samples of the last frame: [B, T * hop]."""
         wav = self.wav_of(codes).float()
-        return F.pad(wav, (0, codes.shape[-1] * self.card.hop - wav.shape[-1]))
+        return F.pad(wav, (0, codes.shape[-1] * self.spec.hop - wav.shape[-1]))

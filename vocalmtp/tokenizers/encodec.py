@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from vocalmtp.tokenizers.base import CodecStream
-from vocalmtp.tokenizers.cards import CatalogueEntry
+from vocalmtp.tokenizers.cards import TokenizerCard
 from vocalmtp.tokenizers.huggingface import BLOCK, HuggingFaceCodec
 from vocalmtp.tokenizers.streaming import (
     CausalStage,
@@ -20,8 +20,8 @@ class EncodecTokenizer(HuggingFaceCodec):
 
     model_name, model_type = "EncodecModel", "encodec"
 
-    def __init__(self, model: torch.nn.Module, entry: CatalogueEntry):
-        super().__init__(model, entry)
+    def __init__(self, model: torch.nn.Module, card: TokenizerCard):
+        super().__init__(model, card)
         self.causal = model.config.use_causal_conv
 
     def facts(self) -> dict[str, int]:
@@ -39,7 +39,7 @@ class EncodecTokenizer(HuggingFaceCodec):
     def quantize(self, latents: Tensor) -> Tensor:
         """[B, D, T] -> [B, Q, T]. The first codes do not depend on how many follow."""
         quantizer, residual, codes = self.model.quantizer, latents, []
-        for layer in quantizer.layers[: len(self.entry.specs())]:
+        for layer in quantizer.layers[: len(self.card.stream_specs())]:
             codes.append(layer.encode(residual))  # [B, T]
             residual = residual - layer.decode(codes[-1])
         return torch.stack(codes, dim=1)

@@ -23,14 +23,14 @@ from vocalmtp.tokenizers.base import (
     check_codes,
     check_wav,
 )
-from vocalmtp.tokenizers.cards import CatalogueEntry, write_entry
+from vocalmtp.tokenizers.cards import TokenizerCard, save_card
 
 BLOCK = 1000  # frames that are encoded or decoded at once, where a family works in pieces
 UNUSED = "masked_spec_embed"  # for the training of semantic models alone; not always published
 
 
 class HuggingFaceCodec(SpeechTokenizer):
-    """A model of Transformers with the entry of the catalogue that describes it."""
+    """A model of Transformers with the card of the catalogue that describes it."""
 
     model_name: ClassVar[str]  # the class in `transformers`
     model_type: ClassVar[str]  # in config.json
@@ -38,12 +38,12 @@ class HuggingFaceCodec(SpeechTokenizer):
         False  # then rows of unlike lengths share a batch: padding is not heard
     )
 
-    def __init__(self, model: nn.Module, entry: CatalogueEntry):
-        """Raises InputError if the model is not what the entry says."""
+    def __init__(self, model: nn.Module, card: TokenizerCard):
+        """Raises InputError if the model is not what the card says."""
         super().__init__()
-        self.model, self.entry = model.eval(), entry
-        self._check_entry()
-        self.card = entry.card(fingerprint(model))
+        self.model, self.card = model.eval(), card
+        self._check_card()
+        self.spec = card.spec(fingerprint(model))
 
     # -- what a family says ------------------------------------------------------------------------
 
@@ -72,14 +72,14 @@ class HuggingFaceCodec(SpeechTokenizer):
     @torch.inference_mode()
     def encode(self, wav: Tensor, lengths: Tensor | None = None) -> SpeechCodes:
         """See `SpeechTokenizer.encode`. Raises InputError for what is no mono audio."""
-        lengths = check_wav(self.card, wav, lengths)
-        hop = self.card.hop
+        lengths = check_wav(self.spec, wav, lengths)
+        hop = self.spec.hop
         frames = (lengths + hop - 1) // hop  # [B]
         longest = int(frames.max())
         wav = F.pad(wav, (0, max(0, longest * hop - wav.shape[-1])))
         inside = torch.arange(wav.shape[-1], device=wav.device) < lengths[:, None]
         wav = (wav * inside).to(self.dtype)
-        codes = torch.zeros(len(wav), len(self.card.streams), longest, device=wav.device).long()
+        codes = torch.zeros(len(wav), len(self.spec.streams), longest, device=wav.device).long()
         for rows, count in self._alike(frames):
             encode = self.codes_of if count <= BLOCK else self.long_codes_of
             made = encode(wav[rows, : count * hop])
@@ -92,10 +92,10 @@ class HuggingFaceCodec(SpeechTokenizer):
         self, codes: Tensor, speaker: Tensor | None = None, lengths: Tensor | None = None
     ) -> Tensor:
         """See `SpeechTokenizer.decode`. Raises InputError for codes that the card does not have."""
-        check_codes(self.card, codes)
+        check_codes(self.spec, codes)
         if lengths is None:
             lengths = torch.full((len(codes),), codes.shape[-1], device=codes.device)
-        hop = self.card.hop
+        hop = self.spec.hop
         wav = torch.zeros(len(codes), codes.shape[-1] * hop, device=codes.device)
         for rows, count in self._alike(lengths):
             if count:
@@ -106,7 +106,7 @@ class HuggingFaceCodec(SpeechTokenizer):
 
     def _decode(self, codes: Tensor) -> Tensor:
         """`codes` [B, Q, T] -> [B, n]; in pieces if they are long, where that gives the same."""
-        if codes.shape[-1] <= BLOCK or self.card.lookahead is None:
+        if codes.shape[-1] <= BLOCK or self.spec.lookahead is None:
             return self.wav_of(codes)
         stream = self.make_stream()
         parts = [stream.push(piece) for piece in codes.split(BLOCK, dim=-1)]
@@ -114,11 +114,11 @@ class HuggingFaceCodec(SpeechTokenizer):
 
     def stream(self, speaker: Tensor | None = None) -> CodecStream:
         """See `SpeechTokenizer.stream`. Raises InputError if the card says that it cannot."""
-        return super().stream() if self.card.lookahead is None else self.make_stream()
+        return super().stream() if self.spec.lookahead is None else self.make_stream()
 
     def check(self, codes: Tensor) -> None:
         """Raise InputError unless the card has these codes."""
-        check_codes(self.card, codes)
+        check_codes(self.spec, codes)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -132,34 +132,34 @@ class HuggingFaceCodec(SpeechTokenizer):
         for count in counts.unique().tolist():
             yield (counts == count).nonzero()[:, 0], count
 
-    def _check_entry(self) -> None:
+    def _check_card(self) -> None:
         """Raise InputError if the configuration and the card do not agree."""
-        facts, entry = self.facts(), self.entry
-        card, sizes = entry.card(), {spec.size for spec in entry.specs()}
-        wanted = {"sample_rate": card.sample_rate, "hop": card.hop, "size": max(sizes)}
+        facts, card = self.facts(), self.card
+        spec, sizes = card.spec(), {stream.size for stream in card.stream_specs()}
+        wanted = {"sample_rate": spec.sample_rate, "hop": spec.hop, "size": max(sizes)}
         for key, value in wanted.items():
             if facts[key] != value:
                 raise InputError(
-                    f"tokenizer '{entry.name}': the weights have {key} {facts[key]} and the card "
-                    f"{value}; take the weights of {entry.weights}",
+                    f"tokenizer '{card.name}': the weights have {key} {facts[key]} and the card "
+                    f"{value}; take the weights of {card.weights}",
                     code="mismatch",
                 )
-        if facts["streams"] < len(card.streams):
+        if facts["streams"] < len(spec.streams):
             raise InputError(
-                f"tokenizer '{entry.name}': the weights have {facts['streams']} streams and the "
-                f"card {len(card.streams)}; take the weights of {entry.weights}",
+                f"tokenizer '{card.name}': the weights have {facts['streams']} streams and the "
+                f"card {len(spec.streams)}; take the weights of {card.weights}",
                 code="mismatch",
             )
 
     # -- files -------------------------------------------------------------------------------------
 
     @classmethod
-    def load(cls, folder: Path, entry: CatalogueEntry) -> "HuggingFaceCodec":
+    def load(cls, folder: Path, card: TokenizerCard) -> "HuggingFaceCodec":
         """The codec in `folder`, as published (config.json, model.safetensors).
 
         Raises InputError if files are missing or damaged, or weights have other names or shapes.
         """
-        what = f"tokenizer '{entry.name}'"
+        what = f"tokenizer '{card.name}'"
         model_class = cls._model_class(what)
         if not any((folder / f"model.safetensors{end}").is_file() for end in ("", ".index.json")):
             raise InputError(
@@ -180,7 +180,7 @@ class HuggingFaceCodec(SpeechTokenizer):
                 code="damaged",
             ) from error
         _check_names(what, info)
-        return cls(model, entry)
+        return cls(model, card)
 
     @classmethod
     def _model_class(cls, what: str) -> Any:
@@ -202,7 +202,7 @@ class HuggingFaceCodec(SpeechTokenizer):
         """
         with atomic_folder(folder) as partial:
             self.model.save_pretrained(partial)
-            write_entry(self.entry, partial / "card.yaml")
+            save_card(self.card, partial / "card.yaml")
 
 
 def fingerprint(model: nn.Module) -> str:

@@ -52,7 +52,7 @@ class ConvNeXtBlock(nn.Module):
 
 
 class ConvNeXtStack(nn.Module):
-    """A stack of blocks; `past` is a list with one entry per block, passed in and returned."""
+    """A stack of blocks; `past` is a list with one card per block, passed in and returned."""
 
     def __init__(
         self, dim: int, layers: int, kernel: int, expand: int, *, causal: bool, condition: int = 0

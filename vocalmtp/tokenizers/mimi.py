@@ -39,7 +39,7 @@ class MimiTokenizer(HuggingFaceCodec):
         return self
 
     def codes_of(self, wav: Tensor) -> Tensor:
-        streams = len(self.entry.specs())
+        streams = len(self.card.stream_specs())
         return self.model.encode(wav[:, None], num_quantizers=streams).audio_codes
 
     def long_codes_of(self, wav: Tensor) -> Tensor:
@@ -53,7 +53,7 @@ class MimiTokenizer(HuggingFaceCodec):
         latents = in_blocks(
             lambda piece: halving(attention(convolutions(piece))), wav[:, None], BLOCK * hop
         )
-        streams = len(self.entry.specs())
+        streams = len(self.card.stream_specs())
         return self.model.quantizer.encode(latents, streams).transpose(0, 1)
 
     def wav_of(self, codes: Tensor) -> Tensor:
@@ -65,7 +65,7 @@ class MimiTokenizer(HuggingFaceCodec):
         doubling = CausalStage(decoder.upsample, 1, up=stride)
         attention = Attention(decoder.decoder_transformer)
         reach = config.kernel_size - 1 + seanet_decoder_reach(config)
-        convolutions = CausalStage(decoder.decoder_seanet, reach, up=self.card.hop // stride)
+        convolutions = CausalStage(decoder.decoder_seanet, reach, up=self.spec.hop // stride)
 
         def chain(codes: Tensor) -> Tensor:
             latents = doubling(self.model.quantizer.decode(codes))

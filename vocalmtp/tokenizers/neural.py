@@ -73,7 +73,7 @@ class NeuralTokenizerConfig(StrictModel):
     frame_dim: Width = 256
     frame_layers: Layers = 4
 
-    def card(self) -> TokenizerSpec:
+    def spec(self) -> TokenizerSpec:
         frame_rate = self.sample_rate / (160 * FOLD)
         vocoder_delay = 240 / self.sample_rate
         return TokenizerSpec(
@@ -239,14 +239,14 @@ class NeuralTokenizer(SpeechTokenizer):
     def __init__(self, config: NeuralTokenizerConfig | None = None):
         super().__init__()
         self.config = config or NeuralTokenizerConfig()
-        self.card = self.config.card()
+        self.spec = self.config.spec()
         self.features = FeatureExtractor(self.config.sample_rate, self.config.mels)
         self.encoder = Encoder(self.config)
         self.decoder = Decoder(self.config)
 
     @torch.inference_mode()
     def encode(self, wav: Tensor, lengths: Tensor | None = None) -> SpeechCodes:
-        features = self.features(wav, check_wav(self.card, wav, lengths))
+        features = self.features(wav, check_wav(self.spec, wav, lengths))
         codes = self.encoder(features).codes.transpose(1, 2)  # [B, Q, T]
         speaker = self.encoder.speaker(features)
         return SpeechCodes(codes, features.mask[:, ::FOLD].sum(-1), speaker)
@@ -259,7 +259,7 @@ class NeuralTokenizer(SpeechTokenizer):
     def decode(
         self, codes: Tensor, speaker: Tensor | None = None, lengths: Tensor | None = None
     ) -> Tensor:
-        check_codes(self.card, codes)
+        check_codes(self.spec, codes)
         if lengths is None:
             lengths = torch.full((codes.shape[0],), codes.shape[-1], device=codes.device)
         here = torch.arange(codes.shape[-1], device=codes.device) < lengths[:, None]  # [B, T]
@@ -267,13 +267,13 @@ class NeuralTokenizer(SpeechTokenizer):
         values = F.pad(self.values(codes) * here[..., None], (0, 0, 0, LOOKAHEAD))
         alive = here.repeat_interleave(FOLD, dim=1)
         wav = torch.cat([stream.decode(values, alive), stream.tail()], dim=-1)
-        left = (lengths * self.card.hop)[:, None] - torch.arange(wav.shape[-1], device=wav.device)
-        return wav * edge_gain(left - 1, self.card.sample_rate)
+        left = (lengths * self.spec.hop)[:, None] - torch.arange(wav.shape[-1], device=wav.device)
+        return wav * edge_gain(left - 1, self.spec.sample_rate)
 
     def stream(self, speaker: Tensor | None = None) -> "NeuralStream":
         if speaker is None and self.decoder.apart:
             raise TypeError(
-                f"tokenizer '{self.card.name}' needs a speaker vector to decode; pass one"
+                f"tokenizer '{self.spec.name}' needs a speaker vector to decode; pass one"
             )
         if speaker is None:
             speaker = torch.zeros(1, self.config.speaker_dim, device=self.device)

@@ -8,10 +8,10 @@ from vocalmtp.io.read import check_format, read_object
 from vocalmtp.tokenizers.base import SpeechTokenizer
 from vocalmtp.tokenizers.cards import (
     BUNDLED,
-    CatalogueEntry,
-    find_entry,
-    list_entries,
-    read_entry,
+    TokenizerCard,
+    find_card,
+    list_cards,
+    load_card,
 )
 from vocalmtp.tokenizers.dac import DacTokenizer
 from vocalmtp.tokenizers.encodec import EncodecTokenizer
@@ -54,60 +54,60 @@ def load_tokenizer(source: Path | str) -> SpeechTokenizer:
     if Path(source).is_dir():
         return _from_folder(Path(source))
     if equals:
-        entry = find_entry(name)
+        card = find_card(name)
         if not Path(folder).is_dir():
             raise InputError(
-                f"tokenizer '{source}': no folder '{folder}'; {how_to_get(entry)}", code="not_found"
+                f"tokenizer '{source}': no folder '{folder}'; {how_to_get(card)}", code="not_found"
             )
-        return _with_entry(Path(folder), entry)
-    if name in list_entries() and find_entry(name).weights != BUNDLED:
-        entry = find_entry(name)
-        found = weights_folder(entry)
+        return _with_card(Path(folder), card)
+    if name in list_cards() and find_card(name).weights != BUNDLED:
+        card = find_card(name)
+        found = weights_folder(card)
         if found is None:
             raise InputError(
-                f"tokenizer '{name}': its weights are not here; {how_to_get(entry)}",
+                f"tokenizer '{name}': its weights are not here; {how_to_get(card)}",
                 code="not_found",
             )
-        return _with_entry(found, entry)
+        return _with_card(found, card)
     return _from_folder(_model_tokenizer(name))
 
 
-def weights_folder(entry: CatalogueEntry) -> Path | None:
-    """Where the weights of `entry` are on this machine: in our folder, or Hugging Face's cache."""
+def weights_folder(card: TokenizerCard) -> Path | None:
+    """Where the weights of `card` are on this machine: in our folder, or Hugging Face's cache."""
     from vocalmtp.hub import PRETRAINED
 
-    if entry.weights == BUNDLED:
-        folder = PRETRAINED / entry.name / "tokenizer"
+    if card.weights == BUNDLED:
+        folder = PRETRAINED / card.name / "tokenizer"
         return folder if folder.is_dir() else None
     if root := os.environ.get(VARIABLE):
-        for name in (entry.name, Path(entry.weights).name):
+        for name in (card.name, Path(card.weights).name):
             if any((Path(root) / name).glob("*.safetensors")):
                 return Path(root) / name
     from huggingface_hub import try_to_load_from_cache
 
     for file in ("model.safetensors", "model.safetensors.index.json"):
-        found = try_to_load_from_cache(entry.weights, file)
+        found = try_to_load_from_cache(card.weights, file)
         if isinstance(found, str):
             return Path(found).parent
     return None
 
 
-def how_to_get(entry: CatalogueEntry) -> str:
-    """The command that brings the weights of `entry`."""
-    if entry.type == "neural":
+def how_to_get(card: TokenizerCard) -> str:
+    """The command that brings the weights of `card`."""
+    if card.type == "neural":
         return (
-            f"train it: vocalmtp train {entry.weights}/base.yaml kind={entry.kind} "
-            f"model.name={entry.name} corpus=CORPUS output=FOLDER, then say {entry.name}=FOLDER"
+            f"train it: vocalmtp train {card.weights}/base.yaml kind={card.kind} "
+            f"model.name={card.name} corpus=CORPUS output=FOLDER, then say {card.name}=FOLDER"
         )
-    if entry.files:
-        files = " ".join(entry.files)
+    if card.files:
+        files = " ".join(card.files)
         return (
-            f"download {files} of {entry.weights}, then run: vocalmtp tokenizers convert "
-            f"{entry.name} {files} -o ${VARIABLE}/{entry.name}"
+            f"download {files} of {card.weights}, then run: vocalmtp tokenizers convert "
+            f"{card.name} {files} -o ${VARIABLE}/{card.name}"
         )
     return (
-        f"run: hf download {entry.weights} (found in its cache), or put them into "
-        f"${VARIABLE}/{entry.name}, or say {entry.name}=FOLDER"
+        f"run: hf download {card.weights} (found in its cache), or put them into "
+        f"${VARIABLE}/{card.name}, or say {card.name}=FOLDER"
     )
 
 
@@ -115,10 +115,10 @@ def _from_folder(folder: Path) -> SpeechTokenizer:
     """The tokenizer in `folder`, which says what it is; a model has one in `tokenizer/`."""
     what = f"tokenizer '{folder}'"
     if (folder / "card.yaml").is_file():
-        return _with_entry(folder, read_entry(folder / "card.yaml"))
+        return _with_card(folder, load_card(folder / "card.yaml"))
     if not (folder / "tokenizer.json").is_file() and (folder / "config.json").is_file():
         kind = read_object(folder / "config.json", what).get("model_type")
-        names = [entry.name for entry in list_entries().values() if entry.type == kind]
+        names = [card.name for card in list_cards().values() if card.type == kind]
         if names:
             raise InputError(
                 f"{what}: has no card; name one: "
@@ -145,34 +145,34 @@ def _from_json(folder: Path, what: str) -> SpeechTokenizer:
     return TYPES[kind].from_pretrained(folder)
 
 
-def _with_entry(folder: Path, entry: CatalogueEntry) -> SpeechTokenizer:
-    """The weights in `folder` as `entry` describes them."""
-    what = f"tokenizer '{entry.name}'"
-    if entry.type not in TYPES:
+def _with_card(folder: Path, card: TokenizerCard) -> SpeechTokenizer:
+    """The weights in `folder` as `card` describes them."""
+    what = f"tokenizer '{card.name}'"
+    if card.type not in TYPES:
         raise InputError(
-            f"{what}: its type '{entry.type}' is unknown; {nearest(entry.type, TYPES)}",
+            f"{what}: its type '{card.type}' is unknown; {nearest(card.type, TYPES)}",
             code="unknown_name",
         )
     if (folder / "tokenizer.json").is_file():
-        return _checked(_from_json(folder, what), folder, entry)
-    loader = TYPES[entry.type]
+        return _checked(_from_json(folder, what), folder, card)
+    loader = TYPES[card.type]
     if not hasattr(loader, "load"):
         raise InputError(
             f"{what}: no tokenizer.json in '{folder}'; give a tokenizer's folder", code="not_found"
         )
-    return loader.load(folder, entry)
+    return loader.load(folder, card)
 
 
-def _checked(made: SpeechTokenizer, folder: Path, entry: CatalogueEntry) -> SpeechTokenizer:
-    """Raise InputError if the tokenizer in `folder` is of another make than `entry` says."""
-    asked, card = entry.card(), made.card
+def _checked(made: SpeechTokenizer, folder: Path, card: TokenizerCard) -> SpeechTokenizer:
+    """Raise InputError if the tokenizer in `folder` is of another make than `card` says."""
+    requested, spec = card.spec(), made.spec
     for name in ("kind", "sample_rate", "frame_rate", "streams"):
-        mine, theirs = getattr(asked, name), getattr(card, name)
+        mine, theirs = getattr(requested, name), getattr(spec, name)
         if name == "streams":
             mine, theirs = ([(s.name, s.size) for s in streams] for streams in (mine, theirs))
         if mine != theirs:
             raise InputError(
-                f"tokenizer '{entry.name}': '{folder}' holds '{card.name}', whose {name} is "
+                f"tokenizer '{card.name}': '{folder}' holds '{spec.name}', whose {name} is "
                 f"{theirs}, not {mine}; give the folder alone",
                 code="mismatch",
             )
@@ -186,7 +186,7 @@ def _model_tokenizer(name: str) -> Path:
     try:
         return tokenizer_folder(name)
     except InputError as error:
-        names = [*list_entries(), *list_models()]
+        names = [*list_cards(), *list_models()]
         raise InputError(
             f"tokenizer '{name}': no such card, model or folder; {nearest(name, names)}",
             code="not_found",

@@ -30,5 +30,5 @@ class XcodecTokenizer(HuggingFaceCodec):
     def make_stream(self) -> CodecStream:
         reach = sides_reach(self.model.config.acoustic_model_config.upsampling_ratios)
         return WindowStream(
-            lambda codes, first: self.wav_of(codes).float(), self.check, reach, self.card.hop
+            lambda codes, first: self.wav_of(codes).float(), self.check, reach, self.spec.hop
         )

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from vocalmtp.tokenizers.cards import CatalogueEntry
+from vocalmtp.tokenizers.cards import TokenizerCard
 from vocalmtp.tokenizers.huggingface import HuggingFaceCodec
 
 
@@ -16,10 +16,10 @@ class Xcodec2Tokenizer(HuggingFaceCodec):
 
     model_name, model_type = "Xcodec2Model", "xcodec2"
 
-    def __init__(self, model: torch.nn.Module, entry: CatalogueEntry):
+    def __init__(self, model: torch.nn.Module, card: TokenizerCard):
         from transformers import SeamlessM4TFeatureExtractor
 
-        super().__init__(model, entry)
+        super().__init__(model, card)
         width = model.config.semantic_model_config.feature_projection_input_dim
         # Kaldi's filter banks, two 10 ms frames in one, each band normalised over the utterance.
         self.features = SeamlessM4TFeatureExtractor(
@@ -40,7 +40,7 @@ class Xcodec2Tokenizer(HuggingFaceCodec):
     def codes_of(self, wav: Tensor) -> Tensor:
         hop = self.model.config.hop_length
         sides = torch.nn.functional.pad(wav, (hop // 2, hop // 2)).float().cpu().numpy()
-        made = self.features(list(sides), sampling_rate=self.entry.sample_rate, return_tensors="pt")
+        made = self.features(list(sides), sampling_rate=self.card.sample_rate, return_tensors="pt")
         features = made["input_features"].to(wav.device, wav.dtype)
         return self.model.encode(wav[:, None], input_features=features).audio_codes.long()
 

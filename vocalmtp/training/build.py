@@ -18,8 +18,8 @@ from vocalmtp.training.drafts import give_draft
 from vocalmtp.training.recipe import ModelRecipe, SpeechLMRecipe
 
 
-def model_config(recipe: ModelRecipe, card: TokenizerSpec) -> SpeechLMConfig:
-    """The configuration of a model over the tokenizer of `card`.
+def model_config(recipe: ModelRecipe, spec: TokenizerSpec) -> SpeechLMConfig:
+    """The configuration of a model for codes of the tokenizer `spec`.
 
     Raises InputError unless exactly one of `backbone` and `pretrained` is given.
     """
@@ -31,10 +31,10 @@ def model_config(recipe: ModelRecipe, card: TokenizerSpec) -> SpeechLMConfig:
     settings = recipe.model_dump(exclude={"pretrained", "shape", "listen"})
     return SpeechLMConfig(
         **settings,
-        streams=[{"name": s.name, "size": s.size, "levels": list(s.levels)} for s in card.streams],
-        speaker_dim=card.speaker_dim,
+        streams=[{"name": s.name, "size": s.size, "levels": list(s.levels)} for s in spec.streams],
+        speaker_dim=spec.speaker_dim,
         alphabet=ALPHABET,
-        tokenizer={"name": card.name, "hash": card.hash, "frame_rate": card.frame_rate},
+        tokenizer={"name": spec.name, "hash": spec.hash, "frame_rate": spec.frame_rate},
     )
 
 
@@ -54,11 +54,11 @@ def build_model(recipe: SpeechLMRecipe, shards: CodeShards) -> tuple[SpeechLM, A
                 f"recipe: '{key}' is for 'init'; a new model has model.{key}", code="conflict"
             )
     if recipe.init is None:
-        model, tokenizer = new_model(recipe.model, shards.card)
+        model, tokenizer = new_model(recipe.model, shards.spec)
         give_ears(model, recipe.model.listen, tokenizer)
         return model, tokenizer
     model, tokenizer = load_trained(model_folder(recipe.init))
-    made, asked = shards.card, model.config.tokenizer
+    made, asked = shards.spec, model.config.tokenizer
     if asked["hash"] != made.hash:
         raise InputError(
             f"shards '{recipe.data.shards}': are codes of '{made.name}' ({made.hash}); the model "
@@ -72,11 +72,11 @@ def build_model(recipe: SpeechLMRecipe, shards: CodeShards) -> tuple[SpeechLM, A
     return model, tokenizer
 
 
-def new_model(recipe: ModelRecipe, card: TokenizerSpec) -> tuple[SpeechLM, Any]:
+def new_model(recipe: ModelRecipe, spec: TokenizerSpec) -> tuple[SpeechLM, Any]:
     """A model that has learned nothing, or but the backbone of `pretrained`: a causal LM's, or that
     of a speech LM, whose speech tokenizer may be another.
     """
-    config, name = model_config(recipe, card), recipe.pretrained
+    config, name = model_config(recipe, spec), recipe.pretrained
     if name is None:
         return SpeechLM(config), None
     if not is_speech_lm(name):

@@ -88,14 +88,14 @@ class TokenizerTrainer:
         torch.set_num_threads(recipe.threads)
         torch.manual_seed(recipe.seed)
         self.model = self._model()
-        card = self.model.card
+        spec = self.model.spec
         rows = read_manifest(recipe.corpus, "train", recipe.voices)
         self.crops = CropDataset(
-            rows, recipe.listen_seconds, card.sample_rate, card.hop, recipe.seed
+            rows, recipe.listen_seconds, spec.sample_rate, spec.hop, recipe.seed
         )
         self.probes = Probes(self.model.config, len(self.crops.phones))
         self.discriminators = Discriminators()
-        self.spectral = SpectralLoss(card.sample_rate)
+        self.spectral = SpectralLoss(spec.sample_rate)
         self.averaged = torch.optim.swa_utils.AveragedModel(
             self.model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(recipe.average)
         )
@@ -130,7 +130,7 @@ class TokenizerTrainer:
         elif recipe.train_only != "decoder":
             codes = secrets.token_hex(4)
         model.config = model.config.model_copy(update={"codes": codes})
-        model.card = model.config.card()
+        model.spec = model.config.spec()
         return model
 
     @property
@@ -198,7 +198,7 @@ class TokenizerTrainer:
         start = torch.tensor([self._start(n) for n in batch.lengths.tolist()])  # [B] codec frames
         with self._autocast():
             made, log_f0, aim = self._decode(features, coded.values, speaker, start)
-        hop, skip = model.card.hop, SKIP * model.decoder.vocoder.hop
+        hop, skip = model.spec.hop, SKIP * model.decoder.vocoder.hop
         begins = (start == 0) & (batch.starts == 0)  # nothing is missing before these
         heard = torch.where(begins, 0, skip)[:, None] + torch.arange(frames * hop - skip)
         made = made.gather(1, heard)
@@ -224,7 +224,7 @@ class TokenizerTrainer:
 
     def _start(self, length: int) -> int:
         """A random first codec frame to decode."""
-        last = max(0, -(-length // self.model.card.hop) - self.recipe.decode_frames)
+        last = max(0, -(-length // self.model.spec.hop) - self.recipe.decode_frames)
         return draw_edges(self.crops.random, last)
 
     def _lead(self, start: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vocalmtp.data.shards import CodeItem, stamp, write_shard
+from vocalmtp.data.shards import CodeItem, write_shard, write_spec
 from vocalmtp.data.text_lists import read_fields, survey
 from vocalmtp.decoding.generate import Generated, collect_utterances, generate
 from vocalmtp.decoding.sampling import Sampler
@@ -69,7 +69,7 @@ def distill_speech(job: SpeechJob, *, batch_size: int = 8, overwrite: bool = Fal
                 file.unlink()
         else:
             _check(job.output, identity)
-        stamp(job.output, tts.tokenizer.card)
+        write_spec(job.output, tts.tokenizer.spec)
         with atomic_path(job.output / JOB) as partial:
             partial.write_text(json.dumps(identity, indent=2) + "\n", encoding="utf-8")
         for start in range(0, len(lines), SHARD):
@@ -124,7 +124,7 @@ def _say(
     items = {}
     for row, made in collect_utterances(generate(tts.model, prompts, batch_size), tts.model.layout):
         if not made.truncated:
-            items[row] = _item(*named[row], made, tts.tokenizer.card.frame_rate)
+            items[row] = _item(*named[row], made, tts.tokenizer.spec.frame_rate)
     return [items[row] for row in sorted(items)]
 
 

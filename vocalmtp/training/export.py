@@ -43,9 +43,9 @@ def export_model(
     codec = load_tokenizer(tokenizer)
     speech_lm = SpeechLM.load(model)
     expected = speech_lm.config.tokenizer.get("hash")
-    if expected != codec.card.hash:
+    if expected != codec.spec.hash:
         raise InputError(
-            f"tokenizer '{tokenizer}': is {codec.card.hash}; the model was trained on {expected}",
+            f"tokenizer '{tokenizer}': is {codec.spec.hash}; the model was trained on {expected}",
             code="invalid_value",
         )
     speech_lm.drop_objectives()

@@ -7,14 +7,14 @@ import torch
 from torch import nn
 
 from vocalmtp.config import load_yaml, parse
-from vocalmtp.data.shards import read_stamp
+from vocalmtp.data.shards import has_spec, read_spec
 from vocalmtp.errors import InputError
 from vocalmtp.hub import model_folder
 from vocalmtp.models.config import SpeechLMConfig
 from vocalmtp.models.speech_lm import SpeechLM
 from vocalmtp.text import ALPHABET
 from vocalmtp.tokenizers.base import TokenizerSpec
-from vocalmtp.tokenizers.cards import find_entry
+from vocalmtp.tokenizers.cards import find_card
 from vocalmtp.training.build import model_config
 from vocalmtp.training.recipe import SpeechLMRecipe
 from vocalmtp.training.tasks import build_dataset
@@ -78,7 +78,7 @@ def planned_config(
                     code="missing",
                 )
             made = made.model_copy(update={"pretrained": None, "backbone": made.shape})
-        config, listen = model_config(made, _card(recipe, tokenizer)), made.listen
+        config, listen = model_config(made, _spec(recipe, tokenizer)), made.listen
         end = len(ALPHABET) if recipe.model.pretrained is None else 0  # its tokenizer will tell
     if listen:
         config.listen = {"end_id": config.listen.get("end_id", end)} | listen
@@ -97,15 +97,15 @@ def maker_of(model: str, folder: Path) -> SpeechLMRecipe | None:
     return None
 
 
-def _card(recipe: SpeechLMRecipe, tokenizer: str | None) -> TokenizerSpec:
+def _spec(recipe: SpeechLMRecipe, tokenizer: str | None) -> TokenizerSpec:
     folder = Path(recipe.data.shards)
-    if (folder / "card.json").is_file():
-        return read_stamp(folder, f"shards '{folder}'")
+    if has_spec(folder):
+        return read_spec(folder, f"shards '{folder}'")
     if tokenizer is None:
         raise InputError(
             f"shards '{folder}': are not there; name their --tokenizer for a plan", code="not_found"
         )
-    return find_entry(tokenizer).card()
+    return find_card(tokenizer).spec()
 
 
 def _rows(recipe: SpeechLMRecipe, config: SpeechLMConfig) -> list[str]:

@@ -300,7 +300,7 @@ def read_speech(recipe: QuestionsRecipe, split: str, config: SpeechLMConfig) -> 
     Raises InputError if they are codes of another tokenizer than the model's.
     """
     folder, shards = Path(recipe.folder), CodeShards(recipe.shards, split)
-    made, asked = shards.card, config.tokenizer
+    made, asked = shards.spec, config.tokenizer
     if made.hash != asked.get("hash"):
         raise InputError(
             f"questions.shards '{recipe.shards}': are codes of '{made.name}' ({made.hash}); the "

@@ -22,21 +22,21 @@ from vocalmtp.tokenizers.base import (
     check_codes,
     check_wav,
 )
-from vocalmtp.tokenizers.cards import CatalogueEntry
+from vocalmtp.tokenizers.cards import TokenizerCard
 
 
 class PublishedConfig(StrictModel):
-    """Base of the settings: `card()` says what a tokenizer of these settings is."""
+    """Base of the settings: `spec()` describes a tokenizer of these settings."""
 
     name: str
     codes: str = ""  # set by conversion, see TokenizerSpec
 
     @classmethod
-    def of(cls, entry: CatalogueEntry) -> "PublishedConfig":
+    def of(cls, card: TokenizerCard) -> "PublishedConfig":
         """The settings of a card of ours: the published sizes."""
-        return cls(name=entry.name)
+        return cls(name=card.name)
 
-    def card(self) -> TokenizerSpec:
+    def spec(self) -> TokenizerSpec:
         raise NotImplementedError
 
 
@@ -55,7 +55,7 @@ class PublishedTokenizer(SpeechTokenizer):
     def __init__(self, config: PublishedConfig | None = None):
         super().__init__()
         self.config = config or self.Config()
-        self.card = self.config.card()
+        self.spec = self.config.spec()
 
     def encode_row(self, wav: Tensor) -> tuple[Tensor, Tensor | None]:
         """`wav` [1, N] to codes [1, Q, T] and, where there is one, the timbre vector [1, D_s]."""
@@ -67,7 +67,7 @@ class PublishedTokenizer(SpeechTokenizer):
 
     def stream_counts(self) -> Sequence[int]:
         """How many of the leading streams are enough for `decode`: all, unless a kind says less."""
-        return (len(self.card.streams),)
+        return (len(self.spec.streams),)
 
     @staticmethod
     def published_key(own: str) -> str:
@@ -77,12 +77,12 @@ class PublishedTokenizer(SpeechTokenizer):
     @torch.inference_mode()
     def encode(self, wav: Tensor, lengths: Tensor | None = None) -> SpeechCodes:
         """See `SpeechTokenizer.encode`. Raises InputError for what is no mono audio."""
-        lengths = check_wav(self.card, wav, lengths)
-        hop, batch = self.card.hop, wav.shape[0]
+        lengths = check_wav(self.spec, wav, lengths)
+        hop, batch = self.spec.hop, wav.shape[0]
         frames = (lengths + hop - 1) // hop  # [B]
-        shape = (batch, len(self.card.streams), -(-wav.shape[-1] // hop))
+        shape = (batch, len(self.spec.streams), -(-wav.shape[-1] // hop))
         codes = torch.zeros(shape, dtype=torch.int64, device=wav.device)
-        size = self.card.speaker_dim
+        size = self.spec.speaker_dim
         speakers = torch.zeros(batch, size, device=wav.device) if size else None
         for row, (samples, count) in enumerate(zip(lengths.tolist(), frames.tolist(), strict=True)):
             found, speaker = self.encode_row(wav[row : row + 1, :samples].to(self.dtype))
@@ -102,14 +102,14 @@ class PublishedTokenizer(SpeechTokenizer):
         the card has one.
         """
         self._check(codes)
-        if self.card.speaker_dim and speaker is None:
+        if self.spec.speaker_dim and speaker is None:
             raise TypeError(
-                f"tokenizer '{self.card.name}' needs a speaker vector to decode; pass one"
+                f"tokenizer '{self.spec.name}' needs a speaker vector to decode; pass one"
             )
         batch, _, total = codes.shape
         if lengths is None:
             lengths = torch.full((batch,), total, device=codes.device)
-        wav = torch.zeros(batch, total * self.card.hop, device=codes.device)
+        wav = torch.zeros(batch, total * self.spec.hop, device=codes.device)
         for row, count in enumerate(lengths.tolist()):
             if count == 0:
                 continue
@@ -121,10 +121,10 @@ class PublishedTokenizer(SpeechTokenizer):
     def _check(self, codes: Tensor) -> None:
         """Raise InputError unless `codes` [B, q, T] can be decoded."""
         count = codes.shape[1] if codes.dim() == 3 else 0
-        card = self.card
+        spec = self.spec
         if count in self.stream_counts():
-            card = card.model_copy(update={"streams": card.streams[:count]})
-        check_codes(card, codes)
+            spec = spec.model_copy(update={"streams": spec.streams[:count]})
+        check_codes(spec, codes)
 
     @property
     def dtype(self) -> torch.dtype:

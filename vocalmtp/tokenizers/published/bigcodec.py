@@ -33,7 +33,7 @@ class BigCodecConfig(PublishedConfig):
     codebook_size: Annotated[int, Field(ge=2, le=65_536)] = 8192
     codebook_dim: Width = 8
 
-    def card(self) -> TokenizerSpec:
+    def spec(self) -> TokenizerSpec:
         return TokenizerSpec(
             name=self.name,
             codes=self.codes,
@@ -107,7 +107,7 @@ class BigCodec(PublishedTokenizer):
         return f"{'CodecEnc' if part == 'encoder' else 'generator'}.{rest}"
 
     def encode_row(self, wav: Tensor) -> tuple[Tensor, None]:
-        wav = F.pad(wav, (0, -wav.shape[-1] % self.card.hop))
+        wav = F.pad(wav, (0, -wav.shape[-1] % self.spec.hop))
         x = self.encoder(wav[:, None]).transpose(1, 2)  # [1, T, D]
         return self.decoder.quantizer.codes(x)[0], None
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vocalmtp.tokenizers.base import StreamSpec, TokenizerSpec
-from vocalmtp.tokenizers.cards import CatalogueEntry
+from vocalmtp.tokenizers.cards import TokenizerCard
 from vocalmtp.tokenizers.published.base import PublishedConfig, PublishedTokenizer
 from vocalmtp.tokenizers.published.facodec_layers import Activation, Down, FACodecQuantizer, Up
 from vocalmtp.tokenizers.published.facodec_timbre import HEADS, TimbreEncoder
@@ -43,10 +43,10 @@ class FACodecConfig(PublishedConfig):
     timbre_hidden: Width = 1024
 
     @classmethod
-    def of(cls, entry: CatalogueEntry) -> "FACodecConfig":
-        return cls(name=entry.name, streams=len(entry.specs()))
+    def of(cls, card: TokenizerCard) -> "FACodecConfig":
+        return cls(name=card.name, streams=len(card.stream_specs()))
 
-    def card(self) -> TokenizerSpec:
+    def spec(self) -> TokenizerSpec:
         specs = [
             StreamSpec(name=name, size=self.codebook_size, role=name.rstrip("123"))
             for name in STREAMS[: self.streams]
@@ -156,7 +156,7 @@ class FACodec(PublishedTokenizer):
         return self.encode(wav, lengths).speaker
 
     def encode_row(self, wav: Tensor) -> tuple[Tensor, Tensor]:
-        wav = F.pad(wav, (0, -wav.shape[-1] % self.card.hop))
+        wav = F.pad(wav, (0, -wav.shape[-1] % self.spec.hop))
         x = self.encoder(wav[:, None]).transpose(1, 2)  # [1, T, D]
         return self.decoder.codes(x), self.decoder.timbre_encoder(x)
 

@@ -13,8 +13,8 @@ POSITIONS = 5000
 class Positions(nn.Module):
     """Sines and cosines of positions, under their published name.
 
-    The published model adds to each row the entry of its place in the batch. A single utterance
-    thus always gets the first entry, and so does every row here.
+    The published model adds to each row the card of its place in the batch. A single utterance
+    thus always gets the first card, and so does every row here.
     """
 
     def __init__(self, dim: int):

@@ -35,7 +35,7 @@ class S3Config(PublishedConfig):
     layers: Annotated[int, Field(ge=1, le=64)] = 6
     kernel: Annotated[int, Field(ge=1, le=255)] = 31  # of the memory convolution
 
-    def card(self) -> TokenizerSpec:
+    def spec(self) -> TokenizerSpec:
         spec = StreamSpec(name="fsq", size=math.prod(LEVELS), role="semantic", levels=LEVELS)
         return TokenizerSpec(
             name=self.name,
@@ -145,7 +145,7 @@ class S3Tokenizer(PublishedTokenizer):
         self.register_buffer("window", torch.hann_window(WINDOW, device="cpu"), persistent=False)
 
     def encode_row(self, wav: Tensor) -> tuple[Tensor, None]:
-        mels = self.log_mels(F.pad(wav, (0, -wav.shape[-1] % self.card.hop)))
+        mels = self.log_mels(F.pad(wav, (0, -wav.shape[-1] % self.spec.hop)))
         total, parts = mels.shape[-1] // STRIDE, []
         for first in range(0, total, LONGEST - 2 * EDGE):
             last = min(first + LONGEST, total)
@@ -177,7 +177,7 @@ class S3Tokenizer(PublishedTokenizer):
 
     def _no_decoder(self) -> str:
         return (
-            f"tokenizer '{self.card.name}': has no decoder: its codes become audio by the flow and "
+            f"tokenizer '{self.spec.name}': has no decoder: its codes become audio by the flow and "
             "vocoder of CosyVoice 2, which are not here; take another card for audio"
         )
 

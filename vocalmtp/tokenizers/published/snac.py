@@ -40,7 +40,7 @@ class SnacConfig(PublishedConfig):
     codebook_size: Annotated[int, Field(ge=2, le=65_536)] = 4096
     codebook_dim: Width = 8
 
-    def card(self) -> TokenizerSpec:
+    def spec(self) -> TokenizerSpec:
         names = [
             f"{level}{place + 1}" if count > 1 else level
             for level, count in LEVELS.items()
@@ -226,8 +226,8 @@ class Snac(PublishedTokenizer):
         self.decoder = Decoder(self.config)
 
     def encode_row(self, wav: Tensor) -> tuple[Tensor, None]:
-        wav = F.pad(wav, (0, -wav.shape[-1] % self.card.hop))
-        settings = {"hop": self.card.hop, "reach": REACH, "block": BLOCK}
+        wav = F.pad(wav, (0, -wav.shape[-1] % self.spec.hop))
+        settings = {"hop": self.spec.hop, "reach": REACH, "block": BLOCK}
         return in_windows(self._codes, wav, **settings), None
 
     def _codes(self, wav: Tensor) -> Tensor:
@@ -246,7 +246,7 @@ class Snac(PublishedTokenizer):
 
     def stream(self, speaker: Tensor | None = None) -> CodecStream:
         """See `SpeechTokenizer.stream`."""
-        return WindowStream(self._wav, self._check, REACH, self.card.hop)
+        return WindowStream(self._wav, self._check, REACH, self.spec.hop)
 
     def _wav(self, codes: Tensor, first: int) -> Tensor:
         """`codes` [B, 7, T], which begin with frame `first`, to wav [B, T * 2048]."""

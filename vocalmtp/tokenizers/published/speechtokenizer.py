@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from vocalmtp.tokenizers.base import StreamSpec, TokenizerSpec
-from vocalmtp.tokenizers.cards import CatalogueEntry
+from vocalmtp.tokenizers.cards import TokenizerCard
 from vocalmtp.tokenizers.published.base import PublishedConfig, PublishedTokenizer
 from vocalmtp.tokenizers.published.seanet import (
     Codebook,
@@ -42,10 +42,10 @@ class SpeechTokenizerConfig(PublishedConfig):
     lstm_layers: Annotated[int, Field(ge=1, le=16)] = 2
 
     @classmethod
-    def of(cls, entry: CatalogueEntry) -> "SpeechTokenizerConfig":
-        return cls(name=entry.name, streams=len(entry.specs()))
+    def of(cls, card: TokenizerCard) -> "SpeechTokenizerConfig":
+        return cls(name=card.name, streams=len(card.stream_specs()))
 
-    def card(self) -> TokenizerSpec:
+    def spec(self) -> TokenizerSpec:
         names = ["semantic", *(f"acoustic{i}" for i in range(1, STREAMS))]
         specs = [
             StreamSpec(name=name, size=self.codebook_size, role=name.rstrip("1234567"))

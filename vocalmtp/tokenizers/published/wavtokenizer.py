@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vocalmtp.tokenizers.base import StreamSpec, TokenizerSpec
-from vocalmtp.tokenizers.cards import CatalogueEntry
+from vocalmtp.tokenizers.cards import TokenizerCard
 from vocalmtp.tokenizers.published.base import PublishedConfig, PublishedTokenizer
 from vocalmtp.tokenizers.published.seanet import Codebook, Conv, Recurrent, ResidualBlock
 
@@ -40,10 +40,10 @@ class WavTokenizerConfig(PublishedConfig):
     groups: Annotated[int, Field(ge=1, le=1024)] = 32  # of the decoder's group norms
 
     @classmethod
-    def of(cls, entry: CatalogueEntry) -> "WavTokenizerConfig":
-        return cls(name=entry.name, rate=round(entry.frame_rate))
+    def of(cls, card: TokenizerCard) -> "WavTokenizerConfig":
+        return cls(name=card.name, rate=round(card.frame_rate))
 
-    def card(self) -> TokenizerSpec:
+    def spec(self) -> TokenizerSpec:
         return TokenizerSpec(
             name=self.name,
             codes=self.codes,
@@ -228,7 +228,7 @@ class WavTokenizer(PublishedTokenizer):
         return f"{parts.get(part, part)}.{rest}"
 
     def encode_row(self, wav: Tensor) -> tuple[Tensor, None]:
-        wav = F.pad(wav, (0, -wav.shape[-1] % self.card.hop))
+        wav = F.pad(wav, (0, -wav.shape[-1] % self.spec.hop))
         x = self.encoder(wav[:, None]).transpose(1, 2)  # [1, T, D]
         return self.codebook.codes(x)[:, None], None
 
