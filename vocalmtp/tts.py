@@ -28,6 +28,7 @@ from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.decoding.statistics import DecodeStatistics
 from vocalmtp.decoding.streaming import SentenceStream
 from vocalmtp.engines.cpu import optimize_for_inference
+from vocalmtp.engines.device import float32_on_cpu, resolve_device
 from vocalmtp.errors import InputError, nearest
 from vocalmtp.hub import DEFAULT_MODEL, model_folder
 from vocalmtp.models import prompts
@@ -102,23 +103,26 @@ def load(
 ) -> "TTS":
     """A text-to-speech model: the name of one that came with the package, or a model's folder.
 
-    `int8` runs the speech LM on 8-bit weights, which is faster on CPU; None does so there if the
+    `device` is one of torch, or "auto": CUDA if this machine has it, else the CPU. `int8` runs the speech LM on 8-bit weights, which is faster on CPU; None does so there if the
     model's card says that it was measured to be as good. `speaker_conditioning`, `decoding`: see TTS.
 
     Raises InputError if there is no such model, or its parts do not belong together.
     """
+    place = resolve_device(device)
     folder = model_folder(name)
     card = read_card(folder)
-    model = SpeechLM.load(folder).to(device)
+    with float32_on_cpu():
+        model = SpeechLM.load(folder)
+        tokenizer = load_tokenizer(folder / "tokenizer")
+    model, tokenizer = model.to(place), tokenizer.to(place)
     if model.config.tracked and model.config.alphabet != ALPHABET:
         raise InputError(
             f"model '{name}': reads other letters than this version writes; "
             "run: pip install --upgrade vocalmtp",
             code="version_too_new",
         )
-    if torch.device(device).type == "cpu":
+    if place.type == "cpu":
         optimize_for_inference(model, card.get("int8", False) if int8 is None else int8)
-    tokenizer = load_tokenizer(folder / "tokenizer").to(device)
     tokenizer.optimize_for_inference()
     read_text, write_text = char_ids, char_text
     if (folder / "tokenizer_config.json").is_file():  # a pretrained backbone brings its own

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vocalmtp.chat.answer import AnswerSink
-from vocalmtp.chat.device import on_device
 from vocalmtp.chat.history import Message
 from vocalmtp.chat.llm import without_thoughts
+from vocalmtp.engines.device import resolve_device
 from vocalmtp.errors import InputError
 from vocalmtp.io.read import reason
 
@@ -35,7 +35,7 @@ class TransformersChat:
             raise InputError(
                 f"llm '{folder}': has no chat template; give a model made for chat", code="missing"
             )
-        self._model = on_device(model, device)
+        self._model = model.eval().to(resolve_device(device))
         self._max_tokens = max_tokens
         self.name = Path(folder).resolve().name
 

@@ -127,16 +127,8 @@ def named(model: str) -> str:
 def writer_of(
     model: str, draft: Path | None, vocabularies: list[Path] | None, chat: bool, device: str
 ) -> "TextWriter":
-    import torch
-
     from vocalmtp.decoding.text_generation import TextWriter
 
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(
-            f"device '{device}': is not there; choose cpu or cuda", code="not_found"
-        ) from error
     return TextWriter.load(
         named(model), draft, vocabularies=vocabularies or (), chat=chat, device=device
     )

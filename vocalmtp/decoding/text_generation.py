@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from vocalmtp.data.draft_vocabulary import DraftVocabulary, choose
 from vocalmtp.decoding.generate import Prompt, collect_utterances, generate
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.decoding.strategies import DecodeStrategy
 from vocalmtp.engines.cpu import optimize_for_inference
+from vocalmtp.engines.device import float32_on_cpu, resolve_device
 from vocalmtp.errors import InputError
 from vocalmtp.models.prompts import Text
 from vocalmtp.models.speech_lm import load_text_tokenizer
@@ -65,7 +64,10 @@ class TextWriter:
 
         Raises InputError if a part is missing, damaged or belongs to another model.
         """
-        text_lm = TextLM.load(model, draft).to(device)
+        place = resolve_device(device)
+        with float32_on_cpu():
+            text_lm = TextLM.load(model, draft)
+        text_lm = text_lm.to(place)
         tokenizer = load_text_tokenizer(model)
         read = [DraftVocabulary.load(path).check(tokenizer) for path in vocabularies]
         if read and text_lm.draft is None:
@@ -77,7 +79,7 @@ class TextWriter:
             raise InputError(
                 f"chat: model '{model}' has no chat template; leave --chat out", code="missing"
             )
-        if torch.device(device).type == "cpu":
+        if place.type == "cpu":
             optimize_for_inference(text_lm, int8=False)
         return cls(text_lm, tokenizer, chat, read)
 

@@ -10,8 +10,8 @@ from typing import Protocol
 
 import numpy as np
 
-from vocalmtp.chat.device import on_device
 from vocalmtp.chat.vad import SAMPLE_RATE
+from vocalmtp.engines.device import resolve_device
 from vocalmtp.errors import InputError
 from vocalmtp.io.read import reason
 from vocalmtp.optional import require
@@ -92,7 +92,7 @@ class WhisperRecognizer:
                 "with config.json, model.safetensors and its tokenizer",
                 code="invalid_value",
             ) from error
-        self._model = on_device(model, device)
+        self._model = model.eval().to(resolve_device(device))
         self.name = f"Whisper ({Path(folder).resolve().name})"
 
     def listen(self) -> RecognizerStream:

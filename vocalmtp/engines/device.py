@@ -1,0 +1,67 @@
+"""Torch devices by name, and tensor defaults that do not depend on the calling program."""
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from vocalmtp.errors import InputError
+from vocalmtp.io.read import reason
+
+AUTO = "auto"
+
+_building = threading.RLock()
+
+
+def resolve_device(name: str | torch.device = AUTO) -> torch.device:
+    """Return the torch device called `name`, such as "cpu", "cuda" or "cuda:1".
+
+    Args:
+        name: a device of torch, or "auto": CUDA if this machine has it, else the CPU.
+
+    Raises:
+        InputError: torch knows no such device (`unknown_name`), or it cannot be used here
+            (`unusable`).
+    """
+    if name == AUTO:
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except (RuntimeError, TypeError) as error:
+        raise InputError(
+            f"device '{name}': unknown; give auto, cpu, cuda, or cuda:N for GPU number N",
+            code="unknown_name",
+        ) from error
+    try:
+        torch.zeros(1, device=device, dtype=torch.float32).tolist()
+    except (RuntimeError, AssertionError, ImportError) as error:  # a build without that device
+        raise InputError(
+            f"device '{name}': cannot be used ({reason(error)}); give cpu, or auto",
+            code="unusable",
+        ) from error
+    return device
+
+
+@contextmanager
+def float32_on_cpu() -> Iterator[None]:
+    """Build modules in float32 on the CPU, whatever defaults the calling program has set.
+
+    The default dtype is global to the process, so that only one thread at a time is in the block.
+    """
+    with _building, torch.device("cpu"):
+        before = torch.get_default_dtype()
+        torch.set_default_dtype(torch.float32)
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(before)
+
+
+def _use_one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+# A forked child has none of its parent's worker threads, and torch would wait for them for ever.
+os.register_at_fork(after_in_child=_use_one_thread)
