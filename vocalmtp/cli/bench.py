@@ -1,56 +1,61 @@
-"""`vocalmtp bench`."""
+"""`vocalmtp bench`: speed and latency of a model on this machine."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from vocalmtp.cli import decoding
+from vocalmtp.cli.options import DecodingOptions, DeviceOptions, option
+from vocalmtp.errors import InputError
 from vocalmtp.hub import DEFAULT_MODEL
 
 
-def bench(
-    model: Annotated[
-        str, typer.Argument(help="A model that came with the package, or a model's folder.")
-    ] = DEFAULT_MODEL,
+@dataclass(frozen=True, kw_only=True)
+class BenchOptions(DeviceOptions, DecodingOptions):
+    """Options of `vocalmtp bench`."""
+
+    model: Annotated[str, typer.Argument(help="Name of a bundled model, or a model folder.")] = (
+        DEFAULT_MODEL
+    )
     against: Annotated[
         str | None,
-        typer.Option(
-            help="A next-token model to compare the decode loop with.",
+        option(
+            help="A next-token model as the baseline of the decode loop.",
             show_default="the same backbone with random weights",
         ),
-    ] = None,
+    ] = None
     threads: Annotated[
-        int,
-        typer.Option(min=1, max=1024, help="Threads of a step; small models are fastest on one."),
-    ] = 1,
+        int, option(min=1, max=1024, help="Threads per step; small models are fastest on one.")
+    ] = 1
     chat: Annotated[
         bool,
-        typer.Option(
-            "--chat",
-            help="Measure conversations instead: how long an answer takes, part by part, and how "
-            "many can talk at once.",
-        ),
-    ] = False,
+        option("--chat", help="Measure conversations: latency by part, and concurrent sessions."),
+    ] = False
     methods: Annotated[
         bool,
-        typer.Option(
-            "--methods",
-            help="Compare all heads and strategies instead, with random weights of MODEL's sizes.",
-        ),
-    ] = False,
-    drafts: decoding.Drafts = 0,
-    draft_tree: decoding.DraftTree = None,
-    accept: decoding.Accept = None,
-    tolerance: decoding.Tolerance = None,
-    tokens_per_step: decoding.TokensPerStep = None,
-    json: Annotated[Path | None, typer.Option(help="Also write the figures here, as JSON.")] = None,
-) -> None:
-    """Measure how fast MODEL is on this machine: medians with the least and the most, all warm.
+        option("--methods", help="Compare all heads and strategies, on random weights."),
+    ] = False
+    json: Annotated[Path | None, option(help="Also write the figures as JSON.")] = None
 
-    Real-time factors by batch size, first audio, a whole process, grouped against next-token
-    decoding in the same loop, what the parts take, and how near that is to the memory's limit.
-    Nothing else should run meanwhile.
+    def check(self) -> None:
+        """Raise InputError for options that exclude each other."""
+        if self.chat and self.methods:
+            raise InputError("methods: does not apply to --chat; leave out one", code="conflict")
+        for other, chosen in {"chat": self.chat, "methods": self.methods}.items():
+            for name in ("against", "drafts", "draft_tree", "tokens_per_step"):
+                if chosen and getattr(self, name):
+                    raise InputError(
+                        f"{name}: does not apply to --{other}; leave out one", code="conflict"
+                    )
+
+
+def bench(options: BenchOptions) -> None:
+    """Measure the speed of MODEL: medians with minimum and maximum, after warm-up.
+
+    Real-time factor by batch size, latency of the first audio, a cold process, grouped against
+    next-token decoding in the same loop, time by part, and the share of the memory bandwidth. The
+    machine should be otherwise idle.
 
     Examples:
 
@@ -68,33 +73,26 @@ def bench(
     from vocalmtp.bench.methods import NOTES, run_methods
     from vocalmtp.bench.speed import hardware
     from vocalmtp.bench.table import run_bench
-    from vocalmtp.errors import InputError
     from vocalmtp.evaluation.report import as_json, markdown
     from vocalmtp.io.atomic import atomic_path, check_file
     from vocalmtp.tts import load
 
-    if json is not None:
-        check_file(json, "json")
-    torch.set_num_threads(threads)
-    how = decoding.asked(drafts, accept, tolerance, tokens_per_step, draft_tree)
-    given = {"against": against, "drafts": drafts, "draft_tree": draft_tree}
-    given["tokens_per_step"] = tokens_per_step
-    for other, there in {"chat": chat, "methods": methods and not chat}.items():
-        for name in (name for name, value in given.items() if there and value):
-            raise InputError(f"{name}: does not go with --{other}; leave one out", code="conflict")
-    if chat and methods:
-        raise InputError("methods: does not go with --chat; leave one out", code="conflict")
-    notes = [f"Model: {model}.", f"Machine: {hardware()}."]
-    if chat:
-        sections = {"": run_chat_bench(model)}
-    elif methods:
-        sections = run_methods(load(model))
+    if options.json is not None:
+        check_file(options.json, "json")
+    torch.set_num_threads(options.threads)
+    decoding = options.decoding()
+    options.check()
+    notes = [f"Model: {options.model}.", f"Machine: {hardware()}."]
+    if options.chat:
+        sections = {"": run_chat_bench(options.model)}
+    elif options.methods:
+        sections = run_methods(load(options.model))
         notes = [*NOTES, *notes]
     else:
-        sections = {"": run_bench(model, against, how)}
+        sections = {"": run_bench(options.model, options.against, decoding)}
     for heading, lines in sections.items():
-        typer.echo(f"### {heading}\n\n{markdown(lines)}\n" if heading else f"{markdown(lines)}\n")
-    typer.echo("\n".join(notes))
-    if json is not None:
-        with atomic_path(json) as partial:
+        print(f"### {heading}\n\n{markdown(lines)}\n" if heading else f"{markdown(lines)}\n")
+    print("\n".join(notes))
+    if options.json is not None:
+        with atomic_path(options.json) as partial:
             partial.write_text(as_json(sections, notes))

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from vocalmtp.cli.voices import Model
 from vocalmtp.errors import InputError
 from vocalmtp.hub import DEFAULT_MODEL
 
@@ -23,7 +22,9 @@ LOCALHOST, PORT, SESSIONS = "127.0.0.1", 7860, 4
 
 
 def chat(
-    model: Model = DEFAULT_MODEL,
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="Name of a bundled model, or a model folder.")
+    ] = DEFAULT_MODEL,
     voice: Annotated[
         str | None,
         typer.Option("--voice", "-v", help="Who answers, as for tts.", show_default="its own"),
@@ -147,11 +148,11 @@ def chat(
         _check_page(host or LOCALHOST, port or PORT, auth)
     samples = None if input is None else _read(input, output)
     from vocalmtp.chat.pipeline import build_pipeline
-    from vocalmtp.cli.single import load_speaker
+    from vocalmtp.cli.synthesis import load_tts
     from vocalmtp.voices import consent_note
 
     who = voice if card is None else card
-    partner = build_pipeline(model, llm, llm_model, ear, native, device, load_speaker)
+    partner = build_pipeline(model, llm, llm_model, ear, native, device, load_tts)
     if note := consent_note(partner.tts.find_voice(who)):
         _tell(note)
     _tell(f"answers: {partner.answerer.name}; ear: {partner.ear.name}")

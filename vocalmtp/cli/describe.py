@@ -1,4 +1,4 @@
-"""`vocalmtp info`."""
+"""`vocalmtp info`: the parts of a model."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vocalmtp.cli.console import print_facts
 from vocalmtp.hub import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -17,14 +18,15 @@ Facts = Iterator[tuple[str, str]]
 
 def info(
     model: Annotated[
-        str, typer.Argument(help="A model that came with the package, or a model's folder.")
+        str, typer.Argument(help="Name of a bundled model, or a model folder.")
     ] = DEFAULT_MODEL,
 ) -> None:
-    """Tell what a model is made of, what it was trained on, and what was measured."""
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
+    """Print the parts of a model, its training data and its figures.
 
+    Example:
+
+    vocalmtp info mini
+    """
     from vocalmtp.hub import model_folder
     from vocalmtp.models.config import SpeechLMConfig, read_card
     from vocalmtp.tokenizers import load_tokenizer
@@ -32,33 +34,19 @@ def info(
 
     folder = model_folder(model)
     config = SpeechLMConfig.load(folder)
-    tokenizer = load_tokenizer(folder / "tokenizer").spec
-    card = read_card(folder)
-    table = Table(
-        "",
-        "",
-        title=f"Model {escape(str(card.get('name', model)))}",
-        title_justify="left",
-        box=None,
-    )
-    table.show_header = False
-    table.columns[0].style = "bold"
-    table.columns[0].no_wrap = True
-    for title, facts in (
-        ("Speech tokenizer", tokenizer_facts(tokenizer, folder / "tokenizer")),
-        ("Speech LM", model_facts(config, tokenizer, folder)),
-        ("Voices", iter([("built in", ", ".join(load_voices(folder / "voices")) or "none")])),
+    spec, card = load_tokenizer(folder / "tokenizer").spec, read_card(folder)
+    voices = ", ".join(load_voices(folder / "voices")) or "none"
+    sections: list[tuple[str, Facts]] = [
+        ("Speech tokenizer", tokenizer_facts(spec, folder / "tokenizer")),
+        ("Speech LM", model_facts(config, spec, folder)),
+        ("Voices", iter([("built in", voices)])),
         ("Card", card_facts(card)),
-    ):
-        table.add_section()
-        table.add_row(f"[cyan]{title}[/]", "")
-        for name, value in facts:
-            table.add_row(escape(f"  {name}"), escape(value))
-    Console().print(table)
+    ]
+    print_facts(sections, f"Model {card.get('name', model)}")
 
 
 def tokenizer_facts(spec: "TokenizerSpec", folder: Path) -> Facts:
-    """What there is to say of a speech tokenizer."""
+    """Names and values of a speech tokenizer."""
     yield "name", f"{spec.name} ({spec.hash})"
     yield "kind", spec.kind.replace("_", "-")
     yield "streams", ", ".join(f"{stream.name} ({stream.size})" for stream in spec.streams)
@@ -74,7 +62,7 @@ def tokenizer_facts(spec: "TokenizerSpec", folder: Path) -> Facts:
 
 
 def model_facts(config: "SpeechLMConfig", spec: "TokenizerSpec", folder: Path) -> Facts:
-    """What there is to say of a speech LM."""
+    """Names and values of a speech LM."""
     from vocalmtp.text import VERSION
 
     layout, backbone = config.layout, config.backbone
@@ -84,11 +72,11 @@ def model_facts(config: "SpeechLMConfig", spec: "TokenizerSpec", folder: Path) -
     for each in config.family:
         frames = each.frames_per_step
         steps = spec.frame_rate * (len(layout.streams) if layout.flat else 1 / frames)
-        grouping = "one after the other" if layout.flat else f"{frames} frames together"
-        asked = f"; --tokens-per-step {each.codec_tokens}" if len(config.family) > 1 else ""
+        grouping = "one by one" if layout.flat else f"{frames} frames per step"
+        choice = f"; --tokens-per-step {each.codec_tokens}" if len(config.family) > 1 else ""
         yield (
             "tokens per step" if each == config.family[0] else "",
-            f"{each.tokens_per_step} ({grouping}), {steps:.3g} steps/s{asked}",
+            f"{each.tokens_per_step} ({grouping}), {steps:.3g} steps/s{choice}",
         )
     kind = config.head.get("kind")
     yield "head", config.head.get("name", "parallel") + (f" ({kind})" if kind else "")
@@ -99,19 +87,19 @@ def model_facts(config: "SpeechLMConfig", spec: "TokenizerSpec", folder: Path) -
         yield "objectives", ", ".join(config.objectives)
     yield (
         "text",
-        {"track": "along the speech (text track)", "prompt": "before the speech"}.get(
-            config.text, "before and along the speech"
+        {"track": "text track along the speech", "prompt": "prompt before the speech"}.get(
+            config.text, "prompt and text track"
         ),
     )
     if config.listen:
         heard = {"mels": "log-mels", "codes": "the tokenizer's codes"}[config.listen_config.source]
-        yield "hears", f"{heard}, {config.heard_rate / config.heard_frames:g} positions/s"
-    yield "text version", f"{config.text_version or 'not noted'} (this package: {VERSION})"
+        yield "audio input", f"{heard}, {config.heard_rate / config.heard_frames:g} positions/s"
+    yield "text version", f"{config.text_version or 'unknown'} (this package: {VERSION})"
     yield "parameters", millions(count_parameters(folder))
 
 
 def card_facts(card: dict[str, Any], prefix: str = "") -> Facts:
-    """Every entry of a model's card, nested ones with a dotted name."""
+    """The entries of a model's card; nested ones have dotted names."""
     for name, value in card.items():
         if isinstance(value, dict):
             yield from card_facts(value, f"{prefix}{name}.")
@@ -122,9 +110,9 @@ def card_facts(card: dict[str, Any], prefix: str = "") -> Facts:
 
 
 def count_parameters(folder: Path) -> int:
-    """Numbers in a folder's safetensors files; only their headers are read.
+    """Count the parameters in a folder's safetensors files, by their headers.
 
-    Raises InputError if a file is not whole.
+    Raises InputError if a file is damaged.
     """
     from math import prod
 

@@ -1,149 +1,134 @@
-"""`vocalmtp draft-vocab` and `vocalmtp draft-tree`: which tokens to draft."""
+"""`vocalmtp text draft-vocab` and `draft-tree`: which tokens draft heads propose."""
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vocalmtp.cli.text_options import (
-    BatchSize,
-    Chat,
-    Device,
-    Draft,
-    Greedy,
-    MaxTokens,
-    Model,
-    PromptTokens,
-    Seed,
-    Temperature,
-    TopK,
-    TopP,
-    asks_of,
-    named,
-    sampler_of,
-    writer_of,
-)
-from vocalmtp.errors import InputError
+from vocalmtp.cli.options import option, verb
+from vocalmtp.cli.text import TextModelOptions, app, read_requests, refuse_voice
 
 if TYPE_CHECKING:
     from vocalmtp.decoding.generate import Prompt
-    from vocalmtp.decoding.sampling import Sampler
     from vocalmtp.models.speech_lm import SpeechLM
 
 
-def draft_vocab(
-    texts: Annotated[
-        list[Path], typer.Argument(help="What to count: .txt, .jsonl or .csv, or distilled data.")
-    ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write, .json.")],
-    model: Model = "",
-    size: Annotated[int, typer.Option(min=1, help="How many tokens to keep.")] = 8192,
-    name: Annotated[
-        str | None, typer.Option(help="Such as the language.", show_default="the output's name")
-    ] = None,
-) -> None:
-    """Count which tokens are frequent in TEXTS, for drafts to be made of them alone.
+@dataclass(frozen=True, kw_only=True)
+class DraftVocabOptions:
+    """Options of `vocalmtp text draft-vocab`."""
 
-    What is drafted is verified over the whole vocabulary, so the text does not change. Count one
-    list for each language, in texts as the model writes them.
+    texts: Annotated[
+        list[Path], typer.Argument(help="Texts to count: .txt, .jsonl or .csv, or distilled data.")
+    ]
+    output: Annotated[Path, option("--output", "-o", help="The .json file to write.")]
+    model: Annotated[
+        str, option("--model", "-m", help="Folder or name of a causal LM of Transformers.")
+    ]
+    size: Annotated[int, option(min=1, help="Number of tokens to keep.")] = 8192
+    name: Annotated[
+        str | None, option(help="Such as the language.", show_default="the output's name")
+    ] = None
+
+
+@verb(app, "draft-vocab")
+def draft_vocab(options: DraftVocabOptions) -> None:
+    """Select the most frequent tokens of TEXTS as the output space of drafts.
+
+    Drafts are verified over the full vocabulary, so the generated text does not change. Use one
+    file per language, with texts as the model writes them.
 
     Example:
 
-    vocalmtp draft-vocab answers/manifest.jsonl -o en.json --model FOLDER --size 8192
+    vocalmtp text draft-vocab answers/manifest.jsonl -o en.json --model FOLDER --size 8192
     """
     from vocalmtp.data.draft_vocabulary import DraftVocabulary
     from vocalmtp.data.text_rows import read_pieces
     from vocalmtp.models.speech_lm import load_text_tokenizer
 
-    tokenizer = load_text_tokenizer(named(model))
-    pieces = read_pieces(texts, tokenizer, ())
-    learned = (ids for text in pieces for ids, learn in text if learn)
-    made = DraftVocabulary.count(name or output.stem, tokenizer, learned, size)
-    made.save(output)
-    typer.echo(f"{output}: {len(made.ids)} tokens, which are {made.coverage:.1%} of the texts")
+    tokenizer = load_text_tokenizer(options.model)
+    pieces = read_pieces(options.texts, tokenizer, ())
+    targets = (ids for text in pieces for ids, is_target in text if is_target)
+    name = options.name or options.output.stem
+    vocabulary = DraftVocabulary.count(name, tokenizer, targets, options.size)
+    vocabulary.save(options.output)
+    share = f"{vocabulary.coverage:.1%}"
+    print(f"{options.output}: {len(vocabulary.ids)} tokens, which cover {share} of the texts")
 
 
-def draft_tree(
-    texts: Annotated[
-        Path, typer.Argument(help="What to go on with: .txt (one a line), .jsonl or .csv.")
-    ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write, .json.")],
-    model: Model = "",
-    nodes: Annotated[
-        int, typer.Option(min=1, max=64, help="Candidates to draft in every pass.")
-    ] = 16,
-    depth: Annotated[
-        int | None, typer.Option(min=1, help="Steps ahead.", show_default="as trained")
-    ] = None,
-    ranks: Annotated[int, typer.Option(min=1, help="Candidates of a step to try.")] = 10,
+@dataclass(frozen=True, kw_only=True)
+class DraftTreeOptions(TextModelOptions):
+    """Options of `vocalmtp text draft-tree`."""
+
+    texts: Annotated[Path, typer.Argument(help="Prompts: .txt (one per line), .jsonl or .csv.")]
+    output: Annotated[Path, option("--output", "-o", help="The .json file to write.")]
+    nodes: Annotated[int, option(min=1, max=64, help="Candidates per forward pass.")] = 16
+    depth: Annotated[int | None, option(min=1, help="Steps ahead.", show_default="as trained")] = (
+        None
+    )
+    ranks: Annotated[int, option(min=1, help="Candidates per step to consider.")] = 10
     speech: Annotated[
-        bool, typer.Option("--speech", help="MODEL speaks, one token a step (a flat layout).")
-    ] = False,
-    voice: Annotated[
-        str | None, typer.Option("--voice", "-v", help="With --speech: whose.")
-    ] = None,
-    prompt_tokens: PromptTokens = None,
-    chat: Chat = False,
-    max_tokens: MaxTokens = 128,
-    batch_size: BatchSize = 8,
-    device: Device = "cpu",
-    temperature: Temperature = 1.0,
-    top_k: TopK = None,
-    top_p: TopP = None,
-    greedy: Greedy = False,
-    seed: Seed = 0,
-    draft: Draft = None,
-) -> None:
-    """Choose which candidates of the next tokens to draft, for --draft-tree.
+        bool, option("--speech", help="The model is a speech LM of one token per step (flat).")
+    ] = False
+    voice: Annotated[str | None, option("--voice", "-v", help="With --speech: the voice.")] = None
+    prompt_tokens: Annotated[
+        int | None, option(min=1, help="Use only the first tokens of every text as prompt.")
+    ] = None
+    batch_size: Annotated[int, option(min=1, max=4096, help="Texts per batch.")] = 8
 
-    The model goes on from every text, and it is counted which candidates of its draft head, of
-    which rank and how far ahead, are what it says. The tree of so many nodes that keeps most of
-    them is written. Draw the tokens here as you will later.
+
+@verb(app, "draft-tree")
+def draft_tree(options: DraftTreeOptions) -> None:
+    """Select the candidates that --draft-tree drafts.
+
+    The model continues every text, and the candidates of its draft head, by rank and distance, are
+    compared with what it generates. The tree with most accepted tokens is written. Use the same
+    sampling options here as later.
 
     Examples:
 
-    vocalmtp draft-tree valid.txt -o tree.json --model FOLDER --nodes 16 --prompt-tokens 8 --greedy
+    vocalmtp text draft-tree valid.txt -o tree.json --model FOLDER --prompt-tokens 8 --greedy
 
-    vocalmtp generate "Once upon a time" --model FOLDER --draft-tree tree.json --greedy
+    vocalmtp text generate "Once upon a time" --model FOLDER --draft-tree tree.json --greedy
     """
     from vocalmtp.decoding.draft_state import check_drafts
     from vocalmtp.decoding.tree import choose_paths
     from vocalmtp.decoding.tree_calibration import measure_ranks
     from vocalmtp.io.atomic import check_file
 
-    check_file(output)
-    sampler = sampler_of(temperature, top_k, top_p, greedy)
-    if speech:
-        own, prompts = _spoken(texts, named(model), voice, sampler, seed)
-    elif voice is not None:
-        raise InputError("voice: is for --speech; leave it out", code="conflict")
-    else:
-        writer = writer_of(model, draft, None, chat, device)
-        asked = [(writer.read(ask)[:prompt_tokens], ask.seed) for ask in asks_of(None, texts, seed)]
-        own, prompts = writer.model, [writer.prompt(*one, sampler, max_tokens) for one in asked]
-    check_drafts(own, depth or 1)
-    depth = depth or own.draft.offsets[-1]
-    acceptance = measure_ranks(own, prompts, depth, ranks, batch_size)
-    tree, expected = choose_paths(acceptance, nodes)
-    tree.save(output, acceptance, expected)
-    typer.echo(
-        f"{output}: {len(tree.paths)} candidates up to {tree.depth} steps ahead; {expected:.2f} "
-        "steps a forward pass are expected"
+    check_file(options.output)
+    model, prompts = _speech_prompts(options) if options.speech else _text_prompts(options)
+    check_drafts(model, options.depth or 1)
+    depth = options.depth or model.draft.offsets[-1]
+    acceptance = measure_ranks(model, prompts, depth, options.ranks, options.batch_size)
+    tree, expected = choose_paths(acceptance, options.nodes)
+    tree.save(options.output, acceptance, expected)
+    print(
+        f"{options.output}: {len(tree.paths)} candidates up to {tree.depth} steps ahead; "
+        f"{expected:.2f} steps per forward pass expected"
     )
 
 
-def _spoken(
-    texts: Path, model: str, voice: str | None, sampler: "Sampler", seed: int
-) -> "tuple[SpeechLM, list[Prompt]]":
-    """A speech LM, and the prompts of the sentences of a list."""
-    from dataclasses import asdict
+def _text_prompts(options: DraftTreeOptions) -> "tuple[Any, list[Prompt]]":
+    """A text LM, and the prompts of a list."""
+    refuse_voice(options.voice)
+    sampler, writer = options.sampler(), options.writer()
+    prompts = []
+    for request in read_requests(None, options.texts, options.seed):
+        ids = writer.read(request)[: options.prompt_tokens]
+        prompts.append(writer.prompt(ids, request.seed, sampler, options.max_tokens))
+    return writer.model, prompts
 
+
+def _speech_prompts(options: DraftTreeOptions) -> "tuple[SpeechLM, list[Prompt]]":
+    """A speech LM, and the prompts of the sentences of a list."""
     from vocalmtp.tts import SynthesisRequest, load
 
-    tts = load(model)
-    asks = asks_of(None, texts, seed)
-    drawn = asdict(sampler)
-    requests = (
-        SynthesisRequest(text=ask.text, voice=voice, seed=ask.seed, sampling=drawn) for ask in asks
-    )
-    return tts.model, [tts.prompt(row) for request in requests for row in tts.plan(request)]
+    tts, sampling = load(options.model, device=options.device), asdict(options.sampler())
+    prompts = []
+    for each in read_requests(None, options.texts, options.seed):
+        request = SynthesisRequest(
+            text=each.text, voice=options.voice, seed=each.seed, sampling=sampling
+        )
+        prompts += [tts.prompt(sentence) for sentence in tts.plan(request)]
+    return tts.model, prompts

@@ -1,223 +1,317 @@
-"""`vocalmtp generate` and `vocalmtp distill-data`: text LMs."""
+"""`vocalmtp text`: generation with text LMs, and the data of draft heads."""
 
 import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vocalmtp.cli.text_options import (
-    DRAFTING,
-    Accept,
-    BatchSize,
-    Chat,
-    Device,
-    Draft,
-    Drafts,
-    DraftTree,
-    DraftVocab,
-    Greedy,
-    MaxTokens,
-    Model,
-    PromptTokens,
-    Seed,
-    Temperature,
-    TopK,
-    TopP,
-    asks_of,
-    named,
-    option,
-    sampler_of,
-    writer_of,
-)
+from vocalmtp.cli.console import counter, tell
+from vocalmtp.cli.options import SAMPLING, DeviceOptions, option, verb
 from vocalmtp.errors import InputError, nearest
 
 if TYPE_CHECKING:
+    from vocalmtp.decoding.sampling import Sampler
     from vocalmtp.decoding.speculative import Speculative
-    from vocalmtp.decoding.text_generation import TextWriter
+    from vocalmtp.decoding.text_generation import GenerationRequest, TextWriter
     from vocalmtp.decoding.tree_speculative import TreeSpeculative
 
+DRAFTING = "Drafts"
 ACCEPT = ("rejection", "seed")
 
+app = typer.Typer(
+    help="Generate text with a causal LM, and prepare data for draft heads.", no_args_is_help=True
+)
 
-def generate(
-    text: Annotated[
-        str | None, typer.Argument(help="The text to go on with; - reads it from standard input.")
-    ] = None,
-    model: Model = "",
-    input: Annotated[
+
+@dataclass(frozen=True, kw_only=True)
+class TextModelOptions(DeviceOptions):
+    """A causal LM, a draft head for it, and how tokens are sampled."""
+
+    model: Annotated[
+        str, option("--model", "-m", help="Folder or name of a causal LM of Transformers.")
+    ]
+    chat: Annotated[
+        bool, option("--chat", help="Put every text into the chat template, as a user's message.")
+    ] = False
+    max_tokens: Annotated[int, option(min=1, help="Maximum number of tokens to generate.")] = 128
+    temperature: Annotated[float, option(panel=SAMPLING, help="0 is greedy.")] = 1.0
+    top_k: Annotated[
+        int | None, option(panel=SAMPLING, help="Sample from the k most likely tokens only.")
+    ] = None
+    top_p: Annotated[
+        float | None,
+        option(
+            panel=SAMPLING,
+            help="Sample from the most likely tokens that add up to this probability.",
+        ),
+    ] = None
+    greedy: Annotated[
+        bool, option("--greedy", panel=SAMPLING, help="Always take the most likely token.")
+    ] = False
+    seed: Annotated[
+        int,
+        option(panel=SAMPLING, min=0, max=2**62, help="Of the first text; text n has seed + n."),
+    ] = 0
+    draft: Annotated[
         Path | None,
-        typer.Option(help="A list for TEXT: .txt (one a line), .jsonl or .csv (field text)."),
-    ] = None,
-    output: Annotated[
-        str, typer.Option("--output", "-o", help="The file to write; of a list, .jsonl.")
-    ] = "-",
-    chat: Chat = False,
-    max_tokens: MaxTokens = 128,
-    batch_size: BatchSize = 1,
-    device: Device = "cpu",
-    temperature: Temperature = 1.0,
-    top_k: TopK = None,
-    top_p: TopP = None,
-    greedy: Greedy = False,
-    seed: Seed = 0,
-    draft: Draft = None,
-    drafts: Drafts = None,
-    draft_tree: DraftTree = None,
-    accept: Accept = None,
-    draft_vocab: DraftVocab = None,
-    statistics: Annotated[
-        Path | None, option(DRAFTING, help="Also write what drafting brought to this .json file.")
-    ] = None,
-) -> None:
-    """Go on with TEXT, or with every text of a list, by any causal LM of Transformers.
+        option(panel=DRAFTING, help="Folder of a draft head.", show_default="the model's, if any"),
+    ] = None
 
-    With a draft head, several tokens come from one pass of the model: the same ones, if they are
-    drawn greedily, and else of the same distribution.
+    def sampler(self) -> "Sampler":
+        """The sampling options as one object. Raises InputError if a value is out of range."""
+        from vocalmtp.decoding.sampling import Sampler
 
-    Examples:
-
-    vocalmtp generate "Once upon a time" --model FOLDER --greedy
-
-    vocalmtp generate --input prompts.txt --model FOLDER --drafts 3 --batch-size 8 -o answers.jsonl
-    """
-    sampler = sampler_of(temperature, top_k, top_p, greedy)
-    asks = asks_of(text, input, seed)
-    writer = writer_of(model, draft, draft_vocab, chat, device)
-    strategy = _strategy(writer, drafts, draft_tree, accept)
-    if output != "-":
-        from vocalmtp.io.atomic import check_file
-
-        check_file(Path(output))
-    made = writer.write(
-        asks, sampler, max_tokens=max_tokens, batch_size=batch_size, strategy=strategy
-    )
-    lines: list[str] = [""] * len(asks)
-    for number, written in made:
-        lines[number] = written.text
-        if input is not None:
-            row = {"text": asks[number].text, "seed": asks[number].seed, "answer": written.text}
-            lines[number] = json.dumps(row | {"truncated": written.truncated}, ensure_ascii=False)
-    _write(output, "\n".join(lines))
-    _tell(strategy, statistics)
-
-
-def distill_data(
-    input: Annotated[
-        Path, typer.Argument(help="Prompts: .txt (one a line), .jsonl or .csv (field text).")
-    ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write.")],
-    model: Model = "",
-    speech: Annotated[
-        bool, typer.Option("--speech", help="MODEL speaks: keep its codes, as shards to train on.")
-    ] = False,
-    voice: Annotated[
-        list[str] | None,
-        typer.Option("--voice", "-v", help="With --speech: who speaks, in turn if several."),
-    ] = None,
-    prompt_tokens: PromptTokens = None,
-    chat: Chat = False,
-    max_tokens: MaxTokens = 128,
-    batch_size: BatchSize = 8,
-    device: Device = "cpu",
-    temperature: Temperature = 1.0,
-    top_k: TopK = None,
-    top_p: TopP = None,
-    greedy: Greedy = False,
-    seed: Seed = 0,
-    draft: Draft = None,
-    drafts: Drafts = None,
-    draft_tree: DraftTree = None,
-    accept: Accept = None,
-    resume: Annotated[
-        bool, typer.Option("--resume/--overwrite", help="Go on, or start anew.")
-    ] = True,
-) -> None:
-    """Let a model answer prompts, to train its draft head on what it says itself.
-
-    What the answers depend on (sampling, seeds, the model's hash) is written beside them. Stopped
-    and started again, it goes on from there.
-
-    Examples:
-
-    vocalmtp distill-data prompts.txt -o answers --model FOLDER --temperature 0.6 --top-k 20
-
-    vocalmtp distill-data sentences.txt -o codes --speech --model mini --voice slt
-    """
-    sampler = sampler_of(temperature, top_k, top_p, greedy)
-    if speech:
-        from vocalmtp.training.distill_speech import SpeechJob, distill_speech
-
-        job = SpeechJob(
-            input=input,
-            output=output,
-            model=named(model),
-            voices=tuple(voice or ()),
-            sampler=sampler,
-            seed=seed,
+        return Sampler(
+            temperature=self.temperature, top_k=self.top_k, top_p=self.top_p, greedy=self.greedy
         )
-        count = distill_speech(job, batch_size=batch_size, overwrite=not resume)
-        typer.echo(f"{output}: codes of {count} sentences; train on them with data.shards={output}")
-        return
-    from vocalmtp.training.distill_text import DistillJob, distill
 
-    if voice:
-        raise InputError("voice: is for --speech; leave it out", code="conflict")
-    writer = writer_of(model, draft, None, chat, device)
-    strategy = _strategy(writer, drafts, draft_tree, accept)
-    job = DistillJob(
-        input=input,
-        output=output,
-        model=model,
-        sampler=sampler,
-        seed=seed,
-        max_tokens=max_tokens,
-        prompt_tokens=prompt_tokens,
-    )
-    rows, count = distill(
-        job, writer, batch_size=batch_size, strategy=strategy, overwrite=not resume
-    )
-    typer.echo(f"{rows}: {count} answers; train on them with data.texts=[{rows}]")
-    _tell(strategy, None)
+    def writer(self, vocabularies: Sequence[Path] = ()) -> "TextWriter":
+        """Load the model. Raises InputError if a part does not exist or fit."""
+        from vocalmtp.decoding.text_generation import TextWriter
+
+        return TextWriter.load(
+            self.model, self.draft, vocabularies=vocabularies, chat=self.chat, device=self.device
+        )
 
 
-def _strategy(
-    writer: "TextWriter", drafts: int | None, draft_tree: Path | None, accept: str | None
-) -> "Speculative | TreeSpeculative | None":
-    """Verified drafts, as many as the draft head was trained for if `drafts` is None."""
-    from vocalmtp.decoding.speculative import Speculative
+@dataclass(frozen=True, kw_only=True)
+class DraftingOptions(TextModelOptions):
+    """How many drafts are proposed, and which are accepted."""
 
-    if draft_tree is not None:
+    drafts: Annotated[
+        int | None,
+        option(
+            panel=DRAFTING,
+            min=0,
+            help="Tokens to draft per forward pass; 0 for none.",
+            show_default="as trained",
+        ),
+    ] = None
+    draft_tree: Annotated[
+        Path | None,
+        option(
+            panel=DRAFTING,
+            help="Draft several candidates per token, by the paths of this file (vocalmtp text "
+            "draft-tree).",
+        ),
+    ] = None
+    accept: Annotated[
+        str | None,
+        option(
+            panel=DRAFTING,
+            help="rejection keeps the model's distribution and most drafts; seed gives exactly the "
+            "text of that seed without drafts.",
+            show_default="rejection; seed with a tree",
+        ),
+    ] = None
+
+    def strategy(self, writer: "TextWriter") -> "Speculative | TreeSpeculative | None":
+        """The decode strategy; None without drafts. Raises InputError if it does not fit."""
+        from vocalmtp.decoding.speculative import Speculative
+
+        if self.draft_tree is not None:
+            return self._tree(writer)
+        accept: Any = self.accept or "rejection"
+        if accept not in ACCEPT:
+            raise InputError(
+                f"accept '{accept}': unknown; {nearest(accept, ACCEPT)}", code="unknown_name"
+            )
+        head, drafts = writer.model.draft, self.drafts
+        if drafts is None:
+            drafts = 0 if head is None else head.offsets[-1]
+        if drafts == 0:
+            return None
+        if head is None:
+            raise InputError(
+                f"drafts '{drafts}': the model has no draft head; train one (recipe: text_lm with "
+                "draft:), name one with --draft, or leave out --drafts",
+                code="missing",
+            )
+        return Speculative(drafts, accept)
+
+    def _tree(self, writer: "TextWriter") -> "TreeSpeculative":
         from vocalmtp.decoding.options import Decoding
         from vocalmtp.decoding.tree import DraftTree
         from vocalmtp.decoding.tree_speculative import TreeSpeculative
 
-        tree = DraftTree.load(draft_tree)
-        how = Decoding(drafts=drafts or 0, accept=accept or "seed", tree=tree)
-        how.model(writer.model)
+        assert self.draft_tree is not None
+        tree, accept = DraftTree.load(self.draft_tree), self.accept or "seed"
+        settings: dict[str, Any] = {"drafts": self.drafts or 0, "accept": accept, "tree": tree}
+        Decoding(**settings).model(writer.model)  # raises if they do not go together
         return TreeSpeculative(tree)
-    accept = accept or "rejection"
-    if accept not in ACCEPT:
-        raise InputError(
-            f"accept '{accept}': unknown; {nearest(accept, ACCEPT)}", code="unknown_name"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateOptions(DraftingOptions):
+    """Options of `vocalmtp text generate`."""
+
+    text: Annotated[
+        str | None, typer.Argument(help="The prompt; - reads it from standard input.")
+    ] = None
+    input: Annotated[
+        Path | None, option(help="A list of prompts: .txt (one per line), .jsonl or .csv.")
+    ] = None
+    output: Annotated[
+        str, option("--output", "-o", help="The file to write; for a list, .jsonl.")
+    ] = "-"
+    batch_size: Annotated[int, option(min=1, max=4096, help="Texts per batch.")] = 1
+    draft_vocab: Annotated[
+        list[Path] | None,
+        option(
+            panel=DRAFTING,
+            help="Draft only tokens of this file (vocalmtp text draft-vocab). Of several, the one "
+            "that covers most tokens of the prompt is used.",
+        ),
+    ] = None
+    statistics: Annotated[
+        Path | None, option(panel=DRAFTING, help="Also write statistics of drafting, as JSON.")
+    ] = None
+
+
+@verb(app, "generate")
+def generate(options: GenerateOptions) -> None:
+    """Continue a prompt, or every prompt of a list, with a causal LM.
+
+    With a draft head, a forward pass gives several tokens: the same ones if decoding is greedy, and
+    otherwise tokens of the same distribution.
+
+    Examples:
+
+    vocalmtp text generate "Once upon a time" --model FOLDER --greedy
+
+    vocalmtp text generate --input prompts.txt --model FOLDER --batch-size 8 -o answers.jsonl
+    """
+    sampler = options.sampler()
+    requests = read_requests(options.text, options.input, options.seed)
+    writer = options.writer(options.draft_vocab or ())
+    strategy = options.strategy(writer)
+    if options.output != "-":
+        from vocalmtp.io.atomic import check_file
+
+        check_file(Path(options.output))
+    lines: list[str] = [""] * len(requests)
+    for number, written in writer.write(
+        requests,
+        sampler,
+        max_tokens=options.max_tokens,
+        batch_size=options.batch_size,
+        strategy=strategy,
+    ):
+        lines[number] = written.text
+        if options.input is not None:
+            request = requests[number]
+            row = {"text": request.text, "seed": request.seed, "answer": written.text}
+            lines[number] = json.dumps(row | {"truncated": written.truncated}, ensure_ascii=False)
+    _write(options.output, "\n".join(lines))
+    _report(strategy, options.statistics)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillOptions(DraftingOptions):
+    """Options of `vocalmtp text distill`."""
+
+    input: Annotated[
+        Path, typer.Argument(help="Prompts: .txt (one per line), .jsonl or .csv (field text).")
+    ]
+    output: Annotated[Path, option("--output", "-o", help="The folder to write.")]
+    speech: Annotated[
+        bool, option("--speech", help="The model is a speech LM: write its codes, as shards.")
+    ] = False
+    voice: Annotated[
+        list[str] | None,
+        option("--voice", "-v", help="With --speech: the voice; several are used in turn."),
+    ] = None
+    prompt_tokens: Annotated[
+        int | None, option(min=1, help="Use only the first tokens of every text as prompt.")
+    ] = None
+    batch_size: Annotated[int, option(min=1, max=4096, help="Texts per batch.")] = 8
+    resume: Annotated[bool, option("--resume/--overwrite", help="Continue, or start anew.")] = True
+
+
+@verb(app, "distill")
+def distill(options: DistillOptions) -> None:
+    """Generate answers to prompts, as training data of the model's own draft head.
+
+    Everything that the answers depend on (sampling, seeds, a hash of the model) is written beside
+    them. The same command continues an interrupted run.
+
+    Examples:
+
+    vocalmtp text distill prompts.txt -o answers --model FOLDER --temperature 0.6 --top-k 20
+
+    vocalmtp text distill sentences.txt -o codes --speech --model mini --voice slt
+    """
+    overwrite = not options.resume
+    if options.speech:
+        from vocalmtp.training.distill_speech import SpeechJob, distill_speech
+
+        speech_job = SpeechJob(
+            input=options.input,
+            output=options.output,
+            model=options.model,
+            voices=tuple(options.voice or ()),
+            sampler=options.sampler(),
+            seed=options.seed,
         )
-    head = writer.model.draft
-    if drafts is None:
-        drafts = 0 if head is None else head.offsets[-1]
-    if drafts == 0:
-        return None
-    if head is None:
-        raise InputError(
-            f"drafts '{drafts}': the model has no draft head; train one (recipe: text_lm with "
-            "draft:), name one with --draft, or leave --drafts out",
-            code="missing",
+        count = distill_speech(speech_job, batch_size=options.batch_size, overwrite=overwrite)
+        print(f"{options.output}: codes of {count} sentences; use data.shards={options.output}")
+        return
+    from vocalmtp.training.distill_text import DistillJob
+    from vocalmtp.training.distill_text import distill as distill_text
+
+    refuse_voice(options.voice)
+    writer = options.writer()
+    strategy = options.strategy(writer)
+    job = DistillJob(
+        input=options.input,
+        output=options.output,
+        model=options.model,
+        sampler=options.sampler(),
+        seed=options.seed,
+        max_tokens=options.max_tokens,
+        prompt_tokens=options.prompt_tokens,
+    )
+    size = options.batch_size
+    with counter("distill") as show:
+        rows, count = distill_text(
+            job, writer, batch_size=size, strategy=strategy, overwrite=overwrite, progress=show
         )
-    return Speculative(drafts, accept)
+    print(f"{rows}: {count} answers; use data.texts=[{rows}]")
+    _report(strategy, None)
+
+
+def read_requests(text: str | None, input: Path | None, seed: int) -> list["GenerationRequest"]:
+    """The prompt `text`, or those of a list. Raises InputError for a line without text."""
+    from vocalmtp.decoding.text_generation import GenerationRequest
+
+    if text is not None and input is None:
+        return [GenerationRequest(text=sys.stdin.read() if text == "-" else text, seed=seed)]
+    if text is not None or input is None:
+        raise InputError("text: give TEXT, or a list with --input", code="missing")
+    from vocalmtp.data.text_lists import read_fields, survey
+
+    survey(input)
+    requests: list[GenerationRequest] = []
+    for line, fields in read_fields(input):
+        if isinstance(fields, str) or not isinstance(fields.get("text"), str):
+            problem = fields if isinstance(fields, str) else "has no text; add a field text"
+            raise InputError(f"input '{input}' line {line}: {problem}", code="invalid_value")
+        requests.append(GenerationRequest(text=fields["text"], seed=seed + len(requests)))
+    return requests
+
+
+def refuse_voice(voice: object) -> None:
+    if voice:
+        raise InputError("voice: applies to --speech only; leave it out", code="conflict")
 
 
 def _write(output: str, text: str) -> None:
     if output == "-":
-        typer.echo(text)
+        print(text)
         return
     from vocalmtp.io.atomic import atomic_path
 
@@ -225,16 +319,15 @@ def _write(output: str, text: str) -> None:
         partial.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
 
 
-def _tell(strategy: "Speculative | TreeSpeculative | None", file: Path | None) -> None:
-    """What drafting brought, on standard error and into `file`."""
+def _report(strategy: "Speculative | TreeSpeculative | None", file: Path | None) -> None:
+    """Write statistics of drafting to `file`, and report them on standard error."""
     found = {} if strategy is None else strategy.statistics.summary()
     if file is not None:
         _write(str(file), json.dumps(found, indent=2))
     if strategy is None or not strategy.statistics.forwards:
         return
-    kept = ", ".join(f"{share:.0%}" for share in found["acceptance"])
-    typer.echo(
-        f"{found['tokens_per_forward']:.2f} tokens a forward pass; drafts kept, of those whose "
-        f"predecessors were: {kept}; {found['wasted']:.0%} of the drafts wasted",
-        err=True,
+    accepted = ", ".join(f"{share:.0%}" for share in found["acceptance"])
+    tell(
+        f"{found['tokens_per_forward']:.2f} tokens per forward pass; drafts accepted, given that "
+        f"those before were: {accepted}; {found['wasted']:.0%} of the drafts wasted"
     )

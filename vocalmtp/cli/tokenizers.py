@@ -1,28 +1,29 @@
-"""`vocalmtp tokenizers` and what belongs to it, and `vocalmtp detokenize`."""
+"""`vocalmtp tokenizers`, `vocalmtp tokenize` and `vocalmtp detokenize`."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vocalmtp.cli.convert import convert
+from vocalmtp.cli.console import counter, print_facts, print_table, tell
+from vocalmtp.cli.options import DeviceOptions, option
 from vocalmtp.hub import DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    from vocalmtp.tokenizers import TokenizerCard
+    from vocalmtp.tokenizers import CatalogueEntry, SpeechTokenizer
 
 WIDE = 128  # columns of a terminal that has room for the licences
+
 app = typer.Typer(
-    help="The speech tokenizers that there are cards for.",
+    help="List the catalogue of speech tokenizers, show a card, or convert published weights.",
     invoke_without_command=True,
-    no_args_is_help=False,
 )
-app.command("convert")(convert)
 
 
 @app.callback()
 def table(context: typer.Context) -> None:
-    """List the speech tokenizers that there are cards for; 'show NAME' prints a card.
+    """List the catalogue of speech tokenizers; 'show NAME' prints a card.
 
     Example:
 
@@ -30,165 +31,209 @@ def table(context: typer.Context) -> None:
     """
     if context.invoked_subcommand is not None:
         return
-    from rich import box
     from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
 
-    from vocalmtp.tokenizers import list_cards
+    from vocalmtp.tokenizers import list_entries
 
     console = Console()
-    if not console.is_terminal:  # a pipe has no width: nothing need be folded
-        console = Console(width=160)
-    licences = console.width >= WIDE
-    rows = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, int(licences)))
-    rows.add_column("name", style="bold", no_wrap=True)
-    rows.add_column("kind", no_wrap=True)
-    for name in ("kHz", "fps", "streams", "bit/s"):
-        rows.add_column(name, justify="right", no_wrap=True)
-    for name in ("streaming", "here", *(("code licence", "weights licence") if licences else ())):
-        rows.add_column(name, no_wrap=True)
-    for card in list_cards().values():
-        rows.add_row(*(escape(cell) for cell in _cells(card, licences)))
-    console.print(rows)
-    notes = ["fps: codec frames a second; streams: how many x codes of each"]
-    notes += ["streaming: how long the decoder waits; no audio: there is no decoder here"]
+    licences = not console.is_terminal or console.width >= WIDE
+    header = ["name", "kind", "kHz", "fps", "streams", "bit/s", "streaming", "weights"]
+    header += ["code licence", "weights licence"] if licences else []
+    rows = (_cells(entry, licences) for entry in list_entries().values())
+    console = print_table(rows, header)
+    notes = ["fps: codec frames per second; streams: number x codebook size"]
+    notes += ["streaming: look-ahead of the decoder; no audio: codes without a decoder"]
     if not licences:
         notes += [f"licences: tokenizers show NAME, or a terminal of {WIDE} columns"]
     console.print(*notes, sep="\n", highlight=False)
 
 
-def _cells(card: "TokenizerCard", licences: bool) -> list[str]:
-    """The row of a card, as many cells as there are columns."""
+def _cells(entry: "CatalogueEntry", licences: bool) -> list[str]:
+    """The row of an entry."""
     from vocalmtp.tokenizers.registry import weights_folder
 
-    spec = card.spec()
     return [
-        card.name,
-        card.kind.replace("_", "-"),
-        f"{card.sample_rate / 1000:g}",
-        f"{card.frame_rate:.4g}",
-        _sizes(card),
-        f"{spec.bits_per_second:.0f}",
-        _wait(card),
-        "yes" if weights_folder(card) else "no",
-        *((card.licence.code, card.licence.weights) if licences else ()),
+        entry.name,
+        entry.kind.replace("_", "-"),
+        f"{entry.sample_rate / 1000:g}",
+        f"{entry.frame_rate:.4g}",
+        _sizes(entry),
+        f"{entry.spec().bits_per_second:.0f}",
+        _lookahead(entry),
+        "yes" if weights_folder(entry) else "no",
+        *((entry.licence.code, entry.licence.weights) if licences else ()),
     ]
 
 
-def _wait(card: "TokenizerCard") -> str:
-    """How long the decoder of a card waits, if it has one that streams."""
-    if not card.decodes:
+def _lookahead(entry: "CatalogueEntry") -> str:
+    """The look-ahead of the decoder, if there is one that streams."""
+    if not entry.decodes:
         return "no audio"
-    return "no" if card.lookahead is None else f"{card.lookahead * 1000:.0f} ms"
+    return "no" if entry.lookahead is None else f"{entry.lookahead * 1000:.0f} ms"
 
 
-def _sizes(card: "TokenizerCard") -> str:
-    """Streams and their sizes: "8 x 1024"; unlike ones are added."""
+def _sizes(entry: "CatalogueEntry") -> str:
+    """Numbers of streams by codebook size: "8 x 1024", or "1 x 512 + 2 x 1024"."""
     sizes: dict[int, int] = {}
-    for stream in card.stream_specs():
+    for stream in entry.specs():
         sizes[stream.size] = sizes.get(stream.size, 0) + 1
     return " + ".join(f"{count} x {size}" for size, count in sizes.items())
 
 
 @app.command()
 def show(name: Annotated[str, typer.Argument(help="The name of a card.")]) -> None:
-    """Print everything that a card says.
+    """Print the card of a tokenizer.
 
     Example:
 
     vocalmtp tokenizers show mimi-8
     """
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
+    from vocalmtp.tokenizers import find_entry
 
-    from vocalmtp.tokenizers import find_card
-
-    card = find_card(name)
-    facts = Table(title=f"Tokenizer {escape(name)}", title_justify="left", box=None)
-    facts.show_header = False
-    facts.add_column(style="bold", no_wrap=True)
-    facts.add_column()
-    for key, value in _facts(card):
-        facts.add_row(f"  {key}", escape(value))
-    Console().print(facts)
+    print_facts([("", _facts(find_entry(name)))], f"Tokenizer {name}")
 
 
-def _facts(card: "TokenizerCard") -> list[tuple[str, str]]:
-    """All that a card says, in words."""
+def _facts(entry: "CatalogueEntry") -> list[tuple[str, str]]:
+    """Names and values of a card."""
     from vocalmtp.tokenizers.registry import how_to_get, weights_folder
 
-    spec, folder = card.spec(), weights_folder(card)
+    spec, folder = entry.spec(), weights_folder(entry)
     streams = ", ".join(
-        f"{group.name} ({group.count} x {group.size}, {group.role})" for group in card.streams
+        f"{group.name} ({group.count} x {group.size}, {group.role})" for group in entry.streams
     )
-    wait = f"yes, {_wait(card)} look-ahead"
-    if card.lookahead is None:
-        wait = "not possible: it decodes whole utterances"
-    chunks = "in pieces, into the same codes" if card.chunks else "whole, as long as memory allows"
-    voice = "in the streams" if card.decodes else "not in the codes"
+    streaming = f"yes, {_lookahead(entry)} look-ahead"
+    if entry.lookahead is None:
+        streaming = "no: it decodes whole utterances"
+    long = "in chunks, with the same codes" if entry.chunks else "as a whole, as memory allows"
+    voice = "in the streams" if entry.decodes else "not in the codes"
     return [
-        ("type", card.type),
-        ("kind", card.kind.replace("_", "-")),
+        ("type", entry.type),
+        ("kind", entry.kind.replace("_", "-")),
         ("streams", streams),
-        ("for a speech LM", ", ".join(card.use)),
+        ("for a speech LM", ", ".join(entry.use)),
         (
             "rate",
             f"{spec.frame_rate:g} frames/s of {spec.hop} samples, "
             f"{spec.bits_per_second:.0f} bit/s, {spec.sample_rate} Hz",
         ),
         ("voice", f"vector of {spec.speaker_dim}" if spec.speaker_dim else voice),
-        ("audio from codes", "yes" if card.decodes else "no: there is no decoder, see the notes"),
-        *([("streaming", wait)] if card.decodes else []),
-        ("long audio", chunks),
-        ("licence of code", card.licence.code),
-        ("licence of weights", card.licence.weights),
-        ("weights", card.weights),
-        ("here", str(folder) if folder else f"no; {how_to_get(card)}"),
-        ("paper", card.paper),
-        ("notes", " ".join(card.notes.split())),
+        ("decoder", "yes" if entry.decodes else "no, see the notes"),
+        *([("streaming", streaming)] if entry.decodes else []),
+        ("long audio", long),
+        ("licence of code", entry.licence.code),
+        ("licence of weights", entry.licence.weights),
+        ("weights", entry.weights),
+        ("on this machine", str(folder) if folder else f"no; {how_to_get(entry)}"),
+        ("paper", entry.paper),
+        ("notes", " ".join(entry.notes.split())),
     ]
 
 
-def detokenize(
-    codes: Annotated[Path, typer.Argument(help="A folder that 'vocalmtp tokenize' wrote.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The folder for the audio.")],
+@app.command()
+def convert(
+    name: Annotated[str, typer.Argument(help="A card whose 'show' asks for a conversion.")],
+    files: Annotated[list[Path], typer.Argument(help="All files of the published checkpoint.")],
+    output: Annotated[Path, option("--output", "-o", help="The tokenizer folder to write.")],
+) -> None:
+    """Convert a published checkpoint to a tokenizer folder.
+
+    Pickles are read as tensors only. All parameter names and shapes are compared first.
+
+    Example:
+
+    vocalmtp tokenizers convert facodec ns3_facodec_encoder.bin ns3_facodec_decoder.bin -o facodec
+    """
+    from vocalmtp.tokenizers import convert as conversion
+
+    tokenizer = conversion.convert(name, files)
+    tokenizer.save_pretrained(output)
+    tell(f"{output}: tokenizer '{tokenizer.spec.name}' ({tokenizer.spec.hash})")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodecOptions(DeviceOptions):
+    """A speech tokenizer and what it is applied to."""
+
     tokenizer: Annotated[
         str,
-        typer.Option("--tokenizer", "-t", help="The one that made the codes: NAME, or a folder."),
-    ] = DEFAULT_MODEL,
-    split: Annotated[
-        str | None, typer.Option(help="Only this split.", show_default="all of them")
-    ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Utterances decoded together.")] = 16,
-    format: Annotated[str, typer.Option(help="wav, flac or ogg.")] = "wav",
-) -> None:
-    """Turn code shards back into audio, a file an utterance.
+        option(
+            "--tokenizer",
+            "-t",
+            help="NAME of a card or model, FOLDER, or NAME=FOLDER; see 'vocalmtp tokenizers'.",
+        ),
+    ] = DEFAULT_MODEL
+    split: Annotated[str | None, option(help="Only this split.", show_default="all")] = None
+    batch_size: Annotated[int, option(min=1, help="Utterances per batch.")] = 16
 
-    Files that are there are kept when it is started again.
+    def load(self) -> "SpeechTokenizer":
+        """Load the tokenizer on its device. Raises InputError if it does not exist."""
+        from vocalmtp.tokenizers import load_tokenizer
+
+        return load_tokenizer(self.tokenizer).to(self.torch_device())
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizeOptions(CodecOptions):
+    """Options of `vocalmtp tokenize`."""
+
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(help="JSONL manifests, corpus folders, audio files or folders of audio."),
+    ]
+    output: Annotated[Path, option("--output", "-o", help="The folder of the code shards.")]
+
+
+def tokenize(options: TokenizeOptions) -> None:
+    """Encode audio to code shards, the training data of a speech LM.
+
+    Complete shards are kept: the same command continues an interrupted run.
+
+    Example:
+
+    vocalmtp tokenize corpus -o codes --tokenizer runs/tokenizer
+    """
+    from vocalmtp.data.recordings import read_inputs
+    from vocalmtp.data.tokenize import tokenize_rows
+
+    rows, tokenizer = read_inputs(options.inputs, options.split), options.load()
+    with counter("tokenize") as show:
+        count = tokenize_rows(
+            rows, options.output, tokenizer, batch_size=options.batch_size, progress=show
+        )
+    spec = tokenizer.spec
+    print(f"{options.output}: codes of {count} utterances by {spec.name} ({spec.hash})")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetokenizeOptions(CodecOptions):
+    """Options of `vocalmtp detokenize`."""
+
+    codes: Annotated[Path, typer.Argument(help="A folder of code shards.")]
+    output: Annotated[Path, option("--output", "-o", help="The folder of the audio.")]
+    format: Annotated[str, option(help="wav, flac, ogg, mp3 or opus.")] = "wav"
+
+
+def detokenize(options: DetokenizeOptions) -> None:
+    """Decode code shards to audio, one file per utterance.
+
+    Existing files are kept: the same command continues an interrupted run.
 
     Example:
 
     vocalmtp detokenize codes -o wavs --tokenizer runs/tokenizer
     """
-    from rich.console import Console
-    from rich.progress import Progress
-
     from vocalmtp.data.detokenize import detokenize_shards
-    from vocalmtp.tokenizers import load_tokenizer
 
-    loaded = load_tokenizer(tokenizer)
-    screen = Console(stderr=True)
-    with Progress(transient=True, console=screen, disable=not screen.is_terminal) as bar:
-        task = bar.add_task("detokenize")
+    tokenizer = options.load()
+    with counter("detokenize") as show:
         count = detokenize_shards(
-            codes,
-            output,
-            loaded,
-            split=split,
-            batch_size=batch_size,
-            format=format,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            options.codes,
+            options.output,
+            tokenizer,
+            split=options.split,
+            batch_size=options.batch_size,
+            format=options.format,
+            progress=show,
         )
-    typer.echo(f"{output}: audio of {count} utterances by {loaded.spec.name} ({loaded.spec.hash})")
+    spec = tokenizer.spec
+    print(f"{options.output}: audio of {count} utterances by {spec.name} ({spec.hash})")

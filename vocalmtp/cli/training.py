@@ -1,186 +1,254 @@
-"""`vocalmtp train`, `vocalmtp tokenize` and `vocalmtp export`."""
+"""`vocalmtp train`, `ablate`, `prepare` and `export`."""
 
-from collections.abc import Callable
 from contextlib import nullcontext
-from importlib.util import find_spec
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
+from vocalmtp.cli.console import counter, tell
+from vocalmtp.cli.options import option
 from vocalmtp.errors import InputError, nearest
-from vocalmtp.hub import DEFAULT_MODEL
 
-RECIPES = ("aligner", "finetune", "speech_lm", "text_lm", "tokenizer")
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Changes, such as optim.learning_rate=3e-4."),
+]
 
 
-def train(
+class RecipeKind(NamedTuple):
+    """What trains a recipe: `module.train(module.config)`, and a command to try the result."""
+
+    module: str
+    config: str
+    train: str
+    usage: str = ""
+
+
+RECIPES = {
+    "aligner": RecipeKind("aligner", "AlignerRecipe", "train_aligner"),
+    "finetune": RecipeKind(
+        "finetune", "FinetuneRecipe", "finetune", 'vocalmtp tts "Hello." --model {output}'
+    ),
+    "speech_lm": RecipeKind("train", "SpeechLMRecipe", "train"),
+    "text_lm": RecipeKind(
+        "text_lm",
+        "TextLMRecipe",
+        "train_text_lm",
+        'vocalmtp text generate "Once" --model {output}',
+    ),
+    "tokenizer": RecipeKind("codec", "TokenizerRecipe", "train_tokenizer"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """Options of `vocalmtp train`."""
+
     recipe: Annotated[
-        Path, typer.Argument(help="A YAML file; recipes/ has them for every model here.")
-    ],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="Changes, such as optim.learning_rate=3e-4."),
-    ] = None,
+        Path, typer.Argument(help="A YAML file; recipes/ has one for every bundled model.")
+    ]
+    overrides: Overrides = None
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what a speech LM's training would be.")
-    ] = False,
+        bool, option("--dry-run", help="Only print the plan of a speech LM's training.")
+    ] = False
     tokenizer: Annotated[
         str | None,
-        typer.Option(help="For --dry-run without shards: a name from 'vocalmtp tokenizers'."),
-    ] = None,
-) -> None:
-    """Train what RECIPE describes: a speech or text LM, a voice, a tokenizer or the aligner.
+        option(help="With --dry-run and without shards: a name from 'vocalmtp tokenizers'."),
+    ] = None
 
-    A run that was stopped goes on from its last checkpoint when started again.
+
+def train(options: TrainOptions) -> None:
+    """Train RECIPE: a speech or text LM, a voice, a tokenizer or the aligner.
+
+    The same command continues an interrupted run from its last checkpoint.
 
     Example:
 
     vocalmtp train recipes/mini/base.yaml output=runs/mine optim.max_seconds=3600
     """
-    from vocalmtp.config import load_yaml
+    from vocalmtp.config import load_yaml, parse
+    from vocalmtp.io.run_folder import only_writer
 
-    data = load_yaml(recipe, overrides or [])
-    kind = data.get("recipe", "speech_lm")
-    if dry_run or tokenizer is not None:
-        _plan(data, kind, recipe, dry_run, tokenizer)
-    elif kind == "tokenizer":
-        from vocalmtp.training.codec import TokenizerRecipe, train_tokenizer
-
-        _run(train_tokenizer, TokenizerRecipe, data, recipe)
-    elif kind == "aligner":
-        from vocalmtp.training.aligner import AlignerRecipe, train_aligner
-
-        _run(train_aligner, AlignerRecipe, data, recipe)
-    elif kind == "finetune":
-        need_accelerate()
-        from vocalmtp.training.finetune import FinetuneRecipe, finetune
-
-        output = _run(finetune, FinetuneRecipe, data, recipe)
-        typer.echo(f'{output}: try it with: vocalmtp tts "Hello." --model {output}')
-    elif kind == "speech_lm":
-        need_accelerate()
-        from vocalmtp.training.recipe import SpeechLMRecipe
-        from vocalmtp.training.train import train as train_speech_lm
-
-        _run(train_speech_lm, SpeechLMRecipe, data, recipe)
-    elif kind == "text_lm":
-        need_accelerate()
-        from vocalmtp.training.text_lm import TextLMRecipe, train_text_lm
-
-        output = _run(train_text_lm, TextLMRecipe, data, recipe)
-        typer.echo(f'{output}: try it with: vocalmtp generate "Once" --model {output}')
-    else:
+    data = load_yaml(options.recipe, options.overrides or [])
+    name = str(data.get("recipe", "speech_lm"))
+    if name not in RECIPES:
         raise InputError(
-            f"{recipe}: recipe '{kind}' is unknown; {nearest(str(kind), RECIPES)}",
+            f"recipe '{name}': unknown in {options.recipe}; {nearest(name, RECIPES)}",
             code="unknown_name",
         )
+    kind = RECIPES[name]
+    if options.dry_run or options.tokenizer is not None:
+        _print_plan(options, name, data)
+        return
+    require_accelerate()
+    from vocalmtp.training.distributed import is_first
+
+    module = import_module(f"vocalmtp.training.{kind.module}")
+    config: Any = parse(getattr(module, kind.config), data, str(options.recipe))
+    with only_writer(Path(config.output)) if is_first() else nullcontext():
+        output = getattr(module, kind.train)(config)
+    if kind.usage:
+        print(f"{output}: try it with: {kind.usage.format(output=output)}")
 
 
-def _plan(
-    data: dict[str, Any], kind: str, recipe: Path, dry_run: bool, tokenizer: str | None
-) -> None:
-    if not dry_run or kind != "speech_lm":
-        option = "dry-run" if dry_run else f"tokenizer '{tokenizer}'"
+def _print_plan(options: TrainOptions, name: str, data: dict[str, Any]) -> None:
+    if not options.dry_run or name != "speech_lm":
+        given = "dry_run" if options.dry_run else f"tokenizer '{options.tokenizer}'"
         raise InputError(
-            f"{option}: is for --dry-run of recipe speech_lm; leave it out", code="conflict"
+            f"{given}: applies to --dry-run of recipe speech_lm only; leave it out",
+            code="conflict",
         )
-    need_accelerate()
+    require_accelerate()
     from vocalmtp.config import parse
     from vocalmtp.training.plan import show_recipe
     from vocalmtp.training.recipe import SpeechLMRecipe
 
-    typer.echo(show_recipe(parse(SpeechLMRecipe, data, str(recipe)), tokenizer, recipe.parent))
+    recipe = parse(SpeechLMRecipe, data, str(options.recipe))
+    print(show_recipe(recipe, options.tokenizer, options.recipe.parent))
 
 
-def _run(run: Callable[[Any], Any], kind: type[Any], data: dict[str, Any], recipe: Path) -> Any:
-    """Train what `data` describes, alone in the folder that it names."""
-    from vocalmtp.config import parse
-    from vocalmtp.io.run_folder import only_writer
-    from vocalmtp.training.distributed import is_first
+def require_accelerate() -> None:
+    """Raise InputError unless the extra `train` is installed."""
+    from vocalmtp.optional import require
 
-    parsed = parse(kind, data, str(recipe))
-    with only_writer(Path(parsed.output)) if is_first() else nullcontext():
-        return run(parsed)
+    require("accelerate")
 
 
-def need_accelerate() -> None:
-    if find_spec("accelerate") is None:
-        raise InputError(
-            "package 'accelerate': is missing; run: pip install 'vocalmtp[train]'",
-            code="not_installed",
-        )
+@dataclass(frozen=True, kw_only=True)
+class AblateOptions:
+    """Options of `vocalmtp ablate`."""
+
+    recipe: Annotated[Path, typer.Argument(help="A grid, see recipes/tokenizer_ablation.")]
+    overrides: Overrides = None
+    output: Annotated[
+        Path | None,
+        option("--output", "-o", help="Folder of the grid.", show_default="as the grid says"),
+    ] = None
+    smoke: Annotated[
+        bool, option("--smoke", help="Run the whole grid with tiny settings, in minutes.")
+    ] = False
+    jobs: Annotated[
+        int, option("--jobs", "-j", min=1, max=256, help="Parallel trainings and evaluations.")
+    ] = 1
+    dry_run: Annotated[
+        bool, option("--dry-run", help="Only print cells, tokens, memory and hours.")
+    ] = False
+    only: Annotated[
+        str | None, option(help="Only cells whose names match, such as 'decoupled-*-seed0'.")
+    ] = None
 
 
-def tokenize(
-    inputs: Annotated[
-        list[Path],
-        typer.Argument(help="JSONL manifests, corpus folders, audio files or folders of audio."),
-    ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The folder for the code shards.")],
-    tokenizer: Annotated[
-        str,
-        typer.Option(
-            "--tokenizer",
-            "-t",
-            help="NAME of a card or model, FOLDER, or NAME=FOLDER; see 'vocalmtp tokenizers'.",
-        ),
-    ] = DEFAULT_MODEL,
-    split: Annotated[
-        str | None, typer.Option(help="Only this split.", show_default="all of them")
-    ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Utterances encoded together.")] = 16,
-) -> None:
-    """Turn audio into code shards, which a speech LM is trained on.
+def ablate(options: AblateOptions) -> int:
+    """Train and evaluate a grid of speech LMs: tokenizers, tokens per step, backbones, seeds.
 
-    Whole shards are kept when it is started again.
+    The same command continues an interrupted grid. A failed cell is reported, the others are
+    completed, and the exit status is 1. The report is report.md, .json and .png in the folder.
 
     Example:
 
-    vocalmtp tokenize corpus -o codes --tokenizer runs/tokenizer
+    vocalmtp ablate recipes/tokenizer_ablation/ablation.yaml corpus=corpus --jobs 2
     """
-    from rich.console import Console
-    from rich.progress import Progress
+    require_accelerate()
+    from vocalmtp.ablation.grid import load_grid, pick_cells
+    from vocalmtp.training.distributed import is_first
 
-    from vocalmtp.data.recordings import read_inputs
-    from vocalmtp.data.tokenize import tokenize_rows
-    from vocalmtp.tokenizers import load_tokenizer
+    grid = load_grid(
+        options.recipe, options.overrides or [], output=options.output, smoke=options.smoke
+    )
+    cells = pick_cells(grid, options.only)
+    if options.dry_run:
+        from vocalmtp.ablation.plan import show_plan
 
-    rows = read_inputs(inputs, split)
-    loaded = load_tokenizer(tokenizer)
-    screen = Console(stderr=True)
-    with Progress(transient=True, console=screen, disable=not screen.is_terminal) as bar:
-        task = bar.add_task("tokenize")
-        count = tokenize_rows(
-            rows,
-            output,
-            loaded,
-            batch_size=batch_size,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        print(show_plan(grid, cells))
+        return 0
+    from vocalmtp.ablation.report import write_ablation
+    from vocalmtp.ablation.run import run_grid
+
+    failures = run_grid(grid, cells, jobs=options.jobs, say=typer.echo)
+    if is_first():
+        print(write_ablation(grid, failures))
+    for name, problem in failures.items():
+        tell(f"failed: {name}: {problem}")
+    return 1 if failures else 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareOptions:
+    """Options of `vocalmtp prepare`."""
+
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            help="x.wav beside x.txt at any depth; or LJSpeech (metadata.csv and wavs/); or "
+            "LibriTTS (speaker/chapter/x.wav beside x.normalized.txt)."
+        ),
+    ]
+    output: Annotated[Path, option("--output", "-o", help="The corpus folder to write.")]
+    layout: Annotated[
+        str | None, option(help="pairs, ljspeech or libritts.", show_default="detected")
+    ] = None
+    voice: Annotated[
+        str | None, option(help="Name of the speaker.", show_default="by the folders")
+    ] = None
+    valid: Annotated[float, option(min=0, max=0.5, help="Share held out for validation.")] = 0.05
+    shortest: Annotated[float, option(min=0, help="Minimum seconds of speech.")] = 0.4
+    longest: Annotated[float, option(min=0.1, help="Maximum seconds of speech.")] = 20.0
+    workers: Annotated[int, option(min=1, help="Processes, each on one core.")] = 1
+
+
+def prepare(options: PrepareOptions) -> None:
+    """Make a training corpus of recordings: validate, trim and align them, and write a manifest.
+
+    Unusable recordings are listed with their reasons in report.json. The same command continues an
+    interrupted run, and processes only what has changed.
+
+    Example:
+
+    vocalmtp prepare my_recordings -o corpus --voice anna
+    """
+    from vocalmtp.data.prepare import RecordingLimits
+    from vocalmtp.data.prepare import prepare as prepare_corpus
+
+    with counter("prepare") as show:
+        report = prepare_corpus(
+            options.folder,
+            options.output,
+            layout=options.layout,
+            voice=options.voice,
+            valid=options.valid,
+            limits=RecordingLimits(shortest=options.shortest, longest=options.longest),
+            workers=options.workers,
+            progress=show,
         )
-    typer.echo(f"{output}: codes of {count} utterances by {loaded.spec.name} ({loaded.spec.hash})")
+    for line in report.lines():
+        tell(line)
+    print(f"{options.output}: next: vocalmtp tokenize {options.output} -o codes")
 
 
-def export(
-    model: Annotated[Path, typer.Argument(help="The folder that 'vocalmtp train' wrote.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The model's folder to write.")],
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions:
+    """Options of `vocalmtp export`."""
+
+    model: Annotated[Path, typer.Argument(help="The output folder of 'vocalmtp train'.")]
+    output: Annotated[Path, option("--output", "-o", help="The model folder to write.")]
     tokenizer: Annotated[
-        str, typer.Option("--tokenizer", "-t", help="The tokenizer whose codes it was trained on.")
-    ],
-    manifest: Annotated[
-        Path, typer.Option(help="The corpus whose recordings the voices are made of.")
-    ],
-    voices: Annotated[
-        Path, typer.Option(help="YAML: where each voice comes from, as 'name: origin' lines.")
-    ],
+        str, option("--tokenizer", "-t", help="The tokenizer whose codes it was trained on.")
+    ]
+    manifest: Annotated[Path, option(help="The corpus whose recordings the voices are made of.")]
+    voices: Annotated[Path, option(help="YAML: 'name: origin' of every voice.")]
     card: Annotated[
-        Path | None, typer.Option(help="YAML: data, figures, licence; shown by 'vocalmtp info'.")
-    ] = None,
-    dtype: Annotated[
-        str, typer.Option(help="How weights are stored: float32, float16 or bfloat16.")
-    ] = "float16",
-) -> None:
-    """Put a trained speech LM, its tokenizer and voices into one folder for 'vocalmtp tts --model'.
+        Path | None, option(help="YAML: data, figures, licence, as 'vocalmtp info' shows them.")
+    ] = None
+    dtype: Annotated[str, option(help="Of the stored weights: float32, float16 or bfloat16.")] = (
+        "float16"
+    )
+
+
+def export(options: ExportOptions) -> None:
+    """Write a trained speech LM, its tokenizer and voices as one folder for 'tts --model'.
 
     Example:
 
@@ -190,21 +258,20 @@ def export(
     from vocalmtp.hub import tokenizer_folder
     from vocalmtp.training.export import export_model
 
-    origins = load_yaml(voices)
+    origins = load_yaml(options.voices)
     for name, origin in origins.items():
         if not isinstance(origin, str):
             raise InputError(
-                f"voices '{voices}': '{name}' must be followed by one line of text",
+                f"voices '{options.voices}': the origin of '{name}' must be one line of text",
                 code="invalid_value",
             )
-    facts = {} if card is None else load_yaml(card)
     export_model(
-        model,
-        tokenizer_folder(tokenizer),
-        output,
-        manifest=manifest,
+        options.model,
+        tokenizer_folder(options.tokenizer),
+        options.output,
+        manifest=options.manifest,
         origins=origins,
-        card=facts,
-        dtype=dtype,
+        card={} if options.card is None else load_yaml(options.card),
+        dtype=options.dtype,
     )
-    typer.echo(f'{output}: try it with: vocalmtp tts "Hello." --model {output}')
+    print(f'{options.output}: try it with: vocalmtp tts "Hello." --model {options.output}')

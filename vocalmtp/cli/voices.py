@@ -1,90 +1,171 @@
-"""`vocalmtp voices`: list the voices, or make one."""
+"""`vocalmtp voices` and `vocalmtp roles`: list, show and make them."""
 
-import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from vocalmtp.cli.console import print_table, tell
+from vocalmtp.cli.options import ModelOptions, option, verb
 from vocalmtp.hub import DEFAULT_MODEL
-
-Model = Annotated[
-    str,
-    typer.Option("--model", "-m", help="A model that came with the package, or a model's folder."),
-]
 
 Consent = Annotated[
     bool,
-    typer.Option(
+    option(
         "--i-have-consent",
-        help="The person in the recordings agreed to this voice; it is noted in what is written.",
+        help="The person in the recordings agreed to this voice; it is recorded in the file.",
     ),
 ]
 
-app = typer.Typer(help="List the voices, or make one from a recording.")
+voices_app = typer.Typer(
+    help="List the voices of a model, or make one from recordings.", invoke_without_command=True
+)
+roles_app = typer.Typer(
+    help="List roles (a persona with a voice), show one, or make one.", invoke_without_command=True
+)
 
 
-@app.callback(invoke_without_command=True)
-def voices(context: typer.Context, model: Model = DEFAULT_MODEL) -> None:
-    """List the voices of a model and where they come from; 'make' makes one from a recording."""
-    if context.invoked_subcommand is None:
-        list_voices(model)
+@voices_app.callback()
+def voices(
+    context: typer.Context,
+    model: Annotated[
+        str, option("--model", "-m", help="Name of a bundled model, or a model folder.")
+    ] = DEFAULT_MODEL,
+) -> None:
+    """List the voices of a model and their origin; 'make' makes one from recordings.
 
+    Example:
 
-@app.command("list")
-def list_voices(model: Model = DEFAULT_MODEL) -> None:
-    """List the voices of a model, and where they come from."""
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
+    vocalmtp voices
+    """
+    if context.invoked_subcommand is not None:
+        return
     from vocalmtp.hub import model_folder
     from vocalmtp.voices import load_voices
 
     found = load_voices(model_folder(model) / "voices")
-    table = Table(
-        "voice", "origin", title=f"Voices of {escape(model)}", title_justify="left", box=None
-    )
-    for voice in found.values():
-        table.add_row(escape(voice.name), escape(voice.origin))
-    console = Console()
-    if found:
-        console.print(table)
-    else:
-        console.print(escape(f"{model} has no voices of its own; give --voice a recording"))
+    if not found:
+        print(f"{model} has no voices of its own; give --voice a recording")
+        return
+    rows = ((voice.name, voice.origin) for voice in found.values())
+    print_table(rows, ("voice", "origin"), f"Voices of {model}")
 
 
-@app.command("make")
-def make(
+@dataclass(frozen=True, kw_only=True)
+class MakeVoiceOptions(ModelOptions):
+    """Options of `vocalmtp voices make`."""
+
     references: Annotated[
         list[Path],
-        typer.Argument(help="Recordings of one person, 1 to 30 s each, the less noise the better."),
-    ],
-    output: Annotated[
-        Path,
-        typer.Option("--output", "-o", help="The voice file to write, such as mine.safetensors."),
-    ],
-    model: Model = DEFAULT_MODEL,
+        typer.Argument(help="Recordings of one person, 1 to 30 s each, with little noise."),
+    ]
+    output: Annotated[Path, option("--output", "-o", help="The voice file, such as me.safetensors")]
     name: Annotated[
-        str | None, typer.Option(help="What to call it.", show_default="the output's name")
-    ] = None,
-    i_have_consent: Consent = False,
-) -> None:
+        str | None, option(help="Name of the voice.", show_default="the output's name")
+    ] = None
+    i_have_consent: Consent = False
+
+
+@verb(voices_app, "make")
+def make_voice_file(options: MakeVoiceOptions) -> None:
     """Make a voice from recordings of a person who agreed to it.
 
     Examples:
 
-    vocalmtp voices make me.wav -o mine.safetensors --i-have-consent
+    vocalmtp voices make me.wav -o me.safetensors --i-have-consent
 
-    vocalmtp tts "It is me." --voice mine.safetensors
+    vocalmtp tts "It is me." --voice me.safetensors
     """
     from vocalmtp.hub import tokenizer_folder
     from vocalmtp.tokenizers import load_tokenizer
     from vocalmtp.voices import check_voice_path, make_voice, state_consent
 
+    output = options.output
     check_voice_path(output)
-    consent = state_consent(i_have_consent)
-    tokenizer = load_tokenizer(tokenizer_folder(model))
-    voice = make_voice(references, tokenizer, name or output.stem, consent=consent)
+    consent = state_consent(options.i_have_consent)
+    tokenizer = load_tokenizer(tokenizer_folder(options.model)).to(options.torch_device())
+    name = options.name or output.stem
+    voice = make_voice(options.references, tokenizer, name, consent=consent)
     voice.save(output)
-    print(f"{output}: voice '{voice.name}', {voice.origin}; consent {consent}", file=sys.stderr)
+    tell(f"{output}: voice '{voice.name}', {voice.origin}; consent {consent}")
+
+
+@roles_app.callback()
+def roles(context: typer.Context) -> None:
+    """List the bundled roles; 'show' prints one, 'make' makes one.
+
+    Example:
+
+    vocalmtp roles
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from vocalmtp.roles import list_roles, load_role
+
+    cards = map(load_role, list_roles())
+    rows = ((card.name, card.voice, card.style or "", card.persona) for card in cards)
+    print_table(rows, ("role", "voice", "style", "persona"))
+
+
+@roles_app.command("show")
+def show_role(
+    role: Annotated[str, typer.Argument(help="The name of a role, or its YAML file.")],
+) -> None:
+    """Print the card of a role.
+
+    Example:
+
+    vocalmtp roles show captain
+    """
+    from vocalmtp.roles import load_role
+
+    defaults = {"consent": "not required: no person's voice"}
+    for key, value in load_role(role).model_dump().items():
+        print(f"{key}: {value or defaults.get(key, 'none')}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MakeRoleOptions(ModelOptions):
+    """Options of `vocalmtp roles make`."""
+
+    name: Annotated[str, typer.Argument(help="Name of the role.")]
+    persona: Annotated[str, option(help="The persona, as a system prompt: 'You are ...'.")]
+    voice: Annotated[
+        str, option("--voice", "-v", help="The name of a voice, a voice file or a recording.")
+    ]
+    output: Annotated[
+        Path | None,
+        option("--output", "-o", help="The YAML file to write.", show_default="NAME.yaml"),
+    ] = None
+    style: Annotated[str | None, option(help="The manner of speaking, in words.")] = None
+    greeting: Annotated[str | None, option(help="The first sentence of a conversation.")] = None
+    i_have_consent: Consent = False
+
+
+@verb(roles_app, "make")
+def make_role(options: MakeRoleOptions) -> None:
+    """Make a role from a persona and a voice.
+
+    A recording needs the consent of the person in it.
+
+    Example:
+
+    vocalmtp roles make pilot --voice otto --persona "You are a pilot, calm and brief."
+    """
+    from vocalmtp.config import parse
+    from vocalmtp.roles import Role, is_file_name
+    from vocalmtp.tts import load
+    from vocalmtp.voices import NO_CONSENT, state_consent
+
+    given = {key: getattr(options, key) for key in ("name", "persona", "voice", "style")}
+    given |= {"greeting": options.greeting, "origin": "unknown", "consent": ""}
+    role = parse(Role, given, f"role '{options.name}'")
+    voice = load(options.model, device=options.device).find_voice(role)
+    assert voice is not None, "a role names a voice"
+    consent = voice.consent
+    if is_file_name(options.voice) and consent == NO_CONSENT:  # made of a recording
+        consent = state_consent(options.i_have_consent)
+    role = role.model_copy(update={"origin": voice.origin, "consent": consent})
+    path = role.save(options.output or Path(f"{options.name}.yaml"))
+    tell(f"{path}: role '{role.name}', voice {role.voice} ({role.origin})")

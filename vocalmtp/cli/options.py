@@ -1,0 +1,236 @@
+"""Verbs as data: a dataclass of annotated fields becomes the options of a command.
+
+Groups of options that several verbs share are dataclasses to inherit from.
+"""
+
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, fields
+from inspect import Parameter, Signature, signature
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
+
+import typer
+
+from vocalmtp.errors import InputError
+from vocalmtp.hub import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    import torch
+
+    from vocalmtp.decoding.options import Decoding
+    from vocalmtp.roles import Role
+
+R = TypeVar("R")
+
+SAMPLING, DECODING = "Sampling", "Decoding"
+
+
+def verb(
+    app: typer.Typer, name: str, *, panel: str | None = None
+) -> Callable[[Callable[[Any], R]], Callable[[Any], R]]:
+    """Register `run(options)` as a command whose options are the fields of its argument's type.
+
+    Args:
+        app: the command line or group that gets the command.
+        name: of the command.
+        panel: the heading in the help of `app`.
+    """
+
+    def register(run: Callable[[Any], R]) -> Callable[[Any], R]:
+        (argument,) = signature(run, eval_str=True).parameters.values()
+        hints = get_type_hints(argument.annotation, include_extras=True)
+
+        def command(**values: Any) -> R:
+            return run(argument.annotation(**values))
+
+        parameters = [
+            Parameter(
+                field.name,
+                Parameter.KEYWORD_ONLY,
+                default=Parameter.empty if field.default is MISSING else field.default,
+                annotation=hints[field.name],
+            )
+            for field in fields(argument.annotation)
+        ]
+        command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {each.name: each.annotation for each in parameters}
+        command.__name__, command.__doc__ = run.__name__, run.__doc__
+        app.command(name, rich_help_panel=panel)(command)
+        return run
+
+    return register
+
+
+def option(*names: str, panel: str | None = None, **settings: Any) -> Any:
+    """A Typer option with its help panel."""
+    return typer.Option(*names, rich_help_panel=panel, **settings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceOptions:
+    """Where tensors are computed."""
+
+    device: Annotated[
+        str, option(help="cpu, cuda, cuda:N, or auto: a GPU if there is one.", metavar="DEVICE")
+    ] = "cpu"
+
+    def torch_device(self) -> "torch.device":
+        """The device. Raises InputError if it does not exist."""
+        from vocalmtp.engines.device import resolve_device
+
+        return resolve_device(self.device)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions(DeviceOptions):
+    """A speech LM and its device."""
+
+    model: Annotated[
+        str, option("--model", "-m", help="Name of a bundled model, or a model folder.")
+    ] = DEFAULT_MODEL
+
+
+@dataclass(frozen=True, kw_only=True)
+class VoiceOptions:
+    """A voice or a role."""
+
+    voice: Annotated[
+        str | None,
+        option(
+            "--voice",
+            "-v",
+            help="A name from 'vocalmtp voices', a voice file (.safetensors), or a recording to "
+            "imitate (1 to 30 s).",
+            show_default="the model's default voice",
+        ),
+    ] = None
+    role: Annotated[
+        str | None,
+        option(help="In place of a voice: a name from 'vocalmtp roles', or its YAML file."),
+    ] = None
+
+    def speaker(self) -> "str | Role | None":
+        """The role, the voice, or None. Raises InputError if both are given."""
+        from vocalmtp.roles import load_role
+
+        if self.role is None:
+            return self.voice
+        if self.voice is not None:
+            raise InputError(
+                f"voice '{self.voice}': the role '{self.role}' has its own; leave out one of them",
+                code="conflict",
+            )
+        return load_role(self.role)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingOptions:
+    """How tokens are sampled."""
+
+    seed: Annotated[
+        int,
+        option(
+            panel=SAMPLING,
+            min=0,
+            help="Seed of the noise; without effect if the model's card recommends greedy decoding "
+            "and no temperature is given.",
+        ),
+    ] = 0
+    temperature: Annotated[
+        float | None,
+        option(
+            panel=SAMPLING,
+            help="0 or more; lower is clearer, higher is livelier.",
+            show_default="the model's",
+        ),
+    ] = None
+    top_k: Annotated[
+        int | None,
+        option(
+            panel=SAMPLING,
+            help="Sample from the k most likely tokens only.",
+            show_default="the model's",
+        ),
+    ] = None
+    top_p: Annotated[
+        float | None,
+        option(
+            panel=SAMPLING,
+            help="Sample from the most likely tokens that add up to this probability.",
+            show_default="the model's",
+        ),
+    ] = None
+    greedy: Annotated[
+        bool, option("--greedy", panel=SAMPLING, help="Always take the most likely token.")
+    ] = False
+
+    def sampling(self) -> dict[str, Any]:
+        """The options that were given."""
+        given = {"temperature": self.temperature, "top_k": self.top_k, "top_p": self.top_p}
+        chosen = {key: value for key, value in given.items() if value is not None}
+        return chosen | ({"greedy": True} if self.greedy else {})
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodingOptions:
+    """How steps are decoded."""
+
+    drafts: Annotated[
+        int,
+        option(
+            panel=DECODING,
+            help="Steps that the draft head proposes per forward pass, which verifies them.",
+        ),
+    ] = 0
+    draft_tree: Annotated[
+        Path | None,
+        option(
+            panel=DECODING,
+            help="Propose the paths of this file (vocalmtp text draft-tree) instead of a chain; "
+            "for models of one token per step.",
+        ),
+    ] = None
+    accept: Annotated[
+        str | None,
+        option(
+            panel=DECODING,
+            help="Acceptance rule of drafts. Lossless: rejection, joint (whole steps), seed (equal "
+            "to decoding without drafts). Lossy: typical, near, all.",
+            show_default="rejection; seed with a tree",
+        ),
+    ] = None
+    tolerance: Annotated[
+        float | None,
+        option(
+            panel=DECODING,
+            help="Threshold of typical (a probability) and near (quantization levels).",
+            show_default="0.09 and 1",
+        ),
+    ] = None
+    tokens_per_step: Annotated[
+        int | None,
+        option(
+            panel=DECODING,
+            help="Codec tokens per step, for elastic models ('vocalmtp info'): more are faster, "
+            "fewer are clearer.",
+            show_default="the most",
+        ),
+    ] = None
+
+    def decoding(self) -> "Decoding":
+        """The options as one object. Raises InputError if they contradict each other."""
+        from vocalmtp.decoding.options import Decoding
+
+        tree = None
+        if self.draft_tree is not None:
+            from vocalmtp.decoding.tree import DraftTree
+
+            tree = DraftTree.load(self.draft_tree)
+        accept: Any = self.accept or ("rejection" if tree is None else "seed")
+        return Decoding(
+            drafts=self.drafts,
+            accept=accept,
+            tolerance=self.tolerance,
+            tree=tree,
+            tokens_per_step=self.tokens_per_step,
+        )
