@@ -49,8 +49,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as work:
         items, out = Path(work) / "items.txt", Path(work) / "out"
         write_list(items, arguments.lines, chance)
-        command = [sys.executable, "-m", "vocalmtp", "tts", "--input", str(items)]
-        command += ["--output-dir", str(out), *arguments.options]
+        command = [sys.executable, "-m", "vocalmtp", "batch", str(items)]
+        command += ["-o", str(out), *arguments.options]
         for number in range(arguments.kills):
             there = len(list(out.glob("*.wav")))
             more = chance.randrange(arguments.lines // (arguments.kills + 1))

@@ -23,11 +23,11 @@ def test_info_tells_what_a_model_is(tmp_path, capsys):
         "kind decoupled",
         "content1 (1024)",
         "25 frames/s, 1000 bit/s, 16000 Hz",
-        "9 (2 frames together), 12.5 steps/s",
+        "9 (2 frames per step), 12.5 steps/s",
         "llama, 2 layers of width 32",
         "parallel (mlp)",
-        "along the speech (text track)",
-        f"text version not noted (this package: {VERSION})",
+        "text track along the speech",
+        f"text version unknown (this package: {VERSION})",
         "ann, bob",
         "Apache-2.0",
         "sampling.top_k 50",
@@ -39,7 +39,7 @@ def test_info_of_a_next_token_model(tmp_path, capsys):
     folder = save_toy_model(tmp_path / "toy", text="prompt", flat=True, frames_per_step=1)
     assert run("info", str(folder)) == 0
     out = " ".join(capsys.readouterr().out.split())
-    assert "1 (one after the other), 100 steps/s" in out and "draft head none" in out
+    assert "1 (one by one), 100 steps/s" in out and "draft head none" in out
 
 
 def test_info_of_a_model_that_drafts(tmp_path, capsys):
@@ -56,7 +56,7 @@ def test_info_of_a_model_that_listens(tmp_path, capsys, source):
     folder = save_toy_model(tmp_path / "toy", listen=listen)
     assert run("info", str(folder)) == 0
     heard = {"codes": "the tokenizer's codes", "mels": "log-mels"}[source]
-    assert f"hears {heard}, 12.5 positions/s" in " ".join(capsys.readouterr().out.split())
+    assert f"audio input {heard}, 12.5 positions/s" in " ".join(capsys.readouterr().out.split())
 
 
 def test_nested_cards_have_dotted_names():

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import soundfile
+from helpers.errors import error_code
 from helpers.toy_model import save_toy_model
 
 import vocalmtp
@@ -53,9 +54,9 @@ def test_a_streamed_text_is_that_of_a_file(run, drafting):
 
 def test_a_list_is_spoken_with_drafts(run, drafting):
     Path("lines.txt").write_text("One.\nTwo.\n")
-    own = ["--input", "lines.txt", "-m", drafting, "--greedy"]
-    assert run("tts", *own, "--output-dir", "plain") == 0
-    assert run("tts", *own, "--output-dir", "drafted", "--drafts", "2") == 0
+    own = ["lines.txt", "-m", drafting, "--greedy"]
+    assert run("batch", *own, "-o", "plain") == 0
+    assert run("batch", *own, "-o", "drafted", "--drafts", "2") == 0
     made = [[p.read_bytes() for p in sorted(Path(d).glob("*.wav"))] for d in ("plain", "drafted")]
     assert len(made[0]) == 2 and made[0] == made[1]
     assert "decoding" not in json.loads(Path("plain/job.json").read_text())
@@ -79,24 +80,20 @@ def test_a_model_decodes_as_it_is_asked_to_in_python(drafting):
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("options", "code", "named"),
     [
-        (["--drafts", "2"], "drafts '2': the model has no draft head; train one"),
-        (["--drafts", "-1"], "drafts '-1': must be 0 or more"),
-        (["--accept", "seed"], "accept 'seed': is for drafts"),
-        (["--drafts", "1", "--accept", "sed"], "accept 'sed': unknown; did you mean 'seed'?"),
-        (["--drafts", "1", "--tolerance", "1"], "tolerance '1.0': is for accept typical and near"),
-        (
-            ["--drafts", "1", "--accept", "typical", "--tolerance", "1"],
-            "tolerance '1.0': must be above 0 and below 1",
-        ),
-        (["--statistics", "--input", "a.txt", "--output-dir", "b"], "'--statistics': is for a"),
+        (["--drafts", "2"], "missing", "drafts '2'"),
+        (["--drafts", "-1"], "out_of_range", "drafts '-1'"),
+        (["--accept", "seed"], "conflict", "accept 'seed'"),
+        (["--drafts", "1", "--accept", "sed"], "unknown_name", "'seed'"),
+        (["--drafts", "1", "--tolerance", "1"], "conflict", "tolerance '1.0'"),
+        (["--drafts", "1", "--accept", "typical", "--tolerance", "1"], "out_of_range", "'1.0'"),
     ],
 )
-def test_what_cannot_be_is_one_line(run, model, capsys, options, message):
-    text = [] if "--input" in options else [TEXT]
-    assert run("tts", *text, "-m", model, *options) == 2
-    assert message in capsys.readouterr().err
+def test_invalid_decoding_options_are_one_line(run, model, capsys, options, code, named):
+    assert run("tts", TEXT, "-m", model, *options) == 2
+    error = capsys.readouterr().err
+    assert error_code(error) == code and named in error
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +117,7 @@ def test_an_elastic_model_speaks_with_the_tokens_that_are_asked_for(run, elastic
         assert run("tts", TEXT, "-o", "chunks.wav", "--stream", *own) == 0
         assert same_sound("whole.wav", "chunks.wav")
         Path("lines.txt").write_text(f"{TEXT}\nAnother line.\n")
-        assert run("tts", "--input", "lines.txt", "--output-dir", f"{count}", *own) == 0
+        assert run("batch", "lines.txt", "-o", f"{count}", *own) == 0
         first = min(Path(str(count)).glob("*.wav"))
         assert first.read_bytes() == Path("whole.wav").read_bytes()
     assert passes == [True] * 3

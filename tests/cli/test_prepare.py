@@ -196,7 +196,7 @@ def test_wrong_input_is_one_line(folder, tmp_path, monkeypatch, capsys, argument
 
 
 def test_the_command_says_what_it_kept_and_dropped(folder, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(module, "Limits", lambda **kw: EASY.model_copy(update=kw))
+    monkeypatch.setattr(module, "RecordingLimits", lambda **kw: EASY.model_copy(update=kw))
     pair(folder, "short", seconds=0.2)
     assert run("prepare", folder, "-o", tmp_path / "corpus", "--voice", "ann") == 0
     out, err = capsys.readouterr()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import soundfile
+from helpers.errors import error_code
 from helpers.sounds import buzz
 
 from vocalmtp.roles import load_role
@@ -22,7 +23,7 @@ def test_roles_are_listed_and_shown(run, capsys):
     assert (
         "voice: rms" in out
         and "persona: You are the captain" in out
-        and "consent: not needed" in out
+        and "consent: not required" in out
     )
 
 
@@ -38,17 +39,17 @@ def test_a_role_of_a_recording_needs_consent_which_goes_with_it(run, model, caps
     soundfile.write("me.wav", buzz(), 16_000)
     ask = ["roles", "make", "me", *PERSONA, "-v", "me.wav", "-m", model, "-o", "me.yaml"]
     assert run(*ask) == 2
-    assert "add --i-have-consent" in capsys.readouterr().err and os.listdir() == ["me.wav"]
+    assert error_code(capsys.readouterr().err) == "consent_missing" and os.listdir() == ["me.wav"]
     assert run(*ask, "--i-have-consent") == 0
     Path("list.txt").write_text("Hi.\n")
-    line = ["tts", "--input", "list.txt", "--output-dir", "out", "-m", model]
+    line = ["batch", "list.txt", "-o", "out", "-m", model]
     assert run(*line, "--role", "me.yaml") == 0  # the manifest says that the person agreed
     [row] = map(json.loads, Path("out/manifest.jsonl").read_text().splitlines())
     assert row["consent"].startswith("stated") and row["voice"] == "me.wav"
     capsys.readouterr()
     line[line.index("out")] = "other"
     assert run(*line, "--voice", "me.wav") == 0  # here nobody said so
-    assert "in somebody's voice" in capsys.readouterr().err
+    assert "note: 1 items imitate a person" in capsys.readouterr().err
     role = load_role("me.yaml")
     assert role.origin == "made from me.wav" and role.consent.startswith("stated by who made it")
     assert run("voices", "make", "me.wav", "-o", "v.safetensors", "-m", model) == 2
@@ -63,7 +64,7 @@ def test_whose_voice_it_is_goes_into_the_manifest(run, model, capsys):
     assert run("tts", "Hi.", "-o", "a.wav", "-m", model, "-v", "me.wav") == 0
     assert "note: 'me' is somebody's voice" in capsys.readouterr().err
     Path("list.jsonl").write_text('{"text": "Hi."}\n{"text": "Hi.", "voice": "ann"}\n')
-    ask = ["tts", "--input", "list.jsonl", "-m", model, "-v", "me.wav", "--output-dir", "out"]
+    ask = ["batch", "list.jsonl", "-m", model, "-v", "me.wav", "-o", "out"]
     assert run(*ask) == 0
     rows = [json.loads(line) for line in Path("out/manifest.jsonl").read_text().splitlines()]
     assert {row["voice"]: row.get("consent") for row in rows} == {
@@ -73,21 +74,21 @@ def test_whose_voice_it_is_goes_into_the_manifest(run, model, capsys):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "code", "named"),
     [
-        (["roles", "show", "capitan"], "role 'capitan': no such role; did you mean 'captain'?"),
-        (["tts", "Hi.", "--role", "capitan"], "role 'capitan': no such role"),
-        (["tts", "Hi.", "--role", "captain", "-v", "ann"], "the role 'captain' has its own"),
-        (["roles", "make", "x", *PERSONA, "-v", "an"], "role 'x': voice 'an': no such voice"),
-        (["roles", "make", "x", *PERSONA, "-v", "no.wav"], "role 'x': audio 'no.wav': no such fil"),
-        (["roles", "make", "x", *PERSONA], "--voice"),
-        (["roles", "make", "a/b", *PERSONA, "-v", "ann"], "key 'name' is 'a/b'"),
+        (["roles", "show", "capitan"], "not_found", "'captain'"),
+        (["tts", "Hi.", "--role", "capitan"], "not_found", "'capitan'"),
+        (["tts", "Hi.", "--role", "captain", "-v", "ann"], "conflict", "voice 'ann'"),
+        (["roles", "make", "x", *PERSONA, "-v", "an"], "not_found", "'an'"),
+        (["roles", "make", "x", *PERSONA, "-v", "no.wav"], "not_found", "'no.wav'"),
+        (["roles", "make", "x", *PERSONA], "missing", "--voice"),
+        (["roles", "make", "a/b", *PERSONA, "-v", "ann"], "invalid_value", "'a/b'"),
     ],
 )
-def test_what_is_wrong_is_one_line(run, model, capsys, arguments, message):
+def test_invalid_calls_get_one_line(run, model, capsys, arguments, code, named):
     if arguments[1] != "show":
         arguments = [*arguments, "-m", model]
     assert run(*arguments) == 2
     error = capsys.readouterr().err
-    assert message in error and error.startswith("error: ") and error.count("\n") == 1
+    assert error_code(error) == code and named in error and error.count("\n") == 1
     assert os.listdir() == []

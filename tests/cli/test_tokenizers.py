@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 import soundfile
+from helpers.errors import error_code
 from helpers.published_weights import make_published
 from helpers.tiny_codecs import make_model
 
@@ -43,7 +44,7 @@ def test_the_table_fits_into_a_small_terminal(capsys, monkeypatch):
     names = [line.split()[0] for line in lines if line.split()]
     assert all(names.count(name) == 1 for name in list_cards())
     assert max(map(len, lines)) <= 80 and "…" not in "".join(lines)
-    assert "CC-BY-4.0" not in "".join(lines) and "licences: tokenizers show NAME" in lines[-1]
+    assert "CC-BY-4.0" not in "".join(lines) and lines[-1].startswith("licences: ")
 
 
 def test_a_card_is_shown_whole(capsys):
@@ -51,13 +52,18 @@ def test_a_card_is_shown_whole(capsys):
     said = " ".join(capsys.readouterr().out.split())
     for part in ("fsq", "65536", "CC-BY-NC-4.0", "2502.04128", "hf download hf-audio/xcodec2"):
         assert part in said
-    assert "not possible" in said
+    assert "no: it decodes whole utterances" in said
 
 
 def test_a_card_without_a_decoder_says_so(capsys):
     assert run("tokenizers", "show", "s3-v2") == 0
     said = " ".join(capsys.readouterr().out.split())
-    for part in ("no: there is no decoder", "flow", "not in the codes", "convert s3-v2 s3gen.safe"):
+    for part in (
+        "decoder no, see the notes",
+        "flow",
+        "not in the codes",
+        "convert s3-v2 s3gen.safe",
+    ):
         assert part in said
     assert "decodes whole utterances" not in said
 
@@ -69,7 +75,7 @@ def test_codes_without_a_decoder_are_made_and_not_turned_into_audio(tmp_path, ca
     capsys.readouterr()
     code = run("detokenize", tmp_path / "codes", "-o", tmp_path / "wavs", "-t", tmp_path / "s3")
     error = capsys.readouterr().err
-    assert code == 2 and "has no decoder" in error and error.count("\n") == 1
+    assert code == 2 and error_code(error) == "unsupported"
 
 
 def test_audio_of_another_rate_and_in_stereo_is_taken(tmp_path, capsys):

@@ -26,7 +26,7 @@ def test_lists_that_cannot_be_begun(refused, whole_model, name):
         Path(name).mkdir()
     elif content is not None:
         Path(name).write_bytes(content)
-    refused("tts", "--input", name, "--output-dir", "out", "-m", whole_model, says=says)
+    refused("batch", name, "-o", "out", "-m", whole_model, says=says)
 
 
 LINES = {
@@ -48,7 +48,7 @@ LINES = {
 def test_a_line_that_will_not_do_is_named_and_the_rest_is_said(run, whole_model, capsys, name):
     content, line, says = LINES[name]
     Path(name).write_bytes(content)
-    batch = ("tts", "--input", name, "--output-dir", "out", "-m", whole_model)
+    batch = ("batch", name, "-o", "out", "-m", whole_model)
     assert run(*batch, "--dry-run") == 1
     told = capsys.readouterr().err.splitlines()
     assert told[0].startswith(f"{name} line {line}: ") and says in told[0]

@@ -120,7 +120,7 @@ def test_a_batch_on_a_full_disk_goes_on_later(run, whole_model, monkeypatch, cap
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     Path("a.txt").write_text("Hello there.\nGo.\nYes.\n")
-    batch = ("tts", "--input", "a.txt", "--output-dir", "out", "-m", whole_model)
+    batch = ("batch", "a.txt", "-o", "out", "-m", whole_model)
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_bytes", full)
         assert run(*batch) == 2
@@ -133,7 +133,7 @@ def test_a_batch_on_a_full_disk_goes_on_later(run, whole_model, monkeypatch, cap
 
 def test_rows_of_a_batch_on_a_full_disk(run, whole_model, full_disk, capsys):
     Path("a.jsonl").write_text(json.dumps({"text": "Hi.", "note": "x" * 300_000}) + "\n")
-    batch = ("tts", "--input", "a.jsonl", "--output-dir", "out", "-m", whole_model)
+    batch = ("batch", "a.jsonl", "-o", "out", "-m", whole_model)
     full_disk(200_000)
     assert run(*batch) == 2
     err = capsys.readouterr().err
@@ -152,8 +152,8 @@ def test_memory_that_is_full(full_disk):
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["tts", "--input", "a.txt", "--output-dir", "file"],
-        ["tts", "--input", "a.txt", "--output-dir", "/proc/none"],
+        ["batch", "a.txt", "-o", "file"],
+        ["batch", "a.txt", "-o", "/proc/none"],
         ["tokenize", "a.jsonl", "-o", "file", "-t"],
         ["tokenize", "a.jsonl", "-o", "/proc/none", "-t"],
     ],

@@ -53,7 +53,7 @@ def test_the_second_process_at_a_folder_is_refused(refused, whole_model, manifes
     write_recipe(Path("r.yaml"), write_tiny_shards(tmp_path / "codes"), Path("out"))
     says = "output 'out': another process is writing there; wait until it is done"
     with only_writer(Path("out")):
-        refused("tts", "--input", "a.txt", "--output-dir", "out", "-m", whole_model, says=says)
+        refused("batch", "a.txt", "-o", "out", "-m", whole_model, says=says)
         refused("tokenize", "m.jsonl", "-o", "out", "-t", whole_model, says=says)
         refused("prepare", "in", "-o", "out", says=says)
         refused("train", "r.yaml", says=says)
@@ -152,7 +152,7 @@ def test_an_interrupted_text_leaves_no_file(whole_model, tmp_path, monkeypatch, 
 def test_an_interrupted_batch_says_how_far_it_came(whole_model, tmp_path, monkeypatch, number):
     monkeypatch.chdir(tmp_path)
     Path("a.txt").write_text("Hello there, this is a text.\n" * 5000)
-    batch = ["tts", "--input", "a.txt", "--output-dir", "out", "-m", whole_model]
+    batch = ["batch", "a.txt", "-o", "out", "-m", whole_model]
     err = interrupt(batch, number, lambda: list(Path("out").glob("*.wav")))
     assert "are done; the same command goes on from there" in err
     assert list(Path("out").glob(".*.part")) == []

@@ -28,15 +28,15 @@ def test_a_tree_is_chosen_and_used(
     prompts.write_text("\n".join(lines) + "\n")
     own = ["--model", trained, "--greedy", "--max-tokens", "12"]
     chosen = ["-o", tree, "--nodes", "6", "--prompt-tokens", "2"]
-    assert run("draft-tree", prompts, *own, *chosen) == 0
+    assert run("text", "draft-tree", prompts, *own, *chosen) == 0
     assert "steps a forward pass are expected" in capsys.readouterr().out
     facts = json.loads(tree.read_text())
     assert len(facts["paths"]) == 6 and [0] in facts["paths"]
     assert len(facts["acceptance"]) == 3 and 0 < facts["acceptance"][0][0] <= 1
     asked = ["--input", prompts, *own, "--batch-size", "2"]
-    assert run("generate", *asked, "--drafts", "0", "-o", tmp_path / "plain.jsonl") == 0
+    assert run("text", "generate", *asked, "--drafts", "0", "-o", tmp_path / "plain.jsonl") == 0
     drafting = ["--draft-tree", tree, "--statistics", figures, "-o", tmp_path / "tree.jsonl"]
-    assert run("generate", *asked, *drafting) == 0
+    assert run("text", "generate", *asked, *drafting) == 0
     assert (tmp_path / "plain.jsonl").read_text() == (tmp_path / "tree.jsonl").read_text()
     found = json.loads(figures.read_text())
     assert found["drafts_per_forward"] == 6 and found["steps_per_forward"] > 1
@@ -45,9 +45,9 @@ def test_a_tree_is_chosen_and_used(
         ("--accept", "rejection"): "accept 'rejection': is not for draft trees; choose seed",
         ("--drafts", "2"): "drafts '2': the draft tree says how many",
     }.items():
-        assert run("generate", *asked, "--draft-tree", tree, *options) == 2
+        assert run("text", "generate", *asked, "--draft-tree", tree, *options) == 2
         assert message in capsys.readouterr().err
-    assert run("draft-tree", prompts, *own, *chosen, "--voice", "ann") == 2
+    assert run("text", "draft-tree", prompts, *own, *chosen, "--voice", "ann") == 2
     assert "voice: is for --speech" in capsys.readouterr().err
 
 
@@ -57,7 +57,7 @@ def test_a_flat_model_speaks_with_a_tree(tmp_path: Path, capsys: pytest.CaptureF
     lines, tree = tmp_path / "lines.txt", tmp_path / "tree.json"
     lines.write_text("Hi.\n")
     chosen = ["-o", tree, "--nodes", "4", "--greedy", "--voice", "ann"]
-    assert run("draft-tree", lines, "--speech", "--model", model, *chosen) == 0
+    assert run("text", "draft-tree", lines, "--speech", "--model", model, *chosen) == 0
     out = [tmp_path / "plain.wav", tmp_path / "tree.wav"]
     assert run("tts", "Hi.", "-o", out[0], "-m", model) == 0
     own = ["--draft-tree", tree, "--statistics"]

@@ -104,28 +104,34 @@ def test_the_commands_go_together(
     (tmp_path / "few.txt").write_text("\n".join(lines) + "\n")
     asked = [str(tmp_path / "few.txt"), "-o", str(tmp_path / "answers"), "--model", str(trained)]
     options = ["--prompt-tokens", "2", "--max-tokens", "9", "--top-k", "9"]
-    assert run("distill-data", *asked, *options) == 0
+    assert run("text", "distill", *asked, *options) == 0
     manifest = tmp_path / "answers/manifest.jsonl"
     whole = sorted(manifest.read_text().splitlines())
     manifest.write_text("\n".join(whole[:4]) + '\n{"torn')
-    assert run("distill-data", *asked, *options) == 0
+    assert run("text", "distill", *asked, *options) == 0
     assert sorted(manifest.read_text().splitlines()) == whole
     row = json.loads(whole[0])
     assert row["seed"] == 1 and len(row["ids"][0]) == 2
-    assert run("distill-data", *asked, *options, "--seed", "5") == 2
+    assert run("text", "distill", *asked, *options, "--seed", "5") == 2
     assert "was made with seed 0, not 5" in capsys.readouterr().err
     vocabulary = tmp_path / "v.json"
-    assert run("draft-vocab", str(manifest), "-o", str(vocabulary), *asked[-2:], "--size", "5") == 0
+    assert (
+        run("text", "draft-vocab", str(manifest), "-o", str(vocabulary), *asked[-2:], "--size", "5")
+        == 0
+    )
     assert len(DraftVocabulary.load(vocabulary).ids) == 5
     capsys.readouterr()
     said = []
     for drafting in (["--drafts", "0"], [], ["--draft-vocab", str(vocabulary)]):
-        assert run("generate", "the", "--greedy", *asked[-2:], "--max-tokens", "9", *drafting) == 0
+        assert (
+            run("text", "generate", "the", "--greedy", *asked[-2:], "--max-tokens", "9", *drafting)
+            == 0
+        )
         said.append(capsys.readouterr())
     assert said[0].out == said[1].out == said[2].out and said[0].out.strip()
     assert "tokens a forward pass" in said[1].err and not said[0].err
-    assert run("generate", "the", *asked[-2:], "--accept", "sed") == 2
-    assert run("generate", "the", *asked[-2:], "--device", "abacus") == 2
+    assert run("text", "generate", "the", *asked[-2:], "--accept", "sed") == 2
+    assert run("text", "generate", "the", *asked[-2:], "--device", "abacus") == 2
 
 
 def test_the_vocabulary_that_knows_the_prompt_is_chosen() -> None:

@@ -38,7 +38,7 @@ def run(*arguments):
 def test_codes_of_a_list_are_what_the_model_says(toy, tmp_path, capsys):
     lines, codes = tmp_path / "lines.txt", tmp_path / "codes"
     lines.write_text("Hi there. Go on.\nNo.\nYes.\n")
-    asked = ["distill-data", lines, "-o", codes, "--speech", "--model", toy, "--seed", 4]
+    asked = ["text", "distill", lines, "-o", codes, "--speech", "--model", toy, "--seed", 4]
     asked += ["--voice", "ann", "--voice", "bob", "--top-k", 50]
     assert run(*asked) == 0
     shards, tts = CodeShards(codes, "train"), load(toy)

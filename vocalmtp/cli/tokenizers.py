@@ -11,7 +11,7 @@ from vocalmtp.cli.options import DeviceOptions, option
 from vocalmtp.hub import DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    from vocalmtp.tokenizers import CatalogueEntry, SpeechTokenizer
+    from vocalmtp.tokenizers import SpeechTokenizer, TokenizerCard
 
 WIDE = 128  # columns of a terminal that has room for the licences
 
@@ -33,13 +33,13 @@ def table(context: typer.Context) -> None:
         return
     from rich.console import Console
 
-    from vocalmtp.tokenizers import list_entries
+    from vocalmtp.tokenizers import list_cards
 
     console = Console()
     licences = not console.is_terminal or console.width >= WIDE
     header = ["name", "kind", "kHz", "fps", "streams", "bit/s", "streaming", "weights"]
     header += ["code licence", "weights licence"] if licences else []
-    rows = (_cells(entry, licences) for entry in list_entries().values())
+    rows = (_cells(card, licences) for card in list_cards().values())
     console = print_table(rows, header)
     notes = ["fps: codec frames per second; streams: number x codebook size"]
     notes += ["streaming: look-ahead of the decoder; no audio: codes without a decoder"]
@@ -48,34 +48,34 @@ def table(context: typer.Context) -> None:
     console.print(*notes, sep="\n", highlight=False)
 
 
-def _cells(entry: "CatalogueEntry", licences: bool) -> list[str]:
-    """The row of an entry."""
+def _cells(card: "TokenizerCard", licences: bool) -> list[str]:
+    """The row of an card."""
     from vocalmtp.tokenizers.registry import weights_folder
 
     return [
-        entry.name,
-        entry.kind.replace("_", "-"),
-        f"{entry.sample_rate / 1000:g}",
-        f"{entry.frame_rate:.4g}",
-        _sizes(entry),
-        f"{entry.spec().bits_per_second:.0f}",
-        _lookahead(entry),
-        "yes" if weights_folder(entry) else "no",
-        *((entry.licence.code, entry.licence.weights) if licences else ()),
+        card.name,
+        card.kind.replace("_", "-"),
+        f"{card.sample_rate / 1000:g}",
+        f"{card.frame_rate:.4g}",
+        _sizes(card),
+        f"{card.spec().bits_per_second:.0f}",
+        _lookahead(card),
+        "yes" if weights_folder(card) else "no",
+        *((card.licence.code, card.licence.weights) if licences else ()),
     ]
 
 
-def _lookahead(entry: "CatalogueEntry") -> str:
+def _lookahead(card: "TokenizerCard") -> str:
     """The look-ahead of the decoder, if there is one that streams."""
-    if not entry.decodes:
+    if not card.decodes:
         return "no audio"
-    return "no" if entry.lookahead is None else f"{entry.lookahead * 1000:.0f} ms"
+    return "no" if card.lookahead is None else f"{card.lookahead * 1000:.0f} ms"
 
 
-def _sizes(entry: "CatalogueEntry") -> str:
+def _sizes(card: "TokenizerCard") -> str:
     """Numbers of streams by codebook size: "8 x 1024", or "1 x 512 + 2 x 1024"."""
     sizes: dict[int, int] = {}
-    for stream in entry.specs():
+    for stream in card.stream_specs():
         sizes[stream.size] = sizes.get(stream.size, 0) + 1
     return " + ".join(f"{count} x {size}" for size, count in sizes.items())
 
@@ -88,44 +88,44 @@ def show(name: Annotated[str, typer.Argument(help="The name of a card.")]) -> No
 
     vocalmtp tokenizers show mimi-8
     """
-    from vocalmtp.tokenizers import find_entry
+    from vocalmtp.tokenizers import find_card
 
-    print_facts([("", _facts(find_entry(name)))], f"Tokenizer {name}")
+    print_facts([("", _facts(find_card(name)))], f"Tokenizer {name}")
 
 
-def _facts(entry: "CatalogueEntry") -> list[tuple[str, str]]:
+def _facts(card: "TokenizerCard") -> list[tuple[str, str]]:
     """Names and values of a card."""
     from vocalmtp.tokenizers.registry import how_to_get, weights_folder
 
-    spec, folder = entry.spec(), weights_folder(entry)
+    spec, folder = card.spec(), weights_folder(card)
     streams = ", ".join(
-        f"{group.name} ({group.count} x {group.size}, {group.role})" for group in entry.streams
+        f"{group.name} ({group.count} x {group.size}, {group.role})" for group in card.streams
     )
-    streaming = f"yes, {_lookahead(entry)} look-ahead"
-    if entry.lookahead is None:
+    streaming = f"yes, {_lookahead(card)} look-ahead"
+    if card.lookahead is None:
         streaming = "no: it decodes whole utterances"
-    long = "in chunks, with the same codes" if entry.chunks else "as a whole, as memory allows"
-    voice = "in the streams" if entry.decodes else "not in the codes"
+    long = "in chunks, with the same codes" if card.chunks else "as a whole, as memory allows"
+    voice = "in the streams" if card.decodes else "not in the codes"
     return [
-        ("type", entry.type),
-        ("kind", entry.kind.replace("_", "-")),
+        ("type", card.type),
+        ("kind", card.kind.replace("_", "-")),
         ("streams", streams),
-        ("for a speech LM", ", ".join(entry.use)),
+        ("for a speech LM", ", ".join(card.use)),
         (
             "rate",
             f"{spec.frame_rate:g} frames/s of {spec.hop} samples, "
             f"{spec.bits_per_second:.0f} bit/s, {spec.sample_rate} Hz",
         ),
         ("voice", f"vector of {spec.speaker_dim}" if spec.speaker_dim else voice),
-        ("decoder", "yes" if entry.decodes else "no, see the notes"),
-        *([("streaming", streaming)] if entry.decodes else []),
+        ("decoder", "yes" if card.decodes else "no, see the notes"),
+        *([("streaming", streaming)] if card.decodes else []),
         ("long audio", long),
-        ("licence of code", entry.licence.code),
-        ("licence of weights", entry.licence.weights),
-        ("weights", entry.weights),
-        ("on this machine", str(folder) if folder else f"no; {how_to_get(entry)}"),
-        ("paper", entry.paper),
-        ("notes", " ".join(entry.notes.split())),
+        ("licence of code", card.licence.code),
+        ("licence of weights", card.licence.weights),
+        ("weights", card.weights),
+        ("on this machine", str(folder) if folder else f"no; {how_to_get(card)}"),
+        ("paper", card.paper),
+        ("notes", " ".join(card.notes.split())),
     ]
 
 

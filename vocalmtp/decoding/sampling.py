@@ -35,7 +35,7 @@ class Sampler:
             raise InputError(f"top_k '{self.top_k}': must be 1 or more", code="out_of_range")
         if self.top_p is not None and not 0 < self.top_p <= 1:
             raise InputError(
-                f"top_p '{self.top_p}': must be above 0 and at most 1", code="invalid_value"
+                f"top_p '{self.top_p}': must be above 0 and at most 1", code="out_of_range"
             )
 
     def sample(self, logits: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:

@@ -84,7 +84,7 @@ def _normalize_once(text: str) -> str:
         raise InputError(
             f"text '{shorten(original)}': cannot read '{foreign}' "
             f"({unicodedata.name(foreign, 'unknown').lower()}); write it in English letters",
-            code="unknown_name",
+            code="unsupported",
         )
     text = _tidy_punctuation(text)
     if not re.search("[a-z]", text):
