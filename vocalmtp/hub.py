@@ -5,8 +5,10 @@ tokenizer), voices/*.safetensors, card.json (what people should know) and README
 """
 
 from pathlib import Path
+from typing import Any
 
 from vocalmtp.errors import InputError, nearest
+from vocalmtp.io.read import reason
 
 PRETRAINED = Path(__file__).parent / "pretrained"
 DEFAULT_MODEL = "mini"
@@ -45,3 +47,26 @@ def tokenizer_folder(name: Path | str) -> Path:
         f"tokenizer '{name}': no such tokenizer; {nearest(str(name), list_models())}",
         code="not_found",
     )
+
+
+def load_pretrained(part: Any, folder: Path | str, key: str) -> Any:
+    """Load a class of Transformers from a local folder.
+
+    Args:
+        part: the class of the model, tokenizer or processor.
+        folder: where its files are.
+        key: what the folder is given as, for error messages.
+
+    Raises:
+        InputError: the folder does not hold such a part.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        return part.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        raise InputError(
+            f"{key} '{folder}': not the folder of a {part.__name__} ({reason(error)}); give one "
+            "with config.json, model.safetensors and its tokenizer",
+            code="unusable",
+        ) from error

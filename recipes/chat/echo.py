@@ -17,11 +17,11 @@ import numpy as np
 import typer
 
 from vocalmtp.audio.io import read_audio
+from vocalmtp.audio.vad import FRAME, FRAME_SECONDS, SAMPLE_RATE
 from vocalmtp.chat.config import ChatConfig
 from vocalmtp.chat.echo_gate import EchoGate
 from vocalmtp.chat.playback import Playback
 from vocalmtp.chat.turns import TurnDetector
-from vocalmtp.chat.vad import FRAME, FRAME_SECONDS, SAMPLE_RATE
 from vocalmtp.data.manifest import read_manifest
 from vocalmtp.evaluation.report import Line, write_report
 from vocalmtp.evaluation.statistics import bootstrap_mean

@@ -41,5 +41,5 @@ def make_session(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Chat
 def make_room(monkeypatch: pytest.MonkeyPatch) -> Callable[..., ServerState]:
     """Builds rooms as `fake_room` does. No Gradio."""
     hear_by_loudness(monkeypatch)
-    monkeypatch.setattr("vocalmtp.server.page.mount_page", lambda app, room: app)
+    monkeypatch.setattr("vocalmtp.server.app.mount_page", lambda app, room: app)
     return fake_room

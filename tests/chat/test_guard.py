@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from vocalmtp.audio.vad import FRAME, FRAME_SECONDS, SAMPLE_RATE
 from vocalmtp.chat.echo_gate import EchoGate
 from vocalmtp.chat.playback import Playback
-from vocalmtp.chat.vad import FRAME, FRAME_SECONDS, SAMPLE_RATE
 
 SECONDS = 6.0
 

@@ -14,6 +14,7 @@ from vocalmtp.chat.native import NOTHING, SpeechLMResponder
 from vocalmtp.cli import main
 from vocalmtp.dialogue import DialogueModel
 from vocalmtp.recognizers.base import build_recognizer
+from vocalmtp.recognizers.speech_lm import SpeechLMRecognizer
 from vocalmtp.tts import load
 
 
@@ -60,7 +61,7 @@ def turn(text: str, samples: np.ndarray | None) -> Turn:
 
 
 def test_a_turn_is_heard_shown_and_answered(native):
-    hearing = native.listen()
+    hearing = SpeechLMRecognizer(native._respondent).open_stream()
     hearing.push(tone(0.6))
     shown = hearing.text(settled=True)
     assert native.hears and shown
@@ -83,7 +84,7 @@ def test_nothing_is_understood(native, monkeypatch):
 
 
 def test_a_recording_is_answered_from_file_to_file(folder, native, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("vocalmtp.chat.vad.VoiceActivity.__call__", loud)
+    monkeypatch.setattr("vocalmtp.audio.vad.VoiceActivityDetector.__call__", loud)
     Audio(np.concatenate([silence(0.3), tone(0.8)]), 16_000).save(tmp_path / "question.wav")
     files = ["--input", str(tmp_path / "question.wav"), "--output", str(tmp_path / "answer.wav")]
     with pytest.raises(SystemExit, match="0"):
@@ -91,7 +92,7 @@ def test_a_recording_is_answered_from_file_to_file(folder, native, tmp_path, cap
     printed = capsys.readouterr()
     heard, answer = printed.out.splitlines()
     assert heard.startswith("you: ") and answer.startswith("answer: ")
-    assert "answers: native; ear: native" in printed.err
+    assert "answers: native; ear: speech LM" in printed.err
     assert len(read_audio(tmp_path / "answer.wav", 16_000))
 
 
@@ -107,7 +108,7 @@ def loud(self, frame: np.ndarray) -> float:
         (["--llm-model", "name"], "llm-model 'name': native needs none"),
         (["--device", "cuda"], "device 'cuda': native needs none"),
         (["--system", "Be."], "system 'Be.'"),
-        ([], "does not listen"),
+        ([], "has no audio input"),
     ],
 )
 def test_what_does_not_go_with_it(arguments, message, capsys, tmp_path):
@@ -120,9 +121,9 @@ def test_what_does_not_go_with_it(arguments, message, capsys, tmp_path):
 def test_it_may_hear_for_somebody_else(folder, monkeypatch):
     monkeypatch.setattr(DialogueModel, "transcribe", lambda self, heard: ["hello"])
     ear = build_recognizer(str(folder))
-    hearing = ear.listen()
+    hearing = ear.open_stream()
     hearing.push(tone(1.0))
-    assert hearing.text(settled=True) == "hello" and folder.name in ear.name
+    assert hearing.text(settled=True) == "hello" and folder.name in ear.description
 
 
 def test_texts_of_people_are_counted(native):

@@ -196,7 +196,7 @@ def test_only_pages_of_this_server_may_talk(make_room, headers, welcome):
 
 def test_the_page_its_scripts_and_the_sample_question(make_room, monkeypatch):
     room = make_room()
-    monkeypatch.setattr("vocalmtp.server.page.mount_page", mount_page)
+    monkeypatch.setattr("vocalmtp.server.app.mount_page", mount_page)
     web = client(room)
     page = web.get("/")
     assert page.status_code == 200

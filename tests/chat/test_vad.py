@@ -5,9 +5,9 @@ import pytest
 
 import vocalmtp
 from vocalmtp.audio.io import resample
+from vocalmtp.audio.vad import FRAME, FRAME_SECONDS, SAMPLE_RATE, VoiceActivityDetector
 from vocalmtp.chat.config import ChatConfig
 from vocalmtp.chat.turns import TurnDetector
-from vocalmtp.chat.vad import FRAME, FRAME_SECONDS, SAMPLE_RATE, VoiceActivity
 
 pytest.importorskip("silero_vad", reason="the extra 'demo' is not installed")
 
@@ -18,7 +18,7 @@ def speech() -> np.ndarray:
     return resample(audio.samples, audio.sample_rate, SAMPLE_RATE)
 
 
-def detect(samples: np.ndarray, voice: VoiceActivity) -> list[tuple[str, float]]:
+def detect(samples: np.ndarray, voice: VoiceActivityDetector) -> list[tuple[str, float]]:
     """The signals of a turn detector, and when they came."""
     turns = TurnDetector(ChatConfig())
     found = []
@@ -31,7 +31,7 @@ def detect(samples: np.ndarray, voice: VoiceActivity) -> list[tuple[str, float]]
 
 def test_a_turn_begins_and_ends_with_the_speech(speech):
     quiet = np.zeros(SAMPLE_RATE, np.float32)
-    voice = VoiceActivity()
+    voice = VoiceActivityDetector()
     signals = detect(np.concatenate([quiet, speech, quiet]), voice)
     assert [signal for signal, _ in signals] == ["start", "pause", "end"]
     (_, start), (_, pause), (_, end) = signals
@@ -44,14 +44,14 @@ def test_a_turn_begins_and_ends_with_the_speech(speech):
 def test_silence_and_noise_are_no_turn():
     noise = np.random.default_rng(0).standard_normal(3 * SAMPLE_RATE).astype(np.float32)
     for level in (0.0, 0.001, 0.05):
-        assert detect(level * noise, VoiceActivity()) == []
+        assert detect(level * noise, VoiceActivityDetector()) == []
 
 
 def test_two_detectors_share_weights_but_no_state(speech):
     frames = speech[: len(speech) // FRAME * FRAME].reshape(-1, FRAME)
-    alone = [VoiceActivity()]
+    alone = [VoiceActivityDetector()]
     expected = [alone[0](frame) for frame in frames]
-    one, other = VoiceActivity(), VoiceActivity()
+    one, other = VoiceActivityDetector(), VoiceActivityDetector()
     found = []
     for frame in frames:
         found.append(one(frame))

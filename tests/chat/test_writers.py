@@ -13,7 +13,7 @@ from helpers.chat_fakes import until
 from helpers.errors import raises_input_error
 from helpers.tiny_chat_model import WORDS, save_tiny_chat_model
 
-from vocalmtp.chat.llm import find_writer, without_thoughts
+from vocalmtp.chat.llm import build_llm, without_thoughts
 from vocalmtp.chat.openai_chat import BROKEN, KEY, SLOW, UNREACHABLE, OpenAIChat
 from vocalmtp.chat.responders import CascadeResponder
 from vocalmtp.chat.transformers_chat import TransformersChat
@@ -179,7 +179,7 @@ def test_unusable_device_is_refused(folder):
 def test_damaged_weights_are_said_in_one_line(folder, tmp_path):
     copy = shutil.copytree(folder, tmp_path / "copy")
     (copy / "model.safetensors").write_bytes(b"torn")
-    with pytest.raises(InputError, match="not the folder of a language model"):
+    with pytest.raises(InputError, match="not the folder of a"):
         TransformersChat(copy)
 
 
@@ -205,7 +205,7 @@ def test_thoughts_are_not_said(size):
         (None, "m", "--llm URL"),
         ("nowhere", None, "no such folder"),
         (".", "m", "is a folder"),
-        ("empty", None, "not the folder of a language model"),
+        ("empty", None, "not the folder of a"),
         ("plain", None, "chat template"),
     ],
 )
@@ -215,7 +215,7 @@ def test_what_is_no_writer_is_said_in_one_line(tmp_path, monkeypatch, llm, model
     if llm == "plain":
         save_tiny_chat_model(Path("plain"), template=None)
     with pytest.raises(InputError, match=message):
-        find_writer(llm, model)
+        build_llm(llm, model)
 
 
 @pytest.mark.slow

@@ -39,7 +39,7 @@ def test_a_recorded_question_is_heard_and_answered_aloud(question, tmp_path, cap
         (["--terminal", "--input", "q.wav", "-o", "a.wav"], "does not go with"),
         (["--input", "none.wav", "-o", "a.wav"], "no such file"),
         (["--terminal", "--llm", "nowhere"], "no such folder"),
-        (["--terminal", "--ear", "nowhere"], "no such ear"),
+        (["--terminal", "--ear", "nowhere"], "no such recognizer"),
         (["--terminal", "--llm", "http://host"], "--llm-model"),
         (["--terminal", "--role", "captain", "--voice", "slt"], "has its own"),
         (["--terminal", "--role", "captain", "--system", "Be."], "has its own"),

@@ -80,7 +80,7 @@ def test_whisper_writes_text(sound, tmp_path):
     recogniser = find_recogniser(f"whisper={tmp_path / 'tiny'}")
     heard = dict(recogniser.hear([sound, sound], processes=1))
     assert heard.keys() == {0, 1} and heard[0] == heard[1] and isinstance(heard[0], str)
-    assert recogniser.about == "Whisper from the folder tiny"
+    assert recogniser.about == "Whisper (tiny)"
 
 
 def test_the_expecting_recogniser_gives_its_language_to_every_process(tmp_path, monkeypatch):
@@ -110,7 +110,7 @@ def test_the_expecting_recogniser_gives_its_language_to_every_process(tmp_path, 
         (find_recogniser, "pocketsphinx=", "give pocketsphinx=FILE, or pocketsphinx alone"),
         (find_recogniser, "pocketsphinx=x", "recogniser 'pocketsphinx=x': No such file"),
         (find_speaker_judge, "resemblyzer=x", "give resemblyzer alone"),
-        (find_recogniser, "whisper=none", "judge 'whisper=none': no such folder"),
+        (find_recogniser, "whisper=none", "recognizer 'whisper=none': no such folder"),
         (find_speaker_judge, "wavlm=.", "judge 'wavlm=.': cannot be read"),
         (find_speaker_judge, "resemblyser", "did you mean 'resemblyzer'?"),
     ],

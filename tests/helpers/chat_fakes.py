@@ -72,9 +72,9 @@ class ToneTTS:
 class CountingEar:
     """Hears a tone of n tenths of a second, in all, as "n tenths"."""
 
-    name = "counting"
+    name = description = "counting"
 
-    def listen(self) -> "CountingEar":
+    def open_stream(self) -> "CountingEar":
         hearing = CountingEar()
         hearing.count = 0
         return hearing
@@ -128,8 +128,8 @@ def fake_room(*pieces: str | float | Exception, **limits) -> ServerState:
 
 def hear_by_loudness(monkeypatch: pytest.MonkeyPatch) -> None:
     """Put `loudness` in the place of the voice detector."""
-    monkeypatch.setattr("vocalmtp.chat.session.VoiceActivity.__init__", lambda self: None)
-    monkeypatch.setattr("vocalmtp.chat.session.VoiceActivity.__call__", loudness)
+    monkeypatch.setattr("vocalmtp.chat.session.VoiceActivityDetector.__init__", lambda self: None)
+    monkeypatch.setattr("vocalmtp.chat.session.VoiceActivityDetector.__call__", loudness)
 
 
 def broken(message: str = "no model there") -> AnswerError:
@@ -137,7 +137,7 @@ def broken(message: str = "no model there") -> AnswerError:
 
 
 def loudness(self, frame: np.ndarray) -> float:
-    """In place of VoiceActivity.__call__."""
+    """In place of VoiceActivityDetector.__call__."""
     return float(np.sqrt(np.mean(frame**2)) > 0.05)
 
 

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 
 from vocalmtp.audio.io import resample
+from vocalmtp.audio.vad import SAMPLE_RATE
 from vocalmtp.bench.chat_server import serving
 from vocalmtp.chat.client import Exchange, call
 from vocalmtp.chat.config import ChatConfig
-from vocalmtp.chat.vad import SAMPLE_RATE
 from vocalmtp.decoding.generate import prefill_prompts
 from vocalmtp.decoding.strategies import Grouped
 from vocalmtp.decoding.streaming import SentenceStream

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from vocalmtp.audio.io import to_pcm
-from vocalmtp.chat.vad import SAMPLE_RATE
+from vocalmtp.audio.vad import SAMPLE_RATE
 from vocalmtp.optional import require
 
 BLOCK = 0.02  # seconds of sound in a message, about as the page sends it

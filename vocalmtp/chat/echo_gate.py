@@ -5,8 +5,8 @@ from typing import Literal
 
 import numpy as np
 
+from vocalmtp.audio.vad import FRAME_SECONDS, SAMPLE_RATE
 from vocalmtp.chat.playback import Playback
-from vocalmtp.chat.vad import FRAME_SECONDS, SAMPLE_RATE
 
 DELAY = 0.5  # seconds from our sound to its echo, at most: buffers of both ways, and the room
 WINDOW = 0.02  # seconds in which loudness is measured

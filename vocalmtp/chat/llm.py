@@ -1,19 +1,29 @@
 """Who writes the answers: an echo, a language model behind an address, or one in a folder."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from vocalmtp.chat.answer import LLM, AnswerSink
 from vocalmtp.chat.history import Message
-from vocalmtp.errors import InputError
+from vocalmtp.config import Registry, split_spec
+from vocalmtp.errors import InputError, nearest
 
+LLMS: Registry[Callable[..., LLM]] = Registry("llm", "vocalmtp.chat")
 THOUGHTS = ("<think>", "</think>")
 
 
+@LLMS.register("echo")
 class Echo:
     """Says again what it was told: for trying the microphone and the voice."""
 
     name = "echo"
+
+    def __init__(self, argument: str | None = None, model: str | None = None, device: str = "cpu"):
+        if argument is not None or model is not None:
+            raise InputError(
+                f"llm-model '{model or argument}': an echo has no model; give --llm URL",
+                code="conflict",
+            )
 
     def write(self, messages: list[Message], out: AnswerSink) -> Iterator[str]:
         yield messages[-1].text
@@ -22,41 +32,32 @@ class Echo:
         return len(text.split())
 
 
-def find_writer(llm: str | None = None, llm_model: str | None = None, device: str = "cpu") -> LLM:
-    """Who writes the answers.
+def build_llm(spec: str | None = None, model: str | None = None, device: str = "cpu") -> LLM:
+    """Return the language model that `spec` names.
 
-    `llm` is the address of an OpenAI-compatible endpoint, whose `llm_model` is asked, or the folder
-    of a chat model of Transformers; an echo if None.
+    Args:
+        spec: NAME or NAME=ARGUMENT of a registered language model, the URL of an OpenAI-compatible
+            endpoint, or the folder of a chat model of Transformers; an echo if None.
+        model: the name of the model at the endpoint.
+        device: torch device of a model in a folder.
 
-    Raises InputError if there is no such thing.
+    Raises:
+        InputError: there is no such language model, or it cannot be loaded.
     """
-    if llm is None:
-        if llm_model is not None:
+    spec = spec or "echo"
+    if split_spec(spec)[0] not in LLMS:
+        if "://" in spec:
+            spec = f"openai={spec}"
+        elif Path(spec).is_dir():
+            spec = f"transformers={spec}"
+        else:
             raise InputError(
-                f"llm-model '{llm_model}': belongs to an address; give --llm URL", code="conflict"
+                f"llm '{spec}': no such folder; give that of a chat model, or http://HOST:PORT/v1, "
+                f"or {nearest(spec, LLMS)}",
+                code="not_found",
             )
-        return Echo()
-    if "://" in llm:
-        from vocalmtp.chat.openai_chat import OpenAIChat
-
-        if llm_model is None:
-            raise InputError(
-                f"llm '{llm}': which model to ask is missing; give --llm-model NAME", code="missing"
-            )
-        return OpenAIChat(llm, llm_model)
-    if llm_model is not None:
-        raise InputError(
-            f"llm-model '{llm_model}': belongs to an address, and '{llm}' is a folder",
-            code="conflict",
-        )
-    if not Path(llm).is_dir():
-        raise InputError(
-            f"llm '{llm}': no such folder; give that of a chat model, or http://HOST:PORT/v1",
-            code="not_found",
-        )
-    from vocalmtp.chat.transformers_chat import TransformersChat
-
-    return TransformersChat(llm, device)
+    llm: LLM = LLMS.create(spec, model=model, device=device)
+    return llm
 
 
 def without_thoughts(pieces: Iterable[str]) -> Iterator[str]:

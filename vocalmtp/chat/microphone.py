@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vocalmtp.chat.vad import FRAME, SAMPLE_RATE
+from vocalmtp.audio.vad import FRAME, SAMPLE_RATE
 from vocalmtp.errors import InputError
 
 RATES = (8_000, 96_000)  # Hz

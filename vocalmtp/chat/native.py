@@ -1,12 +1,9 @@
-"""One speech LM that hears the user's turns, writes the answers and says them."""
+"""One speech LM that takes the user's turns as audio, writes the answers and speaks them."""
 
-import numpy as np
-
+from vocalmtp.audio.vad import SAMPLE_RATE
 from vocalmtp.chat.answer import AnswerSink, Turn
 from vocalmtp.chat.responders import CascadeResponder
-from vocalmtp.chat.vad import SAMPLE_RATE
 from vocalmtp.dialogue import DialogueModel, Query
-from vocalmtp.recognizers.base import BufferedRecognizerStream, RecognizerStream
 from vocalmtp.text import normalize
 
 NAME = "native"
@@ -15,10 +12,9 @@ MARKS = " .,;:?!'-"
 
 
 class SpeechLMResponder(CascadeResponder):
-    """An `Answerer` that hears the codes of a turn, and a typed one as it is written.
+    """A responder that reads the audio of a turn with its transcript, or a typed turn.
 
-    It is an `Ear` as well: what it hears is shown, and then read with the codes when it answers. It
-    answers the last turn; what was said before it does not know.
+    It answers the last turn, without the turns before.
     """
 
     hears = True
@@ -26,17 +22,6 @@ class SpeechLMResponder(CascadeResponder):
     def __init__(self, respondent: DialogueModel, name: str = NAME):
         self._respondent, self._tts = respondent, respondent.tts
         self.name = name
-
-    # -- as an ear -----------------------------------------------------------------------------
-
-    def listen(self) -> RecognizerStream:
-        return BufferedRecognizerStream(self._transcribe)
-
-    def _transcribe(self, samples: np.ndarray) -> str:
-        respondent = self._respondent
-        return respondent.transcribe([respondent.hear(samples, SAMPLE_RATE)])[0]
-
-    # -- as one who answers --------------------------------------------------------------------
 
     def count_tokens(self, text: str) -> int:
         return len(self._respondent.tts.read_text(normalize(text)))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from vocalmtp.chat.answer import AnswerError, AnswerSink
 from vocalmtp.chat.history import Message
-from vocalmtp.chat.llm import without_thoughts
+from vocalmtp.chat.llm import LLMS, without_thoughts
 from vocalmtp.errors import InputError
 from vocalmtp.optional import require
 
@@ -25,6 +25,20 @@ LONGEST_EVENT = 1 << 20  # bytes
 UNREACHABLE = "Sorry, I cannot reach my language model."
 SLOW = "Sorry, my language model is too slow at the moment."
 BROKEN = "Sorry, something went wrong with my language model."
+
+
+@LLMS.register("openai")
+def open_endpoint(
+    url: str | None = None, model: str | None = None, device: str = "cpu"
+) -> "OpenAIChat":
+    """Return the language model `model` at `url`; raises InputError if either is missing."""
+    if url is None:
+        raise InputError("llm 'openai': needs an address; give openai=URL", code="missing")
+    if model is None:
+        raise InputError(
+            f"llm '{url}': the model's name is missing; give --llm-model NAME", code="missing"
+        )
+    return OpenAIChat(url, model)
 
 
 class OpenAIChat:

@@ -6,7 +6,7 @@ from typing import Any
 
 from vocalmtp.chat.answer import Responder
 from vocalmtp.chat.config import ChatConfig
-from vocalmtp.chat.llm import find_writer
+from vocalmtp.chat.llm import build_llm
 from vocalmtp.chat.responders import CascadeResponder
 from vocalmtp.chat.session import ChatSession
 from vocalmtp.config import parse
@@ -43,14 +43,15 @@ def build_pipeline(
     device: str = "cpu",
     load: Callable[[str], TTS] = load,
 ) -> ChatPipeline:
-    """Who answers is an echo, or writes (`llm`, `llm_model`: see `find_writer`), or is the `model`
+    """Who answers is an echo, or writes (`llm`, `llm_model`: see `build_llm`), or is the `model`
     itself, which was trained to hear and to answer (`native`); `model` says it.
 
     What is wrong with the small parts is said before the model is loaded. Raises InputError if
     something is not there, or does not go together.
     """
     if not native:
-        writer, listens = find_writer(llm, llm_model, device), build_recognizer(ear, device)
+        writer, listens = build_llm(llm, llm_model, device), build_recognizer(ear, device)
+        listens.warm_up()
         tts = load(model)
         return ChatPipeline(CascadeResponder(writer, tts), listens, tts)
     refused = {"llm": llm, "llm-model": llm_model, "ear": ear}
@@ -61,10 +62,11 @@ def build_pipeline(
             )
     from vocalmtp.chat.native import SpeechLMResponder
     from vocalmtp.dialogue import DialogueModel
+    from vocalmtp.recognizers.speech_lm import SpeechLMRecognizer
 
     tts = load(model)
-    answerer = SpeechLMResponder(DialogueModel(tts))
-    return ChatPipeline(answerer, answerer, tts)
+    dialogue = DialogueModel(tts)
+    return ChatPipeline(SpeechLMResponder(dialogue), SpeechLMRecognizer(dialogue), tts)
 
 
 def talk(

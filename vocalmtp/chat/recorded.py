@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from vocalmtp.audio.vad import SAMPLE_RATE
 from vocalmtp.chat.events import Event, Finished, SpeechEnded
 from vocalmtp.chat.session import ChatSession
-from vocalmtp.chat.vad import SAMPLE_RATE
 from vocalmtp.errors import InputError
 
 PIECE = SAMPLE_RATE // 10  # samples fed at once

@@ -9,6 +9,7 @@ from queue import Empty, SimpleQueue
 
 import numpy as np
 
+from vocalmtp.audio.vad import FRAME_SECONDS, SAMPLE_RATE, VoiceActivityDetector
 from vocalmtp.chat.answer import AnswerSink, Responder, Turn
 from vocalmtp.chat.answer_stream import AnswerStream
 from vocalmtp.chat.config import ChatConfig
@@ -28,7 +29,6 @@ from vocalmtp.chat.history import History, Message
 from vocalmtp.chat.microphone import Microphone
 from vocalmtp.chat.transcription import TranscriptionWorker, UserTurn
 from vocalmtp.chat.turns import Signal, TurnDetector
-from vocalmtp.chat.vad import FRAME_SECONDS, SAMPLE_RATE, VoiceActivity
 from vocalmtp.errors import InputError
 from vocalmtp.recognizers.base import Recognizer
 from vocalmtp.roles import Role
@@ -75,7 +75,7 @@ class ChatSession:
         self.closed = False  # no more events
         self._feeding = threading.Lock()  # over what only `feed` uses:
         self._microphone = Microphone()
-        self._detect_voice = VoiceActivity()
+        self._detect_voice = VoiceActivityDetector()
         self._turns = TurnDetector(self.config)
         self._guard = EchoGate(self.config.echo)
         lead_in = self.config.lead_in + max(self.config.onset, self.config.barge_in)

@@ -95,7 +95,7 @@ class TranscriptionWorker:
         if self._ear is None or heard.failed:
             return heard.text
         if heard.hearing is None:
-            heard.hearing = self._ear.listen()
+            heard.hearing = self._ear.open_stream()
         if command == "push":
             heard.hearing.push(value)
         text = heard.text

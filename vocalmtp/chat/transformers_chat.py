@@ -6,10 +6,26 @@ from pathlib import Path
 
 from vocalmtp.chat.answer import AnswerSink
 from vocalmtp.chat.history import Message
-from vocalmtp.chat.llm import without_thoughts
+from vocalmtp.chat.llm import LLMS, without_thoughts
 from vocalmtp.engines.device import resolve_device
 from vocalmtp.errors import InputError
-from vocalmtp.io.read import reason
+from vocalmtp.hub import load_pretrained
+
+
+@LLMS.register("transformers")
+def load_chat_model(
+    folder: str | None = None, model: str | None = None, device: str = "cpu"
+) -> "TransformersChat":
+    """Return the chat model in `folder`; raises InputError unless it is alone and there."""
+    if model is not None:
+        raise InputError(
+            f"llm-model '{model}': is for an endpoint, and '{folder}' is a folder", code="conflict"
+        )
+    if folder is None:
+        raise InputError(
+            "llm 'transformers': needs a folder; give transformers=FOLDER", code="missing"
+        )
+    return TransformersChat(folder, device)
 
 
 class TransformersChat:
@@ -19,23 +35,15 @@ class TransformersChat:
     """
 
     def __init__(self, folder: Path | str, device: str = "cpu", max_tokens: int = 400):
-        from safetensors import SafetensorError
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        try:
-            self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-            model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-            raise InputError(
-                f"llm '{folder}': not the folder of a language model ({reason(error)}); give one "
-                "with config.json, model.safetensors and its tokenizer",
-                code="invalid_value",
-            ) from error
+        self._tokenizer = load_pretrained(AutoTokenizer, folder, "llm")
+        self._model = load_pretrained(AutoModelForCausalLM, folder, "llm").eval()
+        self._model.to(resolve_device(device))
         if not self._tokenizer.chat_template:
             raise InputError(
                 f"llm '{folder}': has no chat template; give a model made for chat", code="missing"
             )
-        self._model = model.eval().to(resolve_device(device))
         self._max_tokens = max_tokens
         self.name = Path(folder).resolve().name
 

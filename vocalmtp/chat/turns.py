@@ -2,8 +2,8 @@
 
 from typing import Literal
 
+from vocalmtp.audio.vad import FRAME_SECONDS
 from vocalmtp.chat.config import ChatConfig
-from vocalmtp.chat.vad import FRAME_SECONDS
 
 Signal = Literal["start", "pause", "resume", "end", "dropped"]
 RELEASE = 0.15  # below `speech_probability`: there speech ends, so that it does not flutter

@@ -155,7 +155,7 @@ def chat(
     partner = build_pipeline(model, llm, llm_model, ear, native, device, load_tts)
     if note := consent_note(partner.tts.find_voice(who)):
         _tell(note)
-    _tell(f"answers: {partner.answerer.name}; ear: {partner.ear.name}")
+    _tell(f"answers: {partner.answerer.name}; ear: {partner.ear.description}")
     if samples is not None:
         _answer_recording(samples, output, partner, voice, config, card)
     elif terminal:
@@ -194,7 +194,7 @@ def _role(name: str | None, voice: str | None, system: str | None) -> "Role | No
 
 def _read(input: Path, output: Path) -> "np.ndarray":
     from vocalmtp.audio.io import output_format, read_audio
-    from vocalmtp.chat.vad import SAMPLE_RATE
+    from vocalmtp.audio.vad import SAMPLE_RATE
 
     output_format(output)
     return read_audio(input, SAMPLE_RATE)

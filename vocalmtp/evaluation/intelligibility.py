@@ -13,10 +13,10 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vocalmtp.evaluation.ngrams import NGrams
 from vocalmtp.evaluation.rows import progress
 from vocalmtp.evaluation.statistics import Estimate, bootstrap_mean, bootstrap_ratio
 from vocalmtp.optional import require
+from vocalmtp.recognizers.ngrams import NGrams
 
 if TYPE_CHECKING:
     import numpy as np

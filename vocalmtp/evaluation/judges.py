@@ -18,7 +18,8 @@ from vocalmtp.evaluation.rows import progress
 from vocalmtp.io.read import digest, reason
 from vocalmtp.io.run_folder import JsonlStore, Row
 from vocalmtp.optional import require
-from vocalmtp.recognizers.faster_whisper import SAMPLE_RATE, transcribe
+from vocalmtp.recognizers.base import SAMPLE_RATE, transcribe_files
+from vocalmtp.recognizers.whisper import WhisperRecognizer
 
 
 class Recogniser(Protocol):
@@ -83,24 +84,14 @@ def _lines(texts: Path) -> list[str]:
 
 
 class Whisper:
-    """A Whisper (arXiv 2212.04356) of Transformers, greedy, told to write English."""
+    """A Whisper (arXiv 2212.04356) of Transformers, greedy, in English."""
 
     def __init__(self, folder: Path):
-        from transformers import WhisperForConditionalGeneration, WhisperProcessor
-
-        self.processor = _load(WhisperProcessor, folder, "whisper")
-        self.name = f"whisper-{digest(folder)}"
-        self.about = f"Whisper from the folder {folder.name}"
-        self.model = _load(WhisperForConditionalGeneration, folder, "whisper").eval()
+        self.recognizer = WhisperRecognizer(folder)
+        self.name, self.about = self.recognizer.name, self.recognizer.description
 
     def hear(self, paths: Sequence[Path], processes: int) -> Iterator[tuple[int, str]]:
-        heard = ((index, self._text(path)) for index, path in enumerate(paths))
-        return progress(heard, len(paths), "recognise")
-
-    def _text(self, path: Path) -> str:
-        from vocalmtp.audio.io import read_audio
-
-        return transcribe(self.processor, self.model, read_audio(path, SAMPLE_RATE))
+        return progress(transcribe_files(self.recognizer, paths), len(paths), "recognise")
 
 
 class Resemblyzer:

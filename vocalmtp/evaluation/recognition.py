@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from vocalmtp.audio.io import read_audio
-from vocalmtp.chat.vad import SAMPLE_RATE
+from vocalmtp.audio.vad import SAMPLE_RATE
 from vocalmtp.data.manifest import Utterance
 from vocalmtp.evaluation.intelligibility import corpus_rate, word_errors
 from vocalmtp.evaluation.report import Line
@@ -24,7 +24,7 @@ def run_hearing(
     kept = JsonlStore(output / "rows" / "hearing.jsonl")
     todo = [item for item in items if kept.get(item.id) is None]
     for item in progress(todo, len(todo), "hear"):
-        hearing = ear.listen()
+        hearing = ear.open_stream()
         hearing.push(read_audio(item.audio, SAMPLE_RATE))
         text = hearing.text(settled=True)
         hearing.close()

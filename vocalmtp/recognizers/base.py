@@ -1,152 +1,182 @@
-"""From the user's speech to text: one interface over several recognisers.
+"""The interface of speech recognizers, and their registry.
 
-Samples are float32 [N] in [-1, 1] at SAMPLE_RATE.
+A new recognizer is one file in this package: a subclass of `Recognizer` decorated with
+`@RECOGNIZERS.register("name")`. It then appears in chat, evaluation and batch verification.
 """
 
+import re
 import time
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-from vocalmtp.chat.vad import SAMPLE_RATE
-from vocalmtp.engines.device import resolve_device
-from vocalmtp.errors import InputError
-from vocalmtp.io.read import reason
-from vocalmtp.optional import require
-from vocalmtp.recognizers.faster_whisper import transcribe
-from vocalmtp.recognizers.pocketsphinx import PocketsphinxRecognizer
+from vocalmtp.config import Registry, split_spec
+from vocalmtp.errors import InputError, nearest
 
-PARTIAL = 1.0  # seconds of new speech before an ear hears again what it has heard
+SAMPLE_RATE = 16_000  # Hz, of the samples that every recognizer takes
+DEFAULT_RECOGNIZER = "pocketsphinx"
+PARTIAL = 1.0  # seconds of new speech between two transcriptions of an unfinished utterance
 
 
 class RecognizerStream(Protocol):
-    """One turn being heard."""
+    """The recognition of one utterance whose audio arrives in pieces."""
 
     def push(self, samples: np.ndarray) -> None:
-        """Take in more of it."""
+        """Append samples [n], float32 at SAMPLE_RATE."""
 
     def text(self, settled: bool = False) -> str:
-        """What was said so far; `settled` if the user is silent, so that it may be all."""
+        """Return the transcript so far.
+
+        Args:
+            settled: the speaker is silent, so that the transcript must cover all samples.
+        """
+        ...
 
     def close(self) -> None:
-        """Nothing more is asked."""
+        """Release the resources of the stream."""
 
 
-class Recognizer(Protocol):
-    """A recogniser that any number of conversations can use at once."""
+class Recognizer(ABC):
+    """A speech recognizer, which any number of streams may use at once.
+
+    Attributes:
+        name: identifies the recognizer and its weights in file names.
+        description: describes it in reports and on the chat page.
+        parallel: it can be pickled, and is faster in several processes.
+    """
 
     name: str
+    description: str
+    parallel = False
 
-    def listen(self) -> RecognizerStream:
-        """Begin to hear a turn."""
+    @abstractmethod
+    def transcribe(self, samples: np.ndarray) -> str:
+        """Transcribe samples [N], float32 at SAMPLE_RATE."""
+
+    def open_stream(self) -> RecognizerStream:
+        """Return a stream for one utterance."""
+        return BufferedRecognizerStream(self.transcribe)
+
+    def warm_up(self) -> None:  # noqa: B027
+        """Load what the first stream would have to wait for."""
+
+
+RECOGNIZERS: Registry[type[Recognizer]] = Registry("recognizer", "vocalmtp.recognizers")
 
 
 class BufferedRecognizerStream:
-    """A turn heard by a recogniser that takes whole recordings: again and again from its start.
+    """A stream over a recognizer of whole recordings, which transcribes its buffer repeatedly.
 
-    `hear` takes samples to text. Between pauses it is asked no more often than it can answer.
+    Unless the transcript has to cover all samples, half of the time at most is spent on that.
+
+    Args:
+        transcribe: returns the transcript of samples [N].
     """
 
-    def __init__(self, hear: Callable[[np.ndarray], str]):
-        self._hear = hear
+    def __init__(self, transcribe: Callable[[np.ndarray], str]):
+        self._transcribe = transcribe
         self._parts: list[np.ndarray] = []
-        self._new = 0  # samples that were not heard yet
+        self._pending = 0  # samples that are not in the transcript
         self._text = ""
-        self._spent = 0.0  # seconds that hearing took last
+        self._duration = 0.0  # seconds that the last transcription took
 
     def push(self, samples: np.ndarray) -> None:
+        """Append samples [n]."""
         self._parts.append(samples)
-        self._new += len(samples)
+        self._pending += len(samples)
 
     def text(self, settled: bool = False) -> str:
-        wanted = 0.0 if settled else max(PARTIAL, 2 * self._spent)
-        if self._new > wanted * SAMPLE_RATE:
+        """Return the transcript so far, see `RecognizerStream`."""
+        needed = 0.0 if settled else max(PARTIAL, 2 * self._duration)
+        if self._pending > needed * SAMPLE_RATE:
             begin = time.perf_counter()
             self._parts = [np.concatenate(self._parts)]
-            self._text, self._new = self._hear(self._parts[0]).strip(), 0
-            self._spent = time.perf_counter() - begin
+            self._text, self._pending = self._transcribe(self._parts[0]).strip(), 0
+            self._duration = time.perf_counter() - begin
         return self._text
 
     def close(self) -> None:
+        """Drop the buffer."""
         self._parts.clear()
 
 
-class WhisperRecognizer:
-    """A Whisper model of Transformers, from the folder of its weights.
+def build_recognizer(spec: str | None = None, device: str = "cpu") -> Recognizer:
+    """Return the recognizer that `spec` names.
 
-    Raises InputError if the folder does not hold one.
+    Args:
+        spec: NAME or NAME=ARGUMENT of a registered recognizer, or the folder of a model whose kind
+            is then inferred from its files; pocketsphinx if None.
+        device: torch device of its model, if it has one.
+
+    Raises:
+        InputError: there is no such recognizer, or it cannot be loaded.
     """
-
-    def __init__(self, folder: Path | str, device: str = "cpu"):
-        from safetensors import SafetensorError
-        from transformers import WhisperForConditionalGeneration, WhisperProcessor
-
-        try:
-            self._processor = WhisperProcessor.from_pretrained(folder, local_files_only=True)
-            model = WhisperForConditionalGeneration.from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    spec = spec or DEFAULT_RECOGNIZER
+    if split_spec(spec)[0] not in RECOGNIZERS:
+        if not Path(spec).is_dir():
             raise InputError(
-                f"ear '{folder}': not the folder of a Whisper model ({reason(error)}); give one "
-                "with config.json, model.safetensors and its tokenizer",
-                code="invalid_value",
-            ) from error
-        self._model = model.eval().to(resolve_device(device))
-        self.name = f"Whisper ({Path(folder).resolve().name})"
-
-    def listen(self) -> RecognizerStream:
-        return BufferedRecognizerStream(self._hear)
-
-    def _hear(self, samples: np.ndarray) -> str:
-        return transcribe(self._processor, self._model, samples)
+                f"recognizer '{spec}': no such recognizer or folder; {nearest(spec, RECOGNIZERS)}",
+                code="unknown_name",
+            )
+        spec = f"{_model_kind(Path(spec))}={spec}"
+    recognizer: Recognizer = RECOGNIZERS.create(spec, device=device)
+    return recognizer
 
 
-class FasterWhisperRecognizer:
-    """A Whisper model in CTranslate2's form, through the package faster-whisper.
-
-    Raises InputError if the package is missing, or the folder does not hold one.
-    """
-
-    def __init__(self, folder: Path | str, device: str = "cpu"):
-        package = require("faster_whisper")
-        try:
-            self._model = package.WhisperModel(str(folder), device=device, local_files_only=True)
-        except (OSError, RuntimeError, ValueError) as error:
-            raise InputError(
-                f"ear '{folder}': faster-whisper cannot load it ({reason(error)}); convert the "
-                "model with ct2-transformers-converter",
-                code="invalid_value",
-            ) from error
-        self.name = f"faster-whisper ({Path(folder).resolve().name})"
-
-    def listen(self) -> RecognizerStream:
-        return BufferedRecognizerStream(self._hear)
-
-    def _hear(self, samples: np.ndarray) -> str:
-        segments, _ = self._model.transcribe(samples, language="en")
-        return " ".join(segment.text.strip() for segment in segments)
+def _model_kind(folder: Path) -> str:
+    """The recognizer for the model files in `folder`."""
+    if (folder / "tokenizer").is_dir() and (folder / "voices").is_dir():
+        return "speech-lm"
+    return "faster-whisper" if (folder / "model.bin").is_file() else "whisper"
 
 
-def build_recognizer(name: str | None = None, device: str = "cpu") -> Recognizer:
-    """The ear of that name, or of the folder of a Whisper model, or of a speech LM that listens;
-    pocketsphinx if None.
-
-    A folder with model.bin is CTranslate2's. Raises InputError if there is no such ear.
-    """
-    if name in (None, "pocketsphinx"):
-        return PocketsphinxRecognizer()
-    folder = Path(name)
-    if not folder.is_dir():
+def required_folder(name: str, folder: Path | str | None) -> Path:
+    """Return the folder of a recognizer's model; raises InputError unless it exists."""
+    if folder is None:
+        raise InputError(f"recognizer '{name}': needs a model; give {name}=FOLDER", code="missing")
+    if not Path(folder).is_dir():
         raise InputError(
-            f"ear '{name}': no such ear; give 'pocketsphinx' or the folder of a Whisper model",
+            f"recognizer '{name}={folder}': no such folder; give the folder of its model",
             code="not_found",
         )
-    if (folder / "tokenizer").is_dir() and (folder / "voices").is_dir():
-        from vocalmtp.chat.native import SpeechLMResponder  # which is built on this module
-        from vocalmtp.dialogue import DialogueModel
-        from vocalmtp.tts import load
+    return Path(folder)
 
-        return SpeechLMResponder(DialogueModel(load(name)), f"speech LM ({folder.resolve().name})")
-    kind = FasterWhisperRecognizer if (folder / "model.bin").is_file() else WhisperRecognizer
-    return kind(folder, device)
+
+def transcribe_files(
+    recognizer: Recognizer, paths: Sequence[Path], processes: int = 1
+) -> Iterator[tuple[int, str]]:
+    """Yield the index and the transcript of every audio file, in order of completion.
+
+    Raises:
+        InputError: a file is unreadable; the transcripts before it have been yielded.
+    """
+    transcribe = partial(transcribe_file, recognizer)
+    if processes <= 1 or len(paths) < 2 or not recognizer.parallel:
+        yield from ((index, transcribe(path)) for index, path in enumerate(paths))
+        return
+    # spawn: a forked process may hang if torch runs threads in this one.
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        futures = {pool.submit(transcribe, path): i for i, path in enumerate(paths)}
+        try:
+            yield from ((futures[future], future.result()) for future in as_completed(futures))
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def transcribe_file(recognizer: Recognizer, path: Path) -> str:
+    """Return the transcript of an audio file; raises InputError if it is unreadable."""
+    from vocalmtp.audio.io import read_audio
+
+    return recognizer.transcribe(read_audio(path, SAMPLE_RATE))
+
+
+def plain_words(text: str) -> str:
+    """Return `text` in lower case: letters, digits and apostrophes, one space between words."""
+    words = re.sub(r"[^\w']|_", " ", text.lower().replace("\u2019", "'")).split()
+    return " ".join(word for word in (word.strip("'") for word in words) if word)

@@ -3,7 +3,6 @@
 import base64
 import secrets
 import socket
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,10 +13,10 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from vocalmtp.errors import InputError
+from vocalmtp.server.page import ASSETS, mount_page
 from vocalmtp.server.socket import serve
 from vocalmtp.server.state import ServerState
 
-ASSETS = Path(__file__).parent / "assets"
 LOCAL = ("localhost", "127.0.0.1", "[::1]", "::1")
 COOKIE = "vocalmtp"
 PING = 5.0  # seconds between looks whether a client is still there, and that it has to answer
@@ -29,8 +28,6 @@ def make_app(room: ServerState, host: str = "127.0.0.1", auth: str | None = None
     `auth` is "user:password". On a local `host` only local names of it are served, so that no other
     site can pass itself off as this one. Raises InputError if `auth` is not of that form.
     """
-    from vocalmtp.server.page import mount_page
-
     if auth is not None:
         check_auth(auth)
     app = FastAPI(title="vocalmtp", docs_url=None, redoc_url=None, openapi_url=None)

@@ -2,10 +2,13 @@
 
 import json
 from html import escape
+from pathlib import Path
 
 from fastapi import FastAPI
 
 from vocalmtp.server.state import ServerState
+
+ASSETS = Path(__file__).parent / "assets"
 
 HEAD = """
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -17,8 +20,6 @@ HEAD = """
 def mount_page(app: FastAPI, room: ServerState) -> FastAPI:
     """Put the page at the root of `app`."""
     import gradio
-
-    from vocalmtp.server.app import ASSETS
 
     with gradio.Blocks(title="Talk to vocalmtp", analytics_enabled=False) as page:
         gradio.HTML((ASSETS / "talk.html").read_text(encoding="utf-8"))
@@ -34,7 +35,7 @@ def mount_page(app: FastAPI, room: ServerState) -> FastAPI:
                 value=room.role.name if room.role else "",
                 label="As",
             )
-        gradio.HTML(f'<p id="talk-ear">Ear: {escape(room.ear.name)}. Esc interrupts.</p>')
+        gradio.HTML(f'<p id="talk-ear">Ear: {escape(room.ear.description)}. Esc interrupts.</p>')
         for picker, name in ((voice, "voice"), (mode, "mode")):
             script = f"(value) => {{ window.vocalmtp.configure({{ {name}: value }}); }}"
             picker.change(fn=None, inputs=[picker], js=script)

@@ -19,9 +19,9 @@ from fastapi import WebSocket
 from starlette.websockets import WebSocketDisconnect
 
 from vocalmtp.audio.io import to_pcm
+from vocalmtp.audio.vad import SAMPLE_RATE
 from vocalmtp.chat.events import AudioChunk, Event
 from vocalmtp.chat.session import ChatSession
-from vocalmtp.chat.vad import SAMPLE_RATE
 from vocalmtp.errors import InputError
 from vocalmtp.server.state import ServerState
 

@@ -1,7 +1,6 @@
-"""A language model of a few texts, for a recogniser that knows what is talked about.
+"""N-gram language models of a few texts, for recognizers that expect these texts.
 
-Counts of words after others with the interpolation of Witten and Bell (1991), written in the ARPA
-format.
+Word counts are smoothed by Witten-Bell interpolation (1991) and written in the ARPA format.
 """
 
 import math
@@ -10,17 +9,22 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 BEGIN, END = "<s>", "</s>"
-NEVER = -99.0  # logarithm of what is never predicted
+NEVER = -99.0  # log10 probability of a word that is never predicted
 
 Gram = tuple[str, ...]
 
 
 class NGrams:
-    """Probabilities of a word after at most `order` - 1 others, from `texts` of plain words."""
+    """Probabilities of a word after at most `order` - 1 others.
+
+    Args:
+        texts: words in lower case, separated by spaces.
+        order: words of the longest n-grams.
+    """
 
     def __init__(self, texts: Iterable[str], order: int = 3):
         self.order = order
-        self.counts: dict[Gram, Counter[str]] = defaultdict(Counter)  # after a history
+        self.counts: dict[Gram, Counter[str]] = defaultdict(Counter)  # history -> next words
         for text in texts:
             words = [BEGIN, *text.split(), END]
             for place in range(1, len(words)):
@@ -29,18 +33,18 @@ class NGrams:
 
     @property
     def words(self) -> list[str]:
-        """All that may be predicted, the end included."""
+        """The vocabulary, including the end of a text."""
         return sorted(self.counts[()])
 
     def probability(self, history: Gram, word: str) -> float:
-        """How probable a word is after a history: seen so often, and as after a shorter one."""
+        """Return the probability of `word` after `history`, interpolated with shorter histories."""
         seen = self.counts.get(history, Counter())
-        less = self.probability(history[1:], word) if history else 1 / len(self.counts[()])
-        rest = self.rest(history)
-        return (1 - rest) * seen[word] / max(seen.total(), 1) + rest * less
+        shorter = self.probability(history[1:], word) if history else 1 / len(self.counts[()])
+        weight = self.backoff_weight(history)
+        return (1 - weight) * seen[word] / max(seen.total(), 1) + weight * shorter
 
-    def rest(self, history: Gram) -> float:
-        """The part of the probability after a history that a shorter one distributes."""
+    def backoff_weight(self, history: Gram) -> float:
+        """Return the share of the probability after `history` that shorter histories distribute."""
         seen = self.counts.get(history, Counter())
         return len(seen) / (seen.total() + len(seen)) if seen else 1.0
 
@@ -52,13 +56,15 @@ class NGrams:
             lines += ["", f"\\{size}-grams:"]
             for gram in grams:
                 never = gram == (BEGIN,)
-                found = NEVER if never else math.log10(self.probability(gram[:-1], gram[-1]))
-                rest = f" {math.log10(self.rest(gram)):.5f}" if size < self.order else ""
-                lines.append(f"{found:.5f} {' '.join(gram)}{rest}")
+                value = NEVER if never else math.log10(self.probability(gram[:-1], gram[-1]))
+                weight = (
+                    f" {math.log10(self.backoff_weight(gram)):.5f}" if size < self.order else ""
+                )
+                lines.append(f"{value:.5f} {' '.join(gram)}{weight}")
         path.write_text("\n".join([*lines, "", "\\end\\", ""]), encoding="utf-8")
 
     def _grams(self, size: int) -> Iterator[Gram]:
-        """All grams of a size, sorted; the beginning is one of those of one word."""
+        """Yield the n-grams of a size, sorted; the beginning of a text is a unigram."""
         found = (
             (*history, word)
             for history, words in self.counts.items()

@@ -1,22 +1,28 @@
-"""Trigrams of a few texts: they are probabilities, and a recogniser reads them."""
+"""N-gram models are probability distributions, and pocketsphinx reads their files."""
 
 import math
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.errors import raises_input_error
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vocalmtp.evaluation.intelligibility import DICTIONARY, LANGUAGE, hear, write_language
-from vocalmtp.evaluation.ngrams import BEGIN, END, NGrams
+from vocalmtp.recognizers.ngrams import BEGIN, END, NGrams
+from vocalmtp.recognizers.pocketsphinx import (
+    DICTIONARY,
+    LANGUAGE_MODEL,
+    PocketsphinxRecognizer,
+    write_language_model,
+)
 
 TEXTS = ["the answer is ten", "the answer is two", "oh, it is ten"]
 SENTENCES = st.lists(st.lists(st.sampled_from("abc"), min_size=1).map(" ".join), min_size=1)
 
 
 @given(SENTENCES, st.integers(1, 4))
-def test_after_every_history_the_probabilities_are_one(texts: list[str], order: int) -> None:
+def test_probabilities_after_every_history_sum_to_one(texts: list[str], order: int) -> None:
     model = NGrams(texts, order)
     unseen = [("c", "c", "c"), ("unknown",)]
     for history in [*model.counts, *unseen]:
@@ -24,7 +30,7 @@ def test_after_every_history_the_probabilities_are_one(texts: list[str], order: 
         assert math.isclose(total, 1.0)
 
 
-def test_what_was_seen_more_often_is_likelier_and_nothing_is_impossible() -> None:
+def test_frequent_words_are_likelier_and_no_word_is_impossible() -> None:
     model = NGrams(TEXTS)
     after = ("answer", "is")
     assert 0.5 > model.probability(after, "ten") > model.probability(after, "two") > 0.3
@@ -38,41 +44,41 @@ def test_what_was_seen_more_often_is_likelier_and_nothing_is_impossible() -> Non
 
 
 def read_arpa(path: Path) -> tuple[dict[str, float], dict[str, float]]:
-    """Probabilities and backing off of an ARPA file, as powers of ten, by gram."""
-    found, rest, size = {}, {}, 0
+    """Read the probabilities and the backoff weights of an ARPA file, by n-gram."""
+    probabilities, weights, size = {}, {}, 0
     for line in path.read_text().splitlines():
         if line.endswith("-grams:"):
             size = int(line[1])
         elif size and line and not line.startswith("\\"):
             first, *words = line.split()
             gram = " ".join(words[:size])
-            found[gram] = 10 ** float(first)
+            probabilities[gram] = 10 ** float(first)
             if len(words) > size:
-                rest[gram] = 10 ** float(words[size])
-    return found, rest
+                weights[gram] = 10 ** float(words[size])
+    return probabilities, weights
 
 
-def test_the_file_has_what_the_model_says(tmp_path: Path) -> None:
+def test_arpa_file_has_the_probabilities_of_the_model(tmp_path: Path) -> None:
     model = NGrams(TEXTS)
     model.write(tmp_path / "x.arpa")
-    found, rest = read_arpa(tmp_path / "x.arpa")
+    probabilities, weights = read_arpa(tmp_path / "x.arpa")
     head = (tmp_path / "x.arpa").read_text().split("\n\n")[0]
     assert head.splitlines()[:2] == ["\\data\\", "ngram 1=9"]  # eight, and the beginning
     for history in ((), ("is",), ("answer", "is"), ("is", "ten")):
         for word in model.words:
             gram, factor = [*history, word], 1.0
-            while " ".join(gram) not in found:  # back off, as a reader does
-                factor *= rest.get(" ".join(gram[:-1]), 1.0)
+            while " ".join(gram) not in probabilities:  # back off, as a reader does
+                factor *= weights.get(" ".join(gram[:-1]), 1.0)
                 gram = gram[1:]
-            told = factor * found[" ".join(gram)]
-            assert math.isclose(told, model.probability(history, word), rel_tol=1e-3)
-    assert found[BEGIN] < 1e-90
+            read = factor * probabilities[" ".join(gram)]
+            assert math.isclose(read, model.probability(history, word), rel_tol=1e-3)
+    assert probabilities[BEGIN] < 1e-90
 
 
-def test_the_recogniser_reads_it_with_the_words_that_it_needs(tmp_path: Path) -> None:
+def test_pocketsphinx_uses_the_language_model_of_expected_texts(tmp_path: Path) -> None:
     sphinx = pytest.importorskip("pocketsphinx")
-    write_language([*TEXTS, "Vocalmtp."], tmp_path)  # a word that it does not know
-    files = {"lm": str(tmp_path / LANGUAGE), "dict": str(tmp_path / DICTIONARY)}
+    write_language_model([*TEXTS, "Vocalmtp."], tmp_path)  # a word without a pronunciation
+    files = {"lm": str(tmp_path / LANGUAGE_MODEL), "dict": str(tmp_path / DICTIONARY)}
     model = sphinx.Decoder(loglevel="FATAL", **files).get_lm("_default")
     assert model.prob(["ten", "is", "answer"]) > model.prob(["oh", "is", "answer"])
     words = {
@@ -80,4 +86,20 @@ def test_the_recogniser_reads_it_with_the_words_that_it_needs(tmp_path: Path) ->
         for line in (tmp_path / DICTIONARY).read_text().splitlines()
     }
     assert words == {"the", "answer", "is", "ten", "two", "oh", "it"}
-    assert set(hear(np.zeros(16000, np.float32), 16000, tmp_path).split()) <= words
+    (tmp_path / "texts.txt").write_text("\n".join(TEXTS))
+    recognizer = PocketsphinxRecognizer(tmp_path / "texts.txt")
+    assert recognizer.name.startswith("pocketsphinx-")
+    noise = 0.1 * np.random.default_rng(0).standard_normal(16_000).astype(np.float32)
+    assert set(recognizer.transcribe(noise).split()) <= words
+    stream = recognizer.open_stream()
+    stream.push(noise)
+    assert set(stream.text(settled=True).split()) <= words
+    stream.close()
+
+
+def test_file_of_expected_texts_is_checked(tmp_path: Path) -> None:
+    (tmp_path / "empty.txt").write_text(" ...\n")
+    with raises_input_error("empty", key="recognizer"):
+        PocketsphinxRecognizer(tmp_path / "empty.txt")
+    with raises_input_error("unusable", key="recognizer"):
+        PocketsphinxRecognizer(tmp_path / "none.txt")
