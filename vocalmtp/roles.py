@@ -46,7 +46,7 @@ class Role(StrictModel):
         try:
             yield
         except InputError as error:
-            raise InputError(f"role '{self.name}': {error}", code="invalid_value") from error
+            raise InputError(f"role '{self.name}': {error}", code=error.code) from error
 
     def system_prompt(self) -> str:
         """What a model that answers is told before the conversation: the persona and the style."""

@@ -87,7 +87,7 @@ def test_a_model_decodes_as_it_is_asked_to_in_python(drafting):
         (["--accept", "seed"], "conflict", "accept 'seed'"),
         (["--drafts", "1", "--accept", "sed"], "unknown_name", "'seed'"),
         (["--drafts", "1", "--tolerance", "1"], "conflict", "tolerance '1.0'"),
-        (["--drafts", "1", "--accept", "typical", "--tolerance", "1"], "out_of_range", "'1.0'"),
+        (["--drafts", "1", "--accept", "typical", "--tolerance", "1"], "invalid_value", "'1.0'"),
     ],
 )
 def test_invalid_decoding_options_are_one_line(run, model, capsys, options, code, named):

@@ -77,6 +77,10 @@ class Job:
                 )
         Sampler(**self.sampling)
         model_folder(self.model)
+        if self.engine == "local":
+            from vocalmtp.engines.device import resolve_device
+
+            resolve_device(self.device)  # an actor may have what this machine lacks
         if self.verify is not None:
             if self.verify < 0:
                 raise InputError(f"verify '{self.verify}': must be 0 or more", code="out_of_range")

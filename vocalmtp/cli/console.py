@@ -41,9 +41,12 @@ def counter(label: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def print_table(
-    rows: Iterable[Sequence[str]], header: Sequence[str], title: str | None = None
+    rows: Iterable[Sequence[str]],
+    header: Sequence[str],
+    title: str | None = None,
+    dense: bool = False,
 ) -> "Console":
-    """Print a table, and return the console for notes below it."""
+    """Print a table, with narrow columns if `dense`; return the console, for notes below it."""
     from rich import box
     from rich.console import Console
     from rich.markup import escape
@@ -52,7 +55,8 @@ def print_table(
     console = Console()
     if not console.is_terminal:
         console = Console(width=PIPE_WIDTH)
-    table = Table(*header, title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    style = {"box": box.SIMPLE_HEAD, "pad_edge": False, "padding": (0, int(not dense))}
+    table = Table(*header, title=title, title_justify="left", **style)
     table.columns[0].style, table.columns[0].no_wrap = "bold", True
     for row in rows:
         table.add_row(*(escape(cell) for cell in row))

@@ -37,10 +37,10 @@ def table(context: typer.Context) -> None:
 
     console = Console()
     licences = not console.is_terminal or console.width >= WIDE
-    header = ["name", "kind", "kHz", "fps", "streams", "bit/s", "streaming", "weights"]
+    header = ["name", "kind", "kHz", "fps", "streams", "bit/s", "streaming", "here"]
     header += ["code licence", "weights licence"] if licences else []
     rows = (_cells(card, licences) for card in list_cards().values())
-    console = print_table(rows, header)
+    console = print_table(rows, header, dense=not licences)
     notes = ["fps: codec frames per second; streams: number x codebook size"]
     notes += ["streaming: look-ahead of the decoder; no audio: codes without a decoder"]
     if not licences:

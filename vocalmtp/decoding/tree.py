@@ -95,7 +95,7 @@ class DraftTree:
         try:
             return cls(tuple(map(tuple, found.paths)))
         except InputError as error:
-            raise InputError(f"{what}: {error}", code="invalid_value") from error
+            raise InputError(f"{what}: {error}", code=error.code) from error
 
     def save(self, path: Path, acceptance: Tensor, expected: float) -> None:
         """Write the tree, and by which `acceptance` [depth, rank] it was chosen."""

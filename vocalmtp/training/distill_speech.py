@@ -117,7 +117,7 @@ def _say(
             plan = tts.plan(request)
         except InputError as error:
             raise InputError(
-                f"input '{job.input}' line {number}: {error}", code="invalid_value"
+                f"input '{job.input}' line {number}: {error}", code=error.code
             ) from error
         named += [(f"{number:06d}-{part}", sentence) for part, sentence in enumerate(plan)]
     prompts = (tts.prompt(sentence) for _, sentence in named)
