@@ -46,7 +46,7 @@ def model(request: pytest.FixtureRequest, make_model: Make) -> SpeechLM:
 
 def unused(model: SpeechLM) -> set[str]:
     """Parameters that speech alone does not train: the text vocabulary, and the missing speaker."""
-    names = {"speaker.nobody", "backbone.lm_head.weight"}
+    names = {"speaker_projection.no_speaker", "backbone.lm_head.weight"}
     if model.config.text == "track":
         names |= {"backbone.model.embed_tokens.weight", "backbone.transformer.wte.weight"}
     return names
