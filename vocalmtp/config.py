@@ -24,7 +24,7 @@ NOT_YAML = (yaml.YAMLError, ValueError, ArithmeticError, LookupError, TypeError,
 # Former names of configuration keys, which older recipes and saved models still use.
 FORMER_KEYS = {
     "listen": "audio_input",
-    "character_loss_weight": "character_loss_weight",
+    "letter_weight": "character_loss_weight",
 }
 
 

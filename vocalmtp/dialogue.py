@@ -1,6 +1,6 @@
 """One model that hears a question, writes its answer, and says it: `DialogueModel`.
 
-The sequence is that of training, made part by part: voice, what is heard, "write" and the question,
+The sequence is that of training, made part by part: voice, what is heard, "question" and the question,
 "answer" and the answer, "speech" and the speech (prompts.py). Text is written by the same loop as
 speech, with the model's text side for a model. Every sentence of an answer is said as an answer of
 its own, so that the first one sounds while the next is being written.

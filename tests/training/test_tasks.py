@@ -82,11 +82,11 @@ def test_every_task_makes_its_rows(shards: Path, questions: Path, tmp_path: Path
     rows = build_dataset(asked.data, "train", model.config, None)
     assert len(rows) == len(rows.frames) == 6 + 6 + 5 + 6 + 3  # one question is not spoken
     shapes = [[type(s).__name__[:3] + getattr(s, "name", "")[:1] for s in row] for row in rows]
-    turn = ["Marw", "Tex", "Mara", "Tex"]
-    assert shapes[0] == ["Spe", "Mars", "Spe"]
-    assert shapes[6] == ["Hea", "Marw", "Tex"]
-    assert shapes[12] == ["Spe", "Hea", *turn, "Mars", "Spe"]
-    assert shapes[17] == ["Spe", *turn, "Mars", "Spe"]
+    turn = ["Conq", "Tex", "Cona", "Tex"]
+    assert shapes[0] == ["Spe", "Cons", "Spe"]
+    assert shapes[6] == ["Aud", "Conq", "Tex"]
+    assert shapes[12] == ["Spe", "Aud", *turn, "Cons", "Spe"]
+    assert shapes[17] == ["Spe", *turn, "Cons", "Spe"]
     assert shapes[23] == ["Spe", *turn]
     row = rows[12]
     end = model.config.audio_input_config.end_id

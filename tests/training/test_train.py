@@ -78,7 +78,7 @@ def test_a_track_needs_character_times() -> None:
     item = CodeItem("u1", "abc.", "ann", torch.zeros(1, 4, dtype=torch.long))
 
     class Tracked:
-        tracked = True
+        has_text_track = True
         text = "track"
 
     with pytest.raises(InputError, match="u1"):

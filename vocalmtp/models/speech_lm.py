@@ -3,6 +3,7 @@
 Letters: B batch, L positions, S steps, K slots, G frames per step, U characters, D hidden size.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
@@ -89,6 +90,7 @@ class SpeechLM(PreTrainedModel):
         self.step_size_index, self.step_size_embedding = len(config.step_sizes) - 1, None
         if self.step_size_index:
             self.step_size_embedding = nn.Embedding(len(config.step_sizes), width)
+        self.register_load_state_dict_pre_hook(rename_former_weights)
         self.post_init()
         add_groupings(self, width)
 
@@ -407,6 +409,16 @@ class SpeechLM(PreTrainedModel):
         inputs = self._speech_inputs(tokens, state.speaker, state.encoded_text, pointers)
         state.steps = state.steps + 1
         return self._paced(inputs)
+
+
+def rename_former_weights(model: nn.Module, weights: dict[str, Tensor], *_: Any) -> None:
+    """Rename the entries of a state dict in place by FORMER_WEIGHTS, as for `from_pretrained`."""
+    for name in list(weights):
+        new = name
+        for pattern, replacement in FORMER_WEIGHTS.items():
+            new = re.sub(pattern, replacement, new)
+        if new != name:
+            weights[new] = weights.pop(name)
 
 
 def load_text_tokenizer(folder: Path | str) -> Any:
