@@ -10,7 +10,7 @@ from vocalmtp.data.collate import Collator
 from vocalmtp.decoding.generate import Generated, Prompt, collect_utterances, generate
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.models.config import SpeechLMConfig
-from vocalmtp.models.prompts import Segment, tts
+from vocalmtp.models.prompts import Segment, tts_prompt
 from vocalmtp.models.speech_lm import SpeechLM
 from vocalmtp.models.text_track import frame_advances
 
@@ -87,7 +87,7 @@ def make_rows() -> Callable[..., list[list[Segment]]]:
                 ]
             )
             rows.append(
-                tts(
+                tts_prompt(
                     model.config.text,
                     text_ids=characters,
                     characters=characters,

@@ -7,7 +7,7 @@ import pytest
 from helpers.errors import raises_input_error
 from pydantic import Field
 
-from vocalmtp.config import Registry, StrictModel, load_yaml, merge, parse
+from vocalmtp.config import FORMER_KEYS, Registry, StrictModel, load_yaml, merge, parse
 from vocalmtp.errors import InputError
 
 
@@ -131,3 +131,24 @@ def test_a_registry_builds_entries_by_specification():
         registry.create("eco")
     with pytest.raises(ValueError):
         registry.register("echo")(Echo)
+
+
+def test_former_keys_are_accepted_where_their_new_name_is_valid() -> None:
+    class Encoder(StrictModel):
+        character_loss_weight: float
+
+    class Recipe(StrictModel):
+        audio_input: Encoder
+
+    recipe = parse(Recipe, {"listen": {"letter_weight": 0.5}})
+    assert recipe.audio_input.character_loss_weight == 0.5
+
+    class Other(StrictModel):
+        listen: int
+
+    assert parse(Other, {"listen": 1}).listen == 1
+
+
+def test_every_former_key_has_a_distinct_new_name() -> None:
+    assert not FORMER_KEYS.keys() & set(FORMER_KEYS.values())
+    assert len(set(FORMER_KEYS.values())) == len(FORMER_KEYS)

@@ -56,7 +56,7 @@ def test_a_dry_run_needs_neither_data_nor_the_model_before(name, tokenizer, tmp_
     monkeypatch.chdir(tmp_path)
     path = ROOT / "recipes" / name
     plan = show_recipe(parse(SpeechLMRecipe, load_yaml(path), name), tokenizer, path.parent)
-    assert "M parameters" in plan and "updates of" in plan and "hearing" in plan
+    assert "M parameters" in plan and "updates of" in plan and "audio_encoder" in plan
 
 
 def test_a_variant_shows_only_what_differs():

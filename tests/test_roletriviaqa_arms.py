@@ -65,4 +65,4 @@ def test_arms_have_equal_updates_and_no_two_are_alike(recipe):
     assert all(parse(SpeechLMRecipe, stage).optim.max_steps > 100 for stage in stages)
     assert parse(SpeechLMRecipe, stages[0]).data.tasks == {"tts": 0, "asr": 0}
     small = parse(SpeechLMRecipe, merge(stages[1], {"optim": run.SMOKE}))
-    assert small.optim.max_steps == 3 and small.model.listen["frames_per_position"] == 3
+    assert small.optim.max_steps == 3 and small.model.audio_input["frames_per_position"] == 3

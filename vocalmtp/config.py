@@ -2,14 +2,14 @@
 
 import pkgutil
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from types import UnionType
 from typing import Any, Generic, TypeVar, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from vocalmtp.errors import InputError, nearest
 from vocalmtp.io.read import reason
@@ -21,10 +21,42 @@ T = TypeVar("T")
 NOT_YAML = (yaml.YAMLError, ValueError, ArithmeticError, LookupError, TypeError, RecursionError)
 
 
+# Former names of configuration keys, which older recipes and saved models still use.
+FORMER_KEYS = {
+    "listen": "audio_input",
+    "letter_weight": "character_loss_weight",
+}
+
+
+def rename_former_keys(data: Mapping[str, Any], known: Container[str]) -> dict[str, Any]:
+    """Rename the keys of one mapping by FORMER_KEYS.
+
+    Args:
+        data: a mapping as it was read from a file.
+        known: the keys that are valid there; a former key is renamed only if it is not one of them,
+            its new name is, and `data` does not have both.
+    """
+    renamed = {}
+    for key, value in data.items():
+        new = FORMER_KEYS.get(key, key)
+        renamed[new if key not in known and new in known and new not in data else key] = value
+    return renamed
+
+
 class StrictModel(BaseModel):
-    """Base of every configuration: values are checked, unknown keys refused, nothing changes."""
+    """Base of every configuration: immutable, with checked values; unknown keys are refused.
+
+    Former names of keys (FORMER_KEYS) are accepted.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_former_keys(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping) or FORMER_KEYS.keys().isdisjoint(data):
+            return data
+        return rename_former_keys(data, cls.model_fields)
 
 
 def load_yaml(path: Path | str, overrides: Sequence[str] = ()) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """One model that hears a question, writes its answer, and says it: `DialogueModel`.
 
-The sequence is that of training, made part by part: voice, what is heard, "write" and the question,
+The sequence is that of training, made part by part: voice, what is heard, "question" and the question,
 "answer" and the answer, "speech" and the speech (prompts.py). Text is written by the same loop as
 speech, with the model's text side for a model. Every sentence of an answer is said as an answer of
 its own, so that the first one sounds while the next is being written.
@@ -18,7 +18,7 @@ from vocalmtp.decoding.generate import Prompt, collect_utterances, generate
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.errors import InputError
 from vocalmtp.models.audio_encoder import SAMPLE_RATE, log_mels, mel_frames
-from vocalmtp.models.prompts import AudioInput, ControlToken, Segment, Speaker, exchange
+from vocalmtp.models.prompts import AudioInput, ControlToken, Segment, Speaker, dialogue_turn
 from vocalmtp.models.text_mode import TextDecodingView
 from vocalmtp.text import normalize
 from vocalmtp.tts import TTS, AnyVoice
@@ -51,7 +51,7 @@ class DialogueModel:
         if not len(samples):
             raise InputError("question: has no sound; record it again", code="empty")
         tokenizer = self.tts.tokenizer
-        codes = self.tts.model.config.listen_config.source == "codes"
+        codes = self.tts.model.config.audio_input_config.source == "codes"
         rate = tokenizer.spec.sample_rate if codes else SAMPLE_RATE
         wav = torch.from_numpy(resample(samples, sample_rate, rate))
         if not codes:
@@ -61,9 +61,9 @@ class DialogueModel:
 
     def transcribe(self, heard: Sequence[AudioInput], batch_size: int = 8) -> list[str]:
         """What is said in each of what is `heard`."""
-        rate = self.tts.model.config.heard_rate
+        rate = self.tts.model.config.audio_frame_rate
         limits = [SPARE + round(FASTEST * each.frames.shape[1] / rate) for each in heard]
-        return self._write([exchange(heard=each) for each in heard], limits, batch_size)
+        return self._write([dialogue_turn(audio=each) for each in heard], limits, batch_size)
 
     def answer(self, asked: Sequence[Query], batch_size: int = 8) -> list[str]:
         """The text of every answer."""
@@ -87,9 +87,9 @@ class DialogueModel:
 
         Raises InputError if there is nothing in its text that can be read.
         """
-        end = self.tts.model.config.listen_config.end_id
+        end = self.tts.model.config.audio_input_config.end_id
         question = [*self.tts.read_text(normalize(asked.text)), end]
-        return tuple(exchange(heard=asked.heard, question=question))
+        return tuple(dialogue_turn(audio=asked.heard, question=question))
 
     def _prompt(self, asked: Query) -> list[Segment]:
         voice = self.tts.lm_speaker_vector(self.tts.find_voice(asked.voice))

@@ -115,7 +115,7 @@ def load(
         model = SpeechLM.load(folder)
         tokenizer = load_tokenizer(folder / "tokenizer")
     model, tokenizer = model.to(place), tokenizer.to(place)
-    if model.config.tracked and model.config.alphabet != ALPHABET:
+    if model.config.has_text_track and model.config.alphabet != ALPHABET:
         raise InputError(
             f"model '{name}': reads other letters than this version writes; "
             "run: pip install --upgrade vocalmtp",
@@ -184,7 +184,7 @@ class TTS:
     @property
     def has_word_times(self) -> bool:
         """Whether the audio says when each word is spoken: models with a text track know."""
-        return self.model.config.tracked
+        return self.model.config.has_text_track
 
     def using(self, decoding: Decoding) -> "TTS":
         """The same model, voices and all, that decodes otherwise, with statistics of its own.
@@ -361,9 +361,9 @@ class TTS:
         """What makes the model say `row`."""
         ids, context = self.read_text(row.text), row.context
         if context:  # of a question: what is said is an answer, which was written first
-            end = self.model.config.listen_config.end_id
+            end = self.model.config.audio_input_config.end_id
             context = (*context, ControlToken("answer"), Text([*ids, end]))
-        segments = prompts.tts(
+        segments = prompts.tts_prompt(
             self.model.config.text,
             text_ids=ids,
             characters=char_ids(row.text),

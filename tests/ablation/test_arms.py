@@ -50,7 +50,7 @@ def test_cells_know_whose_model_they_take(settings, grid_file):
     assert cells[DRAFTING].recipe.init == cells[PLAIN].recipe.output
     assert cells[UNVERIFIED].recipe is cells[DRAFTING].recipe
     assert grid.config(cells[UNVERIFIED]).draft == DRAFT
-    assert grid.config(cells[ELASTIC[1]]).groupings == (1, 2)
+    assert grid.config(cells[ELASTIC[1]]).step_sizes == (1, 2)
     assert [cells[name].decoding.tokens_per_step for name in ELASTIC] == [3, 6]
     assert cells[PLAIN].decoding.tokens_per_step is None
     picked = pick_cells(grid, UNVERIFIED)

@@ -20,8 +20,8 @@ from vocalmtp.tts import load
 
 @pytest.fixture(scope="module", params=["codes", "mels"])
 def folder(tmp_path_factory, request) -> Path:
-    listen = {"width": 16, "layers": 1, "end_id": 35, "source": request.param}
-    return save_toy_model(tmp_path_factory.mktemp("model") / "toy", listen=listen)
+    audio_input = {"width": 16, "layers": 1, "end_id": 35, "source": request.param}
+    return save_toy_model(tmp_path_factory.mktemp("model") / "toy", audio_input=audio_input)
 
 
 @pytest.fixture

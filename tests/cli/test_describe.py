@@ -52,8 +52,14 @@ def test_info_of_a_model_that_drafts(tmp_path, capsys):
 
 @pytest.mark.parametrize("source", ["codes", "mels"])
 def test_info_of_a_model_that_listens(tmp_path, capsys, source):
-    listen = {"width": 8, "layers": 0, "end_id": 35, "frames_per_position": 2, "source": source}
-    folder = save_toy_model(tmp_path / "toy", listen=listen)
+    audio_input = {
+        "width": 8,
+        "layers": 0,
+        "end_id": 35,
+        "frames_per_position": 2,
+        "source": source,
+    }
+    folder = save_toy_model(tmp_path / "toy", audio_input=audio_input)
     assert run("info", str(folder)) == 0
     heard = {"codes": "the tokenizer's codes", "mels": "log-mels"}[source]
     assert f"audio input {heard}, 12.5 positions/s" in " ".join(capsys.readouterr().out.split())

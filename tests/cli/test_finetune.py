@@ -116,7 +116,7 @@ def test_only_the_best_model_so_far_is_exported(recipe, tmp_path, monkeypatch):
     toy, out = tmp_path / "toy", tmp_path / "out"
     listener = EvalCallback(settings, settings.data, toy / "tokenizer", {})
     model = SpeechLM.from_pretrained(toy)
-    model.markers.weight.data += 1.0  # so that it can be told from the one that is there
+    model.control_tokens.weight.data += 1.0  # so that it can be told from the one that is there
     before = (out / "model.safetensors").read_bytes()
     best = min(row["eval_loss"] for row in read_log(listener.log) if "eval_loss" in row)
     for heard, loss, kept in (

@@ -162,7 +162,7 @@ def test_a_node_of_a_tree_drafts_as_a_chain_does(draft: DraftHead, layout: Token
     """Whatever else is drafted: the state after a node is that of its path alone."""
     hidden, inputs, _ = batch(layout)
     tree = DraftTree(((0,), (1,), (2,), (0, 0), (0, 1), (2, 0), (0, 1, 0), (2, 0, 1)))
-    tree = DraftTree(tuple(path for path in tree.paths if len(path) <= draft.most))
+    tree = DraftTree(tuple(path for path in tree.paths if len(path) <= draft.max_drafts))
     fed = torch.randn(2, len(tree.depths), WIDTH)  # of every node
     states: dict[int, torch.Tensor] = {}
     memory = read_some(draft, hidden, inputs, CALLS)

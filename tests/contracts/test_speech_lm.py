@@ -1,11 +1,13 @@
 """What every speech LM keeps, over backbones, heads, layouts and ways to read the text."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from vocalmtp.decoding.generate import Prompt, StepUnpacker, generate, unpack
@@ -46,7 +48,7 @@ def model(request: pytest.FixtureRequest, make_model: Make) -> SpeechLM:
 
 def unused(model: SpeechLM) -> set[str]:
     """Parameters that speech alone does not train: the text vocabulary, and the missing speaker."""
-    names = {"speaker.nobody", "backbone.lm_head.weight"}
+    names = {"speaker_projection.no_speaker", "backbone.lm_head.weight"}
     if model.config.text == "track":
         names |= {"backbone.model.embed_tokens.weight", "backbone.transformer.wte.weight"}
     return names
@@ -302,3 +304,32 @@ def test_no_speaker_differs_from_a_speaker(
     assert not torch.equal(model(**batch).loss, model(**nobody).loss)
     changed = nobody | {"speaker": batch["speaker"] + 1}
     assert torch.equal(model(**nobody).loss, model(**changed).loss)
+
+
+def test_models_saved_under_former_names_load(
+    make_model: Make, make_rows: Make, collate: Make, tmp_path: Path
+) -> None:
+    model = make_model(audio_input={"width": 16, "layers": 1, "end_id": 9})
+    model.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["listen"] = config.pop("audio_input")
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    former = {
+        "audio_encoder.character_output.": "hearing.letters.",
+        "audio_encoder.": "hearing.",
+        "control_tokens.": "markers.",
+        "speaker_projection.no_speaker": "speaker.nobody",
+        "speaker_projection.": "speaker.",
+        ".frame_proj.": ".order.",
+    }
+    weights = load_file(tmp_path / "model.safetensors")
+    for new, old in former.items():
+        weights = {name.replace(new, old): weight for name, weight in weights.items()}
+    assert not weights.keys() <= model.state_dict().keys()
+    save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
+    again = SpeechLM.load(tmp_path)
+    batch = collate(model, make_rows(model))
+    assert torch.equal(model(**batch).loss, again(**batch).loss)
+    again.save_pretrained(tmp_path / "again")
+    assert load_file(tmp_path / "again" / "model.safetensors").keys() == model.state_dict().keys()
+    model.load_state_dict(weights)

@@ -3,9 +3,9 @@
 import torch
 from helpers.errors import raises_input_error
 
-from vocalmtp.data.collate import MARKER, PADDING, SPEAKER, SPEECH, TEXT, Collator
+from vocalmtp.data.collate import CONTROL, PADDING, SPEAKER, SPEECH, TEXT, Collator
 from vocalmtp.models.layout import IGNORED, Stream, TokenLayout
-from vocalmtp.models.prompts import ControlToken, Speaker, Speech, Text, tts
+from vocalmtp.models.prompts import ControlToken, Speaker, Speech, Text, tts_prompt
 
 CODEC = Stream(name="a", size=9, delay=1)
 TRACKED = TokenLayout(
@@ -17,11 +17,11 @@ N = IGNORED
 
 def test_a_tracked_prompt() -> None:
     codes, advances = torch.tensor([[5, 6, 7, 8]]), torch.tensor([0, 1, 1, 0])
-    segments = tts(
+    segments = tts_prompt(
         "track", characters=[3, 4, 5], speaker=torch.ones(2), codes=codes, advances=advances
     )
     batch = Collator(TRACKED, 2)([segments])
-    assert batch["kinds"].tolist() == [[SPEAKER, MARKER, SPEECH, SPEECH, SPEECH]]
+    assert batch["kinds"].tolist() == [[SPEAKER, CONTROL, SPEECH, SPEECH, SPEECH]]
     assert batch["steps"][0, 2:].tolist() == [[3, 10, 10], [1, 5, 6], [9, 7, 8]]
     assert batch["step_targets"][0].tolist() == [
         [N, N, N],
@@ -36,19 +36,19 @@ def test_a_tracked_prompt() -> None:
 
 
 def test_a_text_prompt_and_padding_on_both_sides() -> None:
-    long = tts("prompt", text_ids=[1, 2, 3], codes=torch.tensor([[5, 6]]))
-    short = tts("prompt", text_ids=[4], codes=None)
+    long = tts_prompt("prompt", text_ids=[1, 2, 3], codes=torch.tensor([[5, 6]]))
+    short = tts_prompt("prompt", text_ids=[4], codes=None)
     right = Collator(PLAIN)([long, short])
     assert right["kinds"].tolist() == [
-        [TEXT, TEXT, TEXT, SPEAKER, MARKER, SPEECH, SPEECH],
-        [TEXT, SPEAKER, MARKER, PADDING, PADDING, PADDING, PADDING],
+        [TEXT, TEXT, TEXT, SPEAKER, CONTROL, SPEECH, SPEECH],
+        [TEXT, SPEAKER, CONTROL, PADDING, PADDING, PADDING, PADDING],
     ]
     assert right["attention_mask"].sum(1).tolist() == [7, 3]
     assert right["text_ids"][0].tolist() == [1, 2, 3, 0, 0, 0, 0]
     assert not right["has_speaker"].any()
     assert "pointers" not in right
     left = Collator(PLAIN)([long, short], left=True)
-    assert left["kinds"][1].tolist() == [PADDING] * 4 + [TEXT, SPEAKER, MARKER]
+    assert left["kinds"][1].tolist() == [PADDING] * 4 + [TEXT, SPEAKER, CONTROL]
     assert left["text_ids"][1].tolist() == [0, 0, 0, 0, 4, 0, 0]
 
 

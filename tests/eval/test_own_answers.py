@@ -30,8 +30,8 @@ class Nobody:
 
 @pytest.fixture(scope="module")
 def listener(tmp_path_factory) -> Path:
-    listen = {"width": 16, "layers": 1, "end_id": 35}
-    return save_toy_model(tmp_path_factory.mktemp("model") / "toy", listen=listen)
+    audio_input = {"width": 16, "layers": 1, "end_id": 35}
+    return save_toy_model(tmp_path_factory.mktemp("model") / "toy", audio_input=audio_input)
 
 
 @pytest.fixture

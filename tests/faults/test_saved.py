@@ -82,10 +82,19 @@ MODELS = {
     "other codec": (edit("tokenizer/tokenizer.json", codes="abcd"), "speaks the codes of 'toy'"),
     "vast codec": (edit("tokenizer/tokenizer.json", encoder_dim=10**9), "'encoder_dim'"),
     "text for a number": (edit("tokenizer/tokenizer.json", mels="many"), "key 'mels' is 'many'"),
-    "too few weights": (tensor(LM, "markers.weight", None), "do not fit config.json (missing"),
+    "too few weights": (
+        tensor(LM, "control_tokens.weight", None),
+        "do not fit config.json (missing",
+    ),
     "too many weights": (tensor(LM, "gate.weight", torch.ones(2)), "(unexpected: gate.weight)"),
-    "other shape": (tensor(LM, "markers.weight", torch.ones(1, 5)), "do not fit config.json"),
-    "no number": (tensor(LM, "markers.weight", torch.full((1, 32), torch.nan)), "is not finite"),
+    "other shape": (
+        tensor(LM, "control_tokens.weight", torch.ones(1, 5)),
+        "do not fit config.json",
+    ),
+    "no number": (
+        tensor(LM, "control_tokens.weight", torch.full((1, 32), torch.nan)),
+        "is not finite",
+    ),
     "codec lacks": (tensor(CODEC, "decoder.norm.weight", None), "lacks 'decoder.norm.weight'"),
     "codec has": (tensor(CODEC, "gate", torch.ones(2)), "has an unknown 'gate'"),
     "codec shape": (

@@ -43,7 +43,8 @@ def test_with_perfect_heads_the_drafts_are_the_future(heads: int, stride: int) -
     for start in range(0, 20, 5):
         memory = draft.read(memory, place[:, start : start + 5], place, torch.tensor([5]))
     steps = [
-        draft.draft_step(memory, k, place[:, 0])[0][0, 0].item() for k in range(1, draft.most + 1)
+        draft.draft_step(memory, k, place[:, 0])[0][0, 0].item()
+        for k in range(1, draft.max_drafts + 1)
     ]
     assert steps == [19 + 1 + k for k in range(1, heads * stride + 1)]
 

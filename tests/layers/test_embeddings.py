@@ -38,7 +38,7 @@ def test_embedding_is_the_scaled_sum_of_its_parts() -> None:
         digits = torch.tensor([2 * (a % 2) - 1, 2 * (a // 2) / 3 - 1])
         summed = table[starts["a"] + a] + table[starts["b"] + b]
         frames.append(summed + embedding.digit_map(digits))
-    want = (table[4] + frames[0] + embedding.order[0](frames[1])) / 5**0.5
+    want = (table[4] + frames[0] + embedding.frame_proj[0](frames[1])) / 5**0.5
     torch.testing.assert_close(embedding(tokens)[0], want)
 
 

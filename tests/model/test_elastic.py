@@ -34,7 +34,7 @@ def model(request: pytest.FixtureRequest, make_model: Make) -> SpeechLM:
 
 def own_keys(model: SpeechLM) -> set[str]:
     """Parameters that the groupings of fewer frames have alone."""
-    return {name for name, _ in model.named_parameters() if name.startswith("smaller.")}
+    return {name for name, _ in model.named_parameters() if name.startswith("smaller_steps.")}
 
 
 @pytest.mark.parametrize("settings", [{}, {"text": "prompt"}, {"objectives": {"top": {}}}])
@@ -58,13 +58,15 @@ def test_one_grouping_is_the_plain_model(
 
 def test_what_is_shared_and_what_is_not(model: SpeechLM, make_model: Make) -> None:
     """Few weights are a grouping's own: its joint symbols, and the places of its slots."""
-    alone = {"smaller.1.head.place", "smaller.2.head.place"}
-    alone |= {f"smaller.{g}.head.maps.queries" for g in (1, 2)}
+    alone = {"smaller_steps.1.head.place", "smaller_steps.2.head.place"}
+    alone |= {f"smaller_steps.{g}.head.maps.queries" for g in (1, 2)}
     for name in own_keys(model) - alone:
         assert model.get_parameter(name).shape[0] in (6 + 2, 36 + 2), name
     plain = make_model(head=model.config.head, frames_per_step=3)
     names = set(dict(plain.named_parameters()))
-    assert set(dict(model.named_parameters())) - own_keys(model) == names | {"paces.weight"}
+    assert set(dict(model.named_parameters())) - own_keys(model) == names | {
+        "step_size_embedding.weight"
+    }
 
 
 def test_gradient_reaches_what_a_grouping_uses(
@@ -78,14 +80,16 @@ def test_gradient_reaches_what_a_grouping_uses(
             for name, parameter in part.named_parameters():
                 beyond = name.startswith("table") or parameter.grad.any()
                 assert parameter.grad is not None and beyond, (frames, name)
-        assert model.paces.weight.grad.any(1).tolist() == [g == frames for g in GROUPINGS]
-        later = [order.weight.grad for order in model.embedding.order[frames - 1 :]]
+        assert model.step_size_embedding.weight.grad.any(1).tolist() == [
+            g == frames for g in GROUPINGS
+        ]
+        later = [order.weight.grad for order in model.embedding.frame_proj[frames - 1 :]]
         assert all(grad is None for grad in later)  # of frames that a step has not
         others = [g for g in GROUPINGS[:-1] if g != frames]
         assert all(
             model.get_parameter(name).grad is None
             for name in own_keys(model)
-            if any(name.startswith(f"smaller.{g}.") for g in others)
+            if any(name.startswith(f"smaller_steps.{g}.") for g in others)
         )
 
 
@@ -119,7 +123,7 @@ def test_it_comes_back_from_its_folder(
     model.save_pretrained(tmp_path)
     again = SpeechLM.load(tmp_path).eval()
     assert own_keys(again) == own_keys(model)
-    assert again.smaller["1"]["embedding"].table is again.embedding.table
+    assert again.smaller_steps["1"]["embedding"].table is again.embedding.table
     if fused:
         optimize_for_inference(again, int8=False)
     for frames, made in want.items():
@@ -207,8 +211,8 @@ def test_a_grouping_that_was_not_trained_names_those_that_were(make_model: Make)
 def test_groupings_that_cannot_be_are_refused(frames: list) -> None:
     config = SpeechLMConfig(streams=[{"name": "a", "size": 4}], frames_per_step=frames)
     with pytest.raises(InputError, match="frames_per_step"):
-        _ = config.family
+        _ = config.layouts
     with pytest.raises(InputError, match="1 in a flat layout"):
         _ = SpeechLMConfig(
             streams=[{"name": "a", "size": 4}], frames_per_step=[1, 2], flat=True
-        ).family
+        ).layouts

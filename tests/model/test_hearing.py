@@ -6,37 +6,47 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.errors import raises_input_error
 
-from vocalmtp.data.collate import HEARD
+from vocalmtp.data.collate import AUDIO
 from vocalmtp.decoding.generate import Prompt, collect_utterances, generate
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.engines.cpu import optimize_for_inference
 from vocalmtp.errors import InputError
 from vocalmtp.models.audio_encoder import FOLD, MEL_RATE, MELS, SAMPLE_RATE, log_mels, mel_frames
 from vocalmtp.models.layout import IGNORED
-from vocalmtp.models.prompts import AudioInput, ControlToken, Segment, Speaker, exchange, tts
+from vocalmtp.models.prompts import (
+    AudioInput,
+    ControlToken,
+    Segment,
+    Speaker,
+    dialogue_turn,
+    tts_prompt,
+)
 from vocalmtp.models.speech_lm import SpeechLM
 from vocalmtp.models.text_mode import TextDecodingView
 from vocalmtp.models.text_track import frame_advances
 
 Make = Callable[..., Any]
 END = 9  # after the letters of the toy alphabet
-LISTEN = {"width": 16, "layers": 1, "kernel": 3, "end_id": END}
+AUDIO_INPUT = {"width": 16, "layers": 1, "kernel": 3, "end_id": END}
 CASES = {
     "track": {},
     "prompt": {"text": "prompt", "backbone": "qwen2"},
     "gpt2": {"backbone": "gpt2", "frames_per_step": 1, "speaker_every_step": True},
     "elastic": {"frames_per_step": [1, 2]},
-    "mels": {"listen": {**LISTEN, "source": "mels"}},
+    "mels": {"audio_input": {**AUDIO_INPUT, "source": "mels"}},
 }
 
 
 @pytest.fixture(params=CASES)
 def model(request: pytest.FixtureRequest, make_model: Make) -> SpeechLM:
-    return make_model(**{"listen": LISTEN, **CASES[request.param]})
+    return make_model(**{"audio_input": AUDIO_INPUT, **CASES[request.param]})
 
 
-def turn(model: SpeechLM, seed: int, letters: int = 3, heard_frames: int = 7) -> dict[str, Any]:
+def turn(
+    model: SpeechLM, seed: int, letters: int = 3, audio_frames_per_position: int = 7
+) -> dict[str, Any]:
     """A question that is heard, and its spoken answer, at random."""
     draw = torch.Generator().manual_seed(seed)
 
@@ -47,12 +57,12 @@ def turn(model: SpeechLM, seed: int, letters: int = 3, heard_frames: int = 7) ->
     def text(count: int) -> list[int]:
         return torch.randint(0, END, (count,), generator=draw).tolist()
 
-    heard = codes(heard_frames)
-    if model.config.listen_config.source == "mels":
-        heard = mel_frames(torch.randn(heard_frames * FOLD, MELS, generator=draw))
+    heard = codes(audio_frames_per_position)
+    if model.config.audio_input_config.source == "mels":
+        heard = mel_frames(torch.randn(audio_frames_per_position * FOLD, MELS, generator=draw))
     return {
         "heard": AudioInput(heard),
-        "letters": torch.randint(0, END, (heard_frames,), generator=draw),
+        "letters": torch.randint(0, END, (audio_frames_per_position,), generator=draw),
         "question": text(letters + 1),
         "answer": text(letters),
         "codes": codes(2 * letters),
@@ -63,8 +73,8 @@ def turn(model: SpeechLM, seed: int, letters: int = 3, heard_frames: int = 7) ->
 def asked(t: dict[str, Any], known: bool = False) -> list[Segment]:
     """The prompt of a transcript, or with the question `known` of the answer."""
     if not known:
-        return exchange(heard=t["heard"])
-    context = exchange(heard=t["heard"], question=[*t["question"], END])
+        return dialogue_turn(audio=t["heard"])
+    context = dialogue_turn(audio=t["heard"], question=[*t["question"], END])
     return [Speaker(t["speaker"]), *context, ControlToken("answer")]
 
 
@@ -72,14 +82,14 @@ def answered(model: SpeechLM, t: dict[str, Any], spoken: bool = True) -> list[Se
     """The whole turn, as it is trained; the prompt of its speech if that is not `spoken` yet."""
     count = t["codes"].shape[1]
     ends = torch.linspace(0.1, count / 10, len(t["answer"]))
-    return tts(
+    return tts_prompt(
         model.config.text,
         characters=t["answer"],
         speaker=t["speaker"],
         codes=t["codes"] if spoken else None,
         advances=frame_advances(ends, count, 10.0),
-        context=exchange(
-            heard=replace(t["heard"], letters=t["letters"]),
+        context=dialogue_turn(
+            audio=replace(t["heard"], frame_characters=t["letters"]),
             question=[*t["question"], END],
             answer=[*t["answer"], END],
         ),
@@ -95,18 +105,20 @@ def write(model: SpeechLM, rows: list[list[Segment]], limit: int = 12) -> list[l
 
 def test_a_turn_has_its_targets_and_losses(model: SpeechLM) -> None:
     t = turn(model, 0)
-    batch = model.collator()([answered(model, t), exchange(heard=t["heard"], question=[1, END])])
-    assert (batch["kinds"] == HEARD).sum(1).tolist() == [4, 4]
+    batch = model.collator()(
+        [answered(model, t), dialogue_turn(audio=t["heard"], question=[1, END])]
+    )
+    assert (batch["kinds"] == AUDIO).sum(1).tolist() == [4, 4]
     supervised = batch["text_targets"][0][batch["text_targets"][0] != IGNORED]
     assert supervised.tolist() == [*t["question"], END, *t["answer"], END]
     assert batch["heard_letters"].tolist() == [t["letters"].tolist(), [IGNORED] * 7]
     output = model(**batch)
     output.loss.backward()
-    assert output.text_parts[:, 1].tolist() == [7, 4]
-    mean = (output.text_parts[:, 0] * output.text_parts[:, 1]).sum() / 11
+    assert output.text_loss_parts[:, 1].tolist() == [7, 4]
+    mean = (output.text_loss_parts[:, 0] * output.text_loss_parts[:, 1]).sum() / 11
     torch.testing.assert_close(mean, output.text_loss.detach())
-    heard = [name for name, p in model.hearing.named_parameters() if not p.grad.any()]
-    assert not heard and output.letter_loss > 0
+    heard = [name for name, p in model.audio_encoder.named_parameters() if not p.grad.any()]
+    assert not heard and output.character_loss > 0
 
 
 @pytest.mark.parametrize(
@@ -121,14 +133,16 @@ def test_a_turn_has_its_targets_and_losses(model: SpeechLM) -> None:
     ],
 )
 def test_a_batch_that_only_writes_trains_every_head(settings: dict, make_model: Make) -> None:
-    model = make_model(listen=LISTEN, **settings)
-    output = model(**model.collator()([exchange(heard=turn(model, 0)["heard"], question=[1, END])]))
+    model = make_model(audio_input=AUDIO_INPUT, **settings)
+    output = model(
+        **model.collator()([dialogue_turn(audio=turn(model, 0)["heard"], question=[1, END])])
+    )
     output.loss.backward()
     assert torch.isfinite(output.loss) and output.head_loss == 0
 
 
 def test_a_question_that_is_read_is_not_learned(model: SpeechLM) -> None:
-    segments = [Speaker(None), *exchange(question=[1, 2, END], answer=[3, END])]
+    segments = [Speaker(None), *dialogue_turn(question=[1, 2, END], answer=[3, END])]
     batch = model.collator()([segments])
     assert "heard" not in batch
     kept = batch["text_targets"][batch["text_targets"] != IGNORED]
@@ -139,7 +153,7 @@ def test_a_question_that_is_read_is_not_learned(model: SpeechLM) -> None:
 def test_written_token_by_token_equals_the_whole(model: SpeechLM, make_model: Make) -> None:
     """Cached steps of text have the logits of the full forward."""
     t = turn(model, 1)
-    whole = model.collator()([[*asked(t, known=True), *exchange(answer=t["answer"])[-1:]]])
+    whole = model.collator()([[*asked(t, known=True), *dialogue_turn(answer=t["answer"])[-1:]]])
     inputs, _, _ = model.prompt_inputs(whole)
     full = model._run(inputs, whole["attention_mask"])  # [1, L, D]
     side = TextDecodingView(model)
@@ -152,14 +166,16 @@ def test_written_token_by_token_equals_the_whole(model: SpeechLM, make_model: Ma
 
 
 def test_a_row_hears_and_writes_the_same_in_any_batch(model: SpeechLM) -> None:
-    turns = [turn(model, seed, heard_frames=5 + 3 * seed) for seed in range(3)]
+    turns = [turn(model, seed, audio_frames_per_position=5 + 3 * seed) for seed in range(3)]
     rows = [asked(t, known=seed != 1) for seed, t in enumerate(turns)]
-    rows.append([Speaker(None), *exchange(question=[1, 2, END]), ControlToken("answer")])  # is read
+    rows.append(
+        [Speaker(None), *dialogue_turn(question=[1, 2, END]), ControlToken("answer")]
+    )  # is read
     assert write(model, rows) == [write(model, [row])[0] for row in rows]
 
 
 def test_fast_weights_write_the_same(make_model: Make) -> None:
-    model = make_model(listen=LISTEN)
+    model = make_model(audio_input=AUDIO_INPUT)
     rows = [asked(turn(model, seed)) for seed in range(2)]
     before = write(model, rows)
     optimize_for_inference(model, int8=False)
@@ -167,7 +183,7 @@ def test_fast_weights_write_the_same(make_model: Make) -> None:
 
 
 def test_hearing_does_not_depend_on_padding(make_model: Make) -> None:
-    ears = make_model(listen=LISTEN).hearing
+    ears = make_model(audio_input=AUDIO_INPUT).audio_encoder
     codes = torch.randint(0, 4, (2, 2, 9))
     heard = ears(codes, torch.tensor([9, 5]))
     torch.testing.assert_close(heard[1:, :3], ears(codes[1:, :, :5], torch.tensor([5])))
@@ -184,16 +200,16 @@ def test_log_mels_do_not_depend_on_level_or_what_follows() -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"text": "prompt"}, {"listen": {**LISTEN, "source": "mels"}}],
+    [{}, {"text": "prompt"}, {"audio_input": {**AUDIO_INPUT, "source": "mels"}}],
     ids=["track", "prompt", "mels"],
 )
 def test_overfits_and_hears_answers_and_speaks(
     settings: dict, make_model: Make, speak: Make
 ) -> None:
     """Some dozens of steps, then what was asked aloud is written down, answered, and said."""
-    model = make_model(**{"listen": LISTEN, **settings}).train()
+    model = make_model(**{"audio_input": AUDIO_INPUT, **settings}).train()
     turns = [turn(model, seed) for seed in range(3)]
-    heard = [exchange(heard=t["heard"], question=[*t["question"], END]) for t in turns]
+    heard = [dialogue_turn(audio=t["heard"], question=[*t["question"], END]) for t in turns]
     batch = model.collator()([*heard, *(answered(model, t) for t in turns)])
     optimizer = torch.optim.AdamW(model.parameters(), lr=1.5e-2, weight_decay=0.0)
     for step in range(70):
@@ -210,31 +226,36 @@ def test_overfits_and_hears_answers_and_speaks(
 
 
 def test_what_it_hears_by_is_saved(make_model: Make, tmp_path: Any) -> None:
-    model = make_model(listen=LISTEN)
+    model = make_model(audio_input=AUDIO_INPUT)
     rows = [asked(turn(model, 0))]
     model.save_pretrained(tmp_path)
     again = SpeechLM.load(tmp_path).eval()
-    assert again.config.listen == LISTEN and write(again, rows) == write(model, rows)
+    assert again.config.audio_input == AUDIO_INPUT and write(again, rows) == write(model, rows)
 
 
 def test_ears_for_a_model_that_speaks(make_model: Make, make_rows: Make, collate: Make) -> None:
     model = make_model()
     batch = collate(model, make_rows(model))
     before = model(**batch).loss
-    model.add_hearing(LISTEN)
+    model.add_audio_input(AUDIO_INPUT)
     assert torch.equal(model(**batch).loss, before)
     assert len(write(model, [asked(turn(model, 0))], limit=5)) == 1
 
 
 def test_other_ears_keep_what_fits(make_model: Make) -> None:
-    model = make_model(listen=LISTEN)
-    model.markers.weight.data[1:] = 0.5
-    before = {name: weight.clone() for name, weight in model.hearing.state_dict().items()}
-    model.add_hearing({**LISTEN, "source": "mels", "layers": 2})
-    after = model.hearing.state_dict()
-    for name in ("convolutions.0.weight", "norm.weight", "output.weight", "letters.weight"):
+    model = make_model(audio_input=AUDIO_INPUT)
+    model.control_tokens.weight.data[1:] = 0.5
+    before = {name: weight.clone() for name, weight in model.audio_encoder.state_dict().items()}
+    model.add_audio_input({**AUDIO_INPUT, "source": "mels", "layers": 2})
+    after = model.audio_encoder.state_dict()
+    for name in (
+        "convolutions.0.weight",
+        "norm.weight",
+        "output.weight",
+        "character_output.weight",
+    ):
         assert torch.equal(after[name], before[name])
-    assert after.keys() - before.keys() and (model.markers.weight[1:] == 0.5).all()
+    assert after.keys() - before.keys() and (model.control_tokens.weight[1:] == 0.5).all()
     assert len(write(model, [asked(turn(model, 0))], limit=5)) == 1
 
 
@@ -248,12 +269,12 @@ def test_other_ears_keep_what_fits(make_model: Make) -> None:
 )
 def test_ears_that_do_not_fit(settings: dict, message: str, make_model: Make) -> None:
     with pytest.raises(InputError, match=message):
-        make_model().add_hearing(settings)
+        make_model().add_audio_input(settings)
 
 
 def test_a_model_without_ears_says_so(make_model: Make) -> None:
     model = make_model()
-    with pytest.raises(InputError, match="does not listen"):
+    with raises_input_error("unsupported"):
         TextDecodingView(model)
-    with pytest.raises(InputError, match="does not listen"):
-        model.collator()([exchange(heard=AudioInput(torch.zeros(2, 3, dtype=torch.long)))])
+    with raises_input_error("unsupported"):
+        model.collator()([dialogue_turn(audio=AudioInput(torch.zeros(2, 3, dtype=torch.long)))])

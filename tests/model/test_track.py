@@ -55,4 +55,4 @@ def test_frames_of_a_step_are_read_in_order() -> None:
     other = track.read(encoded, torch.tensor([[[2, 0]]]))
     assert one.shape == (1, 1, 12)
     assert not torch.allclose(one, other)
-    torch.testing.assert_close(one[0, 0], encoded[0, 0] + track.order[0](encoded[0, 2]))
+    torch.testing.assert_close(one[0, 0], encoded[0, 0] + track.frame_proj[0](encoded[0, 2]))

@@ -27,7 +27,7 @@ from vocalmtp.training.recipe import SpeechLMRecipe
 from vocalmtp.training.tasks import DataRecipe, build_dataset, repeated
 from vocalmtp.training.train import train
 
-LISTEN = {"width": 8, "layers": 1}
+AUDIO_INPUT = {"width": 8, "layers": 1}
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def questions(tmp_path: Path) -> Path:
 
 def recipe(shards: Path, questions: Path, output: Path, **optim: Any) -> SpeechLMRecipe:
     made = tiny_recipe(shards, output, **optim).model_dump(mode="json")
-    made["model"]["listen"] = LISTEN
+    made["model"]["audio_input"] = AUDIO_INPUT
     made["data"] |= {
         "tasks": {"tts": 1, "asr": 1},
         "questions": {
@@ -82,14 +82,14 @@ def test_every_task_makes_its_rows(shards: Path, questions: Path, tmp_path: Path
     rows = build_dataset(asked.data, "train", model.config, None)
     assert len(rows) == len(rows.frames) == 6 + 6 + 5 + 6 + 3  # one question is not spoken
     shapes = [[type(s).__name__[:3] + getattr(s, "name", "")[:1] for s in row] for row in rows]
-    turn = ["Marw", "Tex", "Mara", "Tex"]
-    assert shapes[0] == ["Spe", "Mars", "Spe"]
-    assert shapes[6] == ["Hea", "Marw", "Tex"]
-    assert shapes[12] == ["Spe", "Hea", *turn, "Mars", "Spe"]
-    assert shapes[17] == ["Spe", *turn, "Mars", "Spe"]
+    turn = ["Conq", "Tex", "Cona", "Tex"]
+    assert shapes[0] == ["Spe", "Cons", "Spe"]
+    assert shapes[6] == ["Aud", "Conq", "Tex"]
+    assert shapes[12] == ["Spe", "Aud", *turn, "Cons", "Spe"]
+    assert shapes[17] == ["Spe", *turn, "Cons", "Spe"]
     assert shapes[23] == ["Spe", *turn]
     row = rows[12]
-    end = model.config.listen_config.end_id
+    end = model.config.audio_input_config.end_id
     assert end == 35 and row[3].ids[-1] == row[5].ids[-1] == end
     assert row[3].supervised and row[5].supervised and not rows[17][2].supervised
     assert isinstance(row[0], Speaker) and torch.equal(row[0].vector, torch.ones(3))
@@ -129,12 +129,14 @@ def test_mels_are_heard_in_any_recording(
     asked = recipe(shards, questions, tmp_path / "run")
     asked = asked.model_copy(
         update={
-            "model": asked.model.model_copy(update={"listen": LISTEN | {"source": "mels"}}),
+            "model": asked.model.model_copy(
+                update={"audio_input": AUDIO_INPUT | {"source": "mels"}}
+            ),
             "data": asked.data.model_copy(update={"recordings": heard_in(recordings)}),
         }
     )
     model, _ = build_model(asked, CodeShards(shards))
-    own = model.hearing.embedding.acoustics.state_dict()  # begins as the aligner's
+    own = model.audio_encoder.embedding.acoustics.state_dict()  # begins as the aligner's
     assert all(torch.equal(own[name], load_aligner().state_dict()[name]) for name in own)
     rows = build_dataset(asked.data, "train", model.config, None)
     assert len(rows) == 6 + 4 + 6 + 6 + 3  # asr of recordings; each question is said by two
@@ -142,12 +144,12 @@ def test_mels_are_heard_in_any_recording(
     assert all(len(each.frames) == FOLD * MELS for each in heard)
     lengths = {each.frames.shape[1] for each in heard}  # .25 s, and up to .4 s before and after
     assert min(lengths) >= 7 and 12 < max(lengths) <= 27
-    assert {each.letters is None for each in heard} == {True, False}
+    assert {each.frame_characters is None for each in heard} == {True, False}
     assert len({each.frames.sum().item() for each in heard}) == 24
     held_out = build_dataset(asked.data, "valid", model.config, None)
     again = [held_out[2][0].frames for _ in range(2)]
     assert torch.equal(*again) and rows.frames[6] == 2 + 4
-    assert train(asked).is_dir() and SpeechLM.load(asked.output).config.heard_rate == MEL_RATE
+    assert train(asked).is_dir() and SpeechLM.load(asked.output).config.audio_frame_rate == MEL_RATE
 
 
 def test_recordings_are_played_faster_and_slower_and_parts_are_hidden(
@@ -162,7 +164,7 @@ def test_recordings_are_played_faster_and_slower_and_parts_are_hidden(
     times = [ears.hear(ears.sounds[0]) for _ in range(40)]
     lengths = [each.frames.shape[1] for each in times]
     assert min(lengths) < 6 < 8 < max(lengths)  # .25 s are 7 frames
-    first = [int((each.letters == each.letters[0]).sum()) for each in times]
+    first = [int((each.frame_characters == each.frame_characters[0]).sum()) for each in times]
     assert first[lengths.index(min(lengths))] < first[lengths.index(max(lengths))]
     held_out = MelInputs(config, heard, "valid", spoils=False)
     assert torch.equal(*(held_out.hear(held_out.sounds[0]).frames for _ in range(2)))
@@ -198,18 +200,20 @@ def test_other_ears_for_a_model_that_listens(
         update={
             "model": None,
             "init": str(first),
-            "listen": LISTEN | {"source": "mels"},
+            "audio_input": AUDIO_INPUT | {"source": "mels"},
             "data": second.data.model_copy(update={"recordings": heard_in(recordings)}),
         }
     )
     model, _ = build_model(second, CodeShards(shards))
     before = SpeechLM.load(first)
-    assert torch.equal(model.hearing.letters.weight, before.hearing.letters.weight)
-    own = model.hearing.embedding.acoustics.input.weight
+    assert torch.equal(
+        model.audio_encoder.character_output.weight, before.audio_encoder.character_output.weight
+    )
+    own = model.audio_encoder.embedding.acoustics.input.weight
     assert torch.equal(own, load_aligner().input.weight)
     again = second.model_copy(update={"init": str(train(second)), "output": str(tmp_path / "3")})
     third, _ = build_model(again, CodeShards(shards))  # ears that are the same stay
-    assert not torch.equal(third.hearing.embedding.acoustics.input.weight, own)
+    assert not torch.equal(third.audio_encoder.embedding.acoustics.input.weight, own)
 
 
 def test_recordings_are_for_mels(shards: Path, questions: Path, tmp_path: Path) -> None:
@@ -218,7 +222,7 @@ def test_recordings_are_for_mels(shards: Path, questions: Path, tmp_path: Path) 
     data = asked.data.model_copy(update={"recordings": heard_in(questions)})
     with pytest.raises(InputError, match="recordings.*listens to codes"):
         build_dataset(data, "train", model.config, None)
-    model.config.listen["source"] = "mels"
+    model.config.audio_input["source"] = "mels"
     with pytest.raises(InputError, match="data.recordings: is missing"):
         build_dataset(asked.data, "train", model.config, None)
 
@@ -239,7 +243,7 @@ def test_a_run_logs_every_task_and_goes_on(shards: Path, questions: Path, tmp_pa
     train(longer)
     rows = [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows if "wer" in row] == [2, 4, 6]
-    assert SpeechLM.load(output).config.listen["end_id"] == 35
+    assert SpeechLM.load(output).config.audio_input["end_id"] == 35
 
 
 def test_a_model_that_speaks_learns_to_listen(
@@ -247,12 +251,14 @@ def test_a_model_that_speaks_learns_to_listen(
 ) -> None:
     first = train(tiny_recipe(shards, tmp_path / "first", max_steps=1, eval_every=9))
     second = recipe(shards, questions, tmp_path / "second")
-    second = second.model_copy(update={"model": None, "init": str(first), "listen": LISTEN})
+    second = second.model_copy(
+        update={"model": None, "init": str(first), "audio_input": AUDIO_INPUT}
+    )
     model, _ = build_model(second, CodeShards(shards))
     before = SpeechLM.load(first)
     assert torch.equal(model.embedding.table, before.embedding.table)
-    assert torch.equal(model.markers.weight[0], before.markers.weight[0])
-    assert len(model.markers.weight) == 3 and model.hearing is not None
+    assert torch.equal(model.control_tokens.weight[0], before.control_tokens.weight[0])
+    assert len(model.control_tokens.weight) == 3 and model.audio_encoder is not None
 
 
 def test_what_cannot_be_trained_is_told(shards: Path, questions: Path, tmp_path: Path) -> None:
@@ -260,8 +266,8 @@ def test_what_cannot_be_trained_is_told(shards: Path, questions: Path, tmp_path:
     deaf, _ = build_model(tiny_recipe(shards, tmp_path / "deaf"), CodeShards(shards))
     with pytest.raises(InputError, match="'asr': needs a model that listens"):
         build_dataset(asked.data, "train", deaf.config, None)
-    with pytest.raises(InputError, match="'listen' is for 'init'"):
-        build_model(asked.model_copy(update={"listen": LISTEN}), CodeShards(shards))
+    with pytest.raises(InputError, match="'audio_input' is for 'init'"):
+        build_model(asked.model_copy(update={"audio_input": AUDIO_INPUT}), CodeShards(shards))
     model, _ = build_model(asked, CodeShards(shards))
     data = DataRecipe(shards=str(shards), tasks={}, questions=asked.data.questions)
     with pytest.raises(InputError, match="none of the split 'test'"):

@@ -78,7 +78,7 @@ def test_a_track_needs_character_times() -> None:
     item = CodeItem("u1", "abc.", "ann", torch.zeros(1, 4, dtype=torch.long))
 
     class Tracked:
-        tracked = True
+        has_text_track = True
         text = "track"
 
     with pytest.raises(InputError, match="u1"):
@@ -160,6 +160,6 @@ def test_the_backbone_of_a_speech_lm_is_kept_under_another_tokenizer(
     assert model.config.tokenizer["hash"] != known.config.tokenizer["hash"]
     for name, weight in known.backbone.state_dict().items():
         assert torch.equal(model.backbone.state_dict()[name], weight)
-    assert not torch.equal(model.markers.weight, known.markers.weight)
+    assert not torch.equal(model.control_tokens.weight, known.control_tokens.weight)
     model.save_pretrained(tmp_path / "saved")
     assert SpeechLM.load(tmp_path / "saved").config.backbone == known.config.backbone

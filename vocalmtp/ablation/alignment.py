@@ -36,8 +36,8 @@ def text_speech_similarity(
         _, hidden, state = model.read(batch)  # [B, L, D]
         kinds = batch["kinds"]
         if model.config.text == "track":
-            place = torch.arange(state.encoded.shape[1], device=model.device)
-            texts.append(_mean(state.encoded, place < batch["character_lengths"][:, None]))
+            place = torch.arange(state.encoded_text.shape[1], device=model.device)
+            texts.append(_mean(state.encoded_text, place < batch["character_lengths"][:, None]))
         else:
             texts.append(_mean(hidden, kinds == TEXT))
         speeches.append(_mean(hidden, kinds == SPEECH))

@@ -69,14 +69,14 @@ def model_facts(config: "SpeechLMConfig", spec: "TokenizerSpec", folder: Path) -
     width = backbone.get("hidden_size", backbone.get("n_embd"))
     layers = backbone.get("num_hidden_layers", backbone.get("n_layer"))
     yield "backbone", f"{backbone.get('model_type')}, {layers} layers of width {width}"
-    for each in config.family:
+    for each in config.layouts:
         frames = each.frames_per_step
         steps = spec.frame_rate * (len(layout.streams) if layout.flat else 1 / frames)
-        grouping = "one by one" if layout.flat else f"{frames} frames per step"
-        choice = f"; --tokens-per-step {each.codec_tokens}" if len(config.family) > 1 else ""
+        grouping = "one after the other" if layout.flat else f"{frames} frames together"
+        asked = f"; --tokens-per-step {each.codec_tokens}" if len(config.layouts) > 1 else ""
         yield (
-            "tokens per step" if each == config.family[0] else "",
-            f"{each.tokens_per_step} ({grouping}), {steps:.3g} steps/s{choice}",
+            "tokens per step" if each == config.layouts[0] else "",
+            f"{each.tokens_per_step} ({grouping}), {steps:.3g} steps/s{asked}",
         )
     kind = config.head.get("kind")
     yield "head", config.head.get("name", "parallel") + (f" ({kind})" if kind else "")
@@ -91,10 +91,15 @@ def model_facts(config: "SpeechLMConfig", spec: "TokenizerSpec", folder: Path) -
             config.text, "prompt and text track"
         ),
     )
-    if config.listen:
-        heard = {"mels": "log-mels", "codes": "the tokenizer's codes"}[config.listen_config.source]
-        yield "audio input", f"{heard}, {config.heard_rate / config.heard_frames:g} positions/s"
-    yield "text version", f"{config.text_version or 'unknown'} (this package: {VERSION})"
+    if config.audio_input:
+        heard = {"mels": "log-mels", "codes": "the tokenizer's codes"}[
+            config.audio_input_config.source
+        ]
+        yield (
+            "hears",
+            f"{heard}, {config.audio_frame_rate / config.audio_frames_per_position:g} positions/s",
+        )
+    yield "text version", f"{config.text_version or 'not noted'} (this package: {VERSION})"
     yield "parameters", millions(count_parameters(folder))
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from vocalmtp.errors import InputError, nearest
 from vocalmtp.models.layout import ADVANCE, IGNORED, TokenLayout
 from vocalmtp.models.prompts import (
-    MARKERS,
+    CONTROL_TOKENS,
     AudioInput,
     ControlToken,
     Segment,
@@ -21,7 +21,7 @@ from vocalmtp.models.prompts import (
     Text,
 )
 
-PADDING, TEXT, SPEECH, SPEAKER, MARKER, HEARD = range(6)  # kinds of positions
+PADDING, TEXT, SPEECH, SPEAKER, CONTROL, AUDIO = range(6)  # kinds of positions
 
 
 @dataclass
@@ -46,12 +46,14 @@ class Collator:
     """Turns a list of segment lists into a batch, see `__call__`.
 
     Rows are padded on the right; `left=True` pads on the left, as decoding needs. A model that
-    listens hears `heard_frames` a position; 0 is for one that does not.
+    listens hears `audio_frames_per_position` a position; 0 is for one that does not.
     """
 
-    def __init__(self, layout: TokenLayout, speaker_dim: int = 0, heard_frames: int = 0):
+    def __init__(
+        self, layout: TokenLayout, speaker_dim: int = 0, audio_frames_per_position: int = 0
+    ):
         self.layout = layout
-        self.heard_frames = heard_frames
+        self.audio_frames_per_position = audio_frames_per_position
         self.speaker_dim = speaker_dim
         self.tracked = layout.streams[0].name == ADVANCE
 
@@ -84,7 +86,7 @@ class Collator:
             kinds, ids = torch.tensor(row.kinds), torch.tensor(row.ids)
             out["kinds"][b, place] = kinds
             out["text_ids"][b, place] = torch.where(kinds == TEXT, ids, 0)
-            out["markers"][b, place] = torch.where(kinds == MARKER, ids, 0)
+            out["markers"][b, place] = torch.where(kinds == CONTROL, ids, 0)
             text_own[b, place] = torch.tensor(row.text_target)
             for first, tokens, targets, pointed in row.speech:
                 span = slice(start + first, start + first + len(tokens))
@@ -109,12 +111,12 @@ class Collator:
                 case Text():
                     row.add(TEXT, list(segment.ids), segment.supervised)
                 case ControlToken():
-                    if segment.name not in MARKERS:
-                        hint = nearest(segment.name, MARKERS)
+                    if segment.name not in CONTROL_TOKENS:
+                        hint = nearest(segment.name, CONTROL_TOKENS)
                         raise InputError(
                             f"marker '{segment.name}': no such marker; {hint}", code="not_found"
                         )
-                    row.add(MARKER, [MARKERS.index(segment.name)])
+                    row.add(CONTROL, [CONTROL_TOKENS.index(segment.name)])
                 case Speaker():
                     row.speaker = segment.vector
                     row.add(SPEAKER, [0])
@@ -125,9 +127,9 @@ class Collator:
         return row
 
     def _hear(self, row: PromptRow, segment: AudioInput) -> None:
-        if not self.heard_frames:
+        if not self.audio_frames_per_position:
             raise InputError(
-                "heard speech: this model does not listen; train one with 'listen'",
+                "heard speech: this model does not listen; train one with 'audio_input'",
                 code="unsupported",
             )
         if row.heard is not None:
@@ -136,7 +138,7 @@ class Collator:
                 code="invalid_value",
             )
         row.heard = segment
-        row.add(HEARD, [0] * -(-segment.frames.shape[1] // self.heard_frames))
+        row.add(AUDIO, [0] * -(-segment.frames.shape[1] // self.audio_frames_per_position))
 
     def _speech(self, row: PromptRow, segment: Speech) -> None:
         base = len(row.characters)
@@ -185,8 +187,8 @@ class Collator:
         letters = torch.full((len(rows), longest), IGNORED)
         for b, each in found:
             heard[b, :, : lengths[b]] = each.frames
-            if each.letters is not None:
-                letters[b, : lengths[b]] = each.letters
+            if each.frame_characters is not None:
+                letters[b, : lengths[b]] = each.frame_characters
         return {"heard": heard, "heard_lengths": lengths, "heard_letters": letters}
 
 

@@ -88,9 +88,9 @@ def check_drafts(model: SpeechLM, drafts: int) -> None:
             "leave drafts out",
             code="missing",
         )
-    if not 0 <= drafts <= model.draft.most:
+    if not 0 <= drafts <= model.draft.max_drafts:
         raise InputError(
-            f"drafts '{drafts}': this model's draft head guesses at most {model.draft.most}",
+            f"drafts '{drafts}': this model's draft head guesses at most {model.draft.max_drafts}",
             code="invalid_value",
         )
 
@@ -105,7 +105,7 @@ def draft_ahead(
     states go to `state.draft`, if it keeps them.
     """
     ahead, draft = state.draft, model.draft
-    fed = model.enter(state, tokens)
+    fed = model.embed_step(state, tokens)
     read_verified(draft, ahead, fed)
     inputs, drafts, used = [fed], [], []
     for k, make in enumerate(pickers, start=1):
@@ -116,7 +116,7 @@ def draft_ahead(
             ahead.states[:, k - 1] = vector
             ahead.numbers = [*ahead.numbers[: k - 1], number]
         state.ended = pick.ended
-        inputs.append(model.enter(state, proposed))
+        inputs.append(model.embed_step(state, proposed))
         drafts.append(proposed)
         used.append(pick)
     made = torch.stack(drafts, 1) if drafts else tokens[:, None][:, :0]

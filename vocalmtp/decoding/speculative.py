@@ -195,7 +195,9 @@ def places_of(state: DecodeState, numbers: Tensor) -> DecodeState:
     pointers = state.pointers
     lengths = state.character_lengths
     if pointers is not None:
-        pointers = state.trail.gather(1, numbers.clamp(max=state.trail.shape[1] - 1)).flatten()
+        pointers = state.pointer_history.gather(
+            1, numbers.clamp(max=state.pointer_history.shape[1] - 1)
+        ).flatten()
         lengths = lengths.repeat_interleave(count)
     return replace(
         state,

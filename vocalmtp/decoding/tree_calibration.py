@@ -66,7 +66,7 @@ def _replay(
     inputs = []
     for step in tokens.unbind(1):
         before.append(replace(state))
-        inputs.append(model.enter(state, step))
+        inputs.append(model.embed_step(state, step))
     hidden = model.steps(state, torch.stack(inputs, 1))  # [B, S, D]
     right, tried = torch.zeros(shape), torch.zeros(depth)
     for root in range(count - 1):

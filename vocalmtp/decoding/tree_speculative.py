@@ -72,9 +72,9 @@ class TreeSpeculative:
         right = (drawn[:, tree.parents] == ahead.tokens).all(2) & tried[:, None]
         path, accepted = tree.follow(right, layout.ends(ahead.tokens[..., 0]))
         self._count(state, layout, first, drawn[rows, path], accepted)
-        state.cache.keep(ahead.tried, path[:, 1:] - 1, accepted)
+        state.cache.keep_path(ahead.tried, path[:, 1:] - 1, accepted)
         pointers = None if ahead.pointers is None else ahead.pointers[rows, path[:, 1:]]
-        state.go_on(accepted, pointers)
+        state.advance(accepted, pointers)
         keep_path(ahead, path, accepted)
         ahead.noise = moved_on(ahead.noise, accepted + 1, state, layout)
         return StepBatch(drawn[rows, path], first, accepted + 1)
@@ -107,7 +107,7 @@ class TreeSpeculative:
     def _draft(self, model: SpeechLM, state: DecodeState, last: Tensor) -> Tensor:
         """Draft the tree behind a step `last` [B, 1], depth by depth: inputs [B, N, D]."""
         ahead, draft = state.draft, model.draft
-        fed = model.enter(state, last)  # [B, D]
+        fed = model.embed_step(state, last)  # [B, D]
         read_verified(draft, ahead, fed)
         inputs = fed[:, None].repeat(1, len(self.tree.depths), 1)
         ahead.ended[:, 0] = state.ended
@@ -121,12 +121,12 @@ class TreeSpeculative:
             states, number = draft.branch(
                 ahead.memory, depth, before, entered[:, level.above], path
             )  # [B, n, D]
-            above = here.copies(of_rows(len(fed), width, level.above))
+            above = here.without_cache(of_rows(len(fed), width, level.above))
             noise = ahead.noise[:, depth - 1].repeat_interleave(count, 0)
             pick = CandidateRanker(model.layout, above, noise, 1 + max(level.ranks))
             draft.head_of(number, model.drafting_head).propose(states.flatten(0, 1), pick)
             found = pick.candidates.unflatten(0, (-1, count))[:, level.parents, level.ranks]
-            here = above.copies(of_rows(len(fed), count, level.parents))
+            here = above.without_cache(of_rows(len(fed), count, level.parents))
             entered = self._enter(model, here, found, level, ahead)
             inputs[:, level.nodes] = entered
         return inputs
@@ -137,7 +137,7 @@ class TreeSpeculative:
         """Let the nodes [B, m] of a depth enter the copies of their parents' states `here`."""
         tokens, numbers = found.flatten()[:, None], here.steps
         said = model.layout.ends(tokens[:, 0]) & (here.ended < 0)
-        entered = model.enter(here, tokens)  # [B m, D]
+        entered = model.embed_step(here, tokens)  # [B m, D]
         here.ended = torch.where(said, numbers, here.ended)
         ahead.tokens[:, level.nodes, 0] = found
         ahead.ended[:, level.nodes] = here.ended.view_as(found)

@@ -14,7 +14,7 @@ def optimize_for_inference(model: SpeechLM, int8: bool) -> None:
         model.runner = LlamaRunner(model.backbone, make)
         model.backbone.model.layers = nn.ModuleList()  # the runner has what it needs of them
     model.head.fuse(make)
-    for frames in model.groupings[:-1]:
+    for frames in model.step_sizes[:-1]:
         model.at(frames).head.fuse(make)
     if model.track is not None:
         model.track.fuse(make)

@@ -39,7 +39,7 @@ class AlignedCache:
     def crop(self, positions: Tensor | int) -> None:
         self.lengths = self.lengths - positions
 
-    def keep(self, tried: Tensor, path: Tensor, counts: Tensor) -> None:
+    def keep_path(self, tried: Tensor, path: Tensor, counts: Tensor) -> None:
         """See model/backbone.py. The drafts lie behind the places that their longest path takes."""
         longest, last = path.shape[1], self.memory.shape[2] - 1
         first = (self.lengths - tried)[:, None]  # [B, 1] place of the first draft of the path

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from vocalmtp.audio.mel import LogMel
 from vocalmtp.config import StrictModel
-from vocalmtp.data.collate import HEARD
+from vocalmtp.data.collate import AUDIO
 from vocalmtp.models.aligner import AcousticModel, AlignerConfig
 from vocalmtp.models.embeddings import SlotEmbedding
 from vocalmtp.models.layout import IGNORED, Stream, TokenLayout
@@ -38,7 +38,7 @@ class AudioInputConfig(StrictModel):
     width: int = Field(default=256, ge=1)
     layers: int = Field(default=3, ge=0)
     kernel: int = Field(default=5, ge=1)
-    letter_weight: float = Field(default=0.3, ge=0)  # of the letters' loss
+    character_loss_weight: float = Field(default=0.3, ge=0)  # of the letters' loss
     end_id: int = Field(ge=0)
 
 
@@ -111,7 +111,7 @@ class AudioEncoder(nn.Module):
         )
         self.norm = nn.LayerNorm(config.width)
         self.output = nn.Linear(config.width * self.group, width)
-        self.letters = nn.Linear(width, self.group * alphabet)
+        self.character_output = nn.Linear(width, self.group * alphabet)
 
     def forward(self, frames: Tensor, lengths: Tensor) -> Tensor:
         """Codes [B, Q, T] or log-mels [B, C, T] of `lengths` [B] frames to [B, H, D]; padding never
@@ -142,15 +142,15 @@ class AudioEncoder(nn.Module):
         ]
         return nn.utils.rnn.pad_sequence(heard, batch_first=True)
 
-    def letter_loss(self, hidden: Tensor, kinds: Tensor, letters: Tensor) -> Tensor:
+    def character_loss(self, hidden: Tensor, kinds: Tensor, letters: Tensor) -> Tensor:
         """Cross-entropy of the `letters` [B, T] that sound at the heard frames (-100 = not known),
         in the hidden states [B, L, D].
         """
-        here = kinds == HEARD  # [B, L]
+        here = kinds == AUDIO  # [B, L]
         rows, place = positions(here)
         letters = F.pad(letters, (0, -letters.shape[1] % self.group), value=IGNORED)
         wanted = letters.unflatten(1, (-1, self.group))[rows, place]  # [N, G]
-        logits = self.letters(hidden[here]).unflatten(-1, (self.group, -1))  # [N, G, A]
+        logits = self.character_output(hidden[here]).unflatten(-1, (self.group, -1))  # [N, G, A]
         known = (wanted != IGNORED).sum().clamp(min=1)
         logits, wanted = logits.flatten(0, 1).float(), wanted.flatten()
         return F.cross_entropy(logits, wanted, ignore_index=IGNORED, reduction="sum") / known
@@ -164,6 +164,6 @@ def positions(here: Tensor) -> tuple[Tensor, Tensor]:
 
 def place_heard(inputs: Tensor, kinds: Tensor, heard: Tensor) -> Tensor:
     """Inputs [B, L, D] with the heard positions [B, H, D] in their places."""
-    here = kinds == HEARD
+    here = kinds == AUDIO
     rows, place = positions(here)
     return inputs.masked_scatter(here[..., None], heard[rows, place].to(inputs.dtype))

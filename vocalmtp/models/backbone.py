@@ -25,7 +25,7 @@ class Cache(Protocol):
     def crop(self, positions: Tensor | int) -> None:
         """Forget the last so many positions of every row, or as many as [B] says of each."""
 
-    def keep(self, tried: Tensor, path: Tensor, counts: Tensor) -> None:
+    def keep_path(self, tried: Tensor, path: Tensor, counts: Tensor) -> None:
         """Of the last `tried` [B] positions, drafts of a tree, keep one path, as if of a chain.
 
         `path` [B, n] numbers them from 0, n being the depth of the tree; the first `counts` [B] of
@@ -86,7 +86,7 @@ class PaddedCache:
         place = torch.arange(self.mask.shape[1], device=self.mask.device)
         self._take(place - positions[:, None])  # what is kept moves to the end
 
-    def keep(self, tried: Tensor, path: Tensor, counts: Tensor) -> None:
+    def keep_path(self, tried: Tensor, path: Tensor, counts: Tensor) -> None:
         self.lengths = self.lengths - tried + counts
         width = self.mask.shape[1]
         place = torch.arange(width, device=self.mask.device)

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ConfigDict, Field
 from transformers import PretrainedConfig
 
-from vocalmtp.config import StrictModel, parse
+from vocalmtp.config import StrictModel, parse, rename_former_keys
 from vocalmtp.errors import InputError, nearest
 from vocalmtp.io.read import FORMAT, check_format, read_object, read_shapes, reason
 from vocalmtp.models.audio_encoder import MEL_RATE, AudioInputConfig
@@ -18,6 +18,17 @@ from vocalmtp.models.text_track import TrackConfig
 
 # What Transformers and its Trainer add to the keys of a configuration.
 ADDED = {"architectures", "dtype", "model_type", "torch_dtype", "transformers_version", "use_cache"}
+# Former names of parameters (regular expressions), which older saved models still use.
+FORMER_WEIGHTS = {
+    r"^hearing\.letters\.": "audio_encoder.character_output.",
+    r"^hearing\.": "audio_encoder.",
+    r"^markers\.": "control_tokens.",
+    r"^step_size_embedding\.": "step_size_embedding.",
+    r"^smaller\.": "smaller_steps.",
+    r"^speaker\.nobody": "speaker_projection.no_speaker",
+    r"^speaker\.": "speaker_projection.",
+    r"\.order\.": ".frame_proj.",
+}
 
 
 class SpeechLMConfig(PretrainedConfig):
@@ -45,7 +56,7 @@ class SpeechLMConfig(PretrainedConfig):
         draft: dict[str, Any] | None = None,
         objectives: dict[str, Any] | None = None,
         track: dict[str, Any] | None = None,
-        listen: dict[str, Any] | None = None,
+        audio_input: dict[str, Any] | None = None,
         alphabet: str = "",
         tokenizer: dict[str, Any] | None = None,
         speaker_dim: int = 0,
@@ -69,7 +80,7 @@ class SpeechLMConfig(PretrainedConfig):
         self.draft = dict(draft or {})
         self.objectives = dict(objectives or {})
         self.track = dict(track or {})
-        self.listen = dict(listen or {})
+        self.audio_input = dict(audio_input or {})
         self.alphabet = alphabet
         self.tokenizer = dict(tokenizer or {})
         self.speaker_dim = speaker_dim
@@ -89,6 +100,7 @@ class SpeechLMConfig(PretrainedConfig):
         """
         what = f"model '{folder}'"
         data = check_format(read_object(Path(folder) / "config.json", what), what)
+        data = rename_former_keys(data, inspect.signature(cls).parameters)
         if data.get("model_type") != cls.model_type:
             raise InputError(
                 f"{what}: its model_type is {data.get('model_type')!r}, not '{cls.model_type}'; "
@@ -104,8 +116,8 @@ class SpeechLMConfig(PretrainedConfig):
             )
         try:
             config = cls.from_dict(data)
-            _ = config.family, config.track_config  # which check their parts
-            _ = config.listen and config.listen_config
+            _ = config.layouts, config.track_config  # which check their parts
+            _ = config.audio_input and config.audio_input_config
         except InputError as error:
             raise InputError(f"{what}: config.json: {error}", code="invalid_value") from error
         except (TypeError, ValueError, KeyError, AttributeError) as error:
@@ -116,7 +128,7 @@ class SpeechLMConfig(PretrainedConfig):
         return config
 
     @property
-    def tracked(self) -> bool:
+    def has_text_track(self) -> bool:
         """Whether the text runs along the speech."""
         return self.text != "prompt"
 
@@ -127,30 +139,30 @@ class SpeechLMConfig(PretrainedConfig):
     @property
     def reads_text(self) -> bool:
         """Whether the backbone reads text of its own vocabulary."""
-        return self.text != "track" or bool(self.listen)
+        return self.text != "track" or bool(self.audio_input)
 
     @property
-    def listen_config(self) -> AudioInputConfig:
+    def audio_input_config(self) -> AudioInputConfig:
         """How it listens. Raises InputError if that cannot be."""
-        config = parse(AudioInputConfig, self.listen, "listen")
+        config = parse(AudioInputConfig, self.audio_input, "audio_input")
         names = [stream["name"] for stream in self.streams]
         for name in config.streams:
             if name not in names:
                 raise InputError(
-                    f"listen.streams '{name}': no such stream; {nearest(name, names)}",
+                    f"audio_input.streams '{name}': no such stream; {nearest(name, names)}",
                     code="not_found",
                 )
         return config
 
     @property
-    def heard_frames(self) -> int:
+    def audio_frames_per_position(self) -> int:
         """Frames of a heard position; 0 for a model that does not listen."""
-        return self.listen_config.frames_per_position if self.listen else 0
+        return self.audio_input_config.frames_per_position if self.audio_input else 0
 
     @property
-    def heard_rate(self) -> float:
+    def audio_frame_rate(self) -> float:
         """Frames a second of what a model that listens hears."""
-        mels = self.listen_config.source == "mels"
+        mels = self.audio_input_config.source == "mels"
         return MEL_RATE if mels else self.tokenizer["frame_rate"]
 
     @property
@@ -164,11 +176,11 @@ class SpeechLMConfig(PretrainedConfig):
     @property
     def stream_weights(self) -> dict[str, float]:
         """Weights of the streams in the loss, see heads/base.py."""
-        own = {ADVANCE: self.track_config.loss_weight} if self.tracked else {}
+        own = {ADVANCE: self.track_config.loss_weight} if self.has_text_track else {}
         return own | self.loss_weights
 
     @property
-    def groupings(self) -> tuple[int, ...]:
+    def step_sizes(self) -> tuple[int, ...]:
         """The frames that a step may have, ascending. Raises InputError if they cannot be."""
         if isinstance(self.frames_per_step, int):
             return (self.frames_per_step,)
@@ -184,14 +196,14 @@ class SpeechLMConfig(PretrainedConfig):
     @property
     def layout(self) -> TokenLayout:
         """The token layout, of an elastic model that of its longest steps."""
-        return self.layout_of(self.groupings[-1])
+        return self.layout_for(self.step_sizes[-1])
 
     @property
-    def family(self) -> tuple[TokenLayout, ...]:
+    def layouts(self) -> tuple[TokenLayout, ...]:
         """The layouts of all groupings."""
-        return tuple(self.layout_of(frames) for frames in self.groupings)
+        return tuple(self.layout_for(frames) for frames in self.step_sizes)
 
-    def layout_of(self, frames: int) -> TokenLayout:
+    def layout_for(self, frames: int) -> TokenLayout:
         """The token layout of steps of so many frames; with a track, advances lead and the codec
         follows a step later.
         """
@@ -199,12 +211,12 @@ class SpeechLMConfig(PretrainedConfig):
             Stream(
                 name=s["name"],
                 size=s["size"],
-                delay=s.get("delay", 0) + self.tracked,
+                delay=s.get("delay", 0) + self.has_text_track,
                 levels=tuple(s.get("levels", ())),
             )
             for s in self.streams
         ]
-        if self.tracked:
+        if self.has_text_track:
             streams.insert(0, self.track_config.stream)
         return TokenLayout(streams=tuple(streams), frames_per_step=frames, flat=self.flat)
 
@@ -226,7 +238,14 @@ def check_sizes(config: SpeechLMConfig, folder: Path, what: str) -> None:
     for key, value in chain(
         *(
             d.items()
-            for d in (config.backbone, config.track, config.head, config.draft, config.listen, own)
+            for d in (
+                config.backbone,
+                config.track,
+                config.head,
+                config.draft,
+                config.audio_input,
+                own,
+            )
         )
     ):
         limit = next((most[word] for word in most if word in key), None)

@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
 def build_grouping(config: SpeechLMConfig, frames: int, width: int) -> nn.ModuleDict:
     """What depends on the frames of a step: embedding, head and objectives."""
-    layout = config.layout_of(frames)
+    layout = config.layout_for(frames)
     return nn.ModuleDict(
         {
-            "embedding": SlotEmbedding(layout, width, config.family),
+            "embedding": SlotEmbedding(layout, width, config.layouts),
             "head": build_head(config.head, layout, width, config.stream_weights),
             "objectives": build_objectives(config.objectives, layout, width),
         }
@@ -42,9 +42,9 @@ def build_grouping(config: SpeechLMConfig, frames: int, width: int) -> nn.Module
 def add_groupings(model: "SpeechLM", width: int) -> None:
     """Give a new model the groupings of fewer frames; what is shared is saved and loaded once."""
     ties: dict[str, str] = {}
-    for frames in model.groupings[:-1]:
-        model.smaller[str(frames)] = part = build_grouping(model.config, frames, width)
-        ties |= {f"smaller.{frames}.{name}": name for name in share(part, model)}
+    for frames in model.step_sizes[:-1]:
+        model.smaller_steps[str(frames)] = part = build_grouping(model.config, frames, width)
+        ties |= {f"smaller_steps.{frames}.{name}": name for name in share(part, model)}
     if ties:
         model._tied_weights_keys = ties  # which are left out of files
         model.all_tied_weights_keys = model.all_tied_weights_keys | ties  # shared again when loaded
@@ -78,16 +78,16 @@ def view_at(model: "SpeechLM", frames: int) -> "SpeechLM":
     """
     if frames == model.layout.frames_per_step:
         return model
-    if str(frames) not in model.smaller:
+    if str(frames) not in model.smaller_steps:
         raise InputError(
             f"frames_per_step '{frames}': this model was trained for "
-            f"{' or '.join(map(str, model.config.groupings))}",
+            f"{' or '.join(map(str, model.config.step_sizes))}",
             code="invalid_value",
         )
     view = copy(model)
-    view._modules = model._modules | dict(model.smaller[str(frames)].items())
-    view.layout = model.config.layout_of(frames)
-    view.pace = model.config.groupings.index(frames)
+    view._modules = model._modules | dict(model.smaller_steps[str(frames)].items())
+    view.layout = model.config.layout_for(frames)
+    view.step_size_index = model.config.step_sizes.index(frames)
     return view
 
 
@@ -96,7 +96,7 @@ def frames_of_tokens(config: SpeechLMConfig, tokens: int) -> int:
 
     Raises InputError, naming those that the model was trained for, if this is none of them.
     """
-    counts = {config.layout_of(frames).codec_tokens: frames for frames in config.groupings}
+    counts = {config.layout_for(frames).codec_tokens: frames for frames in config.step_sizes}
     if tokens not in counts:
         raise InputError(
             f"tokens_per_step '{tokens}': this model was trained for "

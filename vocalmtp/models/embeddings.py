@@ -71,7 +71,7 @@ class SlotEmbedding(nn.Module):
         offsets = torch.tensor([starts[slot.stream] for slot in layout.slots])
         self.register_buffer("offsets", offsets)
         self.table = nn.Parameter(torch.empty(end, width))
-        self.order = nn.ModuleList(
+        self.frame_proj = nn.ModuleList(
             nn.Linear(width, width, bias=False) for _ in range(self.frames - 1)
         )
         digits = centred_digits(layout, members)
@@ -97,7 +97,7 @@ class SlotEmbedding(nn.Module):
             digits = F.embedding(ids[..., self.num_joint :], self.digits)
             framed = framed + self.digit_map(digits.unflatten(-2, (self.frames, -1)).sum(-2))
         total = joint + framed[..., 0, :]
-        for frame, order in enumerate(self.order, start=1):
+        for frame, order in enumerate(self.frame_proj, start=1):
             total = total + order(framed[..., frame, :])
         return total * self.scale
 

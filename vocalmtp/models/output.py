@@ -19,8 +19,8 @@ class SpeechLMOutput(ModelOutput):
 
     loss: Tensor | None = None
     text_loss: Tensor | None = None
-    letter_loss: Tensor | None = None  # of a model that listens, see model/hearing.py
-    text_parts: Tensor | None = None  # [2, 2] loss and count of transcripts, and of answers
+    character_loss: Tensor | None = None  # of a model that listens, see model/hearing.py
+    text_loss_parts: Tensor | None = None  # [2, 2] loss and count of transcripts, and of answers
     head_loss: Tensor | None = None
     per_slot: Tensor | None = None  # [K] cross-entropy of every slot, detached
     per_draft: Tensor | None = None  # [N] that of every state of the draft head

@@ -13,7 +13,7 @@ from torch import Tensor
 TextMode = Literal["prompt", "track", "both"]
 # Every marker is one learned embedding; the order is part of saved models. A model that does not
 # listen has the first one alone.
-MARKERS = ("speech", "write", "answer")
+CONTROL_TOKENS = ("speech", "question", "answer")
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Speaker:
 
 @dataclass(frozen=True)
 class ControlToken:
-    """One of MARKERS: a learned embedding that says what follows."""
+    """One of CONTROL_TOKENS: a learned embedding that says what follows."""
 
     name: str
 
@@ -55,17 +55,17 @@ class ControlToken:
 class AudioInput:
     """Speech of the user, as codes [Q, T] of the tokenizer's streams or as log-mels [C, T].
 
-    `letters` [T] are the ids of the characters that sound, in training and where they are known.
+    `frame_characters` [T] are the ids of the characters that sound, in training and where they are known.
     """
 
     frames: Tensor
-    letters: Tensor | None = None
+    frame_characters: Tensor | None = None
 
 
 Segment = Text | Speech | Speaker | ControlToken | AudioInput
 
 
-def tts(
+def tts_prompt(
     mode: TextMode,
     *,
     text_ids: Sequence[int] = (),
@@ -78,7 +78,7 @@ def tts(
     """Text to speech: [text] speaker, "speech", speech; `codes` [Q, T] only in training.
 
     `text_ids` serve the modes "prompt" and "both"; `characters` and `advances` [T] serve "track"
-    and "both". An answer has the `context` of `exchange` after the speaker, which ends in its text:
+    and "both". An answer has the `context` of `dialogue_turn` after the speaker, which ends in its text:
     that is not repeated.
     """
     tracked = mode != "prompt"
@@ -90,21 +90,21 @@ def tts(
     return segments
 
 
-def exchange(
+def dialogue_turn(
     *,
-    heard: AudioInput | None = None,
+    audio: AudioInput | None = None,
     question: Sequence[int] | None = None,
     answer: Sequence[int] | None = None,
 ) -> list[Segment]:
-    """A turn of a conversation, as far as it is known: heard, "write", question, "answer", answer.
+    """A turn of a conversation, as far as it is known: audio, "question", question, "answer", answer.
 
     `question` and `answer` are text ids, each with its end. A question that was heard is learned,
     one that was read is not; the answer always is.
     """
-    segments: list[Segment] = [] if heard is None else [heard]
-    segments.append(ControlToken("write"))
+    segments: list[Segment] = [] if audio is None else [audio]
+    segments.append(ControlToken("question"))
     if question is not None:
-        segments += [Text(question, supervised=heard is not None)]
+        segments += [Text(question, supervised=audio is not None)]
     if answer is not None:
         segments += [ControlToken("answer"), Text(answer, supervised=True)]
     return segments

@@ -14,7 +14,7 @@ class SpeakerProjection(nn.Module):
             nn.Linear(speaker_dim, width), nn.GELU(), nn.Linear(width, width)
         )
         # not zeros: a zero vector at the first position would blow up the gradient of every norm
-        self.nobody = nn.Parameter(torch.randn(width) * 0.5)
+        self.no_speaker = nn.Parameter(torch.randn(width) * 0.5)
         self.scale = speaker_dim**0.5  # unit-length vectors to unit variance
 
     def forward(self, speaker: Tensor, has_speaker: Tensor) -> Tensor:
@@ -22,4 +22,6 @@ class SpeakerProjection(nn.Module):
         if self.training and self.dropout > 0:
             kept = torch.rand(has_speaker.shape, device=has_speaker.device) >= self.dropout
             has_speaker = has_speaker & kept
-        return torch.where(has_speaker[:, None], self.projection(speaker * self.scale), self.nobody)
+        return torch.where(
+            has_speaker[:, None], self.projection(speaker * self.scale), self.no_speaker
+        )

@@ -3,6 +3,7 @@
 Letters: B batch, L positions, S steps, K slots, G frames per step, U characters, D hidden size.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
@@ -14,19 +15,19 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging
 
-from vocalmtp.data.collate import MARKER, SPEAKER, SPEECH, TEXT, Collator
+from vocalmtp.data.collate import CONTROL, SPEAKER, SPEECH, TEXT, Collator
 from vocalmtp.errors import InputError
 from vocalmtp.heads import DraftHead, SpeechHead, build_draft, build_head
 from vocalmtp.io.read import check_finite, reason
 from vocalmtp.models.audio_encoder import AudioEncoder, place_heard
 from vocalmtp.models.backbone import Runner, TransformersRunner
-from vocalmtp.models.config import SpeechLMConfig, check_sizes
+from vocalmtp.models.config import FORMER_WEIGHTS, SpeechLMConfig, check_sizes
 from vocalmtp.models.elastic import add_groupings, check_draft, view_at
 from vocalmtp.models.embeddings import SlotEmbedding
 from vocalmtp.models.layout import IGNORED
 from vocalmtp.models.objectives import build_objectives
 from vocalmtp.models.output import SpeechLMOutput, written_losses
-from vocalmtp.models.prompts import MARKERS
+from vocalmtp.models.prompts import CONTROL_TOKENS
 from vocalmtp.models.speaker import SpeakerProjection
 from vocalmtp.models.state import DecodeState
 from vocalmtp.models.text_track import TextTrack
@@ -65,35 +66,38 @@ class SpeechLM(PreTrainedModel):
         self.runner: Runner | None = None  # runs the backbone in decoding; None = as it is
         self.backbone = AutoModelForCausalLM.from_config(AutoConfig.for_model(**config.backbone))
         width = self.backbone.config.hidden_size
-        self.embedding = SlotEmbedding(self.layout, width, config.family)
-        self.markers = nn.Embedding(1, width)
+        self.embedding = SlotEmbedding(self.layout, width, config.layouts)
+        self.control_tokens = nn.Embedding(1, width)
         self.head = build_head(config.head, self.layout, width, config.stream_weights)
         self.draft: DraftHead | None = None
         if config.draft:
             self.add_draft(config.draft)
         self.objectives = build_objectives(config.objectives, self.layout, width)
-        self.speaker = None
+        self.speaker_projection = None
         if config.speaker_dim:
-            self.speaker = SpeakerProjection(config.speaker_dim, width, config.speaker_dropout)
+            self.speaker_projection = SpeakerProjection(
+                config.speaker_dim, width, config.speaker_dropout
+            )
         self.track = None
-        if config.tracked:
+        if config.has_text_track:
             self.track = TextTrack(
                 config.track_config, len(config.alphabet), width, self.layout.frames_per_step
             )
-        self.hearing: AudioEncoder | None = None
-        if config.listen:
-            self.add_hearing(config.listen)
-        self.smaller = nn.ModuleDict()  # of an elastic model, its groupings of fewer frames
-        self.pace, self.paces = len(config.groupings) - 1, None
-        if self.pace:
-            self.paces = nn.Embedding(len(config.groupings), width)
+        self.audio_encoder: AudioEncoder | None = None
+        if config.audio_input:
+            self.add_audio_input(config.audio_input)
+        self.smaller_steps = nn.ModuleDict()  # of an elastic model, its groupings of fewer frames
+        self.step_size_index, self.step_size_embedding = len(config.step_sizes) - 1, None
+        if self.step_size_index:
+            self.step_size_embedding = nn.Embedding(len(config.step_sizes), width)
+        self.register_load_state_dict_pre_hook(rename_former_weights)
         self.post_init()
         add_groupings(self, width)
 
     @property
-    def groupings(self) -> tuple[int, ...]:
+    def step_sizes(self) -> tuple[int, ...]:
         """The frames that a step may have, see model/elastic.py."""
-        return self.config.groupings
+        return self.config.step_sizes
 
     def at(self, frames: int) -> "SpeechLM":
         """This model with steps of so many frames, see model/elastic.py."""
@@ -101,7 +105,7 @@ class SpeechLM(PreTrainedModel):
 
     def at_slots(self, count: int) -> "SpeechLM":
         """This model with steps of so many slots, K."""
-        frames = {each.tokens_per_step: each.frames_per_step for each in self.config.family}
+        frames = {each.tokens_per_step: each.frames_per_step for each in self.config.layouts}
         return view_at(self, frames[count])
 
     def add_draft(self, settings: dict[str, Any]) -> None:
@@ -111,29 +115,29 @@ class SpeechLM(PreTrainedModel):
         width = self.backbone.config.hidden_size
         self.draft = build_draft(settings, width, lambda: deepcopy(self.head))
         self.config.draft = dict(settings)
-        check_draft(self.draft, self.groupings)
+        check_draft(self.draft, self.step_sizes)
 
-    def add_hearing(self, settings: dict[str, Any]) -> None:
+    def add_audio_input(self, settings: dict[str, Any]) -> None:
         """Give the model ears (model/hearing.py), which keep what fits of those that it has, and
         the markers of a conversation. Raises InputError for settings that do not fit it.
         """
-        self.config.listen = dict(settings)
-        own, backbone, before = self.config, self.backbone.config, self.hearing
-        width, listens = backbone.hidden_size, own.listen_config
+        self.config.audio_input = dict(settings)
+        own, backbone, before = self.config, self.backbone.config, self.audio_encoder
+        width, listens = backbone.hidden_size, own.audio_input_config
         if listens.end_id >= backbone.vocab_size:
             raise InputError(
                 f"backbone.vocab_size '{backbone.vocab_size}': a model that listens writes text, "
                 f"whose end has the id {listens.end_id}; give {listens.end_id + 1} or more",
                 code="invalid_value",
             )
-        self.hearing = AudioEncoder(listens, own.codec_streams, len(own.alphabet), width)
+        self.audio_encoder = AudioEncoder(listens, own.codec_streams, len(own.alphabet), width)
         if before is not None:
-            self.hearing.take_over(before)
+            self.audio_encoder.take_over(before)
             return
-        markers = nn.Embedding(len(MARKERS), width)
+        markers = nn.Embedding(len(CONTROL_TOKENS), width)
         with torch.no_grad():
-            markers.weight[:1] = self.markers.weight[:1]
-        self.markers = markers
+            markers.weight[:1] = self.control_tokens.weight[:1]
+        self.control_tokens = markers
 
     @property
     def drafting_head(self) -> SpeechHead:
@@ -141,12 +145,12 @@ class SpeechLM(PreTrainedModel):
         return self.head
 
     def collator(self) -> Collator:
-        return Collator(self.layout, self.config.speaker_dim, self.config.heard_frames)
+        return Collator(self.layout, self.config.speaker_dim, self.config.audio_frames_per_position)
 
     def drop_objectives(self) -> None:
         """Forget the auxiliary losses and their weights, which only serve training."""
         self.objectives, self.config.objectives = nn.ModuleDict(), {}
-        for grouping in self.smaller.values():
+        for grouping in self.smaller_steps.values():
             grouping["objectives"] = nn.ModuleDict()
         for ties in (self.all_tied_weights_keys, self._tied_weights_keys or {}):
             for name in [name for name in ties if ".objectives." in name]:
@@ -174,6 +178,11 @@ class SpeechLM(PreTrainedModel):
         model = cls(config)
         model.backbone = backbone
         return model
+
+    @classmethod
+    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
+        """Load a saved model as Transformers does; former parameter names are accepted."""
+        return super().from_pretrained(*args, key_mapping=FORMER_WEIGHTS, **kwargs)
 
     @classmethod
     def load(cls, folder: Path | str) -> "SpeechLM":
@@ -209,6 +218,7 @@ class SpeechLM(PreTrainedModel):
                     code="mismatch",
                 )
         check_finite(model.state_dict(), "model.safetensors", what)
+        model._weight_conversions = None  # it is saved under the present names
         return model
 
     # -- training ------------------------------------------------------------------------------
@@ -242,11 +252,11 @@ class SpeechLM(PreTrainedModel):
         encoded = None
         if self.track is not None:
             encoded = self.track.encode(characters, character_lengths)
-        ears = None if heard is None else self.hearing(heard, heard_lengths)
+        ears = None if heard is None else self.audio_encoder(heard, heard_lengths)
         inputs = own._inputs(kinds, text_ids, steps, markers, voice, encoded, pointers, ears)
         hidden = self._run(inputs, attention_mask)  # [B, L, D]
         head = own.head.loss(hidden, step_targets)
-        loss, text_loss, letter_loss, per_draft, parts = head.loss, None, None, None, None
+        loss, text_loss, character_loss, per_draft, parts = head.loss, None, None, None, None
         if self.draft is not None:
             drafted = self.draft.loss(hidden, inputs, step_targets, own.head, active_drafts)
             loss, per_draft = loss + drafted.loss, drafted.per_state
@@ -254,17 +264,19 @@ class SpeechLM(PreTrainedModel):
         loss = loss + sum(auxiliary.values())
         auxiliary = {name: value.detach() for name, value in auxiliary.items()}
         if text_targets is not None and (text_targets != IGNORED).any():
-            answering = ((kinds == MARKER) & (markers == MARKERS.index("answer"))).cumsum(1) > 0
+            answering = ((kinds == CONTROL) & (markers == CONTROL_TOKENS.index("answer"))).cumsum(
+                1
+            ) > 0
             output = self.backbone.get_output_embeddings()
             text_loss, parts = written_losses(output, hidden, text_targets, answering)
             loss = loss + self.config.text_loss_weight * text_loss
         if heard is not None:
-            letter_loss = self.hearing.letter_loss(hidden, kinds, heard_letters)
-            loss = loss + self.config.listen_config.letter_weight * letter_loss
+            character_loss = self.audio_encoder.character_loss(hidden, kinds, heard_letters)
+            loss = loss + self.config.audio_input_config.character_loss_weight * character_loss
         return SpeechLMOutput(
             loss,
             text_loss,
-            letter_loss,
+            character_loss,
             parts,
             head.loss.detach(),
             head.per_slot,
@@ -273,7 +285,11 @@ class SpeechLM(PreTrainedModel):
         )
 
     def _voice(self, speaker: Tensor | None, has_speaker: Tensor | None) -> Tensor | None:
-        return None if self.speaker is None else self.speaker(speaker, has_speaker)  # [B, D]
+        return (
+            None
+            if self.speaker_projection is None
+            else self.speaker_projection(speaker, has_speaker)
+        )  # [B, D]
 
     def _inputs(
         self,
@@ -289,7 +305,7 @@ class SpeechLM(PreTrainedModel):
         """The embedding of every position, [B, L, D]; `heard` [B, H, D] as Hearing makes it."""
         speech = self._speech_inputs(steps, voice, encoded, pointers, dropout=True)
         inputs = torch.where((kinds == SPEECH)[..., None], speech, 0)
-        inputs = torch.where((kinds == MARKER)[..., None], self.markers(markers), inputs)
+        inputs = torch.where((kinds == CONTROL)[..., None], self.control_tokens(markers), inputs)
         if voice is not None:
             inputs = torch.where((kinds == SPEAKER)[..., None], voice[:, None], inputs)
         if self.config.reads_text:
@@ -301,7 +317,11 @@ class SpeechLM(PreTrainedModel):
 
     def _paced(self, inputs: Tensor) -> Tensor:
         """Inputs [.., D] that tell how many frames a step has, where that can be asked for."""
-        return inputs if self.paces is None else inputs + self.paces.weight[self.pace]
+        return (
+            inputs
+            if self.step_size_embedding is None
+            else inputs + self.step_size_embedding.weight[self.step_size_index]
+        )
 
     def _speech_inputs(
         self,
@@ -348,9 +368,9 @@ class SpeechLM(PreTrainedModel):
         if self.config.speaker_every_step:
             state.speaker = voice
         if self.track is not None:
-            state.encoded, state.character_lengths = encoded, batch["character_lengths"]
+            state.encoded_text, state.character_lengths = encoded, batch["character_lengths"]
             state.pointers = torch.zeros_like(state.steps)
-            state.trail = state.pointers[:, None]
+            state.pointer_history = state.pointers[:, None]
         return inputs, hidden, state
 
     def prompt_inputs(
@@ -362,14 +382,14 @@ class SpeechLM(PreTrainedModel):
         if self.track is not None:
             encoded = self.track.encode_rows(batch["characters"], batch["character_lengths"])
         if "heard" in batch:
-            heard = self.hearing.rows(batch["heard"], batch["heard_lengths"])
+            heard = self.audio_encoder.rows(batch["heard"], batch["heard_lengths"])
         parts = (batch[key] for key in ("kinds", "text_ids", "steps", "markers"))
         inputs = self._inputs(*parts, voice, encoded, batch.get("pointers"), heard)
         return inputs, voice, encoded
 
     def step(self, state: DecodeState, tokens: Tensor) -> tuple[Tensor, DecodeState]:
         """Take in a step of tokens [B, K]: hidden [B, D], which predicts the next, and a state."""
-        inputs = self.enter(state, tokens)
+        inputs = self.embed_step(state, tokens)
         runner = self.runner or TransformersRunner(self.backbone)
         return runner.step(inputs, state.cache), state
 
@@ -378,17 +398,27 @@ class SpeechLM(PreTrainedModel):
         runner = self.runner or TransformersRunner(self.backbone)
         return runner.steps(inputs, state.cache, sees)
 
-    def enter(self, state: DecodeState, tokens: Tensor) -> Tensor:
+    def embed_step(self, state: DecodeState, tokens: Tensor) -> Tensor:
         """Move on by a step of tokens [B, K]: the input [B, D] of the backbone, still to be run."""
         pointers = None
         if self.track is not None:
             moves = self.layout.advances(tokens)  # [B, G]
             last = (state.character_lengths - 1)[:, None]
             pointers = torch.minimum(state.pointers[:, None] + moves.cumsum(1), last)  # [B, G]
-            state.follow(pointers[:, -1])
-        inputs = self._speech_inputs(tokens, state.speaker, state.encoded, pointers)
+            state.advance_pointers(pointers[:, -1])
+        inputs = self._speech_inputs(tokens, state.speaker, state.encoded_text, pointers)
         state.steps = state.steps + 1
         return self._paced(inputs)
+
+
+def rename_former_weights(model: nn.Module, weights: dict[str, Tensor], *_: Any) -> None:
+    """Rename the entries of a state dict in place by FORMER_WEIGHTS, as for `from_pretrained`."""
+    for name in list(weights):
+        new = name
+        for pattern, replacement in FORMER_WEIGHTS.items():
+            new = re.sub(pattern, replacement, new)
+        if new != name:
+            weights[new] = weights.pop(name)
 
 
 def load_text_tokenizer(folder: Path | str) -> Any:

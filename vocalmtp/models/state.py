@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 BY_ROW = (
     "steps",
     "speaker",
-    "encoded",
+    "encoded_text",
     "character_lengths",
     "pointers",
-    "trail",
+    "pointer_history",
     "ended",
     "limits",
     "hidden",
@@ -40,10 +40,10 @@ class DecodeState:
     cache: Cache
     steps: Tensor  # [B] speech steps taken in
     speaker: Tensor | None = None  # [B, D] projected, for models that add it to every step
-    encoded: Tensor | None = None  # [B, U, D] text of the track
+    encoded_text: Tensor | None = None  # [B, U, D] text of the track
     character_lengths: Tensor | None = None  # [B]
     pointers: Tensor | None = None  # [B] the character that each row's last frame stands on
-    trail: Tensor | None = None  # [B, room] the pointers after 0, 1, .. steps
+    pointer_history: Tensor | None = None  # [B, room] the pointers after 0, 1, .. steps
 
     ended: Tensor | None = None  # [B] step at which the leading slot said the end, -1 = not yet
     limits: Tensor | None = None  # [B] most steps of the row
@@ -53,11 +53,11 @@ class DecodeState:
     hidden: Tensor | None = None  # [B, D] of the last position, which predicts the next step
     draft: Any = None  # DraftState of a strategy that drafts (decoding/draft_state.py)
 
-    def follow(self, pointers: Tensor) -> None:
+    def advance_pointers(self, pointers: Tensor) -> None:
         """Move on to `pointers` [B] with the next step, so that it can be rewound."""
-        if self.trail.shape[1] <= int(self.steps.max()) + 1:
-            self.trail = F.pad(self.trail, (0, TRAIL))
-        self.trail[torch.arange(len(pointers)), self.steps + 1] = pointers
+        if self.pointer_history.shape[1] <= int(self.steps.max()) + 1:
+            self.pointer_history = F.pad(self.pointer_history, (0, TRAIL))
+        self.pointer_history[torch.arange(len(pointers)), self.steps + 1] = pointers
         self.pointers = pointers
 
     def rewind(self, steps: Tensor | int) -> "DecodeState":
@@ -67,23 +67,23 @@ class DecodeState:
         """
         self.cache.crop(steps)
         self.steps = self.steps - steps
-        if self.trail is not None:
-            self.pointers = self.trail.gather(1, self.steps[:, None])[:, 0]
+        if self.pointer_history is not None:
+            self.pointers = self.pointer_history.gather(1, self.steps[:, None])[:, 0]
         if self.ended is not None:
             self.ended = torch.where(self.ended < self.steps, self.ended, -1)
         return self
 
-    def go_on(self, counts: Tensor, pointers: Tensor | None) -> None:
+    def advance(self, counts: Tensor, pointers: Tensor | None) -> None:
         """Move on by `counts` [B] steps of up to n, after which the pointers are [B, n] in turn."""
         if pointers is None:
             self.steps = self.steps + counts
             return
         for step, after in enumerate(pointers.unbind(1)):
             going = step < counts
-            self.follow(torch.where(going, after, self.pointers))
+            self.advance_pointers(torch.where(going, after, self.pointers))
             self.steps = self.steps + going
 
-    def copies(self, rows: list[int]) -> "DecodeState":
+    def without_cache(self, rows: list[int]) -> "DecodeState":
         """These rows, some maybe several times, with which the rules and `SpeechLM.enter` do as
         with this state; it has no cache and no noise.
         """
@@ -105,9 +105,9 @@ class DecodeState:
             value = getattr(self, name)
             if value is not None:
                 setattr(self, name, value[index])
-        if self.encoded is not None:
-            self.encoded = self.encoded[:, : int(self.character_lengths.max())]
-            self.trail = self.trail[:, : int(self.steps.max()) + 1]
+        if self.encoded_text is not None:
+            self.encoded_text = self.encoded_text[:, : int(self.character_lengths.max())]
+            self.pointer_history = self.pointer_history[:, : int(self.steps.max()) + 1]
         if self.draft is not None:
             self.draft.select(index)
         self.generators = tuple(self.generators[row] for row in rows if self.generators)

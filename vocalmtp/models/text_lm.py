@@ -51,8 +51,8 @@ class TextLM(PreTrainedModel):
     base_model_prefix = "text_lm"
     _supports_sdpa = True
     _tied_weights_keys = {"head.output.weight": "backbone.lm_head.weight"}  # one is saved
-    track = hearing = None
-    groupings = (1,)
+    track = audio_encoder = None
+    step_sizes = (1,)
 
     def __init__(
         self,
@@ -154,14 +154,14 @@ class TextLM(PreTrainedModel):
 
     def step(self, state: DecodeState, tokens: Tensor) -> tuple[Tensor, DecodeState]:
         """Take in a token [B, 1]: hidden [B, D], which predicts the next, and a state."""
-        return self.steps(state, self.enter(state, tokens)[:, None])[:, 0], state
+        return self.steps(state, self.embed_step(state, tokens)[:, None])[:, 0], state
 
     def steps(self, state: DecodeState, inputs: Tensor, sees: Tensor | None = None) -> Tensor:
         """Run the backbone over entered steps, [B, n, D] to hidden [B, n, D]; see Runner.steps."""
         runner = self.runner or TransformersRunner(self.backbone)
         return runner.steps(inputs, state.cache, sees)
 
-    def enter(self, state: DecodeState, tokens: Tensor) -> Tensor:
+    def embed_step(self, state: DecodeState, tokens: Tensor) -> Tensor:
         """Move on by a token [B, 1]: the input [B, D] of the backbone, still to be run."""
         state.steps = state.steps + 1
         return self.embed(tokens[:, 0])

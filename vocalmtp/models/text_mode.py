@@ -24,14 +24,14 @@ class TextDecodingView:
     track = draft = None
 
     def __init__(self, model: SpeechLM):
-        if model.hearing is None:
+        if model.audio_encoder is None:
             raise InputError(
                 "model: has no audio input; train one that has with recipes/chat_mini",
                 code="unsupported",
             )
         self.model, self.config, self.device = model, model.config, model.device
         output = model.backbone.get_output_embeddings()
-        end_id = model.config.listen_config.end_id
+        end_id = model.config.audio_input_config.end_id
         self.layout = TextLayout.of(model.backbone.config.vocab_size, (end_id,))
         self.head = TextHead(output, self.layout)
 

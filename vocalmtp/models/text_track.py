@@ -41,7 +41,7 @@ class TextTrack(nn.Module):
         )
         self.norm = nn.LayerNorm(config.width)
         self.output = nn.Linear(config.width, width)
-        self.order = nn.ModuleList(
+        self.frame_proj = nn.ModuleList(
             nn.Linear(width, width, bias=False) for _ in range(num_frames - 1)
         )
 
@@ -78,7 +78,7 @@ class TextTrack(nn.Module):
         text = encoded[rows, pointers]  # [B, .., G, D]
         total = text[..., 0, :]
         for frame in range(1, pointers.shape[-1]):
-            total = total + self.order[frame - 1](text[..., frame, :])
+            total = total + self.frame_proj[frame - 1](text[..., frame, :])
         return total
 
 

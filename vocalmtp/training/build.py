@@ -28,7 +28,7 @@ def model_config(recipe: ModelRecipe, spec: TokenizerSpec) -> SpeechLMConfig:
             "model: give either 'backbone' (a configuration) or 'pretrained' (a model)",
             code="conflict",
         )
-    settings = recipe.model_dump(exclude={"pretrained", "shape", "listen"})
+    settings = recipe.model_dump(exclude={"pretrained", "shape", "audio_input"})
     return SpeechLMConfig(
         **settings,
         streams=[{"name": s.name, "size": s.size, "levels": list(s.levels)} for s in spec.streams],
@@ -48,14 +48,14 @@ def build_model(recipe: SpeechLMRecipe, shards: CodeShards) -> tuple[SpeechLM, A
         raise InputError(
             "recipe: give either 'model' (a new one) or 'init' (one to go on from)", code="conflict"
         )
-    for key in ("draft", "listen"):
+    for key in ("draft", "audio_input"):
         if getattr(recipe, key) and recipe.init is None:
             raise InputError(
                 f"recipe: '{key}' is for 'init'; a new model has model.{key}", code="conflict"
             )
     if recipe.init is None:
         model, tokenizer = new_model(recipe.model, shards.spec)
-        give_ears(model, recipe.model.listen, tokenizer)
+        give_ears(model, recipe.model.audio_input, tokenizer)
         return model, tokenizer
     model, tokenizer = load_trained(model_folder(recipe.init))
     made, asked = shards.spec, model.config.tokenizer
@@ -68,7 +68,7 @@ def build_model(recipe: SpeechLMRecipe, shards: CodeShards) -> tuple[SpeechLM, A
         )
     if recipe.draft:
         give_draft(model, recipe.draft, recipe.init)
-    give_ears(model, recipe.listen, tokenizer)
+    give_ears(model, recipe.audio_input, tokenizer)
     return model, tokenizer
 
 
@@ -114,13 +114,13 @@ def give_ears(model: SpeechLM, settings: dict[str, Any], tokenizer: Any) -> None
     end = len(ALPHABET) if tokenizer is None else tokenizer.eos_token_id
     if end is None:
         raise InputError(
-            "listen: the backbone's text tokenizer has no end; give one that has", code="empty"
+            "audio_input: the backbone's text tokenizer has no end; give one that has", code="empty"
         )
-    settings, before = {"end_id": end} | settings, model.config.listen.get("source")
-    if settings == model.config.listen:
+    settings, before = {"end_id": end} | settings, model.config.audio_input.get("source")
+    if settings == model.config.audio_input:
         return
-    model.add_hearing(settings)
-    new = model.hearing.embedding
+    model.add_audio_input(settings)
+    new = model.audio_encoder.embedding
     if isinstance(new, MelEmbedding) and before != "mels":
         letters = load_aligner().state_dict()  # it has letters besides
         new.acoustics.load_state_dict(letters, strict=False)

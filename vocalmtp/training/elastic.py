@@ -62,8 +62,8 @@ class GroupedCollator:
 
     def __init__(self, config: SpeechLMConfig):
         self.of = {
-            g: Collator(config.layout_of(g), config.speaker_dim, config.heard_frames)
-            for g in config.groupings
+            g: Collator(config.layout_for(g), config.speaker_dim, config.audio_frames_per_position)
+            for g in config.step_sizes
         }
 
     def __call__(self, rows: list[tuple[list[Segment], int]]) -> dict[str, Any | Tensor]:

@@ -54,7 +54,7 @@ class DialogueEvalCallback(TrainerCallback):
         """The figures of the rows that there are."""
         figures = {}
         if self.heard:
-            pairs = self.write(model, self.heard, "write")
+            pairs = self.write(model, self.heard, "question")
             scores = [word_errors(wanted, made) for wanted, made in pairs]
             figures["wer"] = round(corpus_rate(scores).value, 4)
         if self.answered:

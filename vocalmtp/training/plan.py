@@ -36,7 +36,11 @@ def show_recipe(
     parts, total = {name: count(part) for name, part in model.named_children()}, count(model)
     optim, rate = recipe.optim, config.tokenizer["frame_rate"]
     speech = rate * config.layout.steps_per_frame
-    heard = f", heard {config.heard_rate / config.heard_frames:g}" if config.listen else ""
+    heard = (
+        f", heard {config.audio_frame_rate / config.audio_frames_per_position:g}"
+        if config.audio_input
+        else ""
+    )
     hours = optim.max_steps * optim.batch_frames / rate / 3600
     sizes = ", ".join(f"{name} {size / 1e6:.1f} M" for name, size in parts.items() if size)
     lines = [
@@ -68,7 +72,7 @@ def planned_config(
             config = SpeechLMConfig.load(model_folder(recipe.init))
         else:
             config = planned_config(before, tokenizer, folder)
-        listen, end = recipe.listen, len(ALPHABET)
+        audio_input, end = recipe.audio_input, len(ALPHABET)
     else:
         made = recipe.model
         if made.pretrained is not None:
@@ -78,10 +82,10 @@ def planned_config(
                     code="missing",
                 )
             made = made.model_copy(update={"pretrained": None, "backbone": made.shape})
-        config, listen = model_config(made, _spec(recipe, tokenizer)), made.listen
+        config, audio_input = model_config(made, _spec(recipe, tokenizer)), made.audio_input
         end = len(ALPHABET) if recipe.model.pretrained is None else 0  # its tokenizer will tell
-    if listen:
-        config.listen = {"end_id": config.listen.get("end_id", end)} | listen
+    if audio_input:
+        config.audio_input = {"end_id": config.audio_input.get("end_id", end)} | audio_input
     return config
 
 

@@ -25,7 +25,7 @@ class ModelRecipe(StrictModel):
     draft: dict[str, Any] = {}  # a draft head, see heads/draft.py
     objectives: dict[str, dict[str, Any]] = {}  # auxiliary losses, see model/objectives.py
     track: dict[str, Any] = {}
-    listen: dict[str, Any] = {}  # ears, see model/hearing.py
+    audio_input: dict[str, Any] = {}  # ears, see model/hearing.py
     text_loss_weight: float = Field(default=1.0, ge=0)  # of all that is written
     speaker_every_step: bool = False
     speaker_dropout: float = Field(default=0.1, ge=0, le=1)
@@ -58,7 +58,7 @@ class SpeechLMRecipe(StrictModel):
     """A whole run: `vocalmtp train recipe.yaml`. The model is written to the folder `output`.
 
     Either `model` describes a new one, or `init` names the model to go on from; `draft` gives that
-    one a draft head, or other settings to the one that it has, and `listen` gives it ears.
+    one a draft head, or other settings to the one that it has, and `audio_input` gives it audio input.
     """
 
     recipe: Literal["speech_lm"] = "speech_lm"
@@ -66,6 +66,6 @@ class SpeechLMRecipe(StrictModel):
     model: ModelRecipe | None = None
     init: str | None = None  # a model's name or folder
     draft: dict[str, Any] = {}
-    listen: dict[str, Any] = {}
+    audio_input: dict[str, Any] = {}
     optim: OptimRecipe = OptimRecipe()
     output: str

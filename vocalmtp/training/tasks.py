@@ -21,7 +21,7 @@ from vocalmtp.errors import InputError
 from vocalmtp.evaluation.questions import QUESTIONS, QuestionRow
 from vocalmtp.io.read import problem_of, read_lines
 from vocalmtp.models.config import SpeechLMConfig
-from vocalmtp.models.prompts import Segment, Speaker, exchange, tts
+from vocalmtp.models.prompts import Segment, Speaker, dialogue_turn, tts_prompt
 from vocalmtp.models.text_track import frame_advances
 from vocalmtp.text import char_ids, normalize
 from vocalmtp.training.audio_inputs import (
@@ -72,7 +72,7 @@ class TextIds:
 
     def __init__(self, config: SpeechLMConfig, tokenizer: Any = None):
         self.encode = char_ids if tokenizer is None else lambda text: tokenizer(text)["input_ids"]
-        self.end = [config.listen_config.end_id] if config.listen else []
+        self.end = [config.audio_input_config.end_id] if config.audio_input else []
 
     def whole(self, text: str) -> list[int]:
         """A text that is written, with its end."""
@@ -111,7 +111,7 @@ class TranscriptDataset(Dataset):
 
     def __getitem__(self, index: int) -> list[Segment]:
         sound = self.sounds[index]
-        return exchange(heard=self.ears.hear(sound), question=self.texts.whole(sound.text))
+        return dialogue_turn(audio=self.ears.hear(sound), question=self.texts.whole(sound.text))
 
 
 class QuestionDataset(Dataset):
@@ -154,8 +154,8 @@ class QuestionDataset(Dataset):
 
     def __getitem__(self, index: int) -> list[Segment]:
         row, sound, answer = self.items[index]
-        turn = exchange(
-            heard=None if sound is None else self.ears.hear(sound),
+        turn = dialogue_turn(
+            audio=None if sound is None else self.ears.hear(sound),
             question=self.texts.whole(row.question),
             answer=self.texts.whole(row.answer),
         )
@@ -197,10 +197,10 @@ def build_dataset(
     """
     asked: Times = data.tasks | (data.questions.tasks if data.questions else {})
     for task, times in asked.items():
-        if task != "tts" and not config.listen and times > 0:
+        if task != "tts" and not config.audio_input and times > 0:
             raise InputError(
-                f"task '{task}': needs a model that listens; give it 'listen', such as "
-                "listen: {frames_per_position: 2}",
+                f"task '{task}': needs a model that listens; give it 'audio_input', such as "
+                "audio_input: {frames_per_position: 2}",
                 code="missing",
             )
     own, hears = data.questions, asked.keys() & {"asr", "spoken_qa"}
@@ -247,11 +247,11 @@ def build_ears(
     Raises InputError if log-mels want recordings that are not there, or codes are given some.
     """
     recordings = data.recordings
-    if config.listen_config.source == "codes":
+    if config.audio_input_config.source == "codes":
         if recordings:
             raise InputError(
                 f"data.recordings '{recordings.manifests[0]}': the model listens to codes, of "
-                "'shards'; leave it out, or give it listen: {source: mels}",
+                "'shards'; leave it out, or give it audio_input: {source: mels}",
                 code="conflict",
             )
         return CodeInputs(config, shards, asked)
@@ -341,7 +341,7 @@ def item_segments(
     """
     characters = char_ids(item.text)
     advances: Tensor | None = None
-    if config.tracked:
+    if config.has_text_track:
         if item.char_ends is None or len(item.char_ends) != len(characters):
             raise InputError(
                 f"utterance '{item.id}': needs one time per character for text: {config.text}; "
@@ -349,7 +349,7 @@ def item_segments(
                 code="missing",
             )
         advances = item_advances(item, config, config.track_config.max_advance)
-    return tts(
+    return tts_prompt(
         config.text,
         text_ids=characters if tokenizer is None else tokenizer(item.text)["input_ids"],
         characters=characters,

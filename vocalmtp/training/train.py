@@ -61,7 +61,7 @@ class SpeechTrainer(Trainer):
         )
         shares = Shares(batches, self.accelerator.process_index, self.accelerator.num_processes)
         if self.elastic:
-            shares = DrawnGroupings(shares, self.model.groupings, self.recipe.seed)
+            shares = DrawnGroupings(shares, self.model.step_sizes, self.recipe.seed)
         return self._loader(self.train_dataset, shares)
 
     def get_eval_dataloader(self, eval_dataset: Dataset | None = None) -> DataLoader:
@@ -71,12 +71,12 @@ class SpeechTrainer(Trainer):
         order = frames.argsort()
         batches = cut(order.tolist(), frames[order].tolist(), self.recipe.batch_frames)
         if self.elastic:
-            batches = every_grouping(batches, self.model.groupings)
+            batches = every_grouping(batches, self.model.step_sizes)
         return self._loader(dataset, batches)
 
     @property
     def elastic(self) -> bool:
-        return len(self.model.groupings) > 1
+        return len(self.model.step_sizes) > 1
 
     def _loader(self, dataset: Dataset, batches: Any) -> DataLoader:
         if self.elastic:
@@ -113,21 +113,23 @@ class SpeechTrainer(Trainer):
         self, inputs: dict[str, Tensor], output: SpeechLMOutput, training: bool
     ) -> Tensor | float:
         """Note the losses of what is written; what their weights over processes add to the loss."""
-        if self.model.hearing is None:
+        if self.model.audio_encoder is None:
             return 0.0
         nothing = output.head_loss.new_zeros(())
-        losses = (output.text_loss, output.letter_loss)
+        losses = (output.text_loss, output.character_loss)
         text, letters = (nothing if loss is None else loss for loss in losses)
         heard = inputs.get("heard_letters", inputs["text_targets"][:0])
         both = inputs["text_targets"], heard
         counts = torch.stack([(targets != IGNORED).sum() for targets in both]).float()
-        parts = nothing.new_zeros(2, 2) if output.text_parts is None else output.text_parts
+        parts = (
+            nothing.new_zeros(2, 2) if output.text_loss_parts is None else output.text_loss_parts
+        )
         for name, (value, count) in zip(WRITTEN[:2], parts, strict=True):
             self._note(training, name, value, count)
         self._note(training, WRITTEN[2], letters.detach(), counts[1])
         config, more = self.model.config, share_of_counts(counts) - 1.0  # [2]
-        letter_weight = config.listen_config.letter_weight
-        return config.text_loss_weight * more[0] * text + letter_weight * more[1] * letters
+        character_loss_weight = config.audio_input_config.character_loss_weight
+        return config.text_loss_weight * more[0] * text + character_loss_weight * more[1] * letters
 
     def _note(self, training: bool, name: str, value: Tensor, weight: Tensor) -> None:
         """Keep a loss for the log, which has the mean by weight."""
@@ -168,7 +170,7 @@ def loss_names(model: SpeechLM) -> list[str]:
     offsets = () if model.draft is None else model.draft.offsets
     slots = [slot.name for slot in model.layout.slots]
     names = [*slots, *(f"draft.{offset}" for offset in offsets), *model.objectives]
-    grouping = f"g{model.layout.frames_per_step}." if len(model.groupings) > 1 else ""
+    grouping = f"g{model.layout.frames_per_step}." if len(model.step_sizes) > 1 else ""
     return [grouping + name for name in names]
 
 
@@ -236,9 +238,9 @@ def train(recipe: SpeechLMRecipe, callbacks: Sequence[TrainerCallback] = ()) -> 
     if recipe.data.valid_split is not None:
         most = recipe.data.valid_items
         valid = build_dataset(recipe.data, recipe.data.valid_split, config, tokenizer, most)
-        if config.listen:
+        if config.audio_input:
             callbacks = [DialogueEvalCallback(output / "log.jsonl", valid, tokenizer), *callbacks]
-    collator = GroupedCollator(config) if len(model.groupings) > 1 else model.collator()
+    collator = GroupedCollator(config) if len(model.step_sizes) > 1 else model.collator()
 
     def save(folder: Path) -> None:
         model.save_pretrained(folder)

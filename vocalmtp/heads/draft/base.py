@@ -82,7 +82,7 @@ class DraftHead(nn.Module):
         self.heads = nn.ModuleList(heads)
 
     @property
-    def most(self) -> int:
+    def max_drafts(self) -> int:
         """Most steps that can be drafted from one position."""
         return self.offsets[-1]
 

@@ -77,7 +77,7 @@ class RecursiveDraft(DraftHead):
         self.norm = nn.RMSNorm(width)
 
     @property
-    def most(self) -> int:
+    def max_drafts(self) -> int:
         """As many as one likes: the block is the same for all."""
         return 64
 
