@@ -72,11 +72,11 @@ def model_facts(config: "SpeechLMConfig", spec: "TokenizerSpec", folder: Path) -
     for each in config.layouts:
         frames = each.frames_per_step
         steps = spec.frame_rate * (len(layout.streams) if layout.flat else 1 / frames)
-        grouping = "one after the other" if layout.flat else f"{frames} frames together"
-        asked = f"; --tokens-per-step {each.codec_tokens}" if len(config.layouts) > 1 else ""
+        grouping = "one by one" if layout.flat else f"{frames} frames per step"
+        choice = f"; --tokens-per-step {each.codec_tokens}" if len(config.layouts) > 1 else ""
         yield (
             "tokens per step" if each == config.layouts[0] else "",
-            f"{each.tokens_per_step} ({grouping}), {steps:.3g} steps/s{asked}",
+            f"{each.tokens_per_step} ({grouping}), {steps:.3g} steps/s{choice}",
         )
     kind = config.head.get("kind")
     yield "head", config.head.get("name", "parallel") + (f" ({kind})" if kind else "")
@@ -92,14 +92,12 @@ def model_facts(config: "SpeechLMConfig", spec: "TokenizerSpec", folder: Path) -
         ),
     )
     if config.audio_input:
-        heard = {"mels": "log-mels", "codes": "the tokenizer's codes"}[
+        source = {"mels": "log-mels", "codes": "the tokenizer's codes"}[
             config.audio_input_config.source
         ]
-        yield (
-            "hears",
-            f"{heard}, {config.audio_frame_rate / config.audio_frames_per_position:g} positions/s",
-        )
-    yield "text version", f"{config.text_version or 'not noted'} (this package: {VERSION})"
+        rate = config.audio_frame_rate / config.audio_frames_per_position
+        yield "audio input", f"{source}, {rate:g} positions/s"
+    yield "text version", f"{config.text_version or 'unknown'} (this package: {VERSION})"
     yield "parameters", millions(count_parameters(folder))
 
 
