@@ -1,4 +1,4 @@
-.PHONY: setup format lint test test-gpu smoke ci
+.PHONY: setup format lint types test test-gpu docs smoke ci
 
 setup:
 	pip install -e ".[dev]"
@@ -12,11 +12,17 @@ lint:
 	ruff check .
 	ruff format --check .
 
+types:
+	mypy vocalmtp
+
 test:
 	pytest
 
 test-gpu:
 	pytest -m gpu
+
+docs:
+	mkdocs build --strict
 
 smoke:
 	vocalmtp tts "The birch canoe slid on the smooth planks." -o canoe.wav

@@ -1,4 +1,4 @@
-"""The README keeps its promises: its blocks run as they are written."""
+"""The README and the guides: their blocks run as they are written."""
 
 import os
 import re
@@ -15,6 +15,8 @@ from vocalmtp.config import load_yaml
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+GUIDES = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md")}
+REPOSITORY = "https://github.com/vocalmtp/vocalmtp/tree/main/"
 
 
 def bash_lines(text: str) -> list[str]:
@@ -23,13 +25,16 @@ def bash_lines(text: str) -> list[str]:
     return [line for block in blocks for line in block.splitlines() if line.strip()]
 
 
-FIRST_SCREENS, REST = README.split("## Talk to it")
-SPOKEN = [line.removeprefix("pip install . && ") for line in bash_lines(FIRST_SCREENS)]
-LATER = [line for line in bash_lines(REST) if line.startswith("vocalmtp ")]
+SYNTHESIS = GUIDES["synthesis.md"].partition("## Lists")[0]
+RUN = [line.removeprefix("pip install . && ") for line in bash_lines(README.split("## Develop")[0])]
+RUN += bash_lines(SYNTHESIS)
+OTHERS = "".join(text for name, text in sorted(GUIDES.items()) if name != "synthesis.md")
+OTHERS += GUIDES["synthesis.md"].partition("## Lists")[2]
+PARSED = [line for line in bash_lines(OTHERS) if line.startswith("vocalmtp ")]
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
-def test_the_two_lines_and_the_api_are_there_to_the_letter():
+def test_the_two_commands_and_the_api_are_there_to_the_letter():
     lines = README.splitlines()
     speak = (
         'pip install . && vocalmtp tts "The birch canoe slid on the smooth planks." -o canoe.wav'
@@ -56,11 +61,11 @@ def test_the_python_blocks_run(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "two.flac").stat().st_size > 0
 
 
-def test_what_speaks_runs_line_by_line(tmp_path, monkeypatch):
+def test_commands_of_synthesis_run_line_by_line(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-    assert len(SPOKEN) >= 9
-    for line in SPOKEN:
+    assert len(RUN) >= 15
+    for line in RUN:
         words = shlex.split(line, comments=True)
         if "|" in words:
             subprocess.run(["bash", "-c", line], check=True)
@@ -72,9 +77,9 @@ def test_what_speaks_runs_line_by_line(tmp_path, monkeypatch):
             assert (tmp_path / name).stat().st_size > 0, line
 
 
-@pytest.mark.parametrize("line", LATER)
-def test_what_takes_hours_is_spelt_right(line):
-    """Only its verbs, options and files are looked at."""
+@pytest.mark.parametrize("line", PARSED)
+def test_commands_of_the_guides_parse(line):
+    """Verbs, options and files exist; nothing is run."""
     words = shlex.split(line, comments=True)[1:]
     command = typer.main.get_command(app)
     while hasattr(command, "commands") and words:  # a group may be a command itself
@@ -91,8 +96,16 @@ def test_what_takes_hours_is_spelt_right(line):
                 place = place[key]
 
 
-def test_every_link_and_script_leads_somewhere():
-    for path in re.findall(r"\]\(((?!http|#)[^)]+)\)", README) + re.findall(
-        r"python (\S+\.py)", README
-    ):
-        assert (ROOT / path).exists(), path
+def test_every_link_and_script_exists():
+    for folder, text in [(ROOT, README), *((ROOT / "docs", text) for text in GUIDES.values())]:
+        links = re.findall(r"\]\(((?!http|#)[^)]+)\)", text)
+        for link in links:
+            assert (folder / link.partition("#")[0]).exists(), link
+        for script in re.findall(r"python (\S+\.py)", text):
+            assert (ROOT / script).exists(), script
+        for path in re.findall(rf"{re.escape(REPOSITORY)}([^)\s]+)", text):
+            assert (ROOT / path).exists(), path
+
+
+def test_the_readme_is_short():
+    assert len(README.splitlines()) <= 160
