@@ -25,8 +25,8 @@ from vocalmtp.tokenizers import load_tokenizer
 from vocalmtp.training.codec import TokenizerRecipe, train_tokenizer
 from vocalmtp.training.distributed import num_processes
 from vocalmtp.training.export import REFERENCES, export_model
-from vocalmtp.training.log import read_log, write_row
 from vocalmtp.training.recipe import OptimRecipe, SpeechLMRecipe
+from vocalmtp.training.run_files import read_log, write_row
 from vocalmtp.training.tasks import DataRecipe
 from vocalmtp.training.train import train
 from vocalmtp.tts import load
