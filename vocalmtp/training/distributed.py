@@ -9,37 +9,34 @@ that N processes train as one with N times the batch. With one process, the func
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import torch
+from pydantic import BeforeValidator
 from torch import Tensor, distributed, nn
 
-from vocalmtp.errors import InputError
+from vocalmtp.engines.device import resolve_device
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-Precision = Literal["fp32", "bf16"]
+
+def _precision_of_flag(value: object) -> object:
+    """Value of the former key `bf16`."""
+    return ("bf16" if value else "fp32") if isinstance(value, bool) else value
+
+
+# Of the networks in training: float32, or automatic mixed precision with bfloat16.
+Precision = Annotated[Literal["fp32", "bf16"], BeforeValidator(_precision_of_flag)]
 
 
 def select_device(name: str) -> torch.device:
-    """Make the device `name` the current one: "auto", "cpu", "cuda", "cuda:1" or "mps".
-
-    "auto" is the first accelerator of this machine, or the CPU.
+    """Resolve a device, and make it the current one where there are several.
 
     Raises:
-        InputError: this machine has no such device.
+        InputError: torch has no such device on this machine.
     """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=name)
-        device = torch.device(name)
-    except (RuntimeError, AssertionError, ValueError) as error:
-        raise InputError(
-            f"device '{name}': is not available; choose auto, cpu, or a device of this machine",
-            code="unusable",
-        ) from error
+    device = resolve_device(name)
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)
     return device

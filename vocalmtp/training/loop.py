@@ -17,7 +17,6 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from vocalmtp.config import StrictModel
-from vocalmtp.errors import InputError
 from vocalmtp.io.read import read_object
 from vocalmtp.training.distributed import (
     Precision,
@@ -31,7 +30,7 @@ from vocalmtp.training.run_files import (
     CHECKPOINTS,
     LOG,
     STATE,
-    check_same_recipe,
+    check_run,
     last_whole_checkpoint,
     progress_bar,
     write_recipe,
@@ -60,7 +59,10 @@ class LoopRecipe(StrictModel):
     seed: int = 0
 
 
-MAY_CHANGE = {"output", "steps", "max_minutes", "save_minutes", "device", "precision", "threads"}
+# Keys that may differ when a run is resumed.
+MAY_CHANGE = dict.fromkeys(
+    ("output", "steps", "max_minutes", "save_minutes", "device", "precision", "threads"), True
+)
 
 
 class TrainingLoop(ABC):
@@ -153,10 +155,10 @@ class TrainingLoop(ABC):
         Raises:
             InputError: the folder holds a run of another recipe, or a damaged checkpoint.
         """
+        check_run(self.output, self._run, MAY_CHANGE)
         self._resume()
         first = self.accelerator.is_main_process
         if first:
-            self.output.mkdir(parents=True, exist_ok=True)
             write_recipe(self.output, self._run)
         began, saved = time.monotonic() - self.seconds, self.seconds
         losses: dict[str, list[Tensor]] = {}
@@ -196,7 +198,7 @@ class TrainingLoop(ABC):
             return
         (folder / STATE).write_text(json.dumps(self.state()))
         self.save_model(self.output)
-        others = [path for path in folder.parent.iterdir() if path != folder]
+        others = [path for path in folder.parent.glob("checkpoint-*") if path != folder]
         others.sort(key=lambda path: int(path.name.rpartition("-")[2]))
         for path in others[: len(others) + 1 - KEPT_CHECKPOINTS]:
             shutil.rmtree(path)
@@ -207,14 +209,7 @@ class TrainingLoop(ABC):
     def _resume(self) -> None:
         folder = last_whole_checkpoint(self.output / CHECKPOINTS)
         if folder is None:
-            if (self.output / "model.safetensors").exists():
-                raise InputError(
-                    f"output '{self.output}': holds a model without a checkpoint; "
-                    "choose another folder",
-                    code="other_run",
-                )
             return
-        check_same_recipe(self.output, self._run, MAY_CHANGE)
         self.accelerator.load_state(str(folder))
         self.restore(read_object(folder / STATE, f"checkpoint '{folder}'"))
         file = self._draws_file(folder)

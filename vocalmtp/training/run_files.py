@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,12 @@ from zipfile import is_zipfile
 
 import yaml
 
-from vocalmtp.config import StrictModel, load_yaml, parse
+from vocalmtp.config import StrictModel
 from vocalmtp.errors import InputError
 from vocalmtp.io.atomic import atomic_path
 from vocalmtp.io.read import read_lines
+from vocalmtp.io.run_folder import check_settings, write_settings
+from vocalmtp.training.distributed import is_first
 
 RECIPE = "recipe.yaml"
 LOG = "log.jsonl"
@@ -111,32 +113,23 @@ def write_recipe(output: Path, recipe: StrictModel) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
-def check_same_recipe(output: Path, recipe: StrictModel, may_change: Collection[str]) -> None:
-    """Check that the run in `output` was started with `recipe`.
+def check_run(output: Path, recipe: StrictModel, may_change: dict[str, Any]) -> None:
+    """Check that `output` is free, or holds checkpoints of a run of `recipe`.
 
     Args:
-        may_change: dotted keys in which the two may differ, such as "optim.max_steps".
+        may_change: keys in which the two may differ, as pydantic's `exclude` takes them.
 
     Raises:
-        InputError: another key differs (`other_run`).
+        InputError: another key differs, or there is a model without checkpoints (`other_run`).
     """
-    file = output / RECIPE
-    if not file.is_file():
-        return
-    before = dict(_flat(parse(type(recipe), load_yaml(file), str(file)).model_dump(mode="json")))
-    for key, value in _flat(recipe.model_dump(mode="json")):
-        if key not in may_change and before.get(key) != value:
-            raise InputError(
-                f"output '{output}': holds a run with {key} {before.get(key)!r}, not {value!r}; "
-                "continue that run, or choose another folder",
-                code="other_run",
-            )
-
-
-def _flat(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted keys and values of nested mappings."""
-    for key, value in data.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
+    folder = output / CHECKPOINTS
+    settings = recipe.model_dump(mode="json", exclude=may_change)
+    if last_whole_checkpoint(folder) is not None:
+        check_settings(folder, settings, restart="delete it")
+    elif (output / "model.safetensors").exists():
+        raise InputError(
+            f"output '{output}': holds a model without checkpoints; choose another folder",
+            code="other_run",
+        )
+    if is_first():
+        write_settings(folder, settings)

@@ -47,6 +47,7 @@ class TextLMRecipe(StrictModel):
     draft: dict[str, Any] = {}  # a draft head, or other settings of the one that `init` has
     objectives: dict[str, dict[str, Any]] = {}  # auxiliary losses, see model/objectives.py
     optim: OptimRecipe = OptimRecipe()
+    device: str = "auto"  # the accelerator if there is one, else the CPU
     output: str
 
 

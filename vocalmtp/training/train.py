@@ -32,6 +32,7 @@ from vocalmtp.training.distributed import (
     is_first,
     mean_over_processes,
     num_processes,
+    select_device,
     share_of_counts,
 )
 from vocalmtp.training.drafts import freeze
@@ -46,6 +47,7 @@ from vocalmtp.training.recipe import OptimRecipe, SpeechLMRecipe
 from vocalmtp.training.run_files import (
     CHECKPOINTS,
     LOG,
+    check_run,
     last_whole_checkpoint,
     progress_bar,
     write_recipe,
@@ -200,8 +202,27 @@ def weighted(head: SpeechHead, shares: Tensor) -> Iterator[None]:
             setattr(head, name, weight)
 
 
-def arguments(optim: OptimRecipe, folder: Path, evaluate: bool) -> TrainingArguments:
-    """The recipe in the Trainer's words."""
+# Keys that may differ when a run is resumed.
+MAY_CHANGE: dict[str, Any] = {
+    "output": True,
+    "device": True,
+    "optim": dict.fromkeys(
+        (
+            "max_steps",
+            "max_seconds",
+            "log_every",
+            "eval_every",
+            "save_every",
+            "precision",
+        ),
+        True,
+    ),
+}
+
+
+def arguments(optim: OptimRecipe, device: str, folder: Path, evaluate: bool) -> TrainingArguments:
+    """Translate a recipe to the arguments of the Trainer, which saves checkpoints in `folder`."""
+    cpu = select_device(device).type == "cpu"
     return TrainingArguments(
         output_dir=str(folder),
         max_steps=optim.max_steps,
@@ -212,9 +233,9 @@ def arguments(optim: OptimRecipe, folder: Path, evaluate: bool) -> TrainingArgum
         adam_beta2=optim.beta2,
         max_grad_norm=optim.clip,
         optim="adamw_torch_fused",
-        bf16=optim.bf16,
-        use_cpu=not torch.cuda.is_available(),
-        ddp_backend="gloo" if num_processes() > 1 and not torch.cuda.is_available() else None,
+        bf16=optim.precision == "bf16",
+        use_cpu=cpu,
+        ddp_backend="gloo" if num_processes() > 1 and cpu else None,
         ddp_broadcast_buffers=False,  # they are constants, and weighted() has its own in each
         seed=optim.seed,
         logging_steps=optim.log_every,
@@ -227,7 +248,7 @@ def arguments(optim: OptimRecipe, folder: Path, evaluate: bool) -> TrainingArgum
         prediction_loss_only=True,
         disable_tqdm=True,
         report_to="none",
-        dataloader_pin_memory=torch.cuda.is_available(),
+        dataloader_pin_memory=not cpu,
     )
 
 
@@ -318,14 +339,14 @@ def run_trainer(
     `output`; `save` writes what came out to a folder.
     """
     output, optim = Path(recipe.output), recipe.optim
-    output.mkdir(parents=True, exist_ok=True)
+    check_run(output, recipe, MAY_CHANGE)
     checkpoints = output / CHECKPOINTS
     with quiet(), progress_bar(output.name, is_first()) as show:
         trainer = SpeechTrainer(
             collator=collator,
             optim=optim,
             model=model,
-            args=arguments(optim, checkpoints, valid is not None),
+            args=arguments(optim, recipe.device, checkpoints, valid is not None),
             train_dataset=data,
             eval_dataset=valid,
             callbacks=[RunLog(output / LOG, optim.max_seconds, show), *callbacks],
