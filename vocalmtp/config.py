@@ -25,6 +25,7 @@ NOT_YAML = (yaml.YAMLError, ValueError, ArithmeticError, LookupError, TypeError,
 FORMER_KEYS = {
     "listen": "audio_input",
     "letter_weight": "character_loss_weight",
+    "bf16": "precision",
 }
 
 

@@ -12,15 +12,16 @@ from pathlib import Path
 
 import pytest
 import soundfile
-import torch
 import yaml
 from helpers.damage import tear
+from helpers.errors import raises_input_error
 from helpers.sounds import buzz
+from helpers.tiny_codec_run import tiny_codec_recipe
 from helpers.tiny_run import tiny_recipe, write_tiny_shards
 
-from vocalmtp.errors import InputError
 from vocalmtp.io.run_folder import only_writer
-from vocalmtp.training.checkpoints import last_whole_checkpoint, read_state
+from vocalmtp.training.codec import train_tokenizer
+from vocalmtp.training.run_files import last_whole_checkpoint
 from vocalmtp.training.train import train
 
 
@@ -75,10 +76,10 @@ def test_a_checkpoint_that_is_not_finished_is_passed_over(tmp_path):
     shards = write_tiny_shards(tmp_path / "codes")
     train(tiny_recipe(shards, tmp_path / "run"))
     folder = tmp_path / "run" / "checkpoints"
-    assert last_whole_checkpoint(folder) == str(folder / "checkpoint-6")
+    assert last_whole_checkpoint(folder) == folder / "checkpoint-6"
     (folder / "checkpoint-6" / "trainer_state.json").unlink()  # which is written last
     tear(folder / "checkpoint-6" / "optimizer.pt")
-    assert last_whole_checkpoint(folder) == str(folder / "checkpoint-3")
+    assert last_whole_checkpoint(folder) == folder / "checkpoint-3"
     train(tiny_recipe(shards, tmp_path / "run"))
     steps = [json.loads(r)["step"] for r in (tmp_path / "run/log.jsonl").read_text().splitlines()]
     assert steps[-1] == 6 and steps.count(2) == 1  # it went on from step 3
@@ -93,21 +94,21 @@ def test_a_checkpoint_that_is_damaged_is_named(tmp_path, refused, file):
     train(tiny_recipe(shards, tmp_path / "run"))
     recipe = write_recipe(tmp_path / "r.yaml", shards, tmp_path / "run", max_steps=9)
     tear(tmp_path / "run" / "checkpoints" / "checkpoint-6" / file)
-    says = f"checkpoint-6': {file} is damaged; delete that folder to go on"
+    says = f"checkpoint-6': {file} is damaged; delete that folder"
     refused("train", recipe, says=says)
 
 
-def test_a_state_that_is_damaged_is_named(tmp_path):
-    path = tmp_path / "resume.pt"
-    torch.save({"step": 3}, path)
-    assert read_state(path) == {"step": 3}
-    for content in (path.read_bytes()[:200], b"", b"text"):
-        path.write_bytes(content)
-        with pytest.raises(InputError, match="resume.pt': is damaged"):
-            read_state(path)
-    torch.save([1], path)
-    with pytest.raises(InputError, match="is no state of a run"):
-        read_state(path)
+@pytest.mark.parametrize("file", ["model.safetensors", "optimizer_1.bin", "draws_0.json"])
+def test_damaged_checkpoint_of_a_tokenizer_is_refused(tmp_path, file):
+    recipe = tiny_codec_recipe(tmp_path).model_copy(update={"steps": 1})
+    train_tokenizer(recipe)
+    folder = recipe.output / "checkpoints" / "checkpoint-1"
+    tear(folder / file)
+    with raises_input_error("damaged", "checkpoint", names=file):
+        train_tokenizer(recipe)
+    (folder / "trainer_state.json").unlink()  # an interrupted checkpoint is ignored
+    with raises_input_error("other_run", "output"):
+        train_tokenizer(recipe)
 
 
 # -- signals ---------------------------------------------------------------------------------------

@@ -1,15 +1,15 @@
-"""The three kinds of our tokenizer: one budget, and what each must hold."""
+"""The three kinds of the trainable tokenizer: equal bit rates, different losses and streams."""
 
 import math
 from dataclasses import replace
 
 import pytest
 import torch
+from helpers.errors import raises_input_error
 from helpers.tiny_codec_run import TINY, tiny_codec_recipe
 from helpers.tiny_codecs import make_tiny
 
 from vocalmtp.config import parse
-from vocalmtp.errors import InputError
 from vocalmtp.tokenizers import load_tokenizer
 from vocalmtp.tokenizers.neural import NeuralTokenizer
 from vocalmtp.training.codec import TokenizerTrainer, train_tokenizer
@@ -37,7 +37,7 @@ def count(*parts: torch.nn.Module) -> int:
     return sum(p.numel() for part in parts for p in part.parameters())
 
 
-def test_the_kinds_have_one_encoder_decoder_and_bit_rate():
+def test_kinds_share_encoder_decoder_and_bit_rate():
     models = [of_kind(kind) for kind in KINDS]
     shapes = [
         {name: t.shape for name, t in model.state_dict().items() if ".quantizer." not in name}
@@ -47,22 +47,22 @@ def test_the_kinds_have_one_encoder_decoder_and_bit_rate():
     assert len({model.spec.bits_per_second for model in models}) == 1
     assert len({len(model.spec.streams) for model in models}) == 1
     assert len({model.spec.hash for model in models}) == 3
-    whole = NeuralTokenizer()
-    joint = NeuralTokenizer(whole.config.model_copy(update={"kind": "coupled"}))
-    assert count(joint) - count(whole) == count(joint.encoder.quantizer) < 1e-3 * count(whole)
+    split = NeuralTokenizer()
+    joint = NeuralTokenizer(split.config.model_copy(update={"kind": "coupled"}))
+    assert count(joint) - count(split) == count(joint.encoder.quantizer) < 1e-3 * count(split)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_learns_with_its_own_losses(recipe, kind):
+def test_loss_falls_with_the_losses_of_each_kind(recipe, kind):
     trainer = TokenizerTrainer(recipe.model_copy(update={"kind": kind, "discriminators_from": 9}))
-    losses = [trainer.update(trainer.crops.batch(2)) for _ in range(8)]
+    losses = [trainer.update() for _ in range(8)]
     assert set(losses[0]) == {"spectral", "pitch"} | LOSSES[kind]
     assert losses[-1]["spectral"] < 0.9 * losses[0]["spectral"]
-    assert all(math.isfinite(value) for made in losses for value in made.values())
+    assert all(math.isfinite(value) for row in losses for value in row.values())
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_resumes_and_is_read_back(recipe, kind):
+def test_each_kind_resumes_and_loads(recipe, kind):
     train_tokenizer(recipe.model_copy(update={"kind": kind, "steps": 1}))
     first = load_tokenizer(recipe.output)
     again = TokenizerTrainer(recipe.model_copy(update={"kind": kind, "steps": 2}))
@@ -72,12 +72,12 @@ def test_every_kind_resumes_and_is_read_back(recipe, kind):
     wanted = again.averaged.module.state_dict()
     assert all(torch.equal(t, wanted[name].float()) for name, t in saved.state_dict().items())
     other = next(name for name in KINDS if name != kind)
-    with pytest.raises(InputError, match=f"is {kind}, not {other}; leave the kind out"):
+    with raises_input_error("invalid_value", "init"):
         changes = {"init": recipe.output, "output": recipe.output / "x", "kind": other}
         train_tokenizer(recipe.model_copy(update=changes))
 
 
-def test_phones_are_asked_of_the_first_stream_only(recipe):
+def test_phone_loss_reaches_first_stream_only(recipe):
     trainer = TokenizerTrainer(recipe.model_copy(update={"kind": "semi_decoupled"}))
     batch = trainer.crops.batch(2)
     features = trainer.model.features(batch.wav, batch.lengths)
@@ -89,7 +89,7 @@ def test_phones_are_asked_of_the_first_stream_only(recipe):
 
 
 @pytest.mark.parametrize("kind", ["coupled", "decoupled"])
-def test_the_vector_can_be_the_same_for_all(recipe, kind):
+def test_speaker_encoder_of_another_tokenizer_is_used(recipe, kind):
     changes = {"kind": kind, "timbre": "mini" if kind == "decoupled" else None, "steps": 2}
     train_tokenizer(recipe.model_copy(update=changes))
     wav = torch.randn(2, 16_000) * 0.1
@@ -99,7 +99,7 @@ def test_the_vector_can_be_the_same_for_all(recipe, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_only_a_decoupled_decoder_hears_the_vector(kind):
+def test_speaker_vector_changes_decoupled_audio_only(kind):
     model = of_kind(kind)
     for parameter in model.decoder.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
@@ -115,20 +115,20 @@ def test_only_a_decoupled_decoder_hears_the_vector(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_pitch_comes_from_prosody_or_from_all_streams(kind):
+def test_pitch_depends_on_prosody_or_on_all_streams(kind):
     model = of_kind(kind)
     codes = model.encode(torch.randn(1, 8_000) * 0.1).codes
     before = model.values(codes)[..., -model.decoder.digits :]
-    heard = []
+    changes_pitch = []
     for stream in range(codes.shape[1]):
         changed = codes.clone()
         changed[:, stream] = (changed[:, stream] + 341) % 1024  # every digit by one
         after = model.values(changed)[..., -model.decoder.digits :]
-        heard.append(not torch.equal(before, after))
-    assert heard == ([False, False, False, True] if kind == "decoupled" else [True] * 4)
+        changes_pitch.append(not torch.equal(before, after))
+    assert changes_pitch == ([False, False, False, True] if kind == "decoupled" else [True] * 4)
 
 
-def test_only_joint_codes_hear_the_mean_pitch():
+def test_mean_pitch_changes_joint_codes_only():
     time = torch.arange(16_000) / 16_000
     buzz = [sum(torch.sin(2 * torch.pi * f * h * time) for h in range(1, 9)) for f in (100, 200)]
     for kind in KINDS:
@@ -139,31 +139,30 @@ def test_only_joint_codes_hear_the_mean_pitch():
         assert equal == (kind == "decoupled")
 
 
-def test_a_vector_of_another_size_or_type_is_refused(recipe, tmp_path):
+def test_unfit_speaker_encoder_is_refused(recipe, tmp_path):
     small = recipe.model.model_copy(update={"kind": "coupled", "speaker_dim": 8})
-    with pytest.raises(InputError, match=r"speaker_dim is 64, not 8; set model\."):
+    with raises_input_error("invalid_value", "timbre"):
         TokenizerTrainer(recipe.model_copy(update={"model": small}))
     make_tiny("encodec-24khz-2").save_pretrained(tmp_path / "encodec")
-    with pytest.raises(InputError, match="is of another type"):
+    with raises_input_error("mismatch", "timbre"):
         TokenizerTrainer(recipe.model_copy(update={"timbre": str(tmp_path / "encodec")}))
 
 
 @pytest.mark.parametrize(
-    ("change", "problem"),
+    ("change", "named"),
     [
-        ({"kind": "couple"}, "key 'kind' is 'couple'; did you mean 'coupled'?"),
-        ({"model": {"kind": "semi-decoupled"}}, "did you mean 'semi_decoupled'?"),
-        ({"kind": "coupled", "model": {"kind": "decoupled"}}, "kind is 'coupled'; say only one"),
+        ({"kind": "couple"}, "'coupled'"),
+        ({"model": {"kind": "semi-decoupled"}}, "'semi_decoupled'"),
+        ({"kind": "coupled", "model": {"kind": "decoupled"}}, "'coupled'"),
     ],
 )
-def test_a_wrong_kind_is_one_line(tmp_path, change, problem):
+def test_wrong_kind_is_refused(tmp_path, change, named):
     data = {"corpus": str(tmp_path), "output": str(tmp_path)} | change
-    with pytest.raises(InputError, match=problem.replace("?", r"\?")) as caught:
+    with raises_input_error("invalid_value", names=named):
         parse(TokenizerRecipe, data, "recipe")
-    assert "\n" not in str(caught.value)
 
 
-def test_the_kind_stands_in_the_recipe_or_in_the_model(tmp_path):
+def test_kind_is_set_in_recipe_or_model(tmp_path):
     base = {"corpus": str(tmp_path), "output": str(tmp_path)}
     for change in ({"kind": "coupled"}, {"model": {"kind": "coupled"}}):
         assert parse(TokenizerRecipe, base | change).config.kind == "coupled"

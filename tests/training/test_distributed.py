@@ -1,3 +1,5 @@
+"""Training under torchrun: gradients and losses equal those of one process."""
+
 import json
 import subprocess
 import sys
@@ -13,9 +15,10 @@ SCRIPT = """
     from pathlib import Path
     import torch
     from torch import nn
-    from vocalmtp.training.distributed import average_gradients, from_first, join_processes
+    from vocalmtp.training.distributed import average_gradients, from_first, make_accelerator
 
-    rank, processes = join_processes()
+    accelerator = make_accelerator("cpu", "fp32")
+    rank, processes = accelerator.process_index, accelerator.num_processes
     layer = nn.Linear(3, 1, bias=False)
     nn.init.ones_(layer.weight)
     data = torch.tensor([[1.0, 2.0, 3.0], [5.0, 6.0, 7.0]])
@@ -25,7 +28,7 @@ SCRIPT = """
 """
 
 
-def test_two_processes_average_to_the_gradient_of_one_with_all_the_data(tmp_path):
+def test_average_gradient_equals_gradient_of_one_process(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(textwrap.dedent(SCRIPT))
     for processes in (1, 2):
@@ -33,12 +36,12 @@ def test_two_processes_average_to_the_gradient_of_one_with_all_the_data(tmp_path
         folder.mkdir()
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
         command += [f"--nproc_per_node={processes}", str(script), str(folder)]
-        made = subprocess.run(command, capture_output=True, text=True)
-        assert made.returncode == 0, made.stderr[-3000:]
-    whole, _ = torch.load(tmp_path / "1/0.pt")
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-3000:]
+    expected, _ = torch.load(tmp_path / "1/0.pt")
     for rank in (0, 1):
         gradient, shared = torch.load(tmp_path / f"2/{rank}.pt")
-        assert torch.allclose(gradient, whole) and shared == 7.0
+        assert torch.allclose(gradient, expected) and shared == 7.0
 
 
 TRAIN = """
@@ -55,7 +58,7 @@ TRAIN = """
 """
 
 
-def test_the_speech_lm_has_the_same_losses_on_two_processes_as_on_one(shards, tmp_path):
+def test_speech_lm_losses_on_two_processes_equal_those_on_one(shards, tmp_path):
     """Batches of 1 to 4 rows of unequal lengths: shared, or read whole by both."""
     script = tmp_path / "script.py"
     script.write_text(textwrap.dedent(TRAIN))

@@ -81,13 +81,13 @@ def test_every_task_makes_its_rows(shards: Path, questions: Path, tmp_path: Path
     model, _ = build_model(asked, CodeShards(shards))
     rows = build_dataset(asked.data, "train", model.config, None)
     assert len(rows) == len(rows.frames) == 6 + 6 + 5 + 6 + 3  # one question is not spoken
-    shapes = [[type(s).__name__[:3] + getattr(s, "name", "")[:1] for s in row] for row in rows]
-    turn = ["Conq", "Tex", "Cona", "Tex"]
-    assert shapes[0] == ["Spe", "Cons", "Spe"]
-    assert shapes[6] == ["Aud", "Conq", "Tex"]
-    assert shapes[12] == ["Spe", "Aud", *turn, "Cons", "Spe"]
-    assert shapes[17] == ["Spe", *turn, "Cons", "Spe"]
-    assert shapes[23] == ["Spe", *turn]
+    shapes = [[getattr(s, "name", type(s).__name__) for s in row] for row in rows]
+    turn, spoken = ["question", "Text", "answer", "Text"], ["speech", "Speech"]
+    assert shapes[0] == ["Speaker", *spoken]
+    assert shapes[6] == ["AudioInput", "question", "Text"]
+    assert shapes[12] == ["Speaker", "AudioInput", *turn, *spoken]
+    assert shapes[17] == ["Speaker", *turn, *spoken]
+    assert shapes[23] == ["Speaker", *turn]
     row = rows[12]
     end = model.config.audio_input_config.end_id
     assert end == 35 and row[3].ids[-1] == row[5].ids[-1] == end

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -32,6 +33,14 @@ def test_a_run_writes_a_model_and_a_log(shards: Path, tmp_path: Path) -> None:
     assert {"advance", "content.0", "prosody.1", "steps_per_s"} <= trained.keys()
     assert any("eval_content.1" in row for row in rows)
     assert yaml.safe_load((output / "recipe.yaml").read_text())["optim"]["max_steps"] == 6
+
+
+def test_nothing_but_our_log_is_printed(shards: Path, tmp_path: Path, capfd: Any) -> None:
+    """Transformers' bars and warnings about the files that it writes stay hidden."""
+    train(recipe(shards, tmp_path / "run"))
+    printed = capfd.readouterr()
+    assert printed.err == ""
+    assert all(line.startswith("step ") for line in printed.out.splitlines())
 
 
 def test_a_resumed_run_equals_one_in_one_go(shards: Path, tmp_path: Path) -> None:

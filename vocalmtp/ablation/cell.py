@@ -24,7 +24,7 @@ from vocalmtp.evaluation.systems import speak
 from vocalmtp.models.speech_lm import SpeechLM, load_text_tokenizer
 from vocalmtp.training.batches import FrameBatches
 from vocalmtp.training.export import export_model
-from vocalmtp.training.log import read_log
+from vocalmtp.training.run_files import read_log
 from vocalmtp.training.tasks import PromptDataset
 from vocalmtp.training.train import train
 from vocalmtp.tts import TTS, load

@@ -89,7 +89,9 @@ class Planner:
         operations = 6 * sizes.in_layers * (speech + text) + 6 * sizes.width * sizes.logits * speech
         rate = grid.estimate.flops_per_second * grid.estimate.processes
         share = 1 / optim.max_steps / grid.estimate.processes  # of one batch in one process
-        activations = ACTIVATION_BYTES * (1 if optim.bf16 else 2) * sizes.width * sizes.layers
+        activations = (
+            ACTIVATION_BYTES * (1 if optim.precision == "bf16" else 2) * sizes.width * sizes.layers
+        )
         memory = TRAINED_BYTES * sizes.parameters
         memory += share * (activations * (speech + text) + LOGIT_BYTES * sizes.logits * speech)
         return Cost(

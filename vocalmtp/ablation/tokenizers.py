@@ -44,7 +44,7 @@ def train_here(grid: Grid, name: str) -> None:
     if not (recipe.output / "done").is_file():
         train_tokenizer(recipe)
         (recipe.output / "done").touch()
-        drop(recipe.output / "resume.pt")
+        drop(recipe.output / "checkpoints")
 
 
 def source(grid: Grid, name: str) -> str:

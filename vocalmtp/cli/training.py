@@ -58,6 +58,9 @@ class TrainOptions:
         str | None,
         option(help="With --dry-run and without shards: a name from 'vocalmtp tokenizers'."),
     ] = None
+    device: Annotated[
+        str | None, option(help="auto, cpu, cuda or cuda:N.", show_default="the recipe's: auto")
+    ] = None
 
 
 def train(options: TrainOptions) -> None:
@@ -73,6 +76,8 @@ def train(options: TrainOptions) -> None:
     from vocalmtp.io.run_folder import only_writer
 
     data = load_yaml(options.recipe, options.overrides or [])
+    if options.device is not None:
+        data["device"] = options.device
     name = str(data.get("recipe", "speech_lm"))
     if name not in RECIPES:
         raise InputError(

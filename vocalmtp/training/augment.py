@@ -19,14 +19,14 @@ MASKED = 20  # frames of log-mels, 10 ms each
 
 def warp_mels(mel: Tensor, amount: float) -> Tensor:
     """Stretch the mel axis of `mel` [B, F, M] by a random factor a row, and tilt it a little."""
-    bins = mel.shape[-1]
-    factor = 1 + amount * (2 * torch.rand(mel.shape[0], 1) - 1)
-    place = (torch.arange(bins) * factor).clamp(max=bins - 1.001)  # [B, M]
+    rows, bins = mel.shape[0], mel.shape[-1]
+    factor = 1 + amount * (2 * torch.rand(rows, 1) - 1)  # drawn alike for every device
+    place = (torch.arange(bins) * factor).clamp(max=bins - 1.001).to(mel.device)  # [B, M]
     low = place.floor().long()[:, None].expand_as(mel)
     part = (place - place.floor())[:, None]
     warped = mel.gather(2, low) * (1 - part) + mel.gather(2, low + 1) * part
-    tilt = 0.1 * torch.randn(mel.shape[0], 1, 1) * torch.linspace(-1, 1, bins)
-    return warped + tilt
+    tilt = 0.1 * torch.randn(rows, 1, 1) * torch.linspace(-1, 1, bins)
+    return warped + tilt.to(mel.device)
 
 
 def equalize_mels(mel: Tensor, decibels: float, draws: random.Random) -> Tensor:

@@ -69,24 +69,23 @@ class Discriminators(nn.Module):
         super().__init__()
         self.parts = nn.ModuleList(SpectralDiscriminator(window) for window in RESOLUTIONS)
 
-    def judge(self, made: Tensor, true: Tensor) -> Tensor:
-        """The discriminators' own loss."""
-        total = made.new_zeros(())
+    def discriminator_loss(self, generated: Tensor, target: Tensor) -> Tensor:
+        """Hinge loss of the discriminators on audio [B, N]; no gradient reaches `generated`."""
+        total = generated.new_zeros(())
         for part in self.parts:
-            total = (
-                total + F.relu(1 - part(true)[0]).mean() + F.relu(1 + part(made.detach())[0]).mean()
-            )
+            real, fake = part(target)[0], part(generated.detach())[0]
+            total = total + F.relu(1 - real).mean() + F.relu(1 + fake).mean()
         return total / len(self.parts)
 
-    def fool(self, made: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
-        """The generator's adversarial loss and feature-matching loss."""
-        adversarial = matching = made.new_zeros(())
+    def generator_loss(self, generated: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Adversarial and feature-matching loss of the generator on audio [B, N]."""
+        adversarial = matching = generated.new_zeros(())
         for part in self.parts:
-            score, features = part(made)
+            score, features = part(generated)
             with torch.no_grad():
-                _, wanted = part(true)
+                _, target_features = part(target)
             adversarial = adversarial - score.mean()
-            for f, w in zip(features, wanted, strict=True):
+            for f, w in zip(features, target_features, strict=True):
                 matching = matching + F.l1_loss(f, w) / w.abs().mean().clamp(min=1e-3)
         return adversarial / len(self.parts), matching / len(self.parts)
 

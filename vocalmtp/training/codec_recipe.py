@@ -1,14 +1,16 @@
 """What a training of the tokenizer is asked for."""
 
 from pathlib import Path
+from typing import Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_serializer, field_validator
 
 from vocalmtp.config import StrictModel
 from vocalmtp.errors import InputError
 from vocalmtp.hub import DEFAULT_MODEL
 from vocalmtp.tokenizers.base import Kind
 from vocalmtp.tokenizers.neural import NeuralTokenizerConfig
+from vocalmtp.training.loop import LoopRecipe
 
 
 class Weights(StrictModel):
@@ -27,25 +29,23 @@ class Weights(StrictModel):
     matching: float = 0.5
 
 
-class TokenizerRecipe(StrictModel):
-    """One training run of the tokenizer. `init` continues from a tokenizer's folder."""
+class TokenizerRecipe(LoopRecipe):
+    """Training run of the tokenizer. `init` continues from a tokenizer's folder."""
 
-    recipe: str = "tokenizer"
+    recipe: Literal["tokenizer"] = "tokenizer"
     corpus: Path
     voices: tuple[str, ...] = ()  # of the corpus; all if empty
-    output: Path
     kind: Kind | None = None  # the same as model.kind
     model: NeuralTokenizerConfig = Field(default_factory=NeuralTokenizerConfig)
     timbre: str | None = None  # the tokenizer, by name or folder, that the vector is taken from
     init: Path | None = None
     train_only: str | None = None  # "decoder": the encoder stays, so that codes stay valid
-    steps: int = 20_000
-    max_minutes: float | None = None  # whichever of the two ends first
-    batch_size: int = 10
+    steps: int = Field(default=20_000, ge=1)
+    batch_size: int = Field(default=10, ge=1)
     listen_seconds: float = 2.56  # what the encoder hears of an utterance
     decode_frames: int = 32  # codec frames that are decoded and judged
-    learning_rate: float = 1e-3
-    warmup_steps: int = 200
+    learning_rate: float = Field(default=1e-3, gt=0)
+    warmup_steps: int = Field(default=200, ge=0)
     warp: float = (
         0.12  # content hears spectra stretched by up to this, so that it cannot hold timbre
     )
@@ -53,12 +53,6 @@ class TokenizerRecipe(StrictModel):
     own_pitch_from: float = 0.5  # share after which the pulses follow the predicted F0
     average: float = 0.999  # decay of the averaged weights, which are what is saved
     weights: Weights = Field(default_factory=Weights)
-    save_minutes: float = 5.0
-    bf16: bool = (
-        False  # matrix products of the networks in bfloat16; measure, it depends on the CPU
-    )
-    threads: int = 1
-    seed: int = 0
 
     @field_validator("model")
     @classmethod
@@ -69,6 +63,10 @@ class TokenizerRecipe(StrictModel):
         if asked not in (None, model.kind) and "kind" in model.model_fields_set:
             raise ValueError(f"the recipe's kind is '{asked}'; say only one of them")
         return model
+
+    @field_serializer("model")
+    def _with_kind(self, _: NeuralTokenizerConfig) -> dict[str, Any]:
+        return self.config.model_dump(mode="json")
 
     @property
     def config(self) -> NeuralTokenizerConfig:

@@ -1,32 +1,70 @@
-"""Data-parallel training under `torchrun`. Without it all of this does nothing.
+"""Devices and processes of a training run.
 
-Every process reads other data, and gradients are averaged. A loop of our own does that itself, so
-that N processes train as one with N times the batch. The Trainer of Transformers does it for the
-speech LM, whose processes share every batch (see `share_of_counts`).
+`torchrun` starts several processes, each with its own part of the data; gradients are averaged. The
+Trainer of Transformers averages those of a speech LM, whose processes share every batch (see
+`share_of_counts`); `TrainingLoop` averages those of the other models with `average_gradients`, so
+that N processes train as one with N times the batch. With one process, the functions here do nothing.
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import torch
+from pydantic import BeforeValidator
 from torch import Tensor, distributed, nn
+
+from vocalmtp.engines.device import resolve_device
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+def _precision_of_flag(value: object) -> object:
+    """Value of the former key `bf16`."""
+    return ("bf16" if value else "fp32") if isinstance(value, bool) else value
+
+
+# Of the networks in training: float32, or automatic mixed precision with bfloat16.
+Precision = Annotated[Literal["fp32", "bf16"], BeforeValidator(_precision_of_flag)]
+
+
+def select_device(name: str) -> torch.device:
+    """Resolve a device, and make it the current one where there are several.
+
+    Raises:
+        InputError: torch has no such device on this machine.
+    """
+    device = resolve_device(name)
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)
+    return device
+
+
+def make_accelerator(device: str, precision: Precision) -> "Accelerator":
+    """Accelerate on `device`; under `torchrun`, joins the other processes.
+
+    Raises:
+        InputError: this machine has no such device.
+    """
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
+    cpu = select_device(device).type == "cpu"
+    # One process may train several models in turn, as `recipe: finetune` does.
+    AcceleratorState._reset_state(reset_partial_state=True)
+    return Accelerator(cpu=cpu, mixed_precision="no" if precision == "fp32" else precision)
 
 
 def num_processes() -> int:
-    """How many processes `torchrun` has started; 1 without it."""
+    """Number of processes that `torchrun` has started; 1 without it."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def is_first() -> bool:
-    """Whether this is the process that speaks and writes for all."""
+    """Whether this process is the one that prints and writes files."""
     return os.environ.get("RANK", "0") == "0"
-
-
-def join_processes() -> tuple[int, int]:
-    """This process's number and how many there are; joins the others on the first call."""
-    processes = num_processes()
-    if processes > 1 and not distributed.is_initialized():
-        distributed.init_process_group("gloo")
-    return int(os.environ.get("RANK", "0")), processes
 
 
 def average_gradients(parameters: list[nn.Parameter]) -> None:
@@ -43,32 +81,49 @@ def average_gradients(parameters: list[nn.Parameter]) -> None:
 
 
 def from_first(value: float) -> float:
-    """The first process's `value`, for decisions that all must take alike."""
+    """Return the first process's `value`, for decisions that all processes must share."""
     if not distributed.is_initialized():
         return value
-    shared = torch.tensor([value], dtype=torch.float64)
-    distributed.broadcast(shared, src=0)
-    return shared.item()
+    from accelerate.utils import broadcast_object_list
+
+    return float(broadcast_object_list([value])[0])
 
 
 def share_of_counts(counts: Tensor) -> Tensor:
-    """This process's `counts` [K] over their mean over the processes, [K]; 1 without torchrun.
+    """Weight of this process's loss in the mean over the processes; 1 with one process.
 
-    A loss that is a mean over `counts` targets, times this, averages over the processes to the mean
-    over all of their targets, however unequally they are spread; and so do its gradients.
+    A loss that is a mean over `counts` targets, times this weight, averages over the processes to
+    the mean over all of their targets, however unequally these are spread; so do its gradients.
+
+    Args:
+        counts: [K] number of targets of each of K losses in this process.
+
+    Returns:
+        [K] `counts` over their mean over the processes.
     """
     if not distributed.is_initialized():
         return torch.ones_like(counts, dtype=torch.float32)
-    mean = counts.float().clone()
-    distributed.all_reduce(mean)
-    mean /= distributed.get_world_size()
+    mean = mean_over_processes(counts.float())
     return counts / mean.clamp(min=1e-9)
 
 
 def mean_over_processes(values: Tensor) -> Tensor:
-    """The mean of `values` over the processes."""
+    """Mean of `values` over the processes."""
     if distributed.is_initialized():
         values = values.clone()
         distributed.all_reduce(values)
         values /= distributed.get_world_size()
     return values
+
+
+@contextmanager
+def flushed_denormals() -> Iterator[None]:
+    """Treat denormal numbers as zero inside the block or the decorated function.
+
+    They do not matter to a model and would halve the speed of a long run on a CPU.
+    """
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)

@@ -15,7 +15,7 @@ from vocalmtp.models.prompts import AudioInput, ControlToken, Segment
 from vocalmtp.models.speech_lm import SpeechLM
 from vocalmtp.models.text_mode import TextDecodingView
 from vocalmtp.text import char_text
-from vocalmtp.training.log import write_row
+from vocalmtp.training.run_files import write_row
 from vocalmtp.training.tasks import Mixture
 
 ITEMS = 24  # of each: transcripts, answers

@@ -25,8 +25,8 @@ from vocalmtp.tokenizers import load_tokenizer
 from vocalmtp.training.codec import TokenizerRecipe, train_tokenizer
 from vocalmtp.training.distributed import num_processes
 from vocalmtp.training.export import REFERENCES, export_model
-from vocalmtp.training.log import read_log, write_row
 from vocalmtp.training.recipe import OptimRecipe, SpeechLMRecipe
+from vocalmtp.training.run_files import read_log, write_row
 from vocalmtp.training.tasks import DataRecipe
 from vocalmtp.training.train import train
 from vocalmtp.tts import load
@@ -57,6 +57,7 @@ class FinetuneRecipe(StrictModel):
     valid: float = Field(default=0.1, gt=0, le=0.5)  # share of the recordings that is held out
     workers: int = Field(default=1, ge=1)
     max_frames: int = Field(default=750, ge=1)
+    device: str = "auto"  # the accelerator if there is one, else the CPU
     decoder: DecoderRecipe = DecoderRecipe()
     optim: OptimRecipe = OptimRecipe(
         max_steps=300,
@@ -117,7 +118,9 @@ class EvalCallback(TrainerCallback):
         """Speak the held-out sentences into samples/`step`: a row of how they are understood."""
         folder = self.recipe.output / "samples" / f"{step:06d}"
         folder.mkdir(parents=True, exist_ok=True)
-        made = load(model).batch([item.text for item in self.items], voice=voice)
+        made = load(model, device=self.recipe.device).batch(
+            [item.text for item in self.items], voice=voice
+        )
         paths = [audio.save(folder / f"{i:02d}.wav") for i, audio in enumerate(made)]
         try:
             return {"step": step, "wer": self.heard(paths)}
@@ -179,6 +182,7 @@ def train_lm(recipe: FinetuneRecipe, folder: Path, listener: EvalCallback) -> No
             data=DataRecipe(shards=str(work / "codes"), max_frames=recipe.max_frames),
             init=str(folder),
             optim=recipe.optim,
+            device=recipe.device,
             output=str(work / "lm"),
         ),
         [listener],
@@ -220,6 +224,7 @@ def train_decoder(recipe: FinetuneRecipe, corpus: Path, tokenizer: Path) -> Path
             output=work / "tokenizer",
             init=tokenizer,
             train_only="decoder",
+            device=recipe.device,
             **settings.model_dump(),
         )
     )

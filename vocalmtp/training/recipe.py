@@ -7,6 +7,7 @@ from pydantic import Field
 from vocalmtp.config import StrictModel
 from vocalmtp.models.prompts import TextMode
 from vocalmtp.training.curriculum import Curriculum
+from vocalmtp.training.distributed import Precision
 from vocalmtp.training.tasks import DataRecipe
 
 
@@ -45,7 +46,7 @@ class OptimRecipe(StrictModel):
     weight_decay: float = Field(default=0.01, ge=0)
     beta2: float = Field(default=0.98, gt=0, lt=1)
     clip: float = Field(default=1.0, gt=0)
-    bf16: bool = False  # autocast; measure on the machine at hand
+    precision: Precision = "fp32"  # bf16: automatic mixed precision
     seed: int = 0
     trains: Literal["all", "draft"] = "all"  # "draft": all but the draft head stays as it is
     curriculum: Curriculum = "constant"  # of the draft head's states, see training/curriculum.py
@@ -68,4 +69,5 @@ class SpeechLMRecipe(StrictModel):
     draft: dict[str, Any] = {}
     audio_input: dict[str, Any] = {}
     optim: OptimRecipe = OptimRecipe()
+    device: str = "auto"  # the accelerator if there is one, else the CPU
     output: str

@@ -16,7 +16,7 @@ from vocalmtp.data.text_rows import TextRows, read_pieces
 from vocalmtp.errors import InputError
 from vocalmtp.models.speech_lm import load_text_tokenizer
 from vocalmtp.models.text_lm import TextLM, load_backbone, new_backbone
-from vocalmtp.training.denormals import flushed_denormals
+from vocalmtp.training.distributed import flushed_denormals
 from vocalmtp.training.drafts import freeze, give_draft
 from vocalmtp.training.recipe import OptimRecipe
 from vocalmtp.training.train import run_trainer
@@ -47,6 +47,7 @@ class TextLMRecipe(StrictModel):
     draft: dict[str, Any] = {}  # a draft head, or other settings of the one that `init` has
     objectives: dict[str, dict[str, Any]] = {}  # auxiliary losses, see model/objectives.py
     optim: OptimRecipe = OptimRecipe()
+    device: str = "auto"  # the accelerator if there is one, else the CPU
     output: str
 
 

@@ -4,13 +4,13 @@ The loop is the Hugging Face Trainer; batches are grouped by length under a budg
 `torchrun` the processes share every batch, so that they train as one process does.
 """
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from accelerate.data_loader import prepare_data_loader
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -20,15 +20,21 @@ from vocalmtp.config import StrictModel
 from vocalmtp.data.collate import Collator
 from vocalmtp.data.shards import CodeShards
 from vocalmtp.heads import SpeechHead
-from vocalmtp.io.atomic import atomic_folder, atomic_path
+from vocalmtp.io.atomic import atomic_folder
 from vocalmtp.models.layout import IGNORED
-from vocalmtp.models.speech_lm import SpeechLM, SpeechLMOutput
+from vocalmtp.models.speech_lm import SpeechLM, SpeechLMOutput, quiet
 from vocalmtp.training.batches import FrameBatches, Shares, cut
 from vocalmtp.training.build import build_model
-from vocalmtp.training.checkpoints import last_whole_checkpoint
 from vocalmtp.training.curriculum import active_heads
-from vocalmtp.training.denormals import flushed_denormals
-from vocalmtp.training.distributed import mean_over_processes, num_processes, share_of_counts
+from vocalmtp.training.distributed import (
+    flushed_denormals,
+    from_first,
+    is_first,
+    mean_over_processes,
+    num_processes,
+    select_device,
+    share_of_counts,
+)
 from vocalmtp.training.drafts import freeze
 from vocalmtp.training.elastic import (
     DrawnGroupings,
@@ -37,8 +43,16 @@ from vocalmtp.training.elastic import (
     every_grouping,
 )
 from vocalmtp.training.eval_callback import DialogueEvalCallback
-from vocalmtp.training.log import RunLog
 from vocalmtp.training.recipe import OptimRecipe, SpeechLMRecipe
+from vocalmtp.training.run_files import (
+    CHECKPOINTS,
+    LOG,
+    check_run,
+    last_whole_checkpoint,
+    progress_bar,
+    write_recipe,
+    write_row,
+)
 from vocalmtp.training.tasks import build_dataset
 
 Collate = Collator | GroupedCollator
@@ -188,8 +202,27 @@ def weighted(head: SpeechHead, shares: Tensor) -> Iterator[None]:
             setattr(head, name, weight)
 
 
-def arguments(optim: OptimRecipe, folder: Path, evaluate: bool) -> TrainingArguments:
-    """The recipe in the Trainer's words."""
+# Keys that may differ when a run is resumed.
+MAY_CHANGE: dict[str, Any] = {
+    "output": True,
+    "device": True,
+    "optim": dict.fromkeys(
+        (
+            "max_steps",
+            "max_seconds",
+            "log_every",
+            "eval_every",
+            "save_every",
+            "precision",
+        ),
+        True,
+    ),
+}
+
+
+def arguments(optim: OptimRecipe, device: str, folder: Path, evaluate: bool) -> TrainingArguments:
+    """Translate a recipe to the arguments of the Trainer, which saves checkpoints in `folder`."""
+    cpu = select_device(device).type == "cpu"
     return TrainingArguments(
         output_dir=str(folder),
         max_steps=optim.max_steps,
@@ -200,9 +233,9 @@ def arguments(optim: OptimRecipe, folder: Path, evaluate: bool) -> TrainingArgum
         adam_beta2=optim.beta2,
         max_grad_norm=optim.clip,
         optim="adamw_torch_fused",
-        bf16=optim.bf16,
-        use_cpu=not torch.cuda.is_available(),
-        ddp_backend="gloo" if num_processes() > 1 and not torch.cuda.is_available() else None,
+        bf16=optim.precision == "bf16",
+        use_cpu=cpu,
+        ddp_backend="gloo" if num_processes() > 1 and cpu else None,
         ddp_broadcast_buffers=False,  # they are constants, and weighted() has its own in each
         seed=optim.seed,
         logging_steps=optim.log_every,
@@ -215,8 +248,51 @@ def arguments(optim: OptimRecipe, folder: Path, evaluate: bool) -> TrainingArgum
         prediction_loss_only=True,
         disable_tqdm=True,
         report_to="none",
-        dataloader_pin_memory=torch.cuda.is_available(),
+        dataloader_pin_memory=not cpu,
     )
+
+
+class RunLog(TrainerCallback):
+    """Write every log to a file, with an estimate of the time left; stop when time is up.
+
+    Of several processes, the first one writes, and its clock counts for all.
+
+    Args:
+        file: the log, see `write_row`.
+        max_seconds: the run stops, and saves, after this time.
+        show: takes the completed share of the run.
+    """
+
+    def __init__(self, file: Path, max_seconds: float | None, show: Callable[[float], None]):
+        self.file, self.max_seconds, self.show = file, max_seconds, show
+        self.start = time.monotonic()
+        self.first_step = 0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.start, self.first_step = time.monotonic(), state.global_step
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
+        if not state.is_world_process_zero:
+            return
+        seconds = time.monotonic() - self.start
+        rate = (state.global_step - self.first_step) / max(seconds, 1e-9)
+        left = (state.max_steps - state.global_step) / max(rate, 1e-9)
+        if self.max_seconds is not None:
+            left = max(0.0, min(left, self.max_seconds - seconds))
+        row = {
+            "step": state.global_step,
+            "seconds": round(seconds, 1),
+            "steps_per_s": round(rate, 3),
+            "left_s": round(left),
+        }
+        write_row(self.file, row | {key: value for key, value in logs.items() if key != "epoch"})
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+        seconds, limit = time.monotonic() - self.start, self.max_seconds
+        self.show(max(state.global_step / state.max_steps, seconds / limit if limit else 0.0))
+        if limit is not None and from_first(seconds) > limit:
+            control.should_training_stop = control.should_save = True
+        return control
 
 
 @flushed_denormals()
@@ -239,7 +315,7 @@ def train(recipe: SpeechLMRecipe, callbacks: Sequence[TrainerCallback] = ()) -> 
         most = recipe.data.valid_items
         valid = build_dataset(recipe.data, recipe.data.valid_split, config, tokenizer, most)
         if config.audio_input:
-            callbacks = [DialogueEvalCallback(output / "log.jsonl", valid, tokenizer), *callbacks]
+            callbacks = [DialogueEvalCallback(output / LOG, valid, tokenizer), *callbacks]
     collator = GroupedCollator(config) if len(model.step_sizes) > 1 else model.collator()
 
     def save(folder: Path) -> None:
@@ -263,25 +339,25 @@ def run_trainer(
     `output`; `save` writes what came out to a folder.
     """
     output, optim = Path(recipe.output), recipe.optim
-    output.mkdir(parents=True, exist_ok=True)
-    checkpoints = output / "checkpoints"
-    trainer = SpeechTrainer(
-        collator=collator,
-        optim=optim,
-        model=model,
-        args=arguments(optim, checkpoints, valid is not None),
-        train_dataset=data,
-        eval_dataset=valid,
-        callbacks=[RunLog(output / "log.jsonl", optim.max_seconds), *callbacks],
-    )
-    trainer.remove_callback(PrinterCallback)  # RunLog prints
-    if trainer.is_world_process_zero():
-        with atomic_path(output / "recipe.yaml") as partial:
-            text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
-            partial.write_text(text, encoding="utf-8")
-    trainer.train(resume_from_checkpoint=last_whole_checkpoint(checkpoints))
-    if trainer.is_world_process_zero():
-        with atomic_folder(output) as partial:
-            save(partial)
-    trainer.accelerator.wait_for_everyone()
+    check_run(output, recipe, MAY_CHANGE)
+    checkpoints = output / CHECKPOINTS
+    with quiet(), progress_bar(output.name, is_first()) as show:
+        trainer = SpeechTrainer(
+            collator=collator,
+            optim=optim,
+            model=model,
+            args=arguments(optim, recipe.device, checkpoints, valid is not None),
+            train_dataset=data,
+            eval_dataset=valid,
+            callbacks=[RunLog(output / LOG, optim.max_seconds, show), *callbacks],
+        )
+        trainer.remove_callback(PrinterCallback)  # RunLog prints
+        if trainer.is_world_process_zero():
+            write_recipe(output, recipe)
+        checkpoint = last_whole_checkpoint(checkpoints)
+        trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+        if trainer.is_world_process_zero():
+            with atomic_folder(output) as partial:
+                save(partial)
+        trainer.accelerator.wait_for_everyone()
     return output
