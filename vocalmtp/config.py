@@ -103,17 +103,19 @@ def _load(path: Path, parents: tuple[Path, ...]) -> dict[str, Any]:
 
 
 def merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with `change` on top: mappings are merged key by key, other values replaced."""
+    """Merge `change` into `base`: mappings key by key, other values are replaced."""
     result = dict(base)
     for key, value in change.items():
         old = result.get(key)
-        both = isinstance(old, Mapping) and isinstance(value, Mapping)
-        result[key] = merge(old, value) if both else value
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            result[key] = merge(old, value)
+        else:
+            result[key] = value
     return result
 
 
 def parse_override(text: str) -> dict[str, Any]:
-    """ "a.b=1" -> {"a": {"b": 1}}; the value is read as YAML. Raises InputError."""
+    """Parse "a.b=1" to {"a": {"b": 1}}, with the value as YAML. Raises InputError."""
     key, equals, value = text.partition("=")
     parts = key.strip().split(".")
     if not equals or not all(parts):
@@ -122,7 +124,7 @@ def parse_override(text: str) -> dict[str, Any]:
             code="invalid_value",
         )
     try:
-        result = yaml.safe_load(value) if value.strip() else None
+        result: Any = yaml.safe_load(value) if value.strip() else None
     except NOT_YAML as error:
         raise InputError(
             f"override '{text}': the value is not valid YAML", code="invalid_value"

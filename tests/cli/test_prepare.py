@@ -108,13 +108,13 @@ def test_every_bad_recording_fails_alone(folder, tmp_path):
     assert {failure["id"]: failure["reason"] for failure in report.failures} == {
         "ann/1 (1)": "unusable name",
         "binary": "transcript missing",
-        "foreign": "transcript unspeakable",
+        "foreign": "transcript not normalizable",
         "hasty": "alignment implausible",
         "long": "too long",
         "no text": "transcript missing",
         "short": "too short",
         "silent": "silent",
-        "symbols": "transcript unspeakable",
+        "symbols": "transcript not normalizable",
         "torn": "unreadable",
     }
     assert report.kept == 3 and report.items == 13

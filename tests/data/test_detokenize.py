@@ -9,11 +9,9 @@ import torch
 from helpers.errors import raises_input_error
 from helpers.tiny_codecs import make_tiny
 
-from vocalmtp.data.detokenize import detokenize_shards
-from vocalmtp.data.manifest import Utterance
-from vocalmtp.data.recordings import read_inputs
+from vocalmtp.data.manifest import Utterance, read_inputs
 from vocalmtp.data.shards import CodeItem, CodeShards, write_shard
-from vocalmtp.data.tokenize import _batches, tokenize_rows
+from vocalmtp.data.tokenize import _batches, detokenize_shards, tokenize_rows
 
 LONG = (1.0, 2.0, 3.0, 4.0, 250.0, 290.0, 900.0, 1000.0)  # seconds
 

@@ -10,8 +10,7 @@ import torch
 from transformers import TrainerCallback
 
 from vocalmtp.cli import main
-from vocalmtp.data.draft_vocabulary import DraftVocabulary, choose
-from vocalmtp.data.text_rows import TextRows
+from vocalmtp.data.text_rows import DraftVocabulary, TextRows, choose
 from vocalmtp.errors import InputError
 from vocalmtp.models.text_lm import TextLM
 from vocalmtp.training.text_lm import TextLMRecipe, train_text_lm

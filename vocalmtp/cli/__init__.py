@@ -26,7 +26,7 @@ from vocalmtp.cli.options import verb
 from vocalmtp.errors import ErrorCode, InputError
 
 # The base of every "no such option" and "not a number"; typer bundles its own copy of click.
-USAGE_ERROR = typer.BadParameter.__mro__[2]
+USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
 
 app = typer.Typer(
     name="vocalmtp",

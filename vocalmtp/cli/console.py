@@ -55,8 +55,8 @@ def print_table(
     console = Console()
     if not console.is_terminal:
         console = Console(width=PIPE_WIDTH)
-    style = {"box": box.SIMPLE_HEAD, "pad_edge": False, "padding": (0, int(not dense))}
-    table = Table(*header, title=title, title_justify="left", **style)
+    table = Table(*header, title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.padding = (0, int(not dense))
     table.columns[0].style, table.columns[0].no_wrap = "bold", True
     for row in rows:
         table.add_row(*(escape(cell) for cell in row))

@@ -55,8 +55,8 @@ def tokenizer_facts(spec: "TokenizerSpec", folder: Path) -> Facts:
         f"{spec.frame_rate:g} frames/s, {spec.bits_per_second:g} bit/s, {spec.sample_rate} Hz",
     )
     yield "voice", f"vector of {spec.speaker_dim}" if spec.speaker_dim else "in the streams"
-    streams = spec.lookahead is not None
-    yield "streaming", f"{spec.lookahead * 1000:.0f} ms look-ahead" if streams else "not possible"
+    wait = spec.lookahead
+    yield "streaming", "not possible" if wait is None else f"{wait * 1000:.0f} ms look-ahead"
     yield "parameters", millions(count_parameters(folder))
     yield "licence", spec.licence
 

@@ -42,8 +42,7 @@ def draft_vocab(options: DraftVocabOptions) -> None:
 
     vocalmtp text draft-vocab answers/manifest.jsonl -o en.json --model FOLDER --size 8192
     """
-    from vocalmtp.data.draft_vocabulary import DraftVocabulary
-    from vocalmtp.data.text_rows import read_pieces
+    from vocalmtp.data.text_rows import DraftVocabulary, read_pieces
     from vocalmtp.models.speech_lm import load_text_tokenizer
 
     tokenizer = load_text_tokenizer(options.model)
@@ -99,6 +98,7 @@ def draft_tree(options: DraftTreeOptions) -> None:
     check_file(options.output)
     model, prompts = _speech_prompts(options) if options.speech else _text_prompts(options)
     check_drafts(model, options.depth or 1)
+    assert model.draft is not None, "checked above"
     depth = options.depth or model.draft.offsets[-1]
     acceptance = measure_ranks(model, prompts, depth, options.ranks, options.batch_size)
     tree, expected = choose_paths(acceptance, options.nodes)

@@ -192,7 +192,7 @@ def tokenize(options: TokenizeOptions) -> None:
 
     vocalmtp tokenize corpus -o codes --tokenizer runs/tokenizer
     """
-    from vocalmtp.data.recordings import read_inputs
+    from vocalmtp.data.manifest import read_inputs
     from vocalmtp.data.tokenize import tokenize_rows
 
     rows, tokenizer = read_inputs(options.inputs, options.split), options.load()
@@ -222,7 +222,7 @@ def detokenize(options: DetokenizeOptions) -> None:
 
     vocalmtp detokenize codes -o wavs --tokenizer runs/tokenizer
     """
-    from vocalmtp.data.detokenize import detokenize_shards
+    from vocalmtp.data.tokenize import detokenize_shards
 
     tokenizer = options.load()
     with counter("detokenize") as show:

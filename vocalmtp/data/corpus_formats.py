@@ -1,4 +1,4 @@
-"""Folders of speech as people have them: which recordings there are, and what is said in each."""
+"""Layouts of speech corpora: the recordings of a folder and their transcripts."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,26 +13,34 @@ NORMALIZED = ".normalized.txt"
 
 @dataclass(frozen=True)
 class Source:
-    """One recording as it was found; `text` is None where there is no transcript."""
+    """One recording; `text` is None without a transcript."""
 
     id: str  # unique in its folder, and a relative path
     audio: Path
     text: str | None
     voice: str
-    problem: str = ""  # why it cannot be used, if that is already known
+    problem: str = ""  # why it is unusable, if already known
 
 
 def find_sources(folder: Path | str, layout: str | None = None) -> tuple[str, list[Source]]:
-    """The layout of `folder` (`layout`, or the one it looks like) and its recordings, in order.
+    """Find the recordings of a corpus folder.
 
-    Raises InputError if there is no such folder, or no recording in that layout.
+    Args:
+        folder: the corpus.
+        layout: one of LAYOUTS; detected if None.
+
+    Returns:
+        The layout, and the recordings in order.
+
+    Raises:
+        InputError: the folder does not exist, or has no recording in that layout.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(
             f"folder '{folder}': not found; give a folder of recordings", code="not_found"
         )
-    layout = layout or recognise_layout(folder)
+    layout = layout or detect_layout(folder)
     if layout not in LAYOUTS:
         raise InputError(
             f"layout '{layout}': unknown; {nearest(layout, LAYOUTS)}", code="unknown_name"
@@ -42,13 +50,13 @@ def find_sources(folder: Path | str, layout: str | None = None) -> tuple[str, li
         raise InputError(
             f"folder '{folder}': no recordings in the layout '{layout}'; "
             f"give another folder, or --layout {' or '.join(LAYOUTS)}",
-            code="invalid_value",
+            code="empty",
         )
     return layout, sources
 
 
-def recognise_layout(folder: Path) -> str:
-    """One of LAYOUTS, by the files that are there."""
+def detect_layout(folder: Path) -> str:
+    """Detect the layout of a folder, one of LAYOUTS, by its files."""
     if (folder / METADATA).is_file():
         return "ljspeech"
     if next(folder.glob(f"*/*/*{NORMALIZED}"), None):
@@ -57,7 +65,7 @@ def recognise_layout(folder: Path) -> str:
 
 
 def _pairs(folder: Path) -> Iterator[Source]:
-    """x.wav beside x.txt, in any depth; the first folder names the voice."""
+    """x.wav beside x.txt, at any depth; the top folder is the voice."""
     for audio in _sounds(folder):
         place = audio.relative_to(folder).with_suffix("")
         voice = place.parts[0] if len(place.parts) > 1 else folder.resolve().name
@@ -73,7 +81,7 @@ def _libritts(folder: Path) -> Iterator[Source]:
 
 
 def _ljspeech(folder: Path) -> Iterator[Source]:
-    """metadata.csv with `id|as written|as read` lines, and wavs/id.wav."""
+    """metadata.csv with lines `id|text|normalized text`, and wavs/id.wav."""
     path, voice = folder / METADATA, folder.resolve().name
     if not path.is_file():
         return
@@ -116,7 +124,7 @@ def _with_transcript(id: str, audio: Path, path: Path, voice: str) -> Source:
     try:
         text = path.read_text(encoding="utf-8-sig").strip()
     except FileNotFoundError:
-        return Source(id, audio, None, voice, f"{path.name} is not there")
+        return Source(id, audio, None, voice, f"{path.name} is missing")
     except UnicodeDecodeError:
         return Source(id, audio, None, voice, f"{path.name} is not UTF-8; save it as UTF-8")
     except OSError as error:
@@ -125,7 +133,7 @@ def _with_transcript(id: str, audio: Path, path: Path, voice: str) -> Source:
 
 
 def _checked(sources: Iterator[Source]) -> Iterator[Source]:
-    """The sources; one whose id was there before is renamed and has a problem."""
+    """Rename sources with a repeated id, which have a problem."""
     seen: dict[str, Path] = {}
     for source in sources:
         first = seen.setdefault(source.id, source.audio)

@@ -1,7 +1,7 @@
-"""Recordings and transcripts to a corpus: checked, trimmed, normalised and aligned, one by one.
+"""Recordings and transcripts to a corpus: validated, trimmed, normalized and aligned.
 
-A corpus folder holds manifest.jsonl (see data/manifest.py), audio/, report.json, and work.jsonl,
-which remembers every recording that was looked at, so that an interrupted run goes on.
+A corpus folder holds manifest.jsonl (see data/manifest.py), audio/, report.json, and work.jsonl
+with every processed recording, so that an interrupted run continues.
 """
 
 import hashlib
@@ -25,12 +25,12 @@ from vocalmtp.io.run_folder import JsonlStore, only_writer
 from vocalmtp.text import normalize
 
 SAMPLE_RATE = 16_000
-MARGIN = 0.1  # seconds of silence that are kept at both ends
-CHUNK = 16  # recordings that a worker is handed at once
-LONGEST_READ = 600.0  # seconds; what is longer is not even read
+MARGIN = 0.1  # seconds of silence kept at both ends
+CHUNK = 16  # recordings per task of a worker
+LONGEST_READ = 600.0  # seconds; longer files are not read
 REASONS = (
     "transcript missing",
-    "transcript unspeakable",
+    "transcript not normalizable",
     "unreadable",
     "silent",
     "too short",
@@ -41,7 +41,7 @@ REASONS = (
 
 
 class RecordingLimits(StrictModel):
-    """What a recording must keep to."""
+    """Limits of usable recordings."""
 
     shortest: float = Field(default=0.4, ge=0)  # seconds, without the silence around it
     longest: float = Field(default=20.0, gt=0)
@@ -52,7 +52,7 @@ class RecordingLimits(StrictModel):
 
 
 class Rejected(Exception):
-    """Why a recording is left out: one of REASONS, the particulars, and its length if known."""
+    """An unusable recording: one of REASONS, the details, and its length if known."""
 
     def __init__(self, reason: str, detail: str, seconds: float = 0.0):
         super().__init__(detail)
@@ -61,7 +61,7 @@ class Rejected(Exception):
 
 @dataclass
 class Report:
-    """What became of the recordings; hours of what was dropped are those that could be read."""
+    """Counts of kept and dropped recordings; hours of dropped ones as far as readable."""
 
     folder: str
     layout: str
@@ -74,7 +74,7 @@ class Report:
     failures: list[dict[str, str]] = field(default_factory=list)  # id, reason, detail
 
     def lines(self, limit: int = 10) -> list[str]:
-        """The report for people, with the first `limit` failures."""
+        """Lines of text, with the first `limit` failures."""
         names = ", ".join(f"{name} {v['hours']:.2f} h" for name, v in list(self.voices.items())[:8])
         more = f" and {len(self.voices) - 8} more" if len(self.voices) > 8 else ""
         lines = [
@@ -102,21 +102,32 @@ def prepare(
     workers: int = 1,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Report:
-    """Make the corpus folder `output` of the recordings in `folder`; returns what became of them.
+    """Make a corpus of recordings.
 
-    `voice` is the name of all of them; without it the folders name the voices. A share `valid` of
-    the recordings, chosen by a hash of their ids, has the split "valid", the rest "train". What an
-    earlier run did is kept unless the recording, its transcript or the limits have changed.
+    Results of an earlier run are kept unless the recording, its transcript or the limits changed.
+
+    Args:
+        folder: the recordings.
+        output: the corpus folder.
+        layout: pairs, ljspeech or libritts; detected if None.
+        voice: the name of all recordings' voice; None to take the folders' names.
+        valid: share of the split "valid", chosen by a hash of the ids; the rest is "train".
+        limits: of usable recordings.
+        workers: processes.
+        progress: called with the numbers of processed and of all recordings.
+
+    Returns:
+        The report, also written as report.json.
 
     Raises:
-        InputError: nothing there can be used, the options make no sense, or another run is at work.
+        InputError: no recording is usable, an option is invalid, or another process writes there.
     """
     limits, output = limits or RecordingLimits(), Path(output)
     layout, sources = find_sources(folder, layout)
     if voice is not None:
         sources = [Source(**{**asdict(source), "voice": voice}) for source in sources]
     with only_writer(output):
-        work = JsonlStore(output / "work.jsonl")  # what was looked at already
+        work = JsonlStore(output / "work.jsonl")  # processed recordings
         marks = {source.id: fingerprint(source, limits) for source in sources}
         todo = [s for s in sources if (work.get(s.id) or {}).get("mark") != marks[s.id]]
         done = len(sources) - len(todo)
@@ -125,17 +136,18 @@ def prepare(
             work.append({**row, "mark": marks[row["id"]]})
             done += 1
             progress(done, len(sources))
-        rows = [{**work.get(source.id), "voice": source.voice} for source in sources]
+        rows = [{**(work.get(source.id) or {}), "voice": source.voice} for source in sources]
         return write_corpus(output, rows, valid, Report(str(folder), layout))
 
 
 def fingerprint(source: Source, limits: RecordingLimits) -> str:
-    """What the outcome depends on, as a short digest."""
+    """A short hash of everything that the result depends on."""
+    file: tuple[str | int, ...] = ()
     try:
         status = source.audio.stat()
         file = (str(source.audio.resolve()), status.st_size, status.st_mtime_ns)
     except OSError:
-        file = ()
+        pass  # reported as unreadable
     facts = (file, source.text, source.problem, limits.model_dump())
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 
@@ -144,7 +156,7 @@ def fingerprint(source: Source, limits: RecordingLimits) -> str:
 
 
 def process(source: Source, output: Path, limits: RecordingLimits) -> dict[str, Any]:
-    """Check, write and align one recording: its manifest row, or `reason` and `detail`."""
+    """Validate, write and align one recording: its manifest row, or `reason` and `detail`."""
     try:
         return _usable(source, output, limits)
     except Rejected as error:
@@ -162,7 +174,7 @@ def _usable(source: Source, output: Path, limits: RecordingLimits) -> dict[str, 
     seconds = len(samples) / SAMPLE_RATE
     rate = len(text) / seconds
     if not limits.slowest <= rate <= limits.fastest:
-        detail = f"{rate:.1f} characters a second; is it the right transcript?"
+        detail = f"{rate:.1f} characters per second; check the transcript"
         raise Rejected("alignment implausible", detail, seconds)
     ends = _align(samples, text, limits)
     path = Path("audio") / f"{source.id}.wav"
@@ -179,14 +191,14 @@ def _usable(source: Source, output: Path, limits: RecordingLimits) -> dict[str, 
 
 def _text(source: Source) -> str:
     if source.text is None:
-        named = source.problem or "there is no text for it"
-        raise Rejected("transcript missing", named)
+        detail = source.problem or "there is no text"
+        raise Rejected("transcript missing", detail)
     if source.problem:
         raise Rejected("unusable name", source.problem)
     try:
         return normalize(source.text)
     except InputError as error:
-        raise Rejected("transcript unspeakable", str(error)) from error
+        raise Rejected("transcript not normalizable", str(error)) from error
 
 
 def _samples(path: Path, limits: RecordingLimits) -> Any:
@@ -204,7 +216,7 @@ def _samples(path: Path, limits: RecordingLimits) -> Any:
     samples = trim_silence(samples, SAMPLE_RATE, margin=MARGIN)
     seconds = len(samples) / SAMPLE_RATE
     if not seconds:
-        raise Rejected("silent", "nothing is heard in it", length)
+        raise Rejected("silent", "no sound above the noise floor", length)
     if seconds < limits.shortest:
         raise Rejected("too short", f"{seconds:.2f} s, must be {limits.shortest:g}", length)
     if seconds > limits.longest:
@@ -252,8 +264,8 @@ def process_all(
         except BrokenProcessPool as error:
             raise InputError(
                 f"workers {workers}: one was killed, perhaps for lack of memory; "
-                "start it again with fewer, it goes on",
-                code="invalid_value",
+                "the same command with fewer continues",
+                code="unusable",
             ) from error
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -272,7 +284,7 @@ def _process_chunk(
 
 
 def write_corpus(output: Path, rows: list[dict[str, Any]], valid: float, report: Report) -> Report:
-    """Write manifest.jsonl and report.json; `rows` are those of `process` with their voices."""
+    """Write manifest.jsonl and report.json; `rows` are those of `process`, with voices."""
     kept = [row for row in rows if "reason" not in row]
     dropped: dict[str, Counter] = defaultdict(Counter)
     voices: dict[str, Counter] = defaultdict(Counter)
@@ -295,7 +307,7 @@ def write_corpus(output: Path, rows: list[dict[str, Any]], valid: float, report:
         raise InputError(
             f"folder '{report.folder}': none of {len(rows)} recordings can be used "
             f"({first['id']}: {first['reason']}: {first['detail']}); see {output / 'report.json'}",
-            code="invalid_value",
+            code="empty",
         )
     with atomic_path(output / "manifest.jsonl") as partial, partial.open("w") as file:
         for row in kept:
@@ -306,7 +318,7 @@ def write_corpus(output: Path, rows: list[dict[str, Any]], valid: float, report:
 
 
 def held_out(ids: Sequence[str], share: float) -> set[str]:
-    """The ids whose hash falls below `share`; of two or more, at least one and not all."""
+    """Select the ids whose hash is below `share`; of two or more, at least one and not all."""
 
     def place(id: str) -> float:
         return int(hashlib.sha256(id.encode()).hexdigest()[:12], 16) / 16**12

@@ -8,6 +8,7 @@ A folder holds `tokenizer_spec.json` (the tokenizer that made the codes) and per
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
@@ -58,13 +59,19 @@ def write_shard(path: Path, items: list[CodeItem], split: str) -> None:
         "codes": codes.to(torch.int16 if fits else torch.int32),
         "lengths": torch.tensor([item.codes.shape[1] for item in items]),
     }
-    if items[0].speaker is not None:
-        tensors["speaker"] = torch.stack([item.speaker for item in items]).to(torch.float16)
+    speakers = [item.speaker for item in items if item.speaker is not None]
+    if len(speakers) == len(items):
+        tensors["speaker"] = torch.stack(speakers).to(torch.float16)
     with atomic_path(path.with_suffix(".safetensors")) as partial:
         save_file(tensors, partial)
     rows = []
     for item in items:
-        row = {"id": item.id, "text": item.text, "voice": item.voice, "split": split}
+        row: dict[str, Any] = {
+            "id": item.id,
+            "text": item.text,
+            "voice": item.voice,
+            "split": split,
+        }
         if item.char_ends is not None:
             row["chars"] = [round(end, 3) for end in item.char_ends.tolist()]
         rows.append(json.dumps(row))

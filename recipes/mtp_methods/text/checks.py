@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vocalmtp.config import load_yaml, parse
-from vocalmtp.data.draft_vocabulary import DraftVocabulary
-from vocalmtp.data.text_rows import read_pieces
+from vocalmtp.data.text_rows import DraftVocabulary, read_pieces
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.decoding.speculative import Speculative
 from vocalmtp.decoding.text_generation import GenerationRequest, TextWriter
