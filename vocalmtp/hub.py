@@ -1,7 +1,7 @@
-"""The models that came with the package, and what a model's folder says about itself.
+"""Model folders by name: the models that come with the package, and folders of one's own.
 
 A model's folder holds config.json and model.safetensors (the speech LM), tokenizer/ (its speech
-tokenizer), voices/*.safetensors, card.json (what people should know) and README.md.
+tokenizer), voices/*.safetensors, card.json (facts for users) and README.md.
 """
 
 from pathlib import Path
@@ -15,12 +15,21 @@ DEFAULT_MODEL = "mini"
 
 
 def list_models() -> list[str]:
-    """Names of the models that came with the package."""
+    """Return the names of the models that come with the package."""
     return sorted(path.parent.name for path in PRETRAINED.glob("*/config.json"))
 
 
 def model_folder(name: Path | str) -> Path:
-    """The folder of a model, by its name or path; raises InputError if there is none."""
+    """Return the folder of a model, given its name or path.
+
+    Raises:
+        InputError: there is no such model.
+    """
+    if not isinstance(name, Path | str):
+        raise InputError(
+            f"model '{name}': is a {type(name).__name__}; give a name or a folder",
+            code="invalid_value",
+        )
     for folder in (PRETRAINED / name, Path(name)):
         if (folder / "config.json").is_file():
             return folder
@@ -36,9 +45,10 @@ def model_folder(name: Path | str) -> Path:
 
 
 def tokenizer_folder(name: Path | str) -> Path:
-    """The folder of a speech tokenizer: its own, or the one inside a model's, by name or path.
+    """Return the folder of a speech tokenizer, given its name or path, or those of a model.
 
-    Raises InputError if there is none.
+    Raises:
+        InputError: there is no such tokenizer.
     """
     for folder in (Path(name), Path(name) / "tokenizer", PRETRAINED / name / "tokenizer"):
         if (folder / "tokenizer.json").is_file() and not (folder / "config.json").is_file():

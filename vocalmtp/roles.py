@@ -1,14 +1,14 @@
-"""A role is one YAML file: a persona, a voice, and where the voice comes from.
+"""Roles: a persona with a voice, each in one YAML file.
 
     name: captain
     persona: You are the captain of an old sailing ship. You answer in one short sentence.
     voice: rms                     # a built-in voice, a voice file or a recording
     style: calm, a little rough    # optional
-    greeting: Welcome aboard.      # optional: what is said when a conversation begins
+    greeting: Welcome aboard.      # optional: spoken when a conversation begins
     origin: synthetic; flite       # of the voice
-    consent: ''                    # how it is known that the speaker agreed; '' of nobody's voice
+    consent: ''                    # how it is known that the speaker agreed; '' if synthetic
 
-The persona is the system prompt of a model that answers; the voice is what `TTS` speaks with.
+The persona is the system prompt of a language model; `TTS` takes a role in place of its voice.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -26,36 +26,41 @@ from vocalmtp.io.atomic import atomic_path, check_file
 CARDS = Path(__file__).parent / "pretrained" / "roles"
 SUFFIXES = (".yaml", ".yml")
 
-Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+NonEmpty = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 
 class Role(StrictModel):
-    """The card of a role. `voice` is what `TTS.find_voice` takes."""
+    """A persona with a voice; the fields are those of its YAML file."""
 
     name: str = Field(pattern=r"^[\w-]+$")
-    persona: Words
-    voice: Words
-    style: Words | None = None
-    greeting: Words | None = None
-    origin: Words
+    persona: NonEmpty
+    voice: NonEmpty
+    style: NonEmpty | None = None
+    greeting: NonEmpty | None = None
+    origin: NonEmpty
     consent: str
 
     @contextmanager
     def named(self) -> Iterator[None]:
-        """Say in an InputError of the block which role it is about."""
+        """Add the role's name to any InputError of the block."""
         try:
             yield
         except InputError as error:
             raise InputError(f"role '{self.name}': {error}", code=error.code) from error
 
     def system_prompt(self) -> str:
-        """What a model that answers is told before the conversation: the persona and the style."""
+        """Return the system prompt for a language model: the persona and the style."""
         return self.persona if self.style is None else f"{self.persona} Your manner: {self.style}."
 
     def prompt_ids(self, encode: Callable[[str], Sequence[int]], room: int) -> list[int]:
-        """The system prompt in the backbone's token ids.
+        """Encode the system prompt.
 
-        Raises InputError if they do not leave place in the `room` tokens that the model reads.
+        Args:
+            encode: text to the language model's token ids.
+            room: the length of the language model's context in tokens.
+
+        Raises:
+            InputError: the system prompt leaves no room for a conversation.
         """
         ids = list(encode(self.system_prompt()))
         if len(ids) >= room:
@@ -67,7 +72,11 @@ class Role(StrictModel):
         return ids
 
     def save(self, path: Path | str) -> Path:
-        """Write the card, a voice in a file by its path from there; raises InputError."""
+        """Write the YAML file; a voice that is a file is stored relative to it.
+
+        Raises:
+            InputError: a role cannot be written there.
+        """
         path = Path(path)
         if path.suffix not in SUFFIXES:
             raise InputError(
@@ -77,8 +86,7 @@ class Role(StrictModel):
         check_file(path)
         fields = self.model_dump(exclude_none=True)
         if is_file_name(self.voice):
-            voice = Path(self.voice).resolve()
-            fields["voice"] = _from(path.parent.resolve(), voice)
+            fields["voice"] = _relative(Path(self.voice).resolve(), path.parent.resolve())
         with atomic_path(path) as partial:
             text = yaml.safe_dump(fields, sort_keys=False, allow_unicode=True, width=88)
             partial.write_text(text, encoding="utf-8")
@@ -86,14 +94,15 @@ class Role(StrictModel):
 
 
 def list_roles() -> list[str]:
-    """Names of the roles that came with the package."""
+    """Return the names of the roles that come with the package."""
     return sorted(path.stem for path in CARDS.glob("*.yaml"))
 
 
 def load_role(name: Path | str) -> Role:
-    """A role that came with the package, by its name, or one from a YAML file.
+    """Load a role that comes with the package, by its name, or one from a YAML file.
 
-    Raises InputError if there is no such role, or the file is no role's card.
+    Raises:
+        InputError: there is no such role, or the file is not a valid role.
     """
     path = CARDS / f"{name}.yaml" if str(name) in list_roles() else Path(name)
     if path.suffix not in SUFFIXES:
@@ -117,6 +126,6 @@ def is_file_name(voice: str) -> bool:
     return bool(Path(voice).suffix) or "/" in voice
 
 
-def _from(folder: Path, file: Path) -> str:
-    """`file` as it is found from `folder`: by a relative path where it is below it."""
+def _relative(file: Path, folder: Path) -> str:
+    """`file` relative to `folder` if it is inside, otherwise as it is."""
     return str(file.relative_to(folder)) if file.is_relative_to(folder) else str(file)

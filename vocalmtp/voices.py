@@ -1,41 +1,44 @@
-"""Voices: a speaker vector with a name, kept in one small safetensors file."""
+"""Voices: speaker vectors with a name, an origin and a consent line, each in a safetensors file.
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+Letters: N samples, D_s size of the speaker vector.
+"""
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vocalmtp.audio.io import read_audio, trim_silence
-from vocalmtp.errors import InputError
+from vocalmtp.audio.io import check_no_address, read_audio, trim_silence
+from vocalmtp.errors import InputError, nearest
 from vocalmtp.io.atomic import atomic_path, check_file
+from vocalmtp.roles import Role
 
 if TYPE_CHECKING:
     from vocalmtp.tokenizers import SpeechTokenizer, TokenizerSpec
 
-SHORTEST, LONGEST = 1.0, 30.0  # seconds of speech in a reference
-LONGEST_FILE = 300.0  # seconds of a reference with the silence around the speech
-VOICED = 0.05  # least share of a reference where a pitch is heard: noise has next to none
+SHORTEST, LONGEST = 1.0, 30.0  # seconds of speech in a reference recording
+LONGEST_FILE = 300.0  # seconds of a reference recording with the silence around the speech
+VOICED = 0.05  # least share of voiced frames in a reference recording: noise has next to none
 METADATA = ("name", "origin", "tokenizer", "tokenizer_hash")
 NO_CONSENT = "not stated"
-SYNTHETIC = "synthetic"  # how the origin of a voice begins that no person has
-
-
-def consent_note(voice: "Voice | None") -> str | None:
-    """What to tell who uses somebody's voice, if it is not known that the person agreed."""
-    if voice is None or voice.consent != NO_CONSENT:
-        return None
-    return f"note: '{voice.name}' is somebody's voice; use it with that person's consent only"
+SYNTHETIC = "synthetic"  # the origin of a voice begins so if it is no person's
 
 
 @dataclass(frozen=True, eq=False)
 class Voice:
-    """Who speaks: the timbre `vector` float32 [D_s] that one speech tokenizer made of a recording.
+    """The timbre of one speaker, as one speech tokenizer encodes it.
 
-    The vector means something to that tokenizer alone, so its name and the hash of its spec are kept.
-    `consent` says how it is known that the speaker agreed; "" of a voice that is nobody's.
+    Attributes:
+        name: what the voice is called.
+        vector: speaker vector float32 [D_s], meaningful to that tokenizer only.
+        origin: where the voice comes from.
+        tokenizer: the tokenizer's name.
+        tokenizer_hash: the hash of the tokenizer's spec.
+        consent: how it is known that the speaker agreed; "" for a synthetic voice.
     """
 
     name: str
@@ -46,9 +49,10 @@ class Voice:
     consent: str = ""
 
     def save(self, path: Path | str) -> Path:
-        """Write the voice to a `.safetensors` file, whole or not at all.
+        """Write the voice to a `.safetensors` file, completely or not at all.
 
-        Raises InputError as `check_voice_path`.
+        Raises:
+            InputError: a voice cannot be written there, see `check_voice_path`.
         """
         from safetensors.numpy import save_file
 
@@ -60,7 +64,11 @@ class Voice:
 
     @classmethod
     def load(cls, path: Path | str) -> "Voice":
-        """Read a voice that `save` wrote; raises InputError if the file is missing or no voice."""
+        """Read a voice file.
+
+        Raises:
+            InputError: the file is missing, damaged, or not a voice.
+        """
         from safetensors import SafetensorError, safe_open
 
         path = Path(path)
@@ -73,8 +81,8 @@ class Voice:
             with safe_open(path, framework="numpy") as file:
                 metadata = file.metadata() or {}
                 vector = file.get_tensor("vector").astype(np.float32)
-            made_up = metadata.get("origin", "").startswith(SYNTHETIC)
-            consent = metadata.get("consent", "" if made_up else NO_CONSENT)
+            synthetic = metadata.get("origin", "").startswith(SYNTHETIC)
+            consent = metadata.get("consent", "" if synthetic else NO_CONSENT)
             voice = cls(vector=vector, consent=consent, **{key: metadata[key] for key in METADATA})
         except (SafetensorError, KeyError, OSError, TypeError, ValueError) as error:
             raise InputError(
@@ -88,7 +96,11 @@ class Voice:
         return voice
 
     def check(self, spec: "TokenizerSpec") -> "Voice":
-        """This voice, or InputError if it was made by a tokenizer of another spec."""
+        """Return this voice.
+
+        Raises:
+            InputError: it was made for another tokenizer than that of `spec`.
+        """
         if self.tokenizer_hash != spec.hash:
             raise InputError(
                 f"voice '{self.name}': made for tokenizer '{self.tokenizer}' "
@@ -105,8 +117,80 @@ class Voice:
         return self
 
 
+AnyVoice = Voice | Role | Path | str | None
+
+
+def find_voice(
+    voice: AnyVoice,
+    voices: Mapping[str, Voice],
+    default: str | None,
+    tokenizer: "SpeechTokenizer",
+) -> Voice | None:
+    """Return the voice that `voice` stands for.
+
+    Args:
+        voice: a Voice, a Role, the name of a built-in voice in upper or lower case, the path of a
+            voice file or of a recording to imitate, or None for the default.
+        voices: the built-in voices by name.
+        default: the name of the default voice, if there is one.
+        tokenizer: the speech tokenizer that the voice is for.
+
+    Returns:
+        The voice; None only if the tokenizer has no speaker vectors.
+
+    Raises:
+        InputError: there is no such voice, or it is for another tokenizer.
+    """
+    spec = tokenizer.spec
+    if voice is None:
+        if default is None and spec.speaker_dim:
+            raise InputError(
+                "voice: the model has no built-in voices; give a recording of a voice",
+                code="missing",
+            )
+        return None if default is None else find_voice(default, voices, None, tokenizer)
+    if isinstance(voice, Voice):
+        return voice.check(spec)
+    if isinstance(voice, Role):
+        with voice.named():
+            found = find_voice(voice.voice, voices, None, tokenizer)
+        if found is None or not voice.consent:
+            return found
+        return replace(found, origin=voice.origin, consent=voice.consent)
+    if not isinstance(voice, Path | str):
+        raise InputError(
+            f"voice '{voice!s:.40}': is a {type(voice).__name__}; give a name, a file, a Voice or a "
+            "Role",
+            code="invalid_value",
+        )
+    built_in = voices.get(str(voice)) or _ignoring_case(str(voice), voices)
+    if built_in is not None:
+        return built_in
+    check_no_address(voice, "voice")
+    path = Path(voice)
+    if path.suffix == ".safetensors":
+        return Voice.load(path).check(spec)
+    if path.suffix or os.path.isfile(path):  # False for a name that no file can have
+        return make_voice(path, tokenizer)
+    raise InputError(
+        f"voice '{voice}': no such voice; {nearest(str(voice), voices)}", code="not_found"
+    )
+
+
+def _ignoring_case(name: str, voices: Mapping[str, Voice]) -> Voice | None:
+    alike = [voice for own, voice in voices.items() if own.casefold() == name.casefold()]
+    return alike[0] if len(alike) == 1 else None
+
+
+def consent_note(voice: Voice | None) -> str | None:
+    """Return a reminder for users of a voice whose speaker is not known to have agreed, if any."""
+    if voice is None or voice.consent != NO_CONSENT:
+        return None
+    return f"note: '{voice.name}' is somebody's voice; use it with that person's consent only"
+
+
 def check_voice_path(path: Path | str) -> Path:
-    """`path`, or InputError unless a voice file can be written there."""
+    """Return `path`. Raises InputError unless a voice file can be written there."""
     path = Path(path)
     if path.suffix != ".safetensors":
         raise InputError(
@@ -124,41 +208,49 @@ def make_voice(
     origin: str | None = None,
     consent: str = NO_CONSENT,
 ) -> Voice:
-    """A voice from one recording of a person, or from several, whose vectors are averaged.
+    """Make a voice from one or several recordings of a person, whose speaker vectors are averaged.
 
     Each is resampled, mixed to mono and trimmed of silence at both ends; what is left must last
-    1 to 30 s. `consent` is kept with the voice, see Voice.
+    1 to 30 s.
+
+    Args:
+        references: the recordings.
+        tokenizer: the speech tokenizer that the voice is for.
+        name: of the voice; None: that of the first file.
+        origin: of the voice; None: the file names.
+        consent: how it is known that the speaker agreed.
 
     Raises:
-        InputError: a recording is unreadable, silent, without a voice, too short or too long, or
-            the tokenizer keeps no timbre vector.
+        InputError: a recording is unreadable, silent, unvoiced, too short or too long, or the
+            tokenizer has no speaker vectors.
     """
     import torch
 
     spec = tokenizer.spec
     if not spec.speaker_dim:
         raise InputError(
-            f"tokenizer '{spec.name}': has no voices; use a model whose tokenizer has", code="empty"
+            f"tokenizer '{spec.name}': has no speaker vectors; use a model whose tokenizer has",
+            code="unsupported",
         )
-    paths = (
-        [Path(references)] if isinstance(references, Path | str) else [Path(p) for p in references]
-    )
-    if not paths:
+    files = [references] if isinstance(references, Path | str) else list(references)
+    if not files:
         raise InputError("reference: none given; give at least one recording", code="missing")
     vectors = []
-    for path in paths:
-        wav = torch.from_numpy(_reference(path, spec.sample_rate))[None]  # [1, N]
+    for file in files:
+        wav = torch.from_numpy(_read_reference(file, spec.sample_rate))[None]  # [1, N]
         vectors.append(tokenizer.embed_speaker(wav.to(tokenizer.device))[0].float().cpu())
     vector = torch.stack(vectors).mean(0)
     vector = vector / vector.norm().clamp(min=1e-6)
-    origin = origin or f"made from {', '.join(path.name for path in paths)}"
-    return Voice(name or paths[0].stem, vector.numpy(), origin, spec.name, spec.hash, consent)
+    origin = origin or f"made from {', '.join(Path(file).name for file in files)}"
+    name = name or Path(files[0]).stem
+    return Voice(name, vector.numpy(), origin, spec.name, spec.hash, consent)
 
 
 def state_consent(stated: bool, day: date | None = None) -> str:
-    """The consent line of a voice whose maker says that its speaker agreed.
+    """Return the consent line of a voice whose maker states that its speaker agreed.
 
-    Raises InputError unless that is said: nobody's voice is copied by the way.
+    Raises:
+        InputError: it is not stated.
     """
     if not stated:
         raise InputError(
@@ -169,21 +261,21 @@ def state_consent(stated: bool, day: date | None = None) -> str:
     return f"stated by who made it, on {day or date.today()}"
 
 
-def _reference(path: Path, sample_rate: int) -> np.ndarray:
-    """Samples [N] of a recording that is fit to make a voice of."""
-    samples = trim_silence(read_audio(path, sample_rate, LONGEST_FILE), sample_rate)
+def _read_reference(file: Path | str, sample_rate: int) -> np.ndarray:
+    """Read a recording that a voice can be made of: samples [N] without the silence around them."""
+    samples = trim_silence(read_audio(file, sample_rate, LONGEST_FILE), sample_rate)
     seconds = len(samples) / sample_rate
     if not seconds:
-        raise InputError(f"reference '{path}': is silent; give a recording of speech", code="empty")
+        raise InputError(f"reference '{file}': is silent; give a recording of speech", code="empty")
     if not SHORTEST <= seconds <= LONGEST:
         raise InputError(
-            f"reference '{path}': {seconds:.1f} s of speech without the silence around it; "
+            f"reference '{file}': {seconds:.1f} s of speech without the silence around it; "
             f"give {SHORTEST:g} to {LONGEST:g} s",
             code="wrong_length",
         )
     if _voiced_share(samples, sample_rate) < VOICED:
         raise InputError(
-            f"reference '{path}': no voice is heard in it; give a recording of speech", code="empty"
+            f"reference '{file}': contains no voice; give a recording of speech", code="empty"
         )
     return samples
 
@@ -196,17 +288,17 @@ def _voiced_share(samples: np.ndarray, sample_rate: int) -> float:
 
     wav = torch.from_numpy(np.ascontiguousarray(samples, np.float32))[None]
     pitch = track_pitch(wav, sample_rate=sample_rate, hop=sample_rate // 100)
-    return float((pitch > 0).float().mean())
+    return int((pitch > 0).sum()) / max(pitch.numel(), 1)
 
 
 def mean_vector(voices: Iterable[Voice], size: int) -> np.ndarray:
-    """The mean [D_s] of the vectors of `voices`, of length 1; zeros [size] if there are none."""
+    """Mean [D_s] of the vectors of `voices`, scaled to length 1; zeros [size] if there are none."""
     vectors = [voice.vector for voice in voices]
     mean = np.mean(vectors, 0) if vectors else np.zeros(size)
     return (mean / max(float(np.linalg.norm(mean)), 1e-6)).astype(np.float32)
 
 
 def load_voices(folder: Path) -> dict[str, Voice]:
-    """The voices of a folder by name, sorted; none if there is no such folder."""
+    """Load the voice files of a folder, by name, sorted by file; none if there is no such folder."""
     voices = (Voice.load(path) for path in sorted(folder.glob("*.safetensors")))
     return {voice.name: voice for voice in voices}

@@ -26,7 +26,7 @@ def folder(tmp_path_factory, request) -> Path:
 
 @pytest.fixture
 def native(folder, monkeypatch) -> SpeechLMResponder:
-    monkeypatch.setattr("vocalmtp.dialogue.LONGEST", 10)
+    monkeypatch.setattr("vocalmtp.dialogue.MAX_TOKENS", 10)
     return SpeechLMResponder(DialogueModel(load(folder)))
 
 

@@ -1,4 +1,4 @@
-"""The decode loop: its rules, its limits, its places, and the pointers it returns."""
+"""The decode loop: layout rules, limits, refilling of rows, and text pointers."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,10 +20,8 @@ WILD = Sampler(temperature=3.0)
     [{}, {"text": "prompt"}, {"flat": True}, {"text": "prompt", "frames_per_step": 3}],
     ids=["track", "prompt", "flat", "prompt of three frames"],
 )
-def test_whatever_is_said_obeys_the_layout(
-    settings: dict, make_model: Make, make_rows: Make
-) -> None:
-    """Wild sampling: the steps are what `pack` makes of the unpacked codes, but for held codes."""
+def test_decoded_steps_obey_the_layout(settings: dict, make_model: Make, make_rows: Make) -> None:
+    """At a high temperature, unpacking and packing gives the steps back, but for held codes."""
     model = make_model(**settings)
     layout = model.layout
     for seed in range(5):
@@ -33,19 +31,22 @@ def test_whatever_is_said_obeys_the_layout(
         for event in generate(model, prompts, batch_size=2):
             for row, tokens in zip(event.rows, event.tokens, strict=True):
                 steps.setdefault(row, []).append(tokens)
-        for said in map(torch.stack, steps.values()):
-            if not (said[:, 0] == layout.slots[0].end_id).any():
+        for decode in map(torch.stack, steps.values()):
+            if not (decode[:, 0] == layout.slots[0].end_id).any():
                 continue
-            codes, lengths = layout.unpack(said[None])
+            codes, lengths = layout.unpack(decode[None])
             packed = layout.pack(codes[:, :, : int(lengths)])
-            assert int(packed.lengths) == len(said)
-            strays = (said != packed.tokens[0]).nonzero()
-            for step, k in strays.tolist():  # a lone "no such frame" is held over
+            assert int(packed.lengths) == len(decode)
+            strays = (decode != packed.tokens[0]).nonzero()
+            for (
+                step,
+                k,
+            ) in strays.tolist():  # a padding within the speech repeats the frame before it
                 assert layout.slots[k].frame > 0
-                assert said[step, k] == layout.slots[k].pad_id or layout.slots[k].joint
+                assert decode[step, k] == layout.slots[k].pad_id or layout.slots[k].joint
 
 
-def test_the_end_waits_for_the_last_character(make_model: Make, make_rows: Make) -> None:
+def test_end_token_waits_for_the_last_character(make_model: Make, make_rows: Make) -> None:
     model = make_model()
     (row,) = make_rows(model, (9,), spoken=False)
     state = prefill_prompts(model, [Prompt(row, Sampler())], Grouped())
@@ -55,17 +56,17 @@ def test_the_end_waits_for_the_last_character(make_model: Make, make_rows: Make)
     last = state.character_lengths - 1
     for pointer, end in ((last - 1, False), (last, True)):
         state.pointers = pointer
-        pick = ConstrainedSampler(model.layout, state)
-        assert (pick(0, logits)[0].item() == model.layout.slots[0].end_id) == end
-    state.steps -= 5  # nothing has been said yet
-    pick = ConstrainedSampler(model.layout, state)
-    assert pick(0, logits)[0].item() != model.layout.slots[0].end_id
+        sampler = ConstrainedSampler(model.layout, state)
+        assert (sampler(0, logits)[0].item() == model.layout.slots[0].end_id) == end
+    state.steps -= 5  # nothing was decoded yet
+    sampler = ConstrainedSampler(model.layout, state)
+    assert sampler(0, logits)[0].item() != model.layout.slots[0].end_id
 
 
 @pytest.mark.parametrize(
     "settings", [{}, {"flat": True}, {"text": "prompt"}], ids=["track", "flat", "prompt"]
 )
-def test_slots_picked_together_are_picked_as_one_by_one(
+def test_slots_sampled_together_equal_slots_sampled_one_by_one(
     settings: dict, make_model: Make, make_rows: Make
 ) -> None:
     model = make_model(**settings)
@@ -79,11 +80,11 @@ def test_slots_picked_together_are_picked_as_one_by_one(
             state = prefill_prompts(model, prompts, Grouped())
             state.steps += steps
             state.ended[2] = 2 if steps else -1
-            pick = ConstrainedSampler(model.layout, state)
+            sampler = ConstrainedSampler(model.layout, state)
             if together:
-                picked.append(pick.all(logits))
+                picked.append(sampler.all(logits))
             else:
-                one_by_one = [pick(k, x) for k, x in enumerate(logits)]
+                one_by_one = [sampler(k, x) for k, x in enumerate(logits)]
                 picked.append([torch.stack(x, 1) for x in zip(*one_by_one, strict=True)])
         assert torch.equal(picked[0][0], picked[1][0])
         torch.testing.assert_close(picked[0][1], picked[1][1])
@@ -98,17 +99,19 @@ def test_every_row_has_its_own_sampler(make_model: Make, make_rows: Make, speak:
     for event in generate(model, prompts, batch_size=2):
         for row, tokens in zip(event.rows, event.tokens, strict=True):
             steps[row].append(tokens)
-    for said, prompt in zip(steps, prompts, strict=True):
+    for decode, prompt in zip(steps, prompts, strict=True):
         alone = [event.tokens[0] for event in generate(model, [prompt])]
-        assert torch.equal(torch.stack(said), torch.stack(alone))
+        assert torch.equal(torch.stack(decode), torch.stack(alone))
 
 
-def test_limits_are_by_row_and_reported(make_model: Make, make_rows: Make, speak: Make) -> None:
+def test_step_limits_are_per_row_and_reported(
+    make_model: Make, make_rows: Make, speak: Make
+) -> None:
     model = make_model()
     rows = make_rows(model, (30, 4), spoken=False)
-    said = speak(model, rows, WILD, [0, 0], max_steps=3)
-    assert said[0].truncated  # sixteen characters cannot be passed in two steps of two frames
-    assert said[0].codes.shape[1] == 4  # of three steps, one has no codes yet
+    decode = speak(model, rows, WILD, [0, 0], max_steps=3)
+    assert decode[0].truncated  # sixteen characters cannot be passed in two steps of two frames
+    assert decode[0].codes.shape[1] == 4  # of three steps, one has no codes yet
     events = list(generate(model, [Prompt(row, Sampler(greedy=True)) for row in rows], 2))
     finished = [row for e in events for row, done in zip(e.rows, e.finished, strict=True) if done]
     assert sorted(finished) == [0, 1]
@@ -118,7 +121,7 @@ def test_limits_are_by_row_and_reported(make_model: Make, make_rows: Make, speak
         assert steps <= -(-int((2 + 0.25 * letters) * 10) // 2)
 
 
-def test_prompts_are_read_only_when_there_is_a_place(make_model: Make, make_rows: Make) -> None:
+def test_prompts_are_consumed_only_for_free_rows(make_model: Make, make_rows: Make) -> None:
     model = make_model()
     (row,) = make_rows(model, (4,), spoken=False)
     read = []
@@ -137,7 +140,9 @@ def test_prompts_are_read_only_when_there_is_a_place(make_model: Make, make_rows
     assert ended > 6
 
 
-def test_pointers_say_where_each_frame_is(make_model: Make, make_rows: Make, speak: Make) -> None:
+def test_pointers_are_monotonic_and_reach_the_end(
+    make_model: Make, make_rows: Make, speak: Make
+) -> None:
     model = make_model()
     rows = make_rows(model, (9, 5), spoken=False)
     for row, made in zip(rows, speak(model, rows, WILD, [1, 2]), strict=True):

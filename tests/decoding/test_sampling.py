@@ -1,12 +1,12 @@
-"""The sampler draws what it should, and its row's noise decides alone."""
+"""The distribution that the sampler draws from, and its dependence on one row's noise alone."""
 
 import math
 
 import pytest
 import torch
+from helpers.errors import raises_input_error
 
-from vocalmtp.decoding.sampling import Sampler
-from vocalmtp.errors import InputError
+from vocalmtp.decoding.sampling import Sampler, uniform
 
 
 def draw(sampler: Sampler, logits: torch.Tensor, count: int = 20_000) -> torch.Tensor:
@@ -38,7 +38,7 @@ def test_greedy_takes_the_best() -> None:
         assert (log_probs <= 0).all()
 
 
-def test_a_row_depends_on_itself_alone() -> None:
+def test_rows_are_independent() -> None:
     logits, noise = torch.randn(9, 30), torch.rand(9)
     sampler = Sampler(temperature=0.8, top_k=10, top_p=0.9)
     together, _ = sampler.sample(logits, noise)
@@ -47,7 +47,7 @@ def test_a_row_depends_on_itself_alone() -> None:
 
 
 @pytest.mark.parametrize("noise", [0.0, 1 - 2**-24])
-def test_forbidden_ids_are_never_drawn(noise: float) -> None:
+def test_excluded_ids_are_never_sampled(noise: float) -> None:
     logits = torch.tensor([[-math.inf, 0.0, 0.0, -math.inf]])
     tokens, log_probs = Sampler().sample(logits, torch.tensor([noise]))
     assert tokens.item() == (1 if noise == 0 else 2)
@@ -66,6 +66,36 @@ def test_forbidden_ids_are_never_drawn(noise: float) -> None:
         {"top_p": math.nan},
     ],
 )
-def test_values_out_of_range_are_named(wrong: dict) -> None:
-    with pytest.raises(InputError, match=next(iter(wrong))):
+def test_values_out_of_range(wrong: dict) -> None:
+    with raises_input_error("out_of_range", key=next(iter(wrong))):
         Sampler(**wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"temperature": "hot"},
+        {"temperature": None},
+        {"temperature": True},
+        {"top_k": 1.5},
+        {"top_k": "5"},
+        {"top_p": "0.9"},
+        {"greedy": 1},
+        {"greedy": "no"},
+    ],
+)
+def test_values_of_the_wrong_type(wrong: dict) -> None:
+    with raises_input_error("invalid_value", key=next(iter(wrong))):
+        Sampler(**wrong)
+
+
+def test_noise_does_not_depend_on_torch_defaults() -> None:
+    want = uniform(torch.Generator().manual_seed(3), 2, 5)
+    torch.set_default_dtype(torch.float64)
+    torch.set_default_device("meta")
+    try:
+        found = uniform(torch.Generator("cpu").manual_seed(3), 2, 5)
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_default_device(None)
+    assert found.dtype == torch.float32 and torch.equal(found, want)

@@ -1,4 +1,4 @@
-"""Verified drafts change nothing but the number of forward passes."""
+"""Verified drafts change only the number of forward passes."""
 
 from collections.abc import Callable
 from itertools import product
@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.errors import raises_input_error
 
-from vocalmtp.decoding.acceptance import DraftPicker, Rejection
+from vocalmtp.decoding.acceptance import DraftSampler, RejectionVerifier
 from vocalmtp.decoding.constraints import ConstrainedSampler
 from vocalmtp.decoding.draft_state import DraftOnly
 from vocalmtp.decoding.generate import Prompt, generate, prefill_prompts
@@ -15,7 +16,6 @@ from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.decoding.speculative import Speculative
 from vocalmtp.decoding.strategies import DecodeStrategy, Grouped
 from vocalmtp.engines.cpu import optimize_for_inference
-from vocalmtp.errors import InputError
 from vocalmtp.models.layout import Stream, TokenLayout
 from vocalmtp.models.speech_lm import SpeechLM
 from vocalmtp.models.state import DecodeState
@@ -47,7 +47,7 @@ TRAINED: dict[str, SpeechLM] = {}
 def model(
     request: pytest.FixtureRequest, make_model: Make, make_rows: Make, collate: Make
 ) -> SpeechLM:
-    """A model that has nearly learned some utterances, so that some drafts are good."""
+    """A model trained on some utterances until some of its drafts are right."""
     if request.param in TRAINED:
         return TRAINED[request.param]
     model = make_model(**CASES[request.param])
@@ -61,14 +61,14 @@ def model(
     return model
 
 
-def said(
+def decode(
     model: SpeechLM,
     rows: list,
     samplers: list[Sampler],
     strategy: DecodeStrategy | None = None,
     batch_size: int = 1,
 ) -> list[torch.Tensor]:
-    """The steps [S, K] of every prompt; number b has seed b."""
+    """Decoded steps [S, K] of every prompt; prompt b has seed b."""
     pairs = enumerate(zip(rows, samplers, strict=True))
     prompts = [Prompt(row, own, b, 30) for b, (row, own) in pairs]
     steps: dict[int, list[torch.Tensor]] = {}
@@ -83,38 +83,40 @@ def same(one: list[torch.Tensor], other: list[torch.Tensor]) -> bool:
 
 
 @pytest.mark.parametrize("accept", ["rejection", "joint", "seed", "typical"])
-def test_greedy_says_what_it_says_without_drafts(
+def test_greedy_output_equals_output_without_drafts(
     model: SpeechLM, make_rows: Make, accept: str
 ) -> None:
-    """One by one, and in a batch whose rows accept different numbers, end and give way."""
+    """One by one, and in a batch whose rows accept different numbers and are refilled."""
     rows = make_rows(model, (*FRAMES, 7, 3), spoken=False)
     greedy = [GREEDY] * len(rows)
-    want = said(model, rows, greedy)
+    want = decode(model, rows, greedy)
     for batch_size in (1, 3):
         strategy = Speculative(3, accept)
-        assert same(said(model, rows, greedy, strategy, batch_size), want)
-        assert sum(strategy.statistics.kept) > 5  # or nothing would have been tested
+        assert same(decode(model, rows, greedy, strategy, batch_size), want)
+        assert sum(strategy.statistics.kept) > 5  # otherwise nothing was tested
 
 
-def test_a_seed_says_what_it_says_without_drafts(model: SpeechLM, make_rows: Make) -> None:
+def test_seeded_output_equals_output_without_drafts(model: SpeechLM, make_rows: Make) -> None:
     rows = make_rows(model, (*FRAMES, 7), spoken=False)
     samplers = [WARM, GREEDY, Sampler(temperature=0.7), WARM]
-    want = said(model, rows, samplers)
+    want = decode(model, rows, samplers)
     strategy = Speculative(2, "seed")
-    assert same(said(model, rows, samplers, strategy, batch_size=3), want)
+    assert same(decode(model, rows, samplers, strategy, batch_size=3), want)
     assert sum(strategy.statistics.kept) > 3
 
 
 @pytest.mark.parametrize("accept", ["rejection", "joint", "typical", "near"])
-def test_a_row_accepts_as_it_does_alone(model: SpeechLM, make_rows: Make, accept: str) -> None:
+def test_acceptance_does_not_depend_on_the_batch(
+    model: SpeechLM, make_rows: Make, accept: str
+) -> None:
     rows = make_rows(model, (*FRAMES, 7), spoken=False)
     samplers = [WARM, GREEDY, Sampler(temperature=0.7), WARM]
-    alone = said(model, rows, samplers, Speculative(3, accept))
-    assert same(said(model, rows, samplers, Speculative(3, accept), batch_size=3), alone)
+    alone = decode(model, rows, samplers, Speculative(3, accept))
+    assert same(decode(model, rows, samplers, Speculative(3, accept), batch_size=3), alone)
 
 
 @torch.inference_mode()
-def test_the_cache_holds_what_was_said_and_nothing_else(model: SpeechLM, make_rows: Make) -> None:
+def test_cache_holds_only_emitted_steps(model: SpeechLM, make_rows: Make) -> None:
     rows = make_rows(model, FRAMES, spoken=False)
     prompts = [Prompt(row, WARM, b, 50) for b, row in enumerate(rows)]
     strategy = Speculative(3)
@@ -122,33 +124,35 @@ def test_the_cache_holds_what_was_said_and_nothing_else(model: SpeechLM, make_ro
     start = state.cache.lengths.clone()
     taken = torch.zeros(len(rows), dtype=torch.long)
     for _ in range(4):
-        emission = strategy.emit(model, state)
-        assert torch.equal(emission.first, taken)
-        taken += emission.counts
-        assert torch.equal(state.cache.lengths - start, taken - 1)  # the last is still to be read
+        emitted = strategy.emit(model, state)
+        assert torch.equal(emitted.first, taken)
+        taken += emitted.counts
+        assert torch.equal(
+            state.cache.lengths - start, taken - 1
+        )  # the last step has not been read
         assert torch.equal(state.steps, taken - 1)
-        strategy.forward(model, state, emission)
+        strategy.forward(model, state, emitted)
 
 
 def test_statistics_add_up(model: SpeechLM, make_rows: Make) -> None:
     rows = make_rows(model, FRAMES, spoken=False)
     strategy = Speculative(2)
-    steps = said(model, rows, [GREEDY] * len(rows), strategy, batch_size=2)
+    steps = decode(model, rows, [GREEDY] * len(rows), strategy, batch_size=2)
     counted, found = strategy.statistics, strategy.statistics.summary()
     assert counted.reached[0] >= counted.kept[0] >= counted.reached[1] >= counted.kept[1]
-    assert counted.steps >= sum(len(made) - 1 for made in steps)  # a limit may cut some off
+    assert counted.steps >= sum(len(made) - 1 for made in steps)  # some were cut off by the limit
     assert found["tokens_per_forward"] == found["steps_per_forward"] * model.layout.tokens_per_step
     assert 0 <= found["wasted"] <= 1
     assert found["acceptance"][1] == counted.kept[1] / counted.reached[1]
 
 
-def test_unverified_steps_take_fewer_passes(model: SpeechLM, make_rows: Make) -> None:
-    """With no drafts it is next-token decoding; with some, rows say the same in any batch."""
+def test_draft_only_does_not_depend_on_the_batch(model: SpeechLM, make_rows: Make) -> None:
+    """Without drafts, it is next-token decoding."""
     rows = make_rows(model, (*FRAMES, 7), spoken=False)
     samplers = [WARM, GREEDY, Sampler(temperature=0.7), WARM]
-    assert same(said(model, rows, samplers, DraftOnly(0)), said(model, rows, samplers))
-    alone = said(model, rows, samplers, DraftOnly(2))
-    assert same(said(model, rows, samplers, DraftOnly(2), batch_size=3), alone)
+    assert same(decode(model, rows, samplers, DraftOnly(0)), decode(model, rows, samplers))
+    alone = decode(model, rows, samplers, DraftOnly(2))
+    assert same(decode(model, rows, samplers, DraftOnly(2), batch_size=3), alone)
 
 
 # -- the distribution --------------------------------------------------------------------------
@@ -165,8 +169,8 @@ def view_of(rows: int, layout: TokenLayout) -> DecodeState:
     )
 
 
-def test_a_kept_or_replaced_token_has_exactly_the_models_distribution() -> None:
-    """Every draft, every noise: with probabilities that are whole numbers of 1/64, no rounding."""
+def test_rejection_has_exactly_the_models_distribution() -> None:
+    """All drafts and all noise, with probabilities in multiples of 1/64: no rounding."""
     layout = TokenLayout(streams=(Stream(name="a", size=2),))  # two codes, the end, the padding
     p = torch.tensor([20, 4, 24, 16]) / 64
     q = torch.tensor([8, 32, 16, 8]) / 64
@@ -178,23 +182,23 @@ def test_a_kept_or_replaced_token_has_exactly_the_models_distribution() -> None:
     for want, weight in enumerate(q.tolist()):
         noise = torch.tensor(list(product(first.tolist(), second.tolist())))[:, None]  # [N, 1, 2]
         rows = len(noise)
-        pick = Rejection(
+        sampler = RejectionVerifier(
             layout,
             view_of(rows, layout),
             torch.full((rows, 1), want),
             torch.ones(rows, dtype=torch.bool),
             [q.expand(rows, -1)],
         )
-        pick.noise = noise
-        tokens = pick._keep_or_draw(0, p.expand(rows, -1))
+        sampler.noise = noise
+        tokens = sampler.decide(0, p.expand(rows, -1))
         made += weight * torch.bincount(tokens, minlength=4).double() / rows
-        kept += weight * pick.agreed.double().mean().item()
+        kept += weight * sampler.agreed.double().mean().item()
     torch.testing.assert_close(made, p.double(), atol=1e-12, rtol=0)
-    assert kept == pytest.approx(torch.minimum(p, q).sum().item())  # as many as can be
+    assert kept == pytest.approx(torch.minimum(p, q).sum().item())  # the optimum
 
 
 def tiny(make_model: Make, **settings: Any) -> SpeechLM:
-    """Two streams of two codes; weights for uneven distributions."""
+    """Two streams of two codes, with weights for uneven distributions."""
     model = make_model(
         streams=[{"name": "a", "size": 2}, {"name": "b", "size": 2}],
         text="prompt",
@@ -210,7 +214,7 @@ def tiny(make_model: Make, **settings: Any) -> SpeechLM:
 
 @torch.inference_mode()
 def sequences(model: SpeechLM, row: list, sampler: Sampler, steps: int) -> dict[tuple, float]:
-    """The probability of all that may be said in so many steps, without drafts."""
+    """Probability of every possible output of so many steps, without drafts."""
     found: dict[tuple, float] = {}
 
     def walk(past: list[list[int]], probability: float) -> None:
@@ -229,27 +233,27 @@ def sequences(model: SpeechLM, row: list, sampler: Sampler, steps: int) -> dict[
 
 
 def step_probabilities(model: SpeechLM, state: DecodeState) -> list[tuple[list[int], float]]:
-    """All steps that may follow, with their probabilities."""
+    """All possible next steps with their probabilities."""
 
     class Forced(ConstrainedSampler):
         def __call__(self, k: int, logits: torch.Tensor) -> Any:
-            return self._pick(k, logits[:, None])[0][:, 0], torch.zeros(1)
+            return super().__call__(k, logits)[0], torch.zeros(1)
 
         def all(self, logits: list[torch.Tensor]) -> Any:
             tokens = [self(k, x)[0] for k, x in enumerate(logits)]
             return torch.stack(tokens, 1), torch.zeros(1, len(tokens))
 
-        def _draw(self, first: int, logits: torch.Tensor, must_pad: torch.Tensor) -> Any:
+        def draw(self, first: int, logits: torch.Tensor, must_pad: torch.Tensor) -> Any:
             self.part *= self.distribution(first, logits, must_pad)[0, 0, self.tokens[first]].item()
             return torch.tensor([[self.tokens[first]]]), torch.zeros(1, 1)
 
     made = []
     for tokens in product(*(range(slot.vocab_size) for slot in model.layout.slots)):
-        pick = Forced(model.layout, state)
-        pick.tokens, pick.part = tokens, 1.0
-        model.head.propose(state.hidden, pick)
-        if pick.part > 0:
-            made.append((list(tokens), pick.part))
+        sampler = Forced(model.layout, state)
+        sampler.tokens, sampler.part = tokens, 1.0
+        model.head.propose(state.hidden, sampler)
+        if sampler.part > 0:
+            made.append((list(tokens), sampler.part))
     return made
 
 
@@ -265,7 +269,7 @@ def step_probabilities(model: SpeechLM, state: DecodeState) -> list[tuple[list[i
 def test_sampled_output_has_the_distribution_without_drafts(
     accept: str, settings: dict, sampler: Sampler, make_model: Make, make_rows: Make
 ) -> None:
-    """Three steps of two streams, against their exact probabilities: chi-square at 0.001."""
+    """Three steps of two streams against their exact probabilities: chi-square at 0.001."""
     model = tiny(make_model, **settings)
     (row,) = make_rows(model, (4,), spoken=False)
     want = sequences(model, row, sampler, 3)
@@ -278,7 +282,7 @@ def test_sampled_output_has_the_distribution_without_drafts(
             steps.setdefault(number, []).append(tuple(tokens))
     seen: dict[tuple, int] = dict.fromkeys(want, 0)
     for made in steps.values():
-        seen[tuple(made)] += 1  # a KeyError: said what cannot be said
+        seen[tuple(made)] += 1  # a KeyError: an impossible output
     rare = [key for key, part in want.items() if part * count < 5]
     groups = [[key] for key in want if key not in rare] + ([rare] if rare else [])
     statistic = 0.0
@@ -292,8 +296,8 @@ def test_sampled_output_has_the_distribution_without_drafts(
     assert 0.1 < kept[0] / reached[0] < 0.99
 
 
-def test_accepting_every_draft_would_be_found_out(make_model: Make, make_rows: Make) -> None:
-    """The draft head's own distribution is another: the test above can fail."""
+def test_distribution_test_rejects_unverified_drafts(make_model: Make, make_rows: Make) -> None:
+    """The draft head's own distribution differs, so that the test above can fail."""
     model = tiny(make_model)
     (row,) = make_rows(model, (4,), spoken=False)
     want = sequences(model, row, Sampler(), 2)
@@ -312,27 +316,27 @@ def test_accepting_every_draft_would_be_found_out(make_model: Make, make_rows: M
 # -- bad input ---------------------------------------------------------------------------------
 
 
-def test_wrong_numbers_of_drafts_are_named(make_model: Make, make_rows: Make) -> None:
+def test_too_many_drafts(make_model: Make, make_rows: Make) -> None:
     model = make_model(draft=DRAFTS["leap"])
     (row,) = make_rows(model, (4,), spoken=False)
-    with pytest.raises(InputError, match="at most 4"):
+    with raises_input_error("out_of_range", key="drafts", names="4"):
         next(generate(model, [Prompt(row, GREEDY)], strategy=Speculative(5)))
-    with pytest.raises(InputError, match="no draft head"):
+    with raises_input_error("missing", key="drafts"):
         plain = make_model()
         next(generate(plain, [Prompt(row, GREEDY)], strategy=Speculative(1)))
 
 
-def test_fused_for_inference_it_says_the_same(make_model: Make, make_rows: Make) -> None:
+def test_fused_model_gives_equal_output(make_model: Make, make_rows: Make) -> None:
     torch.manual_seed(0)
     plain = make_model(draft=DRAFTS["sequential"])
     rows = make_rows(plain, FRAMES, spoken=False)
-    want = said(plain, rows, [GREEDY] * 3, Speculative(2), 2)
+    want = decode(plain, rows, [GREEDY] * 3, Speculative(2), 2)
     optimize_for_inference(plain, int8=False)
-    assert same(said(plain, rows, [GREEDY] * 3, Speculative(2), 2), want)
+    assert same(decode(plain, rows, [GREEDY] * 3, Speculative(2), 2), want)
 
 
 @pytest.mark.parametrize("name", DRAFTS)
-def test_in_int8_it_says_the_same(
+def test_int8_seeded_output_equals_output_without_drafts(
     name: str, make_model: Make, make_rows: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("vocalmtp.engines.linears.SMALLEST", 1)
@@ -340,16 +344,16 @@ def test_in_int8_it_says_the_same(
     optimize_for_inference(model, int8=True)
     rows = make_rows(model, FRAMES, spoken=False)
     samplers = [WARM, GREEDY, WARM]
-    want = said(model, rows, samplers)
-    assert same(said(model, rows, samplers, Speculative(2, "seed"), 2), want)
+    want = decode(model, rows, samplers)
+    assert same(decode(model, rows, samplers, Speculative(2, "seed"), 2), want)
 
 
-def test_the_picker_of_drafts_tells_what_it_drew_from() -> None:
+def test_draft_sampler_records_its_distributions() -> None:
     layout = TokenLayout(streams=(Stream(name="a", size=6), Stream(name="b", size=6)))
     state = view_of(1, layout)
-    pick, logits = DraftPicker(layout, state), torch.randn(2, 1, 8)
-    tokens, log_probs = pick.all(list(logits))
-    assert len(pick.probs) == 2
-    for k, probs in enumerate(pick.probs):
+    sampler, logits = DraftSampler(layout, state), torch.randn(2, 1, 8)
+    tokens, log_probs = sampler.all(list(logits))
+    assert len(sampler.probs) == 2
+    for k, probs in enumerate(sampler.probs):
         torch.testing.assert_close(probs.sum(), torch.ones(()))
         torch.testing.assert_close(log_probs[0, k], probs[0, tokens[0, k]].log())

@@ -1,4 +1,4 @@
-"""Trees of drafts say what no drafts say, and leave behind what no drafts leave."""
+"""Draft trees: output and cache equal those without drafts; tree files and calibration."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.errors import raises_input_error
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from vocalmtp.decoding.generate import Prompt, generate, prefill_prompts
@@ -20,7 +21,7 @@ from vocalmtp.decoding.tree import DraftTree, choose_paths
 from vocalmtp.decoding.tree_calibration import measure_ranks
 from vocalmtp.decoding.tree_speculative import CandidateRanker, TreeSpeculative, check_tree
 from vocalmtp.engines.cpu import optimize_for_inference
-from vocalmtp.errors import InputError
+from vocalmtp.errors import ErrorCode
 from vocalmtp.models.layout import Stream, TokenLayout
 from vocalmtp.models.prompts import Text
 from vocalmtp.models.state import DecodeState
@@ -43,7 +44,7 @@ PROMPTS = ([5], [5, 6], [9, 2, 4], [1, 8], [7, 7, 7, 7, 7])
 
 
 def text_lm(family: str, draft: dict[str, Any]) -> TextLM:
-    """Twenty tokens, of which two end a text; sharp enough for some drafts to be right."""
+    """A model of 20 tokens, 2 of them end tokens, so peaked that some drafts are right."""
     torch.manual_seed(1)
     sizes = {"vocab_size": 20, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
     ids = {"pad_token_id": None, "bos_token_id": None, "eos_token_id": [3, 7]}
@@ -54,15 +55,15 @@ def text_lm(family: str, draft: dict[str, Any]) -> TextLM:
     return TextLM(backbone, draft).eval()
 
 
-def asked(samplers: list[Sampler], most: int = 14) -> list[Prompt]:
+def make_prompts(samplers: list[Sampler], most: int = 14) -> list[Prompt]:
     pairs = enumerate(zip(PROMPTS, samplers, strict=True))
     return [Prompt([Text(ids)], own, seed, most) for seed, (ids, own) in pairs]
 
 
-def said(
+def decode(
     model: Any, prompts: list[Prompt], strategy: DecodeStrategy | None = None, batch_size: int = 1
 ) -> list[list[int]]:
-    """The tokens of every prompt, the end too."""
+    """Tokens of every prompt, including the end token."""
     rows: dict[int, list[int]] = {}
     for event in generate(model, prompts, batch_size, strategy):
         for row, tokens in zip(event.rows, event.tokens[:, 0].tolist(), strict=True):
@@ -81,121 +82,120 @@ def random_tree(random: Random, nodes: int = 12, depth: int = 3, ranks: int = 4)
     return DraftTree(tuple(paths))
 
 
-# -- what is said ------------------------------------------------------------------------------
+# -- output -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("fast", [False, True], ids=["transformers", "fast"])
 @pytest.mark.parametrize("draft", DRAFTS)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_text_is_that_without_drafts(family: str, draft: str, fast: bool) -> None:
-    """Greedy and by seed, alone and in batches whose rows accept, end, leave and come."""
+def test_text_equals_text_without_drafts(family: str, draft: str, fast: bool) -> None:
+    """Greedy and sampled, alone and in batches whose rows accept different numbers and are refilled."""
     model = text_lm(family, DRAFTS[draft])
     if fast:
         optimize_for_inference(model, int8=False)
-    prompts = asked([WARM, GREEDY, Sampler(temperature=0.6), GREEDY, WARM])
-    want = said(model, prompts)
+    prompts = make_prompts([WARM, GREEDY, Sampler(temperature=0.6), GREEDY, WARM])
+    want = decode(model, prompts)
     kept = []
     for batch_size in (1, 3):
         strategy = TreeSpeculative(TREE)
-        assert said(model, prompts, strategy, batch_size) == want
+        assert decode(model, prompts, strategy, batch_size) == want
         kept.append(strategy.statistics.kept)
-    assert kept[0] == kept[1]  # a row accepts as it does alone
+    assert kept[0] == kept[1]  # acceptance does not depend on the batch
     assert kept[0][0] > 3
 
 
 @pytest.mark.parametrize("draft", DRAFTS)
-def test_speech_is_that_without_drafts(draft: str, make_model: Make, make_rows: Make) -> None:
-    """One token a step, with a text track, whose pointers are those of the path."""
+def test_speech_equals_speech_without_drafts(draft: str, make_model: Make, make_rows: Make) -> None:
+    """One token per step, with a text track, whose pointers follow the path."""
     model = make_model(draft=DRAFTS[draft], flat=True)
     rows = make_rows(model, (9, 5, 7), spoken=False)
     samplers = [WARM, GREEDY, Sampler(temperature=1.5)]
     pairs = enumerate(zip(rows, samplers, strict=True))
     prompts = [Prompt(row, own, seed, 24) for seed, (row, own) in pairs]
     strategy = TreeSpeculative(TREE)
-    assert said(model, prompts, strategy, 2) == said(model, prompts, batch_size=3)
+    assert decode(model, prompts, strategy, 2) == decode(model, prompts, batch_size=3)
     assert sum(strategy.statistics.kept) > 5
 
 
 @pytest.mark.parametrize("draft", DRAFTS)
-def test_in_int8_text_is_that_without_drafts(draft: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_int8_text_equals_text_without_drafts(draft: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vocalmtp.engines.linears.SMALLEST", 1)
     model = text_lm("llama", DRAFTS[draft])
     optimize_for_inference(model, int8=True)
-    prompts = asked([WARM] * 5, 40)
-    assert said(model, prompts, TreeSpeculative(TREE), 2) == said(model, prompts)
+    prompts = make_prompts([WARM] * 5, 40)
+    assert decode(model, prompts, TreeSpeculative(TREE), 2) == decode(model, prompts)
 
 
 @pytest.mark.parametrize("draft", DRAFTS)
-def test_a_chain_is_a_tree(draft: str) -> None:
-    """The same drafts, so the same of them are kept."""
+def test_chain_tree_equals_speculative_chain(draft: str) -> None:
+    """Equal drafts, so equal acceptance."""
     model = text_lm("llama", DRAFTS[draft])
-    prompts = asked([WARM, GREEDY, WARM, GREEDY, WARM])
+    prompts = make_prompts([WARM, GREEDY, WARM, GREEDY, WARM])
     chain, tree = Speculative(3, "seed"), TreeSpeculative(DraftTree.chain(3))
-    assert said(model, prompts, chain, 2) == said(model, prompts, tree, 2)
+    assert decode(model, prompts, chain, 2) == decode(model, prompts, tree, 2)
     ours, theirs = tree.statistics, chain.statistics
     assert (ours.kept, ours.reached, ours.steps) == (theirs.kept, theirs.reached, theirs.steps)
     assert ours.forwards == theirs.forwards and sum(ours.kept) > 0
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_random_trees_change_nothing(seed: int) -> None:
+def test_random_trees_do_not_change_output(seed: int) -> None:
     random = Random(seed)
     model = text_lm(random.choice([*FAMILIES]), DRAFTS[random.choice([*DRAFTS])])
-    prompts = asked([WARM, GREEDY, WARM, GREEDY, WARM])
-    want = said(model, prompts)
+    prompts = make_prompts([WARM, GREEDY, WARM, GREEDY, WARM])
+    want = decode(model, prompts)
     assert (
-        said(model, prompts, TreeSpeculative(random_tree(random)), random.choice([1, 2, 5])) == want
+        decode(model, prompts, TreeSpeculative(random_tree(random)), random.choice([1, 2, 5]))
+        == want
     )
 
 
-def test_a_draft_vocabulary_changes_nothing() -> None:
+def test_draft_vocabulary_does_not_change_output() -> None:
     model = text_lm("llama", DRAFTS["leap"])
-    prompts = asked([GREEDY] * 5)
+    prompts = make_prompts([GREEDY] * 5)
     view = model.with_draft_vocabulary(torch.tensor([1, 2, 5, 9]))
-    assert said(view, prompts, TreeSpeculative(TREE), 2) == said(model, prompts)
+    assert decode(view, prompts, TreeSpeculative(TREE), 2) == decode(model, prompts)
 
 
-# -- what is left behind -----------------------------------------------------------------------
+# -- cache -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 @torch.inference_mode()
-def test_the_cache_holds_the_path_and_nothing_else(
-    family: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """After every pass it is that of next-token decoding: bit by bit where we run the backbone."""
+def test_cache_holds_only_the_accepted_path(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After every pass it equals that of next-token decoding, bit by bit with our own runner."""
     monkeypatch.setattr("vocalmtp.engines.linears.SMALLEST", 1)
     model = text_lm(family, DRAFTS["recursive"])
     optimize_for_inference(model, int8=family == "llama")
-    prompts = asked([WARM, GREEDY, WARM, GREEDY, WARM], 60)
+    prompts = make_prompts([WARM, GREEDY, WARM, GREEDY, WARM], 60)
     strategy, plain = TreeSpeculative(TREE), Grouped()
     state = prefill_prompts(model, prompts, strategy)
     alone = [prefill_prompts(model, [prompt], plain) for prompt in prompts]
     before = state.cache.lengths.clone()
     longest = 0
     for _ in range(5):
-        emission = strategy.emit(model, state)
-        longest = max(longest, int(emission.counts.max()))
+        emitted = strategy.emit(model, state)
+        longest = max(longest, int(emitted.counts.max()))
         for b, own in enumerate(alone):
-            for step in range(int(emission.counts[b]) - 1):
-                taken = emission.tokens[b : b + 1, step : step + 1]
+            for step in range(int(emitted.counts[b]) - 1):
+                taken = emitted.tokens[b : b + 1, step : step + 1]
                 plain.forward(model, own, StepBatch(taken, own.steps))
             length = int(own.cache.lengths)
             assert int(state.cache.lengths[b]) == length
             if family == "llama":
-                mine, theirs = state.cache.memory[:, b], own.cache.memory[:, 0]
-                assert torch.equal(mine[:, :length], theirs[:, :length])
+                ours, theirs = state.cache.memory[:, b], own.cache.memory[:, 0]
+                assert torch.equal(ours[:, :length], theirs[:, :length])
             else:
-                for mine, theirs in zip(
+                for ours, theirs in zip(
                     state.cache.past.layers, own.cache.past.layers, strict=True
                 ):
-                    kept = mine.keys[b, :, -length:]
+                    kept = ours.keys[b, :, -length:]
                     torch.testing.assert_close(kept, theirs.keys[0], atol=1e-5, rtol=1e-5)
                 assert int(state.cache.mask[b].sum()) == length
         assert torch.equal(state.steps, state.cache.lengths)
-        strategy.forward(model, state, emission)
+        strategy.forward(model, state, emitted)
         for b, own in enumerate(alone):
-            last = emission.tokens[b : b + 1, int(emission.counts[b]) - 1 :][:, :1]
+            last = emitted.tokens[b : b + 1, int(emitted.counts[b]) - 1 :][:, :1]
             plain.forward(model, own, StepBatch(last, own.steps))
     assert longest > 2 and bool((state.cache.lengths > before).all())
 
@@ -204,8 +204,8 @@ def test_the_cache_holds_the_path_and_nothing_else(
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_tree_knows_its_nodes(seed: int) -> None:
-    """Against the paths alone: who leads to whom, what is drafted, which path is right."""
+def test_tree_tables_agree_with_its_paths(seed: int) -> None:
+    """Ancestors, levels and the longest accepted path, derived from the paths alone."""
     tree = random_tree(Random(seed), nodes=1 + seed, depth=4, ranks=3)
     paths = [(), *tree.paths]
     assert tree.paths == tuple(sorted(tree.paths))
@@ -225,7 +225,7 @@ def test_a_tree_knows_its_nodes(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     right = torch.rand(5, len(paths), generator=generator) < 0.6
     over = torch.rand(5, len(paths), generator=generator) < 0.2
-    found, counts = tree.follow(right, over)
+    found, counts = tree.longest_path(right, over)
     for row in range(5):
         walk: list[int] = [0]
         while not (len(walk) > 1 and over[row, walk[-1]]):
@@ -236,8 +236,8 @@ def test_a_tree_knows_its_nodes(seed: int) -> None:
         assert found[row, : 1 + counts[row]].tolist() == walk
 
 
-def test_the_chosen_paths_keep_the_most() -> None:
-    """Of all trees of so many nodes, by trying them all."""
+def test_chosen_tree_has_the_highest_expectation() -> None:
+    """Of all trees of so many nodes, by exhaustive search."""
     acceptance = torch.tensor([[0.5, 0.3, 0.1], [0.4, 0.35, 0.05]])
     tree, expected = choose_paths(acceptance, 4)
 
@@ -251,53 +251,53 @@ def test_the_chosen_paths_keep_the_most() -> None:
     assert expected == pytest.approx(worth(tree.paths))
     never = torch.tensor([[0.5, 0.0], [0.0, 0.0]])
     assert choose_paths(never, 8)[0].paths == ((0,),)
-    with pytest.raises(InputError, match="none of the drafts was right"):
+    with raises_input_error("unusable", key="draft tree"):
         choose_paths(torch.zeros(2, 2), 8)
 
 
-def test_candidates_are_what_the_noise_nearly_draws() -> None:
-    """The draw, then its neighbours in the cumulative probabilities; greedy ones by probability."""
+def test_candidates_are_ranked_by_distance_to_the_noise() -> None:
+    """The sample, then its neighbours in the cumulative distribution; if greedy, by probability."""
     layout = TokenLayout(streams=(Stream(name="a", size=10),))
     steps = torch.full((3,), 3)
     state = DecodeState(None, steps, ended=torch.full_like(steps, -1))
     state.samplers = (Sampler(), Sampler(), GREEDY)
     logits = torch.zeros(3, 12)
-    logits[:, 10:] = -torch.inf  # neither an end nor a padding
+    logits[:, 10:] = -torch.inf  # neither end nor padding
     logits[2] = torch.arange(12.0).roll(5)
-    pick = CandidateRanker(layout, state, torch.tensor([[0.42], [0.98], [0.5]]), 4)
-    tokens, _ = pick.all([logits])
-    assert pick.candidates.tolist() == [[4, 3, 5, 2], [9, 8, 7, 6], [4, 3, 2, 1]]
+    sampler = CandidateRanker(layout, state, torch.tensor([[0.42], [0.98], [0.5]]), 4)
+    tokens, _ = sampler.all([logits])
+    assert sampler.candidates.tolist() == [[4, 3, 5, 2], [9, 8, 7, 6], [4, 3, 2, 1]]
     assert tokens[:, 0].tolist() == [4, 9, 4]
 
 
 @pytest.mark.parametrize("draft", DRAFTS)
 @torch.inference_mode()
-def test_ranks_are_those_of_decoding(draft: str) -> None:
-    """Every token has a rank; the first one's share is that of chains begun at every step."""
+def test_measured_ranks_are_those_of_decoding(draft: str) -> None:
+    """Every token has a rank; rank 0 is accepted as often as a chain begun at every step."""
     model = text_lm("llama", DRAFTS[draft])
-    prompts = asked([GREEDY, GREEDY, GREEDY, GREEDY, GREEDY], 10)
+    prompts = make_prompts([GREEDY, GREEDY, GREEDY, GREEDY, GREEDY], 10)
     shares = measure_ranks(model, prompts, 2, 99, batch_size=2)
     torch.testing.assert_close(shares.sum(1), torch.ones(2))
-    seen = measure_ranks(model, asked([WARM] * 5, 10), 2, 4, batch_size=3)
-    assert torch.equal(seen, measure_ranks(model, asked([WARM] * 5, 10), 2, 4, batch_size=1))
+    seen = measure_ranks(model, make_prompts([WARM] * 5, 10), 2, 4, batch_size=3)
+    assert torch.equal(seen, measure_ranks(model, make_prompts([WARM] * 5, 10), 2, 4, batch_size=1))
     kept = total = 0
-    for prompt, steps in zip(prompts, said(model, prompts), strict=True):
+    for prompt, steps in zip(prompts, decode(model, prompts), strict=True):
         ids = prompt.segments[0].ids
         for root in range(len(steps) - 1):
             own = replace(prompt, segments=[Text([*ids, *steps[:root]])])
             strategy = Speculative(1)
             state = prefill_prompts(model, [own], strategy)
             strategy.forward(model, state, strategy.emit(model, state))
-            if not bool(state.draft.tried):  # too little was read
+            if not bool(state.draft.tried):  # too little was read to draft
                 continue
             strategy.emit(model, state)
             kept, total = kept + strategy.statistics.kept[0], total + 1
     assert shares[0, 0].item() == pytest.approx(kept / total)
 
 
-def test_statistics_tell_of_the_tree() -> None:
+def test_statistics_count_nodes() -> None:
     strategy = TreeSpeculative(TREE)
-    said(text_lm("llama", DRAFTS["leap"]), asked([GREEDY] * 5), strategy, 2)
+    decode(text_lm("llama", DRAFTS["leap"]), make_prompts([GREEDY] * 5), strategy, 2)
     counted, found = strategy.statistics, strategy.statistics.summary()
     assert found["drafts_per_forward"] == 9 and len(found["acceptance"]) == 3
     assert found["wasted"] == pytest.approx(1 - sum(counted.kept) / (9 * counted.forwards))
@@ -307,7 +307,7 @@ def test_statistics_tell_of_the_tree() -> None:
 # -- files, and bad input ----------------------------------------------------------------------
 
 
-def test_a_file_holds_a_tree(tmp_path: Path) -> None:
+def test_tree_file_round_trip(tmp_path: Path) -> None:
     file = tmp_path / "tree.json"
     TREE.save(file, torch.tensor([[0.5, 0.25]]), 1.75)
     assert DraftTree.load(file) == TREE
@@ -316,45 +316,49 @@ def test_a_file_holds_a_tree(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("text", "code"),
     [
-        ("paths: []", "tree.yaml': paths: 0 of them; give 1 to 64"),
-        ("paths: [[]]", "paths []: give one or more ranks"),
-        ("paths: [[-1]]", "paths [-1]: give one or more ranks, each 0 or more"),
-        ("paths: [[0, 1]]", "paths [0, 1]: [0], which leads there, is missing; add it"),
-        ("paths: [[0], [0]]", "paths [0]: is there twice"),
-        ("paths: [0]", "key 'paths' is 0; input should be a valid list"),
-        ("path: [[0]]", "unknown key 'path'; did you mean 'paths'?"),
-        ("acceptance: [[1]]", "key 'paths' is missing"),
-        ("{paths: [[0]], format: 9}", "pip install --upgrade"),
-        ("paths: {", "not valid YAML"),
+        ("paths: []", "out_of_range"),
+        ("paths: [[]]", "out_of_range"),
+        ("paths: [[-1]]", "out_of_range"),
+        ("paths: [[0, 1]]", "missing"),
+        ("paths: [[0], [0]]", "conflict"),
+        ("paths: [0]", "invalid_value"),
+        ("path: [[0]]", "unknown_name"),
+        ("acceptance: [[1]]", "missing"),
+        ("{paths: [[0]], format: 9}", "version_too_new"),
+        ("paths: {", "invalid_value"),
     ],
 )
-def test_what_is_no_tree_is_one_line(text: str, message: str, tmp_path: Path) -> None:
+def test_invalid_tree_file(text: str, code: ErrorCode, tmp_path: Path) -> None:
     file = tmp_path / "tree.yaml"
     file.write_text(text)
-    with pytest.raises(InputError) as error:
+    with raises_input_error(code, names=str(file)):
         DraftTree.load(file)
-    assert message in str(error.value) and "\n" not in str(error.value)
 
 
-def test_what_does_not_fit_is_one_line(make_model: Make) -> None:
-    with pytest.raises(InputError, match="says 5 tokens a step, and trees are for one"):
+def test_tree_that_the_model_does_not_support(make_model: Make) -> None:
+    with raises_input_error("unsupported", key="draft tree"):  # several tokens per step
         check_tree(make_model(draft=DRAFTS["leap"]), TREE)
-    with pytest.raises(InputError, match="no draft head"):
+    with raises_input_error("missing", key="drafts"):
         check_tree(make_model(flat=True), TREE)
     model = text_lm("llama", DRAFTS["sequential"])
-    with pytest.raises(InputError, match="guesses at most 3"):
+    with raises_input_error("out_of_range", key="drafts", names="4"):
         check_tree(model, DraftTree.chain(4))
-    with pytest.raises(InputError, match="has rank 20, and the model only 20 tokens"):
+    with raises_input_error("mismatch", key="draft tree", names="20"):
         check_tree(model, DraftTree(((20,),)))
-    with pytest.raises(InputError, match="depth '3': no text is as long as that"):
-        measure_ranks(model, asked([GREEDY] * 5, 3), 3, 4)
+    with raises_input_error("out_of_range", key="depth", names="3"):
+        measure_ranks(model, make_prompts([GREEDY] * 5, 3), 3, 4)
     model.backbone.config.layer_types = ["full_attention", "sliding_attention"]
-    with pytest.raises(InputError, match="attends within windows"):
+    with raises_input_error("unsupported", key="draft tree"):
         check_tree(model, TREE)
-    with pytest.raises(InputError, match="accept 'rejection': is not for draft trees; choose seed"):
+
+
+def test_decoding_options_with_a_tree() -> None:
+    with raises_input_error("conflict", key="accept"):
         Decoding(tree=TREE)
-    with pytest.raises(InputError, match="drafts '2': the draft tree says how many"):
+    with raises_input_error("conflict", key="drafts", names="2"):
         Decoding(tree=TREE, drafts=2, accept="seed")
+    with raises_input_error("invalid_value", key="tree"):
+        Decoding(tree="tree.json", accept="seed")
     assert Decoding(tree=TREE, accept="seed").drafts == 3

@@ -37,7 +37,7 @@ def listener(tmp_path_factory) -> Path:
 @pytest.fixture
 def ask(tmp_path, listener, quick_ears, monkeypatch):
     monkeypatch.setitem(judges.SPEAKER_JUDGES, "nobody", Nobody)
-    monkeypatch.setattr("vocalmtp.dialogue.LONGEST", 12)
+    monkeypatch.setattr("vocalmtp.dialogue.MAX_TOKENS", 12)
     data = tmp_path / "data"
     for role in ("one", "two"):
         (data / "references" / role).mkdir(parents=True)
@@ -80,7 +80,7 @@ def test_questions_are_read_and_the_answers_spoken(ask, listener):
     assert len(rows["a"]["text_answer"]) > 0 and "understood" not in rows["a"]
     assert "which reads the questions" in text
     asked = Query(text="what is one?", voice=voice)
-    assert "".join(respondent.write(asked)) == respondent.answer([asked])[0]
+    assert "".join(respondent.stream_text(asked)) == respondent.answer([asked])[0]
 
 
 def test_questions_are_heard(ask):
@@ -105,7 +105,7 @@ def test_transcripts_have_a_word_error_rate(listener, manifest, tmp_path, monkey
     lines = run_hearing(ear, items, tmp_path / "out", "toy")
     found = {line.system: line.figure.value for line in lines}
     assert found == {"all": 4 / 6, "ann": 3 / 4, "bob": 1 / 2}
-    monkeypatch.setattr(DialogueModel, "hear", None)  # nothing is heard again
+    monkeypatch.setattr(DialogueModel, "encode_audio", None)  # nothing is heard again
     assert run_hearing(ear, items, tmp_path / "out", "toy") == lines
     with pytest.raises(InputError, match="made with ear 'toy', not 'other'"):
         run_hearing(ear, items, tmp_path / "out", "other")

@@ -20,7 +20,7 @@ from vocalmtp.tts import TTS, SentenceRequest, load
 class ToneTTS(TTS):
     """The real thing but for its voice: every sentence is a tone."""
 
-    def _speak(
+    def speak(
         self, rows: Iterable[SentenceRequest], batch_size: int
     ) -> Iterator[tuple[int, Audio]]:
         for number, row in enumerate(rows):
@@ -28,14 +28,14 @@ class ToneTTS(TTS):
             words = [Word(word, 0.0, 0.001) for word in row.text.split()]
             yield number, Audio(tone.astype(np.float32), self.sample_rate, words)
 
-    def _stream(self, sentences: list[SentenceRequest]) -> Iterator[Audio]:
-        return (audio for _, audio in self._speak(sentences, 1))
+    def stream_sentences(self, sentences: list[SentenceRequest]) -> Iterator[Audio]:
+        return (audio for _, audio in self.speak(sentences, 1))
 
 
 def replace_work(patch: pytest.MonkeyPatch, toy: Path) -> None:
     """Let every verb end in milliseconds; `toy` is the folder of the model behind all names."""
     whole = load(toy)
-    tones = ToneTTS(whole.model, whole.tokenizer, whole.voices, whole.spec)
+    tones = ToneTTS(whole.model, whole.tokenizer, whole.voices, whole.card)
     real = cache(load_tokenizer)
 
     def load_tones(name: str, **_: Any) -> ToneTTS:

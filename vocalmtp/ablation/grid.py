@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from vocalmtp.ablation.expand import Cell, expand
 from vocalmtp.config import StrictModel, load_yaml, merge, parse, parse_override
 from vocalmtp.decoding.options import Decoding
-from vocalmtp.decoding.tree import MOST
+from vocalmtp.decoding.tree import MAX_NODES
 from vocalmtp.errors import InputError, nearest
 from vocalmtp.models.config import SpeechLMConfig
 from vocalmtp.tokenizers import load_tokenizer
@@ -55,7 +55,7 @@ class Drafting(StrictModel):
     drafts: int = 0
     accept: str = Decoding.accept
     tolerance: float | None = None
-    tree: int = Field(default=0, ge=0, le=MOST)
+    tree: int = Field(default=0, ge=0, le=MAX_NODES)
 
     @model_validator(mode="after")
     def _one_of_both(self) -> "Drafting":

@@ -6,6 +6,7 @@ Samples are float32 in [-1, 1], mono, [N].
 import base64
 import math
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ BLOCK = 65_536  # samples a write: libsndfile's Vorbis encoder overflows its sta
 ENDLESS = 0x7FFF0000  # bytes in a WAV header: those of a pipe, whose length was not known, say more
 SLOPPY = 4096  # bytes by which a writer may err in it
 RATES = (1_000, 768_000)  # Hz
+_ADDRESS = re.compile(r"(https?|ftp|file|s3|gs|hf):/{1,2}(?=[^/])", re.IGNORECASE)  # Path drops a /
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,17 @@ def join(parts: Sequence[Audio]) -> Audio:
 # -- reading ---------------------------------------------------------------------------------------
 
 
+def check_no_address(path: Path | str, what: str) -> None:
+    """Raise InputError if `path` is an internet address, which `what` cannot be read from."""
+    match = _ADDRESS.match(str(path))
+    if match:
+        address = f"{match[1]}://{str(path)[match.end() :]}"
+        raise InputError(
+            f"{what} '{address}': addresses are not fetched; download it, and give the file",
+            code="unsupported",
+        )
+
+
 def read_audio(path: Path | str, sample_rate: int, longest: float | None = None) -> np.ndarray:
     """Read any sound file that libsndfile knows, as mono float32 [N] at `sample_rate`.
 
@@ -110,6 +123,7 @@ def read_audio(path: Path | str, sample_rate: int, longest: float | None = None)
     """
     import soundfile
 
+    check_no_address(path, "audio")
     path = Path(path)
     try:
         if not path.is_file():

@@ -155,7 +155,7 @@ def build(tts: TTS, methods: list[Method]) -> dict[str, TTS]:
             tts.tokenizer,
             tts.voices,
             tts.card,
-            tts.read_text,
+            tts.encode_text,
             decoding=method.decoding,
         )
     return made

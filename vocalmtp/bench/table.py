@@ -94,4 +94,4 @@ def loops(tts: TTS, name: str, twin: TTS) -> list[Line]:
 
 def next_token_twin(tts: TTS) -> TTS:
     """A model with the same backbone, random weights, that says one token a step."""
-    return TTS(random_model(tts, NEXT), tts.tokenizer, tts.voices, tts.card, tts.read_text)
+    return TTS(random_model(tts, NEXT), tts.tokenizer, tts.voices, tts.card, tts.encode_text)

@@ -24,7 +24,7 @@ class SpeechLMResponder(CascadeResponder):
         self.name = name
 
     def count_tokens(self, text: str) -> int:
-        return len(self._respondent.tts.read_text(normalize(text)))
+        return len(self._respondent.tts.encode_text(normalize(text)))
 
     def answer(self, turn: Turn, out: AnswerSink) -> None:
         asked = self._asked(turn)
@@ -32,11 +32,11 @@ class SpeechLMResponder(CascadeResponder):
             out.failure("Nothing was understood.")
             self.say(NOTHING, turn, out)
             return
-        self._say(self._respondent.write(asked), turn, out, self._respondent.context(asked))
+        self._say(self._respondent.stream_text(asked), turn, out, self._respondent.context(asked))
 
     def _asked(self, turn: Turn) -> Query:
         heard, text = None, turn.messages[-1].text
         if turn.samples is not None:
-            heard = self._respondent.hear(turn.samples, SAMPLE_RATE)
+            heard = self._respondent.encode_audio(turn.samples, SAMPLE_RATE)
             text = text or self._respondent.transcribe([heard])[0]
-        return Query(text=text, heard=heard, voice=turn.voice)
+        return Query(text=text, audio=heard, voice=turn.voice)

@@ -115,7 +115,7 @@ def _text_prompts(options: DraftTreeOptions) -> "tuple[Any, list[Prompt]]":
     sampler, writer = options.sampler(), options.writer()
     prompts = []
     for request in read_requests(None, options.texts, options.seed):
-        ids = writer.read(request)[: options.prompt_tokens]
+        ids = writer.encode(request)[: options.prompt_tokens]
         prompts.append(writer.prompt(ids, request.seed, sampler, options.max_tokens))
     return writer.model, prompts
 

@@ -16,7 +16,7 @@ from vocalmtp.errors import InputError, nearest
 if TYPE_CHECKING:
     from vocalmtp.decoding.sampling import Sampler
     from vocalmtp.decoding.speculative import Speculative
-    from vocalmtp.decoding.text_generation import GenerationRequest, TextWriter
+    from vocalmtp.decoding.text_generation import GenerationRequest, TextGenerator
     from vocalmtp.decoding.tree_speculative import TreeSpeculative
 
 DRAFTING = "Drafts"
@@ -69,11 +69,11 @@ class TextModelOptions(DeviceOptions):
             temperature=self.temperature, top_k=self.top_k, top_p=self.top_p, greedy=self.greedy
         )
 
-    def writer(self, vocabularies: Sequence[Path] = ()) -> "TextWriter":
+    def writer(self, vocabularies: Sequence[Path] = ()) -> "TextGenerator":
         """Load the model. Raises InputError if a part does not exist or fit."""
-        from vocalmtp.decoding.text_generation import TextWriter
+        from vocalmtp.decoding.text_generation import TextGenerator
 
-        return TextWriter.load(
+        return TextGenerator.load(
             self.model, self.draft, vocabularies=vocabularies, chat=self.chat, device=self.device
         )
 
@@ -109,7 +109,7 @@ class DraftingOptions(TextModelOptions):
         ),
     ] = None
 
-    def strategy(self, writer: "TextWriter") -> "Speculative | TreeSpeculative | None":
+    def strategy(self, writer: "TextGenerator") -> "Speculative | TreeSpeculative | None":
         """The decode strategy; None without drafts. Raises InputError if it does not fit."""
         from vocalmtp.decoding.speculative import Speculative
 
@@ -133,7 +133,7 @@ class DraftingOptions(TextModelOptions):
             )
         return Speculative(drafts, accept)
 
-    def _tree(self, writer: "TextWriter") -> "TreeSpeculative":
+    def _tree(self, writer: "TextGenerator") -> "TreeSpeculative":
         from vocalmtp.decoding.options import Decoding
         from vocalmtp.decoding.tree import DraftTree
         from vocalmtp.decoding.tree_speculative import TreeSpeculative
@@ -194,7 +194,7 @@ def generate(options: GenerateOptions) -> None:
 
         check_file(Path(options.output))
     lines: list[str] = [""] * len(requests)
-    for number, written in writer.write(
+    for number, written in writer.generate(
         requests,
         sampler,
         max_tokens=options.max_tokens,

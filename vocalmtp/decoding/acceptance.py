@@ -1,214 +1,356 @@
-"""Which drafted tokens are kept: pickers that draft, and pickers that verify.
+"""Acceptance of drafted tokens: samplers for drafting, verifiers, and joint rejection sampling.
 
-Letters: B rows, n drafts, N = B (n + 1) places to verify, K slots, V vocabulary, F digits.
+Letters: B rows, n drafts, N = B (n + 1) positions to verify, K slots, V vocabulary, F digits, D
+hidden size.
 """
+
+from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from vocalmtp.decoding.constraints import ConstrainedSampler
-from vocalmtp.decoding.sampling import draw
+from vocalmtp.decoding.sampling import inverse_cdf, uniform
+from vocalmtp.heads.base import SpeechHead
 from vocalmtp.models.embeddings import digits_of
 from vocalmtp.models.layout import TokenLayout
 from vocalmtp.models.state import DecodeState
 
-APART = 1 << 20  # more than any two codes of a stream are apart
+FAR = 1 << 20  # a distance larger than that of any two codes of a stream
+MAX_TRIALS = 1 << 16  # of one step; P and Q are then equal but for rounding
+
+Scorer = Callable[[list[int], DecodeState, Tensor], Tensor]
+"""Positions among the N, the state before them, steps [n, K]: their draft log-probability [n]."""
 
 
-class DraftPicker(ConstrainedSampler):
-    """Draws as the rules and the sampler say, and keeps what it drew from."""
+class DraftSampler(ConstrainedSampler):
+    """Samples a draft within the rules and records the distribution of every slot."""
 
     def __init__(self, layout: TokenLayout, state: DecodeState):
         super().__init__(layout, state)
-        self.probs: list[Tensor] = []  # [B, V] of the slots picked so far
+        self.probs: list[Tensor] = []  # [B, V] of the slots sampled so far
 
-    def _draw(self, first: int, logits: Tensor, must_pad: Tensor) -> tuple[Tensor, Tensor]:
+    def draw(self, first: int, logits: Tensor, must_pad: Tensor) -> tuple[Tensor, Tensor]:
+        """See ConstrainedSampler."""
         probs = self.distribution(first, logits, must_pad)  # [B, n, V]
         self.probs += probs.unbind(1)
         noise = self.noise[:, first : first + logits.shape[1]]
-        tokens = draw(probs.flatten(0, 1), noise.flatten()).view_as(noise)
+        tokens = inverse_cdf(probs.flatten(0, 1), noise.flatten()).view_as(noise)
         return tokens, probs.gather(2, tokens[..., None])[..., 0].log()
 
 
-def seeded(noise: Tensor) -> type[ConstrainedSampler]:
-    """Makes a ConstrainedSampler whose noise [B, K] is given."""
-
-    def make(layout: TokenLayout, state: DecodeState) -> ConstrainedSampler:
-        return ConstrainedSampler(layout, state, noise)
-
-    return make
-
-
-class Verify(ConstrainedSampler):
-    """Picks the tokens of N places from the model, some of which have `drafted` tokens [N, K].
-
-    `agreed` [N] says where all tokens so far are the drafted ones.
-    """
+class LogProbScorer(ConstrainedSampler):
+    """Samples tokens, or takes `given` ones [N, K], and sums their log-probabilities: `total` [N]."""
 
     def __init__(
-        self, layout: TokenLayout, view: DecodeState, drafted: Tensor, tried: Tensor, noise: Tensor
+        self,
+        layout: TokenLayout,
+        state: DecodeState,
+        noise: Tensor | None = None,
+        given: Tensor | None = None,
     ):
-        super().__init__(layout, view, noise)
-        self.drafted, self.agreed = drafted, tried
+        super().__init__(layout, state, given if noise is None else noise)
+        self.given = given
+        self.total = torch.zeros(len(self.noise), dtype=torch.float64, device=self.noise.device)
 
-
-class SharedNoiseVerifier(Verify):
-    """Draws from the model with the noise that the draft had, [N, K]."""
-
-    def _draw(self, first: int, logits: Tensor, must_pad: Tensor) -> tuple[Tensor, Tensor]:
-        tokens, log_probs = super()._draw(first, logits, must_pad)
-        want = self.drafted[:, first : first + tokens.shape[1]]
-        self.agreed = self.agreed & (tokens == want).all(1)
+    def draw(self, first: int, logits: Tensor, must_pad: Tensor) -> tuple[Tensor, Tensor]:
+        """See ConstrainedSampler."""
+        probs = self.distribution(first, logits, must_pad)  # [N, n, V]
+        if self.given is None:
+            noise = self.noise[:, first : first + logits.shape[1]]
+            tokens = inverse_cdf(probs.flatten(0, 1), noise.flatten()).view_as(noise)
+        else:
+            tokens = self.given[:, first : first + logits.shape[1]]
+        log_probs = probs.gather(2, tokens[..., None])[..., 0].double().log()
+        self.total = self.total + log_probs.sum(1)
         return tokens, log_probs
 
 
-class FSQToleranceVerifier(Verify):
-    """As SharedNoiseVerifier, but keeps a drafted code that is `tolerance` levels or less off in every digit.
+# -- token by token ------------------------------------------------------------------------------
 
-    Codes of finite scalar quantisation that differ little in their digits are decoded to nearly the
-    same. Codes without digits, the text track's advances and the special ids have to be equal.
+
+class Verifier(ConstrainedSampler):
+    """Samples the tokens of N positions from the model, some of which have drafted tokens.
+
+    Args:
+        layout: the slots of a step.
+        state: the state before each of the N positions.
+        drafted: [N, K] drafted tokens.
+        tried: [N], which positions have a draft.
+        noise: [N, K] or [N, K, 2] uniform in [0, 1).
+
+    Attributes:
+        agreed: [N], where all tokens so far are the drafted ones.
+    """
+
+    def __init__(
+        self, layout: TokenLayout, state: DecodeState, drafted: Tensor, tried: Tensor, noise: Tensor
+    ):
+        super().__init__(layout, state, noise)
+        self.drafted, self.agreed = drafted, tried
+
+
+class SharedNoiseVerifier(Verifier):
+    """Samples from the model with the noise [N, K] that the drafts were sampled with."""
+
+    def draw(self, first: int, logits: Tensor, must_pad: Tensor) -> tuple[Tensor, Tensor]:
+        """See ConstrainedSampler."""
+        tokens, log_probs = super().draw(first, logits, must_pad)
+        drafted = self.drafted[:, first : first + tokens.shape[1]]
+        self.agreed = self.agreed & (tokens == drafted).all(1)
+        return tokens, log_probs
+
+
+class FSQToleranceVerifier(Verifier):
+    """As SharedNoiseVerifier, but accepts codes whose digits differ by at most `tolerance` levels.
+
+    Codes of finite scalar quantisation with nearly the same digits decode to nearly the same sound.
+    Codes without digits, the text track's advances and special ids have to be equal.
     """
 
     def __init__(
         self,
         layout: TokenLayout,
-        view: DecodeState,
+        state: DecodeState,
         drafted: Tensor,
         tried: Tensor,
         noise: Tensor,
         tolerance: float,
     ):
-        super().__init__(layout, view, drafted, tried, noise)
+        super().__init__(layout, state, drafted, tried, noise)
         self.tolerance = tolerance
 
-    def _draw(self, first: int, logits: Tensor, must_pad: Tensor) -> tuple[Tensor, Tensor]:
-        tokens, log_probs = super()._draw(first, logits, must_pad)
+    def draw(self, first: int, logits: Tensor, must_pad: Tensor) -> tuple[Tensor, Tensor]:
+        """See ConstrainedSampler."""
+        tokens, log_probs = super().draw(first, logits, must_pad)
         chosen = []
-        for i, (token, want) in enumerate(
+        for i, (token, drafted) in enumerate(
             zip(tokens.unbind(1), self.drafted[:, first:].unbind(1), strict=False)
         ):
-            places = code_places(self.layout, first + i).to(token.device)  # [V, F]
-            near = (places[token] - places[want]).abs().amax(-1) <= self.tolerance
+            points = code_points(self.layout, first + i).to(token.device)  # [V, F]
+            near = (points[token] - points[drafted]).abs().amax(-1) <= self.tolerance
             self.agreed = self.agreed & near
-            chosen.append(torch.where(self.agreed, want, token))
+            chosen.append(torch.where(self.agreed, drafted, token))
         return torch.stack(chosen, 1), log_probs
 
 
-def code_places(layout: TokenLayout, k: int) -> Tensor:
-    """Where the ids of slot `k` are, [V, F]: codes whose digits are near are near each other."""
+def code_points(layout: TokenLayout, k: int) -> Tensor:
+    """Points [V, F] for the ids of slot `k`: near each other if and only if their digits are."""
     slot = layout.slots[k]
     streams = layout.streams if layout.flat else (layout.streams[slot.stream],)
     width = 1 + max(len(stream.levels) for stream in streams)
-    places = torch.zeros(slot.vocab_size, width)
+    points = torch.zeros(slot.vocab_size, width, dtype=torch.float32, device="cpu")
     start = 0
     for number, stream in enumerate(streams):
         rows = slice(start, start + stream.size)
         start += stream.size
         if stream.levels and not slot.joint:
-            places[rows, 1 : 1 + len(stream.levels)] = digits_of(stream).float()
-            places[rows, 0] = -APART * (1 + number)
-    alone = places[:, 0] == 0  # everything else is far from all others
-    places[alone, 0] = APART * (1 + torch.arange(slot.vocab_size)[alone]).float()
-    return places
+            points[rows, 1 : 1 + len(stream.levels)] = digits_of(stream).float().cpu()
+            points[rows, 0] = -FAR * (1 + number)
+    isolated = points[:, 0] == 0  # all other ids are far from every id
+    ids = torch.arange(slot.vocab_size, device="cpu")
+    points[isolated, 0] = FAR * (1 + ids[isolated]).float()
+    return points
 
 
-class OneByOne(Verify):
-    """Decides slot by slot, each with noise for the decision and for another token."""
+class TokenVerifier(Verifier):
+    """Decides slot by slot, with noise for the decision and for a replacement."""
 
-    def __init__(self, layout: TokenLayout, view: DecodeState, drafted: Tensor, tried: Tensor):
-        super().__init__(layout, view, drafted, tried, pairs_of_noise(layout, view, len(drafted)))
+    def __init__(self, layout: TokenLayout, state: DecodeState, drafted: Tensor, tried: Tensor):
+        per_row = len(drafted) // len(state.generators)
+        shape = (per_row, layout.tokens_per_step, 2)
+        noise = torch.stack([uniform(g, *shape) for g in state.generators])
+        noise = noise.flatten(0, 1).to(state.steps.device)  # [N, K, 2]
+        super().__init__(layout, state, drafted, tried, noise)
 
-    def _draw(self, first: int, logits: Tensor, must_pad: Tensor) -> tuple[Tensor, Tensor]:
+    def draw(self, first: int, logits: Tensor, must_pad: Tensor) -> tuple[Tensor, Tensor]:
+        """See ConstrainedSampler."""
         model = self.distribution(first, logits, must_pad)  # [N, n, V]
-        tokens = [self._keep_or_draw(first + i, p) for i, p in enumerate(model.unbind(1))]
-        chosen = torch.stack(tokens, 1)
+        chosen = torch.stack([self.decide(first + i, p) for i, p in enumerate(model.unbind(1))], 1)
         return chosen, model.gather(2, chosen[..., None])[..., 0].log()
 
-    def _keep_or_draw(self, k: int, p: Tensor) -> Tensor:
-        """The token [N] of slot `k`, which the model gives the distribution `p` [N, V]."""
+    def decide(self, k: int, p: Tensor) -> Tensor:
+        """Return the token [N] of slot `k`, whose distribution under the model is `p` [N, V]."""
         raise NotImplementedError
 
 
-class Rejection(OneByOne):
-    """Keeps or replaces drafted tokens one by one; they were drawn from `probs`, K of [N, V]."""
+class RejectionVerifier(TokenVerifier):
+    """Rejection sampling of tokens that were drafted from `probs`, K of [N, V]."""
 
     def __init__(
         self,
         layout: TokenLayout,
-        view: DecodeState,
+        state: DecodeState,
         drafted: Tensor,
         tried: Tensor,
         probs: list[Tensor],
     ):
-        super().__init__(layout, view, drafted, tried)
+        super().__init__(layout, state, drafted, tried)
         self.probs = probs
 
-    def _keep_or_draw(self, k: int, p: Tensor) -> Tensor:
-        q, want = self.probs[k], self.drafted[:, k]
-        ours, theirs = (x.gather(1, want[:, None])[:, 0] for x in (p, q))
-        keep = self.agreed & (self.noise[:, k, 0] * theirs < ours)
-        rest = torch.where(self.agreed[:, None], (p - q).clamp(min=0), p)
-        rest = torch.where(rest.sum(1, keepdim=True) > 0, rest, p)  # p = q but for rounding
-        self.agreed = keep
-        return torch.where(keep, want, draw(rest, self.noise[:, k, 1]))
+    def decide(self, k: int, p: Tensor) -> Tensor:
+        """See TokenVerifier."""
+        q, drafted = self.probs[k], self.drafted[:, k]
+        p_drafted, q_drafted = (x.gather(1, drafted[:, None])[:, 0] for x in (p, q))
+        accept = self.agreed & (self.noise[:, k, 0] * q_drafted < p_drafted)
+        residual = torch.where(self.agreed[:, None], (p - q).clamp(min=0), p)
+        # A residual of zeros means that p = q but for rounding.
+        residual = torch.where(residual.sum(1, keepdim=True) > 0, residual, p)
+        self.agreed = accept
+        return torch.where(accept, drafted, inverse_cdf(residual, self.noise[:, k, 1]))
 
 
-class Typical(OneByOne):
-    """Keeps tokens that the model finds likely enough for its own uncertainty; others are drawn.
+class TypicalVerifier(TokenVerifier):
+    """Typical acceptance: keeps tokens that are probable enough for the model's own uncertainty.
 
-    A token is kept if p >= min(t, sqrt(t) exp(-H)), with H the entropy of p and t the `tolerance`
-    (Medusa, arXiv 2401.10774, section 2.3.1). What it was drawn from does not count, so what is
-    said has another distribution than without drafts. Greedy rows keep the likeliest token alone.
+    A token is accepted if p >= min(t, sqrt(t) exp(-H)), with H the entropy of p and t the
+    `tolerance` (Medusa, arXiv 2401.10774, section 2.3.1). The draft distribution does not count, so
+    that the output has another distribution than without drafts. In greedy rows, only the most
+    probable token is accepted.
     """
 
     def __init__(
         self,
         layout: TokenLayout,
-        view: DecodeState,
+        state: DecodeState,
         drafted: Tensor,
         tried: Tensor,
         tolerance: float,
     ):
-        super().__init__(layout, view, drafted, tried)
+        super().__init__(layout, state, drafted, tried)
         self.tolerance = tolerance
 
-    def _keep_or_draw(self, k: int, p: Tensor) -> Tensor:
-        want = self.drafted[:, k]
+    def decide(self, k: int, p: Tensor) -> Tensor:
+        """See TokenVerifier."""
+        drafted = self.drafted[:, k]
         entropy = torch.special.entr(p).sum(1)
         least = (self.tolerance**0.5 * torch.exp(-entropy)).clamp(max=self.tolerance)
-        likely = p.gather(1, want[:, None])[:, 0] >= least
-        self.agreed = self.agreed & likely
-        return torch.where(self.agreed, want, draw(p, self.noise[:, k, 1]))
+        probable = p.gather(1, drafted[:, None])[:, 0] >= least
+        self.agreed = self.agreed & probable
+        return torch.where(self.agreed, drafted, inverse_cdf(p, self.noise[:, k, 1]))
 
 
-class LogProbScorer(ConstrainedSampler):
-    """Draws, or takes the `given` tokens [N, K], and adds up their log-probabilities, [N]."""
-
-    def __init__(
-        self,
-        layout: TokenLayout,
-        view: DecodeState,
-        noise: Tensor | None = None,
-        given: Tensor | None = None,
-    ):
-        super().__init__(layout, view, given if noise is None else noise)
-        self.given = given
-        self.total = torch.zeros(len(self.noise), dtype=torch.float64, device=self.noise.device)
-
-    def _draw(self, first: int, logits: Tensor, must_pad: Tensor) -> tuple[Tensor, Tensor]:
-        probs = self.distribution(first, logits, must_pad)  # [N, n, V]
-        if self.given is None:
-            noise = self.noise[:, first : first + logits.shape[1]]
-            tokens = draw(probs.flatten(0, 1), noise.flatten()).view_as(noise)
-        else:
-            tokens = self.given[:, first : first + logits.shape[1]]
-        chosen = probs.gather(2, tokens[..., None])[..., 0].double().log()
-        self.total = self.total + chosen.sum(1)
-        return tokens, chosen
+# -- whole steps ---------------------------------------------------------------------------------
+#
+# A step x, drafted with probability Q(x), is accepted with probability min(1, P(x) / Q(x)), P being
+# the model's; otherwise a step is sampled from the residual max(0, P - Q) (Leviathan et al., arXiv
+# 2211.17192, theorem 1, on the alphabet of steps). So the output has the model's distribution,
+# whatever the head: P and Q are the products of the tokens' conditional probabilities. A whole step
+# is accepted at least as often as token by token: with independent slots, that is the product over
+# slots of sum min(p, q), which never exceeds sum min(P, Q), as couplings of the slots are couplings
+# of the steps.
+#
+# The residual over steps of many tokens cannot be written down, so it is sampled by trial: a step
+# from P counts with probability max(0, 1 - Q / P). That takes 1 / (1 - sum min(P, Q)) trials on
+# average and is needed as rarely: about one trial per draft.
 
 
-def pairs_of_noise(layout: TokenLayout, view: DecodeState, places: int) -> Tensor:
-    """Two numbers for every slot of N places, of each row's own noise: [N, K, 2]."""
-    shape = (places // len(view.generators), layout.tokens_per_step, 2)
-    noise = torch.stack([torch.rand(shape, generator=g) for g in view.generators])
-    return noise.flatten(0, 1).to(view.steps.device)
+def verify_jointly(
+    layout: TokenLayout,
+    head: SpeechHead,
+    hidden: Tensor,
+    state: DecodeState,
+    drafted: Tensor,
+    tried: Tensor,
+    draft_log_probs: Tensor,
+    score: Scorer,
+) -> tuple[Tensor, Tensor]:
+    """Accept or replace whole drafted steps.
+
+    Args:
+        layout: the slots of a step.
+        head: the model's head.
+        hidden: [B, n + 1, D], which predicts every position.
+        state: the state before each of the N positions.
+        drafted: [B, n + 1, K] drafted steps.
+        tried: [B, n + 1], which positions have a draft.
+        draft_log_probs: [B, n + 1], with which these steps were drafted.
+        score: the draft log-probability of other steps.
+
+    Returns:
+        Steps [B, n + 1, K], valid up to the first that is not accepted, and which drafts are
+        accepted [B, n + 1].
+    """
+    model = LogProbScorer(layout, state, given=drafted.flatten(0, 1))
+    head.propose(hidden.flatten(0, 1), model)
+    noise = torch.stack([uniform(g, drafted.shape[1]) for g in state.generators])
+    accepts = accept_draft(
+        model.total.view_as(draft_log_probs), draft_log_probs, noise.to(drafted.device)
+    )
+    accepts = tried & accepts
+    accepted = accepts.int().cumprod(1).sum(1)  # [B]
+    rows = torch.arange(len(drafted), device=drafted.device)
+    positions = (rows * drafted.shape[1] + accepted).tolist()
+    steps = drafted.clone()
+    steps[rows, accepted] = sample_residual(
+        layout, head, hidden[rows, accepted], state, positions, tried[rows, accepted], score
+    )
+    return steps, accepts
+
+
+def accept_draft(model: Tensor, draft: Tensor, noise: Tensor) -> Tensor:
+    """Where a drafted step is accepted, by its log-probabilities under both and uniform numbers."""
+    return noise.double().log() + draft < model
+
+
+def accept_residual(model: Tensor, draft: Tensor, noise: Tensor) -> Tensor:
+    """Where a step of the model counts as one of the residual: probability max(0, 1 - Q / P)."""
+    return noise < 1 - torch.exp(draft - model)
+
+
+def sample_residual(
+    layout: TokenLayout,
+    head: SpeechHead,
+    hidden: Tensor,
+    state: DecodeState,
+    positions: list[int],
+    rejected: Tensor,
+    score: Scorer,
+) -> Tensor:
+    """Sample a step [B, K] of every row: from the residual if `rejected` [B], otherwise from P.
+
+    `positions` are the rows' positions among the N of `state`; `hidden` [B, D] predicts them.
+    """
+    shape = (len(hidden), layout.tokens_per_step)
+    steps = torch.zeros(shape, dtype=torch.long, device=hidden.device)
+    waiting, trials, each = list(range(len(hidden))), 0, 1
+    while waiting:
+        repeated = [row for row in waiting for _ in range(each)]
+        chosen = [positions[row] for row in repeated]
+        view = select_positions(state, chosen)
+        draws = [uniform(state.generators[row], each, shape[1] + 1) for row in waiting]
+        noise = torch.cat(draws).to(hidden.device)
+        model = LogProbScorer(layout, view, noise[:, 1:])
+        sampled = head.propose(hidden[repeated], model).tokens[:, 0]
+        trials += each
+        good = ~rejected[repeated]
+        if bool(rejected[repeated].any()):
+            good = good | accept_residual(model.total, score(chosen, view, sampled), noise[:, 0])
+        good = good.view(len(waiting), each) | (trials >= MAX_TRIALS)
+        first = good.int().argmax(1)  # [waiting]
+        found = good.any(1).tolist()
+        rows = torch.arange(len(first), device=first.device)
+        picked = sampled.view(len(waiting), each, -1)[rows, first]
+        for row, step, done in zip(waiting, picked, found, strict=True):
+            if done:
+                steps[row] = step
+        waiting = [row for row, done in zip(waiting, found, strict=True) if not done]
+        each = min(2 * each, 64)
+    return steps
+
+
+def select_positions(state: DecodeState, rows: list[int]) -> DecodeState:
+    """What the rules read of a state, for these of its rows, some perhaps several times."""
+
+    def of(x: Tensor | None) -> Tensor | None:
+        return None if x is None else x[rows]
+
+    return replace(
+        state,
+        steps=state.steps[rows],
+        ended=state.ended[rows],
+        pointers=of(state.pointers),
+        character_lengths=of(state.character_lengths),
+        samplers=tuple(state.samplers[row] for row in rows),
+    )

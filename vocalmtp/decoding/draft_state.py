@@ -1,8 +1,9 @@
-"""Several steps per forward pass with a draft head, verified by no one: `DraftOnly`.
+"""State of draft decoding, and `DraftOnly`: several steps per forward pass without verification.
 
 Letters: B rows, L positions, M steps, n drafts, K slots, D hidden size, V vocabulary of a slot.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 
 import torch
@@ -18,70 +19,79 @@ from vocalmtp.models.layout import TokenLayout
 from vocalmtp.models.speech_lm import SpeechLM
 from vocalmtp.models.state import DecodeState
 
+MakeSampler = Callable[[TokenLayout, DecodeState], ConstrainedSampler]
+
 
 @dataclass
 class DraftState:
-    """What a strategy that drafts keeps of every row between two forward passes."""
+    """What a drafting strategy keeps of every row between two forward passes."""
 
-    memory: DraftCache
-    inputs: Tensor  # [B, L, D] of positions that the draft head has not read
-    hidden: Tensor  # [B, L, D]
-    counts: Tensor  # [B] how many of the L
-    tried: Tensor  # [B] of these, the last so many are drafts to be verified
+    cache: DraftCache
+    inputs: Tensor  # [B, L, D] of positions that the draft head has not read yet
+    hidden: Tensor  # [B, L, D] of the same positions
+    counts: Tensor  # [B] how many of the L are valid
+    tried: Tensor  # [B] how many of these, the last ones, are drafts to be verified
     tokens: Tensor  # [B, n, K] the drafts
-    probs: list[Tensor] = field(default_factory=list)  # [B, n, V] of K slots: drawn from these
-    noise: Tensor | None = None  # [B, n + 1, K] of the next steps, where it is the seed's own
-    drawn: Tensor | None = None  # [B, n] log-probability that each draft was drawn with, as a whole
-    states: Tensor | None = None  # [B, n, D] of the draft head, from which they were drawn
+    probs: list[Tensor] = field(default_factory=list)  # [B, n, V] draft distributions of K slots
+    noise: Tensor | None = None  # [B, n + 1, K] of the next steps, if drafts share the model's
+    log_probs: Tensor | None = None  # [B, n] with which each draft was sampled, as a whole
+    states: Tensor | None = None  # [B, n, D] of the draft head, from which they were sampled
     numbers: list[int] = field(default_factory=list)  # [n] of these states
-    ended: Tensor | None = None  # [B, N] as the state's, after each of the N nodes of a tree
-    pointers: Tensor | None = None  # [B, N] likewise
+    ended: Tensor | None = None  # [B, N] `DecodeState.ended` after each of the N nodes of a tree
+    pointers: Tensor | None = None  # [B, N] `DecodeState.pointers` after each of them
 
     def select(self, rows: Tensor) -> None:
         """Keep only these rows [B'], in this order."""
-        self.memory.select(rows)
+        self.cache.select(rows)
         for name in self._tensors():
             setattr(self, name, getattr(self, name)[rows])
         self.probs = [x[rows] for x in self.probs]
 
     def join(self, other: "DraftState") -> None:
-        """Take in the rows of another generation, after those here."""
-        self.memory.join(other.memory)
+        """Append the rows of another state."""
+        self.cache.join(other.cache)
         for name in self._tensors():
-            one, more = getattr(self, name), getattr(other, name)
+            ours, theirs = getattr(self, name), getattr(other, name)
             if name in ("inputs", "hidden"):
-                longest = max(one.shape[1], more.shape[1])
-                one, more = (F.pad(x, (0, 0, 0, longest - x.shape[1])) for x in (one, more))
-            setattr(self, name, torch.cat([one, more]))
+                longest = max(ours.shape[1], theirs.shape[1])
+                ours, theirs = (F.pad(x, (0, 0, 0, longest - x.shape[1])) for x in (ours, theirs))
+            setattr(self, name, torch.cat([ours, theirs]))
         self.probs = [torch.cat(pair) for pair in zip(self.probs, other.probs, strict=True)]
 
     def _tensors(self) -> list[str]:
         return [f.name for f in fields(self) if isinstance(getattr(self, f.name), Tensor)]
 
 
-def begin_ahead(
+def begin_drafting(
     inputs: Tensor, hidden: Tensor, state: DecodeState, model: SpeechLM, drafts: int
 ) -> DraftState:
-    """Prompts as what the draft head has still to read; raises InputError if that is not there."""
-    check_drafts(model, drafts)
+    """Return the state of new rows, whose prompts [B, L, D] the draft head has still to read.
+
+    Raises:
+        InputError: the model cannot draft so many steps.
+    """
+    head = check_drafts(model, drafts)
     counts = state.cache.lengths
     length = hidden.shape[1]
-    place = length - counts[:, None] + torch.arange(length, device=hidden.device)
-    place = place.clamp(max=length - 1)[..., None].expand_as(hidden)  # to the left
-    memory = model.draft.start(len(hidden), hidden)
+    source = length - counts[:, None] + torch.arange(length, device=hidden.device)
+    source = source.clamp(max=length - 1)[..., None].expand_as(hidden)  # moves rows to the left
     shape = (len(hidden), drafts, model.layout.tokens_per_step)
     return DraftState(
-        memory,
-        inputs.gather(1, place),
-        hidden.gather(1, place),
+        head.start(len(hidden), hidden),
+        inputs.gather(1, source),
+        hidden.gather(1, source),
         counts,
         torch.zeros_like(counts),
         torch.zeros(shape, dtype=torch.long, device=hidden.device),
     )
 
 
-def check_drafts(model: SpeechLM, drafts: int) -> None:
-    """Raise InputError if the model cannot draft so many steps."""
+def check_drafts(model: SpeechLM, drafts: int) -> DraftHead:
+    """Return the model's draft head.
+
+    Raises:
+        InputError: there is none, or it cannot draft so many steps.
+    """
     if model.draft is None:
         raise InputError(
             f"drafts '{drafts}': the model has no draft head; train one (draft: in a recipe), or "
@@ -90,53 +100,62 @@ def check_drafts(model: SpeechLM, drafts: int) -> None:
         )
     if not 0 <= drafts <= model.draft.max_drafts:
         raise InputError(
-            f"drafts '{drafts}': this model's draft head guesses at most {model.draft.max_drafts}",
-            code="invalid_value",
+            f"drafts '{drafts}': this model's draft head drafts at most {model.draft.max_drafts}",
+            code="out_of_range",
         )
+    return model.draft
 
 
-def draft_ahead(
-    model: SpeechLM, state: DecodeState, tokens: Tensor, pickers: list[type[ConstrainedSampler]]
+def draft_steps(
+    model: SpeechLM, state: DecodeState, tokens: Tensor, samplers: Sequence[MakeSampler]
 ) -> tuple[Tensor, Tensor, list[ConstrainedSampler]]:
-    """Draft steps after `tokens` [B, K], which follow all that the backbone has seen.
+    """Draft one step per sampler after the steps `tokens` [B, K].
 
-    `pickers` make the picker of each from the layout and the state. All steps enter the state.
-    Returns their inputs [B, n + 1, D], the drafts [B, n, K] and the pickers; the draft head's
-    states go to `state.draft`, if it keeps them.
+    These follow everything that the backbone has read. All steps enter the state; the draft head's
+    states go to `state.draft` if it keeps them.
+
+    Args:
+        model: the model, which has a draft head.
+        state: the rows; advanced by n + 1 steps.
+        tokens: the last step of every row.
+        samplers: for each of the n drafts, makes its sampler from the layout and the state.
+
+    Returns:
+        The backbone's inputs [B, n + 1, D], the drafts [B, n, K] and the samplers used.
     """
-    ahead, draft = state.draft, model.draft
-    fed = model.embed_step(state, tokens)
-    read_verified(draft, ahead, fed)
-    inputs, drafts, used = [fed], [], []
-    for k, make in enumerate(pickers, start=1):
-        pick = make(model.layout, state)
-        vector, number = draft.draft_step(ahead.memory, k, inputs[-1])
-        proposed = draft.head_of(number, model.drafting_head).propose(vector, pick).tokens[:, 0]
-        if ahead.states is not None:
-            ahead.states[:, k - 1] = vector
-            ahead.numbers = [*ahead.numbers[: k - 1], number]
-        state.ended = pick.ended
+    draft, head = state.draft, model.draft
+    entered = model.embed_step(state, tokens)
+    read_verified(head, draft, entered)
+    inputs, drafts, used = [entered], [], []
+    for k, make in enumerate(samplers, start=1):
+        sampler = make(model.layout, state)
+        vector, number = head.draft_step(draft.cache, k, inputs[-1])
+        proposed = head.head_of(number, model.drafting_head).propose(vector, sampler).tokens[:, 0]
+        if draft.states is not None:
+            draft.states[:, k - 1] = vector
+            draft.numbers = [*draft.numbers[: k - 1], number]
+        state.ended = sampler.ended
         inputs.append(model.embed_step(state, proposed))
         drafts.append(proposed)
-        used.append(pick)
-    made = torch.stack(drafts, 1) if drafts else tokens[:, None][:, :0]
-    return torch.stack(inputs, 1), made, used
+        used.append(sampler)
+    drafted = torch.stack(drafts, 1) if drafts else tokens[:, None][:, :0]
+    return torch.stack(inputs, 1), drafted, used
 
 
-def read_verified(draft: DraftHead, ahead: DraftState, fed: Tensor) -> None:
-    """Let the draft head read what it has not; `fed` [B, D] is the input after that."""
-    rows = torch.arange(len(fed), device=fed.device)
-    following = F.pad(ahead.inputs[:, 1:], (0, 0, 0, 1))
-    following[rows, ahead.counts - 1] = fed
-    ahead.memory = draft.read(ahead.memory, ahead.hidden, following, ahead.counts)
+def read_verified(head: DraftHead, draft: DraftState, entered: Tensor) -> None:
+    """Let the draft head read the verified positions, which the input `entered` [B, D] follows."""
+    rows = torch.arange(len(entered), device=entered.device)
+    following = F.pad(draft.inputs[:, 1:], (0, 0, 0, 1))
+    following[rows, draft.counts - 1] = entered
+    draft.cache = head.read(draft.cache, draft.hidden, following, draft.counts)
 
 
 @dataclass
 class DraftOnly:
-    """Each forward emits the next step and `drafts` more, as the draft head guesses them.
+    """Every forward pass emits the next step and `drafts` more, as the draft head predicts them.
 
-    VocalNet's decoding (arXiv 2504.04060, section 3.3): fewer passes, learned so, and not lossless.
-    The backbone then reads all of them at once. A row of which too little has been read to draft
+    VocalNet's decoding (arXiv 2504.04060, section 3.3): fewer passes, trained for, not lossless.
+    The backbone then reads all steps at once. A row of which too little has been read to draft
     (LeapDraft) emits one step.
     """
 
@@ -144,36 +163,38 @@ class DraftOnly:
     statistics: DecodeStatistics = field(default_factory=DecodeStatistics)
 
     def begin(self, inputs: Tensor, hidden: Tensor, state: DecodeState, model: SpeechLM) -> None:
-        state.draft = begin_ahead(inputs, hidden, state, model, self.drafts)
+        """See DecodeStrategy."""
+        state.draft = begin_drafting(inputs, hidden, state, model, self.drafts)
         self.statistics.drafts, self.statistics.slots = self.drafts, model.layout.tokens_per_step
 
     def emit(self, model: SpeechLM, state: DecodeState) -> StepBatch:
-        ahead, first = state.draft, state.steps
+        """See DecodeStrategy."""
+        draft, first = state.draft, state.steps
         with self.statistics.timed("heads"):
-            pick = ConstrainedSampler(model.layout, state)
-            hidden = last_of(ahead.hidden, ahead.counts)
-            tokens = model.head.propose(hidden, pick).tokens  # [B, 1, K]
-        state.ended = pick.ended
+            sampler = ConstrainedSampler(model.layout, state)
+            hidden = last_of(draft.hidden, draft.counts)
+            tokens = model.head.propose(hidden, sampler).tokens  # [B, 1, K]
+        state.ended = sampler.ended
         with self.statistics.timed("drafts"):
-            inputs, drafts, _ = draft_ahead(
-                model, state, tokens[:, 0], [ConstrainedSampler] * self.drafts
-            )
-        ready = model.draft.ready(ahead.memory)
-        ahead.inputs = inputs  # [B, M, D]
-        ahead.counts = torch.where(ready, inputs.shape[1], 1)
+            samplers = [ConstrainedSampler] * self.drafts
+            inputs, drafts, _ = draft_steps(model, state, tokens[:, 0], samplers)
+        ready = model.draft.ready(draft.cache)
+        draft.inputs = inputs  # [B, M, D]
+        draft.counts = torch.where(ready, inputs.shape[1], 1)
         kept = ready[:, None].expand(-1, self.drafts)
-        inside = before_the_end(model.layout, state, first + 1, self.drafts)
-        self.statistics.count(kept, inside)
-        return StepBatch(torch.cat([tokens, drafts], 1), first, ahead.counts)
+        inside = before_end(model.layout, state, first + 1, self.drafts)
+        self.statistics.count_drafts(kept, inside)
+        return StepBatch(torch.cat([tokens, drafts], 1), first, draft.counts)
 
-    def forward(self, model: SpeechLM, state: DecodeState, said: StepBatch) -> None:
-        ahead = state.draft
+    def forward(self, model: SpeechLM, state: DecodeState, emitted: StepBatch) -> None:
+        """See DecodeStrategy."""
+        draft = state.draft
         with self.statistics.timed("backbone"):
-            ahead.hidden = model.steps(state, ahead.inputs)
-        state.rewind(ahead.inputs.shape[1] - ahead.counts)
+            draft.hidden = model.steps(state, draft.inputs)
+        state.rewind(draft.inputs.shape[1] - draft.counts)
 
 
-def before_the_end(layout: TokenLayout, state: DecodeState, first: Tensor, count: int) -> Tensor:
+def before_end(layout: TokenLayout, state: DecodeState, first: Tensor, count: int) -> Tensor:
     """Which of `count` steps, numbered from `first` [B] on, come before the row's end: [B, n]."""
     number = first[:, None] + torch.arange(count, device=first.device)
     ended = state.ended[:, None]

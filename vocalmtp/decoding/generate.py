@@ -1,4 +1,4 @@
-"""The one decode loop, and what its consumers need: single, stream and batch.
+"""The decode loop, and its output as whole utterances or frame by frame.
 
 Letters: B rows, S steps, K slots, Q streams, T frames, U characters.
 """
@@ -20,7 +20,7 @@ from vocalmtp.models.state import DecodeState
 
 @dataclass(frozen=True)
 class Prompt:
-    """One row to decode: what comes before the speech, and how to draw it."""
+    """One row to decode: the segments before the speech, and how to sample it."""
 
     segments: list[Segment]
     sampler: Sampler
@@ -29,11 +29,11 @@ class Prompt:
 
     @property
     def characters(self) -> int:
-        """Characters of the text track."""
+        """Number of characters on the text track."""
         return sum(len(s.characters or ()) for s in self.segments if isinstance(s, Speech))
 
     def limit(self, model: SpeechLM) -> int:
-        """Most steps: two seconds, and a quarter of one per character or text token."""
+        """Most steps: `max_steps`, or 2 s plus 0.25 s per character or text token."""
         if self.max_steps is not None:
             return self.max_steps
         units = self.characters
@@ -45,19 +45,19 @@ class Prompt:
 
 @dataclass
 class StepEvent:
-    """One decoded step of the rows that are being spoken."""
+    """One decoded step of the rows that are still being decoded."""
 
     rows: list[int]  # [B] numbers of their prompts
     tokens: Tensor  # [B, K]
-    finished: list[bool]  # [B] this was the row's last step
+    finished: list[bool]  # [B] whether this was the row's last step
 
 
 @dataclass
 class Generated:
-    """A whole utterance: the codec's codes, and where in the text every frame is."""
+    """A whole utterance as codes."""
 
     codes: Tensor  # [Q, T] codec streams only
-    pointers: Tensor | None  # [T] character spoken at each frame, with a text track
+    pointers: Tensor | None  # [T] character spoken in each frame, if there is a text track
     truncated: bool  # cut off by the limit on steps
 
 
@@ -68,15 +68,24 @@ def generate(
     batch_size: int = 1,
     strategy: DecodeStrategy | None = None,
 ) -> Iterator[StepEvent]:
-    """Decode `prompts`, `batch_size` of them at a time, a forward pass at a time.
+    """Decode prompts, `batch_size` rows at a time.
 
-    A row that has ended gives its place to the next prompt at once; `prompts` is read no further
-    than that. Every row draws its noise from its own seed, so it says the same in any batch. A row
-    ends by itself, or at its limit. All state is local.
+    When a row ends, by its end token or at its limit, the next prompt takes its place at once;
+    `prompts` is consumed no further than that. Every row draws noise from its own seed, so that its
+    output does not depend on the batch. All state is local.
+
+    Args:
+        model: a speech LM or text LM.
+        prompts: may be endless.
+        batch_size: most rows that are decoded together.
+        strategy: which steps a forward pass yields; `Grouped` by default.
+
+    Yields:
+        One event per step, with the rows that have this step.
     """
     strategy = Grouped() if strategy is None else strategy
     waiting = iter(prompts)
-    rows: list[int] = []
+    rows: list[int] = []  # numbers of the prompts that are being decoded
     started = 0
     state = None
     while True:
@@ -87,66 +96,70 @@ def generate(
             with strategy.statistics.timed("prompts"):
                 fresh = prefill_prompts(model, new, strategy)
             state = fresh if state is None else state.join(fresh)
-        if not rows:
+        if state is None:
             return
-        emission = strategy.emit(model, state)
+        emitted = strategy.emit(model, state)
         kept = list(range(len(rows)))
-        for said, tokens, finished in steps_of(emission, model.layout, state):
-            yield StepEvent([rows[b] for b in said], tokens, finished)
-            ended = {b for b, done in zip(said, finished, strict=True) if done}
+        for active, tokens, finished in iterate_steps(emitted, model.layout, state):
+            yield StepEvent([rows[b] for b in active], tokens, finished)
+            ended = {b for b, done in zip(active, finished, strict=True) if done}
             kept = [b for b in kept if b not in ended]
         if len(kept) < len(rows):
-            rows, emission = [rows[b] for b in kept], emission.select(kept)
+            rows, emitted = [rows[b] for b in kept], emitted.select(kept)
             state = state.select(kept) if kept else None
-        if rows:
-            strategy.forward(model, state, emission)
+        if state is not None:
+            strategy.forward(model, state, emitted)
 
 
 def prefill_prompts(
     model: SpeechLM, prompts: list[Prompt], strategy: DecodeStrategy
 ) -> DecodeState:
-    """Read prompts: a state that is ready for the first step."""
+    """Run the backbone over prompts; return a state that is ready for the first step."""
     batch = model.collator()([prompt.segments for prompt in prompts], left=True)
     inputs, hidden, state = model.read({name: x.to(model.device) for name, x in batch.items()})
     state.ended = torch.full_like(state.steps, -1)
     limits = torch.tensor([prompt.limit(model) for prompt in prompts], device=model.device)
     state.limits = state.steps + limits
-    state.generators = tuple(torch.Generator().manual_seed(prompt.seed) for prompt in prompts)
+    state.generators = tuple(torch.Generator("cpu").manual_seed(p.seed) for p in prompts)
     state.samplers = tuple(prompt.sampler for prompt in prompts)
     strategy.begin(inputs, hidden, state, model)
     return state
 
 
-def steps_of(
-    emission: StepBatch, layout: TokenLayout, state: DecodeState
+def iterate_steps(
+    emitted: StepBatch, layout: TokenLayout, state: DecodeState
 ) -> Iterator[tuple[list[int], Tensor, list[bool]]]:
-    """The steps of an emission in turn, each with the rows [B'] that say it: places in the batch,
-    tokens [B', K], and whether it was the row's last. A row that is out says nothing more.
+    """Split a batch of steps into single steps, and drop those after a row's last.
+
+    Yields:
+        For every step: the indices of the rows [B'] that have it, its tokens [B', K], and whether
+        it is the row's last.
     """
-    said = list(range(len(emission.tokens)))
-    counts = None if emission.counts is None else emission.counts.tolist()
-    for m in range(emission.tokens.shape[1]):
+    active = list(range(len(emitted.tokens)))
+    counts = None if emitted.counts is None else emitted.counts.tolist()
+    for m in range(emitted.tokens.shape[1]):
         if counts is not None:
-            said = [b for b in said if m < counts[b]]
-        if not said:
+            active = [b for b in active if m < counts[b]]
+        if not active:
             return
-        tokens, everyone = emission.tokens[:, m], len(said) == len(emission.tokens)
-        out = mark(layout, state, tokens, emission.first + m, None if everyone else said)
-        finished = out.tolist() if everyone else out[said].tolist()
-        yield said, tokens if everyone else tokens[said], finished
-        said = [b for b, done in zip(said, finished, strict=True) if not done]
+        tokens, everyone = emitted.tokens[:, m], len(active) == len(emitted.tokens)
+        last = mark_ends(layout, state, tokens, emitted.first + m, None if everyone else active)
+        finished = last.tolist() if everyone else last[active].tolist()
+        yield active, tokens if everyone else tokens[active], finished
+        active = [b for b, done in zip(active, finished, strict=True) if not done]
 
 
-def mark(
+def mark_ends(
     layout: TokenLayout,
     state: DecodeState,
     tokens: Tensor,
     number: Tensor,
     rows: list[int] | None = None,
 ) -> Tensor:
-    """Note which rows (None: all) said the end in `tokens` [B, K], their step `number` [B].
+    """Record the end tokens in the step `tokens` [B, K] of index `number` [B] in `state.ended`.
 
-    Returns which have no further step, [B] bool.
+    `rows` are the rows that have this step (None: all). Returns which rows have no further step,
+    [B] bool.
     """
     end = layout.ends(tokens[:, 0]) & (state.ended < 0)
     if rows is not None:
@@ -161,17 +174,17 @@ def mark(
 def collect_utterances(
     events: Iterable[StepEvent], layout: TokenLayout
 ) -> Iterator[tuple[int, Generated]]:
-    """The number of every prompt and what was said, in the order in which they end."""
-    said: dict[int, list[Tensor]] = {}
+    """Collect steps to utterances; yield each with its prompt's number, in the order they end."""
+    steps: dict[int, list[Tensor]] = {}
     for event in events:
         for row, tokens, finished in zip(event.rows, event.tokens, event.finished, strict=True):
-            said.setdefault(row, []).append(tokens)
+            steps.setdefault(row, []).append(tokens)
             if finished:
-                yield row, unpack(torch.stack(said.pop(row)), layout)
+                yield row, unpack(torch.stack(steps.pop(row)), layout)
 
 
 def unpack(steps: Tensor, layout: TokenLayout) -> Generated:
-    """The steps [S, K] of one row as an utterance."""
+    """Convert the steps [S, K] of one row to an utterance."""
     codes, lengths = layout.unpack(steps[None])
     codes = codes[0, :, : int(lengths[0])]
     pointers = None
@@ -181,15 +194,16 @@ def unpack(steps: Tensor, layout: TokenLayout) -> Generated:
 
 
 class StepUnpacker:
-    """Steps of one row to frames as soon as they are whole: the streaming `layout.unpack`.
+    """Converts the steps of one row to frames as soon as these are complete.
 
-    `push` every active step in turn, then `flush`; the concatenated frames equal `unpack`'s.
+    `push` every step in turn, then `flush`: the frames, concatenated, equal those of `unpack`.
     """
 
     def __init__(self, layout: TokenLayout):
         self.layout = layout
         self.window: list[Tensor] = []
-        # without a ragged tail to learn of, nothing has to wait for the end
+        self.nothing = torch.zeros(len(layout.streams), 0, dtype=torch.long, device="cpu")
+        # With one frame per step, the last step is never ragged: no step waits for the next one.
         wait = layout.leading_delay + 1 if layout.frames_per_step > 1 else 0
         self.lag = max(layout.max_delay, wait)
         if layout.flat:
@@ -197,17 +211,18 @@ class StepUnpacker:
         self.over = False
 
     def push(self, tokens: Tensor) -> Tensor:
-        """Tokens [K] to the frames they complete, [Q, t] with t >= 0 (all the layout's streams)."""
+        """Add a step [K]; return the frames it completes, [Q, t] of all the layout's streams."""
         self.window.append(tokens)
+        self.nothing = self.nothing.to(tokens.device)
         ended = any(int(t[0]) == self.layout.slots[0].end_id for t in self.window)
         if ended or self.over or len(self.window) <= self.lag:
-            return tokens.new_zeros(len(self.layout.streams), 0)
+            return self.nothing
         return self._take(1)
 
     def flush(self) -> Tensor:
-        """The frames that were still waiting for the end, [Q, t]."""
+        """Return the remaining frames [Q, t] after the last step."""
         if not self.window or self.over:
-            return torch.zeros(len(self.layout.streams), 0, dtype=torch.long)
+            return self.nothing
         self.over = True
         return self._take(None)
 

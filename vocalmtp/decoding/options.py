@@ -1,4 +1,4 @@
-"""How a model decodes, as a user asks for it: with how many drafts, and which of them are kept."""
+"""Decoding options: the number of drafts, how they are accepted, and the strategy for them."""
 
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,71 +19,102 @@ TOLERANT = ("typical", "near")
 
 @dataclass(frozen=True, kw_only=True)
 class Decoding:
-    """The same for all that a model says; the noise of a row is its sampler's matter.
+    """How a model decodes, for all rows alike; how a row is sampled is its Sampler's matter.
 
-    `drafts` steps are guessed by the model's draft head after every step. `accept` says which are
-    kept: see `Speculative`, or with "all" every one of them (`DraftOnly`), which is not lossless.
-    A `tree` of drafts, which says how many, takes accept "seed": see `TreeSpeculative`.
-    `tokens_per_step` is the choice that an elastic model (model/elastic.py) leaves.
-    Raises InputError for values that cannot be.
+    Attributes:
+        drafts: steps that the model's draft head drafts after every step.
+        accept: which drafts are accepted: a rule of `Speculative`, or "all" (`DraftOnly`), which is
+            not lossless.
+        tolerance: of the rules "typical" and "near"; None: their default.
+        tree: a tree of drafts, whose depth is the number of drafts; it requires accept "seed", see
+            `TreeSpeculative`.
+        tokens_per_step: codec tokens per step of an elastic model (models/elastic.py); None: the
+            most that it has.
+
+    Raises:
+        InputError: a value is invalid, or values exclude each other.
     """
 
     drafts: int = 0
     accept: str = "rejection"
-    tolerance: float | None = None  # of "typical" and "near"
-    tree: "DraftTree | None" = None  # `drafts` is its depth
-    tokens_per_step: int | None = None  # of an elastic model, codec tokens; None: its most
+    tolerance: float | None = None
+    tree: "DraftTree | None" = None
+    tokens_per_step: int | None = None
 
     def __post_init__(self) -> None:
-        if self.drafts < 0:
-            raise InputError(f"drafts '{self.drafts}': must be 0 or more", code="out_of_range")
+        self._check_whole("drafts", least=0)
+        if self.tokens_per_step is not None:
+            self._check_whole("tokens_per_step", least=1)
         if self.tree is not None:
-            if self.drafts not in (0, self.tree.depth):
-                raise InputError(
-                    f"drafts '{self.drafts}': the draft tree says how many; leave drafts out",
-                    code="invalid_value",
-                )
-            object.__setattr__(self, "drafts", self.tree.depth)
-            if self.accept != "seed":
-                raise InputError(
-                    f"accept '{self.accept}': is not for draft trees; choose seed, which is the "
-                    "same to a greedy row",
-                    code="invalid_value",
-                )
+            self._check_tree(self.tree)
         if self.accept not in ACCEPT:
             raise InputError(
-                f"accept '{self.accept}': unknown; {nearest(self.accept, ACCEPT)}",
+                f"accept '{self.accept}': unknown; {nearest(str(self.accept), ACCEPT)}",
                 code="unknown_name",
             )
         if self.accept != Decoding.accept and not self.drafts:
             raise InputError(
-                f"accept '{self.accept}': is for drafts; say how many (drafts)", code="conflict"
-            )
-        if self.tolerance is None:
-            return
-        if self.accept not in TOLERANT:
-            whose = " and ".join(TOLERANT)
-            raise InputError(
-                f"tolerance '{self.tolerance}': is for accept {whose}; leave it out",
+                f"accept '{self.accept}': is for drafts; give their number (drafts)",
                 code="conflict",
             )
-        if self.tolerance <= 0 or (self.accept == "typical" and self.tolerance >= 1):
-            most = " and below 1" if self.accept == "typical" else ""
+        if self.tolerance is not None:
+            self._check_tolerance(self.tolerance)
+
+    def _check_whole(self, name: str, least: int) -> None:
+        value = getattr(self, name)
+        if not isinstance(value, int) or isinstance(value, bool):
             raise InputError(
-                f"tolerance '{self.tolerance}': must be above 0{most}", code="invalid_value"
+                f"{name} '{value}': must be a whole number, {least} or more", code="invalid_value"
+            )
+        if value < least:
+            raise InputError(f"{name} '{value}': must be {least} or more", code="out_of_range")
+
+    def _check_tree(self, tree: "DraftTree") -> None:
+        """Check the options beside a tree, and set `drafts` to its depth."""
+        from vocalmtp.decoding.tree import DraftTree
+
+        if not isinstance(tree, DraftTree):
+            raise InputError(
+                f"tree '{tree}': is a {type(tree).__name__}; give a DraftTree", code="invalid_value"
+            )
+        if self.drafts not in (0, tree.depth):
+            raise InputError(
+                f"drafts '{self.drafts}': the draft tree sets the number; leave drafts out",
+                code="conflict",
+            )
+        object.__setattr__(self, "drafts", tree.depth)
+        if self.accept != "seed":
+            raise InputError(
+                f"accept '{self.accept}': is not for draft trees; choose seed, which is lossless "
+                "too",
+                code="conflict",
             )
 
-    def model(self, whole: "SpeechLM") -> "SpeechLM":
-        """The model that decodes so: `whole`, or of an elastic one the view that is asked for.
+    def _check_tolerance(self, tolerance: float) -> None:
+        if self.accept not in TOLERANT:
+            raise InputError(
+                f"tolerance '{tolerance}': is for accept {' and '.join(TOLERANT)}; leave it out",
+                code="conflict",
+            )
+        most = " and below 1" if self.accept == "typical" else ""
+        problem = f"tolerance '{tolerance}': must be a number above 0{most}"
+        if not isinstance(tolerance, int | float) or isinstance(tolerance, bool):
+            raise InputError(problem, code="invalid_value")
+        if not tolerance > 0 or (self.accept == "typical" and tolerance >= 1):
+            raise InputError(problem, code="out_of_range")
 
-        Raises InputError if it cannot decode so.
+    def model(self, full_model: "SpeechLM") -> "SpeechLM":
+        """Return the model to decode with: `full_model`, or a view of it if it is elastic.
+
+        Raises:
+            InputError: the model does not support these options.
         """
         from vocalmtp.decoding.draft_state import check_drafts
         from vocalmtp.models.elastic import frames_of_tokens
 
-        model = whole
+        model = full_model
         if self.tokens_per_step is not None:
-            model = whole.at(frames_of_tokens(whole.config, self.tokens_per_step))
+            model = full_model.at(frames_of_tokens(full_model.config, self.tokens_per_step))
         if self.tree is not None:
             from vocalmtp.decoding.tree_speculative import check_tree
 
@@ -92,24 +123,24 @@ class Decoding:
             check_drafts(model, self.drafts)
         if self.accept == "near" and not any(stream.levels for stream in model.layout.streams):
             raise InputError(
-                "accept 'near': no code of this model's tokenizer has digits that could be near; "
+                "accept 'near': the codes of this model's tokenizer have no digits to compare; "
                 "choose typical",
-                code="invalid_value",
+                code="unsupported",
             )
         return model
 
     def without_drafts(self) -> "Decoding":
-        """The same but for drafts."""
+        """Return the same options without drafts."""
         return Decoding(tokens_per_step=self.tokens_per_step)
 
     def facts(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """Return the options as JSON values."""
         facts = asdict(self)
         del facts["tree"]
         return facts | ({} if self.tree is None else {"tree": [list(p) for p in self.tree.paths]})
 
     def strategy(self, statistics: "DecodeStatistics") -> "DecodeStrategy":
-        """A strategy that decodes so, and adds what it brings to `statistics`."""
+        """Return a strategy with these options that counts in `statistics`."""
         from vocalmtp.decoding.draft_state import DraftOnly
         from vocalmtp.decoding.speculative import Speculative
         from vocalmtp.decoding.strategies import Grouped

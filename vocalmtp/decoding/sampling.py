@@ -1,4 +1,4 @@
-"""Choosing a token from logits, with noise that belongs to the row alone.
+"""Sampling of token ids from logits, with noise that belongs to one row.
 
 Letters: B rows, V vocabulary.
 """
@@ -10,14 +10,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vocalmtp.errors import InputError
+from vocalmtp.errors import ErrorCode, InputError
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sampler:
-    """Temperature, then top-k, then top-p (nucleus, arXiv 1904.09751), then a draw; or the best id.
+    """Temperature, top-k and top-p (nucleus, arXiv 1904.09751) sampling, or greedy decoding.
 
-    Raises InputError for values out of range. A temperature of 0 means greedy.
+    Attributes:
+        temperature: divisor of the logits; 0 means greedy.
+        top_k: sample from the k most probable ids only; None: from all.
+        top_p: sample from the fewest ids whose probabilities add up to this share; None: from all.
+        greedy: take the most probable id.
+
+    Raises:
+        InputError: a value is out of range or of the wrong type.
     """
 
     temperature: float = 1.0
@@ -26,53 +33,80 @@ class Sampler:
     greedy: bool = False
 
     def __post_init__(self) -> None:
+        self._check("temperature", _is_number(self.temperature, float), "must be a number")
         if not (math.isfinite(self.temperature) and self.temperature >= 0):
-            raise InputError(
-                f"temperature '{self.temperature}': must be a number of 0 or more",
-                code="out_of_range",
-            )
-        if self.top_k is not None and self.top_k < 1:
-            raise InputError(f"top_k '{self.top_k}': must be 1 or more", code="out_of_range")
-        if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise InputError(
-                f"top_p '{self.top_p}': must be above 0 and at most 1", code="out_of_range"
-            )
+            self._check("temperature", False, "must be a number of 0 or more", "out_of_range")
+        if self.top_k is not None:
+            self._check("top_k", _is_number(self.top_k, int), "must be a whole number")
+            self._check("top_k", self.top_k >= 1, "must be 1 or more", "out_of_range")
+        if self.top_p is not None:
+            self._check("top_p", _is_number(self.top_p, float), "must be a number")
+            inside = 0 < self.top_p <= 1
+            self._check("top_p", inside, "must be above 0 and at most 1", "out_of_range")
+        self._check("greedy", isinstance(self.greedy, bool), "must be true or false")
+
+    def _check(
+        self, name: str, valid: bool, problem: str, code: ErrorCode = "invalid_value"
+    ) -> None:
+        if not valid:
+            raise InputError(f"{name} '{getattr(self, name)}': {problem}", code=code)
+
+    @property
+    def is_greedy(self) -> bool:
+        """Whether the most probable id is always taken, so that the noise has no effect."""
+        return self.greedy or self.temperature == 0 or self.top_k == 1
 
     def sample(self, logits: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits [B, V] and uniform numbers [B] in [0, 1) to tokens [B] and log-probabilities [B].
+        """Sample one id per row.
 
-        A row's token depends on its own logits and number only. Ids of logit -inf are never drawn.
+        Args:
+            logits: [B, V]; an id of logit -inf is never sampled.
+            noise: [B], uniform in [0, 1). A row depends on its own logits and number alone.
+
+        Returns:
+            Ids [B] and their log-probabilities [B].
         """
         if self.greedy or self.temperature == 0:
             tokens = logits.argmax(-1)
             return tokens, logits.log_softmax(-1).gather(1, tokens[:, None])[:, 0]
-        logits = self._filtered(logits.float() / self.temperature)
-        tokens = draw(logits.softmax(-1), noise)
+        logits = self._filter(logits.float() / self.temperature)
+        tokens = inverse_cdf(logits.softmax(-1), noise)
         return tokens, logits.log_softmax(-1).gather(1, tokens[:, None])[:, 0]
 
     def probabilities(self, logits: Tensor) -> Tensor:
-        """The distribution that `sample` draws from, [B, V] to [B, V]; greedy has all on one id."""
+        """Distribution that `sample` draws from, [B, V] to [B, V]; one-hot if greedy."""
         if self.greedy or self.temperature == 0:
             return F.one_hot(logits.argmax(-1), logits.shape[-1]).float()
-        return self._filtered(logits.float() / self.temperature).softmax(-1)
+        return self._filter(logits.float() / self.temperature).softmax(-1)
 
-    def _filtered(self, logits: Tensor) -> Tensor:
+    def _filter(self, logits: Tensor) -> Tensor:
+        """Set the logits that top-k and top-p exclude to -inf."""
         if self.top_k is not None and self.top_k < logits.shape[-1]:
             least = logits.topk(self.top_k, -1).values[:, -1:]
             logits = torch.where(logits < least, -torch.inf, logits)
         if self.top_p is not None and self.top_p < 1:
             ordered = logits.sort(-1, descending=True).values
             probs = ordered.softmax(-1)
-            before = probs.cumsum(-1) - probs  # mass of the better ids
+            before = probs.cumsum(-1) - probs  # mass of the more probable ids
             inside = (before < self.top_p).sum(-1, keepdim=True)
             least = ordered.gather(1, (inside - 1).clamp(min=0))
             logits = torch.where(logits < least, -torch.inf, logits)
         return logits
 
 
-def draw(weights: Tensor, noise: Tensor) -> Tensor:
-    """An id in proportion to `weights` [B, V], by uniform numbers [B] in [0, 1): [B]."""
+def _is_number(value: object, kind: type[int] | type[float]) -> bool:
+    accepted = (int, float) if kind is float else int
+    return isinstance(value, accepted) and not isinstance(value, bool)
+
+
+def inverse_cdf(weights: Tensor, noise: Tensor) -> Tensor:
+    """Sample ids in proportion to `weights` [B, V] by uniform numbers [B] in [0, 1): [B]."""
     cumulative = weights.cumsum(-1)  # [B, V]
     total = cumulative[:, -1:]
     last = (cumulative < total).sum(-1)  # the last id with any probability
     return torch.minimum((cumulative <= noise[:, None] * total).sum(-1), last)
+
+
+def uniform(generator: torch.Generator, *shape: int) -> Tensor:
+    """Draw float32 numbers in [0, 1) on the CPU, the same whatever torch's defaults are."""
+    return torch.rand(shape, generator=generator, dtype=torch.float32, device="cpu")

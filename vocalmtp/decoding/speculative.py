@@ -1,9 +1,11 @@
-"""Drafts that the backbone verifies: several steps per forward pass, and nothing else changes.
+"""Speculative decoding: chains of drafts that one forward pass of the backbone verifies.
 
-Letters: B rows, n drafts, N = B (n + 1) places to verify, K slots, D hidden size, V vocabulary.
+Letters: B rows, n drafts, N = B (n + 1) positions to verify, K slots, D hidden size, V vocabulary.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Literal
 
 import torch
@@ -11,16 +13,26 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vocalmtp.decoding.acceptance import (
-    DraftPicker,
+    DraftSampler,
     FSQToleranceVerifier,
     LogProbScorer,
-    Rejection,
+    RejectionVerifier,
+    Scorer,
     SharedNoiseVerifier,
-    Typical,
-    seeded,
+    TypicalVerifier,
+    Verifier,
+    select_positions,
+    verify_jointly,
 )
-from vocalmtp.decoding.draft_state import DraftState, before_the_end, begin_ahead, draft_ahead
-from vocalmtp.decoding.joint_acceptance import Score, verify_jointly, view_rows
+from vocalmtp.decoding.constraints import ConstrainedSampler
+from vocalmtp.decoding.draft_state import (
+    DraftState,
+    MakeSampler,
+    before_end,
+    begin_drafting,
+    draft_steps,
+)
+from vocalmtp.decoding.sampling import uniform
 from vocalmtp.decoding.statistics import DecodeStatistics
 from vocalmtp.decoding.strategies import StepBatch
 from vocalmtp.heads.draft.base import last_of
@@ -29,30 +41,32 @@ from vocalmtp.models.speech_lm import SpeechLM
 from vocalmtp.models.state import DecodeState
 
 Acceptance = Literal["rejection", "joint", "seed", "typical", "near"]
-SEEDED = ("seed", "near")  # these draft with the noise that the model's own draw will have
-TOLERANCES = {"typical": 0.09, "near": 1.0}  # if not said otherwise
+SHARED_NOISE = ("seed", "near")  # these draft with the noise that the model's own sampling will use
+TOLERANCES = {"typical": 0.09, "near": 1.0}  # by default
 
 
 @dataclass
 class Speculative:
     """Chains of `drafts` steps from the model's draft head, verified by one forward pass.
 
-    A draft step is kept as long as all its tokens are; what is not is drawn anew from the model,
-    and the row goes on from there. Both sides are filtered by temperature, top-k and top-p.
-    Three ways to `accept` change nothing of what is said but the number of passes:
+    A drafted step is accepted if all its tokens are; the first that is not is replaced by a sample
+    from the model, and the row goes on from there. Temperature, top-k and top-p apply to both sides.
+    Three of the rules to `accept` are lossless, that is, they change nothing but the number of
+    passes:
 
-    - `rejection` keeps a token with probability min(1, p / q) and draws from max(0, p - q) if not
-      (Leviathan et al., arXiv 2211.17192, theorem 1), token by token within a step: what is said
-      has the model's distribution.
-    - `joint` does so with whole steps, see decoding/joint.py: more of them are kept.
-    - `seed` drafts with the noise that the model's own draw will have, and keeps what that draw
-      says: every seed says exactly what it says without drafts.
+    - `rejection` accepts a token with probability min(1, p / q), and otherwise samples from
+      max(0, p - q) (Leviathan et al., arXiv 2211.17192, theorem 1), token by token within a step:
+      the output has the model's distribution.
+    - `joint` does the same with whole steps (decoding/acceptance.py), which accepts more of them.
+    - `seed` drafts with the noise that the model's own sampling will use, and accepts what that
+      sampling yields: every seed gives exactly the output that it gives without drafts.
 
-    Greedy rows say exactly what they say without drafts either way. Two ways keep more, and say
-    something else than the model would; `tolerance` says how much they let pass:
+    With any of these, greedy rows equal those without drafts. Two rules accept more and change the
+    output; `tolerance` sets how much:
 
-    - `typical` keeps what the model finds likely enough, see `acceptance.Typical`.
-    - `near` is `seed` that keeps codes with nearly the same digits, see `acceptance.NearDraw`.
+    - `typical` accepts what is probable enough under the model (`acceptance.TypicalVerifier`).
+    - `near` is `seed` that also accepts codes with nearly the same digits
+      (`acceptance.FSQToleranceVerifier`).
     """
 
     drafts: int
@@ -66,128 +80,145 @@ class Speculative:
             self.tolerance = TOLERANCES.get(self.accept)
 
     def begin(self, inputs: Tensor, hidden: Tensor, state: DecodeState, model: SpeechLM) -> None:
-        ahead = begin_ahead(inputs, hidden, state, model, self.drafts)
+        """See DecodeStrategy."""
+        draft = begin_drafting(inputs, hidden, state, model, self.drafts)
         rows, sizes = len(hidden), [slot.vocab_size for slot in model.layout.slots]
-        if self.accept in SEEDED:
-            ahead.noise = noise_of(state, self.drafts + 1, model.layout)
+        if self.accept in SHARED_NOISE:
+            draft.noise = draw_noise(state, self.drafts + 1, model.layout)
         elif self.accept == "joint":
-            ahead.drawn = hidden.new_zeros(rows, self.drafts, dtype=torch.float64)
-            ahead.states = hidden.new_zeros(rows, self.drafts, hidden.shape[-1])
+            draft.log_probs = hidden.new_zeros(rows, self.drafts, dtype=torch.float64)
+            draft.states = hidden.new_zeros(rows, self.drafts, hidden.shape[-1])
         elif self.accept == "rejection":
-            ahead.probs = [hidden.new_zeros(rows, self.drafts, size) for size in sizes]
-        state.draft = ahead
+            draft.probs = [hidden.new_zeros(rows, self.drafts, size) for size in sizes]
+        state.draft = draft
         self.statistics.slots = len(sizes)
 
     def emit(self, model: SpeechLM, state: DecodeState) -> StepBatch:
-        ahead, layout, n = state.draft, model.layout, self.drafts
-        numbers = torch.arange(n + 1, device=ahead.tried.device)
-        first = state.steps - ahead.tried  # [B] number of the step that the first place predicts
-        place = (ahead.counts - 1 - ahead.tried)[:, None] + numbers  # [B, n + 1]
-        place = place.clamp(max=ahead.hidden.shape[1] - 1)
+        """See DecodeStrategy."""
+        draft, layout, n = state.draft, model.layout, self.drafts
+        numbers = torch.arange(n + 1, device=draft.tried.device)
+        first = state.steps - draft.tried  # [B] number of the step that the first position predicts
+        place = (draft.counts - 1 - draft.tried)[:, None] + numbers  # [B, n + 1]
+        place = place.clamp(max=draft.hidden.shape[1] - 1)
         rows = torch.arange(len(first), device=first.device)[:, None]
-        hidden = ahead.hidden[rows, place]  # [B, n + 1, D]
-        view = places_of(state, first[:, None] + numbers)
-        drafted = F.pad(ahead.tokens, (0, 0, 0, 1))  # [B, n + 1, K]
-        tried = numbers < ahead.tried[:, None]  # [B, n + 1]
+        hidden = draft.hidden[rows, place]  # [B, n + 1, D]
+        before = states_before(state, first[:, None] + numbers)
+        drafted = F.pad(draft.tokens, (0, 0, 0, 1))  # [B, n + 1, K]
+        tried = numbers < draft.tried[:, None]  # [B, n + 1]
         with self.statistics.timed("heads"):
-            tokens, agreed = self._verify(model, ahead, hidden, view, drafted, tried)
+            tokens, agreed = self._verify(model, draft, hidden, before, drafted, tried)
         agreed = agreed[:, :n].int().cumprod(1).bool()
         accepted = agreed.sum(1)  # [B]
-        inside = before_the_end(layout, state, first, n)
-        self.statistics.count(agreed[ahead.tried > 0], inside[ahead.tried > 0])
-        state.rewind(ahead.tried - accepted)
-        ahead.counts = ahead.counts - (ahead.tried - accepted)
-        if ahead.noise is not None:
-            ahead.noise = moved_on(ahead.noise, accepted + 1, state, layout)
+        inside = before_end(layout, state, first, n)
+        self.statistics.count_drafts(agreed[draft.tried > 0], inside[draft.tried > 0])
+        state.rewind(draft.tried - accepted)
+        draft.counts = draft.counts - (draft.tried - accepted)
+        if draft.noise is not None:
+            draft.noise = shift_noise(draft.noise, accepted + 1, state, layout)
         return StepBatch(tokens, first, accepted + 1)
 
     def _verify(
         self,
         model: SpeechLM,
-        ahead: DraftState,
+        draft: DraftState,
         hidden: Tensor,
-        view: DecodeState,
+        before: DecodeState,
         drafted: Tensor,
         tried: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """Tokens [B, n + 1, K] of every place, and where they are the drafted ones [B, n + 1]."""
-        layout = model.layout
+        """Tokens [B, n + 1, K] of all positions, and where they are the drafted ones [B, n + 1]."""
         if self.accept == "joint":
-            drawn = F.pad(ahead.drawn, (0, 1))
-            score = step_scores(model, ahead, drafted.shape[1])
-            args = (layout, model.head, hidden, view, drafted, tried, drawn, score)
-            return verify_jointly(*args)
-        args = (layout, view, drafted.flatten(0, 1), tried.flatten())
-        if self.accept == "seed":
-            pick = SharedNoiseVerifier(*args, ahead.noise.flatten(0, 1))
-        elif self.accept == "near":
-            pick = FSQToleranceVerifier(*args, ahead.noise.flatten(0, 1), self.tolerance)
-        elif self.accept == "typical":
-            pick = Typical(*args, self.tolerance)
-        else:
-            probs = [F.pad(x, (0, 0, 0, 1)).flatten(0, 1) for x in ahead.probs]  # [N, V] each
-            pick = Rejection(*args, probs)
-        tokens = model.head.propose(hidden.flatten(0, 1), pick).tokens.view_as(drafted)
-        return tokens, pick.agreed.view_as(tried)
+            log_probs = F.pad(draft.log_probs, (0, 1))
+            score = step_scorer(model, draft, drafted.shape[1])
+            return verify_jointly(
+                model.layout, model.head, hidden, before, drafted, tried, log_probs, score
+            )
+        verifier = self._verifier(model.layout, draft, before, drafted, tried)
+        tokens = model.head.propose(hidden.flatten(0, 1), verifier).tokens.view_as(drafted)
+        return tokens, verifier.agreed.view_as(tried)
 
-    def forward(self, model: SpeechLM, state: DecodeState, said: StepBatch) -> None:
-        ahead, n = state.draft, self.drafts
-        last = last_of(said.tokens, said.counts)  # [B, K]
-        if self.accept in SEEDED:
-            pickers = [seeded(ahead.noise[:, k]) for k in range(n)]
-        else:
-            pickers = [LogProbScorer if self.accept == "joint" else DraftPicker] * n
+    def _verifier(
+        self,
+        layout: TokenLayout,
+        draft: DraftState,
+        before: DecodeState,
+        drafted: Tensor,
+        tried: Tensor,
+    ) -> Verifier:
+        args = (layout, before, drafted.flatten(0, 1), tried.flatten())
+        if draft.noise is not None:
+            noise = draft.noise.flatten(0, 1)  # [N, K]
+            if self.accept == "near":
+                return FSQToleranceVerifier(*args, noise, self.tolerance)
+            return SharedNoiseVerifier(*args, noise)
+        if self.accept == "typical":
+            return TypicalVerifier(*args, self.tolerance)
+        probs = [F.pad(x, (0, 0, 0, 1)).flatten(0, 1) for x in draft.probs]  # [N, V] each
+        return RejectionVerifier(*args, probs)
+
+    def forward(self, model: SpeechLM, state: DecodeState, emitted: StepBatch) -> None:
+        """See DecodeStrategy."""
+        draft, n = state.draft, self.drafts
+        last = last_of(emitted.tokens, emitted.counts)  # [B, K]
         with self.statistics.timed("drafts"):
-            inputs, drafts, used = draft_ahead(model, state, last, pickers)
-        ready = model.draft.ready(ahead.memory)
+            inputs, drafts, used = draft_steps(model, state, last, self._samplers(draft))
+        ready = model.draft.ready(draft.cache)
         with self.statistics.timed("backbone"):
-            ahead.hidden = model.steps(state, inputs)
-        ahead.inputs, ahead.tokens = inputs, drafts
-        ahead.tried = torch.where(ready, n, 0)
-        ahead.counts = ahead.tried + 1
+            draft.hidden = model.steps(state, inputs)
+        draft.inputs, draft.tokens = inputs, drafts
+        draft.tried = torch.where(ready, n, 0)
+        draft.counts = draft.tried + 1
         if self.accept == "rejection":
-            ahead.probs = [torch.stack(x, 1) for x in zip(*(p.probs for p in used), strict=True)]
+            draft.probs = [torch.stack(x, 1) for x in zip(*(s.probs for s in used), strict=True)]
         elif self.accept == "joint" and used:
-            ahead.drawn = torch.stack([pick.total for pick in used], 1)
-        state.rewind(n - ahead.tried)
+            draft.log_probs = torch.stack([sampler.total for sampler in used], 1)
+        state.rewind(n - draft.tried)
+
+    def _samplers(self, draft: DraftState) -> Sequence[MakeSampler]:
+        """The samplers of the n drafts."""
+        if draft.noise is not None:
+            return [
+                partial(ConstrainedSampler, noise=draft.noise[:, k]) for k in range(self.drafts)
+            ]
+        return [LogProbScorer if self.accept == "joint" else DraftSampler] * self.drafts
 
 
-def step_scores(model: SpeechLM, ahead: DraftState, places: int) -> Score:
-    """Scores other steps in the places of the drafts: by the draft head's states of those."""
+def step_scorer(model: SpeechLM, draft: DraftState, positions: int) -> Scorer:
+    """Score other steps in the positions of the drafts by the draft head's states of these."""
 
-    def score(of: list[int], view: DecodeState, steps: Tensor) -> Tensor:
-        total = torch.zeros(len(of), dtype=torch.float64, device=steps.device)
-        for draft in {place % places for place in of} - {places - 1}:
-            own = [i for i, place in enumerate(of) if place % places == draft]
-            vectors = ahead.states[[of[i] // places for i in own], draft]
-            pick = LogProbScorer(model.layout, view_rows(view, own), given=steps[own])
-            head = model.draft.head_of(ahead.numbers[draft], model.drafting_head)
-            head.propose(vectors, pick)
-            total[own] = pick.total
+    def score(chosen: list[int], before: DecodeState, steps: Tensor) -> Tensor:
+        total = torch.zeros(len(chosen), dtype=torch.float64, device=steps.device)
+        for number in {position % positions for position in chosen} - {positions - 1}:
+            own = [i for i, position in enumerate(chosen) if position % positions == number]
+            vectors = draft.states[[chosen[i] // positions for i in own], number]
+            scorer = LogProbScorer(model.layout, select_positions(before, own), given=steps[own])
+            head = model.draft.head_of(draft.numbers[number], model.drafting_head)
+            head.propose(vectors, scorer)
+            total[own] = scorer.total
         return total
 
     return score
 
 
-def noise_of(state: DecodeState, steps: int, layout: TokenLayout) -> Tensor:
-    """The noise of the next so many steps of every row, [B, steps, K], as ConstrainedSampler draws it."""
+def draw_noise(state: DecodeState, steps: int, layout: TokenLayout) -> Tensor:
+    """Noise [B, steps, K] of the next steps of every row, as ConstrainedSampler draws it."""
     rows = [
-        torch.stack([torch.rand(layout.tokens_per_step, generator=g) for _ in range(steps)])
+        torch.stack([uniform(g, layout.tokens_per_step) for _ in range(steps)])
         for g in state.generators
     ]
     return torch.stack(rows).to(state.steps.device)
 
 
-def moved_on(noise: Tensor, counts: Tensor, state: DecodeState, layout: TokenLayout) -> Tensor:
-    """`noise` [B, n + 1, K] after `counts` [B] steps were said: so many go, and as many come."""
+def shift_noise(noise: Tensor, counts: Tensor, state: DecodeState, layout: TokenLayout) -> Tensor:
+    """Drop the noise of the first `counts` [B] steps of [B, n + 1, K], and draw as much anew."""
     rows = []
     for row, count, generator in zip(noise, counts.tolist(), state.generators, strict=True):
-        new = [torch.rand(layout.tokens_per_step, generator=generator) for _ in range(count)]
-        rows.append(torch.cat([row[count:], torch.stack(new).to(row.device)]))
+        drawn = [uniform(generator, layout.tokens_per_step) for _ in range(count)]
+        rows.append(torch.cat([row[count:], torch.stack(drawn).to(row.device)]))
     return torch.stack(rows)
 
 
-def places_of(state: DecodeState, numbers: Tensor) -> DecodeState:
+def states_before(state: DecodeState, numbers: Tensor) -> DecodeState:
     """The state before each of the steps `numbers` [B, n + 1], as N rows for the rules."""
     count = numbers.shape[1]
     ended = state.ended[:, None]

@@ -1,4 +1,4 @@
-"""What a decoding strategy has brought: passes, steps, acceptance, and where the time went.
+"""Decoding statistics: forward passes, steps, draft acceptance, and time by part.
 
 Letters: B rows, n drafts.
 """
@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from threading import Lock
+from typing import TypedDict
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -14,39 +16,68 @@ from torch.nn import functional as F
 PARTS = ("prompts", "heads", "drafts", "backbone", "tokenizer")  # of the time, in this order
 
 
+class Summary(TypedDict):
+    """Figures of `DecodeStatistics.summary`."""
+
+    steps_per_forward: float
+    tokens_per_forward: float
+    drafts_per_forward: int
+    acceptance: list[float]
+    wasted: float
+    seconds: dict[str, float]
+
+
 @dataclass
 class DecodeStatistics:
-    """Summed over rows and forward passes, of one run or of several."""
+    """Counts summed over rows and forward passes, of one call or of many, from any thread."""
 
-    drafts: int = 0  # tried after every step, in a row
-    nodes: int = 0  # tried after every step, if they are a tree: `drafts` is its depth
+    drafts: int = 0  # drafted after every step, in a row
+    nodes: int = 0  # drafted after every step, if they are a tree: `drafts` is its depth
     slots: int = 0  # tokens per step
-    forwards: int = 0  # passes of the backbone, of every row; a prompt's does not count
-    steps: int = 0  # that these passes gave
-    reached: list[int] = field(default_factory=list)  # [n] times that all drafts before were kept
-    kept: list[int] = field(default_factory=list)  # [n] times that this one was kept, too
-    seconds: dict[str, float] = field(default_factory=dict)  # of every part of PARTS
+    forwards: int = 0  # backbone passes times rows, without those over prompts
+    steps: int = 0  # that these passes yielded
+    reached: list[int] = field(default_factory=list)  # [n] times that all earlier drafts were kept
+    kept: list[int] = field(default_factory=list)  # [n] times that this draft was kept as well
+    seconds: dict[str, float] = field(default_factory=dict)  # by part, see PARTS
+    _lock: Lock = field(default_factory=Lock, init=False, repr=False, compare=False)
 
-    def count(self, kept: Tensor, inside: Tensor) -> None:
-        """Add passes: which drafts were `kept` [B, n], of those that come before the row's end."""
+    def count_passes(self, rows: int) -> None:
+        """Add a forward pass of so many rows, one step each."""
+        with self._lock:
+            self.forwards += rows
+            self.steps += rows
+
+    def count_drafts(self, kept: Tensor, inside: Tensor) -> None:
+        """Add forward passes with drafts.
+
+        Args:
+            kept: [B, n], which drafts were accepted.
+            inside: [B, n], which of them come before the row's end.
+        """
         before = F.pad(kept[:, :-1], (1, 0), value=True) & inside
-        self.reached = _added(self.reached, before)
-        self.kept = _added(self.kept, kept & inside)
-        self.forwards += len(kept)
-        self.steps += len(kept) + int((kept & inside).sum())
+        kept = kept & inside
+        with self._lock:
+            self.reached = _add_columns(self.reached, before)
+            self.kept = _add_columns(self.kept, kept)
+            self.forwards += len(kept)
+            self.steps += len(kept) + int(kept.sum())
 
     @contextmanager
     def timed(self, part: str) -> Iterator[None]:
-        """Add the seconds of the block to a part."""
+        """Add the seconds of the block to `part`."""
         start = time.perf_counter()
         try:
             yield
         finally:
-            self.seconds[part] = self.seconds.get(part, 0.0) + time.perf_counter() - start
+            spent = time.perf_counter() - start
+            with self._lock:
+                self.seconds[part] = self.seconds.get(part, 0.0) + spent
 
-    def summary(self) -> dict[str, float | list[float] | dict[str, float]]:
-        """Figures for a report; acceptance is conditional: of the drafts whose predecessors were
-        kept. `wasted` is the share of drafted tokens that were thrown away.
+    def summary(self) -> Summary:
+        """Figures for a report.
+
+        Acceptance is conditional: the share of the drafts whose predecessors were all kept.
+        `wasted` is the share of drafted tokens that were not kept.
         """
         nodes = self.nodes or self.drafts
         drafted = self.forwards * nodes
@@ -60,7 +91,7 @@ class DecodeStatistics:
         }
 
     def report_lines(self) -> list[str]:
-        """The summary as lines for people."""
+        """The summary as lines of text."""
         found = self.summary()
         lines = [
             f"{self.forwards} forward passes, {found['steps_per_forward']:.2f} steps and "
@@ -69,7 +100,7 @@ class DecodeStatistics:
         if self.drafts and self.forwards:
             kept = ", ".join(f"{share:.0%}" for share in found["acceptance"])
             lines.append(
-                f"drafts kept, of those whose predecessors were: {kept}; "
+                f"drafts accepted, given that all earlier ones were: {kept}; "
                 f"{found['wasted']:.0%} of the drafted tokens wasted"
             )
         spent = found["seconds"]
@@ -79,6 +110,7 @@ class DecodeStatistics:
         return lines
 
 
-def _added(total: list[int], flags: Tensor) -> list[int]:
+def _add_columns(total: list[int], flags: Tensor) -> list[int]:
+    """Add the number of true rows of every column of `flags` [B, n] to `total` [n]."""
     now = flags.sum(0).tolist()
     return [a + b for a, b in zip(total or [0] * len(now), now, strict=True)]

@@ -1,4 +1,4 @@
-"""What is emitted after each backbone forward.
+"""Decoding strategies: which steps each backbone forward pass yields.
 
 Letters: B rows, L positions, M steps, K slots, D hidden size.
 """
@@ -16,37 +16,40 @@ from vocalmtp.models.state import DecodeState
 
 @dataclass
 class StepBatch:
-    """The steps that one forward pass gave."""
+    """Steps that one forward pass yielded."""
 
     tokens: Tensor  # [B, M, K]
-    first: Tensor  # [B] numbers of the first of them, from 0
-    counts: Tensor | None = None  # [B] of the M, how many are said: 1 or more; None = all
+    first: Tensor  # [B] index of the first of them in its row, from 0
+    counts: Tensor | None = None  # [B] how many of the M are valid, 1 or more; None = all
 
     def select(self, rows: list[int]) -> "StepBatch":
-        """Keep only these rows, in this order."""
+        """Return these rows, in this order."""
         counts = None if self.counts is None else self.counts[rows]
         return StepBatch(self.tokens[rows], self.first[rows], counts)
 
 
 class DecodeStrategy(Protocol):
-    """Turns the hidden states of a forward pass into steps; what it keeps is in the state."""
+    """Turns hidden states into steps; all that it keeps between passes is in the state."""
 
-    statistics: DecodeStatistics  # of all that it has decoded
+    statistics: DecodeStatistics  # of everything that it has decoded
 
     def begin(self, inputs: Tensor, hidden: Tensor, state: DecodeState, model: SpeechLM) -> None:
-        """New prompts were read: left-padded inputs and hidden [B, L, D] of their positions."""
+        """Prepare rows whose prompts were prefilled.
+
+        `inputs` and `hidden` [B, L, D] are those of the prompts' positions, padded on the left.
+        """
 
     def emit(self, model: SpeechLM, state: DecodeState) -> StepBatch:
-        """The steps that follow."""
+        """Return the next steps of every row."""
         ...
 
-    def forward(self, model: SpeechLM, state: DecodeState, said: StepBatch) -> None:
-        """Take in what was said of the last emission, for the next one."""
+    def forward(self, model: SpeechLM, state: DecodeState, emitted: StepBatch) -> None:
+        """Run the backbone over the steps `emitted` last, for the next call of `emit`."""
 
 
 @dataclass
 class Grouped:
-    """One step of K tokens per forward, taken as the head proposes them (no verification).
+    """One step of K tokens per forward pass, as the head proposes them, without verification.
 
     With K = 1 this is next-token decoding.
     """
@@ -54,16 +57,18 @@ class Grouped:
     statistics: DecodeStatistics = field(default_factory=DecodeStatistics)
 
     def begin(self, inputs: Tensor, hidden: Tensor, state: DecodeState, model: SpeechLM) -> None:
+        """See DecodeStrategy."""
         state.hidden = hidden[:, -1]
         self.statistics.slots = model.layout.tokens_per_step
 
     def emit(self, model: SpeechLM, state: DecodeState) -> StepBatch:
+        """See DecodeStrategy."""
         with self.statistics.timed("heads"):
-            pick = ConstrainedSampler(model.layout, state)
-            return StepBatch(model.head.propose(state.hidden, pick).tokens, state.steps)
+            sampler = ConstrainedSampler(model.layout, state)
+            return StepBatch(model.head.propose(state.hidden, sampler).tokens, state.steps)
 
-    def forward(self, model: SpeechLM, state: DecodeState, said: StepBatch) -> None:
+    def forward(self, model: SpeechLM, state: DecodeState, emitted: StepBatch) -> None:
+        """See DecodeStrategy."""
         with self.statistics.timed("backbone"):
-            state.hidden, _ = model.step(state, said.tokens[:, 0])
-        self.statistics.forwards += len(state.hidden)
-        self.statistics.steps += len(state.hidden)
+            state.hidden, _ = model.step(state, emitted.tokens[:, 0])
+        self.statistics.count_passes(len(state.hidden))

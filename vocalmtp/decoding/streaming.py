@@ -1,24 +1,35 @@
-"""One sentence from decoded steps to audio, while the steps come."""
+"""From decoded steps to audio: one sentence while its steps arrive, or many in the background."""
 
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain, repeat
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vocalmtp.audio.io import Audio, later
+from vocalmtp.audio.io import Audio, join, later
 from vocalmtp.audio.timestamps import word_times
-from vocalmtp.decoding.generate import StepUnpacker
+from vocalmtp.decoding.generate import Generated, StepUnpacker
 from vocalmtp.models.layout import ADVANCE, TokenLayout
 from vocalmtp.tokenizers import SpeechTokenizer
 
-CHUNKS = (1, 2, 4)  # steps in each chunk: few for a fast start, then more for less work
+CHUNKS = (1, 2, 4)  # steps of each chunk: few for a fast start, then more for less work
+
+Decode = Callable[[int, Generated], Audio]  # the number of an utterance and its codes
 
 
 class SentenceStream:
-    """Turns the steps of one utterance into chunks of audio; joined, they equal decoding it whole.
+    """Converts the steps of one utterance to chunks of audio; joined, they equal decoding it whole.
 
-    `text` is what is said and `speaker` [1, D_s] the voice. `push` every step, then `finish`.
+    `push` every step, then `finish`.
+
+    Args:
+        text: the normalised text that is spoken.
+        layout: the layout of the steps.
+        tokenizer: the speech tokenizer, which can stream.
+        speaker: its speaker vector, [1, D_s].
     """
 
     def __init__(
@@ -29,16 +40,16 @@ class SentenceStream:
         self.codec = tokenizer.stream(speaker)
         self.unpacker = StepUnpacker(layout)
         self.sizes = chain(CHUNKS, repeat(CHUNKS[-1]))
-        self.due = next(self.sizes)  # whole steps of the next chunk
+        self.due = next(self.sizes)  # complete steps of the next chunk
         self.waiting: list[Tensor] = []  # [Q, t] frames that are not decoded yet
         self.pointers = np.zeros(0, np.int64)  # [T] character of every frame so far
-        self.begun = False  # the codec has frames
-        self.ended = False  # the model said the end
-        self.words_out = 0
-        self.samples_out = 0
+        self.begun = False  # whether the codec has frames
+        self.ended = False  # whether there was an end token
+        self.num_words = 0  # returned so far
+        self.num_samples = 0  # returned so far
 
     def push(self, tokens: Tensor) -> Audio | None:
-        """Take in a step [K]; the next chunk, if it is full."""
+        """Add a step [K]; return the next chunk if it is complete."""
         self.ended |= int(tokens[0]) == self.layout.slots[0].end_id
         frames = self.unpacker.push(tokens)  # [Q, t]
         if frames.shape[1]:
@@ -46,21 +57,21 @@ class SentenceStream:
         if sum(f.shape[1] for f in self.waiting) < self.due * self.layout.frames_per_step:
             return None
         self.due = next(self.sizes)
-        wav = self._decode()
-        return self._chunk(wav, whole=False) if wav.shape[1] else None
+        samples = self._decode()
+        return self._chunk(samples, last=False) if len(samples) else None
 
     def finish(self) -> Audio:
-        """The rest, after the last step; `truncated` if the model did not say the end."""
+        """Return the rest after the last step; `truncated` if there was no end token."""
         self.waiting.append(self.unpacker.flush())
-        wav = self._decode()
+        samples = self._decode()
         if self.begun:
-            wav = torch.cat([wav, self.codec.flush()], dim=-1)
-        audio = self._chunk(wav, whole=True)
+            samples = np.concatenate([samples, to_samples(self.codec.flush())])
+        audio = self._chunk(samples, last=True)
         audio.truncated = not self.ended
         return audio
 
-    def _decode(self) -> Tensor:
-        """The waiting frames as samples [1, n]."""
+    def _decode(self) -> np.ndarray:
+        """Decode the waiting frames to samples [n]."""
         codes = torch.cat(self.waiting, dim=1)  # [Q, t]
         self.waiting = []
         if self.tracked:
@@ -70,18 +81,78 @@ class SentenceStream:
             self.pointers = np.concatenate([self.pointers, pointers])
             codes = codes[1:]
         if not codes.shape[1]:
-            return torch.zeros(1, 0)
+            return np.zeros(0, np.float32)
         self.begun = True
-        return self.codec.push(codes[None])
+        return to_samples(self.codec.push(codes[None]))
 
-    def _chunk(self, wav: Tensor, whole: bool) -> Audio:
+    def _chunk(self, samples: np.ndarray, last: bool) -> Audio:
         words = []
         if self.tracked:
-            words = word_times(self.text, self.pointers, self.spec.frame_rate, whole=whole)
-            words = words[self.words_out :]
-        self.words_out += len(words)
-        samples = wav[0].float().cpu().numpy()
+            words = word_times(self.text, self.pointers, self.spec.frame_rate, whole=last)
+            words = words[self.num_words :]
+        self.num_words += len(words)
         rate = self.spec.sample_rate
-        audio = Audio(samples, rate, later(words, -self.samples_out / rate))
-        self.samples_out += len(samples)
+        audio = Audio(samples, rate, later(words, -self.num_samples / rate))
+        self.num_samples += len(samples)
         return audio
+
+
+def to_samples(wav: Tensor) -> np.ndarray:
+    """Convert a waveform [1, n] of any device and dtype to samples float32 [n]."""
+    return wav[0].float().cpu().numpy()
+
+
+def decode_in_background(
+    utterances: Iterable[tuple[int, Generated]], decode: Decode, most: int
+) -> Iterator[tuple[int, Audio]]:
+    """Decode numbered utterances to audio in a thread of its own, while the next are generated.
+
+    No more than `most` wait to be decoded. If the iteration is abandoned, what waits is dropped, and
+    the thread has ended when the iterator is closed.
+
+    Yields:
+        The number and the audio of every utterance, in the order of `utterances`.
+    """
+    threads = torch.get_num_threads()  # a new thread would use all cores
+    pool = ThreadPoolExecutor(1, "codec", torch.set_num_threads, (threads,))
+    due: deque[tuple[int, Future[Audio]]] = deque()
+    try:
+        for number, generated in utterances:
+            due.append((number, pool.submit(decode, number, generated)))
+            while due and (due[0][1].done() or len(due) > most):
+                ready, audio = due.popleft()
+                yield ready, audio.result()
+        for number, audio in due:
+            yield number, audio.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+class TextAssembler:
+    """Joins the audio of sentences, which finish in any order, to the audio of their texts.
+
+    `add_text` every text before any of its sentences, which are numbered consecutively over all
+    texts, then `add_audio` every sentence.
+    """
+
+    def __init__(self) -> None:
+        self._owner: dict[int, int] = {}  # text of every sentence that is not there yet
+        self._missing: dict[int, int] = {}  # by text: sentences that are not there yet
+        self._parts: dict[int, dict[int, Audio]] = {}  # by text: audio by sentence
+        self._sentences = 0
+
+    def add_text(self, text: int, sentences: int) -> None:
+        """Expect so many more sentences, all of text number `text`."""
+        first, self._sentences = self._sentences, self._sentences + sentences
+        self._owner |= dict.fromkeys(range(first, self._sentences), text)
+        self._missing[text], self._parts[text] = sentences, {}
+
+    def add_audio(self, sentence: int, audio: Audio) -> tuple[int, Audio] | None:
+        """Add a sentence; return the number and the audio of its text if that is complete."""
+        text = self._owner.pop(sentence)
+        self._parts[text][sentence] = audio
+        self._missing[text] -= 1
+        if self._missing[text]:
+            return None
+        del self._missing[text]
+        return text, join([part for _, part in sorted(self._parts.pop(text).items())])

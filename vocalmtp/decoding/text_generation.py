@@ -1,4 +1,4 @@
-"""Prompts in, texts out: `TextWriter`, the consumer of the decode loop for text.
+"""Text generation by a causal language model with the decode loop of speech: `TextGenerator`.
 
 Letters: n tokens.
 """
@@ -23,18 +23,18 @@ SPARE = 64  # positions that drafts may take beyond the last token
 
 
 @dataclass(frozen=True)
-class Written:
-    """What was written after a prompt."""
+class Completion:
+    """The text generated after a prompt."""
 
     text: str
-    ids: list[int]  # [n] without the end
+    ids: list[int]  # [n] without the end token
     prompt_ids: list[int]
     truncated: bool  # cut off by the limit on tokens
 
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationRequest:
-    """A text to go on with; the same seed goes on in the same way."""
+    """A text to continue; equal seeds give equal continuations."""
 
     text: str
     seed: int = 0
@@ -42,12 +42,19 @@ class GenerationRequest:
 
 
 @dataclass
-class TextWriter:
-    """A text LM, its tokenizer, and the draft vocabularies to choose from for every prompt."""
+class TextGenerator:
+    """A text LM with its tokenizer.
+
+    Attributes:
+        model: the text LM, perhaps with a draft head.
+        tokenizer: that of Transformers.
+        chat: prompts are messages of a user, formatted by the chat template.
+        vocabularies: draft vocabularies, of which the best is chosen for every prompt.
+    """
 
     model: TextLM
     tokenizer: Any
-    chat: bool = False  # prompts are messages of a user, as the chat template has them
+    chat: bool = False
     vocabularies: list[DraftVocabulary] = field(default_factory=list)
 
     @classmethod
@@ -59,18 +66,26 @@ class TextWriter:
         vocabularies: Iterable[Path] = (),
         chat: bool = False,
         device: str = "cpu",
-    ) -> "TextWriter":
-        """A causal LM of Transformers, with its draft head or that of the folder `draft`.
+    ) -> "TextGenerator":
+        """Load a causal LM of Transformers.
 
-        Raises InputError if a part is missing, damaged or belongs to another model.
+        Args:
+            model: its folder or name.
+            draft: the folder of a draft head; None: that of the model, if it has one.
+            vocabularies: files of draft vocabularies.
+            chat: see TextGenerator.
+            device: a device of torch, or "auto".
+
+        Raises:
+            InputError: a part is missing, damaged or belongs to another model.
         """
         place = resolve_device(device)
         with float32_on_cpu():
             text_lm = TextLM.load(model, draft)
         text_lm = text_lm.to(place)
         tokenizer = load_text_tokenizer(model)
-        read = [DraftVocabulary.load(path).check(tokenizer) for path in vocabularies]
-        if read and text_lm.draft is None:
+        loaded = [DraftVocabulary.load(path).check(tokenizer) for path in vocabularies]
+        if loaded and text_lm.draft is None:
             raise InputError(
                 f"draft vocabulary: model '{model}' has no draft head; leave it out",
                 code="conflict",
@@ -81,51 +96,55 @@ class TextWriter:
             )
         if place.type == "cpu":
             optimize_for_inference(text_lm, int8=False)
-        return cls(text_lm, tokenizer, chat, read)
+        return cls(text_lm, tokenizer, chat, loaded)
 
-    def write(
+    def generate(
         self,
-        asks: Iterable[GenerationRequest],
+        requests: Iterable[GenerationRequest],
         sampler: Sampler,
         *,
         max_tokens: int = 128,
         batch_size: int = 1,
         strategy: DecodeStrategy | None = None,
-    ) -> Iterator[tuple[int, Written]]:
-        """The number of every ask and what follows it, as they finish, `batch_size` at a time.
+    ) -> Iterator[tuple[int, Completion]]:
+        """Continue texts, `batch_size` at a time.
 
-        Raises InputError for a prompt that is empty or too long, or drafts that cannot be made.
+        Yields:
+            The number of every request with its completion, as they finish.
+
+        Raises:
+            InputError: a prompt is empty or too long, or the model cannot draft so.
         """
-        asked = [(self.read(ask), ask.seed) for ask in asks]
-        groups: dict[int | None, list[int]] = {}
-        for number, (ids, _) in enumerate(asked):
+        rows = [(self.encode(request), request.seed) for request in requests]
+        groups: dict[int | None, list[int]] = {}  # rows by the draft vocabulary chosen for them
+        for number, (ids, _) in enumerate(rows):
             groups.setdefault(choose(self.vocabularies, ids), []).append(number)
         for chosen, numbers in groups.items():
             model = self.model
             if chosen is not None:
                 model = model.with_draft_vocabulary(self.vocabularies[chosen].ids.to(model.device))
-            prompts = [self.prompt(*asked[number], sampler, max_tokens) for number in numbers]
+            prompts = [self.prompt(*rows[number], sampler, max_tokens) for number in numbers]
             events = generate(model, prompts, batch_size, strategy)
-            for row, made in collect_utterances(events, model.layout):
-                ids = made.codes[0].tolist()
-                ended = ids[-1:] and ids[-1] in model.layout.end_tokens  # by a second one
+            for row, generated in collect_utterances(events, model.layout):
+                ids = generated.codes[0].tolist()
+                ended = bool(ids) and ids[-1] in model.layout.end_tokens  # by a second end token
                 ids = ids[:-1] if ended else ids
                 text = self.tokenizer.decode(ids, skip_special_tokens=True)
                 number = numbers[row]
-                truncated = made.truncated and not ended
-                yield number, Written(text, ids, asked[number][0], truncated)
+                truncated = generated.truncated and not ended
+                yield number, Completion(text, ids, rows[number][0], truncated)
 
-    def read(self, ask: GenerationRequest) -> list[int]:
-        """The tokens of a prompt. Raises InputError if there is none."""
-        if ask.ids is not None:
-            ids = list(ask.ids)
+    def encode(self, request: GenerationRequest) -> list[int]:
+        """Return the tokens of a prompt. Raises InputError if there are none."""
+        if request.ids is not None:
+            ids = list(request.ids)
         elif self.chat:
-            message = [{"role": "user", "content": ask.text}]
+            message = [{"role": "user", "content": request.text}]
             ids = self.tokenizer.apply_chat_template(
                 message, add_generation_prompt=True, return_dict=True
             )["input_ids"]
         else:
-            ids = self.tokenizer(ask.text)["input_ids"]
+            ids = self.tokenizer(request.text)["input_ids"]
         if not ids and self.tokenizer.bos_token_id is not None:
             ids = [self.tokenizer.bos_token_id]
         if not ids:
@@ -133,11 +152,11 @@ class TextWriter:
         return ids
 
     def prompt(self, ids: list[int], seed: int, sampler: Sampler, max_tokens: int) -> Prompt:
-        """What makes the model go on with `ids`. Raises InputError if they are too many."""
+        """Return a prompt that continues `ids`. Raises InputError if they are too many."""
         return Prompt([Text(ids)], sampler, seed, self._limit(ids, max_tokens))
 
     def _limit(self, ids: list[int], max_tokens: int) -> int:
-        """Most tokens to write after `ids`, within what the model has positions for."""
+        """Most tokens to generate after `ids`, within the model's positions."""
         most = getattr(self.model.backbone.config, "max_position_embeddings", None)
         if most is None:
             return max_tokens
@@ -146,5 +165,6 @@ class TextWriter:
             raise InputError(
                 f"text of {len(ids)} tokens: the model has {most} positions; give a shorter one",
                 code="wrong_length",
+                key="text",
             )
         return min(max_tokens, room)

@@ -144,7 +144,7 @@ class Own:
             text = understood.get(question.id, "") if self.aloud else question.question
             if text.strip(" .,;:?!'-"):
                 voice = self.voices.get(question.role)
-                asked[question.id] = Query(text=text, heard=heard.get(question.id), voice=voice)
+                asked[question.id] = Query(text=text, audio=heard.get(question.id), voice=voice)
         written = self.respondent.answer(list(asked.values()), self.batch_size)
         contexts = {name: self.respondent.context(each) for name, each in asked.items()}
         answers = dict(zip(asked, written, strict=True))
@@ -157,7 +157,7 @@ class Own:
     def _heard(self, questions: Sequence[Question]) -> dict[str, AudioInput]:
         """What is heard of the questions that there are recordings of."""
         return {
-            question.id: self.respondent.hear(read_audio(question.asked, RATE), RATE)
+            question.id: self.respondent.encode_audio(read_audio(question.asked, RATE), RATE)
             for question in questions
             if question.asked is not None
         }

@@ -1,11 +1,10 @@
 """The control of similarity: what is said in one voice, decoded with the timbre of the next."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from torch import Tensor
 
-from vocalmtp.tts import TTS, SentenceRequest
+from vocalmtp.tts import TTS
 from vocalmtp.voices import Voice
 
 
@@ -18,14 +17,14 @@ class SwappedTTS(TTS):
             tts.tokenizer,
             tts.voices,
             tts.card,
-            tts.read_text,
+            tts.encode_text,
             decoding=tts.decoding,
-            write_text=tts.write_text,
+            decode_text=tts.decode_text,
         )
         self.instead = {name: voices[other] for name, other in next_names(voices).items()}
 
-    def decoder_speaker_vector(self, row: SentenceRequest) -> Tensor | None:
-        return super().decoder_speaker_vector(replace(row, voice=self.instead[row.voice.name]))
+    def decoder_speaker_vector(self, voice: Voice | None) -> Tensor | None:
+        return super().decoder_speaker_vector(voice and self.instead[voice.name])
 
 
 def next_names(names: Iterable[str]) -> dict[str, str]:

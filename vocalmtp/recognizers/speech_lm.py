@@ -34,4 +34,4 @@ class SpeechLMRecognizer(Recognizer):
 
     def transcribe(self, samples: np.ndarray) -> str:
         """Transcribe samples [N], float32 at SAMPLE_RATE."""
-        return self._model.transcribe([self._model.hear(samples, SAMPLE_RATE)])[0]
+        return self._model.transcribe([self._model.encode_audio(samples, SAMPLE_RATE)])[0]

@@ -14,7 +14,7 @@ from vocalmtp.data.text_lists import read_fields, survey
 from vocalmtp.data.text_rows import fingerprint
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.decoding.strategies import DecodeStrategy
-from vocalmtp.decoding.text_generation import GenerationRequest, TextWriter
+from vocalmtp.decoding.text_generation import GenerationRequest, TextGenerator
 from vocalmtp.errors import InputError
 from vocalmtp.io.read import digest
 
@@ -49,7 +49,7 @@ class DistillJob:
 
 def distill(
     job: DistillJob,
-    writer: TextWriter,
+    writer: TextGenerator,
     *,
     batch_size: int = 8,
     strategy: DecodeStrategy | None = None,
@@ -69,7 +69,7 @@ def distill(
         while chunk := list(islice(lines, ROUND)):
             numbers = [number for number, _ in chunk]
             asks = [_ask(job, writer, *line) for line in chunk]
-            for place, written in writer.write(
+            for place, written in writer.generate(
                 asks,
                 job.sampler,
                 max_tokens=job.max_tokens,
@@ -93,7 +93,7 @@ def distill(
 
 
 def _ask(
-    job: DistillJob, writer: TextWriter, line: int, fields: dict[str, Any] | str
+    job: DistillJob, writer: TextGenerator, line: int, fields: dict[str, Any] | str
 ) -> GenerationRequest:
     problem = fields if isinstance(fields, str) else None
     text = None if problem else fields.get("text", fields.get("prompt"))
@@ -102,5 +102,5 @@ def _ask(
             f"input '{job.input}' line {line}: {problem or 'has no text; add a field text'}",
             code="empty",
         )
-    ids = writer.read(GenerationRequest(text=text))[: job.prompt_tokens]
+    ids = writer.encode(GenerationRequest(text=text))[: job.prompt_tokens]
     return GenerationRequest(text=text, seed=(job.seed + line) % 2**63, ids=tuple(ids))

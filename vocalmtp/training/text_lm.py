@@ -23,7 +23,7 @@ from vocalmtp.training.train import run_trainer
 
 
 class TextDataRecipe(StrictModel):
-    """Files of texts (.txt, .jsonl, .csv), see textlm/rows.py."""
+    """Files of texts (.txt, .jsonl, .csv), see data/text_rows.py."""
 
     texts: tuple[str, ...]
     valid: tuple[str, ...] = ()  # held out; none, and nothing is evaluated

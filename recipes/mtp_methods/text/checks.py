@@ -15,7 +15,7 @@ from vocalmtp.config import load_yaml, parse
 from vocalmtp.data.text_rows import DraftVocabulary, read_pieces
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.decoding.speculative import Speculative
-from vocalmtp.decoding.text_generation import GenerationRequest, TextWriter
+from vocalmtp.decoding.text_generation import GenerationRequest, TextGenerator
 from vocalmtp.training.distill_text import DistillJob, distill
 from vocalmtp.training.text_lm import TextLMRecipe, train_text_lm
 
@@ -50,24 +50,24 @@ def spent(folder: Path) -> float:
     return last_log(folder, "train_runtime")
 
 
-def prompts(writer: TextWriter) -> list[GenerationRequest]:
+def prompts(writer: TextGenerator) -> list[GenerationRequest]:
     """The first tokens of the first held-out texts."""
     lines = Path("texts/valid.txt").read_text(encoding="utf-8").splitlines()[:TEXTS]
     return [
-        GenerationRequest(text=t, ids=tuple(writer.read(GenerationRequest(text=t))[:PROMPT]))
+        GenerationRequest(text=t, ids=tuple(writer.encode(GenerationRequest(text=t))[:PROMPT]))
         for t in lines
     ]
 
 
-def said(writer: TextWriter, strategy: Speculative | None) -> list[list[int]]:
+def said(writer: TextGenerator, strategy: Speculative | None) -> list[list[int]]:
     """What follows the prompts greedily, one at a time."""
-    made = writer.write(prompts(writer), GREEDY, max_tokens=TOKENS, strategy=strategy)
+    made = writer.generate(prompts(writer), GREEDY, max_tokens=TOKENS, strategy=strategy)
     return [written.ids for _, written in sorted(made, key=lambda pair: pair[0])]
 
 
 def drafting(folder: Path, drafts: int, vocabulary: Path | None = None) -> Row:
     """Acceptance of so many drafts; raises RuntimeError if the text is another than without."""
-    writer = TextWriter.load(folder, vocabularies=[] if vocabulary is None else [vocabulary])
+    writer = TextGenerator.load(folder, vocabularies=[] if vocabulary is None else [vocabulary])
     strategy = Speculative(drafts)
     if said(writer, strategy) != said(writer, None):
         raise RuntimeError(f"{folder}: drafts have changed what is said")
@@ -83,7 +83,7 @@ def drafting(folder: Path, drafts: int, vocabulary: Path | None = None) -> Row:
 
 def head_size(folder: Path) -> int:
     """Parameters of a model's draft head."""
-    return sum(p.numel() for p in TextWriter.load(folder).model.draft.parameters())
+    return sum(p.numel() for p in TextGenerator.load(folder).model.draft.parameters())
 
 
 # -- the checks ------------------------------------------------------------------------------------
@@ -112,7 +112,7 @@ def fastmtp() -> Iterator[Row]:
 
 def answer(base: Path) -> None:
     """Let the model answer the prompts, sampled as in the paper."""
-    writer = TextWriter.load(base)
+    writer = TextGenerator.load(base)
     job = DistillJob(
         input=Path("texts/prompts.txt"),
         output=Path("answers"),
@@ -125,7 +125,7 @@ def answer(base: Path) -> None:
 
 
 def count_vocabulary(base: Path, share: float) -> Path:
-    writer = TextWriter.load(base)
+    writer = TextGenerator.load(base)
     pieces = read_pieces(["answers/manifest.jsonl"], writer.tokenizer, ())
     learned = (ids for text in pieces for ids, learn in text if learn)
     size = round(share * len(writer.tokenizer))
@@ -169,9 +169,9 @@ def star(arms: int) -> Iterator[Row]:
     tests = [json.loads(line) for line in Path("stars/test.jsonl").read_text().splitlines()]
     for name in ("star", "star_mtp", "star_top"):
         model = train(name)
-        writer = TextWriter.load(model)
+        writer = TextGenerator.load(model)
         asks = [GenerationRequest(text=row["prompt"]) for row in tests]
-        made = writer.write(asks, GREEDY, max_tokens=12, batch_size=64)
+        made = writer.generate(asks, GREEDY, max_tokens=12, batch_size=64)
         right = first = 0
         for number, written in made:
             want = tests[number]["answer"].split()

@@ -1,4 +1,4 @@
-"""A causal LM of Transformers says here what it says there, with drafts and without."""
+"""Text generation equals that of Transformers, with and without drafts; model folders."""
 
 import json
 import shutil
@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.errors import raises_input_error
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from vocalmtp.data.text_rows import DraftVocabulary
@@ -14,9 +15,8 @@ from vocalmtp.decoding.generate import Prompt, collect_utterances, generate
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.decoding.speculative import Speculative
 from vocalmtp.decoding.strategies import DecodeStrategy
-from vocalmtp.decoding.text_generation import GenerationRequest, TextWriter
+from vocalmtp.decoding.text_generation import GenerationRequest, TextGenerator
 from vocalmtp.engines.cpu import optimize_for_inference
-from vocalmtp.errors import InputError
 from vocalmtp.models.prompts import Text
 from vocalmtp.models.text_lm import TextLM, check_output
 
@@ -49,12 +49,12 @@ def make(family: str, draft: dict[str, Any]) -> TextLM:
     torch.manual_seed(0)
     config = AutoConfig.for_model(family, **SIZE, **FAMILIES[family])
     backbone = AutoModelForCausalLM.from_config(config)
-    for parameter in backbone.parameters():  # as they start, all logits are the same
+    for parameter in backbone.parameters():  # freshly initialised, all logits are alike
         parameter.data *= 4 if parameter.dim() > 1 else 1
     return TextLM(backbone, draft).eval()
 
 
-def said(
+def decode(
     model: TextLM, sampler: Sampler, strategy: DecodeStrategy | None = None, batch_size: int = 2
 ) -> list[list[int]]:
     prompts = [Prompt([Text(ids)], sampler, n, 14) for n, ids in enumerate(PROMPTS)]
@@ -64,7 +64,7 @@ def said(
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_greedy_is_that_of_transformers(family: str) -> None:
+def test_greedy_text_equals_that_of_transformers(family: str) -> None:
     model = make(family, DRAFTS["recursive"])
     check_output(model, family)
     want = []
@@ -73,27 +73,27 @@ def test_greedy_is_that_of_transformers(family: str) -> None:
         made = made[0, len(ids) :].tolist()
         end = next((n for n, token in enumerate(made) if token in (3, 7)), len(made))
         want.append(made[:end])
-    assert said(model, GREEDY) == want
-    assert said(model, GREEDY, Speculative(3)) == want
+    assert decode(model, GREEDY) == want
+    assert decode(model, GREEDY, Speculative(3)) == want
     optimize_for_inference(model, int8=False)
-    assert said(model, GREEDY, Speculative(3), batch_size=3) == want
+    assert decode(model, GREEDY, Speculative(3), batch_size=3) == want
 
 
 @pytest.mark.parametrize("draft", DRAFTS)
-def test_a_seed_says_what_it_says_without_drafts(draft: str) -> None:
+def test_seeded_text_equals_text_without_drafts(draft: str) -> None:
     model, sampler = make("llama", DRAFTS[draft]), Sampler(temperature=0.8, top_k=8, top_p=0.95)
-    assert said(model, sampler, Speculative(2, "seed")) == said(model, sampler)
+    assert decode(model, sampler, Speculative(2, "seed")) == decode(model, sampler)
 
 
 @pytest.mark.parametrize("draft", DRAFTS)
-def test_a_draft_vocabulary_changes_nothing_that_is_said(draft: str) -> None:
+def test_draft_vocabulary_does_not_change_the_text(draft: str) -> None:
     """Drafts are of its tokens and the ends alone, and the model itself is as before."""
     model = make("llama", DRAFTS[draft])
     view = model.with_draft_vocabulary(torch.tensor([1, 2, 5, 9]))
     for head in (view.drafting_head, *view.draft.heads):
         logits = head.logits(torch.randn(2, 32))[0]
         assert sorted(logits[0].isfinite().nonzero()[:, 0].tolist()) == [1, 2, 5, 7, 9, 20]
-    assert said(view, GREEDY, Speculative(2)) == said(model, GREEDY)
+    assert decode(view, GREEDY, Speculative(2)) == decode(model, GREEDY)
     hidden = torch.randn(2, 32)
     full = model.drafting_head.logits(hidden)[0]
     assert int(full.isfinite().sum()) == 2 * 20
@@ -138,7 +138,7 @@ def test_sampled_texts_have_the_models_distribution() -> None:
     assert chi < 45.3  # 20 degrees of freedom
 
 
-def test_a_folder_holds_both_parts(trained: Path, tmp_path: Path) -> None:
+def test_folder_has_model_and_draft_head(trained: Path, tmp_path: Path) -> None:
     model = TextLM.load(trained)
     plain = AutoModelForCausalLM.from_pretrained(trained)  # to Transformers it is a usual folder
     assert torch.equal(plain.lm_head.weight, model.backbone.lm_head.weight)
@@ -149,39 +149,39 @@ def test_a_folder_holds_both_parts(trained: Path, tmp_path: Path) -> None:
     assert again.draft.config.steps == 3
 
 
-def test_what_is_wrong_is_told_in_a_line(trained: Path, texts: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"cannot be loaded .* folder of a causal LM"):
+def test_invalid_folders_and_requests(trained: Path, texts: Path, tmp_path: Path) -> None:
+    with raises_input_error("unusable", key="model"):
         TextLM.load(tmp_path)
     without = tmp_path / "without"
     shutil.copytree(trained, without, ignore=shutil.ignore_patterns("draft.*", "checkpoints"))
-    with pytest.raises(InputError, match=r"has no draft.json; train one"):
+    with raises_input_error("empty", key="draft head"):
         TextLM.load(trained, without)
     other = tmp_path / "other"
     shutil.copytree(trained, other, ignore=shutil.ignore_patterns("checkpoints"))
     facts = json.loads((other / "draft.json").read_text())
     (other / "draft.json").write_text(json.dumps(facts | {"width": 48}))
-    with pytest.raises(InputError, match="is for a model of width 48, and this one has 32"):
+    with raises_input_error("conflict", key="draft head"):
         TextLM.load(trained, other)
     (other / "draft.json").write_text(json.dumps(facts | {"format": 99}))
-    with pytest.raises(InputError, match="pip install --upgrade"):
+    with raises_input_error("version_too_new"):
         TextLM.load(other)
     (other / "draft.json").write_text(json.dumps(facts))
     (other / "draft.safetensors").write_bytes(b"torn")
-    with pytest.raises(InputError, match=r"draft.safetensors is torn"):
+    with raises_input_error("damaged"):
         TextLM.load(other)
-    writer = TextWriter.load(without)
-    with pytest.raises(InputError, match="model has no draft head"):
-        list(writer.write([GenerationRequest(text="the")], GREEDY, strategy=Speculative(2)))
-    with pytest.raises(InputError, match=r"text of .* tokens: the model has 256 positions"):
-        list(writer.write([GenerationRequest(text="the cat" * 200)], GREEDY))
-    with pytest.raises(InputError, match="is empty"):
-        list(writer.write([GenerationRequest(text="")], GREEDY))
-    with pytest.raises(InputError, match="has no chat template"):
-        TextWriter.load(trained, chat=True)
+    generator = TextGenerator.load(without)
+    with raises_input_error("missing", key="drafts"):
+        list(generator.generate([GenerationRequest(text="the")], GREEDY, strategy=Speculative(2)))
+    with raises_input_error("wrong_length", key="text"):
+        list(generator.generate([GenerationRequest(text="the cat" * 200)], GREEDY))
+    with raises_input_error("empty", key="text"):
+        list(generator.generate([GenerationRequest(text="")], GREEDY))
+    with raises_input_error("missing", key="chat"):
+        TextGenerator.load(trained, chat=True)
     vocabulary = DraftVocabulary("x", "0", torch.tensor([1]), 1.0)
     vocabulary.save(tmp_path / "x.json")
-    with pytest.raises(InputError, match=r"'x': is of another tokenizer \(0\)"):
-        TextWriter.load(trained, vocabularies=[tmp_path / "x.json"])
+    with raises_input_error("mismatch"):
+        TextGenerator.load(trained, vocabularies=[tmp_path / "x.json"])
     (tmp_path / "x.json").write_text('{"ids": [true]}')
-    with pytest.raises(InputError, match="has no ids of a tokenizer"):
+    with raises_input_error("empty", key="draft vocabulary"):
         DraftVocabulary.load(tmp_path / "x.json")

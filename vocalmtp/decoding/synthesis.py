@@ -1,0 +1,171 @@
+"""From sentences to audio with one speech LM and its tokenizer, in batches or as a stream.
+
+Letters: D_s size of the speaker vector.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vocalmtp.audio.io import Audio
+from vocalmtp.audio.timestamps import word_times
+from vocalmtp.decoding.generate import Generated, Prompt, collect_utterances, generate
+from vocalmtp.decoding.options import Decoding
+from vocalmtp.decoding.sampling import Sampler
+from vocalmtp.decoding.statistics import DecodeStatistics
+from vocalmtp.decoding.streaming import (
+    SentenceStream,
+    TextAssembler,
+    decode_in_background,
+    to_samples,
+)
+from vocalmtp.models import prompts
+from vocalmtp.models.prompts import ControlToken, Segment, Text
+from vocalmtp.models.speech_lm import SpeechLM
+from vocalmtp.text import char_ids
+from vocalmtp.tokenizers import SpeechTokenizer
+from vocalmtp.voices import Voice, mean_vector
+
+SpeakerConditioning = Literal["both", "lm", "decoder", "none"]
+SPEAKER_CONDITIONINGS = get_args(SpeakerConditioning)
+
+
+@dataclass(frozen=True)
+class SentenceRequest:
+    """One normalised sentence of a request."""
+
+    text: str
+    voice: Voice | None
+    seed: int
+    sampler: Sampler
+    pause: float = 0.0  # seconds of silence after it
+    context: tuple[Segment, ...] = ()
+
+
+class SentenceSynthesizer:
+    """The parts that turn normalised sentences into audio; see TTS for the arguments."""
+
+    def __init__(
+        self,
+        model: SpeechLM,
+        tokenizer: SpeechTokenizer,
+        voices: dict[str, Voice],
+        encode_text: Callable[[str], Sequence[int]],
+        speaker_conditioning: SpeakerConditioning,
+        decoding: Decoding,
+    ):
+        self.model, self.tokenizer, self.voices = model, tokenizer, voices
+        self.encode_text = encode_text
+        self.speaker_conditioning = speaker_conditioning
+        self.decoding, self.statistics = decoding, DecodeStatistics()
+
+    @property
+    def sample_rate(self) -> int:
+        """Sample rate of the audio in Hz."""
+        return self.tokenizer.spec.sample_rate
+
+    @property
+    def has_word_times(self) -> bool:
+        """Whether `Audio.words` is filled: models with a text track know when words are spoken."""
+        return self.model.config.has_text_track
+
+    def lm_speaker_vector(self, voice: Voice | None) -> Tensor | None:
+        """Return the speaker vector [D_s] for the speech LM; None: without one."""
+        given = voice is not None and self.speaker_conditioning in ("both", "lm")
+        return torch.from_numpy(voice.vector) if given else None
+
+    def decoder_speaker_vector(self, voice: Voice | None) -> Tensor | None:
+        """Return the speaker vector [1, D_s] for the tokenizer's decoder, on its device."""
+        if voice is None:
+            return None
+        vector = voice.vector
+        if self.speaker_conditioning not in ("both", "decoder"):
+            vector = mean_vector(self.voices.values(), len(vector))
+        return torch.from_numpy(vector)[None].to(self.tokenizer.device)
+
+    def prompt(self, sentence: SentenceRequest) -> Prompt:
+        """Return the prompt of a sentence."""
+        ids, context = self.encode_text(sentence.text), sentence.context
+        if context:  # the sentence is an answer: the model writes it before it speaks it
+            end = self.model.config.audio_input_config.end_id
+            context = (*context, ControlToken("answer"), Text([*ids, end]))
+        segments = prompts.tts_prompt(
+            self.model.config.text,
+            text_ids=ids,
+            characters=char_ids(sentence.text),
+            speaker=self.lm_speaker_vector(sentence.voice),
+            context=context,
+        )
+        return Prompt(segments, sentence.sampler, sentence.seed)
+
+    def speak(
+        self, sentences: Iterable[SentenceRequest], batch_size: int
+    ) -> Iterator[tuple[int, Audio]]:
+        """Yield the number and the audio of every sentence, as they finish."""
+        waiting: dict[int, SentenceRequest] = {}
+
+        def prompts() -> Iterator[Prompt]:
+            for number, sentence in enumerate(sentences):
+                waiting[number] = sentence
+                yield self.prompt(sentence)
+
+        def decode(number: int, generated: Generated) -> Audio:
+            return self._decode(waiting.pop(number), generated)
+
+        strategy = self.decoding.strategy(self.statistics)
+        events = generate(self.model, prompts(), batch_size, strategy)
+        utterances = collect_utterances(events, self.model.layout)
+        return decode_in_background(utterances, decode, batch_size)
+
+    def speak_texts(
+        self, work: Iterable[tuple[int, list[SentenceRequest]]], batch_size: int
+    ) -> Iterator[tuple[int, Audio]]:
+        """Yield the number and the audio of every text, a list of sentences, as they finish."""
+        texts = TextAssembler()
+
+        def sentences() -> Iterator[SentenceRequest]:
+            for number, own in work:
+                texts.add_text(number, len(own))
+                yield from own
+
+        for number, audio in self.speak(sentences(), batch_size):
+            if complete := texts.add_audio(number, audio):
+                yield complete
+
+    def _decode(self, sentence: SentenceRequest, generated: Generated) -> Audio:
+        """Decode the codes of a sentence, and append the silence after it."""
+        words = []
+        if generated.pointers is not None:
+            pointers = generated.pointers.clamp(max=len(sentence.text) - 1).cpu().numpy()
+            words = word_times(sentence.text, pointers, self.tokenizer.spec.frame_rate, whole=True)
+        samples = self._silence(sentence.pause)
+        if generated.codes.shape[1]:
+            with self.statistics.timed("tokenizer"):
+                vector = self.decoder_speaker_vector(sentence.voice)
+                wav = self.tokenizer.decode(generated.codes[None], vector)
+            samples = np.concatenate([to_samples(wav), samples])
+        return Audio(samples, self.sample_rate, words, generated.truncated)
+
+    def stream_sentences(self, sentences: list[SentenceRequest]) -> Iterator[Audio]:
+        for sentence in sentences:
+            if self.tokenizer.spec.lookahead is None:  # its decoder needs the whole utterance
+                yield from (audio for _, audio in self.speak([sentence], batch_size=1))
+                continue
+            vector = self.decoder_speaker_vector(sentence.voice)
+            spoken = SentenceStream(sentence.text, self.model.layout, self.tokenizer, vector)
+            strategy = self.decoding.strategy(self.statistics)
+            for event in generate(self.model, [self.prompt(sentence)], strategy=strategy):
+                with self.statistics.timed("tokenizer"):
+                    chunk = spoken.push(event.tokens[0])
+                if chunk is not None:
+                    yield chunk
+            yield spoken.finish()
+            if sentence.pause:
+                yield Audio(self._silence(sentence.pause), self.sample_rate)
+
+    def _silence(self, seconds: float) -> np.ndarray:
+        return np.zeros(round(seconds * self.sample_rate), np.float32)
