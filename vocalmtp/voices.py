@@ -87,7 +87,7 @@ class Voice:
         except (SafetensorError, KeyError, OSError, TypeError, ValueError) as error:
             raise InputError(
                 f"voice '{path}': not a voice file; make one with 'vocalmtp voices make'",
-                code="invalid_value",
+                code="damaged",
             ) from error
         if vector.ndim != 1 or not np.isfinite(vector).all():
             raise InputError(

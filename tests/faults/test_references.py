@@ -24,31 +24,31 @@ def write(name: str, samples: np.ndarray, rate: int = RATE, **options: str) -> P
 
 
 REFERENCES = {
-    "nobytes.wav": (lambda name: Path(name).touch(), "not readable"),
-    "empty.wav": (lambda name: write(name, np.zeros(0)), "has no samples; record some speech"),
-    "text.wav": (lambda name: Path(name).write_text("I am no sound."), "not readable"),
-    "bytes.mp3": (lambda name: Path(name).write_bytes(bytes(range(256)) * 40), "not readable"),
-    "samples.raw": (lambda name: Path(name).write_bytes(bytes(9000)), "not readable"),
-    "folder.wav": (lambda name: Path(name).mkdir(), "no such file"),
-    "silent.wav": (lambda name: write(name, np.zeros(3 * RATE)), "is silent"),
-    "short.wav": (lambda name: write(name, buzz(0.4)), "give 1 to 30 s"),
-    "long.flac": (lambda name: write(name, buzz(40.0)), "40.0 s of speech"),
+    "nobytes.wav": (lambda name: Path(name).touch(), "unusable: "),
+    "empty.wav": (lambda name: write(name, np.zeros(0)), "empty: "),
+    "text.wav": (lambda name: Path(name).write_text("I am no sound."), "unusable: "),
+    "bytes.mp3": (lambda name: Path(name).write_bytes(bytes(range(256)) * 40), "unusable: "),
+    "samples.raw": (lambda name: Path(name).write_bytes(bytes(9000)), "unusable: "),
+    "folder.wav": (lambda name: Path(name).mkdir(), "not_found: "),
+    "silent.wav": (lambda name: write(name, np.zeros(3 * RATE)), "empty: "),
+    "short.wav": (lambda name: write(name, buzz(0.4)), "wrong_length: 1"),
+    "long.flac": (lambda name: write(name, buzz(40.0)), "wrong_length: 40.0"),
     "noise.wav": (
         lambda name: write(name, np.random.default_rng(0).normal(0, 0.1, 3 * RATE)),
-        "no voice is heard in it; give a recording of speech",
+        "empty: ",
     ),
-    "cut.wav": (lambda name: tear(write(name, buzz(4.0))), "is cut off; copy it again"),
-    "cut.flac": (lambda name: tear(write(name, buzz(4.0))), "not readable"),
+    "cut.wav": (lambda name: tear(write(name, buzz(4.0))), "damaged: "),
+    "cut.flac": (lambda name: tear(write(name, buzz(4.0))), "unusable: "),
     "cut.ogg": (lambda name: tear(write(name, buzz(4.0))), ""),
     "nan.wav": (
         lambda name: write(name, np.where(np.arange(32_000) == 9, np.nan, 0.1), subtype="FLOAT"),
-        "has samples that are not finite",
+        "damaged: ",
     ),
     "infinite.wav": (
         lambda name: write(name, np.full(32_000, np.inf), subtype="DOUBLE"),
-        "has samples that are not finite",
+        "damaged: ",
     ),
-    "slow.wav": (lambda name: write(name, buzz(2.0), rate=10), "has 10 Hz; export it with 16000"),
+    "slow.wav": (lambda name: write(name, buzz(2.0), rate=10), "invalid_value: 10"),
 }
 
 
@@ -71,7 +71,7 @@ def test_an_hour_is_refused_by_its_header(refused, whole_model, monkeypatch):
         for _ in range(60):
             sound.write(np.zeros(60 * RATE, np.float32))
     monkeypatch.setattr(soundfile.SoundFile, "read", None)  # it is not even begun
-    says = "audio 'hour.flac': lasts 3600 s; cut it to 300 s or less"
+    says = "wrong_length: 'hour.flac'"
     refused("voices", "make", "hour.flac", "-o", "v.safetensors", "-m", whole_model, YES, says=says)
 
 
@@ -83,11 +83,12 @@ def test_a_header_that_tells_more_than_memory_holds(tmp_path):
     data[21] |= 0x0F  # the highest bits of the count
     path.write_bytes(data)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(InputError, match="is cut off|not readable"):
+    with pytest.raises(InputError) as error:
         read_audio(path, RATE)
+    assert error.value.code in ("damaged", "unusable")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB
 
 
 def test_a_pipe_is_no_recording(refused, whole_model):
     os.mkfifo("a.wav")
-    refused("tts", "Hi.", "-v", "a.wav", "-m", whole_model, says="audio 'a.wav': no such file")
+    refused("tts", "Hi.", "-v", "a.wav", "-m", whole_model, says="not_found: 'a.wav'")

@@ -229,7 +229,7 @@ def output_format(path: Path, format: str | None = None) -> str:
     if format is None and not path.suffix:
         raise InputError(
             f"output '{path}': has no suffix; name it {path.name}.wav, or give a format",
-            code="empty",
+            code="invalid_value",
         )
     found = check_format(format or path.suffix)
     check_file(path)

@@ -118,10 +118,12 @@ def _usage(error: Exception) -> tuple[str, ErrorCode]:
         case "NoSuchOption" | "NoSuchCommand":
             return message, "unknown_name"
         case "MissingParameter":
-            return message or "verb: is missing; choose one of those above", "missing"
+            return message, "missing"
         case _ if "unexpected extra argument" in message:
             return f"{message}; put a text with spaces in quotes", "invalid_value"
-    return message or "verb: is missing; choose one of those above", "invalid_value"
+    if not message:
+        return "verb: is missing; choose one of those above", "missing"
+    return message, "invalid_value"
 
 
 def _terminate(number: int, frame: object) -> None:

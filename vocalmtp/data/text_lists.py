@@ -156,7 +156,7 @@ def _header(path: Path, rows: Iterator[tuple[int, list[str] | str]]) -> list[str
     if "text" not in names:
         found = ", ".join(short(name) for name in names[:10])
         raise InputError(
-            f"input '{path}': has no column 'text', only {found}; rename one", code="empty"
+            f"input '{path}': has no column 'text', only {found}; rename one", code="missing"
         )
     for name in names:
         if not name or names.count(name) > 1:

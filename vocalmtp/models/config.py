@@ -119,7 +119,7 @@ class SpeechLMConfig(PretrainedConfig):
             _ = config.layouts, config.track_config  # which check their parts
             _ = config.audio_input and config.audio_input_config
         except InputError as error:
-            raise InputError(f"{what}: config.json: {error}", code="invalid_value") from error
+            raise InputError(f"{what}: config.json: {error}", code=error.code) from error
         except (TypeError, ValueError, KeyError, AttributeError) as error:
             raise InputError(
                 f"{what}: config.json is damaged ({reason(error)}); copy or export it again",

@@ -205,7 +205,7 @@ class SpeechLM(PreTrainedModel):
                     output_loading_info=True,
                 )
         except InputError as error:
-            raise InputError(f"{what}: config.json: {error}", code="invalid_value") from error
+            raise InputError(f"{what}: config.json: {error}", code=error.code) from error
         except Exception as error:  # whatever a configuration makes Transformers raise
             raise InputError(
                 f"{what}: is damaged ({reason(error)}); copy or export it again", code="damaged"
