@@ -210,7 +210,8 @@ class Registry(Mapping[str, T], Generic[T]):
 
     Args:
         kind: what the entries are, as error messages name it.
-        package: the package whose modules register entries; None if they are imported anyway.
+        package: the package whose modules, those of its subpackages too, register entries; None
+            if they are imported anyway.
     """
 
     def __init__(self, kind: str, package: str | None = None):
@@ -265,7 +266,7 @@ class Registry(Mapping[str, T], Generic[T]):
         if self._package is None:
             return
         package, self._package = import_module(self._package), None
-        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             import_module(module.name)
 
 

@@ -6,8 +6,7 @@ from zlib import crc32
 
 import torch
 
-from vocalmtp.tokenizers import find_card
-from vocalmtp.tokenizers.convert import CONVERTIBLE
+from vocalmtp.tokenizers import TOKENIZERS, find_card
 from vocalmtp.tokenizers.published.base import PublishedTokenizer
 from vocalmtp.tokenizers.published.bigcodec import BigCodecConfig
 from vocalmtp.tokenizers.published.facodec import FACodecConfig
@@ -61,7 +60,7 @@ def set_weights(model: PublishedTokenizer) -> PublishedTokenizer:
 def make_published(name: str) -> PublishedTokenizer:
     """The tokenizer of card `name` with the weights of its keys, and few channels."""
     card = find_card(name)
-    kind = CONVERTIBLE[card.type]
+    kind = TOKENIZERS[card.type]
     changes = kind.Config.of(card).model_dump(exclude_defaults=True)
     return set_weights(kind(TINY[card.type].model_copy(update={"name": name, **changes})))
 

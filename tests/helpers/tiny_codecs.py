@@ -1,4 +1,4 @@
-"""Tiny random codecs of every card: its streams, sizes and strides, and few channels."""
+"""Tiny random codecs of every card, with its streams, codebooks and strides, and few channels."""
 
 from functools import cache
 from typing import Any
@@ -8,28 +8,34 @@ import transformers
 from torch import nn
 
 from helpers.published_weights import make_published
-from vocalmtp.tokenizers import TYPES, SpeechTokenizer, TokenizerCard, find_card
-from vocalmtp.tokenizers.convert import CONVERTIBLE
+from vocalmtp.tokenizers import TOKENIZERS, SpeechTokenizer, TokenizerCard, find_card
+from vocalmtp.tokenizers.convert import published_types
+from vocalmtp.tokenizers.huggingface.dac import higgs_model_class
 from vocalmtp.tokenizers.neural import NeuralTokenizer, NeuralTokenizerConfig
 
 STRIDES = {16_000: (2, 4, 5, 8), 24_000: (2, 4, 5, 8), 44_100: (2, 4, 8, 8)}
-# So that audio is neither silent nor clipped, and codes take many values.
+# By the end of a parameter's name: so that audio is neither silent nor clipped, and codes vary.
+DAC_SCALES = {"conv1.weight": ("times", 4.0), "conv2.weight": ("times", 4.0)}
+XCODEC2_SCALES = {
+    "conv.weight": ("times", 10.0),
+    "conv1.weight": ("times", 10.0),
+    "conv2.weight": ("times", 10.0),
+    "project_in.weight": ("times", 100.0),
+    "project_out.weight": ("times", 20.0),
+}
 SCALES = {
-    "dac": {"conv1.weight": ("times", 4.0), "conv2.weight": ("times", 4.0)},
+    "dac": DAC_SCALES,
     "encodec": {"weight.original0": ("times", 1.7), ".embed": ("noise", 0.02)},
     "mimi": {".embed_sum": ("noise", 1.0)},
-    "xcodec": {
-        "conv1.weight": ("times", 4.0),
-        "conv2.weight": ("times", 4.0),
+    "xcodec": {**DAC_SCALES, ".embed": ("noise", 0.2)},
+    "higgs_audio_v2_tokenizer": {
+        **DAC_SCALES,
         ".embed": ("noise", 0.2),
+        "project_in.weight": ("times", 20.0),
+        "project_out.weight": ("times", 5.0),
     },
-    "xcodec2": {
-        "conv.weight": ("times", 10.0),
-        "conv1.weight": ("times", 10.0),
-        "conv2.weight": ("times", 10.0),
-        "project_in.weight": ("times", 100.0),
-        "project_out.weight": ("times", 20.0),
-    },
+    "xcodec2": XCODEC2_SCALES,
+    "neucodec": XCODEC2_SCALES,
 }
 SEMANTIC = {
     "conv_dim": (8,) * 7,
@@ -43,16 +49,17 @@ SEMANTIC = {
 
 
 def make_tiny(name: str) -> SpeechTokenizer:
-    """The tokenizer of card `name` with tiny random weights, always the same."""
+    """A new tokenizer of card `name` with tiny random weights, the same every time."""
     card = find_card(name)
     if card.type == "neural":
         return make_neural(name)
-    if card.type in CONVERTIBLE:
+    if card.type in published_types():
         return make_published(name)
-    return TYPES[card.type](make_model(name), card)
+    return TOKENIZERS[card.type](make_model(name), card)
 
 
 def make_neural(name: str) -> NeuralTokenizer:
+    """A tiny trainable tokenizer of the kind of card `name`."""
     torch.manual_seed(0)
     small = dict.fromkeys(("encoder_dim", "decoder_dim", "frame_dim"), 16)
     config = NeuralTokenizerConfig(
@@ -66,17 +73,25 @@ def make_neural(name: str) -> NeuralTokenizer:
     return NeuralTokenizer(config).eval()
 
 
-@cache
 def make_model(name: str) -> nn.Module:
-    """The model of Transformers for card `name`."""
+    """A new model of Transformers for card `name`, its weights the same every time."""
+    card = find_card(name)
+    model = BUILDERS[card.type](card)
+    model.load_state_dict(model_weights(name), assign=False)
+    return model.eval().requires_grad_(False)
+
+
+@cache
+def model_weights(name: str) -> dict[str, torch.Tensor]:
+    """Random weights for card `name`, scaled by SCALES."""
     card = find_card(name)
     torch.manual_seed(0)
-    model = CONFIGS[card.type](card)
-    for name, tensor in model.state_dict().items():
-        for end, (kind, size) in SCALES.get(card.type, {}).items():
-            if name.endswith(end):
+    weights = BUILDERS[card.type](card).state_dict()
+    for key, tensor in weights.items():
+        for end, (kind, size) in SCALES[card.type].items():
+            if key.endswith(end):
                 tensor.normal_(std=size) if kind == "noise" else tensor.mul_(size)
-    return model.eval().requires_grad_(False)
+    return weights
 
 
 def encodec(card: TokenizerCard) -> nn.Module:
@@ -125,36 +140,64 @@ def mimi(card: TokenizerCard) -> nn.Module:
 
 def xcodec(card: TokenizerCard) -> nn.Module:
     kind = transformers.WavLMConfig if "wavlm" in card.name else transformers.HubertConfig
-    acoustic: dict[str, Any] = {
-        "encoder_hidden_size": 2,
-        "downsampling_ratios": [8, 5, 4, 2],
-        "upsampling_ratios": [8, 5, 4, 2],
-        "decoder_hidden_size": 32,
-        "hidden_size": 16,
-    }
     config = transformers.XcodecConfig(
-        acoustic_model_config=transformers.DacConfig(**acoustic),
+        acoustic_model_config=transformers.DacConfig(**acoustic_sizes([8, 5, 4, 2])),
         semantic_model_config=kind(**SEMANTIC),
     )
     return transformers.XcodecModel(config)
 
 
-def xcodec2(card: TokenizerCard) -> nn.Module:
+def higgs(card: TokenizerCard) -> nn.Module:
+    config = transformers.HiggsAudioV2TokenizerConfig(
+        target_bandwidths=[0.5, 1, 1.5, 2],
+        codebook_dim=8,
+        acoustic_model_config=transformers.DacConfig(**acoustic_sizes([8, 5, 4, 2, 3])),
+        semantic_model_config=transformers.HubertConfig(**SEMANTIC),
+    )
+    return higgs_model_class()(config)
+
+
+def acoustic_sizes(ratios: list[int]) -> dict[str, Any]:
+    return {
+        "encoder_hidden_size": 2,
+        "downsampling_ratios": ratios,
+        "upsampling_ratios": ratios,
+        "decoder_hidden_size": 32,
+        "hidden_size": 16,
+    }
+
+
+def xcodec2_sizes() -> dict[str, Any]:
     semantic = transformers.Wav2Vec2BertConfig(
         hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
     )
-    config = transformers.Xcodec2Config(
-        hidden_size=32,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        head_dim=16,
-        encoder_hidden_size=2,
-        quantization_dim=48,
-        semantic_model_config=semantic,
-    )
-    return transformers.Xcodec2Model(config)
+    return {
+        "hidden_size": 32,
+        "intermediate_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "head_dim": 16,
+        "encoder_hidden_size": 2,
+        "quantization_dim": 48,
+        "semantic_model_config": semantic,
+    }
 
 
-CONFIGS = {"dac": dac, "encodec": encodec, "mimi": mimi, "xcodec": xcodec, "xcodec2": xcodec2}
+def xcodec2(card: TokenizerCard) -> nn.Module:
+    return transformers.Xcodec2Model(transformers.Xcodec2Config(**xcodec2_sizes()))
+
+
+def neucodec(card: TokenizerCard) -> nn.Module:
+    return transformers.NeuCodecModel(transformers.NeuCodecConfig(**xcodec2_sizes()))
+
+
+BUILDERS = {
+    "dac": dac,
+    "encodec": encodec,
+    "higgs_audio_v2_tokenizer": higgs,
+    "mimi": mimi,
+    "neucodec": neucodec,
+    "xcodec": xcodec,
+    "xcodec2": xcodec2,
+}

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from vocalmtp.tokenizers.quantizers import (
+from vocalmtp.tokenizers.neural.quantizers import (
     FiniteScalarQuantizer,
     ResidualQuantizer,
     SplitQuantizer,
@@ -48,9 +48,9 @@ def test_every_stream_leaves_less_once_it_has_learned():
     quantizer = ResidualQuantizer(3, (4, 4, 4))
     mixing = torch.randn(9, 9) * torch.linspace(1.5, 0.1, 9)
     optimizer = torch.optim.Adam(quantizer.parameters(), lr=1e-2)
-    first = quantizer(torch.randn(500, 9) @ mixing.T).left.item()
+    first = quantizer(torch.randn(500, 9) @ mixing.T).residual.item()
     for _ in range(150):
-        loss = quantizer(torch.randn(500, 9) @ mixing.T).left
+        loss = quantizer(torch.randn(500, 9) @ mixing.T).residual
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

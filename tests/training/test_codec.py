@@ -4,7 +4,7 @@ from helpers.errors import raises_input_error
 from helpers.tiny_codec_run import TINY, tiny_codec_recipe
 
 from vocalmtp.tokenizers import load_tokenizer
-from vocalmtp.tokenizers.layers import reverse_gradient
+from vocalmtp.tokenizers.neural.layers import reverse_gradient
 from vocalmtp.training.codec import TokenizerTrainer, train_tokenizer
 
 

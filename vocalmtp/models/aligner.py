@@ -25,7 +25,7 @@ from vocalmtp.hub import PRETRAINED
 from vocalmtp.io.atomic import atomic_folder
 from vocalmtp.io.read import FORMAT, check_format, fill, read_object
 from vocalmtp.text import ALPHABET, char_ids, shorten
-from vocalmtp.tokenizers.layers import ConvNeXtStack
+from vocalmtp.tokenizers.neural.layers import ConvNeXtStack
 
 PAUSE = ALPHABET.index(" ")
 LONGEST_SKIP = 6  # silent characters in a row: "though the" has four and the space

@@ -1,6 +1,7 @@
 """Speech tokenizers behind one contract, and how to load one by name or folder."""
 
 from vocalmtp.tokenizers.base import (
+    TOKENIZERS,
     CodecStream,
     SpeechCodes,
     SpeechTokenizer,
@@ -8,15 +9,15 @@ from vocalmtp.tokenizers.base import (
     TokenizerSpec,
 )
 from vocalmtp.tokenizers.cards import TokenizerCard, find_card, list_cards
-from vocalmtp.tokenizers.registry import TYPES, load_tokenizer
+from vocalmtp.tokenizers.registry import load_tokenizer
 
 __all__ = [
-    "TYPES",
-    "TokenizerCard",
+    "TOKENIZERS",
     "CodecStream",
     "SpeechCodes",
     "SpeechTokenizer",
     "StreamSpec",
+    "TokenizerCard",
     "TokenizerSpec",
     "find_card",
     "list_cards",

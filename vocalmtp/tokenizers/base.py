@@ -1,27 +1,33 @@
-"""What every speech tokenizer is: a spec, codes from a waveform, and a waveform from codes.
+"""Speech tokenizers: the contract that every one implements, and the spec that describes one.
 
-Letters: B batch, N samples, T codec frames, Q streams, D_s size of the speaker vector.
+Shapes: B batch, N samples, T codec frames, Q streams of codes, D_s size of the speaker vector.
 """
 
 import hashlib
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
+from typing_extensions import Self
 
+from vocalmtp.config import Registry
 from vocalmtp.errors import InputError
+
+if TYPE_CHECKING:
+    from vocalmtp.tokenizers.cards import TokenizerCard
 
 Kind = Literal["coupled", "semi_decoupled", "decoupled"]
 Role = Literal["content", "prosody", "acoustic", "semantic"]
 
 
 class StreamSpec(BaseModel):
-    """One stream of codes: `size` entries, made of FSQ digits `levels` where it has them."""
+    """One stream of codes: codebook `size`, and the FSQ `levels` whose product it is, if any."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -31,7 +37,7 @@ class StreamSpec(BaseModel):
     levels: tuple[int, ...] = ()
 
     @model_validator(mode="after")
-    def _levels_make_size(self) -> "StreamSpec":
+    def _levels_make_size(self) -> Self:
         if self.levels and math.prod(self.levels) != self.size:
             raise ValueError(
                 f"levels {self.levels} multiply to {math.prod(self.levels)}, not {self.size}"
@@ -40,144 +46,277 @@ class StreamSpec(BaseModel):
 
 
 class TokenizerSpec(BaseModel):
-    """The facts about a tokenizer that a speech LM, a code shard and a person need."""
+    """Description of a tokenizer with its weights, saved beside codes and models made with it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     kind: Kind
-    sample_rate: int = Field(ge=1)
+    sample_rate: int = Field(ge=1)  # of decoded audio
     frame_rate: float = Field(gt=0, allow_inf_nan=False)  # codec frames per second
     streams: tuple[StreamSpec, ...] = Field(min_length=1)
-    codes: str = ""  # which encoder's: training one anew makes other codes of the same shape
-    speaker_dim: int = Field(default=0, ge=0)  # size of the timbre vector, 0 = none
+    codes: str = ""  # digest of the encoder's weights: retraining it changes what codes mean
+    speaker_dim: int = Field(default=0, ge=0)  # size of the speaker vector, 0 = none
     lookahead: float | None = None  # seconds of future that decoding needs; None = cannot stream
     licence: str = "Apache-2.0"
+    encoder_sample_rate: int | None = Field(default=None, ge=1)  # None = sample_rate
 
     @property
     def hop(self) -> int:
-        """Samples per codec frame."""
+        """Samples of decoded audio per codec frame."""
         return round(self.sample_rate / self.frame_rate)
 
     @property
+    def input_rate(self) -> int:
+        """Sample rate of the audio to encode."""
+        return self.encoder_sample_rate or self.sample_rate
+
+    @property
+    def input_hop(self) -> int:
+        """Samples of the audio to encode per codec frame."""
+        return round(self.input_rate / self.frame_rate)
+
+    @property
     def bits_per_second(self) -> float:
+        """Bit rate of all streams together."""
         return self.frame_rate * sum(math.log2(stream.size) for stream in self.streams)
 
     @property
     def hash(self) -> str:
-        """Short digest, stamped on shards and models, so that codes never meet a wrong decoder."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        """Short digest, saved with codes and models: codes of another digest are refused."""
+        data = self.model_dump(mode="json")
+        if self.encoder_sample_rate is None:  # specs from before this field keep their digest
+            del data["encoder_sample_rate"]
+        return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:12]
 
 
 @dataclass
 class SpeechCodes:
-    """Codes of a batch of utterances."""
+    """Codes of a batch of utterances, on the tokenizer's device."""
 
-    codes: Tensor  # [B, Q, T] int64
+    codes: Tensor  # [B, Q, T] int64; zeros beyond an utterance's length
     lengths: Tensor  # [B] int64, frames
-    speaker: Tensor | None = None  # [B, D_s] float32
+    speaker: Tensor | None = None  # [B, D_s]
 
 
 class CodecStream(Protocol):
-    """Incremental decoding of one batch of utterances; owns all of its state."""
+    """Incremental decoder of one batch of utterances, which owns all of its state."""
 
     def push(self, codes: Tensor) -> Tensor:
-        """`codes` [B, Q, t] to as many new samples [B, n] as are final (n may be 0)."""
+        """Append `codes` [B, Q, t]; return the samples [B, n] that became final (n may be 0)."""
         ...
 
     def flush(self) -> Tensor:
-        """The samples [B, n] that waited for look-ahead; the stream is over."""
+        """End the stream; return the samples [B, n] that waited for the look-ahead."""
         ...
 
 
 class SpeechTokenizer(nn.Module):
-    """Waveform to codes and back. Subclasses set `spec` and implement the four methods below."""
+    """Base of all speech tokenizers: waveform to codes and back.
+
+    A subclass is registered in `TOKENIZERS` under the `type` of its cards, sets `spec`, and
+    implements `encode`, `decode`, `save_pretrained` and `from_pretrained`; `embed_speaker` and
+    `stream` where it can. Inputs may be on any device; outputs are on the tokenizer's.
+    """
 
     spec: TokenizerSpec
 
     def encode(self, wav: Tensor, lengths: Tensor | None = None) -> SpeechCodes:
-        """`wav` [B, N] float32 in [-1, 1], true `lengths` [B] in samples, to codes."""
+        """Encode audio.
+
+        Args:
+            wav: [B, N] mono float samples in [-1, 1] at `spec.input_rate` Hz.
+            lengths: [B] samples of each row that are not padding; None = all of them.
+
+        Returns:
+            Codes of ceil(samples / `spec.input_hop`) frames per row.
+
+        Raises:
+            InputError: `wav` or `lengths` is malformed (keys `audio` and `lengths`).
+        """
         raise NotImplementedError
 
     def decode(
         self, codes: Tensor, speaker: Tensor | None = None, lengths: Tensor | None = None
     ) -> Tensor:
-        """`codes` [B, Q, T] of `lengths` [B] frames and `speaker` [B, D_s] to wav [B, T * hop]."""
+        """Decode codes.
+
+        Args:
+            codes: [B, Q, T] integers.
+            speaker: [B, D_s], for tokenizers with a `spec.speaker_dim`.
+            lengths: [B] frames of each row that are not padding; None = all of them.
+
+        Returns:
+            wav: [B, T * spec.hop] float32 at `spec.sample_rate` Hz; zeros beyond the lengths.
+
+        Raises:
+            InputError: the spec has no such codes (key `codes`), or `speaker` is missing.
+        """
         raise NotImplementedError
 
     def embed_speaker(self, wav: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """The timbre vector [B, D_s] of `wav` [B, N]; raises InputError if the kind has none."""
+        """Extract the speaker vectors [B, D_s] of `wav` [B, N], whose arguments are `encode`'s.
+
+        Raises:
+            InputError: the tokenizer has no speaker vector (`unsupported`).
+        """
         raise InputError(
-            f"tokenizer '{self.spec.name}': keeps the voice in its streams, not in a vector; "
+            f"tokenizer '{self.spec.name}': has no speaker vector, its streams hold the voice; "
             "use a decoupled one, such as 'mini'",
             code="unsupported",
         )
 
     def stream(self, speaker: Tensor | None = None) -> CodecStream:
-        """A new incremental decoder; its chunks, joined, equal `decode`.
+        """Start an incremental decoder, whose chunks joined equal `decode`.
 
-        Raises InputError if the spec has no look-ahead: the decoder needs whole utterances.
+        Args:
+            speaker: [B, D_s], for tokenizers with a `spec.speaker_dim`.
+
+        Raises:
+            InputError: `spec.lookahead` is None, so that whole utterances are decoded
+                (`unsupported`).
         """
         raise InputError(
             f"tokenizer '{self.spec.name}': cannot stream, it decodes whole utterances; use decode",
             code="unsupported",
         )
 
-    def optimize_for_inference(self) -> None:  # noqa: B027 (not every tokenizer can be made faster)
-        """Change the decoder, in place, so that this machine runs it faster; it is final then."""
+    def optimize_for_inference(self) -> None:  # noqa: B027 (most tokenizers have nothing to do)
+        """Replace the decoder's layers, in place and for good, by faster ones for this device."""
 
-    def save_pretrained(self, folder: Path | str) -> None:
-        """Write the tokenizer to `folder`; `load_tokenizer(folder)` reads it."""
+    def save_pretrained(self, folder: Path | str, dtype: torch.dtype | None = None) -> None:
+        """Write the tokenizer to `folder`, from which `load_tokenizer(folder)` reads it.
+
+        Args:
+            folder: is replaced as a whole.
+            dtype: of the stored weights; published codecs, whose spec has a digest of the weights,
+                store them as they are.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def from_pretrained(cls, folder: Path | str, card: "TokenizerCard | None" = None) -> Self:
+        """Read the tokenizer in `folder`.
+
+        Args:
+            folder: where `save_pretrained` wrote, or published weights.
+            card: describes published weights whose folder has no card; ignored if it has a spec.
+
+        Raises:
+            InputError: files are missing, damaged, of a later version, or do not fit the card.
+        """
         raise NotImplementedError
 
     @property
     def device(self) -> torch.device:
+        """Device of the weights."""
         return next(self.parameters()).device
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating-point type of the first weight."""
+        return next(self.parameters()).dtype
 
-def check_wav(spec: TokenizerSpec, wav: Tensor, lengths: Tensor | None = None) -> Tensor:
-    """The lengths [B] in samples of `wav` [B, N]: all N, unless they are given.
 
-    Raises InputError if `wav` is not a batch of mono float audio, empty, or not finite, or the
-    lengths do not fit it.
+TOKENIZERS: Registry[type[SpeechTokenizer]] = Registry("tokenizer type", "vocalmtp.tokenizers")
+
+
+class FixedDtype(nn.Module):
+    """Mixin of modules that `to()` moves to another device but never converts."""
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        def move(tensor: Tensor) -> Tensor:
+            changed = fn(tensor)
+            return changed if changed.dtype == tensor.dtype else tensor.to(changed.device)
+
+        return super()._apply(move, recurse)
+
+
+def registered_type(tokenizer: SpeechTokenizer) -> str:
+    """Return the name under which the class of `tokenizer` is registered."""
+    return next(name for name, kind in TOKENIZERS.items() if kind is type(tokenizer))
+
+
+def check_wav(
+    spec: TokenizerSpec, wav: Tensor, lengths: Tensor | None, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Validate the arguments of `SpeechTokenizer.encode`.
+
+    Returns:
+        wav: [B, N] on `device`.
+        lengths: [B] int64 on `device`, all N if they are not given.
+
+    Raises:
+        InputError: `wav` is not mono float audio [B, N], is empty or not finite (key `audio`), or
+            `lengths` do not fit it (key `lengths`).
     """
-    what = f"audio for tokenizer '{spec.name}'"
     if wav.dim() != 2 or not wav.is_floating_point():
         raise InputError(
-            f"{what}: is {str(wav.dtype).removeprefix('torch.')} {list(wav.shape)}; "
-            f"give mono float samples [batch, samples] at {spec.sample_rate} Hz",
+            f"audio: is {_dtype_and_shape(wav)}; give mono float samples [batch, samples] at "
+            f"{spec.input_rate} Hz for tokenizer '{spec.name}'",
             code="invalid_value",
         )
-    if not wav.shape[1] or not len(wav):
-        raise InputError(f"{what}: has no samples; give one or more", code="empty")
-    if lengths is None:
-        lengths = torch.full((len(wav),), wav.shape[1], device=wav.device)
-    if lengths.shape != wav.shape[:1] or lengths.min() < 1 or lengths.max() > wav.shape[1]:
+    rows, samples = wav.shape
+    if not rows or not samples:
         raise InputError(
-            f"{what}: lengths are {lengths.tolist()[:8]}; give one a row, from 1 to {wav.shape[1]}",
+            f"audio: has no samples; give one or more for tokenizer '{spec.name}'", code="empty"
+        )
+    if lengths is None:
+        lengths = torch.full((rows,), samples, dtype=torch.int64, device="cpu")
+    if lengths.shape != (rows,) or lengths.min() < 1 or lengths.max() > samples:
+        raise InputError(
+            f"lengths: are {lengths.tolist()[:8]}; give one per row, from 1 to {samples}",
             code="invalid_value",
         )
+    wav = wav.to(device)
     if not bool(wav.isfinite().all()):
-        raise InputError(f"{what}: has samples that are not finite; make it again", code="damaged")
-    return lengths
+        raise InputError(
+            f"audio: has samples that are not finite; repair it for tokenizer '{spec.name}'",
+            code="damaged",
+        )
+    return wav, lengths.to(device, torch.int64)
 
 
 def check_codes(spec: TokenizerSpec, codes: Tensor) -> None:
-    """Raise InputError unless `codes` are [B, Q, T] integers that the streams of `spec` have."""
-    what = f"codes for tokenizer '{spec.name}'"
+    """Raise InputError (key `codes`) unless `codes` are [B, Q, T] integers of the spec's streams."""
     if codes.dim() != 3 or codes.shape[1] != len(spec.streams) or codes.is_floating_point():
         raise InputError(
-            f"{what}: are {str(codes.dtype).removeprefix('torch.')} {list(codes.shape)}; "
-            f"give integers [batch, {len(spec.streams)}, frames]",
+            f"codes: are {_dtype_and_shape(codes)}; give integers [batch, {len(spec.streams)}, "
+            f"frames] for tokenizer '{spec.name}'",
             code="invalid_value",
         )
     sizes = torch.tensor([stream.size for stream in spec.streams], device=codes.device)[:, None]
     wrong = (codes < 0) | (codes >= sizes)
     if bool(wrong.any()):
         stream = spec.streams[int(wrong.any(-1).any(0).int().argmax())]
-        code = int(codes[wrong][0])
         raise InputError(
-            f"{what}: has code {code}; stream '{stream.name}' has codes 0 to {stream.size - 1}",
+            f"codes: have {int(codes[wrong][0])}; stream '{stream.name}' of tokenizer "
+            f"'{spec.name}' has 0 to {stream.size - 1}",
             code="out_of_range",
         )
+
+
+def check_speaker(spec: TokenizerSpec, speaker: Tensor | None) -> None:
+    """Raise InputError (key `speaker`) if the tokenizer decodes with a vector and none is given."""
+    if spec.speaker_dim and speaker is None:
+        raise InputError(
+            f"speaker: is missing; give a vector [batch, {spec.speaker_dim}] to decode with "
+            f"tokenizer '{spec.name}'",
+            code="missing",
+        )
+
+
+def full_lengths(codes: Tensor, lengths: Tensor | None) -> Tensor:
+    """Return `lengths` on the device of `codes` [B, Q, T], or T for every row: [B] int64."""
+    if lengths is None:
+        return torch.full((len(codes),), codes.shape[-1], dtype=torch.int64, device=codes.device)
+    return lengths.to(codes.device, torch.int64)
+
+
+def inside(lengths: Tensor, size: int) -> Tensor:
+    """Return which of `size` positions precede each of `lengths` [B]: bool [B, size]."""
+    return torch.arange(size, device=lengths.device) < lengths[:, None]
+
+
+def _dtype_and_shape(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"

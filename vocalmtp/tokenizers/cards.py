@@ -1,15 +1,15 @@
-"""The catalogue: one YAML card per speech tokenizer, under `cards/`.
+"""Tokenizer cards: one YAML file per speech tokenizer, in the top-level folder `tokenizers/`.
 
-An card has the facts that codes are stamped with (`TokenizerSpec`) and those that people need:
-licences, where the weights are, the paper.
+A card holds what a `TokenizerSpec` says of a tokenizer, and what people need to know: licences,
+where the weights are published, the paper.
 """
 
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import yaml
 from pydantic import Field, model_validator
+from typing_extensions import Self
 
 from vocalmtp.config import StrictModel, load_yaml, parse
 from vocalmtp.errors import InputError, nearest
@@ -17,11 +17,11 @@ from vocalmtp.tokenizers.base import Kind, Role, StreamSpec, TokenizerSpec
 
 PACKAGED = Path(__file__).parent / "cards"  # in a wheel; an editable install reads the checkout
 CARDS = PACKAGED if PACKAGED.is_dir() else Path(__file__).parents[2] / "tokenizers"
-BUNDLED = "bundled"  # as `weights`: they came with this package, in the model of the same name
+BUNDLED = "bundled"  # as `weights`: they are in this package, in the model of the same name
 
 
 class StreamGroup(StrictModel):
-    """One stream, or `count` alike: "rvq" of 3 is rvq1, rvq2, rvq3."""
+    """One stream, or `count` similar ones: "rvq" with count 3 is rvq1, rvq2, rvq3."""
 
     name: str
     size: int = Field(ge=1)
@@ -30,8 +30,9 @@ class StreamGroup(StrictModel):
     levels: tuple[int, ...] = ()
 
     def stream_specs(self) -> list[StreamSpec]:
-        """The streams of the group."""
-        names = [self.name] if self.count == 1 else numbered(self.name, self.count)
+        """Return the streams of the group."""
+        numbers = range(1, self.count + 1)
+        names = [self.name] if self.count == 1 else [f"{self.name}{i}" for i in numbers]
         return [
             StreamSpec(name=name, size=self.size, role=self.role, levels=self.levels)
             for name in names
@@ -39,9 +40,9 @@ class StreamGroup(StrictModel):
 
 
 class Licences(StrictModel):
-    """SPDX names of what is published, not of what we wrote.
+    """SPDX names of the licences of the published code and weights.
 
-    "not stated": it is published without one. "unconfirmed": what we read did not say.
+    "not stated": published without a licence. "unconfirmed": not found in the sources read.
     """
 
     code: str
@@ -49,28 +50,30 @@ class Licences(StrictModel):
 
 
 class TokenizerCard(StrictModel):
-    """One card file. A key that is unknown, or missing, is an error."""
+    """Content of one card file. A key that is unknown, or missing, is an error."""
 
     name: str
-    type: str  # which of our classes, see `vocalmtp.tokenizers.TYPES`
+    type: str  # class of the tokenizer, by its name in `vocalmtp.tokenizers.TOKENIZERS`
     kind: Kind
-    sample_rate: int = Field(ge=1)
+    sample_rate: int = Field(ge=1)  # of decoded audio
+    encoder_sample_rate: int | None = Field(default=None, ge=1)  # None = sample_rate
     frame_rate: float = Field(gt=0, allow_inf_nan=False)  # codec frames per second
     streams: tuple[StreamGroup, ...] = Field(min_length=1)
     use: tuple[str, ...] = Field(min_length=1)  # the streams, or groups, for a speech LM
-    speaker_dim: int = Field(default=0, ge=0)  # size of the timbre vector, 0 = none
-    lookahead: float | None  # seconds of future that decoding needs; null = it cannot stream
-    chunks: bool  # whether long audio is encoded piece by piece, into the same codes
+    speaker_dim: int = Field(default=0, ge=0)  # size of the speaker vector, 0 = none
+    lookahead: float | None  # seconds of future that decoding needs; null = cannot stream
+    chunks: bool  # whether long audio is encoded in chunks, with the codes of the whole
     licence: Licences
-    weights: str  # the published repository, or "bundled"
-    files: tuple[str, ...] = ()  # of it, where they are converted before use
-    decodes: bool = True  # false: there are codes but no audio, since the decoder is elsewhere
+    weights: str  # the repository at huggingface.co, a recipe of ours, or "bundled"
+    files: tuple[str, ...] = ()  # of the repository, where they are converted before use
+    decodes: bool = True  # false: encoder only
+    weights_seen: bool = False  # whether the published weights themselves were run with this code
     paper: str
     notes: str = ""
 
     @model_validator(mode="after")
-    def _use_names_streams(self) -> "TokenizerCard":
-        known = {group.name for group in self.streams} | {spec.name for spec in self.stream_specs()}
+    def _use_names_streams(self) -> Self:
+        known = {group.name for group in self.streams} | {s.name for s in self.stream_specs()}
         for name in self.use:
             if name not in known:
                 raise ValueError(
@@ -79,11 +82,11 @@ class TokenizerCard(StrictModel):
         return self
 
     def stream_specs(self) -> tuple[StreamSpec, ...]:
-        """The Q streams."""
+        """Return the Q streams."""
         return tuple(spec for group in self.streams for spec in group.stream_specs())
 
-    def used(self) -> tuple[str, ...]:
-        """Names of the streams that a speech LM should use."""
+    def used_streams(self) -> tuple[str, ...]:
+        """Return the names of the streams that a speech LM should use."""
         return tuple(
             spec.name
             for group in self.streams
@@ -92,11 +95,12 @@ class TokenizerCard(StrictModel):
         )
 
     def spec(self, codes: str = "") -> TokenizerSpec:
-        """What codes are stamped with; `codes` says which encoder's they are."""
+        """Return the spec of a tokenizer of this card, with weights of the digest `codes`."""
         return TokenizerSpec(
             name=self.name,
             kind=self.kind,
             sample_rate=self.sample_rate,
+            encoder_sample_rate=self.encoder_sample_rate,
             frame_rate=self.frame_rate,
             streams=self.stream_specs(),
             codes=codes,
@@ -106,13 +110,8 @@ class TokenizerCard(StrictModel):
         )
 
 
-def numbered(name: str, count: int) -> list[str]:
-    """`count` names: name1, name2, ..."""
-    return [f"{name}{place + 1}" for place in range(count)]
-
-
 def load_card(path: Path) -> TokenizerCard:
-    """The card in a card file. Raises InputError unless every key is there and known."""
+    """Read a card file. Raises InputError unless every key is there and known."""
     return parse(TokenizerCard, load_yaml(path), f"card '{path}'")
 
 
@@ -124,13 +123,13 @@ def save_card(card: TokenizerCard, path: Path) -> None:
 
 @cache
 def list_cards() -> dict[str, TokenizerCard]:
-    """Every card of the catalogue by its name, in order. Raises InputError for a bad card."""
+    """Return every card of the catalogue by its name, sorted. Raises InputError for a bad card."""
     cards = {}
-    for path in sorted(CARDS.glob("*.yaml"), key=_natural):
+    for path in sorted(CARDS.glob("*.yaml"), key=_natural_order):
         card = load_card(path)
         if card.name != path.stem:
             raise InputError(
-                f"card '{path}': its name is '{card.name}'; name it as the file",
+                f"card '{path}': its name is '{card.name}'; name it like the file",
                 code="invalid_value",
             )
         cards[card.name] = card
@@ -138,7 +137,7 @@ def list_cards() -> dict[str, TokenizerCard]:
 
 
 def find_card(name: str) -> TokenizerCard:
-    """The card called `name`. Raises InputError, with the nearest name, if there is none."""
+    """Return the card called `name`. Raises InputError, with the nearest name, if there is none."""
     cards = list_cards()
     if name not in cards:
         raise InputError(
@@ -147,7 +146,7 @@ def find_card(name: str) -> TokenizerCard:
     return cards[name]
 
 
-def _natural(path: Path) -> list[Any]:
-    """Sorts "x-8" before "x-16"."""
+def _natural_order(path: Path) -> list[tuple[int, int, str]]:
+    """Return a key that sorts "x-8" before "x-16"."""
     parts = path.stem.replace("_", "-").split("-")
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]

@@ -1,6 +1,7 @@
-"""Published checkpoints to tokenizers of ours: pickles are read here, as tensors only, and checked.
+"""Conversion of published checkpoints: pickles are read as tensors only, and checked.
 
-Every key and shape is compared with ours before anything is kept; afterwards there is safetensors.
+Every key and shape is compared with the implementation before anything is kept; the result is saved
+as safetensors.
 """
 
 import hashlib
@@ -13,56 +14,62 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vocalmtp.engines.device import float32_on_cpu
 from vocalmtp.errors import InputError
 from vocalmtp.io.read import check_finite, read_tensors
+from vocalmtp.tokenizers.base import TOKENIZERS
 from vocalmtp.tokenizers.cards import TokenizerCard, find_card, list_cards
 from vocalmtp.tokenizers.published.base import PublishedConfig, PublishedTokenizer
-from vocalmtp.tokenizers.published.bigcodec import BigCodec
-from vocalmtp.tokenizers.published.facodec import FACodec
-from vocalmtp.tokenizers.published.s3 import S3Tokenizer
-from vocalmtp.tokenizers.published.snac import Snac
-from vocalmtp.tokenizers.published.speechtokenizer import SpeechTokenizerModel
-from vocalmtp.tokenizers.published.wavtokenizer import WavTokenizer
 
-KINDS = (BigCodec, FACodec, S3Tokenizer, Snac, SpeechTokenizerModel, WavTokenizer)
-CONVERTIBLE = {kind.TYPE: kind for kind in KINDS}
 SHOWN = 3  # differences that an error names
+
+
+def published_types() -> dict[str, type[PublishedTokenizer]]:
+    """Return the classes whose weights are converted, by the type of their cards."""
+    return {name: kind for name, kind in TOKENIZERS.items() if issubclass(kind, PublishedTokenizer)}
 
 
 def convert(
     name: str, files: Sequence[Path], config: PublishedConfig | None = None
 ) -> PublishedTokenizer:
-    """The tokenizer of card `name` with the weights in its published `files`.
+    """Load published weights into a tokenizer.
 
-    `config` differs from the card's for weights of other sizes than the published ones.
-    Raises InputError if there is no such card, a file holds more than tensors, or a key, a shape or
-    a number is not as it should be.
+    Args:
+        name: of the card.
+        files: the published checkpoint, all of its files.
+        config: for weights of other sizes than the published ones.
+
+    Raises:
+        InputError: there is no such card, a file holds more than tensors, or a key, a shape or a
+            number is wrong.
     """
-    card = find_card(name)
-    if card.type not in CONVERTIBLE:
-        cards = [card.name for card in list_cards().values() if card.type in CONVERTIBLE]
+    card, kinds = find_card(name), published_types()
+    if card.type not in kinds:
+        cards = [card.name for card in list_cards().values() if card.type in kinds]
         raise InputError(
-            f"tokenizer '{name}': has nothing to convert, it is used as it is published; "
+            f"tokenizer '{name}': needs no conversion, it is used as it is published; "
             f"choose one of: {', '.join(cards)}",
-            code="empty",
+            code="unsupported",
         )
-    kind = CONVERTIBLE[card.type]
-    model = kind(config or kind.Config.of(card))
+    kind = kinds[card.type]
+    with float32_on_cpu():
+        model = kind(config or kind.Config.of(card))
     found: dict[str, Tensor] = {}
     for file in files:
         tensors = read_checkpoint(file)
         twice = found.keys() & tensors.keys()
         if twice:
             raise InputError(
-                f"file '{file}': '{min(twice)}' came before; give each file once",
-                code="invalid_value",
+                f"file '{file}': holds '{min(twice)}', which another file has too; "
+                "give each file once",
+                code="conflict",
             )
         found |= tensors
     needed = without_prefix(found, kind.PREFIX)
     needed = {key: needed[key] for key in needed if not re.fullmatch(kind.UNUSED, key)}
     own = model.state_dict()
     published = {model.published_key(key): key for key in own}
-    check_layout(needed, {key: own[mine] for key, mine in published.items()}, card)
+    check_layout(needed, {key: own[ours] for key, ours in published.items()}, card)
     check_finite(needed, "the checkpoint", f"tokenizer '{name}'")
     model.load_state_dict({published[key]: tensor for key, tensor in needed.items()})
     model.config = model.config.model_copy(update={"codes": fingerprint(model)})
@@ -71,10 +78,12 @@ def convert(
 
 
 def read_checkpoint(file: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file or a PyTorch checkpoint, by key.
+    """Read the tensors of a safetensors file or a PyTorch checkpoint, by key.
 
-    Those in tables of the checkpoint have "table.key"; numbers and texts beside them are left out.
-    Raises InputError if there are none, or unpickling them would run code.
+    Tensors of nested tables have the key "table.key"; numbers and strings are skipped.
+
+    Raises:
+        InputError: there is no such file, it holds no tensors, or unpickling it would run code.
     """
     if not file.is_file():
         raise InputError(
@@ -99,7 +108,7 @@ def read_checkpoint(file: Path) -> dict[str, Tensor]:
 
 
 def _tensors(table: Mapping[Any, Any], place: str = "") -> Iterator[tuple[str, Tensor]]:
-    """The tensors of a table, and of the tables in it."""
+    """Yield the tensors of a table and of the tables in it."""
     for key, value in table.items():
         if isinstance(value, Tensor):
             yield f"{place}{key}", value
@@ -108,23 +117,23 @@ def _tensors(table: Mapping[Any, Any], place: str = "") -> Iterator[tuple[str, T
 
 
 def without_prefix(found: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """What begins with `prefix`, without it; everything, if nothing does."""
+    """Return the tensors whose key begins with `prefix`, without it; all, if none does."""
     part = {key.removeprefix(prefix): found[key] for key in found if key.startswith(prefix)}
     return part or dict(found)
 
 
 def check_layout(
-    found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], card: TokenizerCard
+    found: Mapping[str, Tensor], expected: Mapping[str, Tensor], card: TokenizerCard
 ) -> None:
     """Raise InputError with the first three differences of keys and shapes."""
     differences = []
-    for key in sorted(found.keys() | wanted.keys()):
+    for key in sorted(found.keys() | expected.keys()):
         if key not in found:
             differences.append(f"'{key}' is missing")
-        elif key not in wanted:
+        elif key not in expected:
             differences.append(f"'{key}' is unknown")
-        elif found[key].shape != wanted[key].shape:
-            shapes = f"{list(found[key].shape)}, not {list(wanted[key].shape)}"
+        elif found[key].shape != expected[key].shape:
+            shapes = f"{list(found[key].shape)}, not {list(expected[key].shape)}"
             differences.append(f"'{key}' is {shapes}")
     if differences:
         shown, more = "; ".join(differences[:SHOWN]), len(differences) - SHOWN
@@ -136,7 +145,7 @@ def check_layout(
 
 
 def fingerprint(model: PublishedTokenizer) -> str:
-    """Digest of the weights: those of another training make other codes."""
+    """Return a digest of the weights: those of another training make other codes."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())

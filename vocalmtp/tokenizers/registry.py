@@ -1,55 +1,34 @@
-"""How a speech tokenizer is found: by its card's name, by a folder, or inside a model."""
+"""Loading of speech tokenizers: by the name of a card, by a folder, or inside a model."""
 
 import os
 from pathlib import Path
 
+from vocalmtp.engines.device import float32_on_cpu
 from vocalmtp.errors import InputError, nearest
 from vocalmtp.io.read import check_format, read_object
-from vocalmtp.tokenizers.base import SpeechTokenizer
-from vocalmtp.tokenizers.cards import (
-    BUNDLED,
-    TokenizerCard,
-    find_card,
-    list_cards,
-    load_card,
-)
-from vocalmtp.tokenizers.dac import DacTokenizer
-from vocalmtp.tokenizers.encodec import EncodecTokenizer
-from vocalmtp.tokenizers.mimi import MimiTokenizer
-from vocalmtp.tokenizers.neural import NeuralTokenizer
-from vocalmtp.tokenizers.published.bigcodec import BigCodec
-from vocalmtp.tokenizers.published.facodec import FACodec
-from vocalmtp.tokenizers.published.s3 import S3Tokenizer
-from vocalmtp.tokenizers.published.snac import Snac
-from vocalmtp.tokenizers.published.speechtokenizer import SpeechTokenizerModel
-from vocalmtp.tokenizers.published.wavtokenizer import WavTokenizer
-from vocalmtp.tokenizers.xcodec import XcodecTokenizer
-from vocalmtp.tokenizers.xcodec2 import Xcodec2Tokenizer
+from vocalmtp.tokenizers.base import TOKENIZERS, SpeechTokenizer
+from vocalmtp.tokenizers.cards import BUNDLED, TokenizerCard, find_card, list_cards, load_card
 
-TYPES: dict[str, type[SpeechTokenizer]] = {
-    "bigcodec": BigCodec,
-    "dac": DacTokenizer,
-    "encodec": EncodecTokenizer,
-    "facodec": FACodec,
-    "mimi": MimiTokenizer,
-    "neural": NeuralTokenizer,
-    "s3": S3Tokenizer,
-    "snac": Snac,
-    "speechtokenizer": SpeechTokenizerModel,
-    "wavtokenizer": WavTokenizer,
-    "xcodec": XcodecTokenizer,
-    "xcodec2": Xcodec2Tokenizer,
-}
 VARIABLE = "VOCALMTP_TOKENIZERS"  # a folder with one folder of weights per card, or repository
 
 
 def load_tokenizer(source: Path | str) -> SpeechTokenizer:
-    """A speech tokenizer by NAME (of a card or a model), FOLDER, or NAME=FOLDER.
+    """Load a speech tokenizer in float32 on the CPU.
 
-    NAME=FOLDER takes the weights of a published codec from a folder, its card from the catalogue;
-    a FOLDER alone says itself what it is, in `tokenizer.json` or `card.yaml`. Raises InputError if
-    there is no such tokenizer, its weights are not here, damaged, or of a later version.
+    Args:
+        source: NAME of a card or a model, FOLDER, or NAME=FOLDER. NAME=FOLDER takes the weights of
+            a published codec from a folder and its card from the catalogue; a FOLDER alone is one
+            that holds a `tokenizer.json` or `card.yaml`.
+
+    Raises:
+        InputError: there is no such tokenizer, or its weights are absent, damaged, or of a later
+            version.
     """
+    with float32_on_cpu():
+        return _load(source)
+
+
+def _load(source: Path | str) -> SpeechTokenizer:
     name, equals, folder = str(source).partition("=")
     if Path(source).is_dir():
         return _from_folder(Path(source))
@@ -59,7 +38,7 @@ def load_tokenizer(source: Path | str) -> SpeechTokenizer:
             raise InputError(
                 f"tokenizer '{source}': no folder '{folder}'; {how_to_get(card)}", code="not_found"
             )
-        return _with_card(Path(folder), card)
+        return _from_card(Path(folder), card)
     if name in list_cards() and find_card(name).weights != BUNDLED:
         card = find_card(name)
         found = weights_folder(card)
@@ -68,12 +47,12 @@ def load_tokenizer(source: Path | str) -> SpeechTokenizer:
                 f"tokenizer '{name}': its weights are not here; {how_to_get(card)}",
                 code="not_found",
             )
-        return _with_card(found, card)
-    return _from_folder(_model_tokenizer(name))
+        return _from_card(found, card)
+    return _from_tokenizer_json(_model_tokenizer(name), f"tokenizer '{name}'")
 
 
 def weights_folder(card: TokenizerCard) -> Path | None:
-    """Where the weights of `card` are on this machine: in our folder, or Hugging Face's cache."""
+    """Find the weights of `card` on this machine: bundled, in $VOCALMTP_TOKENIZERS, or cached."""
     from vocalmtp.hub import PRETRAINED
 
     if card.weights == BUNDLED:
@@ -93,11 +72,11 @@ def weights_folder(card: TokenizerCard) -> Path | None:
 
 
 def how_to_get(card: TokenizerCard) -> str:
-    """The command that brings the weights of `card`."""
+    """Return the command that fetches or makes the weights of `card`."""
     if card.type == "neural":
         return (
             f"train it: vocalmtp train {card.weights}/base.yaml kind={card.kind} "
-            f"model.name={card.name} corpus=CORPUS output=FOLDER, then say {card.name}=FOLDER"
+            f"model.name={card.name} corpus=CORPUS output=FOLDER, then give {card.name}=FOLDER"
         )
     if card.files:
         files = " ".join(card.files)
@@ -107,80 +86,69 @@ def how_to_get(card: TokenizerCard) -> str:
         )
     return (
         f"run: hf download {card.weights} (found in its cache), or put them into "
-        f"${VARIABLE}/{card.name}, or say {card.name}=FOLDER"
+        f"${VARIABLE}/{card.name}, or give {card.name}=FOLDER"
     )
 
 
 def _from_folder(folder: Path) -> SpeechTokenizer:
-    """The tokenizer in `folder`, which says what it is; a model has one in `tokenizer/`."""
+    """Load from a folder that describes itself, or from a model's folder."""
     what = f"tokenizer '{folder}'"
     if (folder / "card.yaml").is_file():
-        return _with_card(folder, load_card(folder / "card.yaml"))
+        return _from_card(folder, load_card(folder / "card.yaml"))
     if not (folder / "tokenizer.json").is_file() and (folder / "config.json").is_file():
         kind = read_object(folder / "config.json", what).get("model_type")
         names = [card.name for card in list_cards().values() if card.type == kind]
         if names:
             raise InputError(
-                f"{what}: has no card; name one: "
+                f"{what}: has no card; give one: "
                 + ", ".join(f"{name}={folder}" for name in names),
                 code="missing",
             )
     if (folder / "config.json").is_file():
         folder = _model_tokenizer(str(folder))
-    return _from_json(folder, what)
+    return _from_tokenizer_json(folder, what)
 
 
-def _from_json(folder: Path, what: str) -> SpeechTokenizer:
+def _from_tokenizer_json(folder: Path, what: str) -> SpeechTokenizer:
     if not (folder / "tokenizer.json").is_file():
         raise InputError(
             f"{what}: no tokenizer.json there; give a tokenizer's folder", code="not_found"
         )
     data = check_format(read_object(folder / "tokenizer.json", what), what)
-    kind = data.get("type")
-    if not isinstance(kind, str) or kind not in TYPES:
-        raise InputError(
-            f"{what}: its type {kind!r} is unknown; {nearest(str(kind), TYPES)}",
-            code="unknown_name",
-        )
-    return TYPES[kind].from_pretrained(folder)
+    return _class_of(data.get("type"), what).from_pretrained(folder)
 
 
-def _with_card(folder: Path, card: TokenizerCard) -> SpeechTokenizer:
-    """The weights in `folder` as `card` describes them."""
+def _from_card(folder: Path, card: TokenizerCard) -> SpeechTokenizer:
+    """Load the weights in `folder`, which must be what `card` describes."""
     what = f"tokenizer '{card.name}'"
-    if card.type not in TYPES:
-        raise InputError(
-            f"{what}: its type '{card.type}' is unknown; {nearest(card.type, TYPES)}",
-            code="unknown_name",
-        )
-    if (folder / "tokenizer.json").is_file():
-        return _checked(_from_json(folder, what), folder, card)
-    loader = TYPES[card.type]
-    if not hasattr(loader, "load"):
-        raise InputError(
-            f"{what}: no tokenizer.json in '{folder}'; give a tokenizer's folder", code="not_found"
-        )
-    return loader.load(folder, card)
-
-
-def _checked(made: SpeechTokenizer, folder: Path, card: TokenizerCard) -> SpeechTokenizer:
-    """Raise InputError if the tokenizer in `folder` is of another make than `card` says."""
-    requested, spec = card.spec(), made.spec
+    if not (folder / "tokenizer.json").is_file():
+        return _class_of(card.type, what).from_pretrained(folder, card)
+    tokenizer = _from_tokenizer_json(folder, what)
+    expected, found = card.spec(), tokenizer.spec
     for name in ("kind", "sample_rate", "frame_rate", "streams"):
-        mine, theirs = getattr(requested, name), getattr(spec, name)
+        ours, theirs = getattr(found, name), getattr(expected, name)
         if name == "streams":
-            mine, theirs = ([(s.name, s.size) for s in streams] for streams in (mine, theirs))
-        if mine != theirs:
+            ours, theirs = ([(s.name, s.size) for s in streams] for streams in (ours, theirs))
+        if ours != theirs:
             raise InputError(
-                f"tokenizer '{card.name}': '{folder}' holds '{spec.name}', whose {name} is "
-                f"{theirs}, not {mine}; give the folder alone",
+                f"{what}: '{folder}' holds '{found.name}', whose {name} is {ours}, not {theirs}; "
+                "give the folder alone",
                 code="mismatch",
             )
-    return made
+    return tokenizer
+
+
+def _class_of(kind: object, what: str) -> type[SpeechTokenizer]:
+    if not isinstance(kind, str) or kind not in TOKENIZERS:
+        raise InputError(
+            f"{what}: its type {kind!r} is unknown; {nearest(str(kind), TOKENIZERS)}",
+            code="unknown_name",
+        )
+    return TOKENIZERS[kind]
 
 
 def _model_tokenizer(name: str) -> Path:
-    """The folder of a tokenizer that belongs to a model, by the model's name or folder."""
+    """Return the folder of a tokenizer that belongs to a model, by the model's name or folder."""
     from vocalmtp.hub import list_models, tokenizer_folder
 
     try:

@@ -15,8 +15,8 @@ from torch.nn import functional as F
 from vocalmtp.data.manifest import Utterance, read_manifest
 from vocalmtp.errors import InputError
 from vocalmtp.tokenizers import load_tokenizer
-from vocalmtp.tokenizers.features import FOLD, Features
 from vocalmtp.tokenizers.neural import EXCITATION_LEAD, LOOKAHEAD, DecoderState, NeuralTokenizer
+from vocalmtp.tokenizers.neural.features import FOLD, Features
 from vocalmtp.training.augment import warp_mels
 from vocalmtp.training.codec_losses import Discriminators, Probes, SpectralLoss
 from vocalmtp.training.codec_recipe import TokenizerRecipe
@@ -127,7 +127,7 @@ class TokenizerTrainer(TrainingLoop):
         self.model.requires_grad_(False)
         trained.requires_grad_(True)
         if self.recipe.voice_source is not None:
-            for part in self.model.encoder.voice_parts:
+            for part in self.model.encoder.speaker_layers:
                 part.requires_grad_(False)
         return [parameter for parameter in trained.parameters() if parameter.requires_grad]
 
@@ -264,7 +264,7 @@ def copy_speaker_encoder(model: NeuralTokenizer, source: str) -> None:
                 f"{what}: its {name} is {size}, not {wanted}; set model.{name}={size}",
                 code="invalid_value",
             )
-    for part, known in zip(model.encoder.voice_parts, other.encoder.voice_parts, strict=True):
+    for part, known in zip(model.encoder.speaker_layers, other.encoder.speaker_layers, strict=True):
         part.load_state_dict(known.state_dict())
 
 

@@ -5,10 +5,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vocalmtp.audio.mel import mel_filters
-from vocalmtp.tokenizers.features import Features
-from vocalmtp.tokenizers.layers import reverse_gradient
 from vocalmtp.tokenizers.neural import NeuralTokenizerConfig
-from vocalmtp.tokenizers.quantizers import Quantised
+from vocalmtp.tokenizers.neural.features import Features
+from vocalmtp.tokenizers.neural.layers import reverse_gradient
+from vocalmtp.tokenizers.neural.quantizers import Quantised
 
 RESOLUTIONS = (256, 512, 1024)
 
@@ -113,12 +113,12 @@ class Probes(nn.Module):
     ) -> dict[str, Tensor]:
         """What the kind asks of `coded` [B, T]; `phones` [B, T], -100 where there is none."""
         if self.kind == "coupled":
-            return {"residual": coded.left}
+            return {"residual": coded.residual}
         told = coded.digits[..., : self.streams, :].flatten(-2)  # [B, T, C]
         logits = _over_time(self.phone, told)  # [B, T, phones]
         losses = {"phone": F.cross_entropy(logits.transpose(1, 2), phones)}
         if self.kind == "semi_decoupled":
-            return losses | {"residual": coded.left}
+            return losses | {"residual": coded.residual}
         hidden = reverse_gradient(told)
         leaked = _over_time(self.pitch, hidden).flatten(1)  # [B, F]: of 4 frames of 10 ms each
         weight = features.voiced.float()

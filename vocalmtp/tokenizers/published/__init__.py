@@ -1,1 +1,1 @@
-"""Published speech tokenizers under their authors' parameter names, one file each."""
+"""Published tokenizers implemented here, whose weights are converted from the authors' files."""

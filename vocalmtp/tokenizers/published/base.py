@@ -1,6 +1,6 @@
-"""What our versions of published tokenizers share: whole utterances, a folder, a layout of keys.
+"""Base of the published tokenizers that this project implements itself.
 
-Their weights keep the names and shapes in which they were published; `convert.py` brings them here.
+Their weights keep the published names and shapes; `convert.py` reads the published files.
 """
 
 import json
@@ -11,8 +11,10 @@ from typing import ClassVar
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
+from typing_extensions import Self
 
 from vocalmtp.config import StrictModel, parse
+from vocalmtp.errors import InputError
 from vocalmtp.io.atomic import atomic_folder
 from vocalmtp.io.read import FORMAT, check_format, fill, read_object
 from vocalmtp.tokenizers.base import (
@@ -20,127 +22,131 @@ from vocalmtp.tokenizers.base import (
     SpeechTokenizer,
     TokenizerSpec,
     check_codes,
+    check_speaker,
     check_wav,
+    full_lengths,
+    registered_type,
 )
 from vocalmtp.tokenizers.cards import TokenizerCard
 
 
 class PublishedConfig(StrictModel):
-    """Base of the settings: `spec()` describes a tokenizer of these settings."""
+    """Base of the configurations, whose defaults are the sizes of the published weights."""
 
     name: str
     codes: str = ""  # set by conversion, see TokenizerSpec
 
     @classmethod
-    def of(cls, card: TokenizerCard) -> "PublishedConfig":
-        """The settings of a card of ours: the published sizes."""
+    def of(cls, card: TokenizerCard) -> Self:
+        """Return the configuration of the published weights that `card` describes."""
         return cls(name=card.name)
 
     def spec(self) -> TokenizerSpec:
+        """Return the spec of a tokenizer of this configuration."""
         raise NotImplementedError
 
 
 class PublishedTokenizer(SpeechTokenizer):
-    """A tokenizer that hears and speaks whole utterances; subclasses code one at a time.
+    """A tokenizer that encodes and decodes whole utterances, one at a time.
 
-    Rows of a batch are coded one after the other. Convolutions that look both ways and continue
-    the audio beyond its end would make a padded row differ from the row alone.
+    Convolutions that see both sides and pad by reflection would make a padded row of a batch differ
+    from the same row alone.
     """
 
-    TYPE: ClassVar[str]  # in tokenizer.json
     Config: ClassVar[type[PublishedConfig]]
-    PREFIX: ClassVar[str] = ""  # of our part, where the published file may hold others beside it
-    UNUSED: ClassVar[str] = ""  # pattern of other keys that are published: training needs them
+    PREFIX: ClassVar[str] = ""  # of the keys, in published files that hold other parts too
+    UNUSED: ClassVar[str] = ""  # pattern of published keys that are for training alone
 
-    def __init__(self, config: PublishedConfig | None = None):
+    config: PublishedConfig
+
+    def __init__(self, config: PublishedConfig):
         super().__init__()
-        self.config = config or self.Config()
-        self.spec = self.config.spec()
+        self.config = config
+        self.spec = config.spec()
 
     def encode_row(self, wav: Tensor) -> tuple[Tensor, Tensor | None]:
-        """`wav` [1, N] to codes [1, Q, T] and, where there is one, the timbre vector [1, D_s]."""
+        """Encode `wav` [1, N] to codes [1, Q, T] and a speaker vector [1, D_s], if there is one."""
         raise NotImplementedError
 
     def decode_row(self, codes: Tensor, speaker: Tensor | None) -> Tensor:
-        """`codes` [1, q, T] and `speaker` [1, D_s] to wav [1, T * hop]."""
+        """Decode `codes` [1, q, T] and `speaker` [1, D_s] to wav [1, T * hop]."""
         raise NotImplementedError
 
     def stream_counts(self) -> Sequence[int]:
-        """How many of the leading streams are enough for `decode`: all, unless a kind says less."""
+        """Return how many of the leading streams can be decoded: all, unless a subclass adds."""
         return (len(self.spec.streams),)
 
     @staticmethod
     def published_key(own: str) -> str:
-        """The published name of one of our keys."""
+        """Return the published name of a key of `state_dict()`."""
         return own
 
     @torch.inference_mode()
     def encode(self, wav: Tensor, lengths: Tensor | None = None) -> SpeechCodes:
-        """See `SpeechTokenizer.encode`. Raises InputError for what is no mono audio."""
-        lengths = check_wav(self.spec, wav, lengths)
-        hop, batch = self.spec.hop, wav.shape[0]
+        """See `SpeechTokenizer.encode`."""
+        wav, lengths = check_wav(self.spec, wav, lengths, self.device)
+        hop, batch, size = self.spec.input_hop, len(wav), self.spec.speaker_dim
         frames = (lengths + hop - 1) // hop  # [B]
         shape = (batch, len(self.spec.streams), -(-wav.shape[-1] // hop))
         codes = torch.zeros(shape, dtype=torch.int64, device=wav.device)
-        size = self.spec.speaker_dim
-        speakers = torch.zeros(batch, size, device=wav.device) if size else None
+        speakers = torch.zeros(batch, size, dtype=torch.float32, device=wav.device)
         for row, (samples, count) in enumerate(zip(lengths.tolist(), frames.tolist(), strict=True)):
             found, speaker = self.encode_row(wav[row : row + 1, :samples].to(self.dtype))
-            codes[row, :, :count] = found[0, : codes.shape[1]]
-            if speakers is not None and speaker is not None:
+            codes[row, :, :count] = found[0, : shape[1], :count]
+            if speaker is not None:
                 speakers[row] = speaker[0]
-        return SpeechCodes(codes, frames, speakers)
+        return SpeechCodes(codes, frames, speakers if size else None)
 
     @torch.inference_mode()
     def decode(
         self, codes: Tensor, speaker: Tensor | None = None, lengths: Tensor | None = None
     ) -> Tensor:
-        """`codes` [B, q, T] of `lengths` [B] frames and `speaker` [B, D_s] to wav [B, T * hop].
-
-        Fewer streams than the card's are decoded as well where `stream_counts` has their number.
-        Raises InputError for codes that the card does not have; TypeError without a speaker where
-        the card has one.
-        """
+        """See `SpeechTokenizer.decode`; fewer streams than the spec's if `stream_counts` has them."""
         self._check(codes)
-        if self.spec.speaker_dim and speaker is None:
-            raise TypeError(
-                f"tokenizer '{self.spec.name}' needs a speaker vector to decode; pass one"
-            )
-        batch, _, total = codes.shape
-        if lengths is None:
-            lengths = torch.full((batch,), total, device=codes.device)
-        wav = torch.zeros(batch, total * self.spec.hop, device=codes.device)
-        for row, count in enumerate(lengths.tolist()):
-            if count == 0:
-                continue
-            timbre = None if speaker is None else speaker[row : row + 1].to(self.dtype)
-            made = self.decode_row(codes[row : row + 1, :, :count], timbre)
-            wav[row, : made.shape[-1]] = made[0]
+        check_speaker(self.spec, speaker)
+        codes = codes.to(self.device)
+        timbre = None if speaker is None else speaker.to(self.device, self.dtype)
+        shape = (len(codes), codes.shape[-1] * self.spec.hop)
+        wav = torch.zeros(shape, dtype=torch.float32, device=codes.device)
+        for row, count in enumerate(full_lengths(codes, lengths).tolist()):
+            if count:
+                vector = None if timbre is None else timbre[row : row + 1]
+                found = self.decode_row(codes[row : row + 1, :, :count], vector)
+                wav[row, : found.shape[-1]] = found[0]
         return wav
 
     def _check(self, codes: Tensor) -> None:
         """Raise InputError unless `codes` [B, q, T] can be decoded."""
-        count = codes.shape[1] if codes.dim() == 3 else 0
         spec = self.spec
+        count = codes.shape[1] if codes.dim() == 3 else 0
         if count in self.stream_counts():
             spec = spec.model_copy(update={"streams": spec.streams[:count]})
         check_codes(spec, codes)
 
-    @property
-    def dtype(self) -> torch.dtype:
-        return next(self.parameters()).dtype
-
-    def save_pretrained(self, folder: Path | str) -> None:
+    def save_pretrained(self, folder: Path | str, dtype: torch.dtype | None = None) -> None:
+        """Write the weights as they are, and the configuration."""
         tensors = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
-        data = {"type": self.TYPE, "format": FORMAT, **self.config.model_dump(mode="json")}
+        kind = registered_type(self)
+        data = {"type": kind, "format": FORMAT, **self.config.model_dump(mode="json")}
         with atomic_folder(folder) as partial:
             save_file(tensors, partial / "model.safetensors")
             (partial / "tokenizer.json").write_text(json.dumps(data, indent=2) + "\n")
 
     @classmethod
-    def from_pretrained(cls, folder: Path | str) -> "PublishedTokenizer":
-        """Raises InputError if the folder is not whole, damaged, or of a later version."""
+    def from_pretrained(cls, folder: Path | str, card: TokenizerCard | None = None) -> Self:
+        """Read a tokenizer that `save_pretrained` wrote.
+
+        Raises:
+            InputError: no tokenizer.json (published files have to be converted first), or files are
+                missing, damaged, or of a later version.
+        """
         folder, what = Path(folder), f"tokenizer '{folder}'"
+        if not (folder / "tokenizer.json").is_file():
+            raise InputError(
+                f"{what}: no tokenizer.json there; convert the published files first: "
+                "vocalmtp tokenizers convert NAME FILES -o FOLDER",
+                code="not_found",
+            )
         data = check_format(read_object(folder / "tokenizer.json", what), what)
         data.pop("type", None)
         model = cls(parse(cls.Config, data, f"{what}: tokenizer.json"))

@@ -1,8 +1,10 @@
 """FACodec of NaturalSpeech 3 (2403.03100, section 3.2): prosody, content, detail and timbre apart.
 
 Keys and shapes are those of the published ns3_facodec_encoder.bin and ns3_facodec_decoder.bin.
+Shapes: B batch, T frames, D width.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
@@ -11,17 +13,23 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vocalmtp.tokenizers.base import StreamSpec, TokenizerSpec
+from vocalmtp.tokenizers.base import TOKENIZERS, Role, StreamSpec, TokenizerSpec
 from vocalmtp.tokenizers.cards import TokenizerCard
+from vocalmtp.tokenizers.published.alias_free import (
+    Activation,
+    Down,
+    FactorisedResidualQuantizer,
+    Up,
+)
 from vocalmtp.tokenizers.published.base import PublishedConfig, PublishedTokenizer
-from vocalmtp.tokenizers.published.facodec_layers import Activation, Down, FACodecQuantizer, Up
-from vocalmtp.tokenizers.published.facodec_timbre import HEADS, TimbreEncoder
 from vocalmtp.tokenizers.published.normed import NormedConv1d
 
 SAMPLE_RATE = 16_000
 STRIDES = (2, 4, 5, 5)  # their product is the hop of 200 samples
-STREAMS = ("prosody", "content1", "content2", "acoustic1", "acoustic2", "acoustic3")
+COUNTS: dict[Role, int] = {"prosody": 1, "content": 2, "acoustic": 3}  # streams
 WITHOUT_DETAIL = 3  # prosody and content
+HEADS = 4  # of the transformers
+POSITIONS = 5000
 
 Width = Annotated[int, Field(ge=1, le=4096)]
 
@@ -29,7 +37,7 @@ Width = Annotated[int, Field(ge=1, le=4096)]
 class FACodecConfig(PublishedConfig):
     """Sizes of FACodec; the defaults are those of the published weights.
 
-    `streams: 3` leaves out acoustic detail, as speech LMs do: prosody, content and timbre remain.
+    `streams: 3` drops acoustic detail, as speech LMs do: prosody, content and timbre remain.
     """
 
     name: str = "facodec"
@@ -44,12 +52,17 @@ class FACodecConfig(PublishedConfig):
 
     @classmethod
     def of(cls, card: TokenizerCard) -> "FACodecConfig":
-        return cls(name=card.name, streams=len(card.stream_specs()))
+        """See `PublishedConfig.of`."""
+        return cls.model_validate({"name": card.name, "streams": len(card.stream_specs())})
 
     def spec(self) -> TokenizerSpec:
-        specs = [
-            StreamSpec(name=name, size=self.codebook_size, role=name.rstrip("123"))
-            for name in STREAMS[: self.streams]
+        """See `PublishedConfig.spec`."""
+        streams = [
+            StreamSpec(
+                name=f"{role}{i + 1}" if count > 1 else role, size=self.codebook_size, role=role
+            )
+            for role, count in COUNTS.items()
+            for i in range(count)
         ]
         return TokenizerSpec(
             name=self.name,
@@ -57,7 +70,7 @@ class FACodecConfig(PublishedConfig):
             kind="decoupled",
             sample_rate=SAMPLE_RATE,
             frame_rate=80,
-            streams=tuple(specs),
+            streams=tuple(streams[: self.streams]),
             speaker_dim=self.dim,
             licence="Apache-2.0",  # of the weights
         )
@@ -77,19 +90,87 @@ class Encoder(nn.Module):
         )
 
     def forward(self, wav: Tensor) -> Tensor:
+        """Map [B, 1, N] to [B, D, N / 200]."""
         return self.block(wav)
 
 
+class Positions(nn.Module):
+    """Sines and cosines of positions, under their published name.
+
+    The published model adds to each row the entry of the row's place in the batch. A single
+    utterance thus always gets the first entry, and so does every row here.
+    """
+
+    pe: Tensor
+
+    def __init__(self, dim: int):
+        super().__init__()
+        rates = torch.exp(torch.arange(0, dim, 2) * (-math.log(10_000) / dim))
+        angles = torch.arange(POSITIONS)[:, None] * rates
+        table = torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)
+        self.register_buffer("pe", table[:, None])  # [POSITIONS, 1, D]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Add the first entry to [B, T, D]."""
+        return x + self.pe[0]
+
+
+class FeedForward(nn.Module):
+    """A convolution over time and a linear map: [B, T, D] to [B, T, D]."""
+
+    def __init__(self, dim: int, hidden: int):
+        super().__init__()
+        self.ffn_1 = nn.Conv1d(dim, hidden, 5, padding=2)
+        self.ffn_2 = nn.Linear(hidden, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [B, T, D] to [B, T, D]."""
+        return self.ffn_2(F.relu(self.ffn_1(x.transpose(1, 2))).transpose(1, 2))
+
+
+class Layer(nn.Module):
+    """Attention and a feed-forward network, each of its normalised input."""
+
+    def __init__(self, dim: int, hidden: int):
+        super().__init__()
+        self.ln_1, self.ln_2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.self_attn = nn.MultiheadAttention(dim, HEADS, batch_first=True)
+        self.ffn = FeedForward(dim, hidden)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [B, T, D] to [B, T, D]."""
+        y = self.ln_1(x)
+        x = x + self.self_attn(y, y, y, need_weights=False)[0]
+        return x + self.ffn(self.ln_2(x))
+
+
+class Transformer(nn.Module):
+    """A small transformer over the whole utterance: [B, T, D] to [B, T, D]."""
+
+    def __init__(self, dim: int, layers: int, hidden: int):
+        super().__init__()
+        self.position_emb = Positions(dim)
+        self.layers = nn.ModuleList(Layer(dim, hidden) for _ in range(layers))
+        self.last_ln = nn.LayerNorm(dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [B, T, D] to [B, T, D]."""
+        x = self.position_emb(x)
+        for layer in self.layers:
+            x = layer(x)
+        return self.last_ln(x)
+
+
 class Decoder(nn.Module):
-    """Quantisers, the timbre extractor, and the way back from values and timbre to samples."""
+    """Quantisers, the timbre encoder, and values with timbre to samples."""
 
     def __init__(self, config: FACodecConfig):
         super().__init__()
         dim, codebook = config.dim, (config.codebook_size, config.codebook_dim)
         self.quantizer = nn.ModuleList(
-            FACodecQuantizer(count, dim, *codebook) for count in (1, 2, 3)
+            FactorisedResidualQuantizer(count, dim, *codebook) for count in COUNTS.values()
         )
-        self.timbre_encoder = TimbreEncoder(dim, config.timbre_layers, config.timbre_hidden)
+        self.timbre_encoder = Transformer(dim, config.timbre_layers, config.timbre_hidden)
         self.timbre_linear = nn.Linear(dim, 2 * dim)
         widths = [config.decoder_width // 2**i for i in range(len(STRIDES) + 1)]
         self.model = nn.Sequential(
@@ -101,9 +182,9 @@ class Decoder(nn.Module):
         )
 
     def codes(self, x: Tensor) -> Tensor:
-        """Encoder output [B, T, D] to codes [B, 6, T].
+        """Quantise the encoder's output [B, T, D] to codes [B, 6, T].
 
-        Prosody and content each see all of it; acoustic detail is what they both left over.
+        Prosody and content each quantise all of it; acoustic detail is the residual of both.
         """
         prosody, content, detail = self.quantizer
         prosody_codes, _ = prosody.codes(x)
@@ -112,20 +193,25 @@ class Decoder(nn.Module):
         return torch.cat([prosody_codes, content_codes, detail.codes(x)[0]], dim=1)
 
     def values(self, codes: Tensor) -> Tensor:
-        """Codes [B, 3 or 6, T] to the sum of their values [B, T, D]."""
+        """Look up codes [B, 3 or 6, T]: the sum of their values [B, T, D]."""
         prosody, content, detail = self.quantizer
         x = prosody.values(codes[:, :1]) + content.values(codes[:, 1:WITHOUT_DETAIL])
         if codes.shape[1] > WITHOUT_DETAIL:
             x = x + detail.values(codes[:, WITHOUT_DETAIL:])
         return x
 
+    def timbre(self, x: Tensor) -> Tensor:
+        """Return the timbre vector [B, D] of the encoder's output [B, T, D]."""
+        return self.timbre_encoder(x).mean(1)
+
     def forward(self, values: Tensor, timbre: Tensor) -> Tensor:
-        """Values [B, T, D] in the voice of `timbre` [B, D] to samples [B, 1, T * 200]."""
+        """Map values [B, T, D] and the vector `timbre` [B, D] to samples [B, 1, T * 200]."""
         gain, bias = self.timbre_linear(timbre)[:, None].chunk(2, dim=-1)  # [B, 1, D]
         x = F.layer_norm(values, values.shape[-1:]) * gain + bias
         return self.model(x.transpose(1, 2))
 
 
+@TOKENIZERS.register("facodec")
 class FACodec(PublishedTokenizer):
     """FACodec behind the `SpeechTokenizer` contract.
 
@@ -134,31 +220,37 @@ class FACodec(PublishedTokenizer):
     some of the first voice.
     """
 
-    TYPE = "facodec"
     Config = FACodecConfig
     UNUSED = r"((res_)?(f0|phone)|x_timbre)_predictor\..+"
 
     def __init__(self, config: FACodecConfig | None = None):
+        config = config or FACodecConfig()
         super().__init__(config)
-        self.encoder = Encoder(self.config)
-        self.decoder = Decoder(self.config)
+        self.encoder = Encoder(config)
+        self.decoder = Decoder(config)
 
     @staticmethod
     def published_key(own: str) -> str:
+        """See `PublishedTokenizer.published_key`."""
         return own.split(".", 1)[1]  # the encoder and the decoder have a file each
 
     def stream_counts(self) -> Sequence[int]:
-        return (WITHOUT_DETAIL, self.config.streams)
+        """See `PublishedTokenizer.stream_counts`."""
+        return (WITHOUT_DETAIL, len(self.spec.streams))
 
     @torch.inference_mode()
     def embed_speaker(self, wav: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """The timbre vector [B, D_s] of `wav` [B, N]."""
-        return self.encode(wav, lengths).speaker
+        """See `SpeechTokenizer.embed_speaker`."""
+        speaker = self.encode(wav, lengths).speaker
+        assert speaker is not None
+        return speaker
 
     def encode_row(self, wav: Tensor) -> tuple[Tensor, Tensor]:
+        """See `PublishedTokenizer.encode_row`."""
         wav = F.pad(wav, (0, -wav.shape[-1] % self.spec.hop))
         x = self.encoder(wav[:, None]).transpose(1, 2)  # [1, T, D]
-        return self.decoder.codes(x), self.decoder.timbre_encoder(x)
+        return self.decoder.codes(x), self.decoder.timbre(x)
 
     def decode_row(self, codes: Tensor, speaker: Tensor | None) -> Tensor:
+        """See `PublishedTokenizer.decode_row`."""
         return self.decoder(self.decoder.values(codes), speaker)[:, 0]

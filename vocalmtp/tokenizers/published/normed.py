@@ -3,6 +3,8 @@
 A layer holds the length `weight_g` and the direction `weight_v` of each row of its weight.
 """
 
+from typing import Any
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -10,11 +12,12 @@ from torch.nn import functional as F
 class NormedConv1d(nn.Conv1d):
     """Conv1d over [B, C, T] with a weight-normalised weight."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, **settings: int):
+    def __init__(self, inputs: int, outputs: int, kernel: int, **settings: Any):
         super().__init__(inputs, outputs, kernel, **settings)
         _split_weight(self)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map [B, C, T] to [B, C', T']."""
         weight = _join_weight(self)
         return F.conv1d(x, weight, self.bias, self.stride, self.padding, self.dilation)
 
@@ -22,11 +25,12 @@ class NormedConv1d(nn.Conv1d):
 class NormedConvTranspose1d(nn.ConvTranspose1d):
     """ConvTranspose1d over [B, C, T] with a weight-normalised weight."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, **settings: int):
+    def __init__(self, inputs: int, outputs: int, kernel: int, **settings: Any):
         super().__init__(inputs, outputs, kernel, **settings)
         _split_weight(self)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """Map [B, C, T] to [B, C', T']."""
         weight = _join_weight(self)
         return F.conv_transpose1d(
             x, weight, self.bias, self.stride, self.padding, self.output_padding
@@ -41,10 +45,11 @@ class NormedLinear(nn.Linear):
         _split_weight(self)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map [..., C] to [..., C']."""
         return F.linear(x, _join_weight(self), self.bias)
 
 
-def _split_weight(layer: nn.Module) -> None:
+def _split_weight(layer: Any) -> None:
     """Replace the weight of a new layer by its length and direction."""
     weight = layer.weight.detach()
     del layer.weight
@@ -52,10 +57,10 @@ def _split_weight(layer: nn.Module) -> None:
     layer.weight_v = nn.Parameter(weight)
 
 
-def _join_weight(layer: nn.Module) -> Tensor:
+def _join_weight(layer: Any) -> Tensor:
     return layer.weight_v * (layer.weight_g / _lengths(layer.weight_v))
 
 
 def _lengths(weight: Tensor) -> Tensor:
-    """Euclidean length of each row: [rows, 1, ...]."""
+    """Return the Euclidean length of each row: [rows, 1, ...]."""
     return weight.flatten(1).norm(dim=1).view(-1, *[1] * (weight.dim() - 1))

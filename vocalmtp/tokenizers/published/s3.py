@@ -1,8 +1,8 @@
-"""S3 tokenizer v2 of CosyVoice 2 (2412.10117, section 2.1): what is said, in one stream at 25 Hz.
+"""S3 tokenizers v2 and v3 of CosyVoice 2 (2412.10117, section 2.1) and 3: semantic, at 25 Hz.
 
 A Whisper-like encoder with rotary positions and memory convolutions (FSMN), trained to recognise
 text through FSQ codes. It has no decoder: codes become audio by a flow and a vocoder. Keys and
-shapes are those of `tokenizer.` in Chatterbox' s3gen.safetensors.
+shapes are those of `tokenizer.` in Chatterbox' s3gen.safetensors; v3 has more layers.
 """
 
 import math
@@ -14,37 +14,53 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vocalmtp.errors import InputError
-from vocalmtp.tokenizers.base import CodecStream, StreamSpec, TokenizerSpec
+from vocalmtp.tokenizers.base import (
+    TOKENIZERS,
+    CodecStream,
+    FixedDtype,
+    StreamSpec,
+    TokenizerSpec,
+)
+from vocalmtp.tokenizers.cards import TokenizerCard
 from vocalmtp.tokenizers.published.base import PublishedConfig, PublishedTokenizer
 
 SAMPLE_RATE, WINDOW, HOP, MELS = 16_000, 400, 160, 128  # of the spectrogram, as Whisper's
-STRIDE = 4  # spectrogram frames of a code
+STRIDE = 4  # spectrogram frames per code
 LEVELS = (3,) * 8
 SQUEEZE = 0.999  # so that no digit is rounded up to a fourth level (float32: 0.9990000128746033)
-LONGEST, EDGE = 750, 50  # codes that the encoder hears at once; of these, dropped at a cut
+LONGEST, EDGE = 750, 50  # codes per window of the encoder; of these, dropped at a cut
+# What differs between the published versions, by card.
+VERSIONS: dict[str, dict[str, float]] = {"s3-v3": {"layers": 12, "norm_eps": 1e-5}}
 
 Width = Annotated[int, Field(ge=1, le=8192)]
 
 
 class S3Config(PublishedConfig):
-    """Sizes of the encoder; the defaults are those of the published weights."""
+    """Sizes of the encoder; the defaults are those of the published weights of v2."""
 
     name: str = "s3-v2"
     heads: Annotated[int, Field(ge=1, le=256)] = 20
     head_dim: Annotated[int, Field(ge=2, le=512, multiple_of=2)] = 64
     layers: Annotated[int, Field(ge=1, le=64)] = 6
     kernel: Annotated[int, Field(ge=1, le=255)] = 31  # of the memory convolution
+    norm_eps: Annotated[float, Field(gt=0, le=1)] = 1e-6  # of the norm before attention
+
+    @classmethod
+    def of(cls, card: TokenizerCard) -> "S3Config":
+        """See `PublishedConfig.of`."""
+        return cls.model_validate({"name": card.name} | VERSIONS.get(card.name, {}))
 
     def spec(self) -> TokenizerSpec:
-        spec = StreamSpec(name="fsq", size=math.prod(LEVELS), role="semantic", levels=LEVELS)
+        """See `PublishedConfig.spec`."""
+        stream = StreamSpec(name="fsq", size=math.prod(LEVELS), role="semantic", levels=LEVELS)
         return TokenizerSpec(
             name=self.name,
             codes=self.codes,
             kind="semi_decoupled",
             sample_rate=SAMPLE_RATE,
             frame_rate=SAMPLE_RATE / HOP / STRIDE,
-            streams=(spec,),
-            licence="MIT",  # of the weights
+            streams=(stream,),
+            licence="Apache-2.0" if self.name == "s3-v3" else "MIT",  # of the weights
         )
 
 
@@ -60,35 +76,36 @@ class Attention(nn.Module):
         self.fsmn_block = nn.Conv1d(width, width, config.kernel, groups=width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, T, D] -> [B, T, D]."""
+        """Map [B, T, D] to [B, T, D]."""
         q, k, v = (
             part(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [B, H, T, D / H]
             for part in (self.query, self.key, self.value)
         )
-        made = F.scaled_dot_product_attention(rotate(q), rotate(k), v)
+        attended = F.scaled_dot_product_attention(rotate(q), rotate(k), v)
         values = v.transpose(1, 2).flatten(2)  # [B, T, D]
-        return self.out(made.transpose(1, 2).flatten(2)) + self.memory(values)
+        return self.out(attended.transpose(1, 2).flatten(2)) + self.memory(values)
 
     def memory(self, values: Tensor) -> Tensor:
-        """`values` [B, T, D] and a weighted sum of those around each (DFSMN, 1803.05030)."""
+        """Add a weighted sum over time to `values` [B, T, D] (DFSMN, 1803.05030)."""
         width = self.fsmn_block.kernel_size[0] - 1
         padded = F.pad(values.transpose(1, 2), (width // 2, width - width // 2))
         return self.fsmn_block(padded).transpose(1, 2) + values
 
 
 class Block(nn.Module):
-    """Attention and a feed-forward map, each of its normalised input."""
+    """Attention and a feed-forward network, each of its normalised input."""
 
     def __init__(self, config: S3Config):
         super().__init__()
         width = config.heads * config.head_dim
-        self.attn, self.attn_ln = Attention(config), nn.LayerNorm(width, eps=1e-6)
+        self.attn, self.attn_ln = Attention(config), nn.LayerNorm(width, eps=config.norm_eps)
         self.mlp = nn.Sequential(
             nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
         )
         self.mlp_ln = nn.LayerNorm(width)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map [B, T, D] to [B, T, D]."""
         x = x + self.attn(self.attn_ln(x))
         return x + self.mlp(self.mlp_ln(x))
 
@@ -104,6 +121,7 @@ class Encoder(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
 
     def forward(self, mels: Tensor) -> Tensor:
+        """Map [B, 128, t] to [B, t / 4, D]."""
         x = F.gelu(self.conv2(F.gelu(self.conv1(mels)))).transpose(1, 2)  # [B, T, D]
         for block in self.blocks:
             x = block(x)
@@ -118,34 +136,54 @@ class Codebook(nn.Module):
         self.project_down = nn.Linear(width, len(LEVELS))
 
     def codes(self, x: Tensor) -> Tensor:
-        """[B, T, D] -> [B, T]; the first dimension is the least significant digit."""
+        """Quantise [B, T, D] to codes [B, T]; the first dimension is the least significant."""
         digits = (self.project_down(x).float().tanh() * SQUEEZE).round().long() + 1
         weights = [math.prod(LEVELS[:place]) for place in range(len(LEVELS))]
         return (digits * torch.tensor(weights, device=x.device)).sum(-1)
 
 
-class S3Tokenizer(PublishedTokenizer):
-    """The encoder behind the `SpeechTokenizer` contract; `decode` and `stream` say what is missing.
+class LogMel(FixedDtype):
+    """Whisper's log-mel spectrogram (2212.04356) in float32."""
 
-    Audio is filled up with silence to whole codes of 40 ms. The encoder was trained on up to 30 s:
-    longer audio is heard in windows of 30 s that overlap by 4 s, cut in the middle of the overlap.
+    filters: Tensor
+    window: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("filters", mel_filters(), persistent=False)  # [MELS, bins]
+        self.register_buffer("window", torch.hann_window(WINDOW, device="cpu"), persistent=False)
+
+    def forward(self, wav: Tensor) -> Tensor:
+        """Map `wav` [B, T * 640] to [B, 128, 4 T]."""
+        wav = wav.to(self.window.dtype)
+        spectra = torch.stft(wav, WINDOW, HOP, window=self.window, return_complex=True)
+        power = spectra[..., :-1].abs().square()  # [B, bins, 4 T]
+        mels = (self.filters @ power).clamp(min=1e-10).log10()
+        return (torch.maximum(mels, mels.amax((1, 2), keepdim=True) - 8) + 4) / 4
+
+
+@TOKENIZERS.register("s3")
+class S3Tokenizer(PublishedTokenizer):
+    """The encoder behind the `SpeechTokenizer` contract; `decode` and `stream` are unsupported.
+
+    Audio is padded with zeros to whole codes of 40 ms. The encoder was trained on up to 30 s:
+    longer audio is encoded in windows of 30 s that overlap by 4 s, cut in the middle of the overlap.
     """
 
-    TYPE = "s3"
     Config = S3Config
     PREFIX = "tokenizer."
     UNUSED = r"_mel_filters|window"  # computed anew
 
     def __init__(self, config: S3Config | None = None):
+        config = config or S3Config()
         super().__init__(config)
-        self.encoder = Encoder(self.config)
-        codebook = Codebook(self.config.heads * self.config.head_dim)
-        self.quantizer = nn.ModuleDict({"_codebook": codebook})
-        self.register_buffer("bank", mel_bank(), persistent=False)  # [MELS, bins]
-        self.register_buffer("window", torch.hann_window(WINDOW, device="cpu"), persistent=False)
+        self.encoder = Encoder(config)
+        self.quantizer = nn.ModuleDict({"_codebook": Codebook(config.heads * config.head_dim)})
+        self.log_mel = LogMel()
 
     def encode_row(self, wav: Tensor) -> tuple[Tensor, None]:
-        mels = self.log_mels(F.pad(wav, (0, -wav.shape[-1] % self.spec.hop)))
+        """See `PublishedTokenizer.encode_row`."""
+        mels = self.log_mel(F.pad(wav, (0, -wav.shape[-1] % self.spec.hop))).to(wav.dtype)
         total, parts = mels.shape[-1] // STRIDE, []
         for first in range(0, total, LONGEST - 2 * EDGE):
             last = min(first + LONGEST, total)
@@ -158,42 +196,37 @@ class S3Tokenizer(PublishedTokenizer):
             parts.append(codes[:, begin:-EDGE])
         return torch.cat(parts, dim=-1)[:, None], None
 
-    def log_mels(self, wav: Tensor) -> Tensor:
-        """`wav` [B, T * 640] to Whisper's log-mel spectrogram [B, 128, 4 T] (2212.04356)."""
-        made = torch.stft(wav, WINDOW, HOP, window=self.window, return_complex=True)
-        power = made[..., :-1].abs().square()  # [B, bins, 4 T]
-        mels = (self.bank @ power).clamp(min=1e-10).log10()
-        return (torch.maximum(mels, mels.amax((1, 2), keepdim=True) - 8) + 4) / 4
-
     def decode(
         self, codes: Tensor, speaker: Tensor | None = None, lengths: Tensor | None = None
     ) -> Tensor:
-        """Raises InputError: these codes have no decoder here."""
-        raise InputError(self._no_decoder(), code="unsupported")
+        """Raise InputError: there is no decoder (`unsupported`)."""
+        raise self._no_decoder()
 
     def stream(self, speaker: Tensor | None = None) -> CodecStream:
-        """Raises InputError: these codes have no decoder here."""
-        raise InputError(self._no_decoder(), code="unsupported")
+        """Raise InputError: there is no decoder (`unsupported`)."""
+        raise self._no_decoder()
 
-    def _no_decoder(self) -> str:
-        return (
-            f"tokenizer '{self.spec.name}': has no decoder: its codes become audio by the flow and "
-            "vocoder of CosyVoice 2, which are not here; take another card for audio"
+    def _no_decoder(self) -> InputError:
+        return InputError(
+            f"tokenizer '{self.spec.name}': has no decoder, its codes become audio by the flow and "
+            "vocoder of CosyVoice, which are not implemented; choose another card for audio",
+            code="unsupported",
         )
 
 
 def rotate(x: Tensor) -> Tensor:
-    """`x` [B, H, T, d] with pairs of its halves turned by an angle for each place (2104.09864)."""
-    half, places = x.shape[-1] // 2, torch.arange(x.shape[-2], device=x.device)
-    rates = 10_000 ** (-torch.arange(half, device=x.device) / half)
-    angles = (places[:, None] * rates).to(x.dtype)  # [T, d / 2]
+    """Rotate pairs of the halves of `x` [B, H, T, d] by an angle per position (2104.09864)."""
+    half = x.shape[-1] // 2
+    places = torch.arange(x.shape[-2], dtype=torch.float32, device=x.device)
+    exponents = torch.arange(half, dtype=torch.float32, device=x.device) / half
+    angles = (places[:, None] * 10_000**-exponents).to(x.dtype)  # [T, d / 2]
     cos, sin = angles.cos(), angles.sin()
     one, two = x.chunk(2, dim=-1)
     return torch.cat([one * cos - two * sin, two * cos + one * sin], dim=-1)
 
 
-def mel_bank() -> Tensor:
-    """Whisper's mel filters (Slaney's scale and norm): [128, 201]."""
+def mel_filters() -> Tensor:
+    """Return Whisper's mel filters (Slaney's scale and norm): [128, 201]."""
     from transformers.audio_utils import mel_filter_bank
 
     bank = mel_filter_bank(

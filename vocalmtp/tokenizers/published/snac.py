@@ -1,16 +1,18 @@
-"""SNAC (2410.14411): residual codes at three rates, the coarse ones a quarter as often as the fine.
+"""SNAC (2410.14411): residual codes at three rates, the coarse ones at a quarter of the fine ones'.
 
-A frame is that of the slowest rate, and holds all codes of its time: 1 coarse, 2 middle and 4 fine
-ones are seven streams. So codes are [B, 7, T] like those of any other tokenizer, every combination
-is one that the codec can make, and the bit rate is the published one; if slow codes were held for
-four fast frames, a speech LM could contradict itself. Keys and shapes are those of snac_24khz.
+A codec frame here is one of the slowest rate and holds all codes of its duration: 1 coarse, 2
+middle and 4 fine ones are seven streams. Codes are [B, 7, T] like those of any other tokenizer,
+every combination can be decoded, and the bit rate is the published one; if slow codes were repeated
+for four fast frames, a speech LM could predict different ones. Keys and shapes are those of
+snac_24khz.
 """
 
 import math
 import operator
 from collections.abc import Sequence
+from functools import reduce
 from itertools import accumulate
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -18,15 +20,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
-from vocalmtp.tokenizers.base import CodecStream, StreamSpec, TokenizerSpec
+from vocalmtp.tokenizers.base import TOKENIZERS, CodecStream, StreamSpec, TokenizerSpec
 from vocalmtp.tokenizers.published.base import PublishedConfig, PublishedTokenizer
-from vocalmtp.tokenizers.streaming import WindowStream, in_windows, sides_reach
+from vocalmtp.tokenizers.streaming import WindowStream, dac_reach, in_windows
 
 SAMPLE_RATE = 24_000
 STRIDES = (2, 4, 8, 8)  # their product is the hop of 512 samples of the fine codes
-LEVELS = {"coarse": 1, "middle": 2, "fine": 4}  # codes of a frame
+LEVELS = {"coarse": 1, "middle": 2, "fine": 4}  # codes per frame
 FINEST = max(LEVELS.values())
-BLOCK = 256  # frames that are encoded or decoded at once
 
 Width = Annotated[int, Field(ge=1, le=8192)]
 
@@ -41,6 +42,7 @@ class SnacConfig(PublishedConfig):
     codebook_dim: Width = 8
 
     def spec(self) -> TokenizerSpec:
+        """See `PublishedConfig.spec`."""
         names = [
             f"{level}{place + 1}" if count > 1 else level
             for level, count in LEVELS.items()
@@ -61,11 +63,11 @@ class SnacConfig(PublishedConfig):
         )
 
 
-REACH = -(-sides_reach(STRIDES[::-1]) // FINEST)  # frames that the decoder sees to either side
+REACH = -(-dac_reach(STRIDES[::-1]) // FINEST)  # frames to either side that codes depend on
 
 
-def conv(inputs: int, outputs: int, kernel: int, **settings: int) -> nn.Module:
-    """A weight-normalised convolution, padded to keep the length unless `settings` say more."""
+def conv(inputs: int, outputs: int, kernel: int, **settings: Any) -> nn.Module:
+    """Return a weight-normalised convolution, padded to keep the length unless set otherwise."""
     settings = {"padding": kernel // 2} | settings
     return weight_norm(nn.Conv1d(inputs, outputs, kernel, **settings))
 
@@ -78,28 +80,30 @@ class Snake(nn.Module):
         self.alpha = nn.Parameter(torch.ones(1, channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map [B, C, T] to [B, C, T]."""
         return x + (self.alpha * x).sin().square() / (self.alpha + 1e-9)
 
 
 class ResidualUnit(nn.Module):
-    """A dilated convolution of each channel and a pointwise one, added to what comes in."""
+    """A dilated depthwise convolution and a pointwise one, added to their input."""
 
     def __init__(self, channels: int, dilation: int):
         super().__init__()
-        alone = {"groups": channels, "dilation": dilation, "padding": 3 * dilation}
+        depthwise = {"groups": channels, "dilation": dilation, "padding": 3 * dilation}
         self.block = nn.Sequential(
             Snake(channels),
-            conv(channels, channels, 7, **alone),
+            conv(channels, channels, 7, **depthwise),
             Snake(channels),
             conv(channels, channels, 1),
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map [B, C, T] to [B, C, T]."""
         return x + self.block(x)
 
 
 class Down(nn.Module):
-    """[B, C, T] -> [B, 2C, T / stride]."""
+    """Block of the encoder: [B, C, T] to [B, 2C, T / stride]."""
 
     def __init__(self, channels: int, stride: int):
         super().__init__()
@@ -111,23 +115,24 @@ class Down(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map [B, C, T] to [B, 2C, T / stride]."""
         return self.block(x)
 
 
 class Noise(nn.Module):
-    """Adds noise as loud as a map of the signal says (2410.14411, section 3.2)."""
+    """Addition of noise, whose level is a linear map of the signal (2410.14411, section 3.2)."""
 
     def __init__(self, channels: int):
         super().__init__()
         self.linear = conv(channels, channels, 1, bias=False)
 
     def forward(self, x: Tensor, noise: Tensor) -> Tensor:
-        """`x` [B, C, T] with `noise` [1, 1, T]."""
+        """Add `noise` [1, 1, T] to `x` [B, C, T]."""
         return x + noise * self.linear(x)
 
 
 class Up(nn.Module):
-    """[B, C, T] and noise [1, 1, T * stride] -> [B, C / 2, T * stride]."""
+    """Block of the decoder: [B, C, T] to [B, C / 2, T * stride]."""
 
     def __init__(self, channels: int, stride: int):
         super().__init__()
@@ -137,6 +142,7 @@ class Up(nn.Module):
         self.block = nn.ModuleList([Snake(channels), weight_norm(upward), Noise(half), *units])
 
     def forward(self, x: Tensor, noise: Tensor) -> Tensor:
+        """Map [B, C, T] and `noise` [1, 1, T * stride] to [B, C / 2, T * stride]."""
         for layer in self.block:
             x = layer(x, noise) if isinstance(layer, Noise) else layer(x)
         return x
@@ -155,11 +161,12 @@ class Encoder(nn.Module):
         )
 
     def forward(self, wav: Tensor) -> Tensor:
+        """Map [B, 1, N] to [B, D, N / 512]."""
         return self.block(wav)
 
 
 class Decoder(nn.Module):
-    """[B, D, T] and the noise of every block to samples [B, 1, T * 512]."""
+    """Values [B, D, T] and the noise of every block to samples [B, 1, T * 512]."""
 
     def __init__(self, config: SnacConfig):
         super().__init__()
@@ -178,9 +185,10 @@ class Decoder(nn.Module):
         )
 
     def forward(self, x: Tensor, noises: Sequence[Tensor]) -> Tensor:
-        left = iter(noises)
+        """Map [B, D, T], with noise for every `Up`, to [B, 1, T * 512]."""
+        remaining = iter(noises)
         for layer in self.model:
-            x = layer(x, next(left)) if isinstance(layer, Up) else layer(x)
+            x = layer(x, next(remaining)) if isinstance(layer, Up) else layer(x)
         return x
 
 
@@ -195,43 +203,46 @@ class Quantizer(nn.Module):
         self.codebook = nn.Embedding(config.codebook_size, config.codebook_dim)
 
     def codes(self, x: Tensor) -> Tensor:
-        """[B, D, T] -> [B, T / stride]."""
+        """Quantise [B, D, T] to codes [B, T / stride]."""
         x = self.in_proj(F.avg_pool1d(x, self.stride)).transpose(1, 2)
         entries = F.normalize(self.codebook.weight, dim=-1)
         return (F.normalize(x, dim=-1) @ entries.T).argmax(-1)
 
     def values(self, codes: Tensor) -> Tensor:
-        """[B, T / stride] -> [B, D, T]."""
+        """Look up codes [B, T / stride]: [B, D, T]."""
         values = self.out_proj(self.codebook(codes).transpose(1, 2))
         return values.repeat_interleave(self.stride, dim=-1)
 
 
+@TOKENIZERS.register("snac")
 class Snac(PublishedTokenizer):
     """SNAC of 24 kHz behind the `SpeechTokenizer` contract.
 
-    Its noise is drawn anew for every frame, from the number of the frame: the same codes are the
-    same audio, whole, in a batch, and as a stream. The models of 32 and 44.1 kHz, for music, attend
-    within windows and are not these.
+    Its noise is drawn for every frame, with the frame's index as the seed: the same codes give the
+    same audio as a whole, in a batch, and streamed. The models of 32 and 44.1 kHz, for music,
+    attend within windows and are not supported.
     """
 
-    TYPE = "snac"
     Config = SnacConfig
+    block: ClassVar[int] = 256  # frames that are encoded or decoded at once
 
     def __init__(self, config: SnacConfig | None = None):
+        config = config or SnacConfig()
         super().__init__(config)
-        dim = self.config.width * 2 ** len(STRIDES)
-        self.encoder = Encoder(self.config)
-        quantizers = (Quantizer(dim, FINEST // count, self.config) for count in LEVELS.values())
+        dim = config.width * 2 ** len(STRIDES)
+        self.encoder = Encoder(config)
+        quantizers = (Quantizer(dim, FINEST // count, config) for count in LEVELS.values())
         self.quantizer = nn.ModuleDict({"quantizers": nn.ModuleList(quantizers)})
-        self.decoder = Decoder(self.config)
+        self.decoder = Decoder(config)
 
     def encode_row(self, wav: Tensor) -> tuple[Tensor, None]:
-        wav = F.pad(wav, (0, -wav.shape[-1] % self.spec.hop))
-        settings = {"hop": self.spec.hop, "reach": REACH, "block": BLOCK}
-        return in_windows(self._codes, wav, **settings), None
+        """See `PublishedTokenizer.encode_row`."""
+        hop = self.spec.hop
+        wav = F.pad(wav, (0, -wav.shape[-1] % hop))
+        return in_windows(self._codes, wav, hop=hop, reach=REACH, block=self.block), None
 
     def _codes(self, wav: Tensor) -> Tensor:
-        """Whole frames of `wav` [B, T * 2048] to codes [B, 7, T]."""
+        """Encode whole frames: `wav` [B, T * 2048] to codes [B, 7, T]."""
         x, found = self.encoder(wav[:, None]), []
         for quantizer in self.quantizer["quantizers"]:
             codes = quantizer.codes(x)
@@ -240,8 +251,9 @@ class Snac(PublishedTokenizer):
         return torch.cat(found, dim=-1).transpose(1, 2)
 
     def decode_row(self, codes: Tensor, speaker: Tensor | None) -> Tensor:
+        """See `PublishedTokenizer.decode_row`."""
         stream = self.stream()
-        parts = [stream.push(piece) for piece in codes.split(BLOCK, dim=-1)]
+        parts = [stream.push(piece) for piece in codes.split(self.block, dim=-1)]
         return torch.cat([*parts, stream.flush()], dim=-1)
 
     def stream(self, speaker: Tensor | None = None) -> CodecStream:
@@ -249,20 +261,24 @@ class Snac(PublishedTokenizer):
         return WindowStream(self._wav, self._check, REACH, self.spec.hop)
 
     def _wav(self, codes: Tensor, first: int) -> Tensor:
-        """`codes` [B, 7, T], which begin with frame `first`, to wav [B, T * 2048]."""
+        """Decode `codes` [B, 7, T], which begin with frame `first`, to wav [B, T * 2048]."""
+        codes = codes.to(self.device)
         levels = codes.transpose(1, 2).split(list(LEVELS.values()), dim=-1)  # [B, T, count]
         pairs = zip(self.quantizer["quantizers"], levels, strict=True)
-        values = sum(quantizer.values(level.flatten(1)) for quantizer, level in pairs)
+        values = reduce(torch.add, (layer.values(level.flatten(1)) for layer, level in pairs))
         noises = [noise.to(values) for noise in frame_noise(first, codes.shape[-1])]
         return self.decoder(values, noises)[:, 0].float()
 
 
 def frame_noise(first: int, count: int) -> list[Tensor]:
-    """The noise of `count` frames from frame `first`, for every upsampling block: [1, 1, .]."""
-    rates = [FINEST * rate for rate in accumulate(STRIDES[::-1], operator.mul)]  # samples a frame
-    generator = torch.Generator()
+    """Return the noise of `count` frames from frame `first` for every `Up`: [1, 1, .].
+
+    It is drawn on the CPU, so that it is the same on every device.
+    """
+    rates = [FINEST * rate for rate in accumulate(STRIDES[::-1], operator.mul)]  # samples per frame
+    generator, options = torch.Generator(), {"dtype": torch.float32, "device": "cpu"}
     drawn = [
-        torch.randn(sum(rates), generator=generator.manual_seed(frame))
+        torch.randn(sum(rates), generator=generator.manual_seed(frame), **options)
         for frame in range(first, first + count)
     ]
     return [part.reshape(1, 1, -1) for part in torch.stack(drawn).split(rates, dim=-1)]

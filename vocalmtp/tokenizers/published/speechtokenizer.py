@@ -1,16 +1,17 @@
-"""SpeechTokenizer (2308.16692, section 3): residual codes whose first stream follows HuBERT.
+"""SpeechTokenizer (2308.16692, section 3): residual codes, the first stream distilled from HuBERT.
 
 Keys and shapes are those of the published SpeechTokenizer.pt.
 """
 
 from collections.abc import Sequence
+from functools import reduce
 from typing import Annotated
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from vocalmtp.tokenizers.base import StreamSpec, TokenizerSpec
+from vocalmtp.tokenizers.base import TOKENIZERS, StreamSpec, TokenizerSpec
 from vocalmtp.tokenizers.cards import TokenizerCard
 from vocalmtp.tokenizers.published.base import PublishedConfig, PublishedTokenizer
 from vocalmtp.tokenizers.published.seanet import (
@@ -31,7 +32,7 @@ Width = Annotated[int, Field(ge=1, le=4096)]
 class SpeechTokenizerConfig(PublishedConfig):
     """Sizes of SpeechTokenizer; the defaults are those of the published weights.
 
-    `streams` below 8 leaves out the last ones, which hold the finest detail.
+    `streams` below 8 drops the last ones, which hold the finest detail.
     """
 
     name: str = "speechtokenizer"
@@ -43,21 +44,22 @@ class SpeechTokenizerConfig(PublishedConfig):
 
     @classmethod
     def of(cls, card: TokenizerCard) -> "SpeechTokenizerConfig":
+        """See `PublishedConfig.of`."""
         return cls(name=card.name, streams=len(card.stream_specs()))
 
     def spec(self) -> TokenizerSpec:
-        names = ["semantic", *(f"acoustic{i}" for i in range(1, STREAMS))]
-        specs = [
-            StreamSpec(name=name, size=self.codebook_size, role=name.rstrip("1234567"))
-            for name in names[: self.streams]
-        ]
+        """See `PublishedConfig.spec`."""
+        size = self.codebook_size
+        streams = [StreamSpec(name="semantic", size=size, role="semantic")]
+        for i in range(1, self.streams):
+            streams.append(StreamSpec(name=f"acoustic{i}", size=size, role="acoustic"))
         return TokenizerSpec(
             name=self.name,
             codes=self.codes,
             kind="semi_decoupled",
             sample_rate=SAMPLE_RATE,
             frame_rate=50,
-            streams=tuple(specs),
+            streams=tuple(streams),
             licence="not stated",  # of the weights
         )
 
@@ -72,31 +74,33 @@ class Encoder(nn.Module):
         for stride in STRIDES:
             layers += [ResidualBlock(width), nn.ELU(), Conv(width, 2 * width, 2 * stride, stride)]
             width *= 2
-        layers += [Recurrent(width, config.lstm_layers, both_ways=True), nn.ELU()]
+        layers += [Recurrent(width, config.lstm_layers, bidirectional=True), nn.ELU()]
         self.model = nn.Sequential(*layers, Conv(2 * width, config.dim, 7))
 
     def forward(self, wav: Tensor) -> Tensor:
+        """Map [B, 1, N] to [B, D, N / 320]."""
         return self.model(wav)
 
 
 class Decoder(nn.Module):
-    """[B, D, T] to samples [B, 1, T * 320]."""
+    """Values [B, D, T] to samples [B, 1, T * 320]."""
 
     def __init__(self, config: SpeechTokenizerConfig):
         super().__init__()
         width = config.width * 2 ** len(STRIDES)
-        layers = [Conv(config.dim, width, 7), Recurrent(width, config.lstm_layers, both_ways=False)]
+        layers: list[nn.Module] = [Conv(config.dim, width, 7), Recurrent(width, config.lstm_layers)]
         for stride in STRIDES[::-1]:
             layers += [nn.ELU(), ConvTranspose(width, stride), ResidualBlock(width // 2)]
             width //= 2
         self.model = nn.Sequential(*layers, nn.ELU(), Conv(width, 1, 7))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map [B, D, T] to [B, 1, T * 320]."""
         return self.model(x)
 
 
 class Quantizer(nn.Module):
-    """Codebooks in a row, each of what the ones before it left over (2107.03312)."""
+    """Codebooks in a row, each of the residual of those before it (2107.03312)."""
 
     def __init__(self, config: SpeechTokenizerConfig):
         super().__init__()
@@ -106,10 +110,11 @@ class Quantizer(nn.Module):
 
     @property
     def books(self) -> list[Codebook]:
+        """The codebooks."""
         return [layer["_codebook"] for layer in self.vq["layers"]]
 
     def codes(self, x: Tensor) -> Tensor:
-        """[B, T, D] -> [B, 8, T]."""
+        """Quantise [B, T, D] to codes [B, 8, T]."""
         found = []
         for book in self.books:
             found.append(book.codes(x))
@@ -117,31 +122,35 @@ class Quantizer(nn.Module):
         return torch.stack(found, dim=1)
 
     def values(self, codes: Tensor) -> Tensor:
-        """[B, q, T] -> [B, T, D]."""
+        """Look up codes [B, q, T]: [B, T, D]."""
         parts = zip(self.books, codes.unbind(1), strict=False)
-        return sum(book.values(stream) for book, stream in parts)
+        return reduce(torch.add, (book.values(stream) for book, stream in parts))
 
 
+@TOKENIZERS.register("speechtokenizer")
 class SpeechTokenizerModel(PublishedTokenizer):
-    """SpeechTokenizer behind the contract of the same name."""
+    """The published SpeechTokenizer behind the contract of the same name."""
 
-    TYPE = "speechtokenizer"
     Config = SpeechTokenizerConfig
     UNUSED = r"transform\..+|quantizer\..+\._codebook\.(inited|cluster_size|embed_avg)"
 
     def __init__(self, config: SpeechTokenizerConfig | None = None):
+        config = config or SpeechTokenizerConfig()
         super().__init__(config)
-        self.encoder = Encoder(self.config)
-        self.quantizer = Quantizer(self.config)
-        self.decoder = Decoder(self.config)
+        self.encoder = Encoder(config)
+        self.quantizer = Quantizer(config)
+        self.decoder = Decoder(config)
 
     def stream_counts(self) -> Sequence[int]:
-        return range(1, self.config.streams + 1)
+        """See `PublishedTokenizer.stream_counts`."""
+        return range(1, len(self.spec.streams) + 1)
 
     def encode_row(self, wav: Tensor) -> tuple[Tensor, None]:
+        """See `PublishedTokenizer.encode_row`."""
         x = self.encoder(wav[:, None])  # [1, D, T]
         return self.quantizer.codes(x.transpose(1, 2)), None
 
     def decode_row(self, codes: Tensor, speaker: Tensor | None) -> Tensor:
+        """See `PublishedTokenizer.decode_row`."""
         values = self.quantizer.values(codes)  # [1, T, D]
         return self.decoder(values.transpose(1, 2))[:, 0]

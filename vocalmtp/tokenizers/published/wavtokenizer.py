@@ -1,4 +1,4 @@
-"""WavTokenizer (2408.16532): all of the sound in one stream of 40 or 75 codes a second.
+"""WavTokenizer (2408.16532): one stream of 40 or 75 codes per second.
 
 EnCodec's encoder with one large codebook, and a decoder of attention, ConvNeXt blocks and an
 inverse Fourier transform (Vocos, 2306.00814). Keys and shapes are those of the published
@@ -13,15 +13,15 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vocalmtp.tokenizers.base import StreamSpec, TokenizerSpec
+from vocalmtp.tokenizers.base import TOKENIZERS, FixedDtype, StreamSpec, TokenizerSpec
 from vocalmtp.tokenizers.cards import TokenizerCard
 from vocalmtp.tokenizers.published.base import PublishedConfig, PublishedTokenizer
 from vocalmtp.tokenizers.published.seanet import Codebook, Conv, Recurrent, ResidualBlock
 
 SAMPLE_RATE = 24_000
-STRIDES = {75: (2, 4, 5, 8), 40: (4, 5, 5, 6)}  # by codes a second
+STRIDES = {75: (2, 4, 5, 8), 40: (4, 5, 5, 6)}  # by codes per second
 CONDITIONS = 4  # of the adaptive norms; the published models use the first
-LOUDEST = 100.0  # magnitude that a bin may have
+MAX_MAGNITUDE = 100.0  # of a bin
 
 Width = Annotated[int, Field(ge=1, le=8192)]
 
@@ -30,7 +30,7 @@ class WavTokenizerConfig(PublishedConfig):
     """Sizes of WavTokenizer; the defaults are those of the published weights."""
 
     name: str = "wavtokenizer-75"
-    rate: Literal[40, 75] = 75  # codes a second
+    rate: Literal[40, 75] = 75  # codes per second
     width: Annotated[int, Field(ge=2, le=1024, multiple_of=2)] = 32  # channels at the full rate
     dim: Width = 512
     codebook_size: Annotated[int, Field(ge=2, le=65_536)] = 4096
@@ -41,9 +41,11 @@ class WavTokenizerConfig(PublishedConfig):
 
     @classmethod
     def of(cls, card: TokenizerCard) -> "WavTokenizerConfig":
-        return cls(name=card.name, rate=round(card.frame_rate))
+        """See `PublishedConfig.of`."""
+        return cls.model_validate({"name": card.name, "rate": round(card.frame_rate)})
 
     def spec(self) -> TokenizerSpec:
+        """See `PublishedConfig.spec`."""
         return TokenizerSpec(
             name=self.name,
             codes=self.codes,
@@ -56,7 +58,7 @@ class WavTokenizerConfig(PublishedConfig):
 
     @property
     def hop(self) -> int:
-        """Samples of a code."""
+        """Samples per code."""
         return math.prod(STRIDES[self.rate])
 
 
@@ -70,15 +72,16 @@ class Encoder(nn.Module):
         for stride in STRIDES[config.rate]:
             layers += [ResidualBlock(width), nn.ELU(), Conv(width, 2 * width, 2 * stride, stride)]
             width *= 2
-        layers += [Recurrent(width, 2, both_ways=False), nn.ELU(), Conv(width, config.dim, 7)]
+        layers += [Recurrent(width, 2), nn.ELU(), Conv(width, config.dim, 7)]
         self.model = nn.Sequential(*layers)
 
     def forward(self, wav: Tensor) -> Tensor:
+        """Map [B, 1, N] to [B, D, ceil(N / hop)]."""
         return self.model(wav)
 
 
 class ResidualNorms(nn.Module):
-    """Two convolutions, each of its group-normalised input, added to what comes in."""
+    """Two convolutions, each of its group-normalised input, added to their input."""
 
     def __init__(self, width: int, groups: int):
         super().__init__()
@@ -86,12 +89,13 @@ class ResidualNorms(nn.Module):
         self.conv1, self.conv2 = (nn.Conv1d(width, width, 3, padding=1) for _ in range(2))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map [B, C, T] to [B, C, T]."""
         y = self.conv1(F.silu(self.norm1(x)))
         return x + self.conv2(F.silu(self.norm2(y)))
 
 
 class Attention(nn.Module):
-    """One head of attention over the whole utterance, added to what comes in."""
+    """One head of attention over the whole utterance, added to its input."""
 
     def __init__(self, width: int, groups: int):
         super().__init__()
@@ -99,27 +103,28 @@ class Attention(nn.Module):
         self.q, self.k, self.v, self.proj_out = (nn.Conv1d(width, width, 1) for _ in range(4))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map [B, C, T] to [B, C, T]."""
         y = self.norm(x)
         q, k, v = (part(y).transpose(1, 2) for part in (self.q, self.k, self.v))  # [B, T, C]
-        made = F.scaled_dot_product_attention(q, k, v)
-        return x + self.proj_out(made.transpose(1, 2))
+        attended = F.scaled_dot_product_attention(q, k, v)
+        return x + self.proj_out(attended.transpose(1, 2))
 
 
 class AdaptiveNorm(nn.Module):
-    """A layer norm over channels whose gain and bias belong to a condition: always the first."""
+    """A layer norm whose gain and bias are those of a condition: always the first one."""
 
     def __init__(self, width: int):
         super().__init__()
         self.scale, self.shift = (nn.Embedding(CONDITIONS, width) for _ in range(2))
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, T, C] -> [B, T, C]."""
+        """Map [B, T, C] to [B, T, C]."""
         gain, bias = self.scale.weight[0], self.shift.weight[0]
         return F.layer_norm(x, x.shape[-1:], gain, bias, eps=1e-6)
 
 
 class ConvNeXt(nn.Module):
-    """A convolution of each channel and a feed-forward map, added to what comes in (2306.00814)."""
+    """A depthwise convolution and a feed-forward network, added to their input (2306.00814)."""
 
     def __init__(self, width: int, hidden: int):
         super().__init__()
@@ -129,6 +134,7 @@ class ConvNeXt(nn.Module):
         self.gamma = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map [B, C, T] to [B, C, T]."""
         y = self.norm(self.dwconv(x).transpose(1, 2))  # [B, T, C]
         y = self.gamma * self.pwconv2(F.gelu(self.pwconv1(y)))
         return x + y.transpose(1, 2)
@@ -155,6 +161,7 @@ class Backbone(nn.Module):
         self.final_layer_norm = nn.LayerNorm(width, eps=1e-6)
 
     def forward(self, values: Tensor) -> Tensor:
+        """Map [B, D, T] to [B, T, C]."""
         x = self.pos_net(self.embed(values))
         x = self.norm(x.transpose(1, 2)).transpose(1, 2)
         for block in self.convnext:
@@ -162,12 +169,14 @@ class Backbone(nn.Module):
         return self.final_layer_norm(x.transpose(1, 2))
 
 
-class Window(nn.Module):
-    """Holds the window of the inverse transform under its published name."""
+class Window(FixedDtype):
+    """The window of the inverse transform under its published name."""
+
+    window: Tensor
 
     def __init__(self, size: int):
         super().__init__()
-        self.register_buffer("window", torch.hann_window(size, device="cpu"))
+        self.register_buffer("window", torch.hann_window(size, dtype=torch.float32))
 
 
 class Head(nn.Module):
@@ -175,35 +184,36 @@ class Head(nn.Module):
 
     def __init__(self, config: WavTokenizerConfig):
         super().__init__()
-        self.hop, self.size = config.hop, 4 * config.hop  # samples a frame, and of its window
+        self.hop, self.size = config.hop, 4 * config.hop  # samples per frame and per window
         self.out = nn.Linear(config.decoder_width, self.size + 2)
         self.istft = Window(self.size)
 
     def forward(self, x: Tensor) -> Tensor:
-        magnitude, phase = self.out(x).transpose(1, 2).chunk(2, dim=1)  # [B, bins, T]
-        spectra = torch.polar(magnitude.exp().clamp(max=LOUDEST), phase)
+        """Map [B, T, C] to wav [B, T * hop] in float32."""
+        magnitude, phase = self.out(x).transpose(1, 2).float().chunk(2, dim=1)  # [B, bins, T]
+        spectra = torch.polar(magnitude.exp().clamp(max=MAX_MAGNITUDE), phase)
         frames = torch.fft.irfft(spectra, self.size, dim=1)  # [B, size, T]
         window = self.istft.window[None, :, None].expand(1, -1, x.shape[1])
         return self.overlap_add(frames * window) / self.overlap_add(window.square())
 
     def overlap_add(self, frames: Tensor) -> Tensor:
-        """The sum of `frames` [B, size, T], a hop apart: [B, T * hop].
+        """Sum `frames` [B, size, T], a hop apart: [B, T * hop].
 
-        The first hop is the middle of the first frame, as "same" padding has it.
+        The first hop is the middle of the first frame, as with padding "same".
         """
         total = (frames.shape[-1] - 1) * self.hop + self.size
-        made = F.fold(frames, (1, total), (1, self.size), stride=(1, self.hop))[:, 0, 0]
+        summed = F.fold(frames, (1, total), (1, self.size), stride=(1, self.hop))[:, 0, 0]
         edge = (self.size - self.hop) // 2
-        return made[:, edge:-edge]
+        return summed[:, edge:-edge]
 
 
+@TOKENIZERS.register("wavtokenizer")
 class WavTokenizer(PublishedTokenizer):
     """WavTokenizer behind the `SpeechTokenizer` contract.
 
-    Attention and norms of the decoder, and the LSTM of the encoder, hear the whole utterance.
+    Attention and norms of the decoder, and the LSTM of the encoder, depend on the whole utterance.
     """
 
-    TYPE = "wavtokenizer"
     Config = WavTokenizerConfig
     PREFIX = "state_dict."
     UNUSED = (
@@ -212,14 +222,16 @@ class WavTokenizer(PublishedTokenizer):
     )
 
     def __init__(self, config: WavTokenizerConfig | None = None):
+        config = config or WavTokenizerConfig()
         super().__init__(config)
-        self.encoder = Encoder(self.config)
-        self.codebook = Codebook(self.config.codebook_size, self.config.dim)
-        self.backbone = Backbone(self.config)
-        self.head = Head(self.config)
+        self.encoder = Encoder(config)
+        self.codebook = Codebook(config.codebook_size, config.dim)
+        self.backbone = Backbone(config)
+        self.head = Head(config)
 
     @staticmethod
     def published_key(own: str) -> str:
+        """See `PublishedTokenizer.published_key`."""
         part, rest = own.split(".", 1)
         parts = {
             "encoder": "feature_extractor.encodec.encoder",
@@ -228,10 +240,11 @@ class WavTokenizer(PublishedTokenizer):
         return f"{parts.get(part, part)}.{rest}"
 
     def encode_row(self, wav: Tensor) -> tuple[Tensor, None]:
-        wav = F.pad(wav, (0, -wav.shape[-1] % self.spec.hop))
+        """See `PublishedTokenizer.encode_row`."""
         x = self.encoder(wav[:, None]).transpose(1, 2)  # [1, T, D]
         return self.codebook.codes(x)[:, None], None
 
     def decode_row(self, codes: Tensor, speaker: Tensor | None) -> Tensor:
+        """See `PublishedTokenizer.decode_row`."""
         values = self.codebook.values(codes[:, 0]).transpose(1, 2)  # [1, D, T]
         return self.head(self.backbone(values))

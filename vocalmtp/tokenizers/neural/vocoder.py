@@ -1,16 +1,20 @@
-"""Source-filter synthesis: pulses at F0 and noise, shaped per frame in the spectrum, overlap-added.
+"""Source-filter synthesis: pulses at F0 and noise, filtered in the spectrum, overlap-added.
 
 The network gives, for every 10 ms frame, a complex filter for the pulses and a magnitude for the
-noise; what a vocal tract does to a source is then linear, causal but for one window, and cheap.
-In the spirit of DDSP (2001.04643) with the inverse-STFT synthesis of Vocos (2306.00814).
+noise; the filtering itself is linear, causal but for one window, and cheap. In the spirit of DDSP
+(2001.04643) with the inverse-STFT synthesis of Vocos (2306.00814).
+
+Shapes: B batch, F frames of 10 ms.
 """
 
 import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
+
+from vocalmtp.tokenizers.base import FixedDtype
 
 NOISE_FRAMES = 400  # the noise repeats after this many frames (4 s)
 
@@ -19,20 +23,23 @@ NOISE_FRAMES = 400  # the noise repeats after this many frames (4 s)
 class VocoderState:
     """What continues from one call to the next."""
 
-    frame: int  # frames made so far: the place in the noise table
+    frame: int  # frames so far: the position in the noise table
     phase: Tensor  # [B] float64, cycles
     log_f0: Tensor  # [B] float64, at the end of the last frame
     pulses: Tensor  # [B, window - hop] the newest source samples
     tail: Tensor  # [B, window - hop] overlap-add sums that are not final yet
 
 
-class SourceFilterVocoder(nn.Module):
-    """Frames of filters [B, F, 3 * bins] and F0 to samples.
+class SourceFilterVocoder(FixedDtype):
+    """Frames of filters [B, F, 3 * bins] and F0 to samples, in float32.
 
     The F0 given with frame i is the one at the middle of frame i + 2, the newest that the window of
-    frame i touches; so that no frame waits for a later one. The last `window - hop` samples of a
+    frame i overlaps, so that no frame waits for a later one. The last `window - hop` samples of a
     window become final only with later frames: `delay` of them are look-ahead.
     """
+
+    hann: Tensor
+    noise: Tensor
 
     def __init__(self, sample_rate: int, window: int = 640, hop: int = 160):
         super().__init__()
@@ -44,7 +51,8 @@ class SourceFilterVocoder(nn.Module):
         generator = torch.Generator().manual_seed(0)
         noise = torch.randn(NOISE_FRAMES * hop, generator=generator)
         noise = torch.cat([noise, noise[: window - hop]]).unfold(0, window, hop)
-        self.register_buffer("noise", torch.fft.rfft(noise * hann), persistent=False)
+        spectra = torch.view_as_real(torch.fft.rfft(noise * hann))  # [NOISE_FRAMES, bins, 2]
+        self.register_buffer("noise", spectra, persistent=False)
         # Hann squared, overlapped at a quarter window, sums to this.
         self.overlap_gain = hann.square().sum().item() / hop
 
@@ -55,24 +63,29 @@ class SourceFilterVocoder(nn.Module):
         state: VocoderState | None = None,
         alive: Tensor | None = None,
     ) -> tuple[Tensor, VocoderState]:
-        """`filters` [B, F, 3 * bins], `log_f0` [B, F] -> samples [B, F * hop], delayed by `delay`.
+        """Synthesise the samples of the next frames.
 
-        The first call returns the samples from -`delay` on; the caller drops those before 0.
-        Frames where `alive` [B, F] is False add nothing.
+        Args:
+            filters: [B, F, 3 * bins] log gain and phase of the pulses, log gain of the noise.
+            log_f0: [B, F] natural log of Hz.
+            state: of the call before; None = the first call.
+            alive: [B, F] bool; frames where it is False are silent.
+
+        Returns:
+            Samples [B, F * hop], delayed by `delay` (the caller drops the first `delay` of the
+            first call), and the new state.
         """
         if state is None:
             state = self._begin(log_f0)
         frames = filters.shape[1]
         pulses, state = self._pulses(log_f0, state)
-        source = torch.fft.rfft(
-            pulses.unfold(-1, self.window, self.hop) * self.hann
-        )  # [B, F, bins]
-        place = (
-            torch.arange(state.frame, state.frame + frames, device=filters.device) % NOISE_FRAMES
-        )
+        windows = pulses.unfold(-1, self.window, self.hop) * self.hann
+        source = torch.fft.rfft(windows)  # [B, F, bins]
+        place = torch.arange(state.frame, state.frame + frames, device=filters.device)
+        noise = torch.view_as_complex(self.noise)[place % NOISE_FRAMES]  # [F, bins]
         gain, phase, noise_gain = filters.float().split(self.bins, dim=-1)
         spectrum = source * torch.polar(gain.clamp(max=6).exp(), phase)
-        spectrum = spectrum + self.noise[place] * noise_gain.clamp(max=6).exp()
+        spectrum = spectrum + noise * noise_gain.clamp(max=6).exp()
         blocks = torch.fft.irfft(spectrum, n=self.window) * self.hann / self.overlap_gain
         if alive is not None:
             blocks = blocks * alive[..., None]
@@ -86,7 +99,7 @@ class SourceFilterVocoder(nn.Module):
         return summed[:, :done], state
 
     def _begin(self, log_f0: Tensor) -> VocoderState:
-        """State before the first frame: the source already runs at the first frame's F0."""
+        """Return the state before the first frame, whose source already runs at its F0."""
         keep = self.window - self.hop
         state = VocoderState(
             frame=0,
@@ -101,7 +114,7 @@ class SourceFilterVocoder(nn.Module):
 
     @torch.no_grad()
     def _pulses(self, log_f0: Tensor, state: VocoderState) -> tuple[Tensor, VocoderState]:
-        """The old source samples and `hop` new ones per value of `log_f0` [B, F]."""
+        """Return the old source samples and `hop` new ones per value of `log_f0` [B, F]."""
         ends = torch.cat([state.log_f0[:, None], log_f0.double()], dim=1)  # [B, F + 1]
         ramp = torch.arange(1, self.hop + 1, dtype=ends.dtype, device=ends.device) / self.hop
         slope = (ends[:, 1:] - ends[:, :-1])[..., None]
@@ -120,7 +133,7 @@ class SourceFilterVocoder(nn.Module):
         return torch.cat([state.pulses, train], dim=-1), new
 
     def _overlap_add(self, blocks: Tensor) -> Tensor:
-        """`blocks` [B, F, window] -> their sum at steps of hop [B, F * hop + window - hop]."""
+        """Sum `blocks` [B, F, window] at steps of hop: [B, F * hop + window - hop]."""
         frames = blocks.shape[1]
         size = (frames - 1) * self.hop + self.window
         return F.fold(

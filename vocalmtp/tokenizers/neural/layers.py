@@ -1,8 +1,21 @@
-"""Blocks of the trainable tokenizer: ConvNeXt with explicit state, gradient reversal."""
+"""Layers of the trainable tokenizer: ConvNeXt blocks with explicit state, gradient reversal."""
+
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from vocalmtp.tokenizers.base import FixedDtype
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def as_float64(module: M) -> M:
+    """Convert the parameters of a new module, of fixed dtype too, to float64 in place."""
+    for parameter in module.parameters():
+        parameter.data = parameter.data.double()
+    return module
 
 
 class DepthwiseConv(nn.Module):
@@ -15,7 +28,15 @@ class DepthwiseConv(nn.Module):
         self.causal = causal
 
     def forward(self, x: Tensor, past: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """`past` [B, C, kernel - 1] holds the inputs before `x`; None stands for silence."""
+        """Convolve `x` [B, T, C].
+
+        Args:
+            x: [B, T, C].
+            past: [B, C, kernel - 1], the inputs before `x`; None = zeros.
+
+        Returns:
+            [B, T, C], and the past of the next call (None if centred).
+        """
         x = x.transpose(1, 2)  # [B, C, T]
         if not self.causal:
             return self.conv(F.pad(x, (self.context // 2, self.context // 2))).transpose(1, 2), None
@@ -31,8 +52,8 @@ class ConvNeXtBlock(nn.Module):
         self.mix = DepthwiseConv(dim, kernel, causal=causal)
         self.norm = nn.LayerNorm(dim)
         self.film = nn.Linear(condition, 2 * dim) if condition else None
-        self.up = nn.Linear(dim, expand * dim)
-        self.down = nn.Linear(expand * dim, dim)
+        self.up: nn.Module = nn.Linear(dim, expand * dim)
+        self.down: nn.Module = nn.Linear(expand * dim, dim)
         self.scale = nn.Parameter(torch.full((dim,), 0.3))
         if self.film is not None:
             nn.init.zeros_(self.film.weight)
@@ -41,7 +62,7 @@ class ConvNeXtBlock(nn.Module):
     def forward(
         self, x: Tensor, condition: Tensor | None = None, past: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """`x` [B, T, C], `condition` [B, D_s] -> [B, T, C] and the new past."""
+        """Map `x` [B, T, C] and `condition` [B, D_s] to [B, T, C] and the past of the next call."""
         y, past = self.mix(x, past)
         y = self.norm(y)
         if self.film is not None and condition is not None:
@@ -52,7 +73,7 @@ class ConvNeXtBlock(nn.Module):
 
 
 class ConvNeXtStack(nn.Module):
-    """A stack of blocks; `past` is a list with one card per block, passed in and returned."""
+    """ConvNeXt blocks in a row; `past` is a list with one entry per block."""
 
     def __init__(
         self, dim: int, layers: int, kernel: int, expand: int, *, causal: bool, condition: int = 0
@@ -70,27 +91,38 @@ class ConvNeXtStack(nn.Module):
         past: list[Tensor | None] | None = None,
         mask: Tensor | None = None,
     ) -> tuple[Tensor, list[Tensor | None]]:
-        """`x` [B, T, C]; frames where `mask` [B, T, 1] is 0 are silence to their neighbours."""
-        past = [None] * len(self.blocks) if past is None else past
-        new = []
-        for block, before in zip(self.blocks, past, strict=True):
+        """Map `x` [B, T, C] to [B, T, C] and the past of the next call.
+
+        Frames where `mask` [B, T, 1] is 0 are zeros to their neighbours.
+        """
+        before = [None] * len(self.blocks) if past is None else past
+        after = []
+        for block, block_past in zip(self.blocks, before, strict=True):
             x = x if mask is None else x * mask
-            x, after = block(x, condition, before)
-            new.append(after)
-        return x, new
+            x, block_past = block(x, condition, block_past)
+            after.append(block_past)
+        return x, after
+
+
+class FixedDtypeLinear(FixedDtype, nn.Linear):
+    """Linear layer of fixed dtype."""
+
+
+class FixedDtypeStack(FixedDtype, ConvNeXtStack):
+    """ConvNeXt blocks of fixed dtype."""
 
 
 class _Reverse(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor, weight: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: float) -> Tensor:
         ctx.weight = weight
         return x.view_as(x)
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return -ctx.weight * gradient, None
 
 
 def reverse_gradient(x: Tensor, weight: float = 1.0) -> Tensor:
-    """Identity forward, gradient times -`weight` backward (Ganin and Lempitsky, 1409.7495)."""
+    """Return `x`, whose gradient is multiplied by -`weight` (Ganin and Lempitsky, 1409.7495)."""
     return _Reverse.apply(x, weight)

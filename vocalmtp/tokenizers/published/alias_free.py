@@ -1,9 +1,10 @@
-"""Blocks of FACodec: alias-free periodic activations, convolutions around them, factorised codes.
+"""Blocks of FACodec and BigCodec: alias-free periodic activations, convolutions, factorised codes.
 
-Letters: B batch, C channels, T time at the level of the block.
+Shapes: B batch, C channels, T time at the level of the block.
 """
 
 import math
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
@@ -15,9 +16,12 @@ TAPS = 12  # of the low-pass filters around an activation, which runs at twice t
 
 
 def low_pass(cutoff: float = 0.25, half_width: float = 0.3, taps: int = TAPS) -> Tensor:
-    """A sinc of `cutoff` (in cycles per sample) under a Kaiser window, summing to 1: [1, 1, taps].
+    """Return a Kaiser-windowed sinc that sums to 1: [1, 1, taps].
 
-    The window's beta follows Kaiser's rule for a transition `half_width` to either side.
+    Args:
+        cutoff: cycles per sample.
+        half_width: of the transition band to either side, for Kaiser's rule of the window's beta.
+        taps: length of the filter.
     """
     attenuation = 2.285 * (taps // 2 - 1) * math.pi * 4 * half_width + 7.95
     if attenuation > 50:
@@ -31,15 +35,17 @@ def low_pass(cutoff: float = 0.25, half_width: float = 0.3, taps: int = TAPS) ->
 
 
 class Filter(nn.Module):
-    """Holds a fixed low-pass filter under its published name."""
+    """A fixed low-pass filter under its published name."""
 
-    def __init__(self):
+    filter: Tensor
+
+    def __init__(self) -> None:
         super().__init__()
         self.register_buffer("filter", low_pass())
 
 
 class SnakeBeta(nn.Module):
-    """x + sin²(a x) / b for every channel, with a and b kept as logarithms (2206.04658)."""
+    """x + sin²(a x) / b for every channel, with a and b as logarithms (2206.04658)."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -47,12 +53,13 @@ class SnakeBeta(nn.Module):
         self.beta = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map [B, C, T] to [B, C, T]."""
         alpha, beta = self.alpha.exp()[:, None], self.beta.exp()[:, None]  # [C, 1]
         return x + (x * alpha).sin().square() / (beta + 1e-9)
 
 
 class Activation(nn.Module):
-    """SnakeBeta at twice the rate, so that overtones are filtered, not mirrored (2206.04658)."""
+    """SnakeBeta at twice the rate, so that new overtones are filtered out (2206.04658)."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -61,7 +68,7 @@ class Activation(nn.Module):
         self.downsample = nn.ModuleDict({"lowpass": Filter()})
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, C, T] -> [B, C, T]."""
+        """Map [B, C, T] to [B, C, T]."""
         batch, channels, _ = x.shape
         side = TAPS // 2 - 1
         x = F.pad(x.flatten(0, 1)[:, None], (side, side), mode="replicate")  # [B * C, 1, .]
@@ -70,12 +77,12 @@ class Activation(nn.Module):
         x = x[..., edge:-edge].view(batch, channels, -1)  # [B, C, 2T]
         x = self.act(x).flatten(0, 1)[:, None]
         x = F.pad(x, (side, side + 1), mode="replicate")
-        x = F.conv1d(x, self.downsample["lowpass"].filter, stride=2)
+        x = F.conv1d(x, self.downsample["lowpass"].get_buffer("filter"), stride=2)
         return x.view(batch, channels, -1)  # [B, C, T]
 
 
 class ResidualUnit(nn.Module):
-    """Dilated convolution and a pointwise one, added to what comes in."""
+    """A dilated convolution and a pointwise one, added to their input."""
 
     def __init__(self, channels: int, dilation: int):
         super().__init__()
@@ -87,11 +94,12 @@ class ResidualUnit(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map [B, C, T] to [B, C, T]."""
         return x + self.block(x)
 
 
 class Down(nn.Module):
-    """[B, C, T] -> [B, 2C, T / stride]."""
+    """Block of an encoder: [B, C, T] to [B, 2C, T / stride]."""
 
     def __init__(self, channels: int, stride: int):
         super().__init__()
@@ -104,11 +112,12 @@ class Down(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map [B, C, T] to [B, 2C, T / stride]."""
         return self.block(x)
 
 
 class Up(nn.Module):
-    """[B, C, T] -> [B, C / 2, T * stride]."""
+    """Block of a decoder: [B, C, T] to [B, C / 2, T * stride]."""
 
     def __init__(self, channels: int, stride: int):
         super().__init__()
@@ -127,6 +136,7 @@ class Up(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map [B, C, T] to [B, C / 2, T * stride]."""
         return self.block(x)
 
 
@@ -140,24 +150,24 @@ class FactorisedQuantizer(nn.Module):
         self._codebook = nn.Embedding(size, width)
 
     def codes(self, x: Tensor) -> Tensor:
-        """[B, T, D] -> [B, T]."""
+        """Quantise [B, T, D] to codes [B, T]."""
         entries = F.normalize(self._codebook.weight, dim=-1)
         return (F.normalize(self.in_proj(x), dim=-1) @ entries.T).argmax(-1)
 
     def values(self, codes: Tensor) -> Tensor:
-        """[B, T] -> [B, T, D]."""
+        """Look up codes [B, T]: [B, T, D]."""
         return self.out_proj(self._codebook(codes))
 
 
-class FACodecQuantizer(nn.Module):
-    """Quantisers in a row, each of what the ones before it left over (2107.03312)."""
+class FactorisedResidualQuantizer(nn.Module):
+    """Quantisers in a row, each of the residual of those before it (2107.03312)."""
 
     def __init__(self, count: int, dim: int, size: int, width: int):
         super().__init__()
         self.layers = nn.ModuleList(FactorisedQuantizer(dim, size, width) for _ in range(count))
 
     def codes(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """[B, T, D] -> codes [B, count, T] and what is left over [B, T, D]."""
+        """Quantise [B, T, D] to codes [B, count, T] and the residual [B, T, D]."""
         found = []
         for layer in self.layers:
             found.append(layer.codes(x))
@@ -165,6 +175,6 @@ class FACodecQuantizer(nn.Module):
         return torch.stack(found, dim=1), x
 
     def values(self, codes: Tensor) -> Tensor:
-        """[B, count, T] -> [B, T, D]."""
+        """Look up codes [B, count, T]: [B, T, D]."""
         parts = zip(self.layers, codes.unbind(1), strict=True)
-        return sum(layer.values(stream) for layer, stream in parts)
+        return reduce(torch.add, (layer.values(stream) for layer, stream in parts))

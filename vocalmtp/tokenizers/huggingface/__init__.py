@@ -1,0 +1,1 @@
+"""Codecs that Transformers implements, with their published weights."""
