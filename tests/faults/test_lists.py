@@ -11,7 +11,7 @@ LISTS = {
     "empty.txt": (b"", "empty: 'empty.txt'"),
     "blank.jsonl": (b"\n \n", "empty: "),
     "header.csv": (b"id,text\n", "empty: "),
-    "binary.txt": (bytes(range(256)) * 9, "invalid_value: 8"),
+    "binary.txt": (bytes(range(256)) * 9, "invalid_value: 'binary.txt'"),
     "binary.csv": (b"\x7fELF\x02\x01\x01" + bytes(900), "invalid_value: "),
     "column.csv": (b"id,words\na,Hi.\n", "missing: 'words'"),
     "latin.csv": (b"id,t\xe9xt\na,b\n", "invalid_value: line 1"),
