@@ -1,4 +1,4 @@
-"""Lists of sentences for the scripts beside this one."""
+"""Random lists of sentences."""
 
 import random
 from pathlib import Path
@@ -8,12 +8,12 @@ VERBS = "waits,turns slowly,sings,comes home,falls asleep".split(",")
 PLACES = "in the harbour,by the window,after the rain,under the bridge,at noon".split(",")
 
 
-def write_list(path: Path, lines: int, chance: random.Random) -> None:
+def write_list(path: Path, lines: int, generator: random.Random) -> None:
     """Write a .txt list of sentences of 4 to 25 words."""
     with path.open("w") as file:
         for _ in range(lines):
             parts = [
-                " ".join(chance.choice(words) for words in (SUBJECTS, VERBS, PLACES))
-                for _ in range(chance.choice((1, 1, 1, 2, 2, 3)))
+                " ".join(generator.choice(words) for words in (SUBJECTS, VERBS, PLACES))
+                for _ in range(generator.choice((1, 1, 1, 2, 2, 3)))
             ]
             file.write(f"{' and '.join(parts).capitalize()}.\n")

@@ -1,4 +1,4 @@
-"""Speak one list with several sizes of the batch and numbers of workers; print a table.
+"""Measure throughput by batch size and number of workers; print a table.
 
 python recipes/batch/scaling.py --lines 400
 """
@@ -15,14 +15,14 @@ from vocalmtp.batch import Job, Progress, run_batch
 
 
 def measure(job: Job) -> float:
-    """Seconds of speech a second, from the first result to the last."""
+    """Seconds of speech per second, from the first to the last result."""
     seen: list[tuple[float, float]] = []
 
-    def note(state: Progress) -> None:
+    def record(state: Progress) -> None:
         if state.made:
             seen.append((time.perf_counter(), state.seconds))
 
-    run_batch(job, progress=note)
+    run_batch(job, progress=record)
     (begin, before), (end, after) = seen[0], seen[-1]
     return (after - before) / (end - begin)
 
