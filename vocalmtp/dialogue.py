@@ -68,7 +68,7 @@ class DialogueModel:
             raise InputError("question: has no audio; record it again", code="empty")
         tokenizer = self.tts.tokenizer
         codes = self.tts.model.config.audio_input_config.source == "codes"
-        rate = tokenizer.spec.sample_rate if codes else SAMPLE_RATE
+        rate = tokenizer.spec.input_rate if codes else SAMPLE_RATE
         wav = torch.from_numpy(resample(samples, sample_rate, rate))
         if not codes:
             return AudioInput(mel_frames(log_mels(wav)))

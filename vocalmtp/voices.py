@@ -237,7 +237,7 @@ def make_voice(
         raise InputError("reference: none given; give at least one recording", code="missing")
     vectors = []
     for file in files:
-        wav = torch.from_numpy(_read_reference(file, spec.sample_rate))[None]  # [1, N]
+        wav = torch.from_numpy(_read_reference(file, spec.input_rate))[None]  # [1, N]
         vectors.append(tokenizer.embed_speaker(wav.to(tokenizer.device))[0].float().cpu())
     vector = torch.stack(vectors).mean(0)
     vector = vector / vector.norm().clamp(min=1e-6)

@@ -1,5 +1,7 @@
 """Cards of the catalogue, and how a tokenizer is found by name, folder, or both."""
 
+from pathlib import Path
+
 import pytest
 import torch
 import yaml
@@ -7,9 +9,11 @@ from helpers.errors import raises_input_error
 from helpers.tiny_codecs import make_model, make_tiny
 from safetensors.torch import load_file, save_file
 
-from vocalmtp.tokenizers import TOKENIZERS, find_card, list_cards, load_tokenizer
-from vocalmtp.tokenizers.cards import CARDS, load_card, save_card
+from vocalmtp.tokenizers import TOKENIZERS, catalogue, find_card, list_cards, load_tokenizer
+from vocalmtp.tokenizers.cards import CARDS, PACKAGED, load_card, save_card
 from vocalmtp.tokenizers.registry import VARIABLE, how_to_get, weights_folder
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -199,3 +203,22 @@ def test_weights_that_differ_from_the_card_are_refused(tmp_path):
     make_model("dac-16khz").save_pretrained(tmp_path)
     with raises_input_error("mismatch", key="tokenizer", names="sample_rate"):
         load_tokenizer(f"dac-24khz={tmp_path}")
+
+
+# -- the page of the catalogue, and where cards are found ------------------------------------------
+
+
+def test_the_page_of_the_catalogue_is_up_to_date():
+    """`python -m vocalmtp.tokenizers.catalogue` writes it."""
+    assert catalogue.README.read_text(encoding="utf-8") == catalogue.page()
+    rows = [line for line in catalogue.page().splitlines() if line.startswith("| [")]
+    assert len(rows) == len(list_cards())
+
+
+def test_the_wheel_takes_the_cards_into_the_package():
+    """In a checkout and an editable install they are in the top-level folder."""
+    line = '"tokenizers" = "vocalmtp/tokenizers/cards"'
+    project = (ROOT / "pyproject.toml").read_text()
+    assert line in project.partition("wheel.force-include]")[2].partition("[")[0]
+    assert PACKAGED == ROOT / "vocalmtp" / "tokenizers" / "cards"
+    assert ROOT / "tokenizers" == CARDS and (CARDS / "mini.yaml").is_file()

@@ -8,7 +8,7 @@ from helpers.errors import raises_input_error
 from helpers.published_weights import TINY, buzz, published_keys, scattered, set_weights
 from safetensors.torch import save_file
 
-from vocalmtp.cli.convert import convert as command
+from vocalmtp.cli.tokenizers import convert as command
 from vocalmtp.tokenizers import TOKENIZERS, find_card, load_tokenizer
 from vocalmtp.tokenizers.convert import convert, published_types
 from vocalmtp.tokenizers.published.base import PublishedTokenizer

@@ -55,7 +55,7 @@ def swapped_resynthesis(
 
     def say(items: Sequence[Utterance]) -> Iterator[Audio]:
         for item in items:
-            wav = torch.from_numpy(read_audio(item.audio, spec.sample_rate))[None]
+            wav = torch.from_numpy(read_audio(item.audio, spec.input_rate))[None]
             codes = tokenizer.encode(wav)
             made = tokenizer.decode(codes.codes, vectors[other[item.voice]], codes.lengths)
             yield Audio(made[0].numpy(), spec.sample_rate)

@@ -49,35 +49,21 @@ def table(context: typer.Context) -> None:
 
 
 def _cells(card: "TokenizerCard", licences: bool) -> list[str]:
-    """The row of an card."""
+    """The row of a card."""
+    from vocalmtp.tokenizers.catalogue import rates_text, streaming_text, streams_text
     from vocalmtp.tokenizers.registry import weights_folder
 
     return [
         card.name,
         card.kind.replace("_", "-"),
-        f"{card.sample_rate / 1000:g}",
+        rates_text(card) if licences else f"{card.sample_rate / 1000:g}",
         f"{card.frame_rate:.4g}",
-        _sizes(card),
+        streams_text(card),
         f"{card.spec().bits_per_second:.0f}",
-        _lookahead(card),
+        streaming_text(card),
         "yes" if weights_folder(card) else "no",
         *((card.licence.code, card.licence.weights) if licences else ()),
     ]
-
-
-def _lookahead(card: "TokenizerCard") -> str:
-    """The look-ahead of the decoder, if there is one that streams."""
-    if not card.decodes:
-        return "no audio"
-    return "no" if card.lookahead is None else f"{card.lookahead * 1000:.0f} ms"
-
-
-def _sizes(card: "TokenizerCard") -> str:
-    """Numbers of streams by codebook size: "8 x 1024", or "1 x 512 + 2 x 1024"."""
-    sizes: dict[int, int] = {}
-    for stream in card.stream_specs():
-        sizes[stream.size] = sizes.get(stream.size, 0) + 1
-    return " + ".join(f"{count} x {size}" for size, count in sizes.items())
 
 
 @app.command()
@@ -95,13 +81,14 @@ def show(name: Annotated[str, typer.Argument(help="The name of a card.")]) -> No
 
 def _facts(card: "TokenizerCard") -> list[tuple[str, str]]:
     """Names and values of a card."""
+    from vocalmtp.tokenizers.catalogue import streaming_text
     from vocalmtp.tokenizers.registry import how_to_get, weights_folder
 
     spec, folder = card.spec(), weights_folder(card)
     streams = ", ".join(
         f"{group.name} ({group.count} x {group.size}, {group.role})" for group in card.streams
     )
-    streaming = f"yes, {_lookahead(card)} look-ahead"
+    streaming = f"yes, {streaming_text(card)} look-ahead"
     if card.lookahead is None:
         streaming = "no: it decodes whole utterances"
     long = "in chunks, with the same codes" if card.chunks else "as a whole, as memory allows"
@@ -114,7 +101,8 @@ def _facts(card: "TokenizerCard") -> list[tuple[str, str]]:
         (
             "rate",
             f"{spec.frame_rate:g} frames/s of {spec.hop} samples, "
-            f"{spec.bits_per_second:.0f} bit/s, {spec.sample_rate} Hz",
+            f"{spec.bits_per_second:.0f} bit/s, {spec.sample_rate} Hz"
+            + ("" if spec.input_rate == spec.sample_rate else f" of {spec.input_rate} Hz"),
         ),
         ("voice", f"vector of {spec.speaker_dim}" if spec.speaker_dim else voice),
         ("decoder", "yes" if card.decodes else "no, see the notes"),

@@ -139,7 +139,7 @@ def _batches(rows: list[Utterance], size: int) -> Iterator[list[Utterance]]:
 
 
 def _encode(rows: list[Utterance], tokenizer: SpeechTokenizer) -> list[CodeItem]:
-    wavs = [torch.from_numpy(read_audio(row.audio, tokenizer.spec.sample_rate)) for row in rows]
+    wavs = [torch.from_numpy(read_audio(row.audio, tokenizer.spec.input_rate)) for row in rows]
     lengths = torch.tensor([len(wav) for wav in wavs])
     padded = torch.nn.utils.rnn.pad_sequence(wavs, batch_first=True)  # [B, N]
     encoded = tokenizer.encode(padded.to(tokenizer.device), lengths.to(tokenizer.device))

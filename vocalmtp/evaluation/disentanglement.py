@@ -66,7 +66,7 @@ def gather(tokenizer: SpeechTokenizer, rows: Sequence[Utterance]) -> Frames:
     held = set(sorted({row.text for row in rows})[::HELD_OUT])
     parts: list[list[Tensor]] = []
     for number, row in enumerate(progress(rows, len(rows), "probe")):
-        wav = torch.from_numpy(read_audio(row.audio, spec.sample_rate))[None]
+        wav = torch.from_numpy(read_audio(row.audio, spec.input_rate))[None]
         codes = tokenizer.encode(wav).codes[0].T  # [T, Q]
         frames = len(codes)
         labels = torch.full((frames,), -1)
@@ -75,7 +75,8 @@ def gather(tokenizer: SpeechTokenizer, rows: Sequence[Utterance]) -> Frames:
             middles = (np.arange(frames) + 0.5) / spec.frame_rate
             place = np.searchsorted(ends, middles).clip(max=len(ends) - 1)
             labels = torch.tensor([phones.index(row.phones[i][0]) for i in place])
-        f0 = track_pitch(F.pad(wav, (0, spec.hop)), sample_rate=spec.sample_rate, hop=spec.hop)
+        padded, hop = F.pad(wav, (0, spec.input_hop)), spec.input_hop
+        f0 = track_pitch(padded, sample_rate=spec.input_rate, hop=hop)
         f0 = f0[0, :frames]
         log_f0, voiced = fill_unvoiced(f0[None])[0], f0 > 0
         mean = log_f0[voiced].mean() if voiced.any() else 0.0
@@ -227,16 +228,18 @@ def swap_timbre(
     files = {name: [row.audio for row in by_voice[name][:references]] for name in names}
     targets = centroids(files)
     vectors = {name: make_voice(paths, tokenizer, name).vector for name, paths in files.items()}
-    rate = tokenizer.spec.sample_rate
+    spec = tokenizer.spec
     made, asked, source = [], [], []
     for name, target in zip(names, [*names[1:], names[0]], strict=True):
         speaker = torch.from_numpy(vectors[target])[None]  # [1, D_s]
         for row in by_voice[name][references : references + 10]:
-            codes = tokenizer.encode(torch.from_numpy(read_audio(row.audio, rate))[None]).codes
+            codes = tokenizer.encode(
+                torch.from_numpy(read_audio(row.audio, spec.input_rate))[None]
+            ).codes
             wav = tokenizer.decode(codes, speaker)[0].numpy()
             path = folder / f"{name}-as-{target}-{len(made)}.wav"
             path.parent.mkdir(parents=True, exist_ok=True)
-            Audio(wav, rate).save(path)
+            Audio(wav, spec.sample_rate).save(path)
             made.append(embed(path))
             asked.append(target)
             source.append(name)

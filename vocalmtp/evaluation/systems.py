@@ -119,12 +119,15 @@ def _make(
         yield from zip(items, made, strict=True)
         return
     for item in items:
-        samples = read_audio(item.audio, rate)
-        if system == "resynthesis":
-            codes = tts.tokenizer.encode(torch.from_numpy(samples)[None])
-            wav = tts.tokenizer.decode(codes.codes, codes.speaker, codes.lengths)[0]
-            samples = wav[: len(samples)].numpy()
-        yield item, Audio(samples, rate)
+        if system != "resynthesis":
+            yield item, Audio(read_audio(item.audio, rate), rate)
+            continue
+        tokenizer, spec = tts.tokenizer, tts.tokenizer.spec
+        samples = read_audio(item.audio, spec.input_rate)
+        codes = tokenizer.encode(torch.from_numpy(samples)[None])
+        wav = tokenizer.decode(codes.codes, codes.speaker, codes.lengths)[0]
+        length = round(len(samples) * rate / spec.input_rate)
+        yield item, Audio(wav[:length].cpu().numpy(), rate)
 
 
 def _row(item: Utterance, audio: Audio, path: Path) -> Row:

@@ -106,7 +106,7 @@ def measure_speed(
     tokenizer: SpeechTokenizer, rows: Sequence[Utterance], decodes: bool = True
 ) -> list[Line]:
     """Bits a second, and seconds of computing per second of audio, of one utterance at a time."""
-    name, rate = tokenizer.spec.name, tokenizer.spec.sample_rate
+    name, rate = tokenizer.spec.name, tokenizer.spec.input_rate
     taken: dict[str, list[float]] = {"encode": [], "decode": []}
     for turn, row in enumerate([*rows[:1], *rows[:TIMED]]):  # the first one warms up
         wav = torch.from_numpy(read_audio(row.audio, rate))[None]
