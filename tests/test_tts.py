@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from threading import active_count
 from typing import Any
@@ -404,6 +405,45 @@ def test_first_chunk_comes_before_the_last_step(tts: TTS, monkeypatch: pytest.Mo
     first = len(steps)
     list(stream)
     assert first <= 3 < len(steps)
+
+
+@contextmanager
+def torch_defaults(dtype: torch.dtype, device: str | None) -> Iterator[None]:
+    torch.set_default_dtype(dtype)
+    torch.set_default_device(device)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_default_device(None)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "device"),
+    [(torch.float64, None), (torch.bfloat16, None), (torch.float32, "meta")],
+    ids=["float64", "bfloat16", "meta"],
+)
+def test_torch_defaults_do_not_change_the_audio(
+    any_tts: TTS, tmp_path: Path, dtype: torch.dtype, device: str | None
+) -> None:
+    """A calling program may set torch's default dtype and device; "meta" tensors have no data."""
+    want = any_tts("Yes.", seed=3)
+    recording = Audio(buzz(), 16_000).save(tmp_path / "me.wav")
+    voice = any_tts.find_voice(recording)
+    with torch_defaults(dtype, device):
+        found = any_tts("Yes.", seed=3)
+        streamed = join(list(any_tts.stream("Yes.", seed=3)))
+        assert np.array_equal(any_tts.find_voice(recording).vector, voice.vector)
+    assert np.array_equal(found.samples, want.samples)
+    assert difference(streamed, want) <= 1e-3
+
+
+def test_model_is_loaded_whatever_torch_defaults_are(tts: TTS, folder: Path) -> None:
+    want = tts("Yes.", seed=3)
+    for dtype, device in ((torch.float64, None), (torch.bfloat16, "meta")):
+        with torch_defaults(dtype, device):
+            found = load(folder)("Yes.", seed=3)
+        assert np.array_equal(found.samples, want.samples)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="a platform without fork")

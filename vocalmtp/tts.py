@@ -86,9 +86,10 @@ def load(
             code="version_too_new",
         )
     model, tokenizer = model.to(place), tokenizer.to(place)
-    if place.type == "cpu":
-        optimize_for_inference(model, card.get("int8", False) if int8 is None else int8)
-    tokenizer.optimize_for_inference()
+    with float32_on_cpu():
+        if place.type == "cpu":
+            optimize_for_inference(model, card.get("int8", False) if int8 is None else int8)
+        tokenizer.optimize_for_inference()
     encode_text, decode_text = char_ids, char_text
     if (folder / "tokenizer_config.json").is_file():  # that of a pretrained backbone
         text_tokenizer = load_text_tokenizer(folder)

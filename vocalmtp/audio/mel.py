@@ -25,7 +25,9 @@ class LogMel(nn.Module):
         self.window, self.hop, self.mels = window, hop, mels
         bank = mel_filters(sample_rate, window, mels)
         self.register_buffer("bank", bank, persistent=False)
-        self.register_buffer("hann", torch.hann_window(window), persistent=False)
+        self.register_buffer(
+            "hann", torch.hann_window(window, dtype=torch.float32), persistent=False
+        )
 
     @torch.no_grad()
     def forward(self, wav: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -45,8 +47,8 @@ class LogMel(nn.Module):
 def mel_filters(sample_rate: int, window: int, mels: int) -> Tensor:
     """Triangular mel filters (HTK scale, 0 Hz to Nyquist): [bins, mels]."""
     top = 2595 * math.log10(1 + sample_rate / 2 / 700)
-    edges = 700 * (10 ** (torch.linspace(0, top, mels + 2) / 2595) - 1)
-    bins = torch.linspace(0, sample_rate / 2, window // 2 + 1)[:, None]
+    edges = 700 * (10 ** (torch.linspace(0, top, mels + 2, dtype=torch.float32) / 2595) - 1)
+    bins = torch.linspace(0, sample_rate / 2, window // 2 + 1, dtype=torch.float32)[:, None]
     rise = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
     fall = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
     return torch.minimum(rise, fall).clamp(min=0)

@@ -59,7 +59,7 @@ def fill_unvoiced(f0: Tensor) -> Tensor:
     before_ok, after_ok = before >= 0, after <= last
     left = log_f0.gather(-1, before.clamp(min=0))
     right = log_f0.gather(-1, after.clamp(max=last))
-    weight = (frames - before) / (after - before).clamp(min=1)
+    weight = (frames - before).to(f0.dtype) / (after - before).clamp(min=1)
     between = left + (right - left) * weight
     bridged = torch.where(before_ok & after_ok, between, torch.where(before_ok, left, right))
     return torch.where(voiced.any(-1, keepdim=True), bridged, torch.zeros_like(bridged))

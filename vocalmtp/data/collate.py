@@ -161,7 +161,7 @@ class Collator:
         row.add(SPEECH, [0] * len(tokens))
 
     def _speakers(self, rows: list[PromptRow]) -> dict[str, Tensor]:
-        speaker = torch.zeros(len(rows), self.speaker_dim)
+        speaker = torch.zeros(len(rows), self.speaker_dim, dtype=torch.float32)
         has_speaker = torch.zeros(len(rows), dtype=torch.bool)
         for b, row in enumerate(rows):
             if row.speaker is None or self.speaker_dim == 0:

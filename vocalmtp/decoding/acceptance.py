@@ -140,17 +140,17 @@ def code_points(layout: TokenLayout, k: int) -> Tensor:
     slot = layout.slots[k]
     streams = layout.streams if layout.flat else (layout.streams[slot.stream],)
     width = 1 + max(len(stream.levels) for stream in streams)
-    points = torch.zeros(slot.vocab_size, width, dtype=torch.float32, device="cpu")
-    start = 0
-    for number, stream in enumerate(streams):
-        rows = slice(start, start + stream.size)
-        start += stream.size
-        if stream.levels and not slot.joint:
-            points[rows, 1 : 1 + len(stream.levels)] = digits_of(stream).float().cpu()
-            points[rows, 0] = -FAR * (1 + number)
-    isolated = points[:, 0] == 0  # all other ids are far from every id
-    ids = torch.arange(slot.vocab_size, device="cpu")
-    points[isolated, 0] = FAR * (1 + ids[isolated]).float()
+    with torch.device("cpu"):
+        points = torch.zeros(slot.vocab_size, width, dtype=torch.float32)
+        start = 0
+        for number, stream in enumerate(streams):
+            rows = slice(start, start + stream.size)
+            start += stream.size
+            if stream.levels and not slot.joint:
+                points[rows, 1 : 1 + len(stream.levels)] = digits_of(stream).float()
+                points[rows, 0] = -FAR * (1 + number)
+        isolated = points[:, 0] == 0  # all other ids are far from every id
+        points[isolated, 0] = FAR * (1 + torch.arange(slot.vocab_size)[isolated]).float()
     return points
 
 

@@ -115,7 +115,8 @@ def prefill_prompts(
     model: SpeechLM, prompts: list[Prompt], strategy: DecodeStrategy
 ) -> DecodeState:
     """Run the backbone over prompts; return a state that is ready for the first step."""
-    batch = model.collator()([prompt.segments for prompt in prompts], left=True)
+    with torch.device("cpu"):  # where prompts are, whatever torch's default device is
+        batch = model.collator()([prompt.segments for prompt in prompts], left=True)
     inputs, hidden, state = model.read({name: x.to(model.device) for name, x in batch.items()})
     state.ended = torch.full_like(state.steps, -1)
     limits = torch.tensor([prompt.limit(model) for prompt in prompts], device=model.device)

@@ -95,7 +95,8 @@ class TextGenerator:
                 f"chat: model '{model}' has no chat template; leave --chat out", code="missing"
             )
         if place.type == "cpu":
-            optimize_for_inference(text_lm, int8=False)
+            with float32_on_cpu():
+                optimize_for_inference(text_lm, int8=False)
         return cls(text_lm, tokenizer, chat, loaded)
 
     def generate(

@@ -156,18 +156,19 @@ class LlamaRunner:
         and above, where a chain has them. Drafts are also put behind all that, to be kept.
         """
         batch, length, width = inputs.shape
-        rows = torch.arange(batch)[:, None]
+        rows = torch.arange(batch, device=inputs.device)[:, None]
         depths, deepest, tree = self.places[:length], length - 1, sees is not None
         if tree:
             depths = sees.sum(1) - 1
             deepest = int(depths.max())
             cache.grow(deepest + length)
-            aside = rows, cache.lengths[:, None] + deepest + torch.arange(1, length)  # the drafts
+            drafts = torch.arange(1, length, device=inputs.device)
+            aside = rows, cache.lengths[:, None] + deepest + drafts
         read = cache.grow(deepest + 1)
         places = cache.lengths[:, None] + depths  # [B, L]
         turn = self.turns[places][:, :, None]  # [B, L, 1, d / 2]
         seen = self.places[:read] <= places[..., None]  # [B, L, places]
-        mask = torch.zeros(seen.shape).masked_fill_(~seen, -torch.inf)[:, None]
+        mask = inputs.new_zeros(seen.shape).masked_fill_(~seen, -torch.inf)[:, None]
         here = rows, places
         x = inputs.reshape(-1, width)  # [B L, D]
         shape = (width,)

@@ -50,7 +50,8 @@ def _spectrum() -> LogMel:
 def log_mels(wav: Tensor) -> Tensor:
     """A recording [N] at SAMPLE_RATE as log-mels [FOLD * T, MELS]; silence fills the last frame."""
     wav = F.pad(wav, (0, -len(wav) % (HOP * FOLD)))
-    return _spectrum()(wav[None], torch.tensor([len(wav)]))[0][0]
+    lengths = torch.tensor([len(wav)], device=wav.device)
+    return _spectrum()(wav[None], lengths)[0][0]
 
 
 def mel_frames(mel: Tensor) -> Tensor:

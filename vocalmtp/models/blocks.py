@@ -109,4 +109,5 @@ def empty_cache(rows: int, layers: int, block: Block, like: Tensor) -> AlignedCa
     """What `layers` such blocks have seen of new rows: nothing."""
     (width,) = block.attention_norm.normalized_shape  # int8 layers do not tell theirs
     shape = (layers, rows, blocks(1), 2, block.heads, width // block.heads)
-    return AlignedCache(like.new_zeros(shape), torch.zeros(rows, dtype=torch.long).to(like.device))
+    lengths = torch.zeros(rows, dtype=torch.long, device=like.device)
+    return AlignedCache(like.new_zeros(shape), lengths)

@@ -57,7 +57,8 @@ class DecodeState:
         """Move on to `pointers` [B] with the next step, so that it can be rewound."""
         if self.pointer_history.shape[1] <= int(self.steps.max()) + 1:
             self.pointer_history = F.pad(self.pointer_history, (0, TRAIL))
-        self.pointer_history[torch.arange(len(pointers)), self.steps + 1] = pointers
+        rows = torch.arange(len(pointers), device=pointers.device)
+        self.pointer_history[rows, self.steps + 1] = pointers
         self.pointers = pointers
 
     def rewind(self, steps: Tensor | int) -> "DecodeState":

@@ -88,7 +88,8 @@ class TextLM(PreTrainedModel):
 
         What it says stays the same. For inference; all else is shared.
         """
-        ids = torch.cat([ids, torch.tensor(self.layout.end_tokens).long()]).unique()
+        ends = torch.tensor(self.layout.end_tokens, dtype=torch.long, device=ids.device)
+        ids = torch.cat([ids, ends]).unique()
         view = copy(self)
         view._modules = dict(self._modules)
         view.vocabulary_head = self.head.restricted(ids)
