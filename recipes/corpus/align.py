@@ -1,20 +1,19 @@
 """Letters to times: when each character of a text has been spoken.
 
-flite says which phones a word has and when each ends. Which letter a phone belongs to is learned
-from the pairs of spelling and phones themselves, by a Viterbi EM over word types: every letter
-emits 0 to 3 phones, the best split of each word is found under the current table, and the table
-is counted anew from the splits.
+A teacher gives the phones of every word and their end times. Which letter a phone belongs to is
+learned from pairs of spelling and phones, by a Viterbi EM over word types: every letter emits 0 to
+3 phones, the best split of each word is found under the current table, and the table is counted
+anew from the splits.
 """
 
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from functools import lru_cache
 
-from flite import Speech
+from teachers import Misread, Speech
 
 Chunk = tuple[str, ...]
 Table = dict[str, dict[Chunk, float]]  # letter -> phones -> log probability
@@ -24,13 +23,6 @@ LONGEST = 3  # phones of one letter: "x" in "exact" has g z, "u" in "cure" has y
 UNSEEN = -12.0  # log probability, per phone, of a phone that the table lacks for the letter
 UNSEEN_TOGETHER = -4.0  # added for phones that the letter has singly but never had in this group
 SILENT = 0.05  # the first guess of how often a letter has no phone
-
-# The names of flite's dictionary entries for spellings that sound in more than one way.
-HOMOGRAPHS = {"red": "read", "reed": "read", "led": "lead", "leed": "lead", "_a": "a"}
-
-
-class Misread(ValueError):
-    """flite said other words than the text has, or a spelling that has no alignment."""
 
 
 def learn(pairs: Iterable[tuple[str, Chunk]]) -> Table:
@@ -130,7 +122,8 @@ class Aligner:
         """
         ends = [0.0] * len(text)
         last, after = 0.0, 0  # the end of the word before, and the first character after it
-        for word, places in zip(speech.words, read_words(text, speech), strict=True):
+        for word in speech.words:
+            places = word.places
             start = speech.ends[word.first - 1] if word.first else 0.0
             ends[after : places[0]] = [start] * (places[0] - after)
             letters = "".join(text[place] for place in places)
@@ -146,33 +139,3 @@ class Aligner:
                 after = place + 1
         ends[after:] = [last] * (len(text) - after)
         return ends
-
-
-def read_words(text: str, speech: Speech) -> list[list[int]]:
-    """For each word that flite read, the places of its letters in ``text``.
-
-    Raises :class:`Misread` unless flite read exactly the words of the text: each token's words,
-    joined, must spell the token, and may begin only at its start, a hyphen or an apostrophe, so
-    that expanded abbreviations and words spelled letter by letter are found out.
-    """
-    tokens = list(re.finditer(r"\S+", text))
-    if len(tokens) != len(speech.tokens):
-        raise Misread(f"flite split {text!r} into other tokens")
-    words: list[list[int]] = []
-    for index, token in enumerate(tokens):
-        places = [i for i in range(*token.span()) if text[i].isalpha()]
-        for word in speech.words:
-            if word.token != index:
-                continue
-            name = word.name.replace("'", "")
-            rest = "".join(text[i] for i in places)
-            if not rest.startswith(name):
-                name = HOMOGRAPHS.get(name, name)
-            mine, places = places[: len(name)], places[len(name) :]
-            cut_inside = mine and mine[0] > token.start() and text[mine[0] - 1] not in "-'"
-            if not mine or cut_inside or not rest.startswith(name):
-                raise Misread(f"flite read {word.name!r} in {token[0]!r}")
-            words.append(mine)
-        if places:
-            raise Misread(f"flite left out a part of {token[0]!r}")
-    return words

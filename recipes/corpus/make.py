@@ -1,13 +1,13 @@
-"""Make a corpus of synthetic speech with exact timings. Run with --help."""
+"""Make a corpus of synthetic speech by several teachers. Run with --help."""
 
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import time
 from collections.abc import Iterator
-from itertools import chain, islice
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -18,92 +18,102 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 import align
 import plan
 import texts
-from render import Shard, read_rows, render
-from voices import load
+from judge import write_manifest
+from render import Shard, render
+from teachers import NAMES, Teacher, TeacherMissing, load_teacher
 
-RECYCLE = 8  # shards of a process: flite loses a little memory with every utterance
-LONGEST_SHARD = 1.0  # hours, more than any shard has
-WORD_HOURS = 25.0  # more than the dictionary takes
+SMOKE_HOURS, SMOKE_ITEMS = 0.01, 4
+TEST_HOURS = 10.0  # more than the test lists take
+REPORT_EVERY = 60.0  # seconds between lines of progress where there is no terminal
 
 console = Console()
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
-_aligner: align.Aligner | None = None  # one a process, set by _start
 
 
-def _start(table: align.Table) -> None:
-    """Set a worker process up."""
-    global _aligner
-    _aligner = align.Aligner(table)
+def parse_hours(value: str) -> dict[str, float]:
+    """Parse ``hibari=6,kokoro=8``. Raises ``typer.BadParameter``."""
+    hours: dict[str, float] = {}
+    for part in value.split(","):
+        name, equals, number = part.partition("=")
+        try:
+            hours[name] = float(number)
+        except ValueError:
+            equals = ""
+        if not equals or name not in NAMES:
+            raise typer.BadParameter(f"{part!r} is not TEACHER=HOURS of {', '.join(NAMES)}")
+    return hours
 
 
-def _work(job: tuple[Path, Shard]) -> tuple[str, float]:
-    """Make one shard in a worker process."""
-    output, shard = job
-    assert _aligner is not None
-    return shard.name, render(output, shard, _aligner)
-
-
-def _letters(output: Path, pool: list[tuple[str, str]]) -> align.Table:
-    """The letters' phones, learned once a corpus and kept in ``letters.json``."""
-    path = output / "letters.json"
+def letters(output: Path, teacher: Teacher, pool: list[tuple[str, str]]) -> align.Table:
+    """The letters' phones, learned once a corpus and lexicon and kept in ``letters-NAME.json``."""
+    path = output / f"letters-{teacher.lexicon}.json"
     if not path.exists():
-        console.print("Learning which letters stand for which phones...")
+        console.print(f"{teacher.name}: learning which letters stand for which phones")
         partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(align.to_json(plan.learn_letters(pool)), indent=1), "utf-8")
+        table = plan.learn_letters(teacher, pool)
+        partial.write_text(json.dumps(align.to_json(table), indent=1), "utf-8")
         os.replace(partial, path)
     return align.from_json(json.loads(path.read_text("utf-8")))
 
 
-def _write_manifest(output: Path) -> tuple[int, float]:
-    """Join the rows of every complete shard; return their number and their hours."""
-    done = sorted((output / "shards").glob("*.jsonl"))
-    partial = output / "manifest.partial"
-    with partial.open("w", encoding="utf-8") as manifest:
-        for path in done:
-            manifest.write(path.read_text("utf-8"))
-    os.replace(partial, output / "manifest.jsonl")
-    rows = read_rows(output / "manifest.jsonl")
-    return len(rows), sum(row["seconds"] for row in rows) / 3600
+class Meter:
+    """Progress in hours of speech: a bar on a terminal, a line a minute in a log."""
+
+    def __init__(self, name: str, hours: float) -> None:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed:.2f} of {task.total:g} h"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
+        self._bar = Progress(*columns, console=console, disable=not console.is_terminal)
+        self._task = self._bar.add_task(name, total=hours)
+        self._name, self._hours = name, hours
+        self._seconds, self._last = 0.0, time.monotonic()
+
+    def add(self, seconds: float) -> None:
+        """Count the speech of one item."""
+        self._seconds += seconds
+        self._bar.update(self._task, completed=self._seconds / 3600)
+        if not console.is_terminal and time.monotonic() - self._last > REPORT_EVERY:
+            self._last = time.monotonic()
+            made = f"{self._seconds / 3600:.2f} of {self._hours:g} h"
+            print(f"{time.strftime('%F %X')} {self._name}: {made}", flush=True)
+
+    @contextmanager
+    def shown(self) -> Iterator[Meter]:
+        """Show the bar."""
+        with self._bar:
+            yield self
 
 
-def _make_shards(
-    output: Path, shards: Iterator[Shard], table: align.Table, hours: float, workers: int
-) -> None:
+def make_shards(
+    output: Path,
+    shards: Iterator[Shard],
+    teacher: Teacher,
+    table: align.Table,
+    hours: float,
+    smoke: bool = False,
+) -> float:
     """Make shards in order until they hold ``hours`` of speech, or there is none left."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed:.2f} of {task.total:g} h"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    context = multiprocessing.get_context("spawn")
-    with (
-        Progress(*columns, console=console) as progress,
-        context.Pool(workers, _start, (table,), maxtasksperchild=RECYCLE) as pool,
-    ):
-        task = progress.add_task("speech", total=hours)
-        made = 0.0
-        jobs = ((output, shard) for shard in shards)
-        while made < hours:
-            # The plan has no end, so shards are handed out in batches, the last ones small: which
-            # shards there are in the end must not depend on the number of workers.
-            size = int((hours - made) / LONGEST_SHARD)
-            batch = list(islice(jobs, min(max(size, 1), workers * RECYCLE)))
-            if not batch:
-                return
-            for name, seconds in pool.imap(_work, batch, chunksize=1):
-                made += seconds / 3600
-                progress.update(task, completed=made, description=f"shard {name}")
-                if not console.is_terminal:
-                    console.print(f"{time.strftime('%X')} shard {name}: {made:.2f} h")
+    aligner, made = align.Aligner(table), 0.0
+    with Meter(teacher.name, hours).shown() as meter:
+        for shard in shards:
+            if smoke:
+                shard = replace(shard, items=shard.items[:SMOKE_ITEMS])
+            made += render(output, shard, teacher, aligner, meter.add) / 3600
+            if made >= hours:
+                break
+    return made
 
 
 @app.command()
 def main(
     output: Annotated[Path, typer.Option(help="The corpus's folder; made when missing.")],
-    hours: Annotated[float, typer.Option(help="Hours of speech to have in the end.")] = 40.0,
-    workers: Annotated[int, typer.Option(help="Processes; each keeps one core busy.")] = 2,
+    hours: Annotated[
+        str, typer.Option(help="Hours of training speech of each teacher, in their order.")
+    ] = "hibari=6,kokoro=10",
     seed: Annotated[int, typer.Option(help="Another seed: other texts, voices and order.")] = 0,
     source: Annotated[
         Path | None,
@@ -113,34 +123,50 @@ def main(
         ),
     ] = None,
     words: Annotated[
-        bool, typer.Option(help="Also read the dictionary's words, in lists (14 hours more).")
+        float, typer.Option(help="Hours of the dictionary's words in lists, by each teacher.")
+    ] = 0.0,
+    tests: Annotated[
+        bool, typer.Option(help="Also read the test lists, at the end of each teacher.")
     ] = True,
-    manifest_only: Annotated[
-        bool, typer.Option("--manifest-only", help="Only join the finished shards' rows.")
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="Half a minute of every teacher, to try it.")
     ] = False,
 ) -> None:
-    """Make hours of 16 kHz speech with phone and letter times, from free voices and texts.
+    """Make hours of 24 kHz speech with phone and letter times, by teachers reading free texts.
 
-    Run it again after an interruption: finished shards are kept. **Use the same seed**; more
-    `--hours` than before add shards. Training may start on the first shards while the rest is
-    made: `shards/NAME.jsonl` exists when, and only when, the shard is complete.
+    Run it again after an interruption, with the same options: what is there is kept, item by item.
+    More `--hours` than before add shards.
 
-    Needs `apt install flite` and `pip install num2words numpy pyyaml rich soundfile soxr typer`.
-
-    Example: `python recipes/corpus/make.py --output corpus --hours 3`
+    Example: `python recipes/corpus/make.py --output corpus --hours hibari=6,kokoro=10`
     """
     (output / "shards").mkdir(parents=True, exist_ok=True)
-    if not manifest_only:
-        share = source or texts.fetch(output / "texts")
-        pool = texts.pool(share, seed)
-        voices = load()
-        table = _letters(output, pool)
-        shards = chain(plan.evaluation_shards(voices), plan.training_shards(voices, pool, seed))
-        _make_shards(output, shards, table, hours, workers)
+    wanted = parse_hours(hours)
+    share = source or texts.fetch(output / "texts")
+    pool = texts.pool(share, seed)
+    for name, asked in wanted.items():
+        try:
+            teacher = load_teacher(name)
+        except TeacherMissing as error:
+            raise typer.BadParameter(str(error), param_hint="hours") from error
+        table = letters(output, teacher, pool)
+        made = make_shards(
+            output,
+            plan.training_shards(teacher, pool, seed),
+            teacher,
+            table,
+            SMOKE_HOURS if smoke else asked,
+            smoke,
+        )
         if words:
-            lists = plan.word_shards(voices, texts.word_lists(share, seed), seed)
-            _make_shards(output, lists, table, WORD_HOURS, workers)
-    items, total = _write_manifest(output)
+            lists = plan.word_shards(teacher, texts.word_lists(share, seed), seed)
+            made += make_shards(
+                output, lists, teacher, table, SMOKE_HOURS if smoke else words, smoke
+            )
+        if tests:
+            lists = plan.evaluation_shards(teacher)
+            made += make_shards(output, lists, teacher, table, TEST_HOURS, smoke)
+        console.print(f"{name}: {made:.2f} hours")
+    items, total = write_manifest(output)
     console.print(f"[bold]{output / 'manifest.jsonl'}[/bold]: {items:,} items, {total:.2f} hours")
 
 

@@ -1,10 +1,10 @@
-"""One shard: from a plan of items to WAV files and rows, written so that a cut-off leaves none."""
+"""One shard: from a list of items to FLAC files and rows, resumable after any interruption."""
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,50 +12,36 @@ import numpy as np
 import soundfile
 
 import align
-from flite import RATE, Speech
-from voices import CROWD, Voice
+from teachers import RATE, Misread, Speech, Teacher, Voice
 
-HEAD, TAIL = 0.060, 0.120  # seconds of silence left before the first phone and after the last
-PAUSE = "pau"
+CEILING = 0.98  # largest sample of a file
 
 
 @dataclass(frozen=True)
 class Item:
-    """What to say, by whom, and which part of the data it belongs to."""
+    """What to say, by which voice, and which part of the data it belongs to."""
 
     text: str
     voice: Voice
     split: str
+    speed: float = 1.0
+    source: str = ""
 
 
 @dataclass(frozen=True)
 class Shard:
-    """A named list of items; item ``i`` of shard ``00017`` is ``00017-000i`` for good."""
+    """A named list of items; item ``i`` of shard ``hibari-00017`` is ``hibari-00017-000i``."""
 
     name: str
     items: list[Item]
 
 
-def trim(speech: Speech) -> Speech:
-    """Cut the pauses at both ends down to ``HEAD`` and ``TAIL`` and shift the times with them."""
-    spoken = [i for i, phone in enumerate(speech.phones) if phone != PAUSE]
-    first, last = spoken[0], spoken[-1]
-    onset = speech.ends[first - 1] if first else 0.0
-    start = max(0, round((onset - HEAD) * RATE))
-    stop = min(len(speech.samples), round((speech.ends[last] + TAIL) * RATE))
-    seconds = (stop - start) / RATE
-    ends = [min(max(end - start / RATE, 0.0), seconds) for end in speech.ends]
-    if speech.phones[-1] == PAUSE:
-        ends[-1] = seconds
-    return Speech(speech.samples[start:stop], speech.phones, ends, speech.words, speech.tokens)
-
-
-def make_row(name: str, audio: str, item: Item, aligner: align.Aligner) -> tuple[dict, np.ndarray]:
-    """Speak one item; return its manifest row and its samples. Raises ``align.Misread``."""
-    speech = trim(item.voice.speak(item.text))
+def make_row(
+    name: str, audio: str, item: Item, teacher: Teacher, aligner: align.Aligner
+) -> tuple[dict, np.ndarray]:
+    """Speak one item; return its manifest row and its samples. Raises ``Misread``."""
+    speech = teacher.speak(item.text, item.voice, item.speed)
     seconds = round(len(speech.samples) / RATE, 3)
-    chars = [min(round(end, 3), seconds) for end in aligner.characters(item.text, speech)]
-    chars[-1] = seconds  # the closing mark takes the silence at the end
     row = {
         "id": name,
         "audio": audio,
@@ -63,48 +49,83 @@ def make_row(name: str, audio: str, item: Item, aligner: align.Aligner) -> tuple
         "voice": item.voice.name,
         "split": item.split,
         "seconds": seconds,
-        "phones": [
-            [phone, min(round(end, 3), seconds)]
-            for phone, end in zip(speech.phones, speech.ends, strict=True)
-        ],
+        "teacher": teacher.name,
+        "source": item.source,
+        "speed": item.speed,
+        **_times(item.text, speech, aligner, seconds),
+        **item.voice.fields,
+    }
+    peak = float(np.abs(speech.samples).max())
+    return row, speech.samples * min(1.0, CEILING / max(peak, 1e-9))
+
+
+def _times(text: str, speech: Speech, aligner: align.Aligner, seconds: float) -> dict:
+    """The fields ``phones`` and ``chars``; none if the teacher has no timings."""
+    if not speech.phones:
+        return {}
+    chars = [min(round(end, 3), seconds) for end in aligner.characters(text, speech)]
+    chars[-1] = seconds  # the closing mark takes the silence at the end
+    ends = [min(round(end, 3), seconds) for end in speech.ends]
+    return {
+        "phones": [list(pair) for pair in zip(speech.phones, ends, strict=True)],
         "chars": chars,
     }
-    if item.voice.name == CROWD:
-        voice = item.voice
-        row |= {"base": voice.base, "warp": voice.warp, "pitch": voice.pitch, "rate": voice.rate}
-    return row, speech.samples
 
 
 def rows_path(output: Path, name: str) -> Path:
-    """The rows of a shard; the shard is complete when this file exists."""
+    """The rows of a shard, appended as its items are made."""
     return output / "shards" / f"{name}.jsonl"
 
 
-def render(output: Path, shard: Shard, aligner: align.Aligner) -> float:
-    """Make a shard unless it exists; return its seconds of speech.
+def render(
+    output: Path,
+    shard: Shard,
+    teacher: Teacher,
+    aligner: align.Aligner,
+    report: Callable[[float], None] = lambda seconds: None,
+) -> float:
+    """Make the items of a shard that are not there yet; return the shard's seconds of speech.
 
-    A text that flite reads otherwise than it is written is left out: its number stays unused.
+    A row is appended after its audio file is complete, so a row always has its audio, and the same
+    call continues after an interruption at any time. A text that the teacher reads otherwise than
+    it is written is left out: its number stays unused.
+
+    Args:
+        report: Called with the seconds of speech of every item, old or new.
     """
-    done = rows_path(output, shard.name)
-    if done.exists():
-        return sum(row["seconds"] for row in read_rows(done))
-    target = output / "shards" / shard.name
-    shutil.rmtree(target, ignore_errors=True)  # what an interrupted run left
-    target.mkdir(parents=True)
-    rows = []
-    for index, item in enumerate(shard.items):
-        audio = f"shards/{shard.name}/{index:04d}.wav"
-        try:
-            row, samples = make_row(f"{shard.name}-{index:04d}", audio, item, aligner)
-        except align.Misread:
-            continue
-        soundfile.write(output / audio, samples, RATE, subtype="PCM_16")
-        rows.append(row)
-    partial = done.with_suffix(".partial")
-    lines = (json.dumps(row, separators=(",", ":")) + "\n" for row in rows)
-    partial.write_text("".join(lines), "utf-8")
-    os.replace(partial, done)
-    return sum(row["seconds"] for row in rows)
+    path = rows_path(output, shard.name)
+    folder = output / "shards" / shard.name
+    folder.mkdir(parents=True, exist_ok=True)
+    made = {row["id"]: row["seconds"] for row in repair_rows(path)}
+    with path.open("ab", buffering=0) as rows:
+        for index, item in enumerate(shard.items):
+            name = f"{shard.name}-{index:04d}"
+            if name not in made:
+                audio = f"shards/{shard.name}/{index:04d}.flac"
+                try:
+                    row, samples = make_row(name, audio, item, teacher, aligner)
+                except Misread:
+                    continue
+                partial = output / f"{audio}.partial"
+                soundfile.write(partial, samples, RATE, subtype="PCM_16", format="FLAC")
+                os.replace(partial, output / audio)
+                line = json.dumps(row, separators=(",", ":"), ensure_ascii=False)
+                rows.write(f"{line}\n".encode())
+                made[name] = row["seconds"]
+            report(made[name])
+    return sum(made.values())
+
+
+def repair_rows(path: Path) -> list[dict]:
+    """The rows of an append-only file; a last line that was cut off is removed from the file."""
+    if not path.exists():
+        return []
+    data = path.read_bytes()
+    whole = data[: data.rfind(b"\n") + 1]
+    if len(whole) < len(data):
+        with path.open("r+b") as file:
+            file.truncate(len(whole))
+    return [json.loads(line) for line in whole.splitlines()]
 
 
 def read_rows(path: Path) -> list[dict]:

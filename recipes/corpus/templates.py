@@ -1,4 +1,4 @@
-"""Sentences made from patterns: numbers, dates, times, money, questions, answers, greetings."""
+"""Sentences made from patterns: numbers, dates, questions, dialogues, names, words in sentences."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from normalise import clock, money, number, ordinal, year
 
 _DATA = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text("utf-8"))
 _LISTS: dict[str, list[str]] = _DATA["lists"]
-_PATTERNS: list[str] = _DATA["patterns"]
+KINDS = ("patterns", "dialogues", "named", "carriers")
 
 _NUMBERS: dict[str, Callable[[Random], str]] = {
     "date": lambda r: f"{r.choice(_LISTS['month'])} {ordinal(r.randint(1, 31))}",
@@ -28,12 +28,20 @@ _NUMBERS: dict[str, Callable[[Random], str]] = {
 }
 
 
-def sentence(random: Random) -> str:
-    """One sentence of a random pattern; the result is already in normal form."""
+def sentence(random: Random, kind: str = "patterns", **words: list[str]) -> str:
+    """One sentence of a random pattern, or a few; the result is already in normal form.
+
+    Args:
+        random: What every choice is drawn from.
+        kind: A list of patterns in ``templates.yaml``, one of ``KINDS``.
+        words: Further lists that fill the slots of the same name.
+    """
 
     def fill(match: re.Match) -> str:
         slot = match[1]
-        return _NUMBERS[slot](random) if slot in _NUMBERS else random.choice(_LISTS[slot])
+        if slot in _NUMBERS:
+            return _NUMBERS[slot](random)
+        return random.choice(words.get(slot) or _LISTS[slot])
 
-    text = re.sub(r"\{(\w+)\}", fill, random.choice(_PATTERNS))
+    text = re.sub(r"\{(\w+)\}", fill, random.choice(_DATA[kind]))
     return re.sub(r"\ba(?= [aeio])", "an", text)

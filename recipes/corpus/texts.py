@@ -20,7 +20,20 @@ PACKAGES = ("wordnet-base", "fortunes", "fortunes-min", "wamerican")
 RECIPE = Path(__file__).parent
 
 # The most texts taken from a source; the sources without a bound give all that they have.
-MOST = {"gloss": 18_000, "list": 9_000, "carrier": 6_000, "template": 14_000}
+MOST = {
+    **{"gloss": 18_000, "list": 9_000, "carrier": 9_000, "template": 14_000},
+    **{"dialogue": 14_000, "named": 8_000},
+}
+
+# The part that each source has in any stretch of a teacher's texts, as long as it lasts.
+SHARES = {
+    **{"example": 0.28, "fortune": 0.16, "dialogue": 0.16, "template": 0.14, "carrier": 0.08},
+    **{"gloss": 0.08, "named": 0.06, "list": 0.04},
+}
+
+TEMPLATES = {
+    **{"template": "patterns", "dialogue": "dialogues", "named": "named", "carrier": "carriers"}
+}  # source -> list of patterns in templates.yaml
 
 JOINED = 0.5  # of the texts under nine words, the part that gets another text appended
 
@@ -69,8 +82,12 @@ def pool(share: Path, seed: int) -> list[tuple[str, str]]:
         candidates.setdefault(source, []).append(text)
     candidates["fortune"] = list(_fortunes(share))
     candidates["list"] = list(_word_lists(words, random))
-    candidates["carrier"] = list(_carriers(words, random))
-    candidates["template"] = [templates.sentence(random) for _ in range(2 * MOST["template"])]
+    names = _names(share, set(words))
+    for source, kind in TEMPLATES.items():
+        candidates[source] = [
+            templates.sentence(random, kind, word=words, proper=names)
+            for _ in range(2 * MOST[source])
+        ]
     taken = {bare(text) for name in ("test.txt", "rare.txt") for text in read_lines(name)}
     texts: list[tuple[str, str]] = []
     for source, found in candidates.items():
@@ -124,6 +141,29 @@ def _plain_words(share: Path) -> list[str]:
     return [word for word in lines if re.fullmatch("[a-z]{2,}|[ai]", word)]
 
 
+def _names(share: Path, words: set[str]) -> list[str]:
+    """The names of the word list in lower case: people, places, peoples."""
+    lines = (share / "dict/american-english").read_text("utf-8").split("\n")
+    names = {line.lower(): None for line in lines if re.fullmatch("[A-Z][a-z]{2,11}", line)}
+    plurals = {name for name in names if name.endswith("s") and name[:-1] in names}
+    return [name for name in names if name not in words and name not in plurals]
+
+
+def mixed(texts: list[tuple[str, str]], random: Random) -> list[tuple[str, str]]:
+    """The texts in a random order in which every stretch has the sources by their ``SHARES``."""
+    waiting: dict[str, list[tuple[str, str]]] = {}
+    for text in random.sample(texts, len(texts)):
+        waiting.setdefault(text[0], []).append(text)
+    order = []
+    while waiting:
+        sources = sorted(waiting)
+        source = random.choices(sources, [SHARES[name] for name in sources])[0]
+        order.append(waiting[source].pop())
+        if not waiting[source]:
+            del waiting[source]
+    return order
+
+
 def _wordnet(share: Path, words: set[str]) -> Iterator[tuple[str, str]]:
     """Quoted example sentences, and glosses in three shapes.
 
@@ -172,20 +212,3 @@ def _word_lists(words: list[str], random: Random) -> Iterator[str]:
         size = random.randint(3, 6)
         yield ", ".join(words[:size]) + "."
         del words[:size]
-
-
-def _carriers(words: list[str], random: Random) -> Iterator[str]:
-    """Words in sentences about words."""
-    frames = (
-        "the word is {}.",
-        "please say {} again.",
-        "did you say {}, or {}?",
-        "write {} next to {}.",
-        "i read the word {} twice today.",
-        "what does {} mean?",
-        "{} and {} are two words.",
-        "now say {}!",
-    )
-    for _ in range(2 * MOST["carrier"]):
-        frame = random.choice(frames)
-        yield frame.format(*random.sample(words, 2))
