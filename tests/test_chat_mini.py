@@ -12,7 +12,16 @@ from helpers.recipe_files import RECIPES, importing
 from vocalmtp.data.manifest import read_manifest
 from vocalmtp.evaluation.questions import QuestionRow
 
-NAMES = ("facts", "questions", "normalise", "voices", "flite", "world", "speak", "render")
+NAMES = (
+    "facts",
+    "questions",
+    "normalise",
+    "teachers",
+    "teachers.flite",
+    "world",
+    "speak",
+    "render",
+)
 NAMES += ("align", "plan", "texts", "templates", "strangers")
 
 

@@ -7,7 +7,7 @@ from helpers.recipe_files import importing
 
 from vocalmtp.evaluation.questions import QuestionRow
 
-NAMES = ("facts", "questions", "normalise", "voices", "flite", "texts", "templates")
+NAMES = ("facts", "questions", "normalise", "teachers", "teachers.flite", "texts", "templates")
 
 ADJECTIVES = """\
   1 the licence
@@ -103,6 +103,6 @@ def test_the_set_is_large_enough_and_tests_are_not_read_in_training(recipe, word
 
 
 def test_the_voices_of_roles_are_there(recipe):
-    questions, voices = recipe("questions"), recipe("voices").load()
+    questions, voices = recipe("questions"), recipe("teachers.flite").flite.load_voices()
     for role in questions.load_roles():
         assert bool(voices[role.voice].share) == role.seen  # unseen ones are held out of the corpus

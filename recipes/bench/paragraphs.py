@@ -17,7 +17,7 @@ import typer
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "corpus"))
 
-import flite  # noqa: E402 (recipes/corpus/flite.py)
+from teachers import flite  # noqa: E402 (recipes/corpus)
 
 import vocalmtp  # noqa: E402
 from vocalmtp.audio.io import Audio, join  # noqa: E402
@@ -31,7 +31,7 @@ RAW = 32768.0
 def natural(sentence: str, voice: str) -> Audio:
     """flite's reading of `sentence`."""
     speech = flite.synthesize(sentence, voice)
-    return Audio(np.asarray(speech.samples, np.float32) / RAW, flite.RATE)
+    return Audio(np.asarray(speech.samples, np.float32) / RAW, flite.FLITE_RATE)
 
 
 def level(audio: Audio) -> float:

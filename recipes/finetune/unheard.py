@@ -1,7 +1,7 @@
 """Recordings of a voice that the mini never heard, as a folder in the LJSpeech layout.
 
-A held-out voice of recipes/corpus reads the texts of the corpus's validation split, none of which
-is a test sentence. Needs `apt install flite`.
+A held-out voice of recipes/corpus reads texts of the corpus, those of its validation split first.
+None of them is a test sentence. Needs `apt install flite`.
 """
 
 import sys
@@ -14,23 +14,23 @@ import typer
 from vocalmtp.data.manifest import read_manifest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "corpus"))
-import flite  # noqa: E402
-import voices  # noqa: E402
+from teachers import RATE, load_teacher  # noqa: E402
 
 
 def main(
     corpus: Annotated[Path, typer.Argument(help="A corpus of recipes/corpus, for its texts.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write.")],
     voice: Annotated[str, typer.Option(help="kal or iris.")] = "kal",
-    items: Annotated[int, typer.Option(help="How many sentences, at most 300.")] = 300,
+    items: Annotated[int, typer.Option(help="How many sentences.")] = 300,
 ) -> None:
-    speaker = voices.load()[voice]
+    teacher = load_teacher("flite")
+    rows = read_manifest(corpus, "valid") + read_manifest(corpus, "train")
     (output / "wavs").mkdir(parents=True, exist_ok=True)
     lines = []
-    for index, row in enumerate(read_manifest(corpus, "valid")[:items]):
+    for index, row in enumerate(rows[:items]):
         name = f"{voice}-{index:04d}"
-        samples = speaker.speak(row.text).samples
-        soundfile.write(output / "wavs" / f"{name}.wav", samples, flite.RATE)
+        samples = teacher.speak(row.text, teacher.voices[voice]).samples
+        soundfile.write(output / "wavs" / f"{name}.wav", samples, RATE)
         lines.append(f"{name}|{row.text}|{row.text}\n")
     (output / "metadata.csv").write_text("".join(lines), encoding="utf-8")
     print(f"{output}: {len(lines)} recordings of {voice}")

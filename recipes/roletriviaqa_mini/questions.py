@@ -19,7 +19,7 @@ import yaml
 
 from facts import Fact
 from normalise import normalise
-from voices import random_for
+from teachers import random_for
 
 RECIPE = Path(__file__).parent
 Row = dict[str, Any]

@@ -21,7 +21,8 @@ import plan  # noqa: E402
 import texts  # noqa: E402
 from questions import RECIPE, Row, load_roles  # noqa: E402
 from render import Item, Shard, read_rows, render, rows_path  # noqa: E402
-from voices import draw, load  # noqa: E402
+from teachers import Teacher, load_teacher, random_for  # noqa: E402
+from teachers.flite import draw, load_voices  # noqa: E402
 
 SHARD_ITEMS = 500
 SPLITS = ("test", "valid", "train")
@@ -31,7 +32,9 @@ REFERENCES = 8  # recordings that stand for a role: sentences that are no answer
 RECYCLE = 8  # shards of a process: flite loses a little memory with every utterance
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
-_aligner: align.Aligner | None = None  # one a process, set by _start
+# One a process, set by _start.
+_teacher: Teacher | None = None
+_aligner: align.Aligner | None = None
 
 
 Places = dict[tuple[int, str], str]  # row and field -> where that audio goes
@@ -42,7 +45,7 @@ def plan_shards(rows: list[Row], recipe: Path, aloud: bool) -> tuple[list[Shard]
 
     Answers are spoken by their role; questions by any voice, in tests by those that are held out.
     """
-    voices, roles = load(), {role.name: role for role in load_roles(recipe)}
+    voices, roles = load_voices(), {role.name: role for role in load_roles(recipe)}
     strangers = [voice for voice in voices.values() if not voice.share]
     shards: list[Shard] = []
     places: Places = {}
@@ -56,11 +59,11 @@ def plan_shards(rows: list[Row], recipe: Path, aloud: bool) -> tuple[list[Shard]
                 row = rows[index]
                 voice, text = voices[roles[row["role"]].voice], row["answer"]
                 if asked:
-                    voice, text = draw(voices, 0, f"asked/{row['id']}"), row["question"]
+                    voice, text = draw(voices, random_for(0, f"asked/{row['id']}")), row["question"]
                     if split == "test":  # any of them asks any kind
                         voice = random.Random(row["id"]).choice(strangers)
                 items.append(Item(text, voice, split))
-                places[index, "asked" if asked else "audio"] = f"shards/{name}/{number:04d}.wav"
+                places[index, "asked" if asked else "audio"] = f"shards/{name}/{number:04d}.flac"
             shards.append(Shard(name, items))
     said = texts.read_lines("test.txt")[:REFERENCES]
     for role in roles.values():
@@ -71,14 +74,15 @@ def plan_shards(rows: list[Row], recipe: Path, aloud: bool) -> tuple[list[Shard]
 
 def _start(table: align.Table) -> None:
     """Set a worker process up."""
-    global _aligner
+    global _teacher, _aligner
+    _teacher = load_teacher("flite")
     _aligner = align.Aligner(table)
 
 
 def _work(job: tuple[Path, Shard]) -> tuple[str, float]:
     """Make one shard in a worker process."""
-    assert _aligner is not None
-    return job[1].name, render(*job, _aligner)
+    assert _teacher is not None and _aligner is not None
+    return job[1].name, render(*job, _teacher, _aligner)
 
 
 def finish(folder: Path, rows: list[Row], shards: list[Shard], places: Places) -> int:
@@ -120,7 +124,7 @@ def main(
     ),
     letters: Annotated[
         Path | None,
-        typer.Option(help="`letters.json` of a corpus; learned anew when not given."),
+        typer.Option(help="`letters-cmulex.json` of a corpus; learned anew when not given."),
     ] = None,
     source: Annotated[
         Path | None, typer.Option(help="A `usr/share` with the corpus's texts, to learn from.")
@@ -143,7 +147,7 @@ def main(
 
     Needs `apt install flite`, beside what `make.py` needs, and `pip install soundfile`.
 
-    Example: `python recipes/roletriviaqa_mini/speak.py --letters corpus/letters.json`
+    Example: `python recipes/roletriviaqa_mini/speak.py --letters corpus/letters-cmulex.json`
     """
     rows = read_rows(folder / "questions.jsonl")
     shards, places = plan_shards(rows, recipe, questions)
@@ -151,7 +155,8 @@ def main(
     shards = [shard for shard in shards if shard.name.partition("-")[0] in asked]
     (folder / "shards").mkdir(exist_ok=True)
     if letters is None:
-        table = plan.learn_letters(texts.pool(source or texts.fetch(folder / "texts"), 0))
+        pool = texts.pool(source or texts.fetch(folder / "texts"), 0)
+        table = plan.learn_letters(load_teacher("flite"), pool)
     else:
         table = align.from_json(json.loads(letters.read_text("utf-8")))
     context = multiprocessing.get_context("spawn")

@@ -234,15 +234,11 @@ class FliteTeacher:
 
     def __init__(self) -> None:
         _library()
-        table = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text("utf-8"))
-        self.voices = {name: FliteVoice(name=name, **fields) for name, fields in table.items()}
+        self.voices = load_voices()
 
     def draw(self, random: Random) -> FliteVoice:
         """One of the crowd, or a named voice by its share."""
-        if random.random() < CROWD_SHARE:
-            return _stranger(random)
-        named = list(self.voices.values())
-        return random.choices(named, weights=[voice.share for voice in named])[0]
+        return draw(self.voices, random)
 
     def speak(self, text: str, voice: FliteVoice, speed: float = 1.0) -> Speech:
         """Read a text; the times are those of the warped samples.
@@ -274,6 +270,20 @@ class FliteTeacher:
 def load() -> FliteTeacher:
     """Load the teacher. Raises ``TeacherMissing``."""
     return FliteTeacher()
+
+
+def load_voices() -> dict[str, FliteVoice]:
+    """The named voices of ``flite.yaml``; flite itself is not needed."""
+    table = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text("utf-8"))
+    return {name: FliteVoice(name=name, **fields) for name, fields in table.items()}
+
+
+def draw(voices: dict[str, FliteVoice], random: Random) -> FliteVoice:
+    """One of the crowd, or a named voice by its share."""
+    if random.random() < CROWD_SHARE:
+        return _stranger(random)
+    named = list(voices.values())
+    return random.choices(named, weights=[voice.share for voice in named])[0]
 
 
 def _stranger(random: Random) -> FliteVoice:
