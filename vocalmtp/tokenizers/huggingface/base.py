@@ -59,7 +59,7 @@ class HuggingFaceCodec(SpeechTokenizer):
     """A model of Transformers, and the card that describes it."""
 
     model_name: ClassVar[str]  # of the class in `transformers`
-    causal: ClassVar[bool] = False  # then padding changes no code before it
+    causal: bool = False  # then padding changes no code before it
     block: ClassVar[int] = 1000  # frames that are encoded or decoded at once, where pieces can be
 
     model: Any  # Transformers' classes are not typed

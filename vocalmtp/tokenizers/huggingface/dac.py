@@ -148,9 +148,8 @@ def sinc_kernels(step: int, phases: int, zeros: int = 6, rolloff: float = 0.99) 
     """
     cutoff = rolloff * min(step, phases)
     width = math.ceil(zeros * step / cutoff)
-    options = {"dtype": torch.float64, "device": "cpu"}
-    taps = torch.arange(-width, width + step, **options) / step
-    shifts = torch.arange(phases, **options) / phases
+    taps = torch.arange(-width, width + step, dtype=torch.float64, device="cpu") / step
+    shifts = torch.arange(phases, dtype=torch.float64, device="cpu") / phases
     time = ((taps - shifts[:, None]) * cutoff).clamp(-zeros, zeros)  # [phases, taps]
     window = (time * math.pi / zeros / 2).cos().square()
     return (torch.sinc(time) * window * cutoff / step)[:, None]
@@ -165,9 +164,9 @@ def higgs_model_class() -> Any:
         """X-Codec with the parameters of Higgs Audio v2 under their published names."""
 
         config_class = HiggsAudioV2TokenizerConfig
-        config: HiggsAudioV2TokenizerConfig
+        config: Any
 
-        def __init__(self, config: HiggsAudioV2TokenizerConfig):
+        def __init__(self, config: Any):
             super().__init__(config)
             quantizers = self.quantizer.quantizers
             for index, layer in enumerate(quantizers):

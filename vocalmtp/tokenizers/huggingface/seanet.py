@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -176,7 +177,7 @@ class MimiTokenizer(HuggingFaceCodec):
 class AttentionStage:
     """One of Mimi's transformers over [B, D, t], whose cache continues from call to call."""
 
-    def __init__(self, transformer: nn.Module):
+    def __init__(self, transformer: Any):
         from transformers import DynamicCache
 
         self.transformer = transformer

@@ -52,8 +52,8 @@ class ConvNeXtBlock(nn.Module):
         self.mix = DepthwiseConv(dim, kernel, causal=causal)
         self.norm = nn.LayerNorm(dim)
         self.film = nn.Linear(condition, 2 * dim) if condition else None
-        self.up: nn.Module = nn.Linear(dim, expand * dim)
-        self.down: nn.Module = nn.Linear(expand * dim, dim)
+        self.up: Any = nn.Linear(dim, expand * dim)  # or its replacement for inference
+        self.down: Any = nn.Linear(expand * dim, dim)
         self.scale = nn.Parameter(torch.full((dim,), 0.3))
         if self.film is not None:
             nn.init.zeros_(self.film.weight)
@@ -74,6 +74,8 @@ class ConvNeXtBlock(nn.Module):
 
 class ConvNeXtStack(nn.Module):
     """ConvNeXt blocks in a row; `past` is a list with one entry per block."""
+
+    blocks: Any  # nn.ModuleList of ConvNeXtBlock
 
     def __init__(
         self, dim: int, layers: int, kernel: int, expand: int, *, causal: bool, condition: int = 0

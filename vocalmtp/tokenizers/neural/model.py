@@ -78,10 +78,12 @@ class NeuralTokenizerConfig(StrictModel):
 
     def stream_specs(self) -> tuple[StreamSpec, ...]:
         """Return the streams: of every kind equally many and large, with other roles."""
+        acoustic: list[Role] = ["acoustic"] * self.content_streams
+        content: list[Role] = ["content"] * self.content_streams
         roles: dict[Kind, list[Role]] = {
-            "coupled": ["acoustic"] * (self.content_streams + 1),
-            "semi_decoupled": ["semantic"] + ["acoustic"] * self.content_streams,
-            "decoupled": ["content"] * self.content_streams + ["prosody"],
+            "coupled": ["acoustic", *acoustic],
+            "semi_decoupled": ["semantic", *acoustic],
+            "decoupled": [*content, "prosody"],
         }
         size, unnumbered = math.prod(self.levels), ("semantic", "prosody")
         specs: list[StreamSpec] = []

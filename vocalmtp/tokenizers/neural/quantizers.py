@@ -5,6 +5,7 @@ Shapes: Q streams of d FSQ digits each.
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -70,6 +71,9 @@ class ResidualQuantizer(nn.Module):
     Residual quantisation (SoundStream, 2107.03312) through narrow projections (DAC, 2306.06546),
     with FSQ in the place of a codebook.
     """
+
+    down: Any  # nn.ModuleList of nn.Linear, as `up`
+    up: Any
 
     def __init__(self, streams: int, levels: tuple[int, ...]):
         super().__init__()

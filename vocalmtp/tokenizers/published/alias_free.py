@@ -5,6 +5,7 @@ Shapes: B batch, C channels, T time at the level of the block.
 
 import math
 from functools import reduce
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -161,6 +162,8 @@ class FactorisedQuantizer(nn.Module):
 
 class FactorisedResidualQuantizer(nn.Module):
     """Quantisers in a row, each of the residual of those before it (2107.03312)."""
+
+    layers: Any  # nn.ModuleList of FactorisedQuantizer
 
     def __init__(self, count: int, dim: int, size: int, width: int):
         super().__init__()

@@ -6,7 +6,7 @@ Shapes: B batch, T frames, D width.
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
@@ -163,6 +163,8 @@ class Transformer(nn.Module):
 
 class Decoder(nn.Module):
     """Quantisers, the timbre encoder, and values with timbre to samples."""
+
+    quantizer: Any  # nn.ModuleList of FactorisedResidualQuantizer
 
     def __init__(self, config: FACodecConfig):
         super().__init__()

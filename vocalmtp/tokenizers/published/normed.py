@@ -32,6 +32,7 @@ class NormedConvTranspose1d(nn.ConvTranspose1d):
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         """Map [B, C, T] to [B, C', T']."""
         weight = _join_weight(self)
+        assert not isinstance(self.padding, str)
         return F.conv_transpose1d(
             x, weight, self.bias, self.stride, self.padding, self.output_padding
         )

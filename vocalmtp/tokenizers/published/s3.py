@@ -6,7 +6,7 @@ shapes are those of `tokenizer.` in Chatterbox' s3gen.safetensors; v3 has more l
 """
 
 import math
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
@@ -178,7 +178,7 @@ class S3Tokenizer(PublishedTokenizer):
         config = config or S3Config()
         super().__init__(config)
         self.encoder = Encoder(config)
-        self.quantizer = nn.ModuleDict({"_codebook": Codebook(config.heads * config.head_dim)})
+        self.quantizer: Any = nn.ModuleDict({"_codebook": Codebook(config.heads * config.head_dim)})
         self.log_mel = LogMel()
 
     def encode_row(self, wav: Tensor) -> tuple[Tensor, None]:

@@ -232,7 +232,7 @@ class Snac(PublishedTokenizer):
         dim = config.width * 2 ** len(STRIDES)
         self.encoder = Encoder(config)
         quantizers = (Quantizer(dim, FINEST // count, config) for count in LEVELS.values())
-        self.quantizer = nn.ModuleDict({"quantizers": nn.ModuleList(quantizers)})
+        self.quantizer: Any = nn.ModuleDict({"quantizers": nn.ModuleList(quantizers)})
         self.decoder = Decoder(config)
 
     def encode_row(self, wav: Tensor) -> tuple[Tensor, None]:
@@ -276,9 +276,8 @@ def frame_noise(first: int, count: int) -> list[Tensor]:
     It is drawn on the CPU, so that it is the same on every device.
     """
     rates = [FINEST * rate for rate in accumulate(STRIDES[::-1], operator.mul)]  # samples per frame
-    generator, options = torch.Generator(), {"dtype": torch.float32, "device": "cpu"}
-    drawn = [
-        torch.randn(sum(rates), generator=generator.manual_seed(frame), **options)
-        for frame in range(first, first + count)
-    ]
-    return [part.reshape(1, 1, -1) for part in torch.stack(drawn).split(rates, dim=-1)]
+    noise = torch.empty(count, sum(rates), dtype=torch.float32, device="cpu")
+    generator = torch.Generator()
+    for index, row in enumerate(noise):
+        row.normal_(generator=generator.manual_seed(first + index))
+    return [part.reshape(1, 1, -1) for part in noise.split(rates, dim=-1)]

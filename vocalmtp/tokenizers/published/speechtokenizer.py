@@ -5,7 +5,7 @@ Keys and shapes are those of the published SpeechTokenizer.pt.
 
 from collections.abc import Sequence
 from functools import reduce
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
@@ -106,7 +106,7 @@ class Quantizer(nn.Module):
         super().__init__()
         books = (Codebook(config.codebook_size, config.dim) for _ in range(STREAMS))
         layers = nn.ModuleList(nn.ModuleDict({"_codebook": book}) for book in books)
-        self.vq = nn.ModuleDict({"layers": layers})
+        self.vq: Any = nn.ModuleDict({"layers": layers})
 
     @property
     def books(self) -> list[Codebook]:
