@@ -3,109 +3,278 @@
 import re
 from functools import lru_cache
 
-from vocalmtp.text.numbers import choice
+from vocalmtp.text.numbers import Rule, apply_rules, choice, groups, letters, rule
 from vocalmtp.text.tables import (
     ABBREVIATIONS,
+    CAPITAL_WORDS,
+    CODAS,
+    COMPASS,
     COUNTED,
-    LETTER_NAMES,
+    COUNTED_SHORT,
+    FLOORS,
+    IN_SENTENCE,
+    IT_VERBS,
+    LABELS,
+    LONG_STATES,
+    MEASURES,
     MONTHS,
     NAMED,
     NEVER_LAST,
+    NOT_TOWNS,
     ONSETS,
+    PLACES,
+    ROOMS,
     SAID_AS,
     SHORT_WORDS,
     SPELLED,
     STARTERS,
+    STATE_WORDS,
+    STATES,
+    STREET_OR_NAME,
+    STREET_OWNERS,
+    STREET_WORDS,
     STREETS,
     TITLES,
+    WEEKDAYS,
     WORDS_WITHOUT_VOWELS,
+    entries,
 )
 
-_TITLE = re.compile(
-    rf"(?<![\w.])({choice({key[:-1] for key in TITLES})})\b\.?(?=\s)", re.IGNORECASE
-)
-_NAMED = re.compile(rf"\b({choice(NAMED)})(?=\s[A-Z])")
-_ABBREVIATION = re.compile(rf"(?<![\w.])({choice(ABBREVIATIONS)})", re.IGNORECASE)
-_COUNTED = re.compile(rf"(?<![\w.])({choice(COUNTED)})\.\s?(?=\d|[IVX]+\b)", re.IGNORECASE)
-_SHORT = re.compile(rf"(?<!\S)({choice(SHORT_WORDS)})(?!\S)")
-_STREET = re.compile(rf"\b({choice(STREETS)})\.")
-_MONTH = re.compile(rf"\b({choice({key for key in MONTHS if len(key) <= 4})})\.(?=\s|$)")
+_NEXT_NAME = re.compile(r"\s([A-Z]\w*)")
 _AFTER_NUMBER = re.compile(r"\d(?:\w*| [A-Z]\w*\.?(?: [A-Z]\w*\.?){0,2}) $")
-_AFTER_NAME = re.compile(r"(?:^|\s)([A-Z]\w+) $")
-_NAME = re.compile(r"\s([A-Z]\w*)")
+_AFTER_NAME = re.compile(r"(?:^|[\s(])([A-Z]\w+) $")
 _CAPITAL = re.compile(r"\s+[A-Z](?![A-Z])")
-_WORDS_OF = {key.lower(): value for key, value in {**TITLES, **ABBREVIATIONS}.items()}
 
 
 def begins_sentence(text: str, place: int) -> bool:
     """Whether what follows `place` is a word that begins sentences, and no name."""
-    following = _NAME.match(text, place)
-    return bool(following) and following[1] in STARTERS
+    following = _NEXT_NAME.match(text, place)
+    return bool(following) and following[1] in STARTERS  # type: ignore[index]
+
+
+def _full_stop(match: re.Match[str]) -> str:
+    """The full stop of an abbreviation, if it also ends the sentence."""
+    return "." if match[0].endswith(".") and begins_sentence(match.string, match.end()) else ""
+
+
+# Places
+
+
+def _state(match: re.Match[str]) -> str:
+    """ "Portland, OR." but not "Yes, OR"; a word in capitals needs a pause after it."""
+    town, code = match[1], match[2]
+    after = match.string[match.end() : match.end() + 12]
+    whole = not after or re.match(
+        r"\s?[.,;:!?)]|\s(?:\d{5}|and|where|on|is|was|at|to|for|with|has|from|area|in)\b|-based",
+        after,
+    )
+    if town in NOT_TOWNS or (code in STATE_WORDS and not whole):
+        return match[0]
+    return f"{town}, {STATES[code]}"
+
+
+def _state_list(match: re.Match[str]) -> str:
+    return re.sub("[A-Z]{2,3}", lambda m: STATES[m[0]], match[0])
+
+
+def _street_or_name(match: re.Match[str]) -> str:
+    """ "St. Paul" against "Main St.": the words around it decide."""
+    before_name, after_name = STREET_OR_NAME[match[1]]
+    before = match.string[max(0, match.start() - 60) : match.start()]
+    named = _NEXT_NAME.match(match.string, match.end())
+    starts = begins_sentence(match.string, match.end())
+    owner = _AFTER_NAME.search(before)
+    dotted = match[0].endswith(".")
+    is_street = (
+        _AFTER_NUMBER.search(before)
+        or (owner and owner[1] in STREET_OWNERS)
+        or (owner and owner[1] not in STARTERS and (starts or not named))
+        or (dotted and match[1] == "St" and not named)
+    )
+    if not is_street:
+        return before_name if named or dotted else match[0]
+    return f"{after_name}{'.' if dotted and starts else ''}"
+
+
+def _street(match: re.Match[str]) -> str:
+    return f"{match[1]} {STREETS[match[2]]}{_full_stop(match)}"
+
+
+_STATE, _COMPASS = choice(STATES), choice(COMPASS)
+_STREET_TYPE = f"{choice(STREETS)}|{choice(STREET_OR_NAME)}|{'|'.join(STREET_WORDS)}"
+PLACE_RULES: tuple[Rule, ...] = (
+    rule(
+        rf"(?<=[a-z.]),? ({_STATE})\.?,? (\d{{5}}(?:-\d{{4}})?)(?![\d-])",
+        lambda m: f", {STATES[m[1]]}, {groups(m[2])}",
+    ),
+    rule(rf"\b(?:(?:{_STATE}), ){{2,20}}(?:(?:and|or) )?(?:{_STATE})\b", _state_list),
+    rule(rf"\b([A-Z][a-z]+), ({_STATE})\b(?!['\w])", _state),
+    rule(
+        rf"\b([A-Z][a-z]+), ({choice(LONG_STATES)})\.(?=[\s,;)]|$)",
+        lambda m: f"{m[1]}, {LONG_STATES[m[2]]}{_full_stop(m)}",
+    ),
+    rule(
+        rf"\b([DRI])-({_STATE}|{choice(LONG_STATES)})\b\.?(?=[),])",
+        lambda m: f"{letters(m[1])}, {STATES.get(m[2]) or LONG_STATES[m[2]]}",
+    ),
+    rule(
+        rf"(?<=\d )({_COMPASS})\.? (?=[A-Z][a-z]+|\d{{1,3}}(?:st|nd|rd|th)\b)",
+        lambda m: f"{COMPASS[m[1]]} ",
+    ),
+    rule(
+        rf"\b({_COMPASS})\.? (?=(?:\d{{1,3}}(?:st|nd|rd|th)|[A-Z][a-z]+) (?:{_STREET_TYPE})\b)",
+        lambda m: f"{COMPASS[m[1]]} ",
+    ),
+    rule(
+        rf"\b({_STREET_TYPE})\b(\.?,?) ({_COMPASS})\b(?!\.?[A-Z]|')",
+        lambda m: f"{m[1]}{m[2]} {COMPASS[m[3]]}",
+    ),
+    rule(r"\b(St|Dr)\b\.?(?!')", _street_or_name),
+    rule(
+        rf"\b([A-Z][a-z]+|\d{{1,3}}(?:st|nd|rd|th)) ({choice(STREETS)})\b\.?(?! [a-z]+ly\b)",
+        _street,
+    ),
+    rule(rf"(?<!\d )\b({choice(PLACES)})\b\.?(?= [A-Z][a-z])", lambda m: PLACES[m[1]]),
+    rule(rf"\b({choice(ROOMS)}) (?=\d|[A-Z]\b)", lambda m: f"{ROOMS[m[1]]} "),
+)
+
+# Abbreviations
+
+_ANY = {
+    key.lower(): words
+    for key, words in (
+        PLACES | NAMED | COUNTED | MEASURES | IN_SENTENCE | ABBREVIATIONS | TITLES | STREETS
+    ).items()
+}
+_SHORT_MONTHS = {key: month for key, month in MONTHS.items() if len(key) <= 4 and key != "May"}
+_TITLES, _SAFE = (
+    {key.lower(): words for key, words in table.items()} for table in (TITLES, ABBREVIATIONS)
+)
+_NEVER_LAST = {key.lower() for key in NEVER_LAST}
+_MEASURES = MEASURES.keys() | set(
+    "tbsps tbs tsp tsps lbs hrs mins secs yrs wks pkg min sec".split()
+)
+_MEASURED = re.compile(r"\d ?$|\d (?:sq|cu|fl)\. ?$")
+_COUNT = re.compile(r"\s?(?:\(?\d|(?:[IVXLC]{2,7}|[ivxl]{2,6})\b|[A-HVX]\b(?![.']))")
+_ANSWER = re.compile(r"\b(?:said|says?|oh|is|was|be|answer(?:ed)?|replied) $", re.IGNORECASE)
+_GOES_ON = re.compile(r"\s(?:[a-z(]|\d)")
+_BEFORE_NAME = re.compile(r"\s[A-Z]")
+
+
+def _abbreviation(match: re.Match[str]) -> str:
+    """A word with a full stop: what it is before, and what comes after it, decide."""
+    text, word, end = match.string, match[1], match.end()
+    key = word.lower()
+    if key not in _ANY and word not in _SHORT_MONTHS and word not in WEEKDAYS:
+        return match[0]
+    before = text[max(0, match.start() - 10) : match.start()]
+    following = text[end : end + 1]
+    if key in COUNTED and _COUNT.match(text, end) and not (word == "no" and _ANSWER.search(before)):
+        return COUNTED[key] + (" " if following == "(" else "")
+    if word in _SHORT_MONTHS and following in ("", " ", ",", "-", "\u2013"):
+        return _SHORT_MONTHS[word].capitalize()
+    if word in WEEKDAYS and not before.lower().endswith("the "):
+        return WEEKDAYS[word] + _full_stop(match)
+    if key in _TITLES and following == " ":
+        return _TITLES[key]
+    if word in NAMED and _BEFORE_NAME.match(text, end):
+        return NAMED[word]
+    if key in _MEASURES and _MEASURED.search(before):
+        return match[0]  # the rules for units read the number and the unit
+    if following in (",", ";", ":", ")"):
+        return match[0] if key in COUNTED_SHORT else _ANY.get(key, match[0])
+    if word == "inc":
+        return "including"
+    if key in IN_SENTENCE and _GOES_ON.match(text, end):
+        return IN_SENTENCE[key]
+    if key in _SAFE:
+        return _with_stop(match, _SAFE[key])
+    return match[0]
+
+
+def _with_stop(match: re.Match[str], words: str) -> str:
+    """`words`, with a full stop if a sentence begins after the abbreviation."""
+    ends = match[1].lower() not in _NEVER_LAST and _CAPITAL.match(match.string, match.end())
+    return f"{words}." if ends else words
+
+
+_PHRASES = entries(
+    "et_al:et_al et_seq:and_the_following op._cit:op_cit e.g:for_example i.e:that_is "
+    "a.k.a:also_known_as fl._oz:fluid_ounces ph.d:pee_aitch_dee"
+)
+_AREAS = entries("ft:feet m:meters mi:miles km:kilometers in:inches yd:yards")
+_TITLE = choice({spelling for key in TITLES for spelling in (key, key.lower(), key.upper())})
+ABBREVIATION_RULES: tuple[Rule, ...] = (
+    rule(
+        rf"(?<=\dst |\dnd |\drd |\dth )({choice(FLOORS)})(?:\.(?!\s?\d)|(?<=Fl)(?=[\s,;)]|$))",
+        lambda m: f"{FLOORS[m[1]]}{_full_stop(m)}",
+    ),
+    rule(
+        rf"(?<!\d )\b([Ss]q|[Cc]u)\. ?({choice(_AREAS)})\b\.?",
+        lambda m: f"{'square' if m[1].lower() == 'sq' else 'cubic'} {_AREAS[m[2]]}",
+        ("q. ", "q.f", "u. ", "u.f"),
+    ),
+    rule(
+        rf"(?<!\S)({choice(SHORT_WORDS)})(?=[\s,;:!?)]|\.?$|\.\s[A-Z])",
+        lambda m: SHORT_WORDS[m[1]],
+        ("/", "vs", "'n'", "Y", "y-", "p.a.", "w.r", "aka"),
+    ),
+    rule(r"(?<!\S)w/(?=[a-z])", "with ", ("w/",)),
+    rule(r"\bFl\.? (?=\d{1,3}\b)", "floor ", ("Fl",)),
+    rule(r"(?:^|(?<=[.?!] ))Sr\. (?=[A-Z])", "sister ", ("Sr.",)),
+    rule(rf"\b({choice(LABELS)})\.?(?=:)", lambda m: LABELS[m[1]], (":",)),
+    rule(r"(?<=[a-z] )v\. (?=[a-z])", "versus ", (" v.",)),
+    rule(r"\b([A-Z]\w*) v\.? (?=[A-Z])", lambda m: f"{m[1]} versus ", (" v",)),
+    rule(
+        rf"(?<![\w.'])(?<!\d )({choice(_PHRASES)})\.",
+        lambda m: _with_stop(m, _PHRASES[m[1].lower()]),
+        (".",),
+        re.IGNORECASE,
+    ),
+    rule(r"(?<![\w.'])([A-Za-z][A-Za-z']{0,7})\.(?![A-Za-z])", _abbreviation, (".",)),
+    rule(rf"\b({_TITLE})(?=\s)", lambda m: _TITLES[m[1].lower()]),
+)
 
 
 def expand_abbreviations(text: str) -> str:
     """`text`, its capitals still there, with abbreviations in full."""
-    text = _STREET.sub(_street, text)
-    text = _COUNTED.sub(lambda m: f"{COUNTED[m[1].lower()]} ", text)
-    text = re.sub(r"#(?=\d)", "number ", text)
-    text = re.sub(r"\b([A-G])#(?!\w)", r"\1 sharp", text)
-    text = _SHORT.sub(lambda m: SHORT_WORDS[m[1]], text)
-    text = _MONTH.sub(lambda m: MONTHS[m[1]].capitalize(), text)
-    text = _TITLE.sub(lambda m: _WORDS_OF[f"{m[1].lower()}."], text)
-    text = _NAMED.sub(lambda m: NAMED[m[1]], text)
-    return _ABBREVIATION.sub(_expand, text)
+    if not text.islower():
+        text = apply_rules(PLACE_RULES, text)
+    return apply_rules(ABBREVIATION_RULES, text)
 
 
-def _expand(match: re.Match[str]) -> str:
-    words = _WORDS_OF[match[1].lower()]
-    ends = match[1] not in NEVER_LAST and _CAPITAL.match(match.string, match.end())
-    return f"{words}." if ends else words
+# Letters
 
-
-def _street(match: re.Match[str]) -> str:
-    """ "St. Paul" against "Main St.": the words around it decide."""
-    before_name, after_name = STREETS[match[1]]
-    before = match.string[max(0, match.start() - 60) : match.start()]
-    named = _NAME.match(match.string, match.end())
-    starts = begins_sentence(match.string, match.end())
-    owner = _AFTER_NAME.search(before)
-    is_street = (
-        _AFTER_NUMBER.search(before)
-        or (owner and owner[1] not in STARTERS and (starts or not named))
-        or (match[1] == "St" and not named)
-    )
-    if not is_street:
-        return before_name
-    return f"{after_name}." if starts else after_name
-
-
-_DOTTED = re.compile(r"\b(?:[A-Za-z]\.){2,}")
-_INITIAL = re.compile(r"(?<![\w'])([A-Z])\.(?=\s[A-Za-z])")
-_JOINED = re.compile(r"\b([A-Z]{1,3})&([A-Z]{1,3})\b")
-_SAID_AS = re.compile(rf"\b({choice(SAID_AS)})\b")
-_LONE_A = re.compile(r"(?<=[a-z] )A\b(?! [A-Z])|\bA(?=:)")
+_LONE_A = re.compile(
+    r"(?<=[a-z] )A\b(?! [A-Z])|\bA(?=:|/[A-Z]|,? (?:and |or |to |vs |& |\u2192 )?[B-Z]\b)"
+    r"|\ba(?=/[a-z]\b|,? (?:and |or |to |vs )?b\b)"
+)
 # "YouTube" and "HTMLParser" are two words each, "McDonald" and "PDFs" one.
-_CAMEL = re.compile(r"(?<=[a-z]{2})(?<!Mac)(?=[A-Z])|(?<=[A-Z]{2})(?=[A-Z][a-z]{2})")
-_SMALL_FIRST = re.compile(r"\b([a-z])(?=[A-Z][a-z])")
+_CAMEL = re.compile(
+    r"(?<=[a-z]{2})(?<!Mac)(?=[A-Z])|(?<=[A-Z]{2})(?=[A-Z][a-z]{2})"
+    r"|(?<=\b[A-Z][a-z])(?=[A-Z]{2})"
+)
+_SMALL_FIRST = re.compile(r"\b([a-z])(?=[A-Z])")
 _WORD = re.compile(r"[A-Za-z]+(?:'[A-Za-z]+)*")
-_CLUSTER = re.compile("[BCDFGHJKLMNPQRSTVWXZ]{2,}")
+_START, _END = re.compile("[BCDFGHJKLMNPQRSTVWXZ]+"), re.compile("[BCDFGHJKLMNPQRSTVWXZ]+$")
+_ODD_VOWELS = re.compile("A[AEO]|E[OU]|I[IU]|U[UO]|Y[IY]|[AEIOU]{3}|Q(?!U)")
+_LOWER_WORD = re.compile(r"\b[a-z]{2,}")
+_ACRONYMS = re.compile(r"\s*[A-Z'&-]{1,5}(?:[,;/] ?[A-Z'&-]{1,5})*[.!?]?\s*")
 _LONGEST_ACRONYM = 5
 
 
 def spell_letters(text: str) -> str:
     """Initialisms and single letters as the names of the letters."""
-    text = _SAID_AS.sub(lambda m: SAID_AS[m[1]], text)
-    text = _JOINED.sub(lambda m: f"{_letters(m[1])} and {_letters(m[2])}", text)
-    text = _DOTTED.sub(_dotted, text)
-    text = _INITIAL.sub(_initial, text)
+    text = apply_rules(LETTER_RULES, text)
     text = _LONE_A.sub("ay", text)
     text = _CAMEL.sub(" ", _SMALL_FIRST.sub(r"\1 ", text))
-    return _WORD.sub(lambda m: _spell_word(m[0]), text)
+    mixed = bool(_LOWER_WORD.search(text) or _ACRONYMS.fullmatch(text))  # capitals have a meaning
+    return _WORD.sub(lambda m: _spell_word(m[0], mixed), text)
 
 
 def _dotted(match: re.Match[str]) -> str:
     stop = "." if begins_sentence(match.string, match.end()) else ""
-    return _letters(match[0].replace(".", "")) + stop
+    return letters(match[0].replace(".", "")) + stop
 
 
 def _initial(match: re.Match[str]) -> str:
@@ -114,31 +283,60 @@ def _initial(match: re.Match[str]) -> str:
     return "ay" if match[1] == "A" else match[1]
 
 
+def _information_technology(match: re.Match[str]) -> str:
+    before, after = match[1] or "", match[2] or ""
+    if before.lower() in IT_VERBS or after in ("is", "was", "will", "has", "would", "works", "all"):
+        return match[0].lower()
+    return match[0]
+
+
+LETTER_RULES: tuple[Rule, ...] = (
+    rule(r"(?<=\b[Tt]he )WHO\b", letters("who"), ("WHO",)),
+    rule(r"\bAM(?= (?:radio|station|band|and [FP]M|or [FP]M)\b|/FM)", letters("am"), ("AM",)),
+    rule(rf"\b({choice(SAID_AS)})\b", lambda m: SAID_AS[m[1]]),
+    rule(r"\b([A-Z]{1,3})&([A-Z]{1,3})(?=s?\b)", lambda m: f"{letters(m[1])} and {letters(m[2])}"),
+    rule(r"\b(?:[A-Za-z]\.){2,}", _dotted),
+    rule(r"(?<![\w'])([A-Z])\.(?=\s[A-Za-z])", _initial),
+    rule(r"(?:\b([A-Za-z]+) )?\bIT\b(?: ([a-z]+))?", _information_technology),
+    rule(r"(?<=\b[Ii]n )OT\b", "overtime"),
+    rule(r"\b([ijkm])-?th\b", lambda m: f"{letters(m[1])}th"),
+    rule(r"\bn-th\b", "nth"),
+    rule(r"\b([A-Z])-([A-Z])\b(?=[\s.,;:!?)]|$)", lambda m: f"{letters(m[1])} to {letters(m[2])}"),
+)
+
+
 @lru_cache(65536)
-def _spell_word(word: str) -> str:
+def _spell_word(word: str, mixed: bool) -> str:
     stem, apostrophe, ending = word.partition("'")
-    if stem[-1] == "s" and stem[:-1].isupper() and _is_spelled(stem[:-1], True):  # PDFs
-        return f"{_letters(stem[:-1])}'s"
-    if _is_spelled(stem, bool(apostrophe)):
-        return _letters(stem) + apostrophe + ending
+    if stem[-1] == "s" and stem[:-1].isupper() and _is_spelled(stem[:-1], True, mixed):  # PDFs
+        return f"{letters(stem[:-1])}'s"
+    if _is_spelled(stem, bool(apostrophe), mixed):
+        return letters(stem) + apostrophe + ending
     return word
 
 
-def _is_spelled(stem: str, whole: bool) -> bool:
-    """Whether a word is said by its letters; a single one is unless it begins a longer word."""
+def _is_spelled(stem: str, whole: bool, mixed: bool) -> bool:
+    """Whether a word is read by its letters; a single one is unless it begins a longer word."""
     low = stem.lower()
     if len(low) == 1:
         return not whole and low not in "ai"
-    if stem in SPELLED or not (re.search("[aeiouy]", low) or low in WORDS_WITHOUT_VOWELS):
+    if not re.search("[aeiouy]", low):
+        return low not in WORDS_WITHOUT_VOWELS
+    if not stem.isupper():
+        return stem in SPELLED
+    if stem in SPELLED and (mixed or stem not in CAPITAL_WORDS):
         return True
-    cluster = _CLUSTER.match(stem)
-    return bool(
-        cluster
-        and len(stem) <= _LONGEST_ACRONYM
-        and stem.isupper()
-        and cluster[0].lower() not in ONSETS
-    )
+    return len(stem) <= _LONGEST_ACRONYM and _is_initialism(stem, mixed)
 
 
-def _letters(word: str) -> str:
-    return " ".join(LETTER_NAMES[letter] for letter in word.lower())
+def _is_initialism(stem: str, mixed: bool) -> bool:
+    """Whether capitals are no word: by how they begin, and among small letters also by the rest."""
+    start = _START.match(stem)
+    if start and len(start[0]) > 1 and start[0].lower() not in ONSETS:
+        return True
+    if not mixed or stem in CAPITAL_WORDS:
+        return False
+    end = _END.search(stem)
+    if end and len(end[0]) > 1 and end[0].lower() not in CODAS:
+        return True
+    return len(stem) <= 3 or bool(_ODD_VOWELS.search(stem))

@@ -1,112 +1,175 @@
-"""Written English to the characters that models read: lower case, numbers and symbols in words."""
+"""Normalisation of written English to the characters that models read.
+
+`normalize` removes markup, folds Unicode, and applies tables of rules: each rule reads one written
+form, such as a date, and leaves the rest to the rules after it. Capitals are kept until the end,
+since they tell names and acronyms from words.
+"""
 
 import re
 import unicodedata
+import warnings
+from typing import Literal, get_args
 
 from vocalmtp.errors import InputError
 from vocalmtp.text.abbreviations import expand_abbreviations, spell_letters
 from vocalmtp.text.alphabet import ALPHABET, shorten
-from vocalmtp.text.dates_and_codes import CODES, DATES, TIMES_OF_DAY, YEARS, spell_addresses
-from vocalmtp.text.numbers import COUNTS, PLAIN, RATIO, ROMAN
-from vocalmtp.text.quantities import AMOUNTS, EQUATIONS
-from vocalmtp.text.symbols import plain_letters, spell_symbols
+from vocalmtp.text.codes import ADDRESSES, MODELS, PHONES
+from vocalmtp.text.dates import DATES, NAMED_DAYS, PERIODS, TIMES_OF_DAY, YEARS
+from vocalmtp.text.formulas import CHEMISTRY, EXPONENTS, MATHEMATICS, POWERS
+from vocalmtp.text.markup import strip_markup
+from vocalmtp.text.money import MONEY, MONEY_FORMS
+from vocalmtp.text.numbers import FOREIGN, ORDINALS, PLAIN, RATIO, ROMAN, apply_rules, spell
+from vocalmtp.text.quantities import DIMENSIONS, FRACTIONS, MEASUREMENTS, RANGES, RATES
+from vocalmtp.text.symbols import GREEK, IN_CONTEXT, fold_characters, mark_lengths, spell_symbols
 
-_ROMAN = [(re.compile(pattern), function) for pattern, function in ROMAN]
-_FIGURES = [
-    (re.compile(pattern), function)
-    for pattern, function in (
-        *CODES,
-        *DATES,
-        *TIMES_OF_DAY,
-        RATIO,
-        *EQUATIONS,
-        *YEARS[:1],
-        *COUNTS,
-        *AMOUNTS,
-        *YEARS[1:],
-        *PLAIN,
-    )
-]
+UnknownCharacters = Literal["refuse", "skip", "name"]
 
-
-def spell_numbers(text: str) -> str:
-    """`text`, its capitals still there, with every figure written out in words."""
-    rules = _ROMAN + _FIGURES if re.search(r"\d", text) else _ROMAN
-    for pattern, function in rules:
-        text = pattern.sub(function, text)
-    return text
-
-
-_MARKUP = tuple(
-    (re.compile(pattern), kept)
-    for pattern, kept in (
-        (r"\[([^\[\]]{1,200})\]\((?:https?:|[/.#])[^()\s]{1,300}\)", r"\1"),  # [text](address)
-        (r"(?<=[\w.,])\[\d{1,3}\]", ""),  # a reference to a source
-        (r'</?[a-zA-Z]\w{0,9}(?:\s[\w-]{1,30}="[^"<>]{0,200}"){0,9}\s?/?>', " "),  # HTML
-        (r"(?<!\S)[:;=]-?[)(DPp|/](?!\S)", " "),  # :-)
-    )
+_WITH_DIGITS = (
+    *EXPONENTS,
+    *PHONES,
+    *DATES,
+    *TIMES_OF_DAY,
+    *PERIODS,
+    RATIO,
+    *MODELS,
+    *ORDINALS,
+    *MONEY_FORMS,
+    *FRACTIONS,
+    *RANGES,
+    *MONEY,
+    *DIMENSIONS,
+    *MEASUREMENTS,
+    *POWERS,
+    *YEARS,
+    *PLAIN,
 )
+_HAS_DIGIT = re.compile(r"\d")
+_HAS_OPERATOR = re.compile(r"[-+*/=<>^_!(\u2212×÷±≈≠≤≥√∞~∈∉∩∪⊂⊆]")
+_WINDOW = 1000  # characters that the rules read at a time, so that the time is linear in the length
+_WINDOW_END = re.compile(r"[.?!]\s(?=[A-Z])")
+_GREEK = "".join(GREEK)
+_UNKNOWN = re.compile(rf"[^\W\d_a-zA-Z{_GREEK}]|[{_GREEK}]{{3,}}")
+_OUTSIDE = re.compile(f"[^{re.escape(ALPHABET)}]")
 _PAUSE = re.compile(r"[ .,?!;:]*[.,?!;:][ .,?!;:]*")
 _PASSES = 8
 
 
-def normalize(text: str) -> str:
-    """The text as it will be spoken: only ALPHABET, ending in a full stop, `?` or `!`.
+def normalize(text: str, unknown_characters: UnknownCharacters = "refuse") -> str:
+    """Return the text as it is spoken: characters of ALPHABET only, ending in `.`, `?` or `!`.
 
     Normalised text stays as it is. Emoji and other pictures are left out.
 
+    Args:
+        text: English text, plain or with HTML, Markdown or LaTeX markup.
+        unknown_characters: what happens to letters of a script that is not read: "refuse" raises
+            an error, "skip" leaves the words with them out and warns, "name" reads the Unicode
+            name of each letter.
+
     Raises:
-        InputError: nothing in it can be spoken, or it has letters of a script that is not read.
+        InputError: nothing in the text can be spoken, or it has letters that are not read.
     """
-    spoken = _normalize_once(text)
+    if unknown_characters not in get_args(UnknownCharacters):
+        raise InputError(
+            f"unknown_characters '{unknown_characters}': is not an option; "
+            f"choose one of: {', '.join(get_args(UnknownCharacters))}",
+            code="unknown_name",
+        )
+    spoken = _normalize_once(text, unknown_characters)
     # A form can appear that was hidden before, such as the abbreviation in "(approx).".
     for _ in range(_PASSES):
-        again = _normalize_once(spoken)
+        again = _normalize_once(spoken, "refuse")
         if again == spoken:
             return spoken
         spoken = again
     return spoken
 
 
-def _normalize_once(text: str) -> str:
-    original = text
-    text = plain_letters(text)
-    for pattern, kept in _MARKUP:
-        text = pattern.sub(kept, text)
-    text = spell_addresses(text)
-    text = expand_abbreviations(text)
-    text = spell_numbers(text)
-    text = spell_letters(text)
-    text = spell_symbols(text)
-    text = re.sub(r"(?<=[a-z]{2})\.(?=[A-Z][a-z])", ". ", text).lower()
-    foreign = next((c for c in text if c not in ALPHABET and c.isalnum()), None)
-    if foreign:
+def _normalize_once(text: str, unknown_characters: UnknownCharacters) -> str:
+    plain = " ".join(fold_characters(strip_markup(text)).split())
+    plain = _resolve_unknown(plain, text, unknown_characters)
+    spoken = _tidy_punctuation("".join(map(_apply_all_rules, windows(plain))))
+    if not re.search("[a-z]", spoken):
         raise InputError(
-            f"text '{shorten(original)}': cannot read '{foreign}' "
-            f"({unicodedata.name(foreign, 'unknown').lower()}); write it in English letters",
-            code="unsupported",
-        )
-    text = _tidy_punctuation(text)
-    if not re.search("[a-z]", text):
-        raise InputError(
-            f"text '{shorten(original)}': has nothing to say; give at least one word or number",
+            f"text '{shorten(text)}': has nothing to say; give at least one word or number",
             code="empty",
         )
-    return text
+    return spoken
+
+
+def windows(text: str) -> list[str]:
+    """`text` in pieces of at most 1000 characters, cut after sentences, or else between words."""
+    pieces, start = [], 0
+    while len(text) - start > _WINDOW:
+        ends = [m.end() for m in _WINDOW_END.finditer(text, start + _WINDOW // 2, start + _WINDOW)]
+        end = ends[-1] if ends else text.rfind(" ", start, start + _WINDOW) + 1
+        end = end if end > start else start + _WINDOW
+        pieces.append(text[start:end])
+        start = end
+    return [*pieces, text[start:]]
+
+
+def _apply_all_rules(text: str) -> str:
+    text = mark_lengths(text)
+    text = apply_rules(ADDRESSES, text)
+    text = apply_rules(CHEMISTRY, text)
+    text = apply_rules(IN_CONTEXT, text)
+    has_digit = bool(_HAS_DIGIT.search(text))
+    if has_digit:
+        text = apply_rules(FOREIGN, text)
+    text = expand_abbreviations(text)
+    if _HAS_OPERATOR.search(text):
+        text = apply_rules(MATHEMATICS, apply_rules(RATES, text))
+    text = apply_rules(ROMAN, text)
+    text = apply_rules(NAMED_DAYS, text)
+    if has_digit:
+        text = apply_rules(_WITH_DIGITS, text)
+    text = spell_symbols(spell_letters(text))
+    return re.sub(r"(?<=[a-z]{2})\.(?=[A-Z][a-z])", ". ", text)
+
+
+def _resolve_unknown(text: str, original: str, unknown_characters: UnknownCharacters) -> str:
+    """`text` without letters that no rule reads, or an error."""
+    found = None if text.isascii() else _UNKNOWN.search(text)
+    if not found:
+        return text
+    if unknown_characters == "name":
+        return _UNKNOWN.sub(lambda m: f" {' '.join(map(_character_name, m[0]))} ", text)
+    if unknown_characters == "refuse":
+        raise InputError(
+            f"text '{shorten(original)}': cannot read '{found[0][0]}' "
+            f"({_character_name(found[0][0])}); write it in English letters",
+            code="unsupported",
+        )
+    words = text.split()
+    kept = [word for word in words if not _UNKNOWN.search(word)]
+    warnings.warn(
+        f"text '{shorten(original)}': words in a script that is not read were skipped "
+        f"({len(words) - len(kept)} of {len(words)})",
+        stacklevel=4,
+    )
+    return " ".join(kept)
+
+
+def _character_name(character: str) -> str:
+    """ "hiragana letter ko", "cjk unified ideograph six five ee five"."""
+    name = unicodedata.name(character, "unknown character").lower()
+    return re.sub(r"-([0-9a-f]+)$", lambda m: f" {spell(m[1])}", name).replace("-", " ")
 
 
 def _tidy_punctuation(text: str) -> str:
-    """Only the pauses that the models know, one at a time, each after a word."""
+    """Keep the pauses that the models know, one at a time, each after a word."""
+    text = text.lower()
     text = re.sub(r"\.{2,}(\s?[a-z])?", lambda m: f",{m[1]}" if m[1] else ".", text)
     text = re.sub(r"(?<=[a-z])\.(?=[a-z])", " dot ", text)
-    text = re.sub(r"[()\[\]{}|]|\s[\u2013\u2014-]+\s|--+|\u2013", ", ", text)
+    text = re.sub(r"[()\[\]{}|]|\s[\u2013\u2014-]+\s|--+", ", ", text)
+    text = re.sub(r"(?<=[a-z])\u2013(?=[a-z])", "-", text).replace("\u2013", ", ")
     text = re.sub(r"(?<![a-z])'|'(?![a-z])", "", text)
     text = re.sub(r"(?<![a-z])-|-(?![a-z])", " ", text)
-    text = " ".join("".join(c if c in ALPHABET else " " for c in text).split())
-
-    def strongest(match: re.Match[str]) -> str:
-        return next(mark for mark in "?!.;:," if mark in match[0]) + " "
-
-    text = " ".join(_PAUSE.sub(strongest, text).split()).lstrip(".,?!;: ")
+    text = " ".join(_OUTSIDE.sub(" ", text).split())
+    text = " ".join(_PAUSE.sub(_strongest, text).split()).lstrip(".,?!;: ")
     text = re.sub(r"[,;:-]$", "", text)
     return text if not text or text[-1] in ".?!" else f"{text}."
+
+
+def _strongest(match: re.Match[str]) -> str:
+    return next(mark for mark in "?!.;:," if mark in match[0]) + " "

@@ -1,86 +1,222 @@
-"""Money, units, fractions and arithmetic."""
+"""Readings of money, units of measure, fractions and dimensions."""
 
 import re
 
-from vocalmtp.text.numbers import NUM, Rule, cardinal, choice, is_attributive, ordinal, year
-from vocalmtp.text.tables import (
-    COINS,
-    CURRENCIES,
+from vocalmtp.text.numbers import (
+    DASH,
+    NUM,
+    Rule,
+    cardinal,
+    choice,
+    digits,
+    is_attributive,
+    ordinal,
+    rule,
+    year,
+)
+from vocalmtp.text.units import (
+    COUNTED,
+    CURRENCY_SIGNS,
     DENOMINATORS,
+    DESCRIBED,
     DIRECTIONS,
     HALVES,
     MEASURES,
+    ONCE,
     PER,
+    RATE_NOUNS,
     SAID_APART,
-    SCALES,
     TIMES,
     UNITS,
 )
 
-_UNIT, _SCALE, _SIGN = choice(UNITS), choice(SCALES), choice(CURRENCIES)
-_SIGNS = "[$\u00a3\u20ac\u00a5\u20b9]"
-_EXPONENT = r"[-+\u2212]?\d{1,15}"
+PER_PATTERN = choice(PER | UNITS)
+_UNIT, _PER = choice(UNITS), rf"(?:{PER_PATTERN})(?:\^?[23](?<=[mt\^][23]))?"
 _POWERS = {"2": "square", "3": "cubic"}
+_ATTRIBUTED = re.compile(rf"[ -](?:{DESCRIBED})\b")
+# Words after a length in feet or inches that it does not describe: "5' tall", not "a 5' wall".
+_NOT_A_THING = (
+    "tall|long|wide|high|deep|thick|of|in|from|by|and|or|apart|away|above|below|to|off|per|is|are|"
+    "was|were|at|on|x|under|over|for|with|across|down|up|than|when|before|after|but|as|into|out|"
+    "between|through|along|inside|longer|taller|wider|higher|deeper|shorter|around|diameter|"
+    "would|will|it|the|a"
+)
+_THING = re.compile(rf"[ -](?!(?:{_NOT_A_THING})\b)[a-z]")
 
 
-def _money(match: re.Match[str]) -> str:
-    amount, scale = match["amount"].replace(",", ""), SCALES.get(match["scale"] or "", "")
-    one, many, cent, cents = CURRENCIES[match["sign"]]
-    per = f" per {_per(match['per'])}" if match["per"] else ""
-    whole, _, fraction = amount.partition(".")
-    if scale or (fraction and (len(fraction) != 2 or not cent)):
-        words = f"{cardinal(amount)} {scale} {one if is_attributive(match) else many}"
-        return words.replace("  ", " ") + per
-    bare = whole.lstrip("0") or "0"
-    words = f"{cardinal(bare)} {one if bare == '1' or is_attributive(match) else many}"
-    if int(fraction or 0):
-        small = f"{cardinal(str(int(fraction)))} {cent if fraction == '01' else cents}"
-        words = small if bare == "0" else f"{words} and {small}"
-    return words + per
+def _singular(match: re.Match[str]) -> bool:
+    described = _ATTRIBUTED.match(match.string, match.end())
+    return match["amount"] == "1" or bool(described) or is_attributive(match)
 
 
-def _money_range(match: re.Match[str]) -> str:
-    many, scale = CURRENCIES[match[1]][1], SCALES.get(match[4] or "", "")
-    return f"{cardinal(match[2])} to {cardinal(match[3])} {scale} {many}".replace("  ", " ")
+# Units
 
 
-def _coins(match: re.Match[str]) -> str:
-    one, many = COINS[match[2]]
-    return f"{cardinal(match[1])} {one if match[1] == '1' else many}"
+def per_words(unit: str) -> str:
+    """Words after "per": "hr" -> "hour", "cm^3" -> "cubic centimeter"."""
+    name, power = re.fullmatch(r"(.*?)\^?([23]?)", unit).groups()  # type: ignore[union-attr]
+    return _power(name, power, PER.get(name) or UNITS[name][0])
 
 
-def _per(unit: str) -> str:
-    return PER.get(unit) or UNITS[unit][0]
+def _power(unit: str, power: str | None, words: str) -> str:
+    if not power:
+        return words
+    if unit in TIMES:
+        return f"{words} {'squared' if power[-1] == '2' else 'cubed'}"
+    return f"{_POWERS[power[-1]]} {words}"
 
 
 def _unit(match: re.Match[str]) -> str:
-    number, unit, power, per, per_power = match.groups()
-    singular = number == "1" or is_attributive(match)
-    words = UNITS[unit][0 if singular else 1]
-    if power:
-        words = f"{_POWERS[power[-1]]} {words}"
-    if per:
-        below = _per(per)
-        if per_power:
-            kind = _POWERS[per_power[-1]]
-            after = {"square": "squared", "cubic": "cubed"}[kind]
-            below = f"{below} {after}" if per in TIMES else f"{kind} {below}"
-        words += f" per {below}"
-    return f"{cardinal(number)} {words}"
+    unit, described = match["unit"], match["joint"] == "-"
+    singular = described or _singular(match)
+    words = _power(unit, match["power"], UNITS[unit][0 if singular else 1])
+    for below in filter(None, (match["per"], match["per2"])):
+        words += f" per {per_words(below)}"
+    return f"{cardinal(match['amount'])} {words}"
 
 
-def _feet(match: re.Match[str]) -> str:
-    inches = f" {cardinal(match[2])}" if match[2] else ""
-    return f"{cardinal(match[1])} foot{inches}" if inches else f"{cardinal(match[1])} feet"
+def _length(match: re.Match[str]) -> str:
+    feet, inches = match[1], match[2]
+    thing = bool(_THING.match(match.string, match.end()))
+    if inches and float(inches) >= 12:
+        return f"{cardinal(feet)} minutes {cardinal(inches)} seconds"
+    if inches:
+        return f"{cardinal(feet)} foot {cardinal(inches)}"
+    return f"{cardinal(feet)} {'foot' if thing or feet == '1' else 'feet'}"
 
 
 def _inches(match: re.Match[str]) -> str:
-    singular = match[1] == "1" or is_attributive(match)
-    return f"{cardinal(match[1])} {'inch' if singular else 'inches'}"
+    one = match[1] == "1" or _THING.match(match.string, match.end())
+    return f"{cardinal(match[1])} {'inch' if one else 'inches'}"
 
 
-def _by(match: re.Match[str]) -> str:
+def _resolution(match: re.Match[str]) -> str:
     return " by ".join((year if len(n) == 4 else cardinal)(n) for n in match.groups())
+
+
+def _degrees(match: re.Match[str]) -> str:
+    scale = "celsius" if match[2] == "C" else "fahrenheit"
+    pause = "," if match.string[match.end() : match.end() + 1] == "/" else ""
+    return f"{cardinal(match[1])} degrees {scale}{pause}"
+
+
+def _coordinate(match: re.Match[str]) -> str:
+    degrees, minutes, seconds, direction = match.groups()
+    words = [f"{cardinal(degrees)} degrees", f"{cardinal(minutes)} minutes"]
+    if seconds:
+        words.append(f"{cardinal(seconds)} seconds")
+    return ", ".join(words) + (f" {DIRECTIONS[direction]}" if direction else "")
+
+
+def _basis_points(match: re.Match[str]) -> str:
+    number = match[1].replace(",", "")
+    if float(number) >= 1000:
+        return f"{cardinal(match[1])} bits per second"
+    return f"{cardinal(match[1])} basis point{'' if number == '1' else 's'}"
+
+
+_FOOD = (
+    "(?:of )?(?:milk|water|sugar|flour|butter|oil|salt|vanilla|rice|cream|honey|vinegar|lemon|soy|"
+    "baking|brown|white|olive|vegetable|chopped|minced|grated|fresh|ground|all-purpose|melted|"
+    "cold|warm|hot|heavy|sour|dry|dried|black|red|green|whole|powdered|unsalted|cocoa|chicken|"
+    "beef|broth|stock|wine|juice|cinnamon|pepper|garlic|ginger|mustard|mayo|yogurt|oats|cheese|"
+    "nuts|raisins|chocolate|cornstarch|yeast|paprika|cumin|thyme|basil|oregano|parsley|maple)"
+)
+_KITCHEN = {"c": "cup", "C": "cup", "T": "tablespoon", "t": "teaspoon"}
+
+
+def _kitchen(match: re.Match[str]) -> str:
+    one = re.search(
+        r"(?:^|[^\d/])1$|/\d+$", match.string[max(0, match.start() - 6) : match.start()]
+    )
+    return f" {_KITCHEN[match[1]]}{'' if one else 's'} "
+
+
+_COUNT_NOUN = rf"(?=(?:[ -][a-z]{{2,15}})?[ -](?:{COUNTED})\b)"
+_RATE = choice(RATE_NOUNS)
+MEASUREMENTS: tuple[Rule, ...] = (
+    rule(rf"({NUM})\s?m{_COUNT_NOUN}", lambda m: f"{m[1]} million"),
+    rule(rf"({NUM})\s?[bB]{_COUNT_NOUN}", lambda m: f"{m[1]} billion"),
+    rule(
+        r"(?<![\w.,])([2458]|16)[kK](?= (?:video|resolution|TV|display|screen|monitor|UHD|HDR))",
+        lambda m: f"{cardinal(m[1])} kay",
+    ),
+    rule(
+        r"(?<![\w.,])(\d{2})\s?[kK]t?(?= (?:gold|white|yellow|rose)\b)",
+        lambda m: f"{cardinal(m[1])} karat",
+    ),
+    rule(
+        r"(?<![\w.,])(5|10)[kK](?= (?:run|race|walk|runner|fun run|course|event)s?\b)",
+        lambda m: f"{cardinal(m[1])} kay",
+    ),
+    rule(rf"({NUM})k\b(?!\))", lambda m: f"{cardinal(m[1])} thousand"),
+    rule(r"(?<![\w.])(\d[\d,]*\d|\d\.\d+|[1367]|9)K\b", lambda m: f"{cardinal(m[1])} thousand"),
+    rule(rf"({NUM}) K\b(?!-)", lambda m: f"{cardinal(m[1])} kelvin"),
+    rule(rf"(?<=\d)\u00b0\s?({choice(DIRECTIONS)})\b", lambda m: f"\u00b0 {DIRECTIONS[m[1]]}"),
+    rule(rf"({NUM})\s?bps\b", _basis_points),
+    rule(r"(?<![\w.,:-])(\d{2,3}(?:\.\d)?)\s?([CF])(?=[\s,;:.!?/)]|$)(?! [A-Z])", _degrees),
+    rule(
+        rf"({NUM})\s?A(?= (?:fuse|current|circuit|breaker|charger|supply|max|peak|outlet)\b)",
+        lambda m: f"{cardinal(m[1])} amp",
+    ),
+    rule(r"(?<=\u00b0[CF])/(?=\d|[Gg]as)", ", "),
+    rule(
+        r"(?<=[A-Za-z\d])/(?=\d[\d.,]{0,6} ?(?:[cmk]?m|ft|[mk]?g|m?[lL])(?:[23]|\^[23])?\b)",
+        " per ",
+    ),
+    rule(
+        r"(?<![\w.,])(\d{1,3})[ -]?pt(?= (?:font|type|text)\b)", lambda m: f"{cardinal(m[1])} point"
+    ),
+    rule(r"(?<![\w.,])(\d{1,3})pt\b", lambda m: f"{cardinal(m[1])} points"),
+    rule(r"(?<![\w.,])(\d{1,3}) ?(?:yo|y/o)\b(?= [a-z])", lambda m: f"{cardinal(m[1])} year old"),
+    rule(
+        r"(?<![\w.,])(\d{1,3}) d\b(?!')",
+        lambda m: f"{cardinal(m[1])} day{'' if m[1] == '1' else 's'}",
+    ),
+    rule(rf"({NUM}) N(?= of force\b| force\b)", lambda m: f"{cardinal(m[1])} newtons"),
+    rule(
+        rf"({NUM})\s?T(?= (?:MRI|magnet|magnetic|field|scanner)\b)",
+        lambda m: f"{cardinal(m[1])} tesla",
+    ),
+    rule(r"\bpH(?=\s?\d|\b)", "pee aitch"),
+    rule(
+        rf"({NUM})\s?({_RATE})/({_PER})(?!\w)",
+        lambda m: f"{cardinal(m[1])} {RATE_NOUNS[m[2]]} per {per_words(m[3])}",
+    ),
+    rule(rf"({NUM} [a-z]{{3,30}})/({_PER})(?![\w^])", lambda m: f"{m[1]} per {per_words(m[2])}"),
+    rule(
+        rf"(?<![A-Za-z])(?P<amount>{NUM})(?P<joint>\s?|-)(?P<unit>{_UNIT})(?P<power>\^[23]|(?<=[mt])[23])?"
+        rf"(?:/(?P<per>{_PER})(?:/(?P<per2>{_PER}))?)?"
+        r"(?![\w^])(?:\.(?=\s[a-z(]|[,;:)]))?",
+        _unit,
+    ),
+)
+
+
+def _rate_alone(match: re.Match[str]) -> str:
+    """ "in km/h"; single letters, as in "A/B", are no units but for "m/s"."""
+    above, below, power = match.groups()
+    if len(above) == len(below) == 1 and f"{above}/{below}" not in ("m/s", "g/L", "L/h"):
+        return match[0]
+    return f"{UNITS[above][1]} per {_power(below, power, UNITS[below][0])}"
+
+
+_ALONE = "kWh|MWh|kW|GHz|MHz|kHz|Hz|mph|rpm|mpg|kg|km|cm|mm|mg|ml|mL|dB|GB|MB|TB|KB|kB|ms|lbs?|oz|psi|kPa"
+_WORD_PER = choice(word for word in PER if len(word) > 3)
+RATES: tuple[Rule, ...] = (
+    rule(rf"\b([a-z]{{3,20}}s)/({_WORD_PER})\b", lambda m: f"{m[1]} per {m[2]}"),
+    rule(rf"(?<=\bper )({_ALONE}|min|sec|hr)\b(?!/)", lambda m: UNITS[m[1]][0]),
+    rule(rf"(?<=\bin )({_ALONE})\b(?!/)", lambda m: UNITS[m[1]][1]),
+    rule(rf"(?<![\w/.)-])(?<!\d )({_UNIT})/({_UNIT})(\^[23])?(?![\w/^-])", _rate_alone),
+)
+
+# Fractions and dimensions
+
+
+def simple_fraction(top: str, bottom: str) -> str:
+    """ "3", "4" -> "three quarters"."""
+    one, many = HALVES.get(int(bottom)) or (ordinal(bottom), f"{ordinal(bottom)}s")
+    return f"{cardinal(top)} {one if top == '1' else many}"
 
 
 def _fraction(match: re.Match[str]) -> str:
@@ -89,9 +225,9 @@ def _fraction(match: re.Match[str]) -> str:
         return _with_noun(f"{cardinal(top)} {cardinal(bottom)}", noun)
     if int(bottom) not in DENOMINATORS or not 0 < int(top) < int(bottom):
         words = f"{cardinal(top)} over {cardinal(bottom)}"
-        return _with_noun(f"{cardinal(whole)} {words}" if whole else words, noun)
-    one, many = HALVES.get(int(bottom)) or (ordinal(bottom), f"{ordinal(bottom)}s")
-    plain = f"{cardinal(top)} {one if top == '1' else many}"
+        return _with_noun(f"{cardinal(whole)} {words}" if whole else words, noun, plural=True)
+    one = HALVES.get(int(bottom), (ordinal(bottom),))[0]
+    plain = simple_fraction(top, bottom)
     if whole:
         part = f"a {one}" if top == "1" and int(bottom) in HALVES else plain
         return _with_noun(f"{cardinal(whole)} and {part}", noun, plural=True)
@@ -101,7 +237,7 @@ def _fraction(match: re.Match[str]) -> str:
     if noun not in ("a", "an"):
         if measure not in MEASURES:
             return _with_noun(plain, noun)
-        vowel = measure == "hour" or measure[0] in "aeiou"
+        vowel = measure in ONCE
         measure = f"{'an' if vowel else 'a'} {measure}"
     if bottom == "2":
         return f"half {measure}"
@@ -114,72 +250,86 @@ def _with_noun(words: str, noun: str | None, plural: bool = False) -> str:
     return f"{words} {UNITS[noun][plural] if noun in UNITS else noun}"
 
 
-def _power(text: str) -> str:
-    text = text.replace("\u2212", "-").lstrip("+")
-    return f"to the power of {'minus ' * text.startswith('-')}{cardinal(text.lstrip('-'))}"
+def _dimensions(match: re.Match[str]) -> str:
+    """ "9''x13'' pan": the unit once, at the end."""
+    marks = {"'": ("foot", "feet"), "''": ("inch", "inches")}
+    sizes = [cardinal(number) for number in re.findall(r"\d[\d.]*", match[0])]
+    unit = marks["''" if "''" in match[0] else "'"]
+    thing = _THING.match(match.string, match.end())
+    return f"{' by '.join(sizes)} {unit[0 if thing else 1]}"
 
 
-def _scientific(match: re.Match[str]) -> str:
-    short = {"2": "squared", "3": "cubed"} if match[1] != "10" else {}
-    words = f"{cardinal(match[1])} {short.get(match[2]) or _power(match[2])}"
-    return f"{words} {UNITS[match[3]][1]}" if match[3] else words
-
-
-def _raised(match: re.Match[str]) -> str:
-    return {"2": " squared", "3": " cubed"}.get(match[1]) or f" {_power(match[1])}"
-
-
-EQUATIONS: tuple[Rule, ...] = (
-    (rf"({NUM})\s?[-\u2013\u2212]\s?(?=\d[\d.,]{{0,20}}\s?=)", lambda m: f"{m[1]} minus "),
-    (rf"({NUM})\s?/\s?(?=\d[\d.,]{{0,20}}\s?=)", lambda m: f"{m[1]} divided by "),
-    (r"(?<=[\d)])\s?\*\s?(?=[\d(])", lambda m: " times "),
-    (r"(?<=\d)\s?\u2212\s?(?=\d)", lambda m: " minus "),
-    (r"([=+]\s?\d{1,9})x\b", lambda m: f"{m[1]} ex"),
-    (rf"({NUM})\^({_EXPONENT})(?:\s?({_UNIT})(?![\w^/]))?", _scientific),
-    (r"(?<![\w.])~\s?(?=\d)", lambda m: "about "),
-    (
-        rf"(?<![\w.,])({NUM})[eE]([-+\u2212]?\d{{1,3}})\b",
-        lambda m: f"{cardinal(m[1])} times ten {_power(m[2])}",
+_SIDE = r"\d{1,4}(?:\.\d{1,4})?"
+_OUT_OF = r"(\d{1,3}(?:\.\d)?)/(5|10|20|100)"
+FRACTIONS: tuple[Rule, ...] = (
+    rule(rf"(?<![\w.)])\.(\d{{1,9}})(?=\s?(?:{_UNIT})(?!\w))", lambda m: f"0.{m[1]}"),
+    rule(
+        rf"{_OUT_OF}(?= (?:rating|score|stars?|reviews?|points|marks|on)\b)",
+        lambda m: f"{cardinal(m[1])} out of {cardinal(m[2])}",
     ),
-)
-AMOUNTS: tuple[Rule, ...] = (
-    (r"\b(50|20)-\1\b(?!-)", lambda m: f"{cardinal(m[1])} {cardinal(m[1])}"),
-    (
+    rule(
+        rf"\b((?:[Ss]cored?|[Rr]ated?|[Rr]ating|[Gg]rade|got|gave it)(?: of|:)? )"
+        rf"{_OUT_OF}(?![\w/])",
+        lambda m: f"{m[1]}{cardinal(m[2])} out of {cardinal(m[3])}",
+    ),
+    rule(
+        r"(?<![\w/])(\d{1,3}\.\d)/(\d{1,3})(?![\w/.])",
+        lambda m: f"{cardinal(m[1])} out of {cardinal(m[2])}",
+    ),
+    rule(
+        r"\b((?:[Pp]age|[Ss]lide|[Pp]art|[Ss]tep|[Cc]hapter|[Ll]evel|[Ww]eek|[Dd]ay|[Ii]tem) )"
+        r"(\d{1,4})/(\d{1,4})(?![\w/])",
+        lambda m: f"{m[1]}{cardinal(m[2])} of {cardinal(m[3])}",
+    ),
+    rule(
+        r"(?<![\w/])(\d{1,2})/(\d{1,2})(?= (?:time|meter|beat)\b)",
+        lambda m: f"{cardinal(m[1])} {cardinal(m[2])}",
+    ),
+    rule(rf"(?<=\d) ([cCtT])\.? (?={_FOOD}\b)", _kitchen),
+    rule(r"(?<=\d) ([ctT])\. (?=[a-z])", _kitchen),
+    rule(r"(?:(?<=/\d)|(?<=/\d\d))''", " inch "),
+    rule(
+        r"(?:(?<=odds of )|(?<=odds are ))(\d{1,4})[/-](\d{1,4})\b", lambda m: f"{m[1]} to {m[2]}"
+    ),
+    rule(r"(?<![\w/.,])(\d{1,4})[/-](\d{1,4})(?= odds\b)", lambda m: f"{m[1]} to {m[2]}"),
+    rule(
+        r"(?<![\w/.,])(\d{1,3})/(\d{1,4})(?:rds|ths|nds)\b", lambda m: simple_fraction(m[1], m[2])
+    ),
+    rule(
         rf"(?<![\w/.,])(?:(\d{{1,9}})[ -])?(\d{{1,3}})/(\d{{1,4}})(?![\w/])"
-        rf"(?:\s?({_UNIT}|an?|{choice(MEASURES)})(?!\w)(?:\.(?=\s[a-z]))?)?",
+        rf"(?:[\s-]?({_UNIT}|an?|{choice(MEASURES)})(?!\w)(?:\.(?=\s[a-z]))?)?",
         _fraction,
     ),
-    (
-        rf"({_SIGN})({NUM})\s?[-\u2013]\s?({NUM})(?:\s?({_SCALE}))?(?!\w)",
-        _money_range,
+)
+DIMENSIONS: tuple[Rule, ...] = (
+    rule(
+        r"(?<![\w.])(\d{1,2}) ?x ?(?=\d[\d,.]{0,6} ?(?:mg|g|mcg|ml|mL|kg|GB|TB|MB|W|V|GHz|USB|oz|l|L)\b)",
+        lambda m: f"{cardinal(m[1])} times ",
     ),
-    (rf"(?<=[\d%])\s?[-\u2013]\s?(?={_SIGNS}?\d)", lambda m: " to "),
-    (rf"(?<![\w)^])[-\u2212](?={_SIGNS}?\.?\d)", lambda m: "minus "),
-    (
-        rf"(?<![A-Za-z])(?P<sign>{_SIGN})\s?(?P<amount>{NUM})(?:\s?(?P<scale>{_SCALE}))?(?!\w)"
-        rf"(?:/(?P<per>{choice(PER | UNITS)})(?!\w))?",
-        _money,
+    rule(r"(\d{1,3})\u00b0\s?(\d{1,2})'\s?(?:([\d.]{1,9})''\s?)?([NSEW]?)(?!\w)", _coordinate),
+    rule(rf"(?<![\w.,']){_SIDE}('{{1,2}})\s?[xX]\s?{_SIDE}\1(?:\s?[xX]\s?{_SIDE}\1)?", _dimensions),
+    rule(r"(?<![\w.,'])(\d{1,2})'\s?(\d{1,2}(?:\.\d)?)(?:''|(?![\d'\w]))", _length),
+    rule(r"(?<![\w.,'])(\d{1,4})'(?!')()(?!\w)", _length),
+    rule(r"(?<![\w.,'])(\d{1,4}(?:\.\d{1,4})?)''", _inches),
+    rule(r"\b(\d{1,2}) ?ft\.? (\d{1,2}) ?in\b\.?", lambda m: f"{m[1]} ft {cardinal(m[2])} inches"),
+    rule(
+        r"\b(\d{1,3}) ?lbs?\.? (\d{1,2}) ?oz\b\.?", lambda m: f"{m[1]} lb {cardinal(m[2])} ounces"
     ),
-    (r"(?<!\d)(\d+),(?=\d\d\s?\u20ac)", lambda m: f"{m[1]}."),
-    (
-        rf"(?<![\w.,])(?P<amount>{NUM})(?:\s?(?P<scale>{_SCALE}))?\s?(?P<sign>{_SIGN})(?!\s?\w)"
-        r"(?P<per>)",
-        _money,
+    rule(r"(?<![\w.,])(\d{3,4})\s?x\s?(\d{3,4})(?![\w.,])", _resolution),
+    rule(
+        r"(?<=\d)( ?(?:[cmk]?m|ft|in|yd|mi|feet|meters|inches)\.?)? ?x ?(?=\d)",
+        lambda m: f"{m[1] or ''} by ",
     ),
-    (rf"({NUM})\s?({choice(COINS)})", _coins),
-    (r"(?<![\w.,'])(\d{1,2})'\s?(?:(\d{1,2})(?:''|\"|\b))", _feet),
-    (r"(?<![\w.,'])(\d{1,3})''", _inches),
-    (r"\b(\d{1,2}) ?ft\.? (\d{1,2}) ?in\b", lambda m: f"{m[1]} ft {cardinal(m[2])} inches"),
-    (
-        rf"(?<=\d)\u00b0\s?({choice(DIRECTIONS)})\b",
-        lambda m: f"\u00b0 {DIRECTIONS[m[1]]}",
-    ),
-    (r"(?<![\d.,])(\d{1,9})\s?x\s?(\d{1,9})(?![\d.,]\d)", _by),
-    (rf"({NUM} [a-z]{{1,30}})/({choice(PER)})\b", lambda m: f"{m[1]} per {PER[m[2]]}"),
-    (
-        rf"({NUM})\s?({_UNIT})(\^[23])?(?:/({choice(PER | UNITS)})(\^[23])?)?(?![\w^])"
-        r"(?:\.(?=\s[a-z]))?",
-        _unit,
-    ),
-    (rf"\^({_EXPONENT})", _raised),
+    rule(r"(?<![\w.,])(\d{1,4}(?:\.\d{1,4})?)in\b", _inches),
+    rule(rf"(?<=\bby )({_SIDE})[ -]in\b\.?", _inches),
+    rule(r"(?<![\w.,])(\d{1,3})-in\.?(?= [a-z])", lambda m: f"{cardinal(m[1])}-inch"),
+)
+RANGES: tuple[Rule, ...] = (
+    rule(r"(?<![\w-])\d(?:-\d){2,9}(?![\w-])", lambda m: digits(m[0])),
+    rule(r"\b24-7\b", "twenty-four seven"),
+    rule(r"\b(50|20)-\1\b(?!-)", lambda m: f"{cardinal(m[1])} {cardinal(m[1])}"),
+    rule(rf"(?<=[\d%]){DASH}(?={CURRENCY_SIGNS}?\d)", " to "),
+    rule(rf"(?<=\d)\s?({_UNIT})[-\u2013](?=\d)", lambda m: f"{m[1]} to "),
+    rule(rf"(?<=\d)\s?({_UNIT})\s[-\u2013]\s(?=\d)", lambda m: f"{m[1]} to "),
+    rule(rf"(?<![\w)^])[-\u2212](?={CURRENCY_SIGNS}?\.?\d)", "minus "),
 )

@@ -1,164 +1,169 @@
-"""Typographic characters to ASCII, and symbols to words."""
+"""Folding of Unicode to the characters that the rules read, and symbols in words."""
 
 import re
 import unicodedata
 
-SYMBOLS = {  # longer ones first
-    "<=": " less than or equal to ",
-    ">=": " greater than or equal to ",
-    "!=": " not equal to ",
-    "==": " equals ",
-    "->": ", ",
-    "=>": ", ",
-    "&": " and ",
-    "@": " at ",
-    "+": " plus ",
-    "=": " equals ",
-    "%": " percent ",
-    "\u2030": " per mille ",
-    "\u00b0": " degrees ",
-    "\u00d7": " times ",
-    "\u00f7": " divided by ",
-    "\u00b1": " plus or minus ",
-    "\u2248": " about ",
-    "\u2260": " not equal to ",
-    "\u2264": " less than or equal to ",
-    "\u2265": " greater than or equal to ",
-    "<": " less than ",
-    ">": " greater than ",
-    "$": " dollar ",
-    "\u20ac": " euro ",
-    "\u00a3": " pound ",
-    "\u00a5": " yen ",
-    "\u20b9": " rupee ",
-    "\u00a2": " cent ",
-    "\u00a7": " section ",
-    "\u00a9": " copyright ",
-    "\u221a": " the square root of ",
-    "\u221e": " infinity ",
-    "\u2212": " minus ",
-    "\u2192": ", ",
-    "\u2190": ", ",
-    "\u21d2": ", ",
-}
+from vocalmtp.text.numbers import Rule, roman_value, rule
+from vocalmtp.text.tables import entries
 
+SYMBOLS = {
+    symbol: f" {name} "
+    for symbol, name in entries(
+        "<=:less_than_or_equal_to >=:greater_than_or_equal_to !=:not_equal_to ==:equals "
+        "+/-:plus_or_minus &&:and ||:or &:and @:at +:plus =:equals %:percent <:less_than >:greater_than "
+        "$:dollar ‰:per_mille °:degrees ×:times ÷:divided_by ±:plus_or_minus ∓:minus_or_plus "
+        "≈:about ≠:not_equal_to ≤:less_than_or_equal_to ≥:greater_than_or_equal_to "
+        "≦:less_than_or_equal_to ≧:greater_than_or_equal_to ≮:not_less_than ≯:not_greater_than "
+        "≰:not_less_than_or_equal_to ≱:not_greater_than_or_equal_to ≪:much_less_than "
+        "≫:much_greater_than ≡:identical_to ≢:not_identical_to ≅:approximately_equal_to "
+        "≇:not_approximately_equal_to ∼:similar_to ≁:not_similar_to ≃:approximately_equal_to "
+        "≉:not_almost_equal_to ∝:proportional_to √:the_square_root_of ∛:the_cube_root_of "
+        "∞:infinity \u2212:minus ∈:in ∉:not_in ∋:contains ∌:does_not_contain ∀:for_all "
+        "∃:there_exists ∄:there_does_not_exist ∅:the_empty_set ∩:intersection ∪:union "
+        "⊂:a_subset_of ⊄:not_a_subset_of ⊆:a_subset_of_or_equal_to ⊈:not_a_subset_of_or_equal_to "
+        "⊃:a_superset_of ⊅:not_a_superset_of ⊇:a_superset_of_or_equal_to ∧:and ∨:or ¬:not "
+        "∑:the_sum_of ∏:the_product_of ∫:the_integral_of ∂:partial ∇:nabla ∠:angle "
+        "⊥:perpendicular_to ∥:parallel_to ∦:not_parallel_to ∣:divides ∤:does_not_divide "
+        "∴:therefore ∵:because ⊕:plus ⊗:times ↑:up ↓:down ♭:flat ♯:sharp §§:sections §:section "
+        "¶:paragraph ©:copyright €:euro £:pound ¥:yen ₹:rupee ¢:cent ₩:won ₽:ruble ₺:lira "
+        "₪:shekel ₫:dong ₱:peso ₴:hryvnia ₦:naira ฿:baht ₿:bitcoin"
+    ).items()
+} | dict.fromkeys(["->", "=>", *"→←⇒⇐⟶⟵➔➜➡↦▶↔⇔"], ", ")
 PUNCTUATION = {
-    "\u2018": "'",
-    "\u2019": "'",
-    "\u201a": "'",
-    "\u201b": "'",
-    "\u02bc": "'",
-    "\u00b4": "'",
-    "\u2032": "'",
+    **dict.fromkeys("\u2018\u2019\u201a\u201b\u02bc\u00b4\u2032`", "'"),
+    **dict.fromkeys("\u201c\u201d\u201e\u201f\u00ab\u00bb\u2039\u203a", '"'),
+    **dict.fromkeys("\u2010\u2011\u2012\ufe63\uff0d", "-"),
+    **dict.fromkeys("\u2015\u3001\uff0c\u060c\u2022\u25e6\u25aa", ", "),
+    **dict.fromkeys("\u00bf\u00a1\u2122\u00ae\u2120\u00aa\u200b", ""),
     "\u2033": "''",
-    "`": "'",
-    "\u201c": '"',
-    "\u201d": '"',
-    "\u201e": '"',
-    "\u201f": '"',
-    "\u00ab": '"',
-    "\u00bb": '"',
-    "\u2039": '"',
-    "\u203a": '"',
-    "\u2010": "-",
-    "\u2011": "-",
-    "\u2012": "-",
     "\u2014": ", ",
-    "\u2015": ", ",
     "\u2026": "...",
-    "\u00bf": "",
-    "\u00a1": "",
     "\u3002": ". ",
-    "\u3001": ", ",
-    "\uff0c": ", ",
-    "\u060c": ", ",
     "\u061b": "; ",
     "\u061f": "? ",
-    "\u2022": ", ",
-    "\u00b7": ", ",
     "\u2044": "/",
-    "\u2122": "",
-    "\u00ae": "",
-    "\u2120": "",
+    "\u2215": "/",
+    "\u2236": ":",
     "\u2116": "No. ",
-    "\u00ba": "\u00b0",
-    "\u00aa": "",
-    "\u00b5": "\u03bc",
+    "\u00ba": "°",
+    "\u00b5": "μ",
+    "\u2126": "Ω",
+    "\u22c5": "·",
 }
+LETTERS = entries("ß:ss ẞ:SS æ:ae Æ:Ae œ:oe Œ:Oe ð:th Ð:Th þ:th Þ:Th ı:i ŋ:ng Ŋ:Ng ə:e")
+GREEK = entries(  # after the units, since "μm" is one
+    "α:alpha β:beta γ:gamma δ:delta ε:epsilon ϵ:epsilon ζ:zeta η:eta θ:theta ϑ:theta ι:iota "
+    "κ:kappa λ:lambda μ:mu ν:nu ξ:xi ο:omicron π:pi ρ:rho σ:sigma ς:sigma τ:tau υ:upsilon φ:phi "
+    "ϕ:phi χ:chi ψ:psi ω:omega"
+)
+GREEK |= {letter.upper(): name for letter, name in GREEK.items()}
 
-LETTERS_OF = {  # letters that Unicode does not take apart into a Latin letter and an accent
-    "\u00df": "ss",
-    "\u00e6": "ae",
-    "\u00c6": "Ae",
-    "\u0153": "oe",
-    "\u0152": "Oe",
-    "\u00f8": "o",
-    "\u00d8": "O",
-    "\u0142": "l",
-    "\u0141": "L",
-    "\u0111": "d",
-    "\u0110": "D",
-    "\u00f0": "th",
-    "\u00d0": "Th",
-    "\u00fe": "th",
-    "\u00de": "Th",
-    "\u0131": "i",
-}
-GREEK = {  # after the units, since "\u03bcm" is one
-    "\u03b1": "alpha",
-    "\u03b2": "beta",
-    "\u03b3": "gamma",
-    "\u03b4": "delta",
-    "\u0394": "delta",
-    "\u03b5": "epsilon",
-    "\u03b8": "theta",
-    "\u03bb": "lambda",
-    "\u03bc": "mu",
-    "\u03c0": "pi",
-    "\u03c1": "rho",
-    "\u03c3": "sigma",
-    "\u03a3": "sigma",
-    "\u03c4": "tau",
-    "\u03c6": "phi",
-    "\u03c7": "chi",
-    "\u03c8": "psi",
-    "\u03c9": "omega",
-    "\u03a9": "omega",
-}
-
-_SIGNS = str.maketrans(PUNCTUATION | LETTERS_OF)
-_VULGAR_FRACTION = re.compile("[\u00bc-\u00be\u2150-\u215e\u2189]")
+_SIGNS = str.maketrans(PUNCTUATION | LETTERS)
+_VULGAR_FRACTION = re.compile("[¼-¾⅐-⅞↉]")
+_CIRCLED = re.compile("[①-⑳]")
 _THIN_SPACE = re.compile(r"(?<=\d)(?:[\u00a0\u2009\u202f](?=\d{3}(?!\d))| (?=000(?!\d)))")
-_NOTE = re.compile("(?<=[A-Za-z]{3})[\u00b9\u00b2\u00b3\u2070\u2074-\u2079]+")
-_SUPERSCRIPT = re.compile("[\u00b9\u00b2\u00b3\u2070\u2074-\u2079\u207a\u207b]+")
-_SYMBOL = re.compile("|".join(map(re.escape, SYMBOLS)))
-_GREEK = str.maketrans({letter: f" {name} " for letter, name in GREEK.items()})
+_ROMAN = re.compile(r"(?<![A-Za-z] )[\u2160-\u217f]+")
+_RAISED = "¹²³⁰ⁱ⁴-⁺⁻ⁿ\u02b0-\u02b8\u1d43-\u1d4d"
+_NOTE = re.compile("(?<=[A-Za-z]{3})[¹²³⁰⁴-⁹]+")
+_SUPERSCRIPT = re.compile(f"[{_RAISED}⁼-⁾]+")
+_NEGATED = re.compile("[^\\w\\s]\u0338")
+_GREEK_LETTER = re.compile(
+    f"(?<![{''.join(GREEK)}])[{''.join(GREEK)}]{{1,2}}(?![{''.join(GREEK)}])"
+)
+_SYMBOL = re.compile("|".join(map(re.escape, sorted(SYMBOLS, key=len, reverse=True))))
+_STROKED = re.compile(r"LATIN (SMALL|CAPITAL) LETTER ([A-Z]) WITH ")
+_QUOTE_AFTER_DIGIT = re.compile(r"\d ?[\"']")
+_QUOTE = re.compile(r"[\"']")
 
 
-def plain_letters(text: str) -> str:
-    """Typographic signs to ASCII ones, accents off, spaces single, a full stop for an empty line.
+def fold_characters(text: str) -> str:
+    """ASCII and the symbols that have a reading; accents off, powers as "^2", lines kept.
 
-    Powers become "^2". Letters of foreign scripts stay, to be refused.
+    Letters of foreign scripts stay.
     """
     text = _THIN_SPACE.sub("", text)
+    if text.isascii():
+        return text
     text = _VULGAR_FRACTION.sub(lambda m: " " + unicodedata.normalize("NFKD", m[0]), text)
+    text = _CIRCLED.sub(lambda m: f" {unicodedata.normalize('NFKD', m[0])} ", text)
     text = _NOTE.sub("", text)
     text = _SUPERSCRIPT.sub(lambda m: "^" + unicodedata.normalize("NFKD", m[0]), text)
+    text = _ROMAN.sub(_roman_number, text)
     # Twice, since NFKD can reveal a sign of the table, and takes some of them apart.
     text = unicodedata.normalize("NFKD", text.translate(_SIGNS)).translate(_SIGNS)
-    if not text.isascii():
-        text = "".join(map(_plain, text))
-    lines = "\n".join(" ".join(line.split()) for line in text.strip().splitlines())
-    return re.sub(r"\n{2,}", ". ", lines).replace("\n", " ")
+    # NFKD makes "=" and a stroke of a "≠": put such signs together again.
+    text = _NEGATED.sub(lambda m: unicodedata.normalize("NFC", m[0]), text)
+    return "".join(c if c.isascii() or c in SYMBOLS or c in GREEK else _fold(c) for c in text)
 
 
-def _plain(character: str) -> str:
+def _roman_number(match: re.Match[str]) -> str:
+    return str(roman_value(unicodedata.normalize("NFKD", match[0])))
+
+
+def _fold(character: str) -> str:
     category = unicodedata.category(character)
     if category in ("Mn", "Me", "Cf"):  # accents, marks of direction, joiners
         return ""
-    return str(unicodedata.decimal(character)) if category == "Nd" else character
+    if category == "Nd":
+        return str(unicodedata.decimal(character))
+    if category in ("Zs", "Zl", "Zp"):
+        return " "
+    if category in ("Sm", "Sc"):  # "SQUARE IMAGE OF OR EQUAL TO"
+        name = unicodedata.name(character, "").lower()
+        return f" {re.sub(' (sign|operator|symbol)$', '', name)} "
+    stroked = _STROKED.match(unicodedata.name(character, ""))
+    if stroked:
+        return stroked[2].lower() if stroked[1] == "SMALL" else stroked[2]
+    return character
+
+
+def mark_lengths(text: str) -> str:
+    """Inch marks as `''`, and closing quotation marks after a digit as a space.
+
+    `a 12" pan` has an inch mark; `he said "I am 12"` does not, since a quotation is open.
+    """
+    if not _QUOTE_AFTER_DIGIT.search(text):
+        return text
+    opened = {'"': False, "'": False}
+    pieces, done = [], 0
+    for match in _QUOTE.finditer(text):
+        quote, place = match[0], match.start()
+        before = text[place - 1] if place else " "
+        after = text[place + 1] if place + 1 < len(text) else " "
+        replacement = quote
+        if quote == "'" and (before == "'" or after == "'"):
+            continue
+        if before.isdecimal() and not (quote == "'" and after.isalpha()):
+            if opened[quote]:
+                opened[quote], replacement = False, " "
+            elif quote == '"':
+                replacement = "''"
+        elif quote == '"':
+            opened[quote] = not opened[quote]
+        elif not before.isalnum() and after.isalpha():
+            opened[quote] = True
+        elif not after.isalnum():
+            opened[quote] = False
+        pieces += [text[done:place], replacement]
+        done = place + 1
+    return "".join(pieces) + text[done:]
+
+
+# Symbols whose reading depends on what is beside them, before the numbers are read
+IN_CONTEXT: tuple[Rule, ...] = (
+    rule(r"(?<=[A-Za-z]{2}) ?> ?(?=[A-Z][A-Za-z])", ", "),  # File > Save As
+    rule(r"(?<=[\d%)m]) ?(?:->|→|⟶|➔) ?(?=[$€£]?\d)", " to "),  # 7:45 -> 9:10
+    rule(r"(?<=\d) ?★", " stars"),
+    rule(r"\b([A-G])[#♯](?!\w)", lambda m: f"{m[1]} sharp"),
+    rule(r"#(?=\d)", "number "),
+    rule(r"\bN°\s?(?=\d)", "number "),
+    rule(r"(?<!\S)<3+(?!\S)", " "),
+)
 
 
 def spell_symbols(text: str) -> str:
     """Symbols and Greek letters as words."""
-    return _SYMBOL.sub(lambda m: SYMBOLS[m[0]], text).translate(_GREEK)
+    text = _SYMBOL.sub(lambda m: SYMBOLS[m[0]], text)
+    if text.isascii():
+        return text
+    return _GREEK_LETTER.sub(lambda m: "".join(f" {GREEK[c]} " for c in m[0]), text)
