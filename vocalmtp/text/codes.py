@@ -13,6 +13,7 @@ from vocalmtp.text.numbers import (
     pairs,
     plural,
     rule,
+    set_apart,
     spell,
     year,
 )
@@ -154,11 +155,13 @@ def _hyphenated(match: re.Match[str]) -> str:
     token = re.sub(r"(?<=\w)[-\u2013](?=\d)|(?<=\d)[-\u2013](?=[A-Z\d]|[a-z]\b)", " ", token)
     token = re.sub(r"(?<=\d[A-Z])-", " ", token)
     token = re.sub(r"(?<= )(\d)x(?=\d)", r"\1 ex ", token)
-    token = re.sub(r"(?<= )(\d{2,4})s\b", lambda m: plural(_model_number(m[1])), token)
-    token = re.sub(r"(?<![\w.'])([A-Za-z])(?= ?\d)", lambda m: letters(m[1]), token)
+    token = re.sub(
+        r"(?<= )(\d{2,4})s\b", lambda m: set_apart(m, plural(_model_number(m[1]))), token
+    )
+    token = re.sub(r"(?<![\w.'])([A-Za-z])(?= ?\d)", lambda m: set_apart(m, letters(m[1])), token)
     return re.sub(
         r"(?<![\w.])\d{3,5}(?=(?:[A-Z]|[A-Z]\d[A-Z]|[a-z]{3})?\b)(?!\.\d)",
-        lambda m: _model_number(m[0]),
+        lambda m: set_apart(m, _model_number(m[0])),
         token,
     )
 

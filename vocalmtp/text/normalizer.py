@@ -45,7 +45,7 @@ _WITH_DIGITS = (
 )
 _HAS_DIGIT = re.compile(r"\d")
 _HAS_OPERATOR = re.compile(r"[-+*/=<>^_!(\u2212×÷±≈≠≤≥√∞~∈∉∩∪⊂⊆]")
-_WINDOW = 1000  # characters that the rules read at a time, so that the time is linear in the length
+WINDOW = 1000  # characters that the rules read at a time, so that the time is linear in the length
 _WINDOW_END = re.compile(r"[.?!]\s(?=[A-Z])")
 _GREEK = "".join(GREEK)
 _UNKNOWN = re.compile(rf"[^\W\d_a-zA-Z{_GREEK}]|[{_GREEK}]{{3,}}")
@@ -99,10 +99,10 @@ def _normalize_once(text: str, unknown_characters: UnknownCharacters) -> str:
 def windows(text: str) -> list[str]:
     """`text` in pieces of at most 1000 characters, cut after sentences, or else between words."""
     pieces, start = [], 0
-    while len(text) - start > _WINDOW:
-        ends = [m.end() for m in _WINDOW_END.finditer(text, start + _WINDOW // 2, start + _WINDOW)]
-        end = ends[-1] if ends else text.rfind(" ", start, start + _WINDOW) + 1
-        end = end if end > start else start + _WINDOW
+    while len(text) - start > WINDOW:
+        ends = [m.end() for m in _WINDOW_END.finditer(text, start + WINDOW // 2, start + WINDOW)]
+        end = ends[-1] if ends else text.rfind(" ", start, start + WINDOW) + 1
+        end = end if end > start else start + WINDOW
         pieces.append(text[start:end])
         start = end
     return [*pieces, text[start:]]
@@ -163,6 +163,7 @@ def _tidy_punctuation(text: str) -> str:
     text = re.sub(r"(?<=[a-z])\.(?=[a-z])", " dot ", text)
     text = re.sub(r"[()\[\]{}|]|\s[\u2013\u2014-]+\s|--+", ", ", text)
     text = re.sub(r"(?<=[a-z])\u2013(?=[a-z])", "-", text).replace("\u2013", ", ")
+    text = re.sub("'{2,}", " ", text)
     text = re.sub(r"(?<![a-z])'|'(?![a-z])", "", text)
     text = re.sub(r"(?<![a-z])-|-(?![a-z])", " ", text)
     text = " ".join(_OUTSIDE.sub(" ", text).split())

@@ -1,9 +1,11 @@
-"""Segmentation of normalised text into sentences and of streamed text into clauses."""
+"""Segmentation: normalised text into sentences and words, streamed text into clauses."""
 
 import re
 
 from vocalmtp.errors import InputError
 from vocalmtp.text.normalizer import normalize
+
+# Sentences and words of a normalised text
 
 _SENTENCE = re.compile(r"[^.?!]+[.?!]")
 _WORD = re.compile(r"[a-z'-]*[a-z][a-z'-]*")
@@ -12,11 +14,11 @@ _CUTS = (re.compile(r"[;:] "), re.compile(r", "), re.compile(r" "))
 
 
 def split_sentences(text: str, limit: int = 200) -> list[str]:
-    """The sentences of a normalised text, none longer than `limit` characters.
+    """Return the sentences of a normalised text, none longer than `limit` characters.
 
-    Normalised text has no abbreviations and no figures, so a full stop always ends a sentence. What
-    is longer than `limit` is cut at a pause near its middle, or between words; a piece that so lost
-    its end gets a comma.
+    Normalised text has no abbreviations and no digits, so a full stop always ends a sentence. A
+    sentence longer than `limit` is cut at a pause near its middle, or between words; a piece that
+    loses its end gets a comma. A single word longer than `limit` stays whole.
     """
     sentences = [match[0].strip() for match in _SENTENCE.finditer(text)]
     return [piece for sentence in sentences for piece in _cut(sentence, limit)]
@@ -28,7 +30,7 @@ def _cut(sentence: str, limit: int) -> list[str]:
     middle = len(sentence) / 2
     for pattern in _CUTS:
         places = [m.end() for m in pattern.finditer(sentence)]
-        # A piece of a few letters is hard to say well: stay in the middle half.
+        # A piece of a few letters is hard to pronounce well: stay in the middle half.
         places = [place for place in places if abs(place - middle) <= middle / 2]
         if places:
             place = min(places, key=lambda p: abs(p - middle))
@@ -36,58 +38,62 @@ def _cut(sentence: str, limit: int) -> list[str]:
             if first[-1].isalpha():
                 first += ","
             return _cut(first, limit) + _cut(rest, limit)
-    return [sentence]  # one enormous word
+    return [sentence]
 
 
 def word_spans(text: str) -> list[tuple[int, int]]:
-    """Start and end (exclusive) of every word of a normalised text, punctuation left out."""
+    """Return start and end (exclusive) of every word of a normalised text, without punctuation."""
     return [match.span() for match in _WORD.finditer(text)]
 
 
-FIRST = 8  # letters of a first clause that is cut at a comma: with fewer it would be a word or two
-LONG = 120  # letters after which any clause is cut at a comma
-LONGEST = 200  # letters after which a clause is cut between any two words
+# Clauses of a text that is still being written
 
-# A sign that may end a clause, closing quotes and brackets, and the space that proves it is whole.
+FIRST = 8  # characters of a first clause that is cut at a comma: fewer are a word or two
+LONG = 120  # characters after which any clause is cut at a comma
+LONGEST = 200  # characters after which a clause is cut between any two words
+
+# A mark that may end a clause, closing quotes and brackets, and the space that proves it complete.
 _END = re.compile(r"""[.?!\u2026]["'\u2019\u201d)\]*_]*(?=\s)|\n\s*\n|\n(?=\s*(?:[-*#]|\d+\.)\s)""")
 _SPACE = re.compile(r"\s+")
 _PAUSE = re.compile(r"(?<![\d\s])[,;:]\s|\s[\u2013\u2014]\s")  # not "May 5, 2026"
+_MATH_MARK = re.compile(r"\\[()\[\]]|(?<![\w\\])\$+(?=[^\s\d$])|(?<=[^\s\\])\$+(?![\w$])")
 
 
 class ClauseSplitter:
-    """Takes in a text in pieces of any size; gives out the clauses that can be said, as they end.
+    """Splits a text that arrives in pieces of any size into clauses that can be spoken.
 
-    The clauses, joined, are the text. The first one may end at a comma, so that sound begins early;
-    the others are sentences unless they are long. Abbreviations and figures end no sentence.
+    The clauses, joined, are the text. The first clause may end at a comma, so that audio starts
+    early; the others are sentences unless they are long. Abbreviations, numbers and LaTeX formulas
+    are not cut.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._text = ""
-        self._tried = 0  # nothing before this place of the text ends a sentence
+        self._searched = 0  # no sentence ends before this place of the text
         self._first = True
 
     def push(self, piece: str) -> list[str]:
-        """Take in a piece; the clauses that ended with it, each with the space after it."""
+        """Add a piece; return the clauses that it completed, each with the space after it."""
         self._text += piece
         clauses = []
-        while (place := self._place()) is not None:
+        while (place := self._clause_end()) is not None:
             clauses.append(self._text[:place])
             self._text = self._text[place:]
-            self._tried, self._first = 0, False
+            self._searched, self._first = 0, False
         return clauses
 
     def finish(self) -> list[str]:
-        """What is left, if it is more than space."""
+        """Return the rest of the text, if it is more than space."""
         rest, self._text = self._text, ""
         return [rest] if rest.strip() else []
 
-    def _place(self) -> int | None:
-        """Where the first clause ends, if it has ended."""
+    def _clause_end(self) -> int | None:
+        """Where the first clause ends, if it is complete."""
         end = self._sentence_end()
         limit = len(self._text) if end is None else end
         if self._first or limit > LONG:
             for match in _PAUSE.finditer(self._text, FIRST if self._first else LONG // 2):
-                if match.end() < limit:
+                if match.end() < limit and not _in_formula(self._text, match.start()):
                     return match.end()
         if limit > LONGEST:
             space = self._text.rfind(" ", 1, LONGEST)
@@ -95,18 +101,23 @@ class ClauseSplitter:
         return end
 
     def _sentence_end(self) -> int | None:
-        begun = re.match(r"\s*", self._text).end()
-        for match in _END.finditer(self._text, max(self._tried, begun + 1)):
+        start = len(self._text) - len(self._text.lstrip())
+        for match in _END.finditer(self._text, max(self._searched, start + 1)):
             space = _SPACE.match(self._text, match.end())
             end = space.end() if space else match.end()
             if "\n" in match[0] + (space[0] if space else ""):
                 return end
             if end == len(self._text):
-                return None  # "Dr. " may go on: the next word tells
+                return None  # "Dr. " may go on: the next word decides
             if ends_sentence(self._text[:end], self._text[end:]):
                 return end
-            self._tried = end
+            self._searched = end
         return None
+
+
+def _in_formula(text: str, place: int) -> bool:
+    """Whether `place` is inside of a LaTeX formula that has begun: `$f(x,`."""
+    return len(_MATH_MARK.findall(text, 0, place)) % 2 == 1
 
 
 def ends_sentence(text: str, rest: str) -> bool:
@@ -117,16 +128,16 @@ def ends_sentence(text: str, rest: str) -> bool:
     try:
         last = split_sentences(normalize(text + following[0]))[-1]
         return len(word_spans(last)) <= len(word_spans(normalize(following[0])))
-    except InputError:  # letters of another script: their signs are all there is to go by
+    except InputError:  # letters of another script: only their punctuation decides
         return True
 
 
 def sayable(text: str) -> str:
-    """`text` without the words that cannot be read out; empty if none is left."""
-    if _can_say(text):
+    """`text` without the words that cannot be normalised; empty if none is left."""
+    if _can_normalize(text):
         return text
-    kept = " ".join(word for word in text.split() if _can_say(word))
-    return kept if kept and _can_say(kept) else ""
+    kept = " ".join(word for word in text.split() if _can_normalize(word))
+    return kept if kept and _can_normalize(kept) else ""
 
 
 def word_places(text: str, words: int) -> list[tuple[int, int]]:
@@ -138,12 +149,12 @@ def word_places(text: str, words: int) -> list[tuple[int, int]]:
     places: list[tuple[int, int]] = []
     for number, span in enumerate(tokens):
         last = number == len(tokens) - 1
-        said = words if last else min(words, _count_words(text[: span[1]]))
-        places += [span] * (said - len(places))
+        spoken = words if last else min(words, _count_words(text[: span[1]]))
+        places += [span] * (spoken - len(places))
     return places
 
 
-def _can_say(text: str) -> bool:
+def _can_normalize(text: str) -> bool:
     try:
         normalize(text)
     except InputError:
@@ -152,6 +163,6 @@ def _can_say(text: str) -> bool:
 
 
 def _count_words(text: str) -> int:
-    """Spoken words of a text, as far as it can be said."""
-    said = sayable(text)
-    return len(word_spans(normalize(said))) if said else 0
+    """The number of spoken words of a text, without those that cannot be normalised."""
+    spoken = sayable(text)
+    return len(word_spans(normalize(spoken))) if spoken else 0
