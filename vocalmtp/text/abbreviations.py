@@ -107,15 +107,19 @@ PLACE_RULES: tuple[Rule, ...] = (
         rf"(?<=[a-z.]),? ({_STATE})\.?,? (\d{{5}}(?:-\d{{4}})?)(?![\d-])",
         lambda m: f", {STATES[m[1]]}, {groups(m[2])}",
     ),
-    rule(rf"\b(?:(?:{_STATE}), ){{2,20}}(?:(?:and|or) )?(?:{_STATE})\b", _state_list),
-    rule(rf"\b([A-Z][a-z]+), ({_STATE})\b(?!['\w])", _state),
+    rule(
+        rf"\b(?:(?:{_STATE}), ){{2,20}}(?:(?:and|or) )?(?:{_STATE})\b", _state_list, needs=(", ",)
+    ),
+    rule(rf"\b([A-Z][a-z]+), ({_STATE})\b(?!['\w])", _state, needs=(", ",)),
     rule(
         rf"\b([A-Z][a-z]+), ({choice(LONG_STATES)})\.(?=[\s,;)]|$)",
         lambda m: f"{m[1]}, {LONG_STATES[m[2]]}{_full_stop(m)}",
+        needs=(", ",),
     ),
     rule(
         rf"\b([DRI])-({_STATE}|{choice(LONG_STATES)})\b\.?(?=[),])",
         lambda m: f"{letters(m[1])}, {STATES.get(m[2]) or LONG_STATES[m[2]]}",
+        needs=("-",),
     ),
     rule(
         rf"(?<=\d )({_COMPASS})\.? (?=[A-Z][a-z]+|\d{{1,3}}(?:st|nd|rd|th)\b)",
@@ -129,13 +133,21 @@ PLACE_RULES: tuple[Rule, ...] = (
         rf"\b({_STREET_TYPE})\b(\.?,?) ({_COMPASS})\b(?!\.?[A-Z]|')",
         lambda m: f"{m[1]}{m[2]} {COMPASS[m[3]]}",
     ),
-    rule(r"\b(St|Dr)\b\.?(?!')", _street_or_name),
+    rule(r"\b(St|Dr)\b\.?(?!')", _street_or_name, needs=("Dr", "St")),
     rule(
         rf"\b([A-Z][a-z]+|\d{{1,3}}(?:st|nd|rd|th)) ({choice(STREETS)})\b\.?(?! [a-z]+ly\b)",
         _street,
     ),
-    rule(rf"(?<!\d )\b({choice(PLACES)})\b\.?(?= [A-Z][a-z])", lambda m: PLACES[m[1]]),
-    rule(rf"\b({choice(ROOMS)}) (?=\d|[A-Z]\b)", lambda m: f"{ROOMS[m[1]]} "),
+    rule(
+        rf"(?<!\d )\b({choice(PLACES)})\b\.?(?= [A-Z][a-z])",
+        lambda m: PLACES[m[1]],
+        needs=("Ft", "Mt", "Pt"),
+    ),
+    rule(
+        rf"\b({choice(ROOMS)}) (?=\d|[A-Z]\b)",
+        lambda m: f"{ROOMS[m[1]]} ",
+        needs=("Apt", "Bldg", "Ch", "Ext", "Fig", "Flt", "Hwy", "Rm", "Rte", "Ste", "Tel", "Vol"),
+    ),
 )
 
 # Abbreviations
@@ -208,6 +220,7 @@ ABBREVIATION_RULES: tuple[Rule, ...] = (
     rule(
         rf"(?<=\dst |\dnd |\drd |\dth )({choice(FLOORS)})(?:\.(?!\s?\d)|(?<=Fl)(?=[\s,;)]|$))",
         lambda m: f"{FLOORS[m[1]]}{_full_stop(m)}",
+        needs=("nd ", "rd ", "st ", "th "),
     ),
     rule(
         rf"(?<!\d )\b([Ss]q|[Cc]u)\. ?({choice(_AREAS)})\b\.?",
@@ -245,10 +258,7 @@ def expand_abbreviations(text: str) -> str:
 
 # Letters
 
-_LONE_A = re.compile(
-    r"(?<=[a-z] )A\b(?! [A-Z])|\bA(?=:|/[A-Z]|,? (?:and |or |to |vs |& |\u2192 )?[B-Z]\b)"
-    r"|\ba(?=/[a-z]\b|,? (?:and |or |to |vs )?b\b)"
-)
+_SMALL_WORDS = [word for word in SAID_AS if word.islower()]
 # "YouTube" and "HTMLParser" are two words each, "McDonald" and "PDFs" one.
 _CAMEL = re.compile(
     r"(?<=[a-z]{2})(?<!Mac)(?=[A-Z])|(?<=[A-Z]{2})(?=[A-Z][a-z]{2})"
@@ -265,9 +275,10 @@ _LONGEST_ACRONYM = 5
 
 def spell_letters(text: str) -> str:
     """Initialisms and single letters as the names of the letters."""
-    text = apply_rules(LETTER_RULES, text)
-    text = _LONE_A.sub("ay", text)
-    text = _CAMEL.sub(" ", _SMALL_FIRST.sub(r"\1 ", text))
+    text = apply_rules(SMALL_LETTER_RULES, text)
+    if not text.islower():
+        text = apply_rules(CAPITAL_RULES, text)
+        text = _CAMEL.sub(" ", _SMALL_FIRST.sub(r"\1 ", text))
     mixed = bool(_LOWER_WORD.search(text) or _ACRONYMS.fullmatch(text))  # capitals have a meaning
     return _WORD.sub(lambda m: _spell_word(m[0], mixed), text)
 
@@ -290,18 +301,37 @@ def _information_technology(match: re.Match[str]) -> str:
     return match[0]
 
 
-LETTER_RULES: tuple[Rule, ...] = (
+SMALL_LETTER_RULES: tuple[Rule, ...] = (
+    rule(rf"\b({choice(_SMALL_WORDS)})\b", lambda m: SAID_AS[m[1]], needs=_SMALL_WORDS),
+    rule(r"\b(?:[A-Za-z]\.){2,}", _dotted, needs=(".",)),
+    rule(r"\ba(?=/[a-z]\b|,? (?:and |or |to |vs )?b\b)", "ay", needs=("/", " b")),
+    rule(
+        r"\b([ijkm])-?th\b",
+        lambda m: f"{letters(m[1])}th",
+        needs=("ith", "-th", "jth", "kth", "mth"),
+    ),
+    rule(r"\bn-th\b", "nth", needs=("n-th",)),
+)
+CAPITAL_RULES: tuple[Rule, ...] = (
     rule(r"(?<=\b[Tt]he )WHO\b", letters("who"), ("WHO",)),
     rule(r"\bAM(?= (?:radio|station|band|and [FP]M|or [FP]M)\b|/FM)", letters("am"), ("AM",)),
     rule(rf"\b({choice(SAID_AS)})\b", lambda m: SAID_AS[m[1]]),
-    rule(r"\b([A-Z]{1,3})&([A-Z]{1,3})(?=s?\b)", lambda m: f"{letters(m[1])} and {letters(m[2])}"),
-    rule(r"\b(?:[A-Za-z]\.){2,}", _dotted),
+    rule(
+        r"\b([A-Z]{1,3})&([A-Z]{1,3})(?=s?\b)",
+        lambda m: f"{letters(m[1])} and {letters(m[2])}",
+        needs=("&",),
+    ),
     rule(r"(?<![\w'])([A-Z])\.(?=\s[A-Za-z])", _initial),
-    rule(r"(?:\b([A-Za-z]+) )?\bIT\b(?: ([a-z]+))?", _information_technology),
-    rule(r"(?<=\b[Ii]n )OT\b", "overtime"),
-    rule(r"\b([ijkm])-?th\b", lambda m: f"{letters(m[1])}th"),
-    rule(r"\bn-th\b", "nth"),
-    rule(r"\b([A-Z])-([A-Z])\b(?=[\s.,;:!?)]|$)", lambda m: f"{letters(m[1])} to {letters(m[2])}"),
+    rule(r"(?:\b([A-Za-z]+) )?\bIT\b(?: ([a-z]+))?", _information_technology, needs=("IT",)),
+    rule(r"(?<=\b[Ii]n )OT\b", "overtime", needs=("n ",)),
+    rule(
+        r"\b([A-Z])-([A-Z])\b(?=[\s.,;:!?)]|$)",
+        lambda m: f"{letters(m[1])} to {letters(m[2])}",
+        needs=("-",),
+    ),
+    rule(
+        r"(?<=[a-z] )A\b(?! [A-Z])|\bA(?=:|/[A-Z]|,? (?:and |or |to |vs |& |\u2192 )?[B-Z]\b)", "ay"
+    ),
 )
 
 

@@ -73,33 +73,39 @@ PHONES: tuple[Rule, ...] = (
     rule(
         r"(?<![\w#])#(?=[0-9]{0,5}[A-Fa-f])([0-9A-F]{6}|[0-9a-f]{6})\b",
         lambda m: f"hash {spell(m[1])}",
+        needs=("#",),
     ),
-    rule(r"\bU\+([0-9A-F]{4,6})\b", lambda m: f"you plus {spell(m[1])}"),
-    rule(rf"\b{_HEX}{{8}}-(?:{_HEX}{{4}}-){{3}}{_HEX}{{12}}\b", _by_sign),
-    rule(rf"\b(?:{_HEX}{{2}}[:-]){{5}}{_HEX}{{2}}\b", _by_sign),
+    rule(r"\bU\+([0-9A-F]{4,6})\b", lambda m: f"you plus {spell(m[1])}", needs=("U+",)),
+    rule(rf"\b{_HEX}{{8}}-(?:{_HEX}{{4}}-){{3}}{_HEX}{{12}}\b", _by_sign, needs=("-",)),
+    rule(rf"\b(?:{_HEX}{{2}}[:-]){{5}}{_HEX}{{2}}\b", _by_sign, needs=("-", ":")),
     rule(  # IPv6
         r"(?<![\w:])(?=[\d:]{0,30}[a-f]|[\da-f:]{0,30}::)(?:[\da-f]{1,4}::?){2,7}[\da-f]{1,4}(?![\w:])",
         _by_sign,
+        needs=(":",),
     ),
     rule(r"(?<![\w.-])(?:[A-Z\d]{7,40}|[a-f\d]{7,64})(?![\w-])", _key),
     rule(
         r"\b([Cc]all|[Dd]ial|[Pp]hone|[Tt]ext) ([*#]\d{2,12}#?|\d{3,12})(?![-.,]\d|\w)"
         r"(?! (?:people|times|of|[a-z]+s\b))",
         _dialled,
+        needs=("all", "ext", "hone", "ial"),
     ),
-    rule(r"\b([Tt]ext \w{2,12} to) (\d{4,6})\b", lambda m: f"{m[1]} {digits(m[2])}"),
+    rule(
+        r"\b([Tt]ext \w{2,12} to) (\d{4,6})\b", lambda m: f"{m[1]} {digits(m[2])}", needs=("ext ",)
+    ),
     rule(
         r"(?<=\d{3}[- ]\d{4}),? ?(?:x|[Ee]xt\.?) ?(\d{1,6})\b",
         lambda m: f" extension {cardinal(m[1]) if len(m[1]) < 3 else digits(m[1])}",
+        needs=(" ", "-"),
     ),
     rule(
         r"(?<![\w-])(?:1[-. ]\(?\d{3}\)?|\(?(?:8\d\d|900)\)?)[-. ](?:\d{1,4}-)?(?=[A-Z]{3}|[A-Z]{2}-)"
         r"[A-Z]{2,10}(?:-[A-Z\d]{2,10}){0,2}(?![\w-])",
         _phone,
     ),
-    rule(r"(?<![\w-])\d{1,7}(?:-\d{1,7}){3,5}(?![\w-])", _phone),
-    rule(r"(?<![\w-])\d{3}-\d\d-\d{4}(?![\w-])", lambda m: groups(m[0])),
-    rule(r"(?<![\w-])\d{4}(?:[ -]\d{4}){3}(?![\w-])", lambda m: groups(m[0])),
+    rule(r"(?<![\w-])\d{1,7}(?:-\d{1,7}){3,5}(?![\w-])", _phone, needs=("-",)),
+    rule(r"(?<![\w-])\d{3}-\d\d-\d{4}(?![\w-])", lambda m: groups(m[0]), needs=("-",)),
+    rule(r"(?<![\w-])\d{4}(?:[ -]\d{4}){3}(?![\w-])", lambda m: groups(m[0]), needs=(" ", "-")),
     rule(
         r"(?<![\d.])(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})(?:([:/])(\d{1,5}))?(?![\d.]\d|\d)",
         _internet_address,
@@ -108,6 +114,7 @@ PHONES: tuple[Rule, ...] = (
         r"(?<![\w+])(?:\+\d{1,3}(?:[ .-]?\(\d{1,4}\))?[ .-]?\d{1,12}(?:[ .-]\d{2,8}){0,5}"
         r"|0\d{1,4}(?:[ -]\d{3,8}){1,4}|\(0\d{1,5}\)(?:[ -]?\d{3,8}){1,3})(?![\w,]|[.]\d)",
         _phone,
+        needs=(" ", "(0", "+", "-"),
     ),
     rule(
         r"(?<![\w.,-])(?:\d{1,3}[-. ])?(?:\(\d{3}\) ?|\d{3}[-. ])\d{3}[-. ]\d{4}(?![\w-])", _phone
@@ -174,43 +181,76 @@ _NAMED_NUMBER = (
 )
 _FLIGHTS = "AA|UA|DL|BA|AF|LH|KL|QF|EK|SQ|CX|JL|NH|AC|WN|B6|AS|VS|EI|IB|TK|QR|EY|MH|FR|U2"
 MODELS: tuple[Rule, ...] = (
-    rule(r"\b([Hh])\.(26\d)\b", lambda m: f"aitch {pairs(m[2])}"),
-    rule(r"\bCVE-(\d{4})-(\d{4,7})\b", lambda m: f"CVE {year(m[1])}, {_model_number(m[2])}"),
+    rule(r"\b([Hh])\.(26\d)\b", lambda m: f"aitch {pairs(m[2])}", needs=("26",)),
+    rule(
+        r"\bCVE-(\d{4})-(\d{4,7})\b",
+        lambda m: f"CVE {year(m[1])}, {_model_number(m[2])}",
+        needs=("CVE-",),
+    ),
     rule(r"(?<!\w)v(?:er)?\.?(?=\d)", "version "),
     rule(
         r"(?<=\d)[-.+]?(?P<stage>rc|RC|alpha|beta|dev|pre|preview|post|snapshot|SNAPSHOT|nightly)"
         r"(?:[-.]?(?P<number>\d{1,8}(?:\.\d{1,8}){0,3}))?(?![\w-])",
         _stage,
+        needs=(
+            "RC",
+            "SNAPSHOT",
+            "alpha",
+            "beta",
+            "dev",
+            "nightly",
+            "post",
+            "pre",
+            "rc",
+            "snapshot",
+        ),
     ),
     rule(r"(?<=\d\.\d)(?P<stage>[abp])(?P<number>\d{1,2})\b", _stage),
     rule(
         r"\b802\.(\d{1,2})([a-z]{0,2})\b",
         lambda m: f"eight oh two dot {cardinal(m[1])} {letters(m[2])}",
+        needs=("802.",),
     ),
     rule(
         r"(?<![\w.,])(\d{3,4})([pi])(\d\d)?\b",  # 1080p60
         lambda m: f"{pairs(m[1])} {letters(m[2])} {cardinal(m[3]) if m[3] else ''}",
     ),
-    rule(r"(?<=\d\.\d)-(?=\d{1,4}-[a-z])|(?<=\.\d\d)-(?=\d{1,4}-[a-z])", " "),
+    rule(r"(?<=\d\.\d)-(?=\d{1,4}-[a-z])|(?<=\.\d\d)-(?=\d{1,4}-[a-z])", " ", needs=("-",)),
     rule(
         r"(?<![\w-])(\d{1,4})-(in|on|for|by|of|and|vs|at)-(?:an?-)?(\d{1,4})(?![\w-])",
         lambda m: f"{cardinal(m[1])} {m[2]} {cardinal(m[3])}",
+        needs=("-",),
     ),
-    rule(r"\b(T)[-\u2212](?=\d{1,4} (?:sec|min|hour|day|week|month|s\b|h\b))", "tee minus "),
+    rule(
+        r"\b(T)[-\u2212](?=\d{1,4} (?:sec|min|hour|day|week|month|s\b|h\b))",
+        "tee minus ",
+        needs=("-", "−"),
+    ),
     rule(
         r"\b(401|403|501|529)(?: ?\(([a-z])\)|([kb]))(?:\((\d)\))?",
         lambda m: f"{pairs(m[1])} {letters(m[2] or m[3])}{f' {cardinal(m[4])}' if m[4] else ''}",
+        needs=("401", "403", "501", "529"),
     ),
     rule(
-        r"(?<![\w-])7([0-8])7-(\d{1,4})(?![\w-])", lambda m: f"{pairs(f'7{m[1]}7')} {pairs(m[2])}"
+        r"(?<![\w-])7([0-8])7-(\d{1,4})(?![\w-])",
+        lambda m: f"{pairs(f'7{m[1]}7')} {pairs(m[2])}",
+        needs=("7-",),
     ),
     rule(
         rf"\b({_NAMED_NUMBER}) (\d{{3,5}})(?:[-\u2013](\d{{1,4}}))?(?!\d|[,.:]\d|%|-\w)",
         lambda m: f"{m[1]} {_model_number(m[2])}{f' {_model_number(m[3])}' if m[3] else ''}",
     ),
     rule(rf"\b({_FLIGHTS}) ?(\d{{2,4}})\b(?!%)", lambda m: f"{spell(m[1])} {_model_number(m[2])}"),
-    rule(r"\b([A-Z][a-z]{3,}) 101\b(?! [a-z]{3,}s\b)", lambda m: f"{m[1]} one oh one"),
-    rule(r"(?<![\w.$'\u00b0%-])[A-Za-z][\w.]{0,40}(?:[-\u2013][\w.]{0,40}\w){1,8}", _hyphenated),
+    rule(
+        r"\b([A-Z][a-z]{3,}) 101\b(?! [a-z]{3,}s\b)",
+        lambda m: f"{m[1]} one oh one",
+        needs=(" 101",),
+    ),
+    rule(
+        r"(?<![\w.$'\u00b0%-])[A-Za-z][\w.]{0,40}(?:[-\u2013][\w.]{0,40}\w){1,8}",
+        _hyphenated,
+        needs=("-", "–"),
+    ),
 )
 
 # Addresses of the web, files and keys
@@ -243,30 +283,40 @@ def _piece(piece: str, before: str) -> str:
 
 def _keys(match: re.Match[str]) -> str:
     parts = re.split(r"[+-]", match[0])
-    return " ".join(KEYS.get(part) or (letters(part) if len(part) == 1 else part) for part in parts)
+    return " ".join(KEYS.get(part) or (spell(part) if len(part) == 1 else part) for part in parts)
 
 
 ADDRESSES: tuple[Rule, ...] = (
     rule(
         rf"(?<![\w.+-])[\w.+-]{{1,64}}@{_HOST}"
-        rf"|(?:https?|ftp)://({_HOST}{_PORT}{_PATH})|\bwww\.{_HOST}{_PORT}{_PATH}"
+        rf"|(?<!\w)(?:https?|ftp)://({_HOST}{_PORT}{_PATH})|\bwww\.{_HOST}{_PORT}{_PATH}"
         rf"|(?<![\w.-]){_HOST}\.(?:{'|'.join(DOMAINS)})\b(?!\.\w){_PORT}{_PATH}",
         lambda m: _address_words(m[1] or m[0]),
     ),
-    rule(r"\b[A-Za-z]:\\(?:[\w.-]{1,60}\\){0,12}[\w.-]{0,60}", lambda m: _address_words(m[0])),
+    rule(
+        r"\b[A-Za-z]:\\(?:[\w.-]{1,60}\\){0,12}[\w.-]{0,60}",
+        lambda m: _address_words(m[0]),
+        needs=(":\\",),
+    ),
     rule(
         rf"(?<![\w./@-]){_HOST}\.(?:{'|'.join(EXTENSIONS)})\b(?!\.?\w)",
         lambda m: _address_words(m[0]),
     ),
-    rule(r"(?<![\w/.:<])(?:~|\.{1,2})?(?:/[\w.-]{0,63}\w){2,12}", lambda m: _address_words(m[0])),
+    rule(
+        r"(?<![\w/.:<])(?:~|\.{1,2})?(?:/[\w.-]{0,63}\w){2,12}",
+        lambda m: _address_words(m[0]),
+        needs=("/",),
+    ),
     rule(
         r"(?<![\w#&])#(?!(?=[A-Fa-f]{0,5}\d)[\dA-Fa-f]{6}\b)([A-Za-z]\w{0,99})",
         lambda m: f"hashtag {_HUMP.sub(' ', m[1])}",
+        needs=("#",),
     ),
-    rule(r"(?<![\w@.])@([A-Za-z]\w{0,99})", lambda m: f"at {_address_words(m[1])}"),
+    rule(r"(?<![\w@.])@([A-Za-z]\w{0,99})", lambda m: f"at {_address_words(m[1])}", needs=("@",)),
     rule(
         rf"\b(?:{choice(KEYS)})(?:[+-](?:{choice(KEYS)}|F\d{{1,2}}|Enter|Tab|Space|[A-Za-z\d]))"
         r"{1,3}(?!\w)",
         _keys,
+        needs=("+", "-"),
     ),
 )

@@ -18,6 +18,7 @@ from vocalmtp.text.tables import MONTH_NAMES, MONTHS, WEEKDAYS
 _MONTH = choice(MONTHS)
 _WEEKDAY = choice(WEEKDAYS)
 _SHORT = WEEKDAYS | MONTHS
+_MONTHS_NEEDED = sorted({name[:3] for name in MONTHS})
 _DAY = r"(\d{1,2})(?:st|nd|rd|th)?"
 _SENTENCE_END = re.compile(r"\.\s*($|[A-Z](?![A-Z]))")
 
@@ -135,55 +136,78 @@ NAMED_DAYS: tuple[Rule, ...] = (  # without digits
     rule(
         rf"(?<!\d )\b({choice(_SHORT)})\.?\s?[-\u2013]\s?({choice(_SHORT)})\b\.?",
         lambda m: f"{_SHORT[m[1]]} to {_SHORT[m[2]]}",
+        needs=("-", "–"),
     ),
     rule(
         rf"\b({_WEEKDAY})\b\.?(?=,? (?:(?:{_MONTH})\b|\d{{1,2}}(?:st|nd|rd|th)? (?:{_MONTH})\b"
         r"|\d{1,2}(?::\d\d)?\s?[apAP]\.?[mM]\b|\d{1,2}:\d\d))",
         lambda m: WEEKDAYS[m[1]],
+        needs=("Fri", "Mon", "Sat", "Sun", "Thu", "Tue", "Wed"),
     ),
     rule(
         rf"\b({_WEEKDAY})(?:([/,]) ?({_WEEKDAY}))(?:\2 ?({_WEEKDAY}))?\b\.?",
         lambda m: ", ".join(WEEKDAYS[day] for day in m.group(1, 3, 4) if day),
+        needs=("Fri", "Mon", "Sat", "Sun", "Thu", "Tue", "Wed"),
     ),
 )
 DATES: tuple[Rule, ...] = (
-    rule(rf"\b((?:{_MONTH})\.? \d{{1,2}},?) '(\d\d)\b", lambda m: f"{m[1]} {_full_year(m[2])}"),
+    rule(
+        rf"\b((?:{_MONTH})\.? \d{{1,2}},?) '(\d\d)\b",
+        lambda m: f"{m[1]} {_full_year(m[2])}",
+        needs=(" '",),
+    ),
     rule(
         r"(?<![\w.,/-])((?:19|20)\d\d)(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])(?![\w,/-]|\.\d)",
         lambda m: _date_words(*m.groups()) or m[0],
+        needs=("19", "20"),
     ),
-    rule(r"(?<![\d/.-])(0?[1-9]|1[0-2])/((?:19|20)\d\d)(?![\d/-])", _month_year),
-    rule(r"(?<![\w/.,-])(0[1-9])/(0[1-9]|[12]\d|3[01])(?![\d/])", _bare_slashed),
+    rule(r"(?<![\d/.-])(0?[1-9]|1[0-2])/((?:19|20)\d\d)(?![\d/-])", _month_year, needs=("/",)),
+    rule(r"(?<![\w/.,-])(0[1-9])/(0[1-9]|[12]\d|3[01])(?![\d/])", _bare_slashed, needs=("/",)),
     rule(
         r"(?<![\w/.,-])(\d{1,2})/(\d{1,2})\s?[-\u2013]\s?(\d{1,2})/(\d{1,2})(?![\d/])",
         _slashed_range,
+        needs=("/",),
     ),
     rule(
-        r"(?<![\d/.-])(\d{4})([-/])(\d\d)\2(\d\d)(?:(T|,? )(?=\d\d:\d\d)|(?![\d/-]))", _year_first
+        r"(?<![\d/.-])(\d{4})([-/])(\d\d)\2(\d\d)(?:(T|,? )(?=\d\d:\d\d)|(?![\d/-]))",
+        _year_first,
+        needs=("-", "/"),
     ),
     rule(r"(?<![\d.])(\d{1,2})\.(\d{1,2})\.(\d{4})(?![\d.]\d)", _day_first),
-    rule(r"(?<![\d/])(\d{1,2})/(\d{1,2})/(\d{4}|\d\d)(?![\d/])", _slashed),
+    rule(r"(?<![\d/])(\d{1,2})/(\d{1,2})/(\d{4}|\d\d)(?![\d/])", _slashed, needs=("/",)),
     rule(
         r"\b([Oo]n|[Bb]y|[Dd]ue|[Uu]ntil|[Ss]ince|[Dd]ated|[Bb]efore|[Aa]fter|[Ee]xpires)"
         r" (\d{1,2})/(\d{1,2})(?![\d/])(?! (?:of|cup|inch|mile|teaspoon|tablespoon)\b)",
         _short_slashed,
+        needs=("/",),
     ),
     rule(
         rf"\b({_MONTH})\.? {_DAY}{DASH}({_MONTH})\.? {_DAY}\b(?![:.]\d){_YEAR_AFTER}",
         _across_months,
+        needs=("-", "–", "—", "−"),
     ),
-    rule(rf"\b{_DAY} ({_MONTH})\.?{DASH}{_DAY} ({_MONTH})\b\.?{_YEAR_AFTER}", _across_months),
-    rule(rf"\b{_DAY}{DASH}{_DAY} ({_MONTH})\b\.?{_YEAR_AFTER}", _days_month),
+    rule(
+        rf"\b{_DAY} ({_MONTH})\.?{DASH}{_DAY} ({_MONTH})\b\.?{_YEAR_AFTER}",
+        _across_months,
+        needs=("-", "–", "—", "−"),
+    ),
+    rule(
+        rf"\b{_DAY}{DASH}{_DAY} ({_MONTH})\b\.?{_YEAR_AFTER}",
+        _days_month,
+        needs=("-", "–", "—", "−"),
+    ),
     rule(rf"(?<![\w-])(\d{{1,2}})[-./]({_MONTH})[-./](\d{{4}}|\d\d)(?![\w-])", _dashed),
     rule(
         rf"(?<![\w-])({_MONTH})-(\d{{1,2}})-(\d{{4}}|\d\d)(?![\w-])",
         lambda m: f"{MONTHS[m[1]]} {ordinal(m[2])}{_in_year(m[3])}",
+        needs=("-",),
     ),
     rule(
         rf"(?<![\w-])(\d{{4}})-({_MONTH})-(\d{{1,2}})(?![\w-])",
         lambda m: f"{MONTHS[m[2]]} {ordinal(m[3])}{_in_year(m[1])}",
+        needs=("-",),
     ),
-    rule(rf"(?<![\w-])(\d{{1,2}})-({_MONTH})(?![\w-])()", _dashed),
+    rule(rf"(?<![\w-])(\d{{1,2}})-({_MONTH})(?![\w-])()", _dashed, needs=("-",)),
     rule(
         rf"\b({_MONTH})\.? (\d{{1,2}})(?:st|nd|rd|th)?(?:\s?[-\u2013]\s?(\d{{1,2}})"
         rf"(?:st|nd|rd|th)?)?\b(?![:.,/]\d)(?!%| ?[ap]\.?m\b){_YEAR_AFTER}",
@@ -196,6 +220,7 @@ DATES: tuple[Rule, ...] = (
     rule(
         rf"\b({_MONTH}|[Ss]ummer|[Ww]inter|[Ss]pring|[Aa]utumn|[Ff]all)\.? ?'(\d\d)\b(?!')",
         lambda m: f"{MONTHS.get(m[1], m[1])} {year(_full_year(m[2]))}",
+        needs=("'",),
     ),
 )
 
@@ -280,26 +305,36 @@ TIMES_OF_DAY: tuple[Rule, ...] = (
     rule(
         r"(?<![\d:.])(?:(?P<hour>\d{1,3}):)?(?P<minute>[0-5]?\d):(?P<second>[0-5]\d\.\d{1,6})(?![\d:])",
         _stopwatch,
+        needs=(":",),
     ),
     rule(
         r"(?:(?<=\bin )|(?<=\bof )|(?<=\btime )|(?<=record )|(?<=time: ))(?P<hour>\d{1,3}):(?P<minute>[0-5]\d):(?P<second>[0-5]\d)(?![\d:])",
         _stopwatch,
+        needs=("in ", "of ", "record ", "time ", "time: "),
     ),
-    rule(r"(\d{1,2}:\d\d)/(\d{1,2}:\d\d)c\b", lambda m: f"{m[1]}, {m[2]} central"),
+    rule(r"(\d{1,2}:\d\d)/(\d{1,2}:\d\d)c\b", lambda m: f"{m[1]}, {m[2]} central", needs=(":",)),
     rule(
         r"(?<=:\d\d) ?/ ?(km|mi|mile)\b",
         lambda m: f" per {'kilometer' if m[1] == 'km' else 'mile'}",
+        needs=(":",),
     ),
-    rule(r"\b([01]\d|2[0-3])([0-5]\d) (?:hrs|hours)\b", _military),
+    rule(r"\b([01]\d|2[0-3])([0-5]\d) (?:hrs|hours)\b", _military, needs=(" h",)),
     rule(
-        r"\b(UTC|GMT) ?([-+\u2212\u2013]\d{1,2}(?::\d\d)?)\b", lambda m: f"{m[1]} {_offset(m[2])}"
+        r"\b(UTC|GMT) ?([-+\u2212\u2013]\d{1,2}(?::\d\d)?)\b",
+        lambda m: f"{m[1]} {_offset(m[2])}",
+        needs=("GMT", "UTC"),
     ),
     rule(
         r"(?<![\d:.$\u00a3\u20ac/-])(1?\d|2[0-3])(?:[:.]([0-5]\d))?\s?[-\u2013\u2014]\s?"
         rf"(?=(?:1?\d|2[0-3])(?:[:.][0-5]\d)?\s?{_HALF})",
         _clock_range,
+        needs=("-", "–", "—"),
     ),
-    rule(rf"(?:(?<=[apAP]\.[mM]\.)|(?<=[\d ][apAP][mM])|(?<=:\d\d)){DASH}(?=\d)", " to "),
+    rule(
+        rf"(?:(?<=[apAP]\.[mM]\.)|(?<=[\d ][apAP][mM])|(?<=:\d\d)){DASH}(?=\d)",
+        " to ",
+        needs=("-", "–", "—", "−"),
+    ),
     rule(
         r"\b(?P<hour>[01]?\d|2[0-3])(?:[:.](?P<minute>[0-5]\d))?\s?"
         r"(?P<half>[apAP])\.?\s?[mM]\b\.?",
@@ -310,6 +345,7 @@ TIMES_OF_DAY: tuple[Rule, ...] = (
         r"(?::(?P<second>[0-5]\d)(?P<offset>[-+]\d\d:\d\d)?)?(?![\d:])(?P<half>)(?P<zone>Z\b)?"
         r"(?: ?(?:h|hrs?|hours)\b)?",
         _clock,
+        needs=(":",),
     ),
     rule(r"(?<![\w.,])(1?\d|2[0-3])h([0-5]\d)\b", lambda m: cardinal(m[1]) + _minutes(int(m[2]))),
 )
@@ -362,17 +398,26 @@ PERIODS: tuple[Rule, ...] = (
     rule(
         rf"(?<!\w){_DECADE}[-\u2013]{_DECADE}",
         lambda m: f"{_plural_decade(m[1])} to {_plural_decade(m[2])}",
+        needs=("-", "–"),
     ),
     rule(rf"(?<!\w){_DECADE}", _decade),
 )
 YEARS: tuple[Rule, ...] = (
-    rule(r"\b(Q|H)([1-4])(?:[ -]'?|')(20\d\d|\d\d)\b", _quarter),
-    rule(r"\bFY ?'?(20\d\d|\d\d)\b", lambda m: f"fiscal year {year(_full_year(m[1]))}"),
-    rule(r"(?<![\w.])(b|d|r|fl)\. (?=(?:c\. )?\d{3,4}\b)", _life),
+    rule(r"\b(Q|H)([1-4])(?:[ -]'?|')(20\d\d|\d\d)\b", _quarter, needs=(" ", "'", "-")),
     rule(
-        r"(?<![\w.,/-])(1[1-9]\d\d|20[0-4]\d)([-/\u2013])(\d\d)(?![\w/-]|[.,]\d)", _short_year_range
+        r"\bFY ?'?(20\d\d|\d\d)\b", lambda m: f"fiscal year {year(_full_year(m[1]))}", needs=("FY",)
     ),
-    rule(rf"(?<=\d){DASH}(?=(?:present|now|today|date|ongoing)\b)", " to "),
+    rule(r"(?<![\w.])(b|d|r|fl)\. (?=(?:c\. )?\d{3,4}\b)", _life, needs=(". ",)),
+    rule(
+        r"(?<![\w.,/-])(1[1-9]\d\d|20[0-4]\d)([-/\u2013])(\d\d)(?![\w/-]|[.,]\d)",
+        _short_year_range,
+        needs=("-", "/", "–"),
+    ),
+    rule(
+        rf"(?<=\d){DASH}(?=(?:present|now|today|date|ongoing)\b)",
+        " to ",
+        needs=("date", "now", "ongoing", "present", "today"),
+    ),
     rule(
         r"\b((?:[Ii]n|[Ss]ince|[Uu]ntil|[Yy]ear|circa|[Ff]rom|[Bb]y) )(1\d{3}|20\d\d)"
         r"(?![\w%]|[.,:]\d| (?:people|users|men|women|miles|km|feet|dollars))",

@@ -294,21 +294,35 @@ def _raised(match: re.Match[str]) -> str:
 
 
 MATHEMATICS: tuple[Rule, ...] = (
-    rule(r"(?<![\w.])(\d{1,4}|[a-z])!(?= ?[-=/*+<>)])", lambda m: f"{_item(m[1])} factorial"),
-    rule(r"(?<![\w.])(\d{1,4})\((?=[a-z\d]{1,3} ?[-+\u2212] ?[a-z\d])", lambda m: f"{m[1]} times "),
-    rule(r"(?<![\w/])(\d)/(\d)(?=[a-z]\b)", lambda m: f"{simple_fraction(m[1], m[2])} "),
-    rule(r"\|([a-z])\|(?= ?[-<>=+])", lambda m: f"the absolute value of {_item(m[1])}"),
-    rule(r"\bO\(([^()]{1,30})\)", lambda m: f"oh of {read_math(m[1])}"),
-    rule(r"(?<=\d) / (?=\d)", " divided by "),
-    rule(rf"{_POWERED}(?!\s?{_OPERATOR})", _scientific),
-    rule(_EXPRESSION, _expression),
-    rule(_POWERED, _scientific),
-    rule(r"(?<![\w.])~\s?(?=\d)", "about "),
     rule(
-        r"(?<![A-Za-z])([A-Za-z])_([a-z\d]{1,2})(?![\w])", lambda m: read_math(f"{m[1]}_{{{m[2]}}}")
+        r"(?<![\w.])(\d{1,4}|[a-z])!(?= ?[-=/*+<>)])",
+        lambda m: f"{_item(m[1])} factorial",
+        needs=("!",),
     ),
-    rule(r"(?<=[\d)])\s?\*\s?(?=[\d(])", " times "),
-    rule(r"(?<=\d)\s?\u2212\s?(?=\d)", " minus "),
+    rule(
+        r"(?<![\w.])(\d{1,4})\((?=[a-z\d]{1,3} ?[-+\u2212] ?[a-z\d])",
+        lambda m: f"{m[1]} times ",
+        needs=("(",),
+    ),
+    rule(
+        r"(?<![\w/])(\d)/(\d)(?=[a-z]\b)", lambda m: f"{simple_fraction(m[1], m[2])} ", needs=("/",)
+    ),
+    rule(
+        r"\|([a-z])\|(?= ?[-<>=+])", lambda m: f"the absolute value of {_item(m[1])}", needs=("|",)
+    ),
+    rule(r"\bO\(([^()]{1,30})\)", lambda m: f"oh of {read_math(m[1])}", needs=("O(",)),
+    rule(r"(?<=\d) / (?=\d)", " divided by ", needs=(" / ",)),
+    rule(rf"{_POWERED}(?!\s?{_OPERATOR})", _scientific, needs=("^",)),
+    rule(_EXPRESSION, _expression),
+    rule(_POWERED, _scientific, needs=("^",)),
+    rule(r"(?<![\w.])~\s?(?=\d)", "about ", needs=("~",)),
+    rule(
+        r"(?<![A-Za-z])([A-Za-z])_([a-z\d]{1,2})(?![\w])",
+        lambda m: read_math(f"{m[1]}_{{{m[2]}}}"),
+        needs=("_",),
+    ),
+    rule(r"(?<=[\d)])\s?\*\s?(?=[\d(])", " times ", needs=("*",)),
+    rule(r"(?<=\d)\s?\u2212\s?(?=\d)", " minus ", needs=("−",)),
 )
 EXPONENTS: tuple[Rule, ...] = (
     rule(
@@ -316,7 +330,9 @@ EXPONENTS: tuple[Rule, ...] = (
         lambda m: f"{cardinal(m[1])} times ten {_power_words(m[2])}",
     ),
 )
-POWERS: tuple[Rule, ...] = (rule(r"\^([-+\u2212]?\d{1,15})", _raised),)  # after the units
+POWERS: tuple[Rule, ...] = (
+    rule(r"\^([-+\u2212]?\d{1,15})", _raised, needs=("^",)),
+)  # after the units
 
 # Chemistry
 
@@ -381,16 +397,26 @@ CHEMISTRY: tuple[Rule, ...] = (
         r"potassium|hydrochloric|sulfuric|nitric|acetic|acid|glucose|sucrose|urea|Tris|EDTA|"
         r"ammonium|calcium|magnesium|phosphate|buffer|HEPES|in|of)\b)",
         lambda m: f"{cardinal(m[1])} molar ",
+        needs=(" M ",),
     ),
-    rule(r"(?<![\w.,])(0?\.\d{1,9}) M\b", lambda m: f"{cardinal(m[1])} molar"),
-    rule(r"\b(p|Sp|Pa|Fi|V|Hb)(O2|CO2|A1c)\b", lambda m: _spell_formula(m[1] + m[2])),
-    rule(r"(?<![\w^])\^(\d{1,3})m?([A-Z][a-z]?)(?![a-z])", _isotope),
+    rule(r"(?<![\w.,])(0?\.\d{1,9}) M\b", lambda m: f"{cardinal(m[1])} molar", needs=(" M",)),
+    rule(
+        r"\b(p|Sp|Pa|Fi|V|Hb)(O2|CO2|A1c)\b",
+        lambda m: _spell_formula(m[1] + m[2]),
+        needs=("A1c", "O2"),
+    ),
+    rule(r"(?<![\w^])\^(\d{1,3})m?([A-Z][a-z]?)(?![a-z])", _isotope, needs=("^",)),
     rule(
         r"(?<![\w-])(?:C(?=-1[1-4]\b)|U(?=-23\d)|P(?=-32\b)|He|Co|Sr|Cs|Tc|Ra|Rn|Po|Pu|Am|Xe|Ir)"
         r"-\d{1,3}m?\b",
         lambda m: _isotope_name(m[0]),
+        needs=("-",),
     ),
-    rule(r"(?<![\w/])(\S{2,30})\s(?:->|=>|\u2192|\u21cc)\s(?=(\S{2,30}))", _reaction),
+    rule(
+        r"(?<![\w/])(\S{2,30})\s(?:->|=>|\u2192|\u21cc)\s(?=(\S{2,30}))",
+        _reaction,
+        needs=("->", "=>", "→", "⇌"),
+    ),
     rule(_FORMULA, _formula),
 )
 

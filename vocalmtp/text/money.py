@@ -55,12 +55,16 @@ def _coins(match: re.Match[str]) -> str:
 
 
 MONEY_FORMS: tuple[Rule, ...] = (
-    rule(r"\b([A-Z]{3})/([A-Z]{3})\b", _exchange),
-    rule(r"([$\u00a3\u20ac])\s?\(([\d.,]{1,20})\)", lambda m: f"minus {m[1]}{m[2]}"),
-    rule(rf"({CURRENCY_SIGNS})\s?[-\u2212](?=[\d.])", lambda m: f"minus {m[1]}"),
+    rule(r"\b([A-Z]{3})/([A-Z]{3})\b", _exchange, needs=("/",)),
+    rule(r"([$\u00a3\u20ac])\s?\(([\d.,]{1,20})\)", lambda m: f"minus {m[1]}{m[2]}", needs=("(",)),
+    rule(rf"({CURRENCY_SIGNS})\s?[-\u2212](?=[\d.])", lambda m: f"minus {m[1]}", needs=("-", "−")),
     rule(rf"({CURRENCY_SIGNS})\.(?=\d)", lambda m: f"{m[1]}0."),
-    rule(rf"({_SIGN})\s?(\d)/(\d{{1,2}})(?![\w/])", _money_fraction),
-    rule(rf"(?<![A-Za-z])({_SIGN})\s?({NUM}){DASH}({NUM})(?:\s?({_SCALE}))?(?!\w)", _money_range),
+    rule(rf"({_SIGN})\s?(\d)/(\d{{1,2}})(?![\w/])", _money_fraction, needs=("/",)),
+    rule(
+        rf"(?<![A-Za-z])({_SIGN})\s?({NUM}){DASH}({NUM})(?:\s?({_SCALE}))?(?!\w)",
+        _money_range,
+        needs=("-", "–", "—", "−"),
+    ),
 )
 MONEY: tuple[Rule, ...] = (
     rule(
@@ -73,7 +77,7 @@ MONEY: tuple[Rule, ...] = (
         rf"(?:/(?P<per>{PER_PATTERN})(?!\w)\.?)?",
         _money,
     ),
-    rule(r"(?<![\w.,])(\d{1,2}|0?\.\d)(\u00a2)", _coins),
-    rule(rf"({NUM})\s?(\u00a2)", _coins),
+    rule(r"(?<![\w.,])(\d{1,2}|0?\.\d)(\u00a2)", _coins, needs=("¢",)),
+    rule(rf"({NUM})\s?(\u00a2)", _coins, needs=("¢",)),
     rule(r"(?<![\w.,:/-])(\d{1,2})(p)(?![\w/])", _coins),
 )

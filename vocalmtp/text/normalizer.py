@@ -44,6 +44,8 @@ _WITH_DIGITS = (
     *PLAIN,
 )
 _HAS_DIGIT = re.compile(r"\d")
+_HAS_ADDRESS = re.compile(r"[@#\\/]|\w\.\w|[a-z][-+][\w]")
+_HAS_ROMAN = re.compile(r"\b(?:[IVXLCDM]+|[ivxl]+)\b")
 _HAS_OPERATOR = re.compile(r"[-+*/=<>^_!(\u2212×÷±≈≠≤≥√∞~∈∉∩∪⊂⊆]")
 WINDOW = 1000  # characters that the rules read at a time, so that the time is linear in the length
 _WINDOW_END = re.compile(r"[.?!]\s(?=[A-Z])")
@@ -110,8 +112,10 @@ def windows(text: str) -> list[str]:
 
 def _apply_all_rules(text: str) -> str:
     text = mark_lengths(text)
-    text = apply_rules(ADDRESSES, text)
-    text = apply_rules(CHEMISTRY, text)
+    if _HAS_ADDRESS.search(text):
+        text = apply_rules(ADDRESSES, text)
+    if not text.islower():
+        text = apply_rules(CHEMISTRY, text)
     text = apply_rules(IN_CONTEXT, text)
     has_digit = bool(_HAS_DIGIT.search(text))
     if has_digit:
@@ -119,7 +123,8 @@ def _apply_all_rules(text: str) -> str:
     text = expand_abbreviations(text)
     if _HAS_OPERATOR.search(text):
         text = apply_rules(MATHEMATICS, apply_rules(RATES, text))
-    text = apply_rules(ROMAN, text)
+    if _HAS_ROMAN.search(text):
+        text = apply_rules(ROMAN, text)
     text = apply_rules(NAMED_DAYS, text)
     if has_digit:
         text = apply_rules(_WITH_DIGITS, text)

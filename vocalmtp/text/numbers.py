@@ -166,18 +166,22 @@ _AMOUNT_AFTER = (
     r"(?=\s?(?:[\u20ac\u00a3$%\u00b0]|(?:EUR|CHF|kr|z\u0142|zl|[kcm]?m|k?g|[mc]?l|L)\b))"
 )
 FOREIGN: tuple[Rule, ...] = (
-    rule(r"(?<![\w.,'])\d{1,3}(?:'\d{3})+(?![\d'])", _plain),  # 1'000
+    rule(r"(?<![\w.,'])\d{1,3}(?:'\d{3})+(?![\d'])", _plain, needs=("'",)),  # 1'000
     rule(r"(?<![\w.,])\d{1,2}(?:,\d\d)+,\d{3}(?![\d,])", lambda m: m[0].replace(",", "")),
     rule(r"(?<![A-Za-z\d.,])\d{1,3}(?:\.\d{3})+,\d{1,6}(?![\d,])", _decimal_comma),
     rule(r"(?<![A-Za-z\d.,-])[1-9]\d{0,2}(?:\.\d{3}){2,}(?![\d-]|[.,]\d)", _plain),
-    rule(r"(?<=\u20ac)\s?[1-9]\d{0,2}\.\d{3}(?![\d.,])", _plain),
-    rule(r"(?<![\w.,])[1-9]\d{0,2}\.\d{3}(?=\s?\u20ac)", _plain),
-    rule(r"(?<=[\u20ac\u00a3$\u00a5])\s?\d{1,9},\d\d?(?![\d,])", _decimal_comma),
+    rule(r"(?<=\u20ac)\s?[1-9]\d{0,2}\.\d{3}(?![\d.,])", _plain, needs=("€",)),
+    rule(r"(?<![\w.,])[1-9]\d{0,2}\.\d{3}(?=\s?\u20ac)", _plain, needs=("€",)),
+    rule(
+        r"(?<=[\u20ac\u00a3$\u00a5])\s?\d{1,9},\d\d?(?![\d,])",
+        _decimal_comma,
+        needs=("$", "£", "¥", "€"),
+    ),
     rule(rf"(?<![\w.,])\d{{1,9}},\d\d?{_AMOUNT_AFTER}", _decimal_comma),
     rule(r"(?<![\w.,-])\d{1,2}(?: \d{3}){2,}(?![\d-]| \d|,\d{3})", _plain),  # 1 234 567
     rule(rf"(?<![\w.,-])\d{{1,3}} \d{{3}}(?:,\d\d?)?{_AMOUNT_AFTER}", _decimal_comma),
     rule(r"(?<![\w.,])\d{1,3},\d{4,9}(?![\d,])", _decimal_comma),
-    rule(rf"(?<![\w.,$])[1-9]\d{{0,2}}\.\d00(?= (?:{COUNTED})\b)", _plain),
+    rule(rf"(?<![\w.,$])[1-9]\d{{0,2}}\.\d00(?= (?:{COUNTED})\b)", _plain, needs=("00",)),
 )
 
 # Roman numerals: "Henry VIII" and "Chapter IV", but never the pronoun.
@@ -185,7 +189,7 @@ FOREIGN: tuple[Rule, ...] = (
 _VALUES = {"I": 1, "V": 5, "X": 10, "L": 50, "C": 100, "D": 500, "M": 1000}
 # 1 to 39, and up to 89 in three letters; others are too often initials, as in "Size XL".
 _SMALL = r"X{0,3}(?:IX|IV|V?I{1,3}|V)|X{1,3}|LX{0,3}(?:IX|IV|V?I{0,3})(?<=[IVXL]{3})"
-_LOWER = "(?=[ivxl]{2})x{0,3}(?:ix|iv|v?i{0,3})"
+_LOWER = r"(?=[ivx]{2,6}\b)x{0,3}(?:ix|iv|v?i{0,3})"
 _WELL_FORMED = re.compile(r"M{0,3}(?:CM|CD|D?C{0,3})(?:XC|XL|L?X{0,3})(?:IX|IV|V?I{0,3})")
 _NEXT_WORD = re.compile(r"\s([a-z]+)")
 
@@ -239,13 +243,18 @@ ROMAN: tuple[Rule, ...] = (
         flags=re.IGNORECASE,
     ),
     rule(rf"\b([A-Za-z][a-z]+) ({_SMALL}|{_LOWER})\b", _after_word),
-    rule(r"\b([IVX]+)( century| Century)\b", _alone),
+    rule(r"\b([IVX]+)( century| Century)\b", _alone, needs=("Century", "century")),
     rule(r"\b([IVXLCDM]{4,15})\b()", _alone),
-    rule(r"\b(III?|VIII?|IX|XII|XIII|XIV|XVII?|XIX)\b()(?!')", _alone),
-    rule(r"\bI(?=, (?:two|II)\b)", "one"),
+    rule(
+        r"\b(III?|VIII?|IX|XII|XIII|XIV|XVII?|XIX)\b()(?!')",
+        _alone,
+        needs=("II", "IX", "XIV", "XVI"),
+    ),
+    rule(r"\bI(?=, (?:two|II)\b)", "one", needs=(", ",)),
     rule(
         r"(?<!\w\()(?<=\()(i{1,3}|iv|vi{1,3}|ix)(?=\))",
         lambda m: cardinal(str(roman_value(m[1]))),
+        needs=("(",),
     ),
 )
 
@@ -264,13 +273,18 @@ def _after_letters(match: re.Match[str]) -> str:
 
 
 ORDINALS: tuple[Rule, ...] = (
-    rule(r"(?<=\dst|\dnd|\drd|\dth)[-\u2013](?=\d{1,4}(?:st|nd|rd|th)\b)", " to "),
-    rule(r"(?<![\w,])(\d[\d,]{0,15})(?i:st|nd|rd|th)\b", lambda m: ordinal(m[1])),
+    rule(
+        r"(?<=\dst|\dnd|\drd|\dth)[-\u2013](?=\d{1,4}(?:st|nd|rd|th)\b)", " to ", needs=("-", "–")
+    ),
+    rule(
+        r"(?<![\w,])(\d[\d,]{0,15})(?i:st|nd|rd|th)\b",
+        lambda m: ordinal(m[1]),
+    ),
 )
 PLAIN: tuple[Rule, ...] = (
     rule(r"(?<![\d.])\d+(?:\.\d+){2,}", _dotted),
     rule(r"(?<![\d.])\.(\d+)", lambda m: f"point {digits(m[1])}"),
-    rule(r"(?<=\d)-(?=[A-Z])", " "),
+    rule(r"(?<=\d)-(?=[A-Z])", " ", needs=("-",)),
     rule(r"(?<![A-Za-z])([A-Za-z]{1,12})-?(\d{3,4})(s?)(?![\d.,]\d|\w)", _after_letters),
     rule(r"(?<![A-Za-z'])([A-Z]{1,2}|[a-z])-?(?=\d)", lambda m: f"{letters(m[1])} "),
     rule(r"(?<=[A-Za-z])-?(?=\d)|(?<=\d)(?=[A-Za-z])", " "),

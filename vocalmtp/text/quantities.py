@@ -122,68 +122,113 @@ _FOOD = (
     "beef|broth|stock|wine|juice|cinnamon|pepper|garlic|ginger|mustard|mayo|yogurt|oats|cheese|"
     "nuts|raisins|chocolate|cornstarch|yeast|paprika|cumin|thyme|basil|oregano|parsley|maple)"
 )
-_KITCHEN = {"c": "cup", "C": "cup", "T": "tablespoon", "t": "teaspoon"}
+_KITCHEN = {
+    "c": ("cup", "cups"),
+    "C": ("cup", "cups"),
+    "T": ("tablespoon", "tablespoons"),
+    "t": ("teaspoon", "teaspoons"),
+}
 
 
 def _kitchen(match: re.Match[str]) -> str:
     one = re.search(
         r"(?:^|[^\d/])1$|/\d+$", match.string[max(0, match.start() - 6) : match.start()]
     )
-    return f" {_KITCHEN[match[1]]}{'' if one else 's'} "
+    return f" {_KITCHEN[match[1]][0 if one else 1]} "
 
 
 _COUNT_NOUN = rf"(?=(?:[ -][a-z]{{2,15}})?[ -](?:{COUNTED})\b)"
 _RATE = choice(RATE_NOUNS)
 MEASUREMENTS: tuple[Rule, ...] = (
-    rule(rf"({NUM})\s?m{_COUNT_NOUN}", lambda m: f"{m[1]} million"),
-    rule(rf"({NUM})\s?[bB]{_COUNT_NOUN}", lambda m: f"{m[1]} billion"),
+    rule(rf"({NUM})\s?m{_COUNT_NOUN}", lambda m: f"{m[1]} million", needs=(" ", "-")),
+    rule(rf"({NUM})\s?[bB]{_COUNT_NOUN}", lambda m: f"{m[1]} billion", needs=(" ", "-")),
     rule(
         r"(?<![\w.,])([2458]|16)[kK](?= (?:video|resolution|TV|display|screen|monitor|UHD|HDR))",
         lambda m: f"{cardinal(m[1])} kay",
+        needs=("HDR", "TV", "UHD", "display", "monitor", "resolution", "screen", "video"),
     ),
     rule(
         r"(?<![\w.,])(\d{2})\s?[kK]t?(?= (?:gold|white|yellow|rose)\b)",
         lambda m: f"{cardinal(m[1])} karat",
+        needs=("gold", "rose", "white", "yellow"),
     ),
     rule(
         r"(?<![\w.,])(5|10)[kK](?= (?:run|race|walk|runner|fun run|course|event)s?\b)",
         lambda m: f"{cardinal(m[1])} kay",
+        needs=("course", "event", "race", "run", "walk"),
     ),
     rule(rf"({NUM})k\b(?!\))", lambda m: f"{cardinal(m[1])} thousand"),
-    rule(r"(?<![\w.])(\d[\d,]*\d|\d\.\d+|[1367]|9)K\b", lambda m: f"{cardinal(m[1])} thousand"),
-    rule(rf"({NUM}) K\b(?!-)", lambda m: f"{cardinal(m[1])} kelvin"),
-    rule(rf"(?<=\d)\u00b0\s?({choice(DIRECTIONS)})\b", lambda m: f"\u00b0 {DIRECTIONS[m[1]]}"),
-    rule(rf"({NUM})\s?bps\b", _basis_points),
-    rule(r"(?<![\w.,:-])(\d{2,3}(?:\.\d)?)\s?([CF])(?=[\s,;:.!?/)]|$)(?! [A-Z])", _degrees),
+    rule(
+        r"(?<![\w.])(\d[\d,]*\d|\d\.\d+|[1367]|9)K\b",
+        lambda m: f"{cardinal(m[1])} thousand",
+        needs=("K",),
+    ),
+    rule(rf"({NUM}) K\b(?!-)", lambda m: f"{cardinal(m[1])} kelvin", needs=(" K",)),
+    rule(
+        rf"(?<=\d)\u00b0\s?({choice(DIRECTIONS)})\b",
+        lambda m: f"\u00b0 {DIRECTIONS[m[1]]}",
+        needs=("°",),
+    ),
+    rule(rf"({NUM})\s?bps\b", _basis_points, needs=("bps",)),
+    rule(
+        r"(?<![\w.,:-])(\d{2,3}(?:\.\d)?)\s?([CF])(?=[\s,;:.!?/)]|$)(?! [A-Z])",
+        _degrees,
+        needs=("C", "F"),
+    ),
     rule(
         rf"({NUM})\s?A(?= (?:fuse|current|circuit|breaker|charger|supply|max|peak|outlet)\b)",
         lambda m: f"{cardinal(m[1])} amp",
+        needs=(
+            "breaker",
+            "charger",
+            "circuit",
+            "current",
+            "fuse",
+            "max",
+            "outlet",
+            "peak",
+            "supply",
+        ),
     ),
-    rule(r"(?<=\u00b0[CF])/(?=\d|[Gg]as)", ", "),
+    rule(r"(?<=\u00b0[CF])/(?=\d|[Gg]as)", ", ", needs=("°",)),
     rule(
         r"(?<=[A-Za-z\d])/(?=\d[\d.,]{0,6} ?(?:[cmk]?m|ft|[mk]?g|m?[lL])(?:[23]|\^[23])?\b)",
         " per ",
+        needs=("/",),
     ),
     rule(
-        r"(?<![\w.,])(\d{1,3})[ -]?pt(?= (?:font|type|text)\b)", lambda m: f"{cardinal(m[1])} point"
+        r"(?<![\w.,])(\d{1,3})[ -]?pt(?= (?:font|type|text)\b)",
+        lambda m: f"{cardinal(m[1])} point",
+        needs=("font", "text", "type"),
     ),
-    rule(r"(?<![\w.,])(\d{1,3})pt\b", lambda m: f"{cardinal(m[1])} points"),
+    rule(r"(?<![\w.,])(\d{1,3})pt\b", lambda m: f"{cardinal(m[1])} points", needs=("pt",)),
     rule(r"(?<![\w.,])(\d{1,3}) ?(?:yo|y/o)\b(?= [a-z])", lambda m: f"{cardinal(m[1])} year old"),
     rule(
         r"(?<![\w.,])(\d{1,3}) d\b(?!')",
-        lambda m: f"{cardinal(m[1])} day{'' if m[1] == '1' else 's'}",
+        lambda m: f"{cardinal(m[1])} {'day' if m[1] == '1' else 'days'}",
+        needs=(" d",),
     ),
-    rule(rf"({NUM}) N(?= of force\b| force\b)", lambda m: f"{cardinal(m[1])} newtons"),
+    rule(
+        rf"({NUM}) N(?= of force\b| force\b)",
+        lambda m: f"{cardinal(m[1])} newtons",
+        needs=("force",),
+    ),
     rule(
         rf"({NUM})\s?T(?= (?:MRI|magnet|magnetic|field|scanner)\b)",
         lambda m: f"{cardinal(m[1])} tesla",
+        needs=("MRI", "field", "magnet", "scanner"),
     ),
-    rule(r"\bpH(?=\s?\d|\b)", "pee aitch"),
+    rule(r"\bpH(?=\s?\d|\b)", "pee aitch", needs=("pH",)),
     rule(
         rf"({NUM})\s?({_RATE})/({_PER})(?!\w)",
         lambda m: f"{cardinal(m[1])} {RATE_NOUNS[m[2]]} per {per_words(m[3])}",
+        needs=("/",),
     ),
-    rule(rf"({NUM} [a-z]{{3,30}})/({_PER})(?![\w^])", lambda m: f"{m[1]} per {per_words(m[2])}"),
+    rule(
+        rf"({NUM} [a-z]{{3,30}})/({_PER})(?![\w^])",
+        lambda m: f"{m[1]} per {per_words(m[2])}",
+        needs=("/",),
+    ),
     rule(
         rf"(?<![A-Za-z])(?P<amount>{NUM})(?P<joint>\s?|-)(?P<unit>{_UNIT})(?P<power>\^[23]|(?<=[mt])[23])?"
         rf"(?:/(?P<per>{_PER})(?:/(?P<per2>{_PER}))?)?"
@@ -204,10 +249,12 @@ def _rate_alone(match: re.Match[str]) -> str:
 _ALONE = "kWh|MWh|kW|GHz|MHz|kHz|Hz|mph|rpm|mpg|kg|km|cm|mm|mg|ml|mL|dB|GB|MB|TB|KB|kB|ms|lbs?|oz|psi|kPa"
 _WORD_PER = choice(word for word in PER if len(word) > 3)
 RATES: tuple[Rule, ...] = (
-    rule(rf"\b([a-z]{{3,20}}s)/({_WORD_PER})\b", lambda m: f"{m[1]} per {m[2]}"),
-    rule(rf"(?<=\bper )({_ALONE}|min|sec|hr)\b(?!/)", lambda m: UNITS[m[1]][0]),
-    rule(rf"(?<=\bin )({_ALONE})\b(?!/)", lambda m: UNITS[m[1]][1]),
-    rule(rf"(?<![\w/.)-])(?<!\d )({_UNIT})/({_UNIT})(\^[23])?(?![\w/^-])", _rate_alone),
+    rule(rf"\b([a-z]{{3,20}}s)/({_WORD_PER})\b", lambda m: f"{m[1]} per {m[2]}", needs=("/",)),
+    rule(rf"(?<=\bper )({_ALONE}|min|sec|hr)\b(?!/)", lambda m: UNITS[m[1]][0], needs=("per ",)),
+    rule(rf"(?<=\bin )({_ALONE})\b(?!/)", lambda m: UNITS[m[1]][1], needs=("in ",)),
+    rule(
+        rf"(?<![\w/.)-])(?<!\d )({_UNIT})/({_UNIT})(\^[23])?(?![\w/^-])", _rate_alone, needs=("/",)
+    ),
 )
 
 # Fractions and dimensions
@@ -266,39 +313,53 @@ FRACTIONS: tuple[Rule, ...] = (
     rule(
         rf"{_OUT_OF}(?= (?:rating|score|stars?|reviews?|points|marks|on)\b)",
         lambda m: f"{cardinal(m[1])} out of {cardinal(m[2])}",
+        needs=("/",),
     ),
     rule(
         rf"\b((?:[Ss]cored?|[Rr]ated?|[Rr]ating|[Gg]rade|got|gave it)(?: of|:)? )"
         rf"{_OUT_OF}(?![\w/])",
         lambda m: f"{m[1]}{cardinal(m[2])} out of {cardinal(m[3])}",
+        needs=("ate", "ating", "core", "gave it", "got", "rade"),
     ),
     rule(
         r"(?<![\w/])(\d{1,3}\.\d)/(\d{1,3})(?![\w/.])",
         lambda m: f"{cardinal(m[1])} out of {cardinal(m[2])}",
+        needs=("/",),
     ),
     rule(
         r"\b((?:[Pp]age|[Ss]lide|[Pp]art|[Ss]tep|[Cc]hapter|[Ll]evel|[Ww]eek|[Dd]ay|[Ii]tem) )"
         r"(\d{1,4})/(\d{1,4})(?![\w/])",
         lambda m: f"{m[1]}{cardinal(m[2])} of {cardinal(m[3])}",
+        needs=("/",),
     ),
     rule(
         r"(?<![\w/])(\d{1,2})/(\d{1,2})(?= (?:time|meter|beat)\b)",
         lambda m: f"{cardinal(m[1])} {cardinal(m[2])}",
+        needs=("beat", "meter", "time"),
     ),
     rule(rf"(?<=\d) ([cCtT])\.? (?={_FOOD}\b)", _kitchen),
-    rule(r"(?<=\d) ([ctT])\. (?=[a-z])", _kitchen),
-    rule(r"(?:(?<=/\d)|(?<=/\d\d))''", " inch "),
+    rule(r"(?<=\d) ([ctT])\. (?=[a-z])", _kitchen, needs=(". ",)),
+    rule(r"(?:(?<=/\d)|(?<=/\d\d))''", " inch ", needs=("''",)),
     rule(
-        r"(?:(?<=odds of )|(?<=odds are ))(\d{1,4})[/-](\d{1,4})\b", lambda m: f"{m[1]} to {m[2]}"
+        r"(?:(?<=odds of )|(?<=odds are ))(\d{1,4})[/-](\d{1,4})\b",
+        lambda m: f"{m[1]} to {m[2]}",
+        needs=("odds are ", "odds of "),
     ),
-    rule(r"(?<![\w/.,])(\d{1,4})[/-](\d{1,4})(?= odds\b)", lambda m: f"{m[1]} to {m[2]}"),
     rule(
-        r"(?<![\w/.,])(\d{1,3})/(\d{1,4})(?:rds|ths|nds)\b", lambda m: simple_fraction(m[1], m[2])
+        r"(?<![\w/.,])(\d{1,4})[/-](\d{1,4})(?= odds\b)",
+        lambda m: f"{m[1]} to {m[2]}",
+        needs=(" odds",),
+    ),
+    rule(
+        r"(?<![\w/.,])(\d{1,3})/(\d{1,4})(?:rds|ths|nds)\b",
+        lambda m: simple_fraction(m[1], m[2]),
+        needs=("nds", "rds", "ths"),
     ),
     rule(
         rf"(?<![\w/.,])(?:(\d{{1,9}})[ -])?(\d{{1,3}})/(\d{{1,4}})(?![\w/])"
         rf"(?:[\s-]?({_UNIT}|an?|{choice(MEASURES)})(?!\w)(?:\.(?=\s[a-z]))?)?",
         _fraction,
+        needs=("/",),
     ),
 )
 DIMENSIONS: tuple[Rule, ...] = (
@@ -306,30 +367,46 @@ DIMENSIONS: tuple[Rule, ...] = (
         r"(?<![\w.])(\d{1,2}) ?x ?(?=\d[\d,.]{0,6} ?(?:mg|g|mcg|ml|mL|kg|GB|TB|MB|W|V|GHz|USB|oz|l|L)\b)",
         lambda m: f"{cardinal(m[1])} times ",
     ),
-    rule(r"(\d{1,3})\u00b0\s?(\d{1,2})'\s?(?:([\d.]{1,9})''\s?)?([NSEW]?)(?!\w)", _coordinate),
-    rule(rf"(?<![\w.,']){_SIDE}('{{1,2}})\s?[xX]\s?{_SIDE}\1(?:\s?[xX]\s?{_SIDE}\1)?", _dimensions),
-    rule(r"(?<![\w.,'])(\d{1,2})'\s?(\d{1,2}(?:\.\d)?)(?:''|(?![\d'\w]))", _length),
-    rule(r"(?<![\w.,'])(\d{1,4})'(?!')()(?!\w)", _length),
-    rule(r"(?<![\w.,'])(\d{1,4}(?:\.\d{1,4})?)''", _inches),
-    rule(r"\b(\d{1,2}) ?ft\.? (\d{1,2}) ?in\b\.?", lambda m: f"{m[1]} ft {cardinal(m[2])} inches"),
     rule(
-        r"\b(\d{1,3}) ?lbs?\.? (\d{1,2}) ?oz\b\.?", lambda m: f"{m[1]} lb {cardinal(m[2])} ounces"
+        r"(\d{1,3})\u00b0\s?(\d{1,2})'\s?(?:([\d.]{1,9})''\s?)?([NSEW]?)(?!\w)",
+        _coordinate,
+        needs=("°",),
+    ),
+    rule(
+        rf"(?<![\w.,']){_SIDE}('{{1,2}})\s?[xX]\s?{_SIDE}\1(?:\s?[xX]\s?{_SIDE}\1)?",
+        _dimensions,
+        needs=("'",),
+    ),
+    rule(r"(?<![\w.,'])(\d{1,2})'\s?(\d{1,2}(?:\.\d)?)(?:''|(?![\d'\w]))", _length, needs=("'",)),
+    rule(r"(?<![\w.,'])(\d{1,4})'(?!')()(?!\w)", _length, needs=("'",)),
+    rule(r"(?<![\w.,'])(\d{1,4}(?:\.\d{1,4})?)''", _inches, needs=("''",)),
+    rule(
+        r"\b(\d{1,2}) ?ft\.? (\d{1,2}) ?in\b\.?",
+        lambda m: f"{m[1]} ft {cardinal(m[2])} inches",
+        needs=("ft",),
+    ),
+    rule(
+        r"\b(\d{1,3}) ?lbs?\.? (\d{1,2}) ?oz\b\.?",
+        lambda m: f"{m[1]} lb {cardinal(m[2])} ounces",
+        needs=("lb",),
     ),
     rule(r"(?<![\w.,])(\d{3,4})\s?x\s?(\d{3,4})(?![\w.,])", _resolution),
     rule(
         r"(?<=\d)( ?(?:[cmk]?m|ft|in|yd|mi|feet|meters|inches)\.?)? ?x ?(?=\d)",
         lambda m: f"{m[1] or ''} by ",
     ),
-    rule(r"(?<![\w.,])(\d{1,4}(?:\.\d{1,4})?)in\b", _inches),
-    rule(rf"(?<=\bby )({_SIDE})[ -]in\b\.?", _inches),
-    rule(r"(?<![\w.,])(\d{1,3})-in\.?(?= [a-z])", lambda m: f"{cardinal(m[1])}-inch"),
+    rule(r"(?<![\w.,])(\d{1,4}(?:\.\d{1,4})?)in\b", _inches, needs=("in",)),
+    rule(rf"(?<=\bby )({_SIDE})[ -]in\b\.?", _inches, needs=("by ",)),
+    rule(
+        r"(?<![\w.,])(\d{1,3})-in\.?(?= [a-z])", lambda m: f"{cardinal(m[1])}-inch", needs=("-in",)
+    ),
 )
 RANGES: tuple[Rule, ...] = (
-    rule(r"(?<![\w-])\d(?:-\d){2,9}(?![\w-])", lambda m: digits(m[0])),
-    rule(r"\b24-7\b", "twenty-four seven"),
-    rule(r"\b(50|20)-\1\b(?!-)", lambda m: f"{cardinal(m[1])} {cardinal(m[1])}"),
-    rule(rf"(?<=[\d%]){DASH}(?={CURRENCY_SIGNS}?\d)", " to "),
-    rule(rf"(?<=\d)\s?({_UNIT})[-\u2013](?=\d)", lambda m: f"{m[1]} to "),
-    rule(rf"(?<=\d)\s?({_UNIT})\s[-\u2013]\s(?=\d)", lambda m: f"{m[1]} to "),
-    rule(rf"(?<![\w)^])[-\u2212](?={CURRENCY_SIGNS}?\.?\d)", "minus "),
+    rule(r"(?<![\w-])\d(?:-\d){2,9}(?![\w-])", lambda m: digits(m[0]), needs=("-",)),
+    rule(r"\b24-7\b", "twenty-four seven", needs=("24-7",)),
+    rule(r"\b(50|20)-\1\b(?!-)", lambda m: f"{cardinal(m[1])} {cardinal(m[1])}", needs=("-",)),
+    rule(rf"(?<=[\d%]){DASH}(?={CURRENCY_SIGNS}?\d)", " to ", needs=("-", "–", "—", "−")),
+    rule(rf"(?<=\d)\s?({_UNIT})[-\u2013](?=\d)", lambda m: f"{m[1]} to ", needs=("-", "–")),
+    rule(rf"(?<=\d)\s?({_UNIT})\s[-\u2013]\s(?=\d)", lambda m: f"{m[1]} to ", needs=("-", "–")),
+    rule(rf"(?<![\w)^])[-\u2212](?={CURRENCY_SIGNS}?\.?\d)", "minus ", needs=("-", "−")),
 )

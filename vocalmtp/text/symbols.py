@@ -151,13 +151,15 @@ def mark_lengths(text: str) -> str:
 
 # Symbols whose reading depends on what is beside them, before the numbers are read
 IN_CONTEXT: tuple[Rule, ...] = (
-    rule(r"(?<=[A-Za-z]{2}) ?> ?(?=[A-Z][A-Za-z])", ", "),  # File > Save As
-    rule(r"(?<=[\d%)m]) ?(?:->|→|⟶|➔) ?(?=[$€£]?\d)", " to "),  # 7:45 -> 9:10
-    rule(r"(?<=\d) ?★", " stars"),
-    rule(r"\b([A-G])[#♯](?!\w)", lambda m: f"{m[1]} sharp"),
-    rule(r"#(?=\d)", "number "),
-    rule(r"\bN°\s?(?=\d)", "number "),
-    rule(r"(?<!\S)<3+(?!\S)", " "),
+    rule(r"(?<=[A-Za-z]{2}) ?> ?(?=[A-Z][A-Za-z])", ", ", needs=(">",)),  # File > Save As
+    rule(
+        r"(?<=[\d%)m]) ?(?:->|→|⟶|➔) ?(?=[$€£]?\d)", " to ", needs=("->", "→", "➔", "⟶")
+    ),  # 7:45 -> 9:10
+    rule(r"(?<=\d) ?★", " stars", needs=("★",)),
+    rule(r"\b([A-G])[#♯](?!\w)", lambda m: f"{m[1]} sharp", needs=("#", "♯")),
+    rule(r"#(?=\d)", "number ", needs=("#",)),
+    rule(r"\bN°\s?(?=\d)", "number ", needs=("N°",)),
+    rule(r"(?<!\S)<3+(?!\S)", " ", needs=("<",)),
 )
 
 
