@@ -1,4 +1,4 @@
-"""The page of `vocalmtp chat`, as a Space runs it: python demo/app.py."""
+"""The page of `vocalmtp chat` for a Hugging Face Space: python demo/app.py."""
 
 from vocalmtp.cli import main
 

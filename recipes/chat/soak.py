@@ -1,10 +1,10 @@
-"""Talk to `vocalmtp chat` for long: does its memory stay, and is it as quick at the end?
+"""Measure memory and latency of `vocalmtp chat` over a long time.
 
     python recipes/chat/soak.py --minutes 30 --output results/soak
 
-Callers ask recorded questions over the page's socket at the pace of a microphone, hear the answers
-out or interrupt them, and hang up and call again. Every turn is a row of turns.csv, with the memory
-of the server's processes; soak.png shows both, soak.md sums up.
+Clients send recorded questions over the page's socket at the pace of a microphone, wait for the
+answers or interrupt them, and reconnect after ten turns. Every turn is a row of turns.csv, with the
+memory of the server's processes; soak.png plots both, soak.md summarizes them.
 """
 
 import asyncio
@@ -21,49 +21,47 @@ import typer
 import vocalmtp
 from vocalmtp.bench.chat import SpokenQuestion, parts_of, record
 from vocalmtp.bench.chat_server import serving
-from vocalmtp.chat.client import PATIENCE, Caller, Exchange, call
+from vocalmtp.chat.client import TIMEOUT, ChatClient, Exchange, connect
 from vocalmtp.evaluation.report import Line, load_pyplot, write_report
 from vocalmtp.evaluation.statistics import once, spread
 
-TURNS = 10  # until a caller hangs up
-INTERRUPTED = 0.25  # the share of the answers that are
+TURNS = 10  # of a client until it reconnects
+INTERRUPTED = 0.25  # share of the answers
 PAUSE = 1.0  # seconds after an answer, on average
-WARM = 0.2  # the share of the time after which memory is expected to stay
+WARM_UP = 0.2  # share of the turns before memory should be constant
 PAGE = 4096  # bytes
 
 
 @dataclass(frozen=True)
 class Row:
-    """One turn of a caller."""
+    """One turn of a client; `latency` as `vocalmtp bench --chat` measures it."""
 
     minutes: float  # since the beginning
-    caller: int
-    interrupts: bool  # the answer before it
-    latency: (
-        float | None
-    )  # ms from the end of the turn to the first sound, as `bench --chat` has it
+    client: int
+    interrupts: bool  # it interrupts an answer
+    latency: float | None  # ms from the end of the turn to the first audio
     gaps: int
     errors: int
     memory: float  # MiB of the server's processes
 
 
 def memory_of(process: int) -> float:
-    """MiB that a process and its children have in memory."""
+    """Return the resident memory of a process and its children, in MiB."""
     pages = 0
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
             if process in (int(folder.name), parent):
                 pages += int((folder / "statm").read_text().split()[1])
-        except OSError:  # it has just ended
+        except OSError:  # the process has ended
             continue
     return pages * PAGE / 2**20
 
 
-async def interrupt(caller: Caller, question: SpokenQuestion) -> None:
-    """Ask, and go on as soon as the answer sounds."""
-    exchange = await caller.say(question.samples, question.speech)
-    deadline = time.monotonic() + PATIENCE
+async def ask_briefly(client: ChatClient, question: SpokenQuestion) -> None:
+    """Ask a question, and return as soon as its answer plays."""
+    exchange = await client.say(question.samples, question.speech)
+    deadline = time.monotonic() + TIMEOUT
     while exchange.playout.begin is None and not exchange.done.is_set():
         if time.monotonic() > deadline:
             return
@@ -71,44 +69,44 @@ async def interrupt(caller: Caller, question: SpokenQuestion) -> None:
     await asyncio.sleep(0.3)
 
 
-async def talk(
+async def run_client(
     number: int,
     address: str,
     questions: list[SpokenQuestion],
     end: float,
-    note: Callable[[int, bool, Exchange], None],
+    on_turn: Callable[[int, bool, Exchange], None],
 ) -> None:
-    """One caller, until the clock says `end`."""
-    dice = random.Random(number)
+    """Hold conversations until the time `end`."""
+    rng = random.Random(number)
     while time.monotonic() < end:
-        async with call(address) as caller:
+        async with connect(address) as client:
             for _ in range(TURNS):
                 if time.monotonic() >= end:
                     return
-                interrupts = dice.random() < INTERRUPTED
+                interrupts = rng.random() < INTERRUPTED
                 if interrupts:
-                    await interrupt(caller, dice.choice(questions))
-                question = dice.choice(questions)
-                note(number, interrupts, await caller.ask(question.samples, question.speech))
-                await asyncio.sleep(dice.uniform(0, 2 * PAUSE))
+                    await ask_briefly(client, rng.choice(questions))
+                question = rng.choice(questions)
+                on_turn(number, interrupts, await client.ask(question.samples, question.speech))
+                await asyncio.sleep(rng.uniform(0, 2 * PAUSE))
 
 
-def soak(model: str, minutes: float, callers: int, table: Path) -> list[Row]:
-    """All turns; each is written to `table` as it ends."""
+def soak(model: str, minutes: float, clients: int, table: Path) -> list[Row]:
+    """Return all turns; each one is also written to `table` when it ends."""
     questions, rows = record(vocalmtp.load(model)), []
     with (
         table.open("w", newline="") as file,
-        serving("--model", model, "--sessions", str(callers + 1)) as server,
+        serving("--model", model, "--sessions", str(clients + 1)) as server,
     ):
         writer = csv.DictWriter(file, [field.name for field in fields(Row)])
         writer.writeheader()
         begin = time.monotonic()
 
-        def note(number: int, interrupts: bool, exchange: Exchange) -> None:
+        def on_turn(number: int, interrupts: bool, exchange: Exchange) -> None:
             parts = parts_of(exchange)
             row = Row(
                 minutes=round((time.monotonic() - begin) / 60, 3),
-                caller=number,
+                client=number,
                 interrupts=interrupts,
                 latency=None if parts is None else round(parts["whole"], 1),
                 gaps=exchange.playout.gaps,
@@ -119,18 +117,18 @@ def soak(model: str, minutes: float, callers: int, table: Path) -> list[Row]:
             writer.writerow(asdict(row))
             file.flush()
 
-        async def everybody() -> None:
+        async def run_all() -> None:
             end = begin + 60 * minutes
-            lines = [talk(n, server.socket, questions, end, note) for n in range(callers)]
-            await asyncio.gather(*lines)
+            tasks = [run_client(n, server.socket, questions, end, on_turn) for n in range(clients)]
+            await asyncio.gather(*tasks)
 
-        asyncio.run(everybody())
+        asyncio.run(run_all())
     return rows
 
 
 def summary(model: str, rows: list[Row]) -> list[Line]:
-    """What of the turns one wants to know: the first and the last half of them after warming up."""
-    kept = rows[round(WARM * len(rows)) :]
+    """Summarize the turns; latency and memory of both halves after the warm-up."""
+    kept = rows[round(WARM_UP * len(rows)) :]
     lines = [
         Line("turns", model, once(len(rows)), "", 0),
         Line("answered", model, once(sum(r.latency is not None for r in rows) / len(rows)), "%", 1),
@@ -138,8 +136,8 @@ def summary(model: str, rows: list[Row]) -> list[Line]:
         Line("gaps", model, once(sum(row.gaps for row in rows)), "", 0),
     ]
     for name, part in (("first", kept[: len(kept) // 2]), ("last", kept[len(kept) // 2 :])):
-        late = [row.latency for row in part if row.latency is not None]
-        lines.append(Line(f"latency, {name} half", model, spread(late), "ms", 0))
+        latencies = [row.latency for row in part if row.latency is not None]
+        lines.append(Line(f"latency, {name} half", model, spread(latencies), "ms", 0))
         lines.append(
             Line(f"memory, {name} half", model, spread([r.memory for r in part]), "MiB", 0)
         )
@@ -147,26 +145,26 @@ def summary(model: str, rows: list[Row]) -> list[Line]:
 
 
 def plot(rows: list[Row], path: Path) -> None:
-    """Memory and latency over time."""
+    """Plot memory and latency over time."""
     figure, (above, below) = load_pyplot().subplots(2, 1, sharex=True, figsize=(8, 5))
     above.plot([row.minutes for row in rows], [row.memory for row in rows])
     above.set(ylabel="memory, MiB", ylim=(0, None))
-    heard = [row for row in rows if row.latency is not None]
-    below.plot([row.minutes for row in heard], [row.latency for row in heard], ".")
+    answered = [row for row in rows if row.latency is not None]
+    below.plot([row.minutes for row in answered], [row.latency for row in answered], ".")
     below.set(ylabel="latency, ms", xlabel="minutes", ylim=(0, None))
     figure.tight_layout()
     figure.savefig(path)
 
 
 def main(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for what was measured.")],
-    minutes: Annotated[float, typer.Option(min=0.01, help="How long to talk.")] = 30.0,
-    callers: Annotated[int, typer.Option(min=1, help="How many at a time.")] = 2,
-    model: Annotated[str, typer.Option(help="Which model speaks; an echo answers.")] = "mini",
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")],
+    minutes: Annotated[float, typer.Option(min=0.01, help="Duration.")] = 30.0,
+    clients: Annotated[int, typer.Option(min=1, help="Conversations at a time.")] = 2,
+    model: Annotated[str, typer.Option(help="The model that speaks; an echo answers.")] = "mini",
 ) -> None:
-    """Talk to `vocalmtp chat` for long, and note its memory and latency."""
+    """Measure memory and latency of `vocalmtp chat` over a long time."""
     output.mkdir(parents=True, exist_ok=True)
-    rows = soak(model, minutes, callers, output / "turns.csv")
+    rows = soak(model, minutes, clients, output / "turns.csv")
     plot(rows, output / "soak.png")
     print(write_report(output, "soak", summary(model, rows)))
 

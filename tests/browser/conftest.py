@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.chat_fakes import QUESTION, RATE, fake_room, hear_by_loudness, silence, tone
+from helpers.chat_fakes import QUESTION, RATE, detect_by_level, fake_server, silence, tone
 
 import vocalmtp
 from vocalmtp.audio.io import Audio
@@ -22,7 +22,7 @@ FLAGS = (
     "--autoplay-policy=no-user-gesture-required",
     "--use-fake-device-for-media-stream",
 )
-PATIENCE = 60_000  # milliseconds
+TIMEOUT = 120_000  # milliseconds
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -35,9 +35,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="module")
 def browse() -> Iterator[Callable[..., Any]]:
-    """Opens a page; `sound` is what its microphone plays, `allowed` whether it may be used.
+    """Opens a page; `microphone` is the file of its microphone, `allowed` whether it may be used.
 
-    There is one browser for each sound, and a context of its own for each page.
+    There is one browser for each file, and a context for each page.
     """
     if CHROMIUM is None:
         pytest.skip("Chromium is not installed (apt-get install chromium)")
@@ -46,26 +46,28 @@ def browse() -> Iterator[Callable[..., Any]]:
     with ExitStack() as stack:
         tool = stack.enter_context(playwright.sync_playwright())
 
-        def open_it(
-            address: str, sound: Path | None = None, allowed: bool = True, **options: Any
+        def open_page(
+            address: str, microphone: Path | None = None, allowed: bool = True, **options: Any
         ) -> Any:
-            if sound not in browsers:
-                played = (
-                    [] if sound is None else [f"--use-file-for-fake-audio-capture={sound}%noloop"]
+            if microphone not in browsers:
+                files = (
+                    []
+                    if microphone is None
+                    else [f"--use-file-for-fake-audio-capture={microphone}%noloop"]
                 )
-                browsers[sound] = tool.chromium.launch(
-                    executable_path=CHROMIUM, args=[*FLAGS, *played]
+                browsers[microphone] = tool.chromium.launch(
+                    executable_path=CHROMIUM, args=[*FLAGS, *files]
                 )
-                stack.callback(browsers[sound].close)
+                stack.callback(browsers[microphone].close)
             permissions = ["microphone"] if allowed else []
-            context = browsers[sound].new_context(permissions=permissions, **options)
-            context.set_default_timeout(PATIENCE)
+            context = browsers[microphone].new_context(permissions=permissions, **options)
+            context.set_default_timeout(TIMEOUT)
             page = context.new_page()
             page.goto(address)
             page.wait_for_function("window.vocalmtp")
             return page
 
-        yield open_it
+        yield open_page
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +85,7 @@ def recording(folder: Path, *parts: np.ndarray, sample_rate: int) -> Path:
 
 @pytest.fixture(scope="module")
 def question(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the microphone hears: silence, a question, and silence."""
+    """A file for the microphone: silence, a question, and silence."""
     speech = vocalmtp.load("mini")(QUESTION, greedy=True)
     quiet = np.zeros(2 * speech.sample_rate, np.float32)
     folder = tmp_path_factory.mktemp("question")
@@ -91,25 +93,25 @@ def question(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def room() -> Iterator[ServerState]:
-    """A room of fakes that says one word a quarter of a second."""
+def state() -> Iterator[ServerState]:
+    """A server of fakes whose answers have one word every quarter of a second."""
     with pytest.MonkeyPatch.context() as patch:
-        hear_by_loudness(patch)
-        yield fake_room("One two three four five six seven eight.")
+        detect_by_level(patch)
+        yield fake_server("One two three four five six seven eight.")
 
 
 @pytest.fixture(scope="module")
-def fakes(room: ServerState) -> Iterator[str]:
-    """The address of the page of that room."""
+def fakes(state: ServerState) -> Iterator[str]:
+    """The address of the page of that server."""
     pytest.importorskip("gradio", reason="the extra 'demo' is not installed")
-    from helpers.chat_line import serving_room
+    from helpers import chat_server
 
-    with serving_room(room) as port:
+    with chat_server.serving(state) as port:
         yield f"http://127.0.0.1:{port}/"
 
 
 @pytest.fixture(scope="module")
 def tones(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the microphone hears: a tone of half a second, and another while it is answered."""
+    """A file for the microphone: a tone of half a second, and another one during the answer."""
     parts = [silence(1.0), tone(0.5), silence(1.6), tone(0.5), silence(120.0)]
     return recording(tmp_path_factory.mktemp("tones"), *parts, sample_rate=RATE)

@@ -1,35 +1,37 @@
-"""Sessions over the fakes of tests/chat_fakes.py."""
+"""Sessions and servers over the fakes of tests/helpers/chat_fakes.py."""
 
 from collections.abc import Callable, Iterator
 
 import pytest
 from helpers.chat_fakes import (
     Clock,
-    CountingEar,
-    ScriptedWriter,
+    CountingRecognizer,
+    ScriptedLLM,
     ToneTTS,
-    fake_room,
-    hear_by_loudness,
+    detect_by_level,
+    fake_server,
 )
 
 from vocalmtp.chat.config import ChatConfig
 from vocalmtp.chat.responders import CascadeResponder
 from vocalmtp.chat.session import ChatSession
+from vocalmtp.recognizers.base import Recognizer
 from vocalmtp.server.state import ServerState
 
 
 @pytest.fixture
 def make_session(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., ChatSession]]:
-    """Builds sessions on a clock moved by hand; settings go to ChatConfig. Closed at the end."""
-    hear_by_loudness(monkeypatch)
+    """Makes sessions, which are closed at the end; settings go to ChatConfig."""
+    detect_by_level(monkeypatch)
     made: list[ChatSession] = []
 
-    def make(writer: ScriptedWriter | None = None, tts=None, clock=None, **settings) -> ChatSession:
-        answerer = CascadeResponder(
-            writer or ScriptedWriter("Hello there, friend. "), tts or ToneTTS()
-        )
-        config = ChatConfig(**{"ahead": None, "echo": "off"} | settings)
-        made.append(ChatSession(answerer, CountingEar(), None, config, clock or Clock()))
+    def make(
+        llm=None, tts=None, clock=None, recognizer: Recognizer | None = None, **settings
+    ) -> ChatSession:
+        responder = CascadeResponder(tts or ToneTTS(), llm or ScriptedLLM("Hello there, friend. "))
+        config = ChatConfig(**{"max_lead": None, "echo": "off"} | settings)
+        recognizer = recognizer or CountingRecognizer()
+        made.append(ChatSession(responder, recognizer, None, config, clock or Clock()))
         return made[-1]
 
     yield make
@@ -38,8 +40,8 @@ def make_session(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Chat
 
 
 @pytest.fixture
-def make_room(monkeypatch: pytest.MonkeyPatch) -> Callable[..., ServerState]:
-    """Builds rooms as `fake_room` does. No Gradio."""
-    hear_by_loudness(monkeypatch)
-    monkeypatch.setattr("vocalmtp.server.app.mount_page", lambda app, room: app)
-    return fake_room
+def make_server(monkeypatch: pytest.MonkeyPatch) -> Callable[..., ServerState]:
+    """Makes servers as `fake_server` does, without Gradio."""
+    detect_by_level(monkeypatch)
+    monkeypatch.setattr("vocalmtp.server.app.mount_page", lambda app, state: app)
+    return fake_server

@@ -1,4 +1,4 @@
-"""The caller that measures: what it says is heard, and when; and `bench --chat`, which asks it."""
+"""The measuring client of the server, and `vocalmtp bench --chat`, which uses it."""
 
 import asyncio
 import json
@@ -9,27 +9,28 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from helpers.chat_fakes import ToneTTS, silence, tone
+from helpers.errors import error_code
 from helpers.toy_model import save_toy_model
 
 from vocalmtp.bench import chat as chat_bench
 from vocalmtp.bench.chat import PARTS, SpokenQuestion, converse, parts_of
-from vocalmtp.chat.client import Playout, call
+from vocalmtp.chat.client import Playout, connect
 from vocalmtp.cli import main
 
 pytest.importorskip("websockets", reason="the extra 'demo' is not installed")
 
-from helpers.chat_line import serving_room  # noqa: E402
+from helpers.chat_server import serving  # noqa: E402
 
 QUESTION = SpokenQuestion("0.5 s", np.concatenate([silence(0.1), tone(0.5)]), 0.6)
 
 
 @pytest.fixture
-def address(make_room):
-    with serving_room(make_room("One two three four.")) as port:
+def address(make_server):
+    with serving(make_server("One two three four.")) as port:
         yield f"ws://127.0.0.1:{port}/talk/socket"
 
 
-def test_a_loudspeaker_starts_with_enough_and_counts_its_gaps():
+def test_playout_begins_with_a_full_buffer_and_counts_gaps():
     playout = Playout()
     playout.arrive(0.05, 10.0)
     assert playout.begin is None
@@ -49,45 +50,44 @@ def test_a_loudspeaker_starts_with_enough_and_counts_its_gaps():
     assert short.position(10.25) == pytest.approx(0.05)
 
 
-def test_a_caller_is_heard_and_answered_and_the_parts_make_the_whole(address):
+def test_turns_are_answered_and_their_parts_add_up(address):
     begin = time.monotonic()
     first, second = asyncio.run(converse(address, [QUESTION], 2))
-    assert (first.turn, first.heard, first.text) == (1, "5 tenths", "One two three four.")
+    assert (first.turn, first.transcript, first.text) == (1, "5 tenths", "One two three four.")
     assert second.turn == 2
     assert first.playout.seconds == pytest.approx(1.0)
-    assert begin < first.spoken < first.ended < first.audio <= first.playout.first
+    assert begin < first.speech_end < first.turn_end < first.first_audio <= first.playout.first
     parts = parts_of(first)
     assert sum(parts[part] for part in PARTS) == pytest.approx(parts["whole"], abs=1.0)
     assert parts["whole"] > 0
 
 
-def test_a_caller_who_interrupts_and_one_who_says_nothing(address, monkeypatch):
-    monkeypatch.setattr("vocalmtp.chat.client.PATIENCE", 1.0)
-
+def test_interrupting_and_silent_turns(address, monkeypatch):
     async def run():
-        async with call(address) as caller:
-            answer = await caller.say(QUESTION.samples, QUESTION.speech)
+        async with connect(address) as client:
+            answer = await client.say(QUESTION.samples, QUESTION.speech)
             while answer.playout.begin is None:
                 await asyncio.sleep(0.01)
-            again = await caller.ask(QUESTION.samples, QUESTION.speech)
-            nothing = await caller.ask(silence(0.1), 0.1)
+            again = await client.ask(QUESTION.samples, QUESTION.speech)
+            monkeypatch.setattr("vocalmtp.chat.client.TIMEOUT", 1.0)
+            nothing = await client.ask(silence(0.1), 0.1)
             return answer, again, nothing
 
     answer, again, nothing = asyncio.run(run())
     assert answer.interrupted is not None
     assert answer.done.is_set()
     assert again.text == "One two three four." and again.interrupted is None
-    assert (nothing.turn, nothing.audio, parts_of(nothing)) == (0, None, None)
+    assert (nothing.turn, nothing.first_audio, parts_of(nothing)) == (0, None, None)
 
 
-def test_bench_chat_tells_the_chain_and_how_many_can_talk(address, tmp_path, monkeypatch):
+def test_bench_reports_latency_by_part_and_concurrent_conversations(address, tmp_path, monkeypatch):
     @contextmanager
-    def serving(*options):
+    def fake_serving(*options):
         assert options == ("--model", str(model), "--sessions", "3")
         yield SimpleNamespace(socket=address)
 
     model = save_toy_model(tmp_path / "toy")
-    monkeypatch.setattr(chat_bench, "serving", serving)
+    monkeypatch.setattr(chat_bench, "serving", fake_serving)
     monkeypatch.setattr(chat_bench, "record", lambda tts: [QUESTION])
     for name, value in {"TURNS": 2, "CROWD": (1, 2), "CROWD_TURNS": 1, "PROMPT": 30.0}.items():
         monkeypatch.setattr(chat_bench, name, value)
@@ -101,27 +101,27 @@ def test_bench_chat_tells_the_chain_and_how_many_can_talk(address, tmp_path, mon
     for part in (*PARTS, "whole"):
         assert f"latency: {part}" in figures
     for part in ("prefill", "first steps", "first decode"):
-        assert figures[f"... of voice: {part}"] > 0
+        assert figures[f"... of synthesis: {part}"] > 0
     assert figures["answered"] == 1
     assert figures["2 at once: gaps"] >= 0
     assert figures["conversations in real time"] in (0, 1, 2)
 
 
-def test_bench_chat_compares_with_nothing(capsys):
+def test_bench_of_conversations_refuses_a_second_model(capsys):
     with pytest.raises(SystemExit) as stop:
         main(["bench", "--chat", "--against", "mini"])
     assert stop.value.code == 2
-    assert "against" in capsys.readouterr().err
+    assert error_code(capsys.readouterr().err)
 
 
-def test_questions_are_recorded_with_the_end_of_their_speech():
+def test_recorded_questions_have_the_end_of_their_speech():
     (question,) = chat_bench.record(Recorder(), ("One two.",))
     assert question.speech == pytest.approx(0.5)
     assert len(question.samples) == 8000
 
 
 class Recorder(ToneTTS):
-    """A voice that can be told to be greedy."""
+    """ToneTTS that accepts the option `greedy`."""
 
     def __call__(self, text, greedy):
         return super().__call__(text)

@@ -1,13 +1,13 @@
-"""What was said and heard, within a limit."""
+"""The history of a conversation within a limit on tokens."""
 
-from vocalmtp.chat.history import BROKEN_OFF, History, Message
+from vocalmtp.chat.history import INTERRUPTED, History, Message
 
 
-def words(text: str) -> int:
+def count_words(text: str) -> int:
     return len(text.split())
 
 
-def filled(turns: int) -> History:
+def make_history(turns: int) -> History:
     history = History("Be brief.")
     for number in range(turns):
         history.add(Message("user", f"question {number}"))
@@ -15,12 +15,11 @@ def filled(turns: int) -> History:
     return history
 
 
-def test_the_oldest_turns_go_first_and_whole():
-    history = filled(10)
+def test_oldest_turns_are_dropped_first_with_their_answers():
+    history = make_history(10)
     history.add(Message("user", "last"))
-    everything = history.messages(10_000, words)
-    assert len(everything) == 22
-    kept = history.messages(40, words)
+    assert len(history.messages(10_000, count_words)) == 22
+    kept = history.messages(40, count_words)
     assert [m.content for m in kept] == [
         "Be brief.",
         "question 8",
@@ -29,28 +28,28 @@ def test_the_oldest_turns_go_first_and_whole():
         "answer 9",
         "last",
     ]
-    assert sum(words(m.content) + 4 for m in kept) <= 40
+    assert sum(count_words(m.content) + 4 for m in kept) <= 40
 
 
-def test_the_system_and_the_last_question_always_stay():
-    history = filled(3)
+def test_system_prompt_and_last_question_are_always_kept():
+    history = make_history(3)
     history.add(Message("user", "word " * 100))
-    assert [m.role for m in history.messages(64, words)] == ["system", "user"]
-    assert [m.role for m in History().messages(64, words)] == []
+    assert [m.role for m in history.messages(64, count_words)] == ["system", "user"]
+    assert [m.role for m in History().messages(64, count_words)] == []
 
 
-def test_a_user_who_goes_on_has_one_message():
+def test_consecutive_messages_of_the_user_are_joined():
     history = History()
     history.add(Message("user", "What is"))
     history.add(Message("user", "the time?"))
-    assert [m.text for m in history.said] == ["What is the time?"]
+    assert [m.text for m in history.turns] == ["What is the time?"]
 
 
-def test_cutting_an_answer():
-    history = filled(1)
-    history.cut("ans")
-    assert history.said[-1].content == f"ans {BROKEN_OFF}"
-    history.cut("")
-    assert [m.role for m in history.said] == ["user"]
-    history.cut("")  # no answer there: nothing to cut
-    assert [m.role for m in history.said] == ["user"]
+def test_interrupted_answer_is_truncated_or_removed():
+    history = make_history(1)
+    history.truncate("ans")
+    assert history.turns[-1].content == f"ans {INTERRUPTED}"
+    history.truncate("")
+    assert [m.role for m in history.turns] == ["user"]
+    history.truncate("")  # there is no answer
+    assert [m.role for m in history.turns] == ["user"]

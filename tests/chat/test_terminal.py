@@ -1,4 +1,4 @@
-"""The terminal mode, with a microphone and a loudspeaker made of arrays."""
+"""Conversations through the devices of this machine, which are replaced by arrays."""
 
 import sys
 import threading
@@ -7,22 +7,22 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from helpers.chat_fakes import RATE, ScriptedWriter, silence, tone
+from helpers.chat_fakes import RATE, ScriptedLLM, silence, tone
+from helpers.errors import raises_input_error
 
 from vocalmtp.chat.events import AudioChunk
-from vocalmtp.chat.terminal import Player, talk
-from vocalmtp.errors import InputError
+from vocalmtp.chat.terminal import Player, run_terminal
 
 
 class Device:
-    """Both streams of sounddevice: reads `sound`, then silence; what is played is in `played`."""
+    """Input and output stream of sounddevice: reads `sound`, then silence, and fills `played`."""
 
     sound: np.ndarray
     played: list[np.ndarray]
     speed = 4  # times faster than real time
 
     def __init__(self, rate, blocksize=0, callback=None, **_):
-        self.rate, self.callback, self.open, self.place = rate, callback, False, 0
+        self.rate, self.callback, self.open, self.span = rate, callback, False, 0
 
     def __enter__(self):
         self.open = True
@@ -36,8 +36,8 @@ class Device:
     def read(self, count):
         assert self.open
         time.sleep(count / self.rate / self.speed)
-        block = self.sound[self.place : self.place + count]
-        self.place += count
+        block = self.sound[self.span : self.span + count]
+        self.span += count
         return np.pad(block, (0, count - len(block)))[:, None], False
 
     def _play(self):
@@ -61,27 +61,33 @@ def fake_sounddevice(monkeypatch, sound: np.ndarray) -> list[np.ndarray]:
     return played
 
 
-def test_a_question_is_heard_and_the_answer_is_played(make_session, monkeypatch):
+def test_answer_is_played_completely(make_session, monkeypatch):
     played = fake_sounddevice(monkeypatch, np.concatenate([silence(0.2), tone(0.5)]))
-    session = make_session(ScriptedWriter("One two."))
+    session = make_session(ScriptedLLM("One two."))
     seen = []
 
     def show(event):
         seen.append(event)
         if event.kind == "finished":
-            threading.Timer(1.0, session.close).start()
+            threading.Thread(target=close_when_played).start()
 
-    talk(session, RATE, show)
+    def close_when_played():
+        audio = np.concatenate([event.samples for event in seen if event.kind == "audio_chunk"])
+        while np.count_nonzero(np.concatenate(played)) < np.count_nonzero(audio):
+            time.sleep(0.01)
+        session.close()
+
+    run_terminal(session, RATE, show)
     chunks = [event.samples for event in seen if event.kind == "audio_chunk"]
-    sound = np.concatenate(played)
-    assert np.isfinite(sound).all()
-    assert np.array_equal(np.trim_zeros(sound), np.trim_zeros(np.concatenate(chunks)))
+    output = np.concatenate(played)
+    assert np.isfinite(output).all()
+    assert np.array_equal(np.trim_zeros(output), np.trim_zeros(np.concatenate(chunks)))
     assert session.closed
 
 
-def test_an_interruption_empties_the_loudspeaker(make_session, monkeypatch):
+def test_interruption_stops_playback(make_session, monkeypatch):
     fake_sounddevice(monkeypatch, np.concatenate([tone(0.3), silence(1.5), tone(0.4)]))
-    session = make_session(ScriptedWriter("One two three four five six seven eight."))
+    session = make_session(ScriptedLLM("One two three four five six seven eight."))
     seen = []
 
     def show(event):
@@ -89,22 +95,22 @@ def test_an_interruption_empties_the_loudspeaker(make_session, monkeypatch):
         if event.kind == "interrupted":
             session.close()
 
-    talk(session, RATE, show)
+    run_terminal(session, RATE, show)
     interrupted = next(event for event in seen if event.kind == "interrupted")
     assert 0.0 < interrupted.seconds < 2.0
-    assert "One two three four five six seven eight.".startswith(interrupted.heard)
+    assert "One two three four five six seven eight.".startswith(interrupted.played_text)
 
 
-def test_a_microphone_that_stops_ends_the_conversation_in_words(make_session, monkeypatch):
+def test_failing_microphone_ends_the_conversation(make_session, monkeypatch):
     fake_sounddevice(monkeypatch, silence(0.2))
     monkeypatch.setattr(sys.modules["sounddevice"].InputStream, "read", None)
     session = make_session()
-    with pytest.raises(InputError, match="terminal: the microphone stopped"):
-        talk(session, RATE, lambda event: None)
+    with raises_input_error("unusable", key="terminal"):
+        run_terminal(session, RATE, lambda event: None)
     assert session.closed
 
 
-def test_the_player():
+def test_player_counts_what_it_plays_and_restarts_with_a_new_answer():
     player = Player(10)
     player.push(AudioChunk(1, np.ones(4, np.float32), 10, 0.0))
     out = np.full((6, 1), np.nan, np.float32)
@@ -112,15 +118,17 @@ def test_the_player():
     assert out[:, 0].tolist() == [1, 1, 1, 1, 0, 0]
     assert player.seconds == 0.4
     player.push(AudioChunk(1, np.ones(4, np.float32), 10, 0.4))
-    player.drop()
+    player.clear()
     player.fill(out)
     assert not out.any()
     player.push(AudioChunk(2, np.ones(1, np.float32), 10, 0.0))
     assert player.seconds == 0.0
 
 
-@pytest.mark.parametrize("where", ["device", "PortAudio"])
-def test_without_devices_it_says_so(make_session, monkeypatch, where):
+@pytest.mark.parametrize(
+    ("where", "code"), [("device", "unusable"), ("PortAudio", "not_installed")]
+)
+def test_missing_device_or_library_is_reported(make_session, monkeypatch, where, code):
     fake_sounddevice(monkeypatch, silence(0.1))
 
     def missing(*_, **__):
@@ -130,5 +138,5 @@ def test_without_devices_it_says_so(make_session, monkeypatch, where):
         sys.modules["sounddevice"].query_devices = missing
     else:
         monkeypatch.setattr("vocalmtp.chat.terminal.require", missing)
-    with pytest.raises(InputError, match="terminal: .*is missing"):
-        talk(make_session(), RATE, print)
+    with raises_input_error(code, key="terminal"):
+        run_terminal(make_session(), RATE, print)

@@ -1,46 +1,57 @@
-"""Failing recognizers, and sessions that are closed within a turn."""
+"""The transcription thread of a session with pocketsphinx's child processes."""
 
+import os
+import signal
 import time
 
 import numpy as np
 import pytest
-from helpers.chat_fakes import ScriptedWriter, silence, tone, until
+from helpers.chat_fakes import ScriptedLLM, error_codes, silence, tone, until
 
-from vocalmtp.chat.transcription import TranscriptionWorker
-from vocalmtp.recognizers.pocketsphinx import PocketsphinxRecognizer
+from vocalmtp.recognizers.base import Recognizer, RecognizerStream
+from vocalmtp.recognizers.pocketsphinx import PocketsphinxRecognizer, PocketsphinxStream
+
+
+class Recorder(Recognizer):
+    """Keeps the streams of pocketsphinx."""
+
+    name = description = "pocketsphinx"
+
+    def __init__(self) -> None:
+        self.recognizer = PocketsphinxRecognizer()
+        self.streams: list[PocketsphinxStream] = []
+
+    def transcribe(self, samples: np.ndarray) -> str:
+        return self.recognizer.transcribe(samples)
+
+    def open_stream(self) -> RecognizerStream:
+        self.streams.append(self.recognizer.open_stream())
+        return self.streams[-1]
 
 
 @pytest.fixture(scope="module")
-def ear() -> PocketsphinxRecognizer:
-    return PocketsphinxRecognizer()
+def recorder() -> Recorder:
+    return Recorder()
 
 
-def _kill(process) -> None:
-    process._process.kill()
-    process._process.wait()
-
-
-def test_who_hears_may_die(ear, make_session):
-    session = make_session(ScriptedWriter("Yes."))
-    session._listener = TranscriptionWorker(ear, session._report, session._failed)
+def test_recognizer_that_dies_within_a_turn_is_reported(recorder, make_session):
+    recorder.streams.clear()
+    session = make_session(ScriptedLLM("Yes."), recognizer=recorder)
     session.feed(tone(0.3))
     until(session, "speech_started")
-    while session._heard.hearing is None:
+    while not recorder.streams:
         time.sleep(0.01)
-    _kill(session._heard.hearing._process)
+    os.kill(recorder.streams[0].pid, signal.SIGKILL)
     session.feed(np.concatenate([tone(0.3), silence(0.8)]))
-    events = until(session, "listening")
-    assert [e.kind for e in events].count("error") == 1
-    assert "could not hear" in next(e for e in events if e.kind == "error").message
+    assert error_codes(until(session, "listening")) == ["recognition_failed"]
 
 
-def test_a_session_that_is_closed_within_a_turn_gives_its_decoder_back(ear, make_session):
-    session = make_session()
-    session._listener = TranscriptionWorker(ear, session._report, session._failed)
-    count = len(ear._idle)
+def test_closing_a_session_within_a_turn_returns_its_stream(recorder, make_session):
+    recorder.streams.clear()
+    session = make_session(recognizer=recorder)
     session.feed(tone(0.3))
     session.close()
-    deadline = time.monotonic() + 10
-    while len(ear._idle) < count:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    (stream,) = recorder.streams
+    again = recorder.recognizer.open_stream()
+    assert again.pid == stream.pid
+    again.close()

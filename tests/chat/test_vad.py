@@ -1,4 +1,4 @@
-"""The real voice detector, on speech of the model that comes with the package."""
+"""silero-vad on synthetic speech."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def speech() -> np.ndarray:
 
 
 def detect(samples: np.ndarray, voice: VoiceActivityDetector) -> list[tuple[str, float]]:
-    """The signals of a turn detector, and when they came."""
+    """The signals of a turn detector and their times."""
     turns = TurnDetector(ChatConfig())
     found = []
     for number in range(len(samples) // FRAME):
@@ -29,7 +29,7 @@ def detect(samples: np.ndarray, voice: VoiceActivityDetector) -> list[tuple[str,
     return found
 
 
-def test_a_turn_begins_and_ends_with_the_speech(speech):
+def test_turn_begins_and_ends_with_the_speech(speech):
     quiet = np.zeros(SAMPLE_RATE, np.float32)
     voice = VoiceActivityDetector()
     signals = detect(np.concatenate([quiet, speech, quiet]), voice)
@@ -41,13 +41,13 @@ def test_a_turn_begins_and_ends_with_the_speech(speech):
     assert end - pause == pytest.approx(0.4, abs=0.05)
 
 
-def test_silence_and_noise_are_no_turn():
+def test_silence_and_noise_give_no_turn():
     noise = np.random.default_rng(0).standard_normal(3 * SAMPLE_RATE).astype(np.float32)
     for level in (0.0, 0.001, 0.05):
         assert detect(level * noise, VoiceActivityDetector()) == []
 
 
-def test_two_detectors_share_weights_but_no_state(speech):
+def test_detectors_share_no_state(speech):
     frames = speech[: len(speech) // FRAME * FRAME].reshape(-1, FRAME)
     alone = [VoiceActivityDetector()]
     expected = [alone[0](frame) for frame in frames]

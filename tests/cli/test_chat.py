@@ -1,10 +1,11 @@
-"""`vocalmtp chat` with a recording, from file to file."""
+"""`vocalmtp chat` with a recording, from file to file, and its checks of options."""
 
 import sys
 
 import numpy as np
 import pytest
 from helpers.chat_fakes import QUESTION
+from helpers.errors import error_code
 
 import vocalmtp
 from vocalmtp.audio.io import read_audio
@@ -18,51 +19,60 @@ def question(tmp_path_factory):
     return vocalmtp.load("mini")(QUESTION, greedy=True).save(path)
 
 
-def test_a_recorded_question_is_heard_and_answered_aloud(question, tmp_path, capsys):
+def test_recorded_question_is_transcribed_and_answered(question, tmp_path, capsys):
     output = tmp_path / "answer.wav"
-    main_or_exit("chat", "--input", str(question), "--output", str(output), "--voice", "slt")
+    with pytest.raises(SystemExit, match="0"):
+        main(["chat", "--input", str(question), "--output", str(output), "--voice", "slt"])
     printed = capsys.readouterr()
-    heard, answer = printed.out.splitlines()
-    assert heard.startswith("you: ")
-    assert word_errors(QUESTION, heard.removeprefix("you: ")).rate <= 0.5
-    assert answer.removeprefix("answer: ") == heard.removeprefix("you: ")  # the echo
-    assert "answers: echo; ear: pocketsphinx" in printed.err
+    user, answer = printed.out.splitlines()
+    assert user.startswith("you: ")
+    assert word_errors(QUESTION, user.removeprefix("you: ")).rate <= 0.5
+    assert answer.removeprefix("answer: ") == user.removeprefix("you: ")  # the echo
+    assert "answers: echo; recognizer: pocketsphinx" in printed.err
     samples = read_audio(output, 16_000)
     assert 0.5 < len(samples) / 16_000 < 10
     assert np.abs(samples).max() > 0.05
 
 
+def test_failing_llm_fails_the_command_and_writes_the_apology(question, tmp_path, capsys):
+    output = tmp_path / "answer.wav"
+    llm = ["--llm", "http://127.0.0.1:9/v1", "--llm-model", "any"]
+    with pytest.raises(SystemExit, match="2"):
+        main(["chat", "--input", str(question), "--output", str(output), *llm])
+    assert error_code(capsys.readouterr().err) == "unusable"
+    assert np.abs(read_audio(output, 16_000)).max() > 0.05
+
+
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "code"),
     [
-        (["--input", "q.wav"], "belong together"),
-        (["--terminal", "--input", "q.wav", "-o", "a.wav"], "does not go with"),
-        (["--input", "none.wav", "-o", "a.wav"], "no such file"),
-        (["--terminal", "--llm", "nowhere"], "no such folder"),
-        (["--terminal", "--ear", "nowhere"], "no such recognizer"),
-        (["--terminal", "--llm", "http://host"], "--llm-model"),
-        (["--terminal", "--role", "captain", "--voice", "slt"], "has its own"),
-        (["--terminal", "--role", "captain", "--system", "Be."], "has its own"),
-        (["--terminal", "--role", "captian"], "captain"),
-        (["--terminal", "--barge-in", "-1"], "barge_in"),
-        (["--terminal", "--port", "80"], "port '80': is for the page"),
-        (["--host", "no.such.host.invalid"], "host 'no.such.host.invalid': is no address"),
+        (["--input", "q.wav"], "conflict"),
+        (["--terminal", "--input", "q.wav", "-o", "a.wav"], "conflict"),
+        (["--input", "none.wav", "-o", "a.wav"], "not_found"),
+        (["--terminal", "--llm", "nowhere"], "not_found"),
+        (["--terminal", "--recognizer", "nowhere"], "unknown_name"),
+        (["--terminal", "--llm", "http://host"], "missing"),
+        (["--terminal", "--role", "captain", "--voice", "slt"], "conflict"),
+        (["--terminal", "--role", "captain", "--system", "Be."], "conflict"),
+        (["--terminal", "--role", "captian"], "not_found"),
+        (["--terminal", "--barge-in", "-1"], "invalid_value"),
+        (["--terminal", "--port", "80"], "conflict"),
+        (["--terminal", "--device", "nowhere"], "unknown_name"),
+        (["--host", "no.such.host.invalid"], "invalid_value"),
+        (["--auth", "nobody"], "invalid_value"),
     ],
 )
-def test_what_is_wrong_is_one_line(arguments, message, capsys):
+def test_invalid_options_are_refused(arguments, code, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["chat", *arguments])
-    assert message in capsys.readouterr().err
+    assert error_code(capsys.readouterr().err) == code
 
 
 @pytest.mark.parametrize("name", ["gradio", "fastapi", "uvicorn", "websockets"])
-def test_the_page_names_the_extra_that_it_needs(name, monkeypatch, capsys):
+def test_missing_package_of_the_page_is_named_with_its_extra(name, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(SystemExit, match="2"):
         main(["chat"])
-    assert f"package '{name}'" in (said := capsys.readouterr().err) and "vocalmtp[demo]" in said
-
-
-def main_or_exit(*arguments: str) -> None:
-    with pytest.raises(SystemExit, match="0"):
-        main(arguments)
+    error = capsys.readouterr().err
+    assert error_code(error) == "not_installed"
+    assert f"package '{name}'" in error and "vocalmtp[demo]" in error

@@ -1,6 +1,4 @@
-"""A conversation's parts without a model: a voice of tones, an ear that counts, a voice detector
-that goes by loudness, a clock that is moved by hand.
-"""
+"""Parts of a conversation without models: TTS, LLM, recognizer, voice activity and clock."""
 
 import threading
 import time
@@ -11,11 +9,12 @@ import numpy as np
 import pytest
 
 from vocalmtp.audio.io import Audio, Word, join
-from vocalmtp.chat.answer import AnswerError
+from vocalmtp.chat.answer_stream import AnswerError
 from vocalmtp.chat.config import ChatConfig
 from vocalmtp.chat.events import Event
 from vocalmtp.chat.responders import CascadeResponder
 from vocalmtp.chat.session import ChatSession
+from vocalmtp.recognizers.base import Recognizer
 from vocalmtp.roles import Role
 from vocalmtp.server.state import ServerLimits, ServerState
 from vocalmtp.text import normalize, word_spans
@@ -25,13 +24,13 @@ QUESTION = "What is the capital of France?"
 CLERK = Role(
     name="clerk", persona="You file.", voice="bob", greeting="Next!", origin="a tone", consent=""
 )
-WORD = 0.25  # seconds that a word of ToneTTS takes
+WORD = 0.25  # seconds of a word of ToneTTS
 
 
 class Clock:
-    """Seconds, moved by hand."""
+    """A clock that tests advance."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.now = 100.0
 
     def __call__(self) -> float:
@@ -39,23 +38,25 @@ class Clock:
 
 
 class ToneTTS:
-    """Says every word as WORD seconds of a tone of its own, a chunk a word.
+    """Synthesizes every word as a tone of WORD seconds, one chunk a word.
 
-    `used` has the voice of every clause, `sought` what was not yet a voice when it was asked for.
+    Attributes:
+        used: the voice of every clause.
+        resolved: the arguments of `find_voice` that were not voices yet.
     """
-
-    def __init__(self):
-        self.used: list[str] = []
-        self.sought: list[str | Role | None] = []
 
     sample_rate = RATE
     has_word_times = True
     voices = {name: SimpleNamespace(name=name) for name in ("ann", "bob")}
 
+    def __init__(self) -> None:
+        self.used: list[str] = []
+        self.resolved: list[str | Role | None] = []
+
     def find_voice(self, voice: str | Role | SimpleNamespace | None) -> SimpleNamespace:
         if isinstance(voice, SimpleNamespace):
             return voice
-        self.sought.append(voice)
+        self.resolved.append(voice)
         return self.voices[voice.voice if isinstance(voice, Role) else voice or "ann"]
 
     def __call__(self, text: str, voice: str | None = None) -> Audio:
@@ -69,40 +70,52 @@ class ToneTTS:
             yield Audio(tone(WORD, 200 + len(word)), RATE, [Word(word, 0.0, WORD)])
 
 
-class CountingEar:
-    """Hears a tone of n tenths of a second, in all, as "n tenths"."""
+class CountingRecognizer(Recognizer):
+    """Transcribes n tenths of a second of tone as "n tenths"."""
 
     name = description = "counting"
 
-    def open_stream(self) -> "CountingEar":
-        hearing = CountingEar()
-        hearing.count = 0
-        return hearing
+    def transcribe(self, samples: np.ndarray) -> str:
+        stream = self.open_stream()
+        stream.push(samples)
+        return stream.text()
+
+    def open_stream(self) -> "CountingStream":
+        return CountingStream()
+
+
+class CountingStream:
+    """One utterance of CountingRecognizer."""
+
+    def __init__(self) -> None:
+        self.count = 0
 
     def push(self, samples: np.ndarray) -> None:
         self.count += int((np.abs(samples) > 0.05).sum())
 
     def text(self, settled: bool = False) -> str:
-        tenths = round(self.count / RATE * 11.9)  # the sine is below 0.05 for a sixth of the time
+        tenths = round(self.count / RATE * 11.9)  # a sine is below 0.05 for a sixth of the time
         return f"{tenths} tenths" if tenths else ""
 
     def close(self) -> None:
         pass
 
 
-class ScriptedWriter:
-    """Writes the pieces that it was given, and remembers what it was asked.
+class ScriptedLLM:
+    """Writes `pieces` of text; a number is a wait in seconds, an exception is raised.
 
-    A number is a wait in seconds, an exception is raised.
+    Attributes:
+        requests: role and content of the messages of every request.
     """
 
     name = "scripted"
 
     def __init__(self, *pieces: str | float | Exception):
-        self.pieces, self.asked = pieces, []
+        self.pieces = pieces
+        self.requests: list[list[tuple[str, str]]] = []
 
     def write(self, messages, out) -> Iterator[str]:
-        self.asked.append([(message.role, message.content) for message in messages])
+        self.requests.append([(message.role, message.content) for message in messages])
         stop = threading.Event()
         with out.on_cancel(stop.set):
             for piece in self.pieces:
@@ -117,28 +130,30 @@ class ScriptedWriter:
         return len(text.split())
 
 
-def fake_room(*pieces: str | float | Exception, **limits) -> ServerState:
-    """A room whose answers are `pieces` of text, or in the mode "other" are "Other."."""
+def fake_server(*pieces: str | float | Exception, **limits) -> ServerState:
+    """A server with two responders: "llm" writes `pieces`, "other" writes "Other."."""
     tts = ToneTTS()
-    writers = {"llm": ScriptedWriter(*pieces or ("One two.",)), "other": ScriptedWriter("Other.")}
-    answerers = {name: CascadeResponder(writer, tts) for name, writer in writers.items()}
+    llms = {"llm": ScriptedLLM(*pieces or ("One two.",)), "other": ScriptedLLM("Other.")}
+    responders = {name: CascadeResponder(tts, llm) for name, llm in llms.items()}
     config, roles = ChatConfig(echo="off"), {"clerk": CLERK}
-    return ServerState(tts, CountingEar(), answerers, config, ServerLimits(**limits), roles=roles)
+    limit = ServerLimits(**limits)
+    return ServerState(tts, CountingRecognizer(), responders, config, limit, roles=roles)
 
 
-def hear_by_loudness(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put `loudness` in the place of the voice detector."""
-    monkeypatch.setattr("vocalmtp.chat.session.VoiceActivityDetector.__init__", lambda self: None)
-    monkeypatch.setattr("vocalmtp.chat.session.VoiceActivityDetector.__call__", loudness)
+def detect_by_level(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replace silero-vad by a threshold on the level."""
+    place = "vocalmtp.chat.session.VoiceActivityDetector"
+    monkeypatch.setattr(f"{place}.__init__", lambda self: None)
+    monkeypatch.setattr(f"{place}.__call__", speech_probability)
 
 
-def broken(message: str = "no model there") -> AnswerError:
-    return AnswerError(message, "Sorry, something broke.")
-
-
-def loudness(self, frame: np.ndarray) -> float:
-    """In place of VoiceActivityDetector.__call__."""
+def speech_probability(self, frame: np.ndarray) -> float:
+    """1.0 if the frame is loud, in place of VoiceActivityDetector.__call__."""
     return float(np.sqrt(np.mean(frame**2)) > 0.05)
+
+
+def llm_failure(message: str = "no model there") -> AnswerError:
+    return AnswerError(message, "llm_failed")
 
 
 def tone(seconds: float, hertz: float = 300.0, level: float = 0.2) -> np.ndarray:
@@ -152,11 +167,11 @@ def silence(seconds: float) -> np.ndarray:
 
 
 def say(session: ChatSession, seconds: float = 0.5, level: float = 0.2) -> None:
-    """A user's turn of so many seconds, and the silence that ends it."""
+    """Feed a turn of so many seconds, and the silence that ends it."""
     session.feed(np.concatenate([tone(seconds, level=level), silence(0.8)]))
 
 
-def until(session: ChatSession, kind: str, count: int = 1, timeout: float = 20.0) -> list[Event]:
+def until(session: ChatSession, kind: str, count: int = 1, timeout: float = 60.0) -> list[Event]:
     """The events up to the `count`-th of that kind."""
     seen: list[Event] = []
     deadline = time.monotonic() + timeout
@@ -170,9 +185,14 @@ def until(session: ChatSession, kind: str, count: int = 1, timeout: float = 20.0
 
 
 def kinds(events: list[Event]) -> list[str]:
-    """The kinds of events but for timings, repetitions left out."""
+    """The kinds of events without timings and repetitions."""
     found: list[str] = []
     for event in events:
         if event.kind != "timing" and event.kind not in found[-1:]:
             found.append(event.kind)
     return found
+
+
+def error_codes(events: list[Event]) -> list[str]:
+    """The codes of the errors among events."""
+    return [event.code for event in events if event.kind == "error"]

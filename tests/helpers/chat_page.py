@@ -1,11 +1,11 @@
-"""What tests do with the page."""
+"""Actions of browser tests on the page."""
 
 import os
 from pathlib import Path
 from typing import Any
 
 
-def state(page: Any, name: str) -> None:
+def wait_for_state(page: Any, name: str) -> None:
     """Wait until the page is in that state."""
     page.wait_for_selector(f"#talk[data-state={name}]")
 
@@ -16,8 +16,8 @@ def ask(page: Any, text: str) -> None:
     page.keyboard.press("Enter")
 
 
-def answered(page: Any, count: int = 1) -> str:
-    """Wait until the `count`-th answer has sounded; what it said."""
+def wait_for_answer(page: Any, count: int = 1) -> str:
+    """Wait until the `count`-th answer was played, and return its text."""
     page.wait_for_function(
         """(count) => document.querySelectorAll(".talk-answer").length === count
            && document.querySelector("#talk").dataset.state === "listening" """,
@@ -26,8 +26,8 @@ def answered(page: Any, count: int = 1) -> str:
     return page.locator(".talk-answer").last.inner_text()
 
 
-def picture(page: Any, name: str) -> None:
-    """Keep a screenshot in the folder that VOCALMTP_SCREENSHOTS names, if it does."""
+def screenshot(page: Any, name: str) -> None:
+    """Save a screenshot in the folder that VOCALMTP_SCREENSHOTS names, if it does."""
     folder = os.environ.get("VOCALMTP_SCREENSHOTS")
     if folder:
         page.screenshot(path=Path(folder) / f"{name}.png")

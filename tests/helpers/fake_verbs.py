@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from helpers.chat_fakes import CountingEar
+from helpers.chat_fakes import CountingRecognizer
 from vocalmtp.audio.io import Audio, Word
 from vocalmtp.batch.synthesizer import BatchSynthesizer
 from vocalmtp.hub import model_folder
@@ -76,10 +76,10 @@ def replace_work(patch: pytest.MonkeyPatch, toy: Path) -> None:
         "vocalmtp.training.export.export_model": lambda model, *_, **__: check_model(model),
         "vocalmtp.ablation.run.run_grid": lambda *_, **__: {},
         "vocalmtp.ablation.report.write_ablation": lambda *_: "",
-        "vocalmtp.recognizers.base.build_recognizer": lambda *_: CountingEar(),
+        "vocalmtp.recognizers.base.build_recognizer": lambda *_: CountingRecognizer(),
         "vocalmtp.chat.recorded.converse": lambda *_: [],
-        "vocalmtp.chat.terminal.talk": lambda *_: None,
-        "vocalmtp.server.app.make_app": lambda room, host, auth: auth and check_auth(auth),
+        "vocalmtp.chat.terminal.run_terminal": lambda *_: None,
+        "vocalmtp.server.app.make_app": lambda state, host, auth: auth and check_auth(auth),
         "vocalmtp.server.app.run": lambda *_: None,
         "vocalmtp.server.state.ServerState.warm_up": lambda _: None,
         "vocalmtp.training.train.train": lambda recipe: recipe.output,

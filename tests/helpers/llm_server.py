@@ -1,7 +1,7 @@
 """An OpenAI-compatible server in a process of its own: a random Transformers model, and faults.
 
-`python llm_server.py [FOLDER]` prints its port. The model's name says what happens: "tiny" writes
-with the chat model in FOLDER, the others are in FAULTS. POSTs that were asked are at GET /asked.
+`python llm_server.py [FOLDER]` prints its port. The model "tiny" is the chat model in FOLDER, the
+others are in RESPONSES. GET returns the requests so far, and the models whose clients disconnected.
 """
 
 import json
@@ -13,8 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from transformers import AutoModelForCausalLM, AutoTokenizer, TextIteratorStreamer
 
-ASKED: list[dict] = []
-GONE: list[str] = []  # models whose reader has hung up
+REQUESTS: list[dict] = []
+DISCONNECTED: list[str] = []
 
 
 def event(text: str, reason: str | None = None) -> bytes:
@@ -36,9 +36,13 @@ def slow() -> Iterator[bytes]:
     time.sleep(60)
 
 
-FAULTS = {
+RESPONSES = {
     "fine": lambda: iter([event("All is "), event("well."), event("", "stop"), DONE]),
     "thinks": lambda: iter([event("<thi"), event("nk>Hm.</think>All is "), event("well."), DONE]),
+    "thought-closed": lambda: iter(
+        [event("Hm. "), event("Well.</th"), event("ink>\n\nAll is "), event("well."), DONE]
+    ),
+    "thoughts-only": lambda: iter([event("<think>Hm."), event("", "stop"), DONE]),
     "slow": slow,
     "endless": endless,
     "garbage": lambda: iter([b"data: {not json\n\n"]),
@@ -54,7 +58,7 @@ FAULTS = {
 
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
-        body = json.dumps({"asked": ASKED, "gone": GONE}).encode()
+        body = json.dumps({"requests": REQUESTS, "disconnected": DISCONNECTED}).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -62,9 +66,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        ASKED.append(body | {"path": self.path, "key": self.headers.get("Authorization")})
+        REQUESTS.append(body | {"path": self.path, "key": self.headers.get("Authorization")})
         name = body["model"]
-        if name not in FAULTS and name != "tiny":
+        if name not in RESPONSES and name != "tiny":
             self.send_response(404)
             self.end_headers()
             self.wfile.write(json.dumps({"error": {"message": f"no model {name}"}}).encode())
@@ -73,18 +77,18 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "text/event-stream")
         self.end_headers()
         try:
-            for piece in tiny(body) if name == "tiny" else FAULTS[name]():
+            for piece in tiny(body) if name == "tiny" else RESPONSES[name]():
                 self.wfile.write(piece)
                 self.wfile.flush()
         except (BrokenPipeError, ConnectionResetError):
-            GONE.append(name)
+            DISCONNECTED.append(name)
 
     def log_message(self, *_: object) -> None:
         pass
 
 
 def tiny(body: dict) -> Iterator[bytes]:
-    """What the chat model in the folder writes."""
+    """Stream the answer of the chat model."""
     tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
     model = AutoModelForCausalLM.from_pretrained(sys.argv[1])
     inputs = tokenizer.apply_chat_template(

@@ -1,4 +1,4 @@
-"""A chat model with random weights that writes words, saved as published ones are."""
+"""A chat model of Transformers with random weights, which writes words of a small vocabulary."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 WORDS = "the cat sat on a mat and saw one small red boat near its house today".split()
-SIGNS = ["<unk>", "<end>", "<user>", "<assistant>", "<system>"]
+SPECIAL = ["<unk>", "<end>", "<user>", "<assistant>", "<system>"]
 TEMPLATE = (
     "{% for m in messages %}<{{ m.role }}> {{ m.content }} <end> {% endfor %}"
     "{% if add_generation_prompt %}<assistant> {% endif %}"
@@ -16,7 +16,7 @@ TEMPLATE = (
 
 def save_tiny_chat_model(folder: Path, template: str | None = TEMPLATE) -> Path:
     torch.manual_seed(0)
-    vocabulary = {token: number for number, token in enumerate([*SIGNS, *WORDS])}
+    vocabulary = {token: number for number, token in enumerate([*SPECIAL, *WORDS])}
     core = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer = PreTrainedTokenizerFast(
@@ -34,8 +34,8 @@ def save_tiny_chat_model(folder: Path, template: str | None = TEMPLATE) -> Path:
         bos_token_id=None,
     )
     model = LlamaForCausalLM(config)
-    with torch.no_grad():  # words, not signs: nothing else is to be said
-        model.lm_head.weight[: len(SIGNS)] = 0.0
+    with torch.no_grad():  # no special tokens in answers
+        model.lm_head.weight[: len(SPECIAL)] = 0.0
     model.generation_config.eos_token_id = 1
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

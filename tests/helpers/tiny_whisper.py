@@ -1,4 +1,4 @@
-"""A Whisper model with random weights, saved as published ones are."""
+"""A Whisper model of Transformers with random weights."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ LAST = ["<|nospeech|>", "<|notimestamps|>"]
 
 
 def byte_letters() -> list[str]:
-    """The letters that byte-level vocabularies write the 256 bytes with."""
+    """Return the characters of the 256 bytes in byte-level vocabularies."""
     plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
     return [chr(b) for b in plain] + [chr(256 + n) for n in range(256 - len(plain))]
 

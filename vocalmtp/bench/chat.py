@@ -15,7 +15,7 @@ import torch
 from vocalmtp.audio.io import resample
 from vocalmtp.audio.vad import SAMPLE_RATE
 from vocalmtp.bench.chat_server import serving
-from vocalmtp.chat.client import Exchange, call
+from vocalmtp.chat.client import Exchange, connect
 from vocalmtp.chat.config import ChatConfig
 from vocalmtp.decoding.generate import prefill_prompts
 from vocalmtp.decoding.strategies import Grouped
@@ -37,7 +37,7 @@ CROWD_TURNS = 2  # of each
 PROMPT = 0.5  # seconds beyond the silence within which an answer must sound
 
 # What the caller sees of the way, in its order.
-PARTS = ("end of turn", "ear", "writer", "first clause", "voice", "transport", "playout")
+PARTS = ("end of turn", "recognition", "LLM", "first clause", "synthesis", "network", "playback")
 
 
 @dataclass(frozen=True)
@@ -70,14 +70,14 @@ def run_chat_bench(model: Path | str) -> list[Line]:
         alone = asyncio.run(converse(server.socket, questions, TURNS))
         lines = chain(name, alone)
         for part, values in beside.items():
-            lines.append(Line(f"... of voice: {part}", name, spread(values), "ms", 1))
+            lines.append(Line(f"... of synthesis: {part}", name, spread(values), "ms", 1))
         lines += crowds(name, server.socket, questions)
     return lines
 
 
 async def converse(address: str, questions: list[SpokenQuestion], turns: int, first: int = 0):
     """The exchanges of one caller who asks so many questions, from the `first` on."""
-    async with call(address) as caller:
+    async with connect(address) as caller:
         exchanges = []
         for turn in range(first, first + turns):
             question = questions[turn % len(questions)]
@@ -87,19 +87,19 @@ async def converse(address: str, questions: list[SpokenQuestion], turns: int, fi
 
 def parts_of(exchange: Exchange) -> dict[str, float] | None:
     """Milliseconds of PARTS of one answer, and their sum as "whole"; None if nothing sounded."""
-    parts, silence = exchange.parts, ChatConfig().silence
-    if exchange.audio is None or "total" not in parts:
+    parts, silence = exchange.parts, ChatConfig().end_silence
+    if exchange.first_audio is None or "total" not in parts:
         return None
-    sounded = exchange.playout.first or exchange.audio
+    sounded = exchange.playout.first or exchange.first_audio
     seconds = {
-        "end of turn": exchange.ended - exchange.spoken - silence,
-        "ear": parts["ear"],
-        "writer": parts["first_text"],
+        "end of turn": exchange.turn_end - exchange.speech_end - silence,
+        "recognition": parts["recognition"],
+        "LLM": parts["first_text"],
         "first clause": parts["first_clause"] - parts["first_text"],
-        "voice": parts["first_audio"] - parts["first_clause"],
-        "transport": exchange.audio - exchange.ended - parts["total"],
-        "playout": sounded - exchange.audio,
-        "whole": sounded - exchange.spoken - silence,
+        "synthesis": parts["first_audio"] - parts["first_clause"],
+        "network": exchange.first_audio - exchange.turn_end - parts["total"],
+        "playback": sounded - exchange.first_audio,
+        "whole": sounded - exchange.speech_end - silence,
     }
     return {part: 1000 * value for part, value in seconds.items()}
 

@@ -1,84 +1,163 @@
-"""An answer on its way out: its text, its audio, and what of it was heard."""
+"""The output of one answer: its text and audio as events, paced and cancellable."""
 
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
 
 import numpy as np
 
-from vocalmtp.chat.answer import Cancelled
+from vocalmtp.chat.audio_io import Playback
 from vocalmtp.chat.config import ChatConfig
-from vocalmtp.chat.events import AudioChunk, Error, Event, Part, SpokenWord, TextDelta, Timing
-from vocalmtp.chat.playback import Playback
+from vocalmtp.chat.events import (
+    AudioChunk,
+    Error,
+    Event,
+    FailureCode,
+    Part,
+    SpokenWord,
+    TextDelta,
+    Timing,
+)
 
-CLOSE = 0.05  # seconds: a word this near to its end was heard
-NAP = 0.05  # seconds between looks at how far the audio is ahead
+PLAYED = 0.05  # seconds: a word that ends so soon counts as played
+POLL = 0.05  # seconds between two checks how far the audio is ahead of playback
+
+APOLOGIES: dict[FailureCode, str] = {  # what is said aloud when an answer fails
+    "llm_unreachable": "Sorry, I cannot reach my language model.",
+    "llm_timeout": "Sorry, my language model is too slow at the moment.",
+    "llm_failed": "Sorry, something went wrong with my language model.",
+    "not_understood": "Sorry, I did not understand that.",
+}
+
+
+class Cancelled(Exception):
+    """The answer is no longer wanted: its producer must not catch this."""
+
+
+class AnswerError(Exception):
+    """The answer, or the rest of it, cannot be given.
+
+    Args:
+        message: for the user to read.
+        code: the kind of failure; what is said aloud depends on it.
+    """
+
+    def __init__(self, message: str, code: FailureCode):
+        super().__init__(message)
+        self.code: FailureCode = code
+
+
+class AnswerSink(Protocol):
+    """Receives one answer, from any thread; all methods raise Cancelled once it is cancelled.
+
+    Attributes:
+        max_chars: characters of text after which the producer should stop.
+        live: somebody is waiting for the beginning of the answer.
+    """
+
+    max_chars: int
+    live: bool
+
+    def text(self, delta: str) -> None:
+        """Show the next piece of the answer's text."""
+
+    def audio(self, samples: np.ndarray, sample_rate: int, words: list[SpokenWord]) -> None:
+        """Play the next samples [N]; blocks while enough audio is ahead of playback.
+
+        Args:
+            samples: float32 [N].
+            sample_rate: Hz.
+            words: their times count from the start of the answer's audio.
+        """
+
+    def error(self, code: FailureCode, message: str) -> None:
+        """Report a failure to the user."""
+
+    def mark(self, part: Part) -> None:
+        """Record the latency of a part that has just been completed."""
+
+    def on_cancel(self, action: Callable[[], object]) -> AbstractContextManager[None]:
+        """Return a context within which cancelling the answer calls `action`."""
+        ...
 
 
 class AnswerStream:
-    """The `answer.Outlet` of a session: everything leaves by `emit`, in order, until `cancel`.
+    """The `AnswerSink` of a session, which emits events in order until it is cancelled.
 
-    `late` seconds have gone since the user's turn ended.
+    Args:
+        turn: the number of the turn that is answered.
+        config: the session's settings.
+        emit: called with every event.
+        lock: the session's lock, which orders events.
+        clock: the session's clock.
+        elapsed: seconds since the user's turn ended.
     """
 
     def __init__(
         self,
-        number: int,
+        turn: int,
         config: ChatConfig,
         emit: Callable[[Event], None],
         lock: threading.RLock,
         clock: Callable[[], float],
-        late: float,
+        elapsed: float,
     ):
-        self.number, self.longest = number, config.longest_answer
+        self.turn, self.max_chars = turn, config.max_answer_chars
+        self.live = config.max_lead is not None
         self.cancelled = False
-        self.finished = False  # all of it has left
-        self.written = ""  # its text so far
-        self.playback: Playback | None = None  # from the first audio on
+        self.finished = False  # all of it was emitted
+        self.full_text = ""
+        self.playback: Playback | None = None  # None before the first audio
         self._words: list[SpokenWord] = []
-        self._ahead, self._emit, self._lock, self._clock = config.ahead, emit, lock, clock
-        self._begin, self._late = time.perf_counter(), late
+        self._max_lead, self._emit, self._lock, self._clock = config.max_lead, emit, lock, clock
+        self._begin, self._elapsed = time.perf_counter(), elapsed
         self._marks: set[Part] = set()
         self._stop = threading.Event()
         self._actions: list[Callable[[], object]] = []
 
-    # -- for who answers -----------------------------------------------------------------------
+    # -- for the responder ---------------------------------------------------------------------
 
     def text(self, delta: str) -> None:
-        with self._going():
+        """Emit a piece of text."""
+        with self._active():
             if delta:
                 self.mark("first_text")
-                self.written += delta
-                self._emit(TextDelta(self.number, delta))
+                self.full_text += delta
+                self._emit(TextDelta(self.turn, delta))
 
     def audio(self, samples: np.ndarray, sample_rate: int, words: list[SpokenWord]) -> None:
-        while self._ahead is not None and self._lead() > self._ahead:
-            self._stop.wait(NAP)
-        with self._going():
+        """Emit samples [N], see `AnswerSink`."""
+        while self._max_lead is not None and self._lead() > self._max_lead:
+            self._stop.wait(POLL)
+        with self._active():
             if self.playback is None:
                 self.playback = Playback(sample_rate)
             start = self.playback.seconds
             self.playback.add(samples, self._clock())
             self._words += words
-            self._emit(AudioChunk(self.number, samples, sample_rate, start, tuple(words)))
+            self._emit(AudioChunk(self.turn, samples, sample_rate, start, tuple(words)))
             if len(samples) and "first_audio" not in self._marks:
                 self.mark("first_audio")
-                total = time.perf_counter() - self._begin + self._late
-                self._emit(Timing(self.number, "total", total))
+                total = time.perf_counter() - self._begin + self._elapsed
+                self._emit(Timing(self.turn, "total", total))
 
-    def failure(self, message: str) -> None:
-        with self._going():
-            self._emit(Error(self.number, message))
+    def error(self, code: FailureCode, message: str) -> None:
+        """Emit a failure."""
+        with self._active():
+            self._emit(Error(self.turn, code, message))
 
     def mark(self, part: Part) -> None:
-        with self._going():
+        """Emit the latency of a part, once."""
+        with self._active():
             if part not in self._marks:
                 self._marks.add(part)
-                self._emit(Timing(self.number, part, time.perf_counter() - self._begin))
+                self._emit(Timing(self.turn, part, time.perf_counter() - self._begin))
 
     @contextmanager
     def on_cancel(self, action: Callable[[], object]) -> Iterator[None]:
+        """Within the context, cancelling calls `action`; at once if it is cancelled already."""
         with self._lock:
             self._actions.append(action)
             if self.cancelled:
@@ -89,24 +168,24 @@ class AnswerStream:
             with self._lock:
                 self._actions.remove(action)
 
-    # -- for the session, under its lock -------------------------------------------------------
+    # -- for the session, which holds the lock -------------------------------------------------
 
     @property
     def seconds(self) -> float:
-        """The audio that has left."""
+        """Duration of the audio so far."""
         return 0.0 if self.playback is None else self.playback.seconds
 
-    def over(self, now: float) -> bool:
-        """Whether all of it has left and sounded."""
-        return self.finished and not (self.playback and self.playback.sounding(now))
+    def is_over(self, now: float) -> bool:
+        """Return whether all of it was emitted and played."""
+        return self.finished and not (self.playback and self.playback.is_playing(now))
 
-    def played(self, seconds: float, now: float) -> None:
-        """The player's report."""
+    def report_playback(self, seconds: float, now: float) -> None:
+        """Set the position that the player has reported."""
         if self.playback is not None:
             self.playback.report(seconds, now)
 
     def cancel(self, now: float) -> tuple[str, float]:
-        """Let nothing more out; the text up to the last word heard, and the seconds heard."""
+        """Emit nothing more; return the text that was played, and the seconds."""
         self.cancelled = True
         self._stop.set()
         for action in self._actions:
@@ -114,19 +193,19 @@ class AnswerStream:
         if self.playback is None:
             return "", 0.0
         position = self.playback.position(now)
-        heard = [word.place[1] for word in self._words if word.end <= position + CLOSE]
-        return self.written[: max(heard, default=0)].strip(), position
+        ends = [word.span[1] for word in self._words if word.end <= position + PLAYED]
+        return self.full_text[: max(ends, default=0)].strip(), position
 
     def _lead(self) -> float:
-        """Seconds of audio that have not sounded yet; 0 when nobody wants them any more."""
+        """Seconds of audio ahead of playback; 0 once it is cancelled."""
         with self._lock:
             if self.cancelled or self.playback is None:
                 return 0.0
             return self.playback.seconds - self.playback.position(self._clock())
 
     @contextmanager
-    def _going(self) -> Iterator[None]:
-        """Hold the lock; raise Cancelled if the answer is over."""
+    def _active(self) -> Iterator[None]:
+        """Hold the lock; raises Cancelled if the answer is cancelled."""
         with self._lock:
             if self.cancelled:
                 raise Cancelled

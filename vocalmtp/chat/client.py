@@ -1,6 +1,6 @@
-"""A caller: what the page does, in Python, for measuring the whole way of a conversation.
+"""A client of the chat server, as the page is one, for measuring complete conversations.
 
-Speaks recordings into the socket at the pace of a microphone, and keeps a loudspeaker's time.
+It sends recordings at the pace of a microphone, and models the timing of a loudspeaker.
 """
 
 import asyncio
@@ -17,23 +17,30 @@ from vocalmtp.audio.io import to_pcm
 from vocalmtp.audio.vad import SAMPLE_RATE
 from vocalmtp.optional import require
 
-BLOCK = 0.02  # seconds of sound in a message, about as the page sends it
-BUFFER = 0.08  # seconds of an answer that are there before it sounds, as in assets/sound.js
-PATIENCE = 30.0  # seconds
-REPORTS = 3  # blocks between two reports of what has been played
+BLOCK = 0.02  # seconds of audio in a message, similar to the page's
+BUFFER = 0.08  # seconds of an answer that are buffered before it plays, as in assets/audio.js
+TIMEOUT = 30.0  # seconds
+REPORT_BLOCKS = 3  # blocks between two reports of the playback position
 
 
 @dataclass
 class Playout:
-    """When an answer sounds, by when its audio arrived; times are seconds of `time.monotonic`."""
+    """When an answer plays, given when its audio arrived; times are of `time.monotonic`.
 
-    seconds: float = 0.0  # that have arrived
-    begin: float | None = None  # when the first of it would have sounded, had there been no gap
+    Attributes:
+        seconds: duration of the audio that has arrived.
+        begin: when playback would have begun, had there been no gap.
+        gaps: how often the audio ran out.
+        first: when playback began.
+    """
+
+    seconds: float = 0.0
+    begin: float | None = None
     gaps: int = 0
-    first: float | None = None  # when it began to sound
+    first: float | None = None
 
     def arrive(self, seconds: float, now: float) -> None:
-        """More audio is there."""
+        """Append audio that has arrived."""
         if self.begin is not None and now > self.begin + self.seconds:
             self.gaps += 1
             self.begin = now - self.seconds
@@ -42,114 +49,135 @@ class Playout:
             self.start(now)
 
     def start(self, now: float) -> None:
-        """Wait for no more, if it has not begun."""
+        """Begin playback without waiting for more audio."""
         if self.begin is None and self.seconds:
             self.begin = self.first = now
 
     def position(self, now: float) -> float:
-        """Seconds that have sounded."""
+        """Return the seconds that have been played."""
         return 0.0 if self.begin is None else min(max(now - self.begin, 0.0), self.seconds)
 
 
 @dataclass
 class Exchange:
-    """A turn of the caller and the answer to it, as seen from the caller."""
+    """A turn of the client and its answer; times are of `time.monotonic`.
+
+    Attributes:
+        turn: its number; 0 if the server detected no speech.
+        speech_end: when the last speech of the turn was sent.
+        turn_end: when the server reported the end of the turn.
+        transcript: the last one.
+        text: the answer.
+        parts: latencies that the server reported, in seconds.
+        first_audio: when the first audio arrived.
+        playout: the playback of the answer.
+        interrupted: when the answer was interrupted.
+        errors: messages of the server.
+        done: set when the answer is complete, interrupted, or not to be expected.
+    """
 
     turn: int
-    spoken: float = 0.0  # when the last of the turn's speech was sent
-    ended: float = 0.0  # when the turn was known to be over
-    heard: str = ""  # the final transcript
-    text: str = ""  # the answer
-    parts: dict[str, float] = field(default_factory=dict)  # timings of the server, in seconds
-    audio: float | None = None  # when the first audio arrived
+    speech_end: float = 0.0
+    turn_end: float = 0.0
+    transcript: str = ""
+    text: str = ""
+    parts: dict[str, float] = field(default_factory=dict)
+    first_audio: float | None = None
     playout: Playout = field(default_factory=Playout)
-    interrupted: float | None = None  # when the answer was
+    interrupted: float | None = None
     errors: list[str] = field(default_factory=list)
-    done: asyncio.Event = field(default_factory=asyncio.Event)  # nothing more of it is to come
+    done: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-class Caller:
-    """One conversation over an open WebSocket; `call` makes it."""
+class ChatClient:
+    """One conversation over an open WebSocket; see `connect`.
+
+    Attributes:
+        exchanges: the turns so far, by number.
+        delays: by how many seconds each block of audio was sent late.
+    """
 
     def __init__(self, socket: Any):
         self._socket = socket
-        self._waiting = np.zeros(0, np.float32)  # sound that is still to be spoken
-        self._speech = 0  # samples of it until the end of its speech
-        self._spoken = 0.0
-        self._chunk: dict[str, Any] = {}  # whose samples come next
+        self._queue = np.zeros(0, np.float32)  # samples to send
+        self._speech = 0  # samples until the end of the speech in them
+        self._speech_end = 0.0
+        self._chunk: dict[str, Any] = {}  # the event whose samples come next
         self._rate = 0
         self._ready = asyncio.Event()
         self._started = asyncio.Event()
         self.exchanges: dict[int, Exchange] = {}
-        self.sent: list[float] = []  # how late each block of sound was sent
+        self.delays: list[float] = []
 
     async def ask(self, samples: np.ndarray, speech: float) -> Exchange:
-        """Say a question, and hear the answer out, if there is one within PATIENCE.
+        """Send a question and wait until its answer was played, or for TIMEOUT.
 
-        `samples` [N] at SAMPLE_RATE hold speech for the first `speech` seconds.
+        Args:
+            samples: [N] at SAMPLE_RATE.
+            speech: seconds after which there is no more speech in them.
         """
         exchange = await self.say(samples, speech)
         with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(exchange.done.wait(), PATIENCE)
+            await asyncio.wait_for(exchange.done.wait(), TIMEOUT)
         playout = exchange.playout
         if playout.begin is not None and exchange.interrupted is None:
             await asyncio.sleep(playout.begin + playout.seconds - time.monotonic())
         return exchange
 
     async def say(self, samples: np.ndarray, speech: float) -> Exchange:
-        """Say something; returns as soon as it is known to be speech, with what will be filled.
+        """Send a question and return its exchange, which is incomplete, when the turn begins.
 
-        What is not heard as speech within PATIENCE is turn 0, which has no answer.
+        If no turn begins within TIMEOUT, the exchange has the turn 0 and no answer.
         """
         self._started.clear()
         self._speech = round(speech * SAMPLE_RATE)
-        self._waiting = samples
+        self._queue = samples
         try:
-            await asyncio.wait_for(self._started.wait(), PATIENCE)
+            await asyncio.wait_for(self._started.wait(), TIMEOUT)
         except asyncio.TimeoutError:
             silent = Exchange(turn=0)
             silent.done.set()
             return silent
         return self.exchanges[max(self.exchanges)]
 
-    async def tell(self, kind: str, **rest: Any) -> None:
-        """Send a message other than sound."""
-        await self._socket.send(json.dumps({"kind": kind, **rest}))
+    async def send(self, kind: str, **fields: Any) -> None:
+        """Send a message other than audio."""
+        await self._socket.send(json.dumps({"kind": kind, **fields}))
 
-    # -- the two sides of the line ---------------------------------------------------------------
+    # -- tasks -----------------------------------------------------------------------------------
 
-    async def speak(self) -> None:
-        """The microphone: sound where there is some, else a faint noise, for ever."""
+    async def send_audio(self) -> None:
+        """Send queued audio, or faint noise, at the pace of a microphone, without end."""
         await self._ready.wait()
-        await self.tell("rate", rate=SAMPLE_RATE)
+        await self.send("rate", rate=SAMPLE_RATE)
         count = round(BLOCK * SAMPLE_RATE)
         noise = np.random.default_rng(0).standard_normal(count).astype(np.float32) * 1e-4
         begin, number = time.monotonic(), 0
         while True:
-            block, self._waiting = self._waiting[:count], self._waiting[count:]
+            block, self._queue = self._queue[:count], self._queue[count:]
             await self._socket.send(to_pcm(noise + np.pad(block, (0, count - len(block)))))
             if self._speech > 0:
                 self._speech -= count
-                self._spoken = time.monotonic()
+                self._speech_end = time.monotonic()
             number += 1
-            if number % REPORTS == 0:
-                await self._report()
+            if number % REPORT_BLOCKS == 0:
+                await self._report_playback()
             due = begin + number * BLOCK
-            self.sent.append(max(0.0, time.monotonic() - due))
+            self.delays.append(max(0.0, time.monotonic() - due))
             await asyncio.sleep(due - time.monotonic())
 
-    async def _report(self) -> None:
+    async def _report_playback(self) -> None:
         exchange = self.exchanges.get(max(self.exchanges, default=0))
         if exchange is not None and exchange.playout.begin is not None:
             seconds = exchange.playout.position(time.monotonic())
-            await self.tell("played", turn=exchange.turn, seconds=seconds)
+            await self.send("played", turn=exchange.turn, seconds=seconds)
 
-    async def listen(self) -> None:
-        """The events of the server, until the line ends."""
+    async def receive(self) -> None:
+        """Process the server's messages until the connection is closed."""
         async for message in self._socket:
             now = time.monotonic()
             if isinstance(message, bytes):
-                self._sound(len(message) / 2 / self._rate, now)
+                self._add_audio(len(message) / 2 / self._rate, now)
                 continue
             event = json.loads(message)
             kind = event["kind"]
@@ -157,29 +185,29 @@ class Caller:
                 self._rate = event["sample_rate"]
                 self._ready.set()
             elif kind == "speech_started":
-                self._close_all()  # who speaks on is given one answer, to all of it
+                self._finish_all()  # a user who continues gets one answer to both turns
                 self.exchanges[event["turn"]] = Exchange(event["turn"])
                 self._started.set()
             elif event.get("turn") in self.exchanges:
-                self._note(self.exchanges[event["turn"]], kind, event, now)
-            elif kind == "listening":  # the last turn was none, or was not understood
-                self._close_all()
+                self._update(self.exchanges[event["turn"]], kind, event, now)
+            elif kind == "listening":  # the last turn was noise, or its transcript is empty
+                self._finish_all()
 
-    def _close_all(self) -> None:
+    def _finish_all(self) -> None:
         for exchange in self.exchanges.values():
             exchange.done.set()
 
-    def _sound(self, seconds: float, now: float) -> None:
+    def _add_audio(self, seconds: float, now: float) -> None:
         exchange = self.exchanges.get(self._chunk["turn"])
         if exchange is not None and seconds:
-            exchange.audio = exchange.audio or now
+            exchange.first_audio = exchange.first_audio or now
             exchange.playout.arrive(seconds, now)
 
-    def _note(self, exchange: Exchange, kind: str, event: dict[str, Any], now: float) -> None:
+    def _update(self, exchange: Exchange, kind: str, event: dict[str, Any], now: float) -> None:
         if kind == "speech_ended":
-            exchange.spoken, exchange.ended = self._spoken, now
+            exchange.speech_end, exchange.turn_end = self._speech_end, now
         elif kind == "transcript":
-            exchange.heard = event["text"]
+            exchange.transcript = event["text"]
         elif kind == "text_delta":
             exchange.text += event["text"]
         elif kind == "timing":
@@ -196,18 +224,19 @@ class Caller:
 
 
 @asynccontextmanager
-async def call(address: str) -> AsyncIterator[Caller]:
-    """A conversation with the server at `address`, such as ws://127.0.0.1:7860/talk/socket.
+async def connect(address: str) -> AsyncIterator[ChatClient]:
+    """Open a conversation with a server, such as ws://127.0.0.1:7860/talk/socket.
 
-    Raises OSError, or what websockets raises, if the line cannot be opened.
+    Raises:
+        OSError: or an exception of websockets, if there is no connection.
     """
-    client = require("websockets.asyncio.client")
-    async with client.connect(address, max_size=None) as socket:
-        caller = Caller(socket)
-        sides = [asyncio.create_task(caller.listen()), asyncio.create_task(caller.speak())]
+    websockets = require("websockets.asyncio.client")
+    async with websockets.connect(address, max_size=None) as socket:
+        client = ChatClient(socket)
+        tasks = [asyncio.create_task(client.receive()), asyncio.create_task(client.send_audio())]
         try:
-            yield caller
+            yield client
         finally:
-            for side in sides:
-                side.cancel()
-            await asyncio.gather(*sides, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""How a conversation is held."""
+"""The settings of a conversation."""
 
 from typing import Literal
 
@@ -13,21 +13,25 @@ SYSTEM = (
 
 
 class ChatConfig(StrictModel):
-    """The settings of a `ChatSession`; times are seconds."""
+    """Settings of a `ChatSession`; durations are in seconds.
 
-    system: str = SYSTEM  # who the answerer is; empty for nobody in particular
-    history_tokens: int = Field(2048, ge=64)  # older turns are forgotten beyond it
-    seed: int = Field(0, ge=0)
+    A turn of the user begins with `onset` seconds of speech and ends with `end_silence` seconds of
+    silence. Speech that is to interrupt an answer has to last for `barge_in` seconds.
+    """
 
-    speech_probability: float = Field(0.5, gt=0, lt=1)  # of the voice detector, to begin a turn
-    onset: float = Field(0.09, gt=0)  # speech that begins a turn
-    barge_in: float = Field(0.16, gt=0)  # speech that interrupts an answer; less is a noise
-    shortest: float = Field(0.2, ge=0)  # speech in all; less was a noise
-    longest: float = Field(30.0, gt=0)  # a turn is cut there
-    pause: float = Field(0.2, gt=0)  # silence after which the ear is asked what it has heard so far
-    silence: float = Field(0.6, gt=0)  # silence that ends a turn
-    lead_in: float = Field(0.3, ge=0)  # sound before the onset that belongs to a turn
+    system: str = SYSTEM  # system prompt of the language model; empty for none
+    history_tokens: int = Field(default=2048, ge=64)  # the oldest turns are dropped beyond it
+    seed: int = Field(default=0, ge=0)
 
-    echo: Literal["energy", "half-duplex", "off"] = "energy"  # against hearing ourselves
-    ahead: float | None = Field(3.0, gt=0)  # audio made before it is due; None: as fast as can be
-    longest_answer: int = Field(4000, ge=1)  # letters; an answer is cut there
+    vad_threshold: float = Field(default=0.5, gt=0, lt=1)  # probability of speech
+    onset: float = Field(default=0.09, gt=0)  # speech that begins a turn
+    barge_in: float = Field(default=0.16, gt=0)  # speech that interrupts an answer
+    min_speech: float = Field(default=0.2, ge=0)  # a turn with less speech is dropped as noise
+    max_turn: float = Field(default=30.0, gt=0)  # a longer turn is cut
+    pause: float = Field(default=0.2, gt=0)  # silence after which the transcript is updated
+    end_silence: float = Field(default=0.6, gt=0)  # silence that ends a turn
+    pre_roll: float = Field(default=0.3, ge=0)  # audio before the onset that belongs to a turn
+
+    echo: Literal["energy", "half-duplex", "off"] = "energy"  # suppression, see EchoGate
+    max_lead: float | None = Field(default=3.0, gt=0)  # audio ahead of playback; None: no limit
+    max_answer_chars: int = Field(default=4000, ge=1)  # a longer answer is cut

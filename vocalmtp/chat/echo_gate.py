@@ -1,4 +1,4 @@
-"""Against hearing ourselves: the loudspeaker's sound in the microphone must not interrupt us."""
+"""Echo suppression: the loudspeaker's sound in the microphone must not interrupt an answer."""
 
 from collections import deque
 from typing import Literal
@@ -6,75 +6,85 @@ from typing import Literal
 import numpy as np
 
 from vocalmtp.audio.vad import FRAME_SECONDS, SAMPLE_RATE
-from vocalmtp.chat.playback import Playback
+from vocalmtp.chat.audio_io import Playback
 
-DELAY = 0.5  # seconds from our sound to its echo, at most: buffers of both ways, and the room
-WINDOW = 0.02  # seconds in which loudness is measured
-QUIET = 0.003  # root mean square of ours below which there is no echo to speak of (-50 dBFS)
-MARGIN = 2.0  # how much louder than the echo a voice must be (6 dB)
-LEARN = 0.5  # seconds of our sound after which the echo is known
-MEMORY = 4.0  # seconds that are remembered
-SHARE = 85  # percentile of the echo's strength that is taken for it
-LIKENESS_FRAMES = 8  # of the microphone, that are compared with what sounded
-ALIKE = 13.0  # likeness of an echo, see `likeness`
-WHITENING = 0.8  # 1: only phases count, which is too much for the low bands of speech
+DELAY = 0.5  # seconds: longest delay of the echo, by buffers of both devices and the room
+WINDOW = 0.02  # seconds over which levels are measured
+QUIET = 0.003  # RMS of the playback below which its echo is inaudible (-50 dBFS)
+MARGIN = 2.0  # ratio of a voice to the echo from which the voice passes (6 dB)
+LEARN = 0.5  # seconds of echo after which its strength is known
+MEMORY = 4.0  # seconds over which its strength is estimated
+PERCENTILE = 85  # of the observed strengths, as the estimate
+CORRELATION_FRAMES = 8  # frames of the microphone that are correlated with the playback
+ECHO_PEAK = 13.0  # `peak_ratio` from which input counts as echo
+WHITENING = 0.8  # 1 would use phases only, which overrates the low bands of speech
 
 
 class EchoGate:
-    """Decides whether a frame can be the user's voice while an answer sounds.
+    """Decides whether a frame of the microphone can be the user's voice while an answer plays.
 
-    "half-duplex" lets nothing pass until the answer has sounded, and DELAY after. "energy" learns
-    how strong our sound comes back, from what is like it (never with headphones, or where the
-    browser removes it). It passes what is louder than that; until it has learned, what is not like
-    our sound.
+    Mode "half-duplex" rejects all frames until the answer has been played, and for DELAY after.
+    Mode "energy" estimates the strength of the echo from frames that correlate with the playback
+    (there are none with headphones, or where the browser cancels the echo), and accepts frames that
+    are louder than the echo; until the strength is known, frames that do not correlate.
     """
 
     def __init__(self, mode: Literal["energy", "half-duplex", "off"]):
         self._mode = mode
-        self._ratios: deque[float] = deque(maxlen=round(MEMORY / FRAME_SECONDS))
-        self._heard: deque[np.ndarray] = deque(maxlen=LIKENESS_FRAMES)
+        self._strengths: deque[float] = deque(maxlen=round(MEMORY / FRAME_SECONDS))
+        self._frames: deque[np.ndarray] = deque(maxlen=CORRELATION_FRAMES)
 
-    def passes(self, frame: np.ndarray, playback: Playback | None, now: float) -> bool:
-        """Whether `frame` [n] of the microphone may be the user."""
-        self._heard.append(frame)
+    def accepts(self, frame: np.ndarray, playback: Playback | None, now: float) -> bool:
+        """Return whether `frame` [n] may be the user's voice.
+
+        Args:
+            frame: the next samples of the microphone.
+            playback: the last answer; None if there is none.
+            now: the session's clock.
+        """
+        self._frames.append(frame)
         if self._mode == "off" or playback is None:
             return True
-        ours = loudest(playback.sounded(now, DELAY), playback.sample_rate)
+        loudest = max_level(playback.recent(now, DELAY), playback.sample_rate)
         if self._mode == "half-duplex":
-            return not playback.sounding(now) and ours == 0.0
-        if ours < QUIET:
+            return not playback.is_playing(now) and loudest == 0.0
+        if loudest < QUIET:
             return True
         level = float(np.sqrt(np.mean(frame.astype(np.float64) ** 2)))
-        known = len(self._ratios) * FRAME_SECONDS >= LEARN
-        strength = float(np.percentile(self._ratios, SHARE)) if known else 0.0
-        echo = self._is_echo(playback, now)
+        known = len(self._strengths) * FRAME_SECONDS >= LEARN
+        strength = float(np.percentile(self._strengths, PERCENTILE)) if known else 0.0
+        echo = self._correlates(playback, now)
         if echo:
-            self._ratios.append(level / ours)
-        return level > MARGIN * strength * ours if known else not echo
+            self._strengths.append(level / loudest)
+        return level > MARGIN * strength * loudest if known else not echo
 
-    def _is_echo(self, playback: Playback, now: float) -> bool:
-        """Whether what was heard last has what sounded in it."""
-        heard = np.concatenate(self._heard)
-        sounded = playback.sounded(now, DELAY + len(heard) / SAMPLE_RATE)
-        count = round(len(sounded) * SAMPLE_RATE / playback.sample_rate)
-        places = np.arange(count) * (playback.sample_rate / SAMPLE_RATE)
-        return likeness(heard, np.interp(places, np.arange(len(sounded)), sounded)) > ALIKE
+    def _correlates(self, playback: Playback, now: float) -> bool:
+        """Whether the last frames contain what was played."""
+        recorded = np.concatenate(self._frames)
+        played = playback.recent(now, DELAY + len(recorded) / SAMPLE_RATE)
+        count = round(len(played) * SAMPLE_RATE / playback.sample_rate)
+        positions = np.arange(count) * (playback.sample_rate / SAMPLE_RATE)
+        resampled = np.interp(positions, np.arange(len(played)), played)
+        return peak_ratio(recorded, resampled) > ECHO_PEAK
 
 
-def loudest(samples: np.ndarray, sample_rate: int) -> float:
-    """The highest root mean square of a WINDOW of `samples` [N]."""
+def max_level(samples: np.ndarray, sample_rate: int) -> float:
+    """Return the highest RMS of a WINDOW of `samples` [N]."""
     size = round(WINDOW * sample_rate)
     windows = samples[: len(samples) // size * size].reshape(-1, size).astype(np.float64)
     return float(np.sqrt(np.mean(windows**2, axis=1)).max(initial=0.0))
 
 
-def likeness(heard: np.ndarray, sounded: np.ndarray) -> float:
-    """How far the highest correlation of `heard` [n] with a part of `sounded` [N], which ends with
-    it, stands out: over the root mean square of all correlations, by phases mostly (GCC-PHAT).
+def peak_ratio(recorded: np.ndarray, played: np.ndarray) -> float:
+    """Return the peak of the generalized cross-correlation (GCC-PHAT) over its RMS.
+
+    Args:
+        recorded: [n], the last samples of the microphone.
+        played: [N], a longer signal that ends at the same time.
     """
-    size = 1 << (len(heard) + len(sounded) - 1).bit_length()
-    cross = np.fft.rfft(sounded, size) * np.conj(np.fft.rfft(heard, size))
+    size = 1 << (len(recorded) + len(played) - 1).bit_length()
+    cross = np.fft.rfft(played, size) * np.conj(np.fft.rfft(recorded, size))
     weight = np.abs(cross) ** WHITENING
-    found = np.fft.irfft(cross / np.maximum(weight, 1e-9), size)
-    lags = np.abs(found[: len(sounded) - len(heard) + 1])
-    return float(lags.max() / max(np.sqrt(np.mean(found**2)), 1e-12))
+    correlation = np.fft.irfft(cross / np.maximum(weight, 1e-9), size)
+    lags = np.abs(correlation[: len(played) - len(recorded) + 1])
+    return float(lags.max() / max(np.sqrt(np.mean(correlation**2)), 1e-12))

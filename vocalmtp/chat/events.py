@@ -1,4 +1,4 @@
-"""What a conversation reports. `turn` counts the user's turns, and the answers to them, from 1."""
+"""The events of a conversation. `turn` counts the user's turns, and their answers, from 1."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -8,33 +8,33 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Event:
-    """Base of all events; `kind` names it in JSON."""
+    """Base class of all events."""
 
     @property
     def kind(self) -> str:
-        """The class's name in lower case, its words joined by underscores."""
+        """The name of the event in JSON: the class's name in snake case."""
         name = type(self).__name__
         return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
 
 
 @dataclass(frozen=True)
 class Listening(Event):
-    """Waiting for the user: at the beginning, and after a sound that was no speech.
+    """The session waits for the user: at the beginning, and after noise or an empty transcript.
 
-    What was transcribed of such a sound is to be forgotten.
+    Partial transcripts of a turn that was noise are void.
     """
 
 
 @dataclass(frozen=True)
 class SpeechStarted(Event):
-    """The user has begun to speak."""
+    """A turn of the user has begun."""
 
     turn: int
 
 
 @dataclass(frozen=True)
 class SpeechEnded(Event):
-    """The user's turn is over, after so many seconds of it."""
+    """A turn of the user has ended; `seconds` is its duration."""
 
     turn: int
     seconds: float
@@ -42,7 +42,7 @@ class SpeechEnded(Event):
 
 @dataclass(frozen=True)
 class Transcript(Event):
-    """What the user said, so far or in all; a `final` empty one was nothing that was understood."""
+    """The transcript of a turn, so far or `final`; a final one is empty if nothing was recognized."""
 
     turn: int
     text: str
@@ -51,7 +51,7 @@ class Transcript(Event):
 
 @dataclass(frozen=True)
 class TextDelta(Event):
-    """A piece of the answer's text."""
+    """The next piece of an answer's text."""
 
     turn: int
     text: str
@@ -59,19 +59,22 @@ class TextDelta(Event):
 
 @dataclass(frozen=True)
 class SpokenWord:
-    """A word of the answer: seconds from the start of its audio, and its place in its text."""
+    """A word of an answer: seconds from the start of its audio, and its position in its text."""
 
     text: str
     start: float
     end: float
-    place: tuple[int, int]  # characters of the answer's text: first, end
+    span: tuple[int, int]  # characters of the answer's text: first, end
 
 
 @dataclass(frozen=True)
 class AudioChunk(Event):
-    """A piece of the answer's audio: float32 [N], `start` seconds after the answer's first sound.
+    """The next piece of an answer's audio.
 
-    `words` are those whose ends became known with it; they may begin before it.
+    Attributes:
+        samples: float32 [N].
+        start: seconds from the start of the answer's audio.
+        words: the words whose end times are known since this chunk; they may begin before it.
     """
 
     turn: int
@@ -83,7 +86,12 @@ class AudioChunk(Event):
 
 @dataclass(frozen=True)
 class Finished(Event):
-    """The answer has been handed out whole; it may still be sounding."""
+    """All of an answer has been emitted; it may still be playing.
+
+    Attributes:
+        text: the complete answer.
+        seconds: duration of its audio.
+    """
 
     turn: int
     text: str
@@ -92,34 +100,50 @@ class Finished(Event):
 
 @dataclass(frozen=True)
 class Interrupted(Event):
-    """The answer was broken off: drop what has not sounded yet.
+    """An answer was interrupted: audio that has not been played must be discarded.
 
-    `heard` is the start of its text up to the last word that sounded, `seconds` of audio.
+    Attributes:
+        played_text: the beginning of the answer's text, up to the last word that was played.
+        seconds: the audio that was played.
     """
 
     turn: int
-    heard: str
+    played_text: str
     seconds: float
+
+
+FailureCode = Literal[
+    "llm_unreachable",  # no connection to the endpoint
+    "llm_timeout",  # no answer in time
+    "llm_failed",  # an error, an incomplete or an invalid answer
+    "recognition_failed",  # the recognizer raised an error
+    "not_understood",  # the turn has no recognizable speech
+    "synthesis_failed",  # a clause could not be spoken and was left out
+    "answer_failed",  # another error of the responder
+    "invalid_message",  # of a client, on a server
+]
 
 
 @dataclass(frozen=True)
 class Error(Event):
-    """Something went wrong, in words for the user; the session goes on."""
+    """A failure, with a message for the user; the session continues."""
 
     turn: int
+    code: FailureCode
     message: str
 
 
-Part = Literal["silence", "ear", "first_text", "first_clause", "first_audio", "total"]
+Part = Literal["silence", "recognition", "first_text", "first_clause", "first_audio", "total"]
 
 
 @dataclass(frozen=True)
 class Timing(Event):
-    """How long a part of an answer's way took, in seconds.
+    """The latency of one part of an answer, in seconds.
 
-    silence: that was waited for, to know that the turn is over. ear: from then to the final
-    transcript. first_text, first_clause (of text to say), first_audio: each from the final
-    transcript. total: from the end of the user's turn (silence not included) to the first audio.
+    silence: the silence after which the turn counted as ended. recognition: from then to the final
+    transcript. first_text, first_clause, first_audio: from the final transcript to the first piece
+    of text, the first clause that can be spoken, and its first audio. total: from the end of the
+    turn (without the silence) to the first audio.
     """
 
     turn: int

@@ -1,20 +1,53 @@
-"""Who writes the answers: an echo, a language model behind an address, or one in a folder."""
+"""Language models that write answers: their interface and registry, and the removal of thoughts.
 
+A new one is one file in this package, whose factory is decorated with `@LLMS.register("name")`.
+"""
+
+import math
+import re
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Protocol
 
-from vocalmtp.chat.answer import LLM, AnswerSink
+from vocalmtp.chat.answer_stream import AnswerSink
 from vocalmtp.chat.history import Message
 from vocalmtp.config import Registry, split_spec
 from vocalmtp.errors import InputError, nearest
 
+OPEN, CLOSE = "<think>", "</think>"
+TAG = re.compile(f"{OPEN}|{CLOSE}")
+
+
+class LLM(Protocol):
+    """A language model that answers in text, for any number of conversations at a time."""
+
+    name: str
+
+    def write(self, messages: list[Message], out: AnswerSink) -> Iterator[str]:
+        """Yield the answer to `messages` in pieces, without thoughts.
+
+        Args:
+            messages: the conversation, which ends with a message of the user.
+            out: only its attributes and `on_cancel` are for the language model.
+
+        Raises:
+            AnswerError: the answer cannot be written.
+        """
+        ...
+
+    def count_tokens(self, text: str) -> int:
+        """Return the number of tokens of a text."""
+        ...
+
+
+# Factories take the ARGUMENT of NAME=ARGUMENT, if there is one, and `model` and `device`.
 LLMS: Registry[Callable[..., LLM]] = Registry("llm", "vocalmtp.chat")
-THOUGHTS = ("<think>", "</think>")
 
 
 @LLMS.register("echo")
 class Echo:
-    """Says again what it was told: for trying the microphone and the voice."""
+    """Repeats the user's last message: for trying out audio devices, recognizer and voice."""
 
     name = "echo"
 
@@ -26,9 +59,11 @@ class Echo:
             )
 
     def write(self, messages: list[Message], out: AnswerSink) -> Iterator[str]:
+        """Yield the text of the last message."""
         yield messages[-1].text
 
     def count_tokens(self, text: str) -> int:
+        """Return the number of words."""
         return len(text.split())
 
 
@@ -60,18 +95,62 @@ def build_llm(spec: str | None = None, model: str | None = None, device: str = "
     return llm
 
 
-def without_thoughts(pieces: Iterable[str]) -> Iterator[str]:
-    """A text in pieces, without what is between <think> and </think>: thoughts are not said."""
-    held, thinking = "", False
-    for piece in pieces:
-        held += piece
-        while (place := held.find(tag := THOUGHTS[thinking])) >= 0:
+class ThoughtFilter:
+    """Removes the thoughts of reasoning models, between <think> and </think>, from their answers.
+
+    Some chat templates end with <think>, so that the answer has only the closing tag.
+
+    Args:
+        opened: whether answers begin within a thought. None if that is not known: then the first
+            answer is withheld until a tag or its end decides it, for `patience` seconds at most.
+    """
+
+    def __init__(self, opened: bool | None = False):
+        self.opened = opened
+
+    def filter(self, pieces: Iterable[str], patience: float = math.inf) -> Iterator[str]:
+        """Yield a streamed answer without its thoughts and without leading space."""
+        begun = False
+        for piece in self._outside(pieces, time.monotonic() + patience):
+            piece = piece if begun else piece.lstrip()
+            if piece:
+                begun = True
+                yield piece
+
+    def _outside(self, pieces: Iterable[str], deadline: float) -> Iterator[str]:
+        """Yield the text outside of thoughts; text is withheld until `deadline` if need be."""
+        text, thinking = "", self.opened is True
+        try:
+            for piece in pieces:
+                text += piece
+                while match := TAG.search(text):
+                    opens = match[0] == OPEN
+                    if opens and not thinking:
+                        yield text[: match.start()]
+                    if not opens and not thinking:  # all text before the tag was a thought
+                        self.opened = True
+                    elif self.opened is None:
+                        self.opened = False
+                    text, thinking = text[match.end() :], opens
+                if self.opened is None and time.monotonic() < deadline:
+                    continue
+                end = len(text) - _partial_tag(text)
+                if not thinking:
+                    yield text[:end]
+                text = text[end:]
+        except Exception:
             if not thinking:
-                yield held[:place]
-            held, thinking = held[place + len(tag) :], not thinking
-        begun = next(n for n in range(len(tag) - 1, -1, -1) if tag[:n] == held[len(held) - n :])
+                yield text
+            raise
+        if self.opened is None:
+            self.opened = False
         if not thinking:
-            yield held[: len(held) - begun]
-        held = held[len(held) - begun :]
-    if not thinking:
-        yield held
+            yield text
+
+
+def _partial_tag(text: str) -> int:
+    """Return how many characters at the end of `text` may be the beginning of a tag."""
+    for count in range(min(len(CLOSE) - 1, len(text)), 0, -1):
+        if OPEN.startswith(text[-count:]) or CLOSE.startswith(text[-count:]):
+            return count
+    return 0

@@ -1,6 +1,7 @@
 """A language model behind an OpenAI-compatible endpoint: POST /chat/completions, streamed."""
 
 import json
+import math
 import os
 import socket
 import time
@@ -8,9 +9,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from vocalmtp.chat.answer import AnswerError, AnswerSink
+from vocalmtp.chat.answer_stream import AnswerError, AnswerSink
 from vocalmtp.chat.history import Message
-from vocalmtp.chat.llm import LLMS, without_thoughts
+from vocalmtp.chat.llm import LLMS, ThoughtFilter
 from vocalmtp.errors import InputError
 from vocalmtp.optional import require
 
@@ -19,37 +20,33 @@ if TYPE_CHECKING:
 
 KEY = "OPENAI_API_KEY"  # the environment variable
 CONNECT = 5.0  # seconds to wait for a connection
-LETTERS_PER_TOKEN = 4  # of English text, roughly: the endpoint's tokenizer is not known
-LONGEST_EVENT = 1 << 20  # bytes
-
-UNREACHABLE = "Sorry, I cannot reach my language model."
-SLOW = "Sorry, my language model is too slow at the moment."
-BROKEN = "Sorry, something went wrong with my language model."
-
-
-@LLMS.register("openai")
-def open_endpoint(
-    url: str | None = None, model: str | None = None, device: str = "cpu"
-) -> "OpenAIChat":
-    """Return the language model `model` at `url`; raises InputError if either is missing."""
-    if url is None:
-        raise InputError("llm 'openai': needs an address; give openai=URL", code="missing")
-    if model is None:
-        raise InputError(
-            f"llm '{url}': the model's name is missing; give --llm-model NAME", code="missing"
-        )
-    return OpenAIChat(url, model)
+CHARS_PER_TOKEN = 4  # of English text, approximately: the endpoint's tokenizer is not known
+MAX_LINE = 1 << 20  # bytes
+WITHHOLD = 3.0  # seconds: how long the first live answer waits for a tag, see `ThoughtFilter`
 
 
 class OpenAIChat:
-    """Asks `model` at `url`, such as http://localhost:8000/v1; the key is in OPENAI_API_KEY.
+    """A client of one model; the key is in OPENAI_API_KEY.
 
-    `timeout` is for the first token, and between any two, in seconds. `max_tokens` is only sent if
-    it is given: not every endpoint knows it, and answers are cut anyway. Raises InputError if `url`
-    is no address, or httpx is missing.
+    Args:
+        url: such as http://localhost:8000/v1.
+        model: its name at the endpoint.
+        timeout: seconds until the first token, and between two tokens.
+        max_tokens: of an answer; sent only if given, as some endpoints do not know it.
+        thinks: whether answers begin within a thought; None to find out from the first answer.
+
+    Raises:
+        InputError: `url` is invalid, or the package httpx is missing.
     """
 
-    def __init__(self, url: str, model: str, timeout: float = 20.0, max_tokens: int | None = None):
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        timeout: float = 20.0,
+        max_tokens: int | None = None,
+        thinks: bool | None = None,
+    ):
         httpx = require("httpx")
         try:
             address = httpx.URL(url)
@@ -71,96 +68,129 @@ class OpenAIChat:
         limits = httpx.Timeout(timeout, connect=min(CONNECT, timeout))
         self._timeout = timeout
         self._client = httpx.Client(headers=headers, timeout=limits)
+        self._thoughts = ThoughtFilter(thinks)
 
     def count_tokens(self, text: str) -> int:
-        return len(text) // LETTERS_PER_TOKEN + 1
+        """Estimate the number of tokens of a text."""
+        return len(text) // CHARS_PER_TOKEN + 1
 
     def write(self, messages: list[Message], out: AnswerSink) -> Iterator[str]:
+        """Yield the answer to `messages`, see `LLM`."""
         import httpx
 
         body = self._body | {
             "messages": [{"role": message.role, "content": message.content} for message in messages]
         }
+        patience = WITHHOLD if out.live else math.inf
+        written = False
         try:
             with (
                 self._client.stream("POST", self._url, json=body) as response,
-                out.on_cancel(lambda: _hang_up(response)),
+                out.on_cancel(lambda: _disconnect(response)),
             ):
-                _check(response)
-                yield from without_thoughts(_deltas(response, self._timeout))
+                _check_status(response)
+                for piece in self._thoughts.filter(_deltas(response, self._timeout), patience):
+                    written = True
+                    yield piece
         except httpx.ConnectError as error:
-            raise AnswerError(f"{self.name} cannot be reached ({error})", UNREACHABLE) from error
+            raise AnswerError(
+                f"{self.name} cannot be reached ({error})", "llm_unreachable"
+            ) from error
         except httpx.ConnectTimeout as error:
-            raise AnswerError(f"{self.name} cannot be reached in time", UNREACHABLE) from error
+            raise AnswerError(
+                f"{self.name} cannot be reached in time", "llm_unreachable"
+            ) from error
         except httpx.TimeoutException as error:
-            raise AnswerError(f"{self.name} did not answer in time", SLOW) from error
+            raise AnswerError(f"{self.name} did not answer in time", "llm_timeout") from error
         except httpx.HTTPError as error:
-            raise AnswerError(f"{self.name} broke off: {error}", BROKEN) from error
+            raise AnswerError(
+                f"{self.name} closed the connection: {error}", "llm_failed"
+            ) from error
+        if not written:
+            raise AnswerError(f"{self.name} wrote no answer", "llm_failed")
 
 
-def _hang_up(response: "httpx.Response") -> None:
-    """End a response that another thread is waiting for."""
+@LLMS.register("openai")
+def open_endpoint(
+    url: str | None = None, model: str | None = None, device: str = "cpu"
+) -> OpenAIChat:
+    """Return a client of `model` at `url`; raises InputError if either is missing or invalid."""
+    if url is None:
+        raise InputError("llm 'openai': needs an address; give openai=URL", code="missing")
+    if model is None:
+        raise InputError(
+            f"llm '{url}': the model's name is missing; give --llm-model NAME", code="missing"
+        )
+    return OpenAIChat(url, model)
+
+
+def _disconnect(response: "httpx.Response") -> None:
+    """End a response that another thread is reading."""
     stream = response.extensions.get("network_stream")
-    line = stream.get_extra_info("socket") if stream is not None else None
-    if line is not None:
-        with suppress(OSError):  # it may have ended by itself
-            line.shutdown(socket.SHUT_RDWR)
+    connection = stream.get_extra_info("socket") if stream is not None else None
+    if connection is not None:
+        with suppress(OSError):  # it may be closed already
+            connection.shutdown(socket.SHUT_RDWR)
 
 
-def _check(response: "httpx.Response") -> None:
+def _check_status(response: "httpx.Response") -> None:
     if response.status_code == 200:
         return
     text = b"".join(response.iter_bytes()).decode(errors="replace")
     with suppress(ValueError):
-        text = _message(json.loads(text))
-    raise AnswerError(f"the language model said {response.status_code}: {text[:200]}", BROKEN)
+        text = _error_message(json.loads(text))
+    raise AnswerError(
+        f"the language model responded {response.status_code}: {text[:200]}", "llm_failed"
+    )
 
 
-def _deltas(response: "httpx.Response", patience: float) -> Iterator[str]:
-    """The pieces of text in a stream of server-sent events; the first within `patience` seconds,
-    whatever else comes to keep the line open.
+def _deltas(response: "httpx.Response", timeout: float) -> Iterator[str]:
+    """Yield the pieces of text in a stream of server-sent events.
+
+    The first one has to arrive within `timeout` seconds, whatever else keeps the connection alive.
     """
-    written, over, begin = False, False, time.monotonic()
+    written, complete, begin = False, False, time.monotonic()
     for line in _lines(response):
-        if not written and time.monotonic() - begin > patience:
-            raise AnswerError("the language model did not answer in time", SLOW)
+        if not written and time.monotonic() - begin > timeout:
+            raise AnswerError("the language model did not answer in time", "llm_timeout")
         if not line.startswith("data:"):
             continue
         data = line.removeprefix("data:").strip()
         if data == "[DONE]":
-            over = True
+            complete = True
             break
         try:
             event = json.loads(data)
             if "error" in event:
-                raise AnswerError(f"the language model said: {_message(event)}", BROKEN)
+                message = _error_message(event)
+                raise AnswerError(f"the language model failed: {message}", "llm_failed")
             choices = event["choices"]
             text = choices[0]["delta"].get("content") if choices else None
-            over = over or bool(choices and choices[0].get("finish_reason"))
+            complete = complete or bool(choices and choices[0].get("finish_reason"))
         except (ValueError, TypeError, LookupError, AttributeError) as error:
-            raise AnswerError(f"the language model sent garbage: {data[:80]}", BROKEN) from error
+            raise AnswerError(
+                f"the language model sent an invalid event: {data[:80]}", "llm_failed"
+            ) from error
         if isinstance(text, str) and text:
             written = True
             yield text
-    if not over:
-        raise AnswerError("the language model broke off its answer", BROKEN)
-    if not written:
-        raise AnswerError("the language model wrote nothing", BROKEN)
+    if not complete:
+        raise AnswerError("the language model did not complete its answer", "llm_failed")
 
 
 def _lines(response: "httpx.Response") -> Iterator[str]:
-    """The lines of a response, none of them endless."""
+    """Yield the lines of a response; raises AnswerError if one has no end."""
     rest = b""
     for piece in response.iter_bytes():
         *lines, rest = (rest + piece).split(b"\n")
-        if len(rest) > LONGEST_EVENT:
-            raise AnswerError("the language model sent garbage", BROKEN)
+        if len(rest) > MAX_LINE:
+            raise AnswerError("the language model sent a line without an end", "llm_failed")
         yield from (line.decode(errors="replace").rstrip("\r") for line in lines)
     if rest:
         yield rest.decode(errors="replace")
 
 
-def _message(answer: Any) -> str:
-    """The words of an error, as OpenAI and others put them."""
+def _error_message(answer: Any) -> str:
+    """Return the message of an error object, in the form of OpenAI or of other servers."""
     error = answer.get("error", answer) if isinstance(answer, dict) else answer
     return str(error.get("message", error) if isinstance(error, dict) else error)[:200]

@@ -1,35 +1,37 @@
-"""Whom one talks to: who answers, in which voices, and what hears the user."""
+"""The models of a conversation, loaded by name: responder, recognizer and voices."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from vocalmtp.chat.answer import Responder
 from vocalmtp.chat.config import ChatConfig
 from vocalmtp.chat.llm import build_llm
-from vocalmtp.chat.responders import CascadeResponder
+from vocalmtp.chat.responders import RESPONDERS, Responder
 from vocalmtp.chat.session import ChatSession
 from vocalmtp.config import parse
 from vocalmtp.errors import InputError
 from vocalmtp.hub import DEFAULT_MODEL
 from vocalmtp.recognizers.base import Recognizer, build_recognizer
 from vocalmtp.roles import Role, load_role
-from vocalmtp.tts import TTS, AnyVoice, load
+from vocalmtp.tts import TTS, load
+from vocalmtp.voices import AnyVoice
+
+DEFAULT_RESPONDER = "cascade"
 
 
 @dataclass(frozen=True)
 class ChatPipeline:
-    """One can have any number of conversations at a time."""
+    """Loaded models, for any number of conversations at a time."""
 
-    answerer: Responder
-    ear: Recognizer
+    responder: Responder
+    recognizer: Recognizer
     tts: TTS
 
     def session(
         self, voice: AnyVoice = None, role: Role | None = None, config: ChatConfig | None = None
     ) -> ChatSession:
-        """A new conversation; a voice that is a recording is listened to now, and only once."""
-        session = ChatSession(self.answerer, self.ear, voice, config, role=role)
+        """Begin a conversation; a voice that is a recording is encoded now, and only once."""
+        session = ChatSession(self.responder, self.recognizer, voice, config, role=role)
         session.voice = self.tts.find_voice(session.voice)
         return session
 
@@ -38,35 +40,42 @@ def build_pipeline(
     model: str = DEFAULT_MODEL,
     llm: str | None = None,
     llm_model: str | None = None,
-    ear: str | None = None,
-    native: bool = False,
+    recognizer: str | None = None,
+    responder: str = DEFAULT_RESPONDER,
     device: str = "cpu",
-    load: Callable[[str], TTS] = load,
+    load_tts: Callable[[str, str], TTS] = load,
 ) -> ChatPipeline:
-    """Who answers is an echo, or writes (`llm`, `llm_model`: see `build_llm`), or is the `model`
-    itself, which was trained to hear and to answer (`native`); `model` says it.
+    """Load the models of a conversation; the speech model, which takes longest, comes last.
 
-    What is wrong with the small parts is said before the model is loaded. Raises InputError if
-    something is not there, or does not go together.
+    Args:
+        model: name or folder of the model that speaks.
+        llm: see `build_llm`.
+        llm_model: see `build_llm`.
+        recognizer: see `build_recognizer`.
+        responder: name of a registered responder: cascade, or speech-lm, for which `model` is
+            responder and recognizer in one.
+        device: torch device of all models.
+        load_tts: loads a model, given its name and the device.
+
+    Raises:
+        InputError: a part is missing or not usable, or parts do not go together.
     """
-    if not native:
-        writer, listens = build_llm(llm, llm_model, device), build_recognizer(ear, device)
-        listens.warm_up()
-        tts = load(model)
-        return ChatPipeline(CascadeResponder(writer, tts), listens, tts)
-    refused = {"llm": llm, "llm-model": llm_model, "ear": ear}
-    for option, value in (refused | {"device": None if device == "cpu" else device}).items():
+    factory = RESPONDERS[responder]
+    if not factory.end_to_end:
+        writer, listener = build_llm(llm, llm_model, device), build_recognizer(recognizer, device)
+        listener.warm_up()
+        tts = load_tts(model, device)
+        return ChatPipeline(factory(tts, writer), listener, tts)
+    for option, value in {"llm": llm, "llm-model": llm_model, "recognizer": recognizer}.items():
         if value is not None:
             raise InputError(
-                f"{option} '{value}': native needs none; leave one out", code="conflict"
+                f"{option} '{value}': is not for the end-to-end responder '{responder}'; leave one "
+                "out",
+                code="conflict",
             )
-    from vocalmtp.chat.native import SpeechLMResponder
-    from vocalmtp.dialogue import DialogueModel
-    from vocalmtp.recognizers.speech_lm import SpeechLMRecognizer
-
-    tts = load(model)
-    dialogue = DialogueModel(tts)
-    return ChatPipeline(SpeechLMResponder(dialogue), SpeechLMRecognizer(dialogue), tts)
+    tts = load_tts(model, device)
+    built = factory(tts)
+    return ChatPipeline(built, built.recognizer or build_recognizer(None, device), tts)
 
 
 def talk(
@@ -75,16 +84,28 @@ def talk(
     role: Role | str | None = None,
     llm: str | None = None,
     llm_model: str | None = None,
-    ear: str | None = None,
-    native: bool = False,
+    recognizer: str | None = None,
+    responder: str = DEFAULT_RESPONDER,
     device: str = "cpu",
     **settings: Any,
 ) -> ChatSession:
-    """A conversation, as `vocalmtp chat` has it, with the `settings` of ChatConfig.
+    """Begin a conversation as `vocalmtp chat` does.
 
-    Raises InputError if something is not there, or does not go together.
+    Args:
+        model: name or folder of the model that speaks.
+        voice: as for `TTS`; overrides the role's voice.
+        role: a persona and its voice, or its name or file.
+        llm: URL of an endpoint, or folder of a chat model; an echo if None.
+        llm_model: name of the model at the endpoint.
+        recognizer: NAME, NAME=ARGUMENT or a folder; pocketsphinx if None.
+        responder: cascade, or speech-lm.
+        device: torch device of all models.
+        settings: fields of `ChatConfig`.
+
+    Raises:
+        InputError: a part is missing or not usable, or parts do not go together.
     """
     config = parse(ChatConfig, settings, "chat")
     role = load_role(role) if isinstance(role, str) else role
-    partner = build_pipeline(model, llm, llm_model, ear, native, device)
-    return partner.session(voice, role, config)
+    pipeline = build_pipeline(model, llm, llm_model, recognizer, responder, device)
+    return pipeline.session(voice, role, config)

@@ -1,46 +1,48 @@
-"""A conversation with a recording in place of a microphone, as fast as it goes."""
+"""A conversation with a recording in place of a microphone, faster than real time."""
 
 from collections.abc import Iterator
 
 import numpy as np
 
 from vocalmtp.audio.vad import SAMPLE_RATE
-from vocalmtp.chat.events import Event, Finished, SpeechEnded
+from vocalmtp.chat.events import Event, Finished, Listening, SpeechEnded
 from vocalmtp.chat.session import ChatSession
 from vocalmtp.errors import InputError
 
-PIECE = SAMPLE_RATE // 10  # samples fed at once
-SETTINGS = {"ahead": None, "echo": "off"}  # of the ChatConfig: nothing sounds
+BLOCK = SAMPLE_RATE // 10  # samples that are fed at a time
+SETTINGS = {"max_lead": None, "echo": "off"}  # of the ChatConfig, as no audio is played
 
 
 def converse(session: ChatSession, samples: np.ndarray) -> Iterator[Event]:
-    """The events of a conversation with `samples` [N] at SAMPLE_RATE.
+    """Yield the events of a conversation in which every answer is complete before the next turn.
 
-    Every turn in it is answered whole before the recording goes on. Raises InputError if there is
-    no turn in it.
+    Args:
+        session: with the SETTINGS above.
+        samples: the user's audio, float32 [N] at SAMPLE_RATE.
+
+    Raises:
+        InputError: the recording has no speech.
     """
     turns = 0
-    rest = np.zeros(round((session.config.silence + 0.5) * SAMPLE_RATE), np.float32)
-    samples = np.concatenate([samples, rest])  # so that the last turn ends
-    for start in range(0, len(samples), PIECE):
-        session.feed(samples[start : start + PIECE])
+    silence = np.zeros(round((session.config.end_silence + 0.5) * SAMPLE_RATE), np.float32)
+    samples = np.concatenate([samples, silence])  # ends the last turn
+    for start in range(0, len(samples), BLOCK):
+        session.feed(samples[start : start + BLOCK])
         for event in session.events(timeout=0):
             yield event
             if isinstance(event, SpeechEnded):
                 turns += 1
                 yield from _answer(session)
     if not turns:
-        raise InputError(
-            "input: has no speech that was recognised as such; record a question", code="empty"
-        )
+        raise InputError("input: no speech was detected; record a question", code="empty")
 
 
 def _answer(session: ChatSession) -> Iterator[Event]:
-    """The events until a turn was answered, or not understood."""
+    """Yield the events until a turn was answered, or its transcript was empty."""
     for event in session.events():
         yield event
         if isinstance(event, Finished):
-            session.played(event.seconds)
+            session.report_playback(event.seconds)
             return
-        if event.kind == "listening":
+        if isinstance(event, Listening):
             return

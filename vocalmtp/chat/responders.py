@@ -1,82 +1,217 @@
-"""Saying a text while it is being written: from the first clause on."""
+"""Responders answer the user's turns: a language model with a voice, or one speech LM.
+
+A new one is one file in this package, whose class is decorated with `@RESPONDERS.register("name")`.
+"""
 
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
+from typing import Protocol
 
 import numpy as np
 
 from vocalmtp.audio.io import Word
-from vocalmtp.chat.answer import LLM, AnswerError, AnswerSink, Cancelled, Turn
+from vocalmtp.audio.vad import SAMPLE_RATE
+from vocalmtp.chat.answer_stream import APOLOGIES, AnswerError, AnswerSink, Cancelled
 from vocalmtp.chat.events import SpokenWord
+from vocalmtp.chat.history import Message
+from vocalmtp.chat.llm import LLM
+from vocalmtp.config import Registry
+from vocalmtp.dialogue import DialogueModel, Query
 from vocalmtp.errors import InputError
 from vocalmtp.models.prompts import Segment
+from vocalmtp.recognizers.base import Recognizer
+from vocalmtp.recognizers.speech_lm import SpeechLMRecognizer
 from vocalmtp.text import ClauseSplitter, normalize, sayable, word_places, word_spans
-from vocalmtp.tts import PAUSES, SHORT_PAUSE, TTS, AnyVoice
+from vocalmtp.tts import PAUSES, SHORT_PAUSE, TTS
+from vocalmtp.voices import AnyVoice
 
-Pieces = SimpleQueue[str | Exception | None]  # None: that was all
+Pieces = SimpleQueue[str | Exception | None]  # None: the text is complete
 
 WARM_UP = "One moment, please."
-CLAUSE_SEEDS = 1000  # between the seeds of two clauses: one has fewer sentences
+CLAUSE_SEEDS = 1000  # between the seeds of two clauses, which have fewer sentences than that
+PUNCTUATION = " .,;:?!'-"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerRequest:
+    """A turn to answer.
+
+    Attributes:
+        messages: the conversation, which ends with the user's message.
+        samples: the audio of the turn, float32 [N] at SAMPLE_RATE; None if it was typed.
+    """
+
+    messages: list[Message]
+    voice: AnyVoice
+    seed: int
+    samples: np.ndarray | None = None
+
+
+class Responder(Protocol):
+    """Answers turns; it has no state of conversations, so that any number of them can share one.
+
+    Attributes:
+        name: for the user to read.
+        end_to_end: it takes the audio of turns, and needs neither recognizer nor language model.
+        recognizer: its own recognizer; None to use another one.
+    """
+
+    name: str
+    end_to_end: bool
+    recognizer: Recognizer | None
+
+    def answer(self, request: AnswerRequest, out: AnswerSink) -> None:
+        """Send the answer's text and audio to `out`; return when all of it was sent."""
+
+    def say(self, text: str, request: AnswerRequest, out: AnswerSink) -> None:
+        """Send a given text and its audio to `out`."""
+
+    def count_tokens(self, text: str) -> int:
+        """Return the number of tokens of a text."""
+        ...
+
+
+class ResponderFactory(Protocol):
+    """Makes a responder from loaded parts; `llm` is None for end-to-end responders."""
+
+    end_to_end: bool
+
+    def __call__(self, tts: TTS, llm: LLM | None = None) -> Responder:
+        """Return the responder; raises InputError if it cannot use the parts."""
+        ...
+
+
+RESPONDERS: Registry[ResponderFactory] = Registry("responder", "vocalmtp.chat")
 
 
 def warm_up(tts: TTS, voice: AnyVoice) -> None:
-    """Let nobody wait for what is slow only once."""
+    """Synthesize a sentence, so that the first answer does not wait for one-time work."""
     for _ in tts.stream(WARM_UP, voice):
         pass
 
 
-class CascadeResponder:
-    """An `Answerer` made of one who writes and a voice.
+class SpeakingResponder:
+    """Shows and speaks texts while they are being written."""
 
-    The writer runs in a thread of its own, so that text is shown as it comes, however long the
-    speech before it takes.
-    """
+    def __init__(self, tts: TTS):
+        self._tts = tts
 
-    hears = False
+    def say(self, text: str, request: AnswerRequest, out: AnswerSink) -> None:
+        """Show and speak a given text, see `Responder`."""
+        self.speak(iter([text]), request, out)
 
-    def __init__(self, writer: LLM, tts: TTS):
-        self._writer, self._tts = writer, tts
-        self.name = writer.name
-
-    def count_tokens(self, text: str) -> int:
-        return self._writer.count_tokens(text)
-
-    def answer(self, turn: Turn, out: AnswerSink) -> None:
-        self._say(self._writer.write(turn.messages, out), turn, out)
-
-    def say(self, text: str, turn: Turn, out: AnswerSink) -> None:
-        self._say(iter([text]), turn, out)
-
-    def _say(
-        self, written: Iterator[str], turn: Turn, out: AnswerSink, context: tuple[Segment, ...] = ()
+    def speak(
+        self,
+        text: Iterator[str],
+        request: AnswerRequest,
+        out: AnswerSink,
+        context: tuple[Segment, ...] = (),
     ) -> None:
-        """Say what is being written; `context` is for a model that answers, see Request."""
+        """Show and speak a text in pieces.
+
+        The pieces are read in a thread of their own, so that text is shown as soon as it is
+        written, however long the speech before it takes.
+
+        Args:
+            text: may raise AnswerError, which is reported and spoken as an apology.
+            request: has the voice and the seed.
+            out: receives text and audio.
+            context: the question, for a model that answers; see `SynthesisRequest`.
+        """
         pieces: Pieces = SimpleQueue()
-        mouth = ClauseSpeaker(self._tts, turn, out, context)
+        stop = threading.Event()
+        speaker = ClauseSpeaker(self._tts, request, out, context)
+        writer = threading.Thread(target=_show, args=(text, out, pieces, stop), daemon=True)
         with out.on_cancel(lambda: pieces.put(Cancelled())):
-            threading.Thread(target=_write, args=(written, out, pieces), daemon=True).start()
+            writer.start()
             try:
                 for clause in _clauses(pieces):
-                    mouth.say(clause)
+                    speaker.say(clause)
             except AnswerError as error:
-                out.failure(str(error))
-                apology = f"{' ' if mouth.letters else ''}{error.apology}"
+                out.error(error.code, str(error))
+                apology = f"{' ' if speaker.chars else ''}{APOLOGIES.get(error.code, APOLOGIES['llm_failed'])}"
                 out.text(apology)
-                mouth.say(apology)
+                speaker.say(apology)
+            finally:
+                stop.set()
+                writer.join()
 
 
-def _write(written: Iterator[str], out: AnswerSink, pieces: Pieces) -> None:
-    """Hand the writer's text to the user and to the mouth; then None, or what went wrong."""
-    letters = 0
+@RESPONDERS.register("cascade")
+class CascadeResponder(SpeakingResponder):
+    """A language model whose answers are spoken by a text-to-speech model."""
+
+    end_to_end = False
+    recognizer: Recognizer | None = None
+
+    def __init__(self, tts: TTS, llm: LLM | None = None):
+        if llm is None:
+            raise InputError("llm: is missing; a cascade needs a language model", code="missing")
+        super().__init__(tts)
+        self.llm = llm
+        self.name = llm.name
+
+    def count_tokens(self, text: str) -> int:
+        """Return the number of tokens of a text."""
+        return self.llm.count_tokens(text)
+
+    def answer(self, request: AnswerRequest, out: AnswerSink) -> None:
+        """Answer a turn, see `Responder`."""
+        self.speak(self.llm.write(request.messages, out), request, out)
+
+
+@RESPONDERS.register("speech-lm")
+class SpeechLMResponder(SpeakingResponder):
+    """One speech LM that takes the audio of a turn, writes its transcript and answer, and speaks.
+
+    It answers the last turn; it does not know the turns before.
+
+    Raises:
+        InputError: the model has no audio input.
+    """
+
+    end_to_end = True
+
+    def __init__(self, tts: TTS, llm: LLM | None = None):
+        super().__init__(tts)
+        self._model = DialogueModel(tts)
+        self.name = "speech LM"
+        self.recognizer: Recognizer | None = SpeechLMRecognizer(self._model)
+
+    def count_tokens(self, text: str) -> int:
+        """Return the number of tokens of a text."""
+        return len(self._tts.encode_text(normalize(text)))
+
+    def answer(self, request: AnswerRequest, out: AnswerSink) -> None:
+        """Answer a turn, see `Responder`."""
+        query = self._query(request)
+        if not query.text.strip(PUNCTUATION):
+            out.error("not_understood", "Nothing was understood.")
+            self.say(APOLOGIES["not_understood"], request, out)
+            return
+        self.speak(self._model.stream_text(query), request, out, self._model.context(query))
+
+    def _query(self, request: AnswerRequest) -> Query:
+        audio, text = None, request.messages[-1].text
+        if request.samples is not None:
+            audio = self._model.encode_audio(request.samples, SAMPLE_RATE)
+            text = text or self._model.transcribe([audio])[0]
+        return Query(text=text, audio=audio, voice=request.voice)
+
+
+def _show(text: Iterator[str], out: AnswerSink, pieces: Pieces, stop: threading.Event) -> None:
+    """Show a text and queue its pieces for the speech; the last item is None or an exception."""
+    chars = 0
     try:
-        for piece in written:
-            piece = piece[: out.longest - letters]
-            letters += len(piece)
+        for piece in text:
+            piece = piece[: out.max_chars - chars]
+            chars += len(piece)
             out.text(piece)
             pieces.put(piece)
-            if letters >= out.longest:
+            if chars >= out.max_chars or stop.is_set():
                 break
         pieces.put(None)
     except Exception as error:  # raised again by the thread that speaks
@@ -84,7 +219,7 @@ def _write(written: Iterator[str], out: AnswerSink, pieces: Pieces) -> None:
 
 
 def _clauses(pieces: Pieces) -> Iterator[str]:
-    """What can be said, as soon as it can; at last what the writer raised."""
+    """Yield clauses as soon as they are complete; then raise the exception, if there is one."""
     splitter = ClauseSplitter()
     while isinstance(piece := pieces.get(), str):
         yield from splitter.push(piece)
@@ -96,62 +231,66 @@ def _clauses(pieces: Pieces) -> Iterator[str]:
 
 
 class ClauseSpeaker:
-    """Says the clauses of one answer."""
+    """Speaks the clauses of one answer.
 
-    def __init__(self, tts: TTS, turn: Turn, out: AnswerSink, context: tuple[Segment, ...]):
-        self._tts, self._turn, self._out = tts, turn, out
+    Attributes:
+        chars: characters of the answer's text so far.
+    """
+
+    def __init__(
+        self, tts: TTS, request: AnswerRequest, out: AnswerSink, context: tuple[Segment, ...]
+    ):
+        self._tts, self._request, self._out = tts, request, out
         self._stream = partial(tts.stream, context=context) if context else tts.stream
-        self.letters = 0  # of the answer's text so far
+        self.chars = 0
         self._clauses = 0
         self._samples = 0  # of the answer's audio so far
         self._pause = 0.0  # seconds before the next clause
 
     def say(self, clause: str) -> None:
-        """Say a clause, or leave it out if it cannot be said."""
-        said = sayable(clause)
-        start, self.letters = self.letters, self.letters + len(clause)
-        if not said:
+        """Speak a clause, without words that cannot be spoken."""
+        text = sayable(clause)
+        start, self.chars = self.chars, self.chars + len(clause)
+        if not text:
             return
         if not self._clauses:
             self._out.mark("first_clause")
-        self._silence()
+        self._play(np.zeros(round(self._pause * self._tts.sample_rate), np.float32), [])
         try:
-            self._speak(clause, said, start)
+            self._synthesize(clause, text, start)
         except InputError as error:
-            self._out.failure(str(error))
+            self._out.error("synthesis_failed", str(error))
         short = clause.rstrip()[-1] in ",;:\u2014\u2013"
         self._pause = SHORT_PAUSE if short else PAUSES["."]
 
-    def _speak(self, clause: str, said: str, start: int) -> None:
+    def _synthesize(self, clause: str, text: str, start: int) -> None:
+        """Speak the `text` of a clause that begins at character `start` of the answer."""
         tts, begin = self._tts, self._samples
-        seed = self._turn.seed + CLAUSE_SEEDS * self._clauses
+        seed = self._request.seed + CLAUSE_SEEDS * self._clauses
         self._clauses += 1
-        places: list[tuple[int, int]] = []
-        for audio in self._stream(said, self._turn.voice, seed):
+        spans: list[tuple[int, int]] = []
+        for audio in self._stream(text, self._request.voice, seed):
             offset = self._samples / tts.sample_rate
             words = []
             for word in audio.words:
-                if not places:  # not before the first sound: it takes a moment
-                    places = word_places(clause, len(word_spans(normalize(said))))
-                words.append(_placed(word, offset, places.pop(0), start))
+                if not spans:  # not before the first audio, which should not wait for it
+                    spans = word_places(clause, len(word_spans(normalize(text))))
+                words.append(_spoken_word(word, offset, spans.pop(0), start))
             self._play(audio.samples, words)
-        if not tts.has_word_times:  # then a clause is known to be heard when all of it was
+        if not tts.has_word_times:  # then a clause counts as played when all of it was
             times = begin / tts.sample_rate, self._samples / tts.sample_rate
             end = start + len(clause.rstrip())
             self._play(np.zeros(0, np.float32), [SpokenWord(clause, *times, (start, end))])
 
-    def _silence(self) -> None:
-        count = round(self._pause * self._tts.sample_rate)
-        if count:
-            self._play(np.zeros(count, np.float32), [])
-
     def _play(self, samples: np.ndarray, words: list[SpokenWord]) -> None:
-        self._out.audio(samples, self._tts.sample_rate, words)
-        self._samples += len(samples)
+        if len(samples) or words:
+            self._out.audio(samples, self._tts.sample_rate, words)
+            self._samples += len(samples)
 
 
-def _placed(word: Word, offset: float, place: tuple[int, int], start: int) -> SpokenWord:
-    first, end = place
+def _spoken_word(word: Word, offset: float, span: tuple[int, int], start: int) -> SpokenWord:
+    """Return a word with times from the start of the answer's audio, and its span in the answer's text."""
+    first, end = span
     return SpokenWord(
         word.text,
         round(word.start + offset, 6),

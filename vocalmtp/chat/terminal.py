@@ -1,4 +1,4 @@
-"""A conversation in the terminal, through the microphone and loudspeaker of this machine."""
+"""A conversation through the microphone and loudspeaker of this machine."""
 
 import threading
 from collections.abc import Callable
@@ -13,52 +13,58 @@ from vocalmtp.errors import InputError
 from vocalmtp.io.read import reason
 from vocalmtp.optional import require
 
-BLOCK = 0.032  # seconds of the microphone at once
+BLOCK = 0.032  # seconds of the microphone in one read
 
 
 class Player:
-    """The sound that is still to be played; filled by one thread, emptied by the loudspeaker's."""
+    """A queue of audio between the session's events and the callback of the loudspeaker."""
 
     def __init__(self, sample_rate: int):
         self._sample_rate = sample_rate
         self._lock = threading.Lock()
-        self._waiting = np.zeros(0, np.float32)
+        self._queue = np.zeros(0, np.float32)
         self._turn = 0
         self._played = 0  # samples of that turn's answer
 
     @property
     def seconds(self) -> float:
-        """What has been played of the last answer."""
+        """The audio of the last answer that has been played."""
         return self._played / self._sample_rate
 
     def push(self, chunk: AudioChunk) -> None:
-        """Play this after the rest; a new answer takes the place of the one before."""
+        """Append audio; a new answer replaces the one before."""
         with self._lock:
             if chunk.turn != self._turn:
                 self._turn, self._played = chunk.turn, 0
-                self._waiting = self._waiting[:0]
-            self._waiting = np.concatenate([self._waiting, chunk.samples])
+                self._queue = self._queue[:0]
+            self._queue = np.concatenate([self._queue, chunk.samples])
 
-    def drop(self) -> None:
-        """Play nothing of what is waiting."""
+    def clear(self) -> None:
+        """Discard audio that has not been played."""
         with self._lock:
-            self._waiting = self._waiting[:0]
+            self._queue = self._queue[:0]
 
     def fill(self, out: np.ndarray) -> None:
-        """The next samples into `out` [N, 1], with silence where there are none."""
+        """Write the next samples into `out` [N, 1], and silence after the last one."""
         with self._lock:
-            ready, self._waiting = self._waiting[: len(out)], self._waiting[len(out) :]
+            ready, self._queue = self._queue[: len(out)], self._queue[len(out) :]
             self._played += len(ready)
         out[: len(ready), 0], out[len(ready) :] = ready, 0.0
 
 
-def talk(session: ChatSession, sample_rate: int, show: Callable[[Event], object]) -> None:
-    """Hold the conversation until it is closed; `show` is given every event.
+def run_terminal(session: ChatSession, sample_rate: int, show: Callable[[Event], object]) -> None:
+    """Hold a conversation until the session is closed.
 
-    `sample_rate` is that of the answers. Raises InputError if there is no microphone or
-    loudspeaker, it stops, or sounddevice is missing.
+    Args:
+        session: the conversation; it is closed at the end.
+        sample_rate: of the answers, in Hz.
+        show: called with every event.
+
+    Raises:
+        InputError: no microphone or loudspeaker can be used, the microphone fails, or the package
+            sounddevice is missing.
     """
-    devices = _devices()
+    devices = _sounddevice()
     player = Player(sample_rate)
     try:
         rate = int(devices.query_devices(kind="input")["default_samplerate"])
@@ -76,48 +82,49 @@ def talk(session: ChatSession, sample_rate: int, show: Callable[[Event], object]
         raise InputError(
             f"terminal: no microphone or loudspeaker can be used ({error}); connect one, or give "
             "--input and --output",
-            code="invalid_value",
+            code="unusable",
         ) from error
-    wrong: list[Exception] = []
+    errors: list[Exception] = []
     with microphone, loudspeaker, session:
-        arguments = (session, microphone, rate, player, wrong)
+        arguments = (session, microphone, rate, player, errors)
         threading.Thread(target=_feed, args=arguments, daemon=True).start()
         session.greet()
         for event in session.events():
             if isinstance(event, AudioChunk):
                 player.push(event)
             elif isinstance(event, Interrupted):
-                player.drop()
+                player.clear()
             show(event)
-    if wrong:
+    if errors:
         raise InputError(
-            f"terminal: the microphone stopped ({reason(wrong[0])}); connect it again",
+            f"terminal: the microphone stopped ({reason(errors[0])}); connect it again",
             code="unusable",
-        ) from wrong[0]
+        ) from errors[0]
 
 
-def _devices() -> ModuleType:
+def _sounddevice() -> ModuleType:
     try:
         return require("sounddevice")
-    except OSError as error:  # it is there, but PortAudio is not
+    except OSError as error:  # the package is installed, the library PortAudio is not
         raise InputError(
             f"terminal: {error}; install it, such as with: apt install libportaudio2",
-            code="invalid_value",
+            code="not_installed",
         ) from error
 
 
 def _feed(
-    session: ChatSession, microphone: Any, rate: int, player: Player, wrong: list[Exception]
+    session: ChatSession, microphone: Any, rate: int, player: Player, errors: list[Exception]
 ) -> None:
-    """In a thread: what the microphone hears, and how far the player is; ends with the session, or
-    ends it, and puts into `wrong` why.
+    """Feed the session, and report playback, until it is closed.
+
+    Runs in a thread; an exception closes the session and is appended to `errors`.
     """
     try:
         while not session.closed:
-            sound, _ = microphone.read(round(BLOCK * rate))  # [n, 1]
-            session.played(player.seconds)
-            session.feed(sound, rate)
+            samples, _ = microphone.read(round(BLOCK * rate))  # [n, 1]
+            session.report_playback(player.seconds)
+            session.feed(samples, rate)
     except Exception as error:
         if not session.closed:
-            wrong.append(error)
+            errors.append(error)
             session.close()

@@ -1,11 +1,11 @@
 """`vocalmtp chat`: the page, the terminal, or a recording."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from vocalmtp.cli.console import tell
 from vocalmtp.errors import InputError
 from vocalmtp.hub import DEFAULT_MODEL
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from vocalmtp.chat.config import ChatConfig
-    from vocalmtp.chat.events import Event
+    from vocalmtp.chat.events import Error, Event
     from vocalmtp.chat.pipeline import ChatPipeline
     from vocalmtp.roles import Role
     from vocalmtp.server.state import ServerState
@@ -27,21 +27,27 @@ def chat(
     ] = DEFAULT_MODEL,
     voice: Annotated[
         str | None,
-        typer.Option("--voice", "-v", help="Who answers, as for tts.", show_default="its own"),
+        typer.Option(
+            "--voice",
+            "-v",
+            help="The voice of the answers, as for tts.",
+            show_default="the model's",
+        ),
     ] = None,
     role: Annotated[
         str | None,
         typer.Option(
-            help="A persona with its voice, instead of --voice and --system: a name from 'vocalmtp "
-            "roles', or the YAML file of one. With --native, its voice alone."
+            help="A persona and its voice, instead of --system and --voice: a name from 'vocalmtp "
+            "roles', or a YAML file. With --native, only its voice is used."
         ),
     ] = None,
     llm: Annotated[
         str | None,
         typer.Option(
-            help="Who writes the answers: an OpenAI-compatible endpoint (http://HOST:PORT/v1, key "
-            "in OPENAI_API_KEY), or the folder of a chat model of Transformers.",
-            show_default="nobody: it says again what it hears",
+            help="The language model: the URL of an OpenAI-compatible endpoint "
+            "(http://HOST:PORT/v1, key in OPENAI_API_KEY), or the folder of a chat model of "
+            "Transformers.",
+            show_default="echo: repeats what you say",
         ),
     ] = None,
     llm_model: Annotated[
@@ -51,72 +57,78 @@ def chat(
         bool,
         typer.Option(
             "--native",
-            help="The model of --model hears and answers by itself: one that was trained to, such "
-            "as by recipes/chat_mini.",
+            help="The model of --model takes your speech and answers by itself, without "
+            "recognizer and language model; it must be trained for that, such as by "
+            "recipes/chat_mini.",
         ),
     ] = False,
-    ear: Annotated[
+    recognizer: Annotated[
         str | None,
         typer.Option(
-            help="What hears you: pocketsphinx, or the folder of a Whisper model (of Transformers, "
-            "or converted for faster-whisper), or of a speech LM that listens.",
+            help="The speech recognizer: pocketsphinx, whisper=FOLDER, faster-whisper=FOLDER, "
+            "speech-lm=FOLDER, or the folder of such a model.",
             show_default="pocketsphinx",
         ),
     ] = None,
     system: Annotated[
-        str | None, typer.Option(help="Who the answerer is to be.", show_default="an assistant")
+        str | None,
+        typer.Option(help="The system prompt.", show_default="a friendly voice assistant"),
     ] = None,
     echo: Annotated[
         Literal["energy", "half-duplex", "off"] | None,
         typer.Option(
-            help="Against hearing ourselves: interrupt only by what is louder than the echo, not "
-            "at all, or by any speech.",
+            help="Echo suppression: what is louder than the echo of an answer interrupts it, or "
+            "nothing does, or any speech does.",
             show_default="energy",
         ),
     ] = None,
     barge_in: Annotated[
         float | None,
         typer.Option(
-            help="Seconds of speech that interrupt an answer; shorter sounds are taken for noise.",
+            help="Seconds of speech that interrupt an answer; shorter sounds count as noise.",
             show_default="0.16",
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="Of the ear and a language model here.")] = "cpu",
+    device: Annotated[
+        str, typer.Option(help="Torch device of all models: cpu, cuda, cuda:N, or auto.")
+    ] = "cpu",
     terminal: Annotated[
-        bool, typer.Option("--terminal", help="Talk here, through this machine's microphone.")
+        bool,
+        typer.Option("--terminal", help="Use this machine's microphone instead of the page."),
     ] = False,
     input: Annotated[
         Path | None, typer.Option(help="Answer this recording instead of a microphone.")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write the spoken answers here.")
+        Path | None, typer.Option("--output", "-o", help="Write the spoken answers to this file.")
     ] = None,
     host: Annotated[
         str | None,
         typer.Option(
-            help="Who may see the page: 0.0.0.0 lets other machines.", show_default=LOCALHOST
+            help="The address to serve at; 0.0.0.0 admits other machines.", show_default=LOCALHOST
         ),
     ] = None,
     port: Annotated[
         int | None, typer.Option(min=1, max=65_535, help="Of the page.", show_default=str(PORT))
     ] = None,
-    auth: Annotated[
-        str | None, typer.Option(help="user:password, without which the page is not shown.")
-    ] = None,
+    auth: Annotated[str | None, typer.Option(help="user:password that the page requires.")] = None,
     sessions: Annotated[
         int | None,
         typer.Option(
-            min=1, max=1000, help="Conversations of the page at a time.", show_default=str(SESSIONS)
+            min=1,
+            max=1000,
+            help="The most conversations at a time on the page.",
+            show_default=str(SESSIONS),
         ),
     ] = None,
 ) -> None:
-    """Talk: speak, be answered aloud, and interrupt at any time.
+    """Hold a spoken conversation, whose answers you may interrupt at any time.
 
-    Opens a page on this machine, unless --terminal or --input says otherwise.
+    Serves a page on this machine, unless --terminal or --input is given.
 
     Examples:
 
-    vocalmtp chat --llm http://localhost:8000/v1 --llm-model qwen --ear whisper-small
+    vocalmtp chat --llm http://localhost:8000/v1 --llm-model qwen --recognizer whisper-small
 
     vocalmtp chat --role captain --llm http://localhost:8000/v1 --llm-model qwen
 
@@ -128,41 +140,45 @@ def chat(
     """
     settings: dict[str, Any] = {"system": system, "echo": echo, "barge_in": barge_in}
     config = _config({key: value for key, value in settings.items() if value is not None})
-    card = _role(role, voice, system)
+    card = _load_role(role, voice, system)
     if native and system is not None:
         raise InputError(
-            f"system '{system}': native knows no system prompt; leave it out", code="conflict"
+            f"system '{system}': --native has no system prompt; leave one out", code="conflict"
         )
-    if (input is None) != (output is None):
-        raise InputError("input, output: belong together; give both, or neither", code="conflict")
-    if input is not None and terminal:
-        raise InputError("terminal: does not go with --input; leave one out", code="conflict")
     page = {"host": host, "port": port, "auth": auth, "sessions": sessions}
-    if input is not None or terminal:
-        for option, value in page.items():
-            if value is not None:
-                raise InputError(
-                    f"{option} '{value}': is for the page; leave it out", code="conflict"
-                )
-    else:
+    _check_mode(terminal, input, output, page)
+    if not terminal and input is None:
         _check_page(host or LOCALHOST, port or PORT, auth)
-    samples = None if input is None else _read(input, output)
+    samples = None if input is None or output is None else _read(input, output)
     from vocalmtp.chat.pipeline import build_pipeline
     from vocalmtp.cli.synthesis import load_tts
     from vocalmtp.voices import consent_note
 
-    who = voice if card is None else card
-    partner = build_pipeline(model, llm, llm_model, ear, native, device, load_tts)
-    if note := consent_note(partner.tts.find_voice(who)):
-        _tell(note)
-    _tell(f"answers: {partner.answerer.name}; ear: {partner.ear.description}")
-    if samples is not None:
-        _answer_recording(samples, output, partner, voice, config, card)
+    responder = "speech-lm" if native else "cascade"
+    pipeline = build_pipeline(model, llm, llm_model, recognizer, responder, device, load_tts)
+    if note := consent_note(pipeline.tts.find_voice(voice if card is None else card)):
+        tell(note)
+    tell(f"answers: {pipeline.responder.name}; recognizer: {pipeline.recognizer.description}")
+    if samples is not None and output is not None:
+        _answer_recording(samples, output, pipeline, voice, config, card)
     elif terminal:
-        _talk(partner, voice, config, card)
+        _run_terminal(pipeline, voice, config, card)
     else:
-        room = _room(partner, voice, config, card, sessions or SESSIONS)
-        _open_page(room, host or LOCALHOST, port or PORT, auth)
+        state = _server_state(pipeline, voice, config, card, sessions or SESSIONS)
+        _serve_page(state, host or LOCALHOST, port or PORT, auth)
+
+
+def _check_mode(
+    terminal: bool, input: Path | None, output: Path | None, page: dict[str, Any]
+) -> None:
+    """Raise InputError if the options are of different modes."""
+    if (input is None) != (output is None):
+        raise InputError("input, output: belong together; give both, or neither", code="conflict")
+    if input is not None and terminal:
+        raise InputError("terminal: does not go with --input; leave one out", code="conflict")
+    for option, value in page.items():
+        if value is not None and (terminal or input is not None):
+            raise InputError(f"{option} '{value}': is for the page; leave it out", code="conflict")
 
 
 def _check_page(host: str, port: int, auth: str | None) -> None:
@@ -178,8 +194,8 @@ def _check_page(host: str, port: int, auth: str | None) -> None:
         check_auth(auth)
 
 
-def _role(name: str | None, voice: str | None, system: str | None) -> "Role | None":
-    """The card of a role; raises InputError if what it has is asked for as well."""
+def _load_role(name: str | None, voice: str | None, system: str | None) -> "Role | None":
+    """Load a role; raises InputError if an option replaces what the role has."""
     from vocalmtp.roles import load_role
 
     if name is None:
@@ -210,43 +226,54 @@ def _config(settings: dict[str, Any]) -> "ChatConfig":
 def _answer_recording(
     samples: "np.ndarray",
     output: Path,
-    partner: "ChatPipeline",
+    pipeline: "ChatPipeline",
     voice: str | None,
     config: "ChatConfig",
     role: "Role | None",
 ) -> None:
+    """Write the answers to a recording; raises InputError afterwards if one has failed."""
     from vocalmtp.audio.io import audio_writer
-    from vocalmtp.chat.events import AudioChunk
+    from vocalmtp.chat.events import AudioChunk, Error
     from vocalmtp.chat.recorded import SETTINGS, converse
 
-    show = Transcriber()
+    show, errors = EventPrinter(), list[Error]()
     with (
-        partner.session(voice, role, config.model_copy(update=SETTINGS)) as session,
-        audio_writer(output, partner.tts.sample_rate) as write,
+        pipeline.session(voice, role, config.model_copy(update=SETTINGS)) as session,
+        audio_writer(output, pipeline.tts.sample_rate) as write,
     ):
         for event in converse(session, samples):
-            show(event)
             if isinstance(event, AudioChunk):
                 write(event.samples)
+            if isinstance(event, Error):
+                errors.append(event)
+            else:
+                show(event)
+    if errors:
+        raise _failure(errors[0], output)
 
 
-def _talk(
-    partner: "ChatPipeline", voice: str | None, config: "ChatConfig", role: "Role | None"
+def _failure(error: "Error", output: Path) -> InputError:
+    """The failure of an answer as the error of the command."""
+    if error.code == "not_understood":
+        return InputError(f"input: {error.message}; record it again", code="unusable")
+    part = "llm" if error.code.startswith("llm") else error.code.partition("_")[0]
+    return InputError(f"{part}: {error.message}; '{output}' is incomplete", code="unusable")
+
+
+def _run_terminal(
+    pipeline: "ChatPipeline", voice: str | None, config: "ChatConfig", role: "Role | None"
 ) -> None:
     from vocalmtp.chat.responders import warm_up
-    from vocalmtp.chat.terminal import talk
+    from vocalmtp.chat.terminal import run_terminal
 
-    session = partner.session(voice, role, config)
-    warm_up(partner.tts, session.voice)
-    _tell("listening; Ctrl-C ends")
-    try:
-        talk(session, partner.tts.sample_rate, Transcriber())
-    finally:
-        session.close()
+    with pipeline.session(voice, role, config) as session:
+        warm_up(pipeline.tts, session.voice)
+        tell("listening; Ctrl-C ends")
+        run_terminal(session, pipeline.tts.sample_rate, EventPrinter())
 
 
-def _room(
-    partner: "ChatPipeline",
+def _server_state(
+    pipeline: "ChatPipeline",
     voice: str | None,
     config: "ChatConfig",
     role: "Role | None",
@@ -257,54 +284,53 @@ def _room(
     from vocalmtp.roles import list_roles, load_role
     from vocalmtp.server.state import ServerLimits, ServerState
 
-    answerer, tts = partner.answerer, partner.tts
-    roles = [card for card in map(load_role, list_roles()) if card.voice in tts.voices]
-    roles = {card.name: card for card in [*roles, *([role] if role else [])]}
-    echo = CascadeResponder(Echo(), tts)
-    answerers = {answerer.name: answerer, echo.name: echo}
+    responder, tts = pipeline.responder, pipeline.tts
+    offered = [card for card in map(load_role, list_roles()) if card.voice in tts.voices]
+    roles = {card.name: card for card in [*offered, *([role] if role else [])]}
+    echo = CascadeResponder(tts, Echo())
+    responders = {responder.name: responder, echo.name: echo}
     limits = ServerLimits(sessions=sessions)
-    return ServerState(tts, partner.ear, answerers, config, limits, voice, role, roles)
+    return ServerState(tts, pipeline.recognizer, responders, config, limits, voice, role, roles)
 
 
-def _open_page(room: "ServerState", host: str, port: int, auth: str | None) -> None:
+def _serve_page(state: "ServerState", host: str, port: int, auth: str | None) -> None:
     from vocalmtp.server.app import make_app, run
 
-    app = make_app(room, host, auth)
-    room.warm_up()
+    app = make_app(state, host, auth)
+    state.warm_up()
     shown = f"[{host}]" if ":" in host else host
-    _tell(f"talk at http://{shown}:{port}; Ctrl-C ends")
-    run(app, room, host, port)
+    tell(f"talk at http://{shown}:{port}; Ctrl-C ends")
+    run(app, state, host, port)
 
 
-class Transcriber:
-    """Prints what is said, a turn a line; timings and errors go to standard error."""
+class EventPrinter:
+    """Prints a conversation, one line a turn; latencies and errors go to standard error."""
 
-    def __init__(self):
-        self._open = False  # a line of the answer has begun
-        self._late: float | None = None  # seconds until its first sound
+    def __init__(self) -> None:
+        self._in_answer = False  # the line of an answer has begun
+        self._latency: float | None = None  # seconds until the first audio
 
     def __call__(self, event: "Event") -> None:
-        if event.kind == "text_delta":
-            print(event.text if self._open else f"answer: {event.text}", end="", flush=True)
-            self._open = True
-        elif event.kind == "timing" and event.part == "total":
-            self._late = event.seconds
-        elif event.kind == "transcript" and event.final:
+        """Print an event."""
+        from vocalmtp.chat import events
+
+        if isinstance(event, events.TextDelta):
+            prefix = "" if self._in_answer else "answer: "
+            print(f"{prefix}{event.text}", end="", flush=True)
+            self._in_answer = True
+        elif isinstance(event, events.Timing) and event.part == "total":
+            self._latency = event.seconds
+        elif isinstance(event, events.Transcript) and event.final:
             print(f"you: {event.text or '(not understood)'}", flush=True)
-        elif event.kind in ("finished", "interrupted", "error"):
-            self._close(event)
+        elif isinstance(event, events.Finished | events.Interrupted | events.Error):
+            self._end_line(" \u2014" if isinstance(event, events.Interrupted) else "")
+            if isinstance(event, events.Error):
+                tell(f"error: {event.message} [{event.code}]")
+            elif self._latency is not None:
+                tell(f"first audio {self._latency * 1000:.0f} ms after the end of the turn")
+                self._latency = None
 
-    def _close(self, event: "Event") -> None:
-        """End the answer's line."""
-        if self._open:
-            print(" \u2014" if event.kind == "interrupted" else "", flush=True)
-            self._open = False
-        if event.kind == "error":
-            _tell(f"error: {event.message}")
-        elif self._late is not None:
-            _tell(f"first sound {self._late * 1000:.0f} ms after the end of the turn was known")
-            self._late = None
-
-
-def _tell(message: str) -> None:
-    print(message, file=sys.stderr)
+    def _end_line(self, text: str) -> None:
+        if self._in_answer:
+            print(text, flush=True)
+            self._in_answer = False

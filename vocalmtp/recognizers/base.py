@@ -130,7 +130,7 @@ def build_recognizer(spec: str | None = None, device: str = "cpu") -> Recognizer
 
 
 def _model_kind(folder: Path) -> str:
-    """The recognizer for the model files in `folder`."""
+    """Return the name of the recognizer for the model files in `folder`."""
     if (folder / "tokenizer").is_dir() and (folder / "voices").is_dir():
         return "speech-lm"
     return "faster-whisper" if (folder / "model.bin").is_file() else "whisper"

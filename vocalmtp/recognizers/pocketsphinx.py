@@ -220,7 +220,7 @@ def _hypothesis(decoder: Any) -> str:
 
 
 def _pcm(samples: np.ndarray) -> bytes:
-    """Samples [n] as 16-bit little-endian integers."""
+    """Convert samples [n] to 16-bit little-endian integers."""
     return (np.clip(samples, -1.0, 1.0) * 32767.0).astype("<i2").tobytes()
 
 

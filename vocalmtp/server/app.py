@@ -1,4 +1,4 @@
-"""The web server of the page: Gradio at its root, the socket and its scripts beside it."""
+"""The web application: the Gradio page at its root, the socket and static files below /talk."""
 
 import base64
 import secrets
@@ -10,7 +10,7 @@ from fastapi import FastAPI, Response, WebSocket
 from fastapi.staticfiles import StaticFiles
 from starlette.datastructures import Headers
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vocalmtp.errors import InputError
 from vocalmtp.server.page import ASSETS, mount_page
@@ -19,14 +19,20 @@ from vocalmtp.server.state import ServerState
 
 LOCAL = ("localhost", "127.0.0.1", "[::1]", "::1")
 COOKIE = "vocalmtp"
-PING = 5.0  # seconds between looks whether a client is still there, and that it has to answer
+PING = 5.0  # seconds between two pings of a client, and until it has to reply
 
 
-def make_app(room: ServerState, host: str = "127.0.0.1", auth: str | None = None) -> FastAPI:
-    """The application: the page at /, its socket at /talk/socket.
+def make_app(state: ServerState, host: str = "127.0.0.1", auth: str | None = None) -> FastAPI:
+    """Make the application: the page at /, its socket at /talk/socket.
 
-    `auth` is "user:password". On a local `host` only local names of it are served, so that no other
-    site can pass itself off as this one. Raises InputError if `auth` is not of that form.
+    Args:
+        state: the models and settings.
+        host: where it will be served; a local host is served by its local names only, against DNS
+            rebinding.
+        auth: "user:password", for HTTP Basic authentication; None for none.
+
+    Raises:
+        InputError: `auth` is not of that form.
     """
     if auth is not None:
         check_auth(auth)
@@ -39,16 +45,16 @@ def make_app(room: ServerState, host: str = "127.0.0.1", auth: str | None = None
             await socket.close()  # before it is accepted: 403
             return
         await socket.accept()
-        await serve(socket, room)
+        await serve(socket, state)
 
     @app.get("/talk/sample.wav")
     def sample() -> Response:
         if not question:
-            question.append(room.question())
+            question.append(state.sample_question())
         return Response(question[0], media_type="audio/wav")
 
     app.mount("/talk/assets", StaticFiles(directory=ASSETS))
-    app = mount_page(app, room)
+    app = mount_page(app, state)
     if auth is not None:
         app.add_middleware(BasicAuth, auth=auth)
     if host in LOCAL:
@@ -56,30 +62,30 @@ def make_app(room: ServerState, host: str = "127.0.0.1", auth: str | None = None
     return app
 
 
-def run(app: FastAPI, room: ServerState, host: str, port: int) -> None:
+def run(app: FastAPI, state: ServerState, host: str, port: int) -> None:
     """Serve until Ctrl-C."""
     import uvicorn
 
-    uvicorn.run(app, host=host, port=port, **settings(room))
+    uvicorn.run(app, host=host, port=port, **settings(state))
 
 
-def settings(room: ServerState) -> dict[str, Any]:
-    """How uvicorn is to serve `room`: no endless message, and nobody who has vanished."""
+def settings(state: ServerState) -> dict[str, Any]:
+    """Return the settings of uvicorn, which limit messages and detect lost connections."""
     return {
         "log_level": "warning",
-        "ws_max_size": room.limits.message,
+        "ws_max_size": state.limits.message,
         "ws_ping_interval": PING,
         "ws_ping_timeout": PING,
     }
 
 
 def check_port(host: str, port: int) -> None:
-    """Raise InputError unless the page can be served there."""
+    """Raise InputError unless the server can listen there."""
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except OSError as error:
         raise InputError(
-            f"host '{host}': is no address ({error.strerror}); give 127.0.0.1, or 0.0.0.0",
+            f"host '{host}': not an address ({error.strerror}); give 127.0.0.1, or 0.0.0.0",
             code="invalid_value",
         ) from error
     try:
@@ -94,7 +100,7 @@ def check_port(host: str, port: int) -> None:
 
 
 def same_origin(headers: Headers) -> bool:
-    """Whether a page of this server is asking; programs, which name no origin, may as well."""
+    """Return whether a request comes from a page of this server, or a program without an origin."""
     origin = headers.get("origin")
     return origin is None or urlsplit(origin).netloc.lower() == headers.get("host", "").lower()
 
@@ -107,20 +113,26 @@ def check_auth(auth: str) -> None:
 
 
 class BasicAuth:
-    """HTTP Basic authentication of pages and sockets; a cookie spares sockets the header, which not
-    every browser sends with them.
+    """Middleware for HTTP Basic authentication of pages and sockets.
+
+    A cookie replaces the header, which not every browser sends when it opens a socket.
+
+    Args:
+        app: the application to protect.
+        auth: "user:password".
     """
 
     def __init__(self, app: ASGIApp, auth: str):
         self._app, self._token = app, secrets.token_urlsafe(32)
-        self._wanted = b"Basic " + base64.b64encode(auth.encode())
+        self._credentials = b"Basic " + base64.b64encode(auth.encode())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass an authenticated request on, and refuse others."""
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
         given = Headers(scope=scope).get("authorization", "").encode()
-        known = secrets.compare_digest(given, self._wanted)
+        known = secrets.compare_digest(given, self._credentials)
         if known or self._has_cookie(scope):
             await self._app(scope, receive, self._with_cookie(send) if known else send)
         elif scope["type"] == "websocket":
@@ -132,15 +144,15 @@ class BasicAuth:
 
     def _has_cookie(self, scope: Scope) -> bool:
         cookies = Headers(scope=scope).get("cookie", "").split("; ")
-        wanted = f"{COOKIE}={self._token}".encode()
-        return any(secrets.compare_digest(cookie.encode(), wanted) for cookie in cookies)
+        expected = f"{COOKIE}={self._token}".encode()
+        return any(secrets.compare_digest(cookie.encode(), expected) for cookie in cookies)
 
     def _with_cookie(self, send: Send) -> Send:
         cookie = f"{COOKIE}={self._token}; HttpOnly; SameSite=Strict; Path=/".encode()
 
-        async def adding(message) -> None:
+        async def send_with_cookie(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message["headers"], (b"set-cookie", cookie)]
             await send(message)
 
-        return adding
+        return send_with_cookie

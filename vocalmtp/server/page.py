@@ -1,4 +1,4 @@
-"""The page itself, in Gradio: pickers around what assets/talk.js brings to life."""
+"""The page in Gradio: pickers around the elements that assets/talk.js controls."""
 
 import json
 from html import escape
@@ -6,10 +6,12 @@ from pathlib import Path
 
 from fastapi import FastAPI
 
+from vocalmtp.chat.llm import Echo
 from vocalmtp.server.state import ServerState
 
+ECHO = Echo.name
+NO_LLM = "Without a language model (option <code>--llm</code>), answers repeat your words."
 ASSETS = Path(__file__).parent / "assets"
-
 HEAD = """
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <link rel="stylesheet" href="talk/assets/talk.css">
@@ -17,40 +19,41 @@ HEAD = """
 """
 
 
-def mount_page(app: FastAPI, room: ServerState) -> FastAPI:
-    """Put the page at the root of `app`."""
+def mount_page(app: FastAPI, state: ServerState) -> FastAPI:
+    """Mount the page at the root of `app`."""
     import gradio
 
-    with gradio.Blocks(title="Talk to vocalmtp", analytics_enabled=False) as page:
+    with gradio.Blocks(title="vocalmtp chat", analytics_enabled=False) as page:
         gradio.HTML((ASSETS / "talk.html").read_text(encoding="utf-8"))
         with gradio.Row(elem_id="talk-pickers"):
-            voices = list(room.tts.voices)
-            first = room.tts.find_voice(room.role or room.voice)
-            name = first.name if first and first.name in voices else None
+            voices = list(state.tts.voices)
+            default = state.tts.find_voice(state.role or state.voice)
+            name = default.name if default and default.name in voices else None
             voice = gradio.Dropdown(voices, value=name, label="Voice")
-            mode = gradio.Dropdown(list(room.answerers), label="Who answers")
-            nobody = ("nobody in particular", "")
+            choices = [("echo (repeats you)" if n == ECHO else n, n) for n in state.responders]
+            responder = gradio.Dropdown(choices, value=choices[0][1], label="Answers by")
             role = gradio.Dropdown(
-                [nobody, *((name, name) for name in room.roles)],
-                value=room.role.name if room.role else "",
-                label="As",
+                [("none", ""), *((name, name) for name in state.roles)],
+                value=state.role.name if state.role else "",
+                label="Persona",
             )
-        gradio.HTML(f'<p id="talk-ear">Ear: {escape(room.ear.description)}. Esc interrupts.</p>')
-        for picker, name in ((voice, "voice"), (mode, "mode")):
+        about = f"Speech recognition: {escape(state.recognizer.description)}."
+        if choices[0][1] == ECHO:
+            about += f" {NO_LLM}"
+        gradio.HTML(f'<p id="talk-about">{about}</p>')
+        for picker, name in ((voice, "voice"), (responder, "responder")):
             script = f"(value) => {{ window.vocalmtp.configure({{ {name}: value }}); }}"
             picker.change(fn=None, inputs=[picker], js=script)
-        # A role brings its voice, which may then be changed.
-        own = {"": room.voice, **{name: card.voice for name, card in room.roles.items()}}
-        own = {name: found.name for name, one in own.items() if (found := room.tts.find_voice(one))}
+        # A persona brings its voice, which may then be changed.
         script = f"""(role) => {{
           window.vocalmtp.configure({{ role }});
-          return {json.dumps(own)}[role] ?? null;
+          return {json.dumps(_role_voices(state))}[role] ?? null;
         }}"""
         role.change(fn=None, inputs=[role], outputs=[voice], js=script)
     theme = gradio.themes.Default(
         primary_hue="indigo", neutral_hue="slate", font=["system-ui", "sans-serif"]
     )
-    return gradio.mount_gradio_app(
+    mounted: FastAPI = gradio.mount_gradio_app(
         app,
         page,
         path="/",
@@ -60,3 +63,11 @@ def mount_page(app: FastAPI, room: ServerState) -> FastAPI:
         ssr_mode=False,
         enable_monitoring=False,
     )
+    return mounted
+
+
+def _role_voices(state: ServerState) -> dict[str, str]:
+    """Map every role, and "" for none, to the name of its voice."""
+    voices = {"": state.voice, **{name: role.voice for name, role in state.roles.items()}}
+    found = {name: state.tts.find_voice(voice) for name, voice in voices.items()}
+    return {name: voice.name for name, voice in found.items() if voice}

@@ -1,10 +1,12 @@
-"""A conversation over a WebSocket.
+"""The WebSocket protocol of a conversation.
 
-From the client: 16-bit little-endian mono PCM as bytes, and JSON: {"kind": "rate", "rate": Hz} of
-that PCM, "settings" (voice, mode, role), "greet" (let the role begin), "ask" (text), "played"
-(turn, seconds), "interrupt".
-To the client: the events of the session as JSON, "ready" first; the samples of an "audio_chunk"
-follow it as bytes of the same form. "busy" and "over" say why the connection is closed.
+From the client: audio as 16-bit little-endian mono PCM in binary messages, and JSON objects by their
+"kind": "rate" ("rate" in Hz of that audio), "settings" ("voice", "responder", "role"), "greet" (speak
+the role's greeting), "ask" ("text"), "played" ("turn", "seconds"), "interrupt".
+
+To the client: "ready" ("sample_rate" of the answers), then the events of the session as JSON; an
+"audio_chunk" is followed by its samples in a binary message of the same form. "busy" and "over" have
+a "code" and a "message" and precede the end of the connection.
 """
 
 import asyncio
@@ -13,100 +15,122 @@ import math
 import threading
 import time
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import WebSocket
 from starlette.websockets import WebSocketDisconnect
 
 from vocalmtp.audio.io import to_pcm
 from vocalmtp.audio.vad import SAMPLE_RATE
-from vocalmtp.chat.events import AudioChunk, Event
+from vocalmtp.chat.events import AudioChunk, Error, Event
 from vocalmtp.chat.session import ChatSession
 from vocalmtp.errors import InputError
 from vocalmtp.server.state import ServerState
 
 POLICY, TOO_BIG, TRY_LATER = 1008, 1009, 1013  # close codes (RFC 6455, section 7.4)
-SEND = 10.0  # seconds that a client may take for a message
-BUSY = "All lines are busy. Please try again in a few minutes."
-OVER = "This conversation has reached its time limit. Press the button for a new one."
+SEND_TIMEOUT = 10.0  # seconds that a client may take to receive a message
+
+CloseReason = Literal[
+    "busy",
+    "time_limit",
+    "message_too_large",
+    "audio_too_fast",
+    "questions_too_fast",
+    "invalid_messages",
+]
+CLOSE_CODES: dict[CloseReason, int] = {"busy": TRY_LATER, "message_too_large": TOO_BIG}
+CLOSE_MESSAGES: dict[CloseReason, str] = {
+    "busy": "All conversations are taken at the moment. Please try again in a few minutes.",
+    "time_limit": "This conversation has reached its time limit. Press the button for a new one.",
+    "message_too_large": "A message was too large.",
+    "audio_too_fast": "Audio arrived faster than real time.",
+    "questions_too_fast": "Questions arrived faster than they can be answered.",
+    "invalid_messages": "Too many messages were invalid.",
+}
 
 
-class Refused(Exception):
-    """The client has gone too far: close with this code."""
+class ConnectionRefused(Exception):
+    """The client has exceeded a limit: the connection is to be closed."""
 
-    def __init__(self, code: int, reason: str):
+    def __init__(self, reason: CloseReason):
         super().__init__(reason)
-        self.code, self.reason = code, reason
+        self.reason: CloseReason = reason
 
 
-async def serve(socket: WebSocket, room: ServerState) -> None:
-    """Hold one conversation over an accepted socket, from its first to its last message."""
-    if room.talking >= room.limits.sessions:
-        await socket.send_text(json.dumps({"kind": "busy", "message": BUSY}))
-        await socket.close(TRY_LATER)
+async def serve(socket: WebSocket, state: ServerState) -> None:
+    """Hold one conversation over an accepted socket."""
+    if state.active >= state.limits.sessions:
+        await _close(socket, "busy")
         return
-    room.talking += 1
-    session = farewell = None
+    state.active += 1
+    session: ChatSession | None = None
+    reason: CloseReason | None = None
     try:
-        session = await asyncio.to_thread(room.open)
-        connection = _Connection(socket, room, session)
-        await asyncio.wait_for(connection.run(), room.limits.minutes * 60)
+        session = await asyncio.to_thread(state.open_session)
+        connection = _Connection(socket, state, session)
+        await asyncio.wait_for(connection.run(), state.limits.minutes * 60)
     except asyncio.TimeoutError:
-        farewell = POLICY, OVER
-    except Refused as refused:
-        farewell = refused.code, f"{refused.reason}."
-    except (WebSocketDisconnect, RuntimeError):  # the tab was closed, or the line broke
+        reason = "time_limit"
+    except ConnectionRefused as refused:
+        reason = refused.reason
+    except (WebSocketDisconnect, RuntimeError):  # the page or the connection was closed
         pass
     finally:
-        room.talking -= 1
+        state.active -= 1
         if session is not None:
-            session.close()
-    if farewell is not None:  # whose place is free already: it may not listen any more
-        await _close(socket, *farewell)
+            session.close(timeout=0)  # its events end now, its threads a little later
+    if reason is not None:
+        await _close(socket, reason)
+    if session is not None:
+        await asyncio.to_thread(session.close)
 
 
-async def _close(socket: WebSocket, code: int, reason: str) -> None:
+async def _close(socket: WebSocket, reason: CloseReason) -> None:
+    """Send the reason and close the connection, unless the client no longer receives."""
+    kind = "busy" if reason == "busy" else "over"
+    message = json.dumps({"kind": kind, "code": reason, "message": CLOSE_MESSAGES[reason]})
     try:
-        told = socket.send_text(json.dumps({"kind": "over", "message": reason}))
-        await asyncio.wait_for(told, SEND)
-        await asyncio.wait_for(socket.close(code), SEND)
+        await asyncio.wait_for(socket.send_text(message), SEND_TIMEOUT)
+        code = CLOSE_CODES.get(reason, POLICY)
+        await asyncio.wait_for(socket.close(code), SEND_TIMEOUT)
     except (WebSocketDisconnect, RuntimeError, asyncio.TimeoutError):
         return
 
 
 class _Connection:
-    def __init__(self, socket: WebSocket, room: ServerState, session: ChatSession):
-        self._socket, self._room, self._session = socket, room, session
+    """The messages of one conversation in both directions, within the server's limits."""
+
+    def __init__(self, socket: WebSocket, state: ServerState, session: ChatSession):
+        self._socket, self._state, self._session = socket, state, session
         self._loop = asyncio.get_running_loop()
         self._rate = SAMPLE_RATE
-        self._begin, self._sound = time.monotonic(), 0.0  # seconds of sound taken in
-        self._mistakes = self._asked = 0
+        self._begin = time.monotonic()
+        self._received = 0.0  # seconds of audio
+        self._invalid = self._asked = 0  # numbers of messages
 
     async def run(self) -> None:
-        """Until the client goes; raises WebSocketDisconnect or Refused."""
-        await self._socket.send_text(
-            json.dumps({"kind": "ready", "sample_rate": self._room.tts.sample_rate})
-        )
-        threading.Thread(target=self._pump, daemon=True).start()
+        """Process messages; raises WebSocketDisconnect or ConnectionRefused at the end."""
+        ready = {"kind": "ready", "sample_rate": self._state.tts.sample_rate}
+        await self._socket.send_text(json.dumps(ready))
+        threading.Thread(target=self._send_events, daemon=True).start()
         while True:
             message = await self._socket.receive()
             if message["type"] == "websocket.disconnect":
                 raise WebSocketDisconnect(message.get("code", 1000))
             try:
-                await self._take(message.get("bytes"), message.get("text"))
+                await self._process(message.get("bytes"), message.get("text"))
             except InputError as error:
-                await self._complain(error)
+                await self._report_invalid(error)
 
-    async def _take(self, sound: bytes | None, text: str | None) -> None:
-        size = len(sound or text or b"")
-        if size > self._room.limits.message:
-            raise Refused(TOO_BIG, f"A message had {size} bytes, which is too many")
-        limits, elapsed = self._room.limits, time.monotonic() - self._begin
-        if sound is not None:
-            self._sound += len(sound) / 2 / self._rate
-            if self._sound > elapsed + limits.ahead:
-                raise Refused(POLICY, "The sound came faster than time goes")
-            await asyncio.to_thread(self._session.feed, sound, self._rate)
+    async def _process(self, audio: bytes | None, text: str | None) -> None:
+        if len(audio or text or b"") > self._state.limits.message:
+            raise ConnectionRefused("message_too_large")
+        limits, elapsed = self._state.limits, time.monotonic() - self._begin
+        if audio is not None:
+            self._received += len(audio) / 2 / self._rate
+            if self._received > elapsed + limits.max_ahead:
+                raise ConnectionRefused("audio_too_fast")
+            await asyncio.to_thread(self._session.feed, audio, self._rate)
             return
         try:
             message = json.loads(text or "")
@@ -117,44 +141,44 @@ class _Connection:
             ) from error
         self._asked += kind == "ask"
         if self._asked > elapsed + limits.questions:
-            raise Refused(POLICY, "Questions came faster than they can be answered")
-        await asyncio.to_thread(self._obey, kind, message)
+            raise ConnectionRefused("questions_too_fast")
+        await asyncio.to_thread(self._execute, kind, message)
 
-    def _obey(self, kind: str, message: dict[str, Any]) -> None:
+    def _execute(self, kind: str, message: dict[str, Any]) -> None:
         session = self._session
         if kind == "rate":
-            self._rate = _whole(message, "rate", 8_000, 96_000)
+            self._rate = _number(message, "rate", 8_000, 96_000)
         elif kind == "settings":
-            chosen = {key: _text(message, key) for key in ("voice", "mode", "role")}
-            self._room.configure(session, **chosen)
+            names = {key: _string(message, key) for key in ("voice", "responder", "role")}
+            self._state.configure(session, **names)
         elif kind == "ask":
-            session.ask((_text(message, "text") or "")[: session.config.longest_answer])
+            session.ask((_string(message, "text") or "")[: session.config.max_answer_chars])
         elif kind == "played":
             seconds = message.get("seconds")
             if not (isinstance(seconds, int | float) and math.isfinite(seconds)):
-                raise InputError("played: seconds must be a number", code="out_of_range")
-            session.played(seconds, message.get("turn"))
+                raise InputError("seconds: must be a number", code="invalid_value")
+            session.report_playback(seconds, message.get("turn"))
         elif kind == "greet":
             session.greet()
         elif kind == "interrupt":
             session.interrupt()
         else:
-            raise InputError(f"message: kind '{str(kind)[:40]}' is not known", code="unknown_name")
+            raise InputError(f"kind '{str(kind)[:40]}': no such kind", code="unknown_name")
 
-    async def _complain(self, error: InputError) -> None:
-        self._mistakes += 1
-        if self._mistakes > self._room.limits.mistakes:
-            raise Refused(POLICY, "Too many messages made no sense")
-        await self._socket.send_text(
-            json.dumps({"kind": "error", "turn": 0, "message": str(error)})
-        )
+    async def _report_invalid(self, error: InputError) -> None:
+        self._invalid += 1
+        if self._invalid > self._state.limits.invalid_messages:
+            raise ConnectionRefused("invalid_messages")
+        event = as_message(Error(0, "invalid_message", str(error)))
+        await self._socket.send_text(json.dumps(event | {"key": error.key}))
 
-    def _pump(self) -> None:
-        """In a thread: the session's events to the client; a client that takes none is given up."""
+    def _send_events(self) -> None:
+        """Send the session's events, in a thread; close the session if the client is gone."""
         try:
             for event in self._session.events():
-                asyncio.run_coroutine_threadsafe(self._send(event), self._loop).result(SEND)
-        except Exception:  # the line is gone, in whatever way it is told
+                sent = asyncio.run_coroutine_threadsafe(self._send(event), self._loop)
+                sent.result(SEND_TIMEOUT)
+        except Exception:  # in whatever way the connection has failed
             self._session.close()
 
     async def _send(self, event: Event) -> None:
@@ -164,22 +188,22 @@ class _Connection:
 
 
 def as_message(event: Event) -> dict[str, Any]:
-    """An event as JSON has it; without samples."""
+    """Return an event as a JSON object, without samples."""
     if isinstance(event, AudioChunk):
         words = [asdict(word) for word in event.words]
-        rest = {"sample_rate": event.sample_rate, "start": event.start, "words": words}
-        return {"kind": event.kind, "turn": event.turn, **rest}
+        fields = {"sample_rate": event.sample_rate, "start": event.start, "words": words}
+        return {"kind": event.kind, "turn": event.turn, **fields}
     return {"kind": event.kind, **asdict(event)}
 
 
-def _text(message: dict[str, Any], key: str) -> str | None:
+def _string(message: dict[str, Any], key: str) -> str | None:
     value = message.get(key)
     if value is not None and not isinstance(value, str):
         raise InputError(f"{key}: must be text", code="invalid_value")
     return value
 
 
-def _whole(message: dict[str, Any], key: str, least: int, most: int) -> int:
+def _number(message: dict[str, Any], key: str, least: int, most: int) -> int:
     value = message.get(key)
     if not isinstance(value, int | float) or not least <= value <= most:
         raise InputError(f"{key}: must be a number from {least} to {most}", code="out_of_range")

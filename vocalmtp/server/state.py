@@ -1,89 +1,108 @@
-"""What all conversations of a server share, and how many there may be."""
+"""What the conversations of a server share, and the limits on them."""
 
 from dataclasses import dataclass, field
 
 from pydantic import Field
 
-from vocalmtp.chat.answer import Responder
 from vocalmtp.chat.config import ChatConfig
 from vocalmtp.chat.pipeline import ChatPipeline
-from vocalmtp.chat.responders import warm_up
+from vocalmtp.chat.responders import Responder, warm_up
 from vocalmtp.chat.session import ChatSession
 from vocalmtp.config import StrictModel
 from vocalmtp.errors import InputError, nearest
 from vocalmtp.recognizers.base import Recognizer
 from vocalmtp.roles import Role
-from vocalmtp.tts import TTS, AnyVoice
+from vocalmtp.tts import TTS
+from vocalmtp.voices import AnyVoice
 
-QUESTION = "What is the capital of France?"
+SAMPLE_QUESTION = "What is the capital of France?"
 
 
 class ServerLimits(StrictModel):
-    """What one server takes on."""
+    """Limits on the conversations of a server."""
 
-    sessions: int = Field(4, ge=1)  # at a time
-    minutes: float = Field(30.0, gt=0)  # of one conversation
-    message: int = Field(65_536, ge=1024)  # bytes of one message
-    ahead: float = Field(10.0, gt=0)  # seconds of sound that may come faster than time goes
-    mistakes: int = Field(20, ge=1)  # messages that make no sense, until the connection is closed
-    questions: int = Field(10, ge=1)  # typed turns that may come faster than one a second
+    sessions: int = Field(default=4, ge=1)  # conversations at a time
+    minutes: float = Field(default=30.0, gt=0)  # duration of one conversation
+    message: int = Field(default=65_536, ge=1024)  # bytes of one message
+    max_ahead: float = Field(default=10.0, gt=0)  # seconds of audio faster than real time
+    invalid_messages: int = Field(default=20, ge=1)  # until the connection is closed
+    questions: int = Field(default=10, ge=1)  # typed turns beyond one a second
 
 
 @dataclass
 class ServerState:
-    """Makes conversations; `answerers` are the ways to answer by name, first the default."""
+    """The models, settings and visitors of a server.
+
+    Attributes:
+        responders: by name; the first one is the default.
+        voice: the default voice.
+        role: the default persona.
+        roles: the personas that visitors may choose, by name.
+        active: the number of conversations.
+    """
 
     tts: TTS
-    ear: Recognizer
-    answerers: dict[str, Responder]
+    recognizer: Recognizer
+    responders: dict[str, Responder]
     config: ChatConfig = field(default_factory=ChatConfig)
     limits: ServerLimits = field(default_factory=ServerLimits)
-    voice: AnyVoice = None  # the default
-    role: Role | None = None  # the default
-    roles: dict[str, Role] = field(default_factory=dict)  # those that visitors may pick, by name
-    talking: int = 0  # conversations now
+    voice: AnyVoice = None
+    role: Role | None = None
+    roles: dict[str, Role] = field(default_factory=dict)
+    active: int = 0
 
-    def open(self) -> ChatSession:
-        """A new conversation, as everybody gets it."""
-        answerer = next(iter(self.answerers.values()))
-        return ChatPipeline(answerer, self.ear, self.tts).session(
-            self.voice, self.role, self.config
-        )
+    def open_session(self) -> ChatSession:
+        """Begin a conversation with the defaults."""
+        responder = next(iter(self.responders.values()))
+        pipeline = ChatPipeline(responder, self.recognizer, self.tts)
+        return pipeline.session(self.voice, self.role, self.config)
 
     def configure(
         self,
         session: ChatSession,
         voice: str | None = None,
-        mode: str | None = None,
+        responder: str | None = None,
         role: str | None = None,
     ) -> None:
-        """Change who answers from the next answer on; None leaves it, the role "" is nobody.
+        """Change a conversation from the next answer on; None leaves a setting as it is.
 
-        Only built-in voices and roles: a visitor must not name files. Raises InputError for others.
+        Visitors may name built-in voices and roles, but no files.
+
+        Args:
+            session: the conversation.
+            voice: name of a built-in voice.
+            responder: name of a responder.
+            role: name of a role; "" for none.
+
+        Raises:
+            InputError: a name is unknown.
         """
         if role and role not in self.roles:
             raise InputError(
-                f"role '{role}': no such role; {nearest(role, self.roles)}", code="not_found"
+                f"role '{role}': no such role; {nearest(role, self.roles)}", code="unknown_name"
             )
         if voice is not None and voice not in self.tts.voices:
             raise InputError(
                 f"voice '{voice}': no such voice; {nearest(voice, self.tts.voices)}",
-                code="not_found",
+                code="unknown_name",
             )
-        if mode is not None and mode not in self.answerers:
+        if responder is not None and responder not in self.responders:
             raise InputError(
-                f"mode '{mode}': no such mode; {nearest(mode, self.answerers)}", code="not_found"
+                f"responder '{responder}': no such responder; "
+                f"{nearest(responder, self.responders)}",
+                code="unknown_name",
             )
-        session.answerer = self.answerers[mode] if mode else session.answerer
+        if responder is not None:
+            session.responder = self.responders[responder]
         if role is not None:
             session.role = self.roles.get(role)
         session.voice = self.tts.find_voice(voice or session.voice)
 
     def warm_up(self) -> None:
-        """Let nobody wait for what is slow only once."""
-        with self.open() as session:  # what does not fit is said first
+        """Do one-time work before the first visitor; raises InputError if the defaults do not fit."""
+        with self.open_session() as session:
             warm_up(self.tts, session.voice)
 
-    def question(self) -> bytes:
-        """A spoken question as a WAV file, for visitors without a microphone."""
-        return self.tts(QUESTION, self.voice).to_bytes("wav")
+    def sample_question(self) -> bytes:
+        """Return a spoken question as a WAV file, for visitors without a microphone."""
+        return self.tts(SAMPLE_QUESTION, self.voice).to_bytes("wav")

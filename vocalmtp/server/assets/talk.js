@@ -1,76 +1,79 @@
-// The page's conversation: a socket between the microphone, the loudspeaker and the transcript.
+// The conversation of the page: a socket between microphone, loudspeaker and transcript.
 
+import { Loudspeaker, Microphone, microphoneError } from "./audio.js";
 import { Recording } from "./recording.js";
-import { Loudspeaker, Microphone, microphoneError } from "./sound.js";
 import { Transcript } from "./transcript.js";
 
 const HERE = new URL(".", import.meta.url);
 const RETRIES = [500, 1000, 2000, 4000, 8000]; // milliseconds
-const STEADY = 5000; // milliseconds after which a connection counts as one that works
+const STABLE = 5000; // milliseconds after which a connection counts as stable
+const SAMPLE_RATE = 16000; // Hz, of the sample question
 const SAMPLE_BLOCK = 0.05; // seconds of the sample question in one message
 
 class Talk {
   constructor(root) {
-    this.find = (name) => root.querySelector(`#talk-${name}`);
     this.root = root;
+    this.find = (name) => root.querySelector(`#talk-${name}`);
     this.transcript = new Transcript(this.find("log"));
     this.settings = {};
     this.microphone = this.loudspeaker = this.socket = this.recording = null;
-    this.wanted = false; // the user wants to talk
-    this.sampling = false; // the sample question is heard, and not the microphone
-    this.tries = 0;
-    this.state("idle", "Press the button and speak.");
-    this.find("button").onclick = () => (this.wanted ? this.stop() : this.start(true));
-    this.find("sample").onclick = () => this.sample();
-    this.find("interrupt").onclick = () => this.tell({ kind: "interrupt" });
+    this.running = false; // a conversation is wanted
+    this.samplePlaying = false; // the sample question replaces the microphone
+    this.retries = 0;
+    this.setState("idle", "Press the button and speak.");
+    this.find("button").onclick = () => (this.running ? this.stop() : this.start(true));
+    this.find("sample").onclick = () => this.askSample();
+    this.find("interrupt").onclick = () => this.send({ kind: "interrupt" });
     this.find("download").onclick = () => this.download();
-    this.find("form").onsubmit = (event) => this.type(event);
+    this.find("form").onsubmit = (event) => this.askTyped(event);
     document.addEventListener("keydown", (event) => {
-      if (event.key === "Escape") this.tell({ kind: "interrupt" });
+      if (event.key === "Escape") this.send({ kind: "interrupt" });
     });
   }
 
-  state(name, words) {
+  setState(name, status) {
     this.root.dataset.state = name;
-    if (words) this.find("status").textContent = words;
-    this.find("button").setAttribute("aria-pressed", String(this.wanted));
-    this.find("label").textContent = this.wanted ? "Stop" : "Talk";
+    if (status) this.find("status").textContent = status;
+    this.find("button").setAttribute("aria-pressed", String(this.running));
+    this.find("label").textContent = this.running ? "Stop" : "Talk";
   }
 
-  fail(words) {
+  fail(message) {
     this.stop();
-    this.state("error", words);
+    this.setState("error", message);
   }
+
+  // -- the connection --
 
   async start(withMicrophone) {
-    if (this.wanted && (this.microphone || !withMicrophone)) return;
-    this.wanted = true;
-    this.state("connecting", "Connecting\u2026");
+    if (this.running && (this.microphone || !withMicrophone)) return;
+    this.running = true;
+    this.setState("connecting", "Connecting\u2026");
     if (withMicrophone) {
       const microphone = (this.microphone = new Microphone());
       try {
         await microphone.open(
-          (samples, rate) => this.sampling || this.hear(samples, rate),
+          (samples, rate) => this.samplePlaying || this.sendAudio(samples, rate),
           () => this.fail("The microphone was disconnected."),
         );
       } catch (error) {
         if (this.microphone === microphone) this.fail(microphoneError(error));
         return;
       }
-      if (this.microphone !== microphone) return microphone.close(); // stopped while it was asked for
+      if (this.microphone !== microphone) return microphone.close(); // stopped in the meantime
     }
-    if (this.wanted && !this.socket) await this.connect();
+    if (this.running && !this.socket) await this.connect();
   }
 
   stop() {
-    this.wanted = false;
-    this.forget();
+    this.running = false;
+    this.endConversation();
     this.microphone?.close();
     this.loudspeaker?.close();
     this.socket?.close();
     this.microphone = this.loudspeaker = this.socket = null;
-    this.level(0);
-    this.state("idle", "Press the button and speak.");
+    this.setLevel(0);
+    this.setState("idle", "Press the button and speak.");
   }
 
   connect() {
@@ -81,198 +84,202 @@ class Talk {
     this.socket = socket;
     return new Promise((resolve) => {
       const opened = performance.now();
-      socket.onopen = () => this.tell({ kind: "settings", ...this.settings });
+      socket.onopen = () => this.send({ kind: "settings", ...this.settings });
       socket.onmessage = async ({ data }) => {
-        if (typeof data !== "string") return this.play(data);
+        if (typeof data !== "string") return this.onAudio(data);
         const event = JSON.parse(data);
-        if (event.kind === "ready") this.opened = this.ready(event);
-        if (event.kind === "listening") await this.opened;
-        this.take(event);
-        if (event.kind === "listening") resolve(); // first when the conversation begins
+        if (event.kind === "ready") this.prepared = this.prepare(event);
+        if (event.kind === "listening") await this.prepared;
+        this.onEvent(event);
+        if (event.kind === "listening") resolve(); // the conversation has begun
       };
       socket.onclose = () => {
         resolve();
-        if (this.socket === socket) this.lost(performance.now() - opened > STEADY);
+        if (this.socket === socket) this.reconnect(performance.now() - opened > STABLE);
       };
     });
   }
 
-  async ready({ sample_rate: rate }) {
+  async prepare({ sample_rate: rate }) {
     const first = !this.recording;
     this.recording ??= new Recording(rate);
     if (!this.loudspeaker) {
       this.loudspeaker = new Loudspeaker();
-      await this.loudspeaker.open(rate, (report) => this.sounded(report));
+      await this.loudspeaker.open(rate, (progress) => this.onProgress(progress));
     }
-    if (!first) this.transcript.note("A new conversation: what was said before is not known.");
-    else if (this.microphone) this.tell({ kind: "greet" });
+    if (!first) this.transcript.addNote("New conversation: earlier turns are forgotten.");
+    else if (this.microphone) this.send({ kind: "greet" });
   }
 
   // The next connection is a new conversation, whose turns count from 1 again.
-  forget() {
-    this.recording?.flush();
+  endConversation() {
+    this.recording?.endAllAnswers();
     this.transcript.restart();
-    this.silenced = undefined;
+    this.interruptedTurn = undefined;
   }
 
-  lost(steady) {
+  reconnect(stable) {
     this.socket = null;
-    this.loudspeaker?.drop();
-    this.forget();
-    if (!this.wanted) return;
-    if (steady) this.tries = 0;
-    if (this.tries >= RETRIES.length) return this.fail("The server cannot be reached.");
-    this.state("connecting", "The connection was lost; connecting again\u2026");
-    setTimeout(() => this.wanted && !this.socket && this.connect(), RETRIES[this.tries++]);
+    this.loudspeaker?.clear();
+    this.endConversation();
+    if (!this.running) return;
+    if (stable) this.retries = 0;
+    if (this.retries >= RETRIES.length) return this.fail("The server cannot be reached.");
+    this.setState("connecting", "The connection was lost; connecting again\u2026");
+    setTimeout(() => this.running && !this.socket && this.connect(), RETRIES[this.retries++]);
   }
 
-  tell(message) {
+  send(message) {
     if (this.socket?.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify(message));
   }
 
   configure(settings) {
     Object.assign(this.settings, settings);
-    this.tell({ kind: "settings", ...settings });
+    this.send({ kind: "settings", ...settings });
   }
 
-  hear(samples, rate) {
-    let loudest = 0;
+  // -- input --
+
+  sendAudio(samples, rate) {
+    let peak = 0;
     const pcm = Int16Array.from(samples, (sample) => {
-      loudest = Math.max(loudest, Math.abs(sample));
+      peak = Math.max(peak, Math.abs(sample));
       return Math.max(-1, Math.min(1, sample)) * 32767;
     });
-    this.level(loudest);
+    this.setLevel(peak);
     if (this.socket?.readyState !== WebSocket.OPEN || !this.recording) return;
-    if (rate !== this.rate || this.rateOf !== this.socket) {
-      this.tell({ kind: "rate", rate });
-      Object.assign(this, { rate, rateOf: this.socket });
+    if (rate !== this.rate || this.rateSocket !== this.socket) {
+      this.send({ kind: "rate", rate });
+      Object.assign(this, { rate, rateSocket: this.socket });
     }
     this.socket.send(pcm.buffer);
-    this.recording.user(samples, rate);
+    this.recording.addUser(samples, rate);
   }
 
-  level(loudest) {
-    const decibels = 20 * Math.log10(loudest + 1e-6);
+  setLevel(peak) {
+    const decibels = 20 * Math.log10(peak + 1e-6);
     const level = Math.max(0, Math.min(1, 1 + decibels / 60));
     this.find("level").setAttribute("aria-valuenow", Math.round(level * 100));
     this.root.style.setProperty("--talk-level", level);
   }
 
-  take(event) {
-    const { turn } = event;
-    const acts = {
-      listening: () => this.listen(),
-      speech_started: () => this.state("hearing", "Hearing you\u2026"),
-      speech_ended: () => this.think(),
-      transcript: () => this.transcript.user(turn, event.text, event.final),
-      text_delta: () => this.transcript.text(turn, event.text),
-      audio_chunk: () => this.next(event),
-      finished: () => (event.seconds ? this.loudspeaker?.end(turn) : this.listen()),
-      interrupted: () => this.interrupted(event),
-      error: () => this.transcript.note(event.message),
-      timing: () => this.timing(event),
-      busy: () => this.fail(event.message),
-      over: () => this.fail(event.message),
-    };
-    acts[event.kind]?.();
-  }
-
-  think() {
-    this.state("thinking", "One moment\u2026");
-  }
-
-  listen() {
-    this.transcript.forget();
-    this.state("listening", "Listening.");
-  }
-
-  // What the user waited for: from the known end of the turn to the first sound.
-  timing({ turn, part, seconds }) {
-    if (turn !== this.times?.turn) this.times = { turn, ear: 0 };
-    this.times[part] = seconds;
-    if (part !== "total" || !turn) return; // a greeting answers nobody
-    const { ear, first_clause: written, first_audio: sounding } = this.times;
-    const [all, ...parts] = [seconds, ear, written, sounding - written].map((taken) =>
-      Math.round(taken * 1000),
-    );
-    const names = ["ear", "words", "voice"].map((name, n) => `${name} ${parts[n]}`);
-    this.find("wait").textContent = `answered after ${all} ms`;
-    this.find("parts").textContent = ` (${names.join(", ")})`;
-  }
-
-  next(event) {
-    this.chunk = event; // its samples are the next message
-    this.transcript.words(event.turn, event.words);
-  }
-
-  play(buffer) {
-    const pcm = new Int16Array(buffer);
-    this.recording?.answer(this.chunk.turn, this.chunk.start, pcm);
-    this.loudspeaker?.play(this.chunk.turn, pcm);
-  }
-
-  sounded({ turn, seconds, playing, over, gaps }) {
-    if (turn === this.silenced) return;
-    this.root.dataset.gaps = gaps;
-    this.tell({ kind: "played", turn, seconds });
-    this.recording?.sounded(turn, seconds);
-    this.transcript.sounding(turn, seconds);
-    if (playing) this.state("speaking", "Speaking. Say something to interrupt.");
-    if (over) {
-      this.recording?.over(turn, Infinity);
-      this.transcript.finished(turn);
-      this.find("download").hidden = false;
-      if (this.root.dataset.state === "speaking") this.state("listening", "Listening.");
-    }
-  }
-
-  interrupted({ turn, heard, seconds }) {
-    this.silenced = turn;
-    this.loudspeaker?.drop();
-    this.recording?.over(turn, seconds);
-    this.transcript.interrupted(turn, heard);
-    this.find("download").hidden = false;
-    this.root.dataset.interruptions = Number(this.root.dataset.interruptions || 0) + 1;
-    this.state("listening", "Interrupted. Listening.");
-  }
-
-  async type(event) {
+  async askTyped(event) {
     event.preventDefault();
     const text = this.find("text").value.trim();
     if (!text) return;
     this.find("text").value = "";
     await this.start(false);
     if (!this.socket) return;
-    this.tell({ kind: "ask", text });
-    this.think();
+    this.send({ kind: "ask", text });
+    this.onThinking();
   }
 
-  // For people without a microphone: a recorded question in its place, at its own pace.
-  async sample() {
-    if (this.sampling) return;
-    this.sampling = true;
+  // Replaces the microphone by a recorded question, at the pace of speech.
+  async askSample() {
+    if (this.samplePlaying) return;
+    this.samplePlaying = true;
     try {
       await this.start(false);
-      await this.playSample();
+      await this.sendSample();
     } catch (error) {
-      this.transcript.note(`The sample question cannot be played (${error.message}).`);
+      this.transcript.addNote(`The sample question cannot be played (${error.message}).`);
     } finally {
-      this.sampling = false;
-      this.level(0);
+      this.samplePlaying = false;
+      this.setLevel(0);
     }
   }
 
-  async playSample() {
-    const context = new OfflineAudioContext(1, 1, 16000);
+  async sendSample() {
+    const context = new OfflineAudioContext(1, 1, SAMPLE_RATE);
     const file = await (await fetch(new URL("../sample.wav", HERE))).arrayBuffer();
-    const samples = (await context.decodeAudioData(file)).getChannelData(0);
-    const size = Math.round(SAMPLE_BLOCK * 16000);
-    const silence = new Float32Array(16000);
-    const sound = new Float32Array([...samples, ...silence]);
-    for (let start = 0; start < sound.length && this.wanted; start += size) {
-      this.hear(sound.subarray(start, start + size), 16000);
+    const question = (await context.decodeAudioData(file)).getChannelData(0);
+    const silence = new Float32Array(SAMPLE_RATE);
+    const samples = new Float32Array([...question, ...silence]);
+    const size = Math.round(SAMPLE_BLOCK * SAMPLE_RATE);
+    for (let start = 0; start < samples.length && this.running; start += size) {
+      this.sendAudio(samples.subarray(start, start + size), SAMPLE_RATE);
       await new Promise((resolve) => setTimeout(resolve, SAMPLE_BLOCK * 1000));
     }
+  }
+
+  // -- events of the server --
+
+  onEvent(event) {
+    const { turn } = event;
+    const handlers = {
+      listening: () => this.onListening(),
+      speech_started: () => this.setState("user-speaking", "You are speaking\u2026"),
+      speech_ended: () => this.onThinking(),
+      transcript: () => this.transcript.setUserText(turn, event.text, event.final),
+      text_delta: () => this.transcript.addAnswerText(turn, event.text),
+      audio_chunk: () => this.onChunk(event),
+      finished: () => (event.seconds ? this.loudspeaker?.end(turn) : this.onListening()),
+      interrupted: () => this.onInterrupted(event),
+      error: () => this.transcript.addNote(event.message),
+      timing: () => this.onTiming(event),
+      busy: () => this.fail(event.message),
+      over: () => this.fail(event.message),
+    };
+    handlers[event.kind]?.();
+  }
+
+  onThinking() {
+    this.setState("thinking", "Preparing an answer\u2026");
+  }
+
+  onListening() {
+    this.transcript.removePartial();
+    this.setState("listening", "Listening.");
+  }
+
+  // The user's waiting time: from the detected end of the turn to the first audio.
+  onTiming({ turn, part, seconds }) {
+    if (turn !== this.timings?.turn) this.timings = { turn, recognition: 0 };
+    this.timings[part] = seconds;
+    if (part !== "total" || !turn) return; // a greeting has no turn
+    const { recognition, first_clause: text, first_audio: audio } = this.timings;
+    const [all, ...parts] = [seconds, recognition, text, audio - text].map((value) =>
+      Math.round(value * 1000),
+    );
+    const names = ["recognition", "text", "speech"].map((name, n) => `${name} ${parts[n]}`);
+    this.find("latency-total").textContent = `answered after ${all} ms`;
+    this.find("latency-parts").textContent = ` (${names.join(", ")})`;
+  }
+
+  onChunk(event) {
+    this.chunk = event; // its samples are in the next message
+    this.transcript.addWords(event.turn, event.words);
+  }
+
+  onAudio(buffer) {
+    const pcm = new Int16Array(buffer);
+    this.recording?.addAnswer(this.chunk.turn, this.chunk.start, pcm);
+    this.loudspeaker?.play(this.chunk.turn, pcm);
+  }
+
+  onProgress({ turn, seconds, playing, finished, gaps }) {
+    if (turn === this.interruptedTurn) return;
+    this.root.dataset.gaps = gaps;
+    this.send({ kind: "played", turn, seconds });
+    this.recording?.setProgress(turn, seconds);
+    this.transcript.setProgress(turn, seconds);
+    if (playing) this.setState("speaking", "Answering. Speak, or press Esc, to interrupt.");
+    if (finished) {
+      this.recording?.endAnswer(turn, Infinity);
+      this.transcript.endAnswer(turn);
+      this.find("download").hidden = false;
+      if (this.root.dataset.state === "speaking") this.setState("listening", "Listening.");
+    }
+  }
+
+  onInterrupted({ turn, played_text: playedText, seconds }) {
+    this.interruptedTurn = turn;
+    this.loudspeaker?.clear();
+    this.recording?.endAnswer(turn, seconds);
+    this.transcript.interruptAnswer(turn, playedText);
+    this.find("download").hidden = false;
+    this.root.dataset.interruptions = Number(this.root.dataset.interruptions || 0) + 1;
+    this.setState("listening", "Interrupted. Listening.");
   }
 
   download() {
@@ -284,10 +291,10 @@ class Talk {
   }
 }
 
-// Gradio puts the elements there when it is ready.
-function begin() {
+// Gradio inserts the elements when it is ready.
+function initialize() {
   const root = document.querySelector("#talk");
   if (root) window.vocalmtp = new Talk(root);
-  else setTimeout(begin, 50);
+  else setTimeout(initialize, 50);
 }
-begin();
+initialize();

@@ -1,16 +1,16 @@
-// The conversation in writing: a bubble a turn, the word that sounds now marked.
+// The conversation as text: one bubble a turn, with the word that is playing highlighted.
 
 export class Transcript {
   constructor(log) {
     this.log = log;
-    this.answers = new Map(); // turn -> { bubble, text, words }
+    this.answers = new Map(); // turn -> { bubble, text, words, word, interrupted }
     this.users = new Map(); // turn -> bubble
   }
 
-  bubble(kind, name) {
+  addBubble(kind, label) {
     const bubble = document.createElement("div");
     bubble.className = `talk-bubble talk-${kind}`;
-    bubble.setAttribute("aria-label", name);
+    bubble.setAttribute("aria-label", label);
     this.log.append(bubble);
     this.scroll();
     return bubble;
@@ -20,16 +20,16 @@ export class Transcript {
     this.log.scrollTop = this.log.scrollHeight;
   }
 
-  user(turn, text, final) {
-    if (!this.users.has(turn)) this.users.set(turn, this.bubble("user", "You"));
+  setUserText(turn, text, final) {
+    if (!this.users.has(turn)) this.users.set(turn, this.addBubble("user", "You"));
     const bubble = this.users.get(turn);
     bubble.textContent = text || (final ? "(not understood)" : "\u2026");
     bubble.classList.toggle("talk-partial", !final);
     this.scroll();
   }
 
-  // What was a noise, and no turn.
-  forget() {
+  // Removes partial transcripts of turns that were noise.
+  removePartial() {
     for (const [turn, bubble] of this.users) {
       if (!bubble.classList.contains("talk-partial")) continue;
       bubble.remove();
@@ -39,64 +39,64 @@ export class Transcript {
 
   answer(turn) {
     if (!this.answers.has(turn)) {
-      const bubble = this.bubble("answer", "Answer");
+      const bubble = this.addBubble("answer", "Answer");
       this.answers.set(turn, { bubble, text: "", words: [] });
     }
     return this.answers.get(turn);
   }
 
-  text(turn, delta) {
+  addAnswerText(turn, delta) {
     const answer = this.answer(turn);
     answer.text += delta;
-    this.show(answer, answer.word);
+    this.highlight(answer, answer.word);
     this.scroll();
   }
 
-  words(turn, words) {
+  addWords(turn, words) {
     this.answer(turn).words.push(...words);
   }
 
-  // Marks the word that sounds `seconds` into the answer.
-  sounding(turn, seconds) {
+  // Highlights the word at `seconds` of the answer's audio.
+  setProgress(turn, seconds) {
     const answer = this.answers.get(turn);
-    if (!answer || answer.over) return;
+    if (!answer || answer.interrupted) return;
     const word = answer.words.find((w) => w.start <= seconds && seconds < w.end);
-    if (word !== answer.word) this.show(answer, word);
+    if (word !== answer.word) this.highlight(answer, word);
   }
 
-  show(answer, word) {
+  highlight(answer, word) {
     answer.word = word;
-    const letters = Array.from(answer.text); // places are those of characters, as Python has them
-    const [first, end] = word ? word.place : [letters.length, letters.length];
-    answer.bubble.replaceChildren(letters.slice(0, first).join(""));
+    const characters = Array.from(answer.text); // spans count code points, as in Python
+    const [first, end] = word ? word.span : [characters.length, characters.length];
+    answer.bubble.replaceChildren(characters.slice(0, first).join(""));
     if (!word) return;
     const mark = document.createElement("mark");
-    mark.textContent = letters.slice(first, end).join("");
-    answer.bubble.append(mark, letters.slice(end).join(""));
+    mark.textContent = characters.slice(first, end).join("");
+    answer.bubble.append(mark, characters.slice(end).join(""));
   }
 
-  finished(turn) {
+  endAnswer(turn) {
     const answer = this.answers.get(turn);
-    if (answer) this.show(answer, null);
+    if (answer) this.highlight(answer, null);
   }
 
-  // What was not heard any more is crossed out.
-  interrupted(turn, heard) {
+  // Strikes out the text that was not played.
+  interruptAnswer(turn, playedText) {
     const answer = this.answers.get(turn);
     if (!answer) return;
-    answer.over = true;
+    answer.interrupted = true;
     const rest = document.createElement("s");
-    const place = answer.text.indexOf(heard) + heard.length;
+    const place = answer.text.indexOf(playedText) + playedText.length;
     rest.textContent = answer.text.slice(place);
     answer.bubble.replaceChildren(answer.text.slice(0, place), rest);
   }
 
-  note(text) {
-    this.bubble("note", "Note").textContent = text;
+  addNote(text) {
+    this.addBubble("note", "Note").textContent = text;
     this.scroll();
   }
 
-  // A new conversation counts its turns from 1 again.
+  // Turns of a new conversation count from 1 again.
   restart() {
     this.answers.clear();
     this.users.clear();

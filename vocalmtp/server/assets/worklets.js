@@ -1,7 +1,7 @@
-// Audio threads of the page: the microphone's blocks out, the answer's samples in.
+// Audio worklets of the page: blocks of the microphone out, samples of the answers in.
 
 const BLOCK = 1024; // samples of the microphone in one message
-const REPORT = 0.05; // seconds between reports of the player
+const REPORT = 0.05; // seconds between two progress reports of the player
 
 class Microphone extends AudioWorkletProcessor {
   constructor() {
@@ -24,24 +24,24 @@ class Microphone extends AudioWorkletProcessor {
   }
 }
 
-// Plays one answer at a time. Begins when enough is there to outlast the network's jitter, and after
-// a gap again; an answer that is complete needs no more than it has.
+// Plays one answer at a time. Playback begins, and resumes after a gap, when the buffer is full
+// enough for the network's jitter; a complete answer needs no buffer.
 class Player extends AudioWorkletProcessor {
   constructor(options) {
     super();
-    this.enough = options.processorOptions.buffer * sampleRate;
-    this.start(0);
-    this.port.onmessage = ({ data }) => this.take(data);
+    this.buffer = options.processorOptions.buffer * sampleRate;
+    this.reset(0);
+    this.port.onmessage = ({ data }) => this.receive(data);
   }
 
-  start(turn) {
+  reset(turn) {
     Object.assign(this, { turn, chunks: [], offset: 0, waiting: 0, played: 0, gaps: 0 });
     Object.assign(this, { playing: false, complete: false, reported: 0 });
   }
 
-  take(message) {
-    if (message.kind === "drop") return this.start(0);
-    if (message.turn !== this.turn) this.start(message.turn);
+  receive(message) {
+    if (message.kind === "clear") return this.reset(0);
+    if (message.turn !== this.turn) this.reset(message.turn);
     if (message.kind === "end") this.complete = true;
     if (message.kind === "push") {
       this.chunks.push(message.samples);
@@ -51,7 +51,7 @@ class Player extends AudioWorkletProcessor {
 
   process(_, [output]) {
     const channel = output[0];
-    if (!this.playing && this.waiting && (this.complete || this.waiting >= this.enough)) {
+    if (!this.playing && this.waiting && (this.complete || this.waiting >= this.buffer)) {
       this.playing = true;
       this.report();
     }
@@ -84,7 +84,7 @@ class Player extends AudioWorkletProcessor {
       turn: this.turn,
       seconds: this.played / sampleRate,
       playing: this.playing,
-      over: this.complete && !this.waiting,
+      finished: this.complete && !this.waiting,
       gaps: this.gaps,
     });
   }

@@ -1,4 +1,4 @@
-"""A server of the page within the test's own process, over fakes."""
+"""A chat server over fakes in the process of a test."""
 
 import socket
 import threading
@@ -13,15 +13,15 @@ from vocalmtp.server.state import ServerState
 
 
 @contextmanager
-def serving_room(room: ServerState, **options) -> Iterator[int]:
-    """The port at which `room` is served; `options` go to make_app."""
+def serving(state: ServerState, **options) -> Iterator[int]:
+    """Serve `state` until the block ends, and yield the port; `options` go to make_app."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        config = uvicorn.Config(make_app(room, **options), **settings(room))
+        config = uvicorn.Config(make_app(state, **options), **settings(state))
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while not server.started:
             assert time.monotonic() < deadline
             time.sleep(0.01)

@@ -1,34 +1,34 @@
 // The browser's microphone and loudspeaker.
 
 const HERE = new URL(".", import.meta.url);
-const BUFFER = 0.08; // seconds of an answer before it begins to sound
+const BUFFER = 0.08; // seconds of an answer that are buffered before it plays
 
 export function microphoneError(error) {
   if (!window.isSecureContext || !navigator.mediaDevices) {
-    return "Browsers give a microphone only to pages over https, or on localhost.";
+    return "Browsers allow the microphone only on pages over https, or on localhost.";
   }
-  const words = {
+  const messages = {
     NotAllowedError:
-      "The microphone was not allowed. Allow it beside the page's address, then press again.",
+      "The microphone is blocked. Allow it beside the page's address, then press the button again.",
     NotFoundError: "No microphone was found. Connect one, or try the sample question.",
     NotReadableError: "The microphone is in use by another program.",
   };
-  return words[error.name] || `The microphone cannot be used (${error.message}).`;
+  return messages[error.name] || `The microphone cannot be used (${error.message}).`;
 }
 
-// Calls heard(Float32Array, rate) with every block, and ended() if the device goes. Throws what
-// getUserMedia throws.
+// Calls onBlock(Float32Array, rate) with every block, and onEnd() if the device is disconnected.
+// Throws what getUserMedia throws.
 export class Microphone {
-  async open(heard, ended) {
-    if (!navigator.mediaDevices) throw new Error("no microphones here");
+  async open(onBlock, onEnd) {
+    if (!navigator.mediaDevices) throw new Error("no media devices");
     this.stream = await navigator.mediaDevices.getUserMedia({
       audio: { echoCancellation: true, noiseSuppression: true, autoGainControl: true },
     });
-    for (const track of this.stream.getAudioTracks()) track.onended = ended;
+    for (const track of this.stream.getAudioTracks()) track.onended = onEnd;
     this.context = new AudioContext();
     await this.context.audioWorklet.addModule(new URL("worklets.js", HERE));
     const node = new AudioWorkletNode(this.context, "microphone", { numberOfOutputs: 0 });
-    node.port.onmessage = ({ data }) => heard(data, this.context.sampleRate);
+    node.port.onmessage = ({ data }) => onBlock(data, this.context.sampleRate);
     this.context.createMediaStreamSource(this.stream).connect(node);
     await this.context.resume();
   }
@@ -40,16 +40,16 @@ export class Microphone {
   }
 }
 
-// Calls report({turn, seconds, playing, over, gaps}) every 50 ms of sound.
+// Calls onProgress({turn, seconds, playing, finished, gaps}) every 50 ms of playback.
 export class Loudspeaker {
-  async open(rate, report) {
+  async open(rate, onProgress) {
     this.context = new AudioContext({ sampleRate: rate, latencyHint: "interactive" });
     await this.context.audioWorklet.addModule(new URL("worklets.js", HERE));
     const options = { outputChannelCount: [1], processorOptions: { buffer: BUFFER } };
     this.node = new AudioWorkletNode(this.context, "player", options);
-    const late = () => this.context?.outputLatency || this.context?.baseLatency || 0;
+    const latency = () => this.context?.outputLatency || this.context?.baseLatency || 0;
     this.node.port.onmessage = ({ data }) =>
-      report({ ...data, seconds: Math.max(0, data.seconds - (data.playing ? late() : 0)) });
+      onProgress({ ...data, seconds: Math.max(0, data.seconds - (data.playing ? latency() : 0)) });
     this.node.connect(this.context.destination);
     await this.context.resume();
   }
@@ -63,8 +63,8 @@ export class Loudspeaker {
     this.node?.port.postMessage({ kind: "end", turn });
   }
 
-  drop() {
-    this.node?.port.postMessage({ kind: "drop" });
+  clear() {
+    this.node?.port.postMessage({ kind: "clear" });
   }
 
   close() {

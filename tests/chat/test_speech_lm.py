@@ -1,0 +1,124 @@
+"""A speech LM with random weights as recognizer and responder."""
+
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.chat_fakes import silence, speech_probability, tone
+from helpers.errors import error_code
+from helpers.toy_model import save_toy_model
+
+from vocalmtp.audio.io import Audio, read_audio
+from vocalmtp.chat.answer_stream import APOLOGIES
+from vocalmtp.chat.history import Message
+from vocalmtp.chat.responders import AnswerRequest, SpeechLMResponder
+from vocalmtp.cli import main
+from vocalmtp.dialogue import DialogueModel
+from vocalmtp.recognizers.base import build_recognizer
+from vocalmtp.tts import load
+
+
+@pytest.fixture(scope="module", params=["codes", "mels"])
+def folder(tmp_path_factory, request) -> Path:
+    audio_input = {"width": 16, "layers": 1, "end_id": 35, "source": request.param}
+    return save_toy_model(tmp_path_factory.mktemp("model") / "toy", audio_input=audio_input)
+
+
+@pytest.fixture
+def responder(folder, monkeypatch) -> SpeechLMResponder:
+    monkeypatch.setattr("vocalmtp.dialogue.MAX_TOKENS", 10)
+    return SpeechLMResponder(load(folder))
+
+
+class Sink:
+    """Collects an answer."""
+
+    max_chars, live = 100, False
+
+    def __init__(self):
+        self.full_text, self.samples, self.errors = "", 0, []
+
+    def text(self, delta):
+        self.full_text += delta
+
+    def audio(self, samples, sample_rate, words):
+        self.samples += len(samples)
+
+    def error(self, code, message):
+        self.errors.append(code)
+
+    def mark(self, part):
+        pass
+
+    def on_cancel(self, action):
+        return nullcontext()
+
+
+def request(text: str, samples: np.ndarray | None) -> AnswerRequest:
+    return AnswerRequest(messages=[Message("user", text)], voice="ann", seed=1, samples=samples)
+
+
+def test_spoken_and_typed_turns_are_answered(responder):
+    assert responder.end_to_end
+    transcript = responder.recognizer.transcribe(tone(0.6))
+    assert transcript
+    spoken, typed, unknown = Sink(), Sink(), Sink()
+    responder.answer(request(transcript, tone(0.6)), spoken)
+    assert spoken.full_text and spoken.samples and not spoken.errors
+    responder.answer(request("what is two plus two?", None), typed)
+    assert typed.full_text and typed.samples
+    responder.answer(request("", tone(0.6)), unknown)  # it transcribes before it answers
+    assert (unknown.full_text, unknown.samples) == (spoken.full_text, spoken.samples)
+
+
+def test_turn_without_words_is_answered_by_an_apology(responder, monkeypatch):
+    monkeypatch.setattr(DialogueModel, "transcribe", lambda self, audio: ["."])
+    out = Sink()
+    responder.answer(request("", silence(0.5)), out)
+    assert out.full_text == APOLOGIES["not_understood"] and out.errors == ["not_understood"]
+
+
+def test_recording_is_answered_from_file_to_file(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("vocalmtp.dialogue.MAX_TOKENS", 10)
+    monkeypatch.setattr("vocalmtp.audio.vad.VoiceActivityDetector.__call__", speech_probability)
+    Audio(np.concatenate([silence(0.3), tone(0.8)]), 16_000).save(tmp_path / "question.wav")
+    files = ["--input", str(tmp_path / "question.wav"), "--output", str(tmp_path / "answer.wav")]
+    with pytest.raises(SystemExit, match="0"):
+        main(["chat", "--native", "--model", str(folder), *files])
+    printed = capsys.readouterr()
+    user, answer = printed.out.splitlines()
+    assert user.startswith("you: ") and answer.startswith("answer: ")
+    assert "answers: speech LM; recognizer: speech LM" in printed.err
+    assert len(read_audio(tmp_path / "answer.wav", 16_000))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["--llm", "folder"], "conflict"),
+        (["--recognizer", "pocketsphinx"], "conflict"),
+        (["--llm-model", "name"], "conflict"),
+        (["--system", "Be."], "conflict"),
+        ([], "unsupported"),  # the model has no audio input
+    ],
+)
+def test_native_refuses_other_parts_and_models_without_audio_input(
+    arguments, code, capsys, tmp_path
+):
+    folder = save_toy_model(tmp_path / "tts")
+    with pytest.raises(SystemExit, match="2"):
+        main(["chat", "--native", "--terminal", "--model", str(folder), *arguments])
+    assert error_code(capsys.readouterr().err) == code
+
+
+def test_speech_lm_is_a_recognizer_for_other_responders(folder, monkeypatch):
+    monkeypatch.setattr(DialogueModel, "transcribe", lambda self, audio: ["hello"])
+    recognizer = build_recognizer(str(folder))
+    stream = recognizer.open_stream()
+    stream.push(tone(1.0))
+    assert stream.text(settled=True) == "hello" and folder.name in recognizer.description
+
+
+def test_texts_with_figures_and_capitals_are_counted(responder):
+    assert responder.count_tokens("You are FRIENDLY: answer in 2 sentences!") > 20
