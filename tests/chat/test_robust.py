@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from helpers.chat_fakes import RATE, ScriptedLLM, kinds, say, silence, tone, until
 
-from vocalmtp.audio.io import to_pcm
+from vocalmtp.audio.formats import to_pcm
 
 websockets = pytest.importorskip("websockets", reason="the extra 'demo' is not installed")
 

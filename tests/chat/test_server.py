@@ -10,7 +10,7 @@ import pytest
 from helpers.chat_fakes import silence, tone
 from helpers.errors import raises_input_error
 
-from vocalmtp.audio.io import to_pcm
+from vocalmtp.audio.formats import to_pcm
 from vocalmtp.server.state import ServerState
 
 pytest.importorskip("gradio", reason="the extra 'demo' is not installed")

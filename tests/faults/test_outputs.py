@@ -13,8 +13,9 @@ import soundfile
 from helpers.errors import error_code, raises_input_error
 from helpers.sounds import buzz
 
-from vocalmtp.audio import io as audio
-from vocalmtp.audio.io import Audio, audio_writer
+from vocalmtp.audio import formats
+from vocalmtp.audio.formats import audio_writer
+from vocalmtp.audio.io import Audio
 from vocalmtp.io.atomic import atomic_folder, atomic_path
 
 YES = "--i-have-consent"
@@ -64,7 +65,7 @@ def test_a_link_is_written_through(run, whole_model):
 @pytest.mark.parametrize("options", [[], ["--timestamps", "a.srt"]])
 def test_a_disk_that_is_full(refused, whole_model, full_disk, format, options):
     full_disk(1000)
-    says = f"output 'a.{format}': cannot be written ("
+    says = f"unusable: 'a.{format}'"
     refused("tts", "Hello there.", "-o", f"a.{format}", "-m", whole_model, *options, says=says)
 
 
@@ -90,7 +91,7 @@ def test_samples_that_are_lost_on_closing_are_missed(tmp_path, monkeypatch):
     def forget(sound, samples: np.ndarray) -> None:
         sound.write(samples[:-1])
 
-    monkeypatch.setattr(audio, "write_blocks", forget)
+    monkeypatch.setattr(formats, "write_blocks", forget)
     with (
         raises_input_error("unusable", key="output"),
         audio_writer(tmp_path / "a.wav", 16_000) as write,
@@ -163,7 +164,9 @@ def test_folders_that_cannot_be_made(refused, whole_model, arguments):
     Path("a.txt").write_text("Hi.\n")
     Path("a.jsonl").write_text('{"id": "a", "audio": "a.wav", "text": "hi."}\n')
     end = [] if arguments[-1] == "-t" else ["-m"]
-    refused(*arguments, *end, whole_model, says=f"output '{arguments[-2 if not end else -1]}': ")
+    folder = arguments[3]
+    code = "invalid_value" if folder == "file" else "unusable"
+    refused(*arguments, *end, whole_model, says=f"{code}: '{folder}'")
 
 
 @pytest.mark.slow

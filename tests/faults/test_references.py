@@ -48,7 +48,7 @@ REFERENCES = {
         lambda name: write(name, np.full(32_000, np.inf), subtype="DOUBLE"),
         "damaged: ",
     ),
-    "slow.wav": (lambda name: write(name, buzz(2.0), rate=10), "invalid_value: 10"),
+    "slow.wav": (lambda name: write(name, buzz(2.0), rate=10), "out_of_range: 10"),
 }
 
 

@@ -1,4 +1,4 @@
-"""Log-mel spectrograms of recordings, for what listens: the aligner, and speech LMs with ears.
+"""Log-mel spectrograms of recordings, for the aligner and for audio input.
 
 Letters: B batch, N samples, F frames, M mel bands.
 """
@@ -9,29 +9,34 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-FLOOR = 1e-5  # of the mean power: what is quieter is silence
-SCALE = 4  # natural logarithms of a unit
+FLOOR = 1e-5  # relative to the mean power: anything quieter counts as silence
+SCALE = 4  # natural logarithms per unit
 SILENT = math.log(FLOOR) / SCALE + 1
 
 
 class LogMel(nn.Module):
-    """Waveforms to log-mels, relative to the mean power of each, so that its level does not matter.
+    """Waveforms to log-mels relative to each one's mean power, so that its level has no effect.
 
-    `window` and `hop` are in samples.
+    Args:
+        sample_rate: in Hz.
+        window: length of a frame in samples.
+        hop: distance of two frames in samples.
+        mels: number of mel bands, M.
     """
+
+    bank: Tensor
+    hann: Tensor
 
     def __init__(self, sample_rate: int, window: int, hop: int, mels: int):
         super().__init__()
         self.window, self.hop, self.mels = window, hop, mels
-        bank = mel_filters(sample_rate, window, mels)
-        self.register_buffer("bank", bank, persistent=False)
-        self.register_buffer(
-            "hann", torch.hann_window(window, dtype=torch.float32), persistent=False
-        )
+        self.register_buffer("bank", mel_filters(sample_rate, window, mels), persistent=False)
+        hann = torch.hann_window(window, dtype=torch.float32)
+        self.register_buffer("hann", hann, persistent=False)
 
     @torch.no_grad()
     def forward(self, wav: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """`wav` [B, N] of `lengths` [B] samples to log-mels [B, F, M] and the mask [B, F, 1]."""
+        """Convert `wav` [B, N] of `lengths` [B] samples to log-mels [B, F, M] and masks [B, F, 1]."""
         frames = -(-wav.shape[-1] // self.hop)
         wav = F.pad(wav, (0, frames * self.hop - wav.shape[-1]))
         place = torch.arange(frames, device=wav.device)
@@ -45,7 +50,7 @@ class LogMel(nn.Module):
 
 
 def mel_filters(sample_rate: int, window: int, mels: int) -> Tensor:
-    """Triangular mel filters (HTK scale, 0 Hz to Nyquist): [bins, mels]."""
+    """Triangular mel filters (HTK scale, 0 Hz to Nyquist), [bins, mels]."""
     top = 2595 * math.log10(1 + sample_rate / 2 / 700)
     edges = 700 * (10 ** (torch.linspace(0, top, mels + 2, dtype=torch.float32) / 2595) - 1)
     bins = torch.linspace(0, sample_rate / 2, window // 2 + 1, dtype=torch.float32)[:, None]

@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 WINDOW_SECONDS = 0.032
-DIP_THRESHOLD = 0.15  # a dip below this is taken at once (YIN, step 4)
-VOICED_THRESHOLD = 0.35  # the deepest dip of a voiced frame lies below this
+DIP_THRESHOLD = 0.15  # the first dip below this is chosen (YIN, step 4)
+VOICED_THRESHOLD = 0.35  # the chosen dip of a voiced frame is below this
 SILENCE_RMS = 1e-3
 
 
@@ -21,7 +21,18 @@ def track_pitch(
     low: float = 60.0,
     high: float = 420.0,
 ) -> Tensor:
-    """F0 in Hz of `wav` [B, N] at the middle of each `hop` samples: [B, N // hop], 0 = unvoiced."""
+    """Track the fundamental frequency.
+
+    Args:
+        wav: [B, N].
+        sample_rate: in Hz.
+        hop: samples per frame.
+        low: lowest frequency in Hz.
+        high: highest frequency in Hz.
+
+    Returns:
+        F0 in Hz at the middle of every frame, [B, F] with F = N // hop; 0 where unvoiced.
+    """
     window = round(WINDOW_SECONDS * sample_rate)
     longest, shortest = round(sample_rate / low), round(sample_rate / high)
     span = window + longest
@@ -47,7 +58,7 @@ def track_pitch(
 
 
 def fill_unvoiced(f0: Tensor) -> Tensor:
-    """Natural log of `f0` [B, F], unvoiced frames (0) bridged linearly; 0 if all are unvoiced."""
+    """Natural log of `f0` [B, F], interpolated over unvoiced frames; 0 if all are unvoiced."""
     frames = torch.arange(f0.shape[-1], device=f0.device).expand_as(f0)
     voiced = f0 > 0
     log_f0 = torch.where(voiced, f0, torch.ones_like(f0)).log()
@@ -69,8 +80,8 @@ def _normalised_difference(blocks: Tensor, window: int, longest: int) -> Tensor:
     """YIN's cumulative-mean-normalised difference of `blocks` [B, F, W + L]: [B, F, L]."""
     size = 1 << (blocks.shape[-1] + window - 1).bit_length()
     head = torch.fft.rfft(blocks[..., :window], n=size)
-    whole = torch.fft.rfft(blocks, n=size)
-    cross = torch.fft.irfft(head.conj() * whole, n=size)[..., :longest]  # [B, F, L]
+    spectrum = torch.fft.rfft(blocks, n=size)
+    cross = torch.fft.irfft(head.conj() * spectrum, n=size)[..., :longest]  # [B, F, L]
     energy = F.pad(blocks.square().cumsum(-1), (1, 0))
     moving = energy[..., window : window + longest] - energy[..., :longest]
     difference = (moving[..., :1] + moving - 2 * cross).clamp(min=0)
@@ -80,7 +91,7 @@ def _normalised_difference(blocks: Tensor, window: int, longest: int) -> Tensor:
 
 
 def _parabola(dips: Tensor, lag: Tensor) -> tuple[Tensor, Tensor]:
-    """Depth [B, F] at `lag` and the sub-sample shift of the minimum through its two neighbours."""
+    """Depth [B, F] at `lag`, and the shift in samples of the parabola's minimum around it."""
     here = dips.gather(-1, lag[..., None])[..., 0]
     before = dips.gather(-1, (lag - 1).clamp(min=0)[..., None])[..., 0]
     after = dips.gather(-1, (lag + 1).clamp(max=dips.shape[-1] - 1)[..., None])[..., 0]
@@ -90,6 +101,6 @@ def _parabola(dips: Tensor, lag: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _median(f0: Tensor, width: int = 5) -> Tensor:
-    """Median over `width` frames: removes single octave jumps and single odd voicings."""
+    """Median over `width` frames: removes isolated octave errors and voicing errors."""
     padded = F.pad(f0[:, None], (width // 2, width // 2), mode="replicate")[:, 0]
     return padded.unfold(-1, width, 1).median(-1).values

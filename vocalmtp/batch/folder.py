@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from vocalmtp.audio.io import FORMATS
+from vocalmtp.audio.formats import FORMATS
 from vocalmtp.errors import InputError
 from vocalmtp.io.atomic import atomic_path, os_errors
 from vocalmtp.io.run_folder import check_settings, only_writer, write_settings

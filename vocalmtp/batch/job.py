@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vocalmtp.audio.io import check_format
+from vocalmtp.audio.formats import check_format
 from vocalmtp.decoding.options import Decoding
 from vocalmtp.errors import InputError, nearest
 from vocalmtp.hub import DEFAULT_MODEL, model_folder

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from vocalmtp.audio.io import to_pcm
+from vocalmtp.audio.formats import to_pcm
 from vocalmtp.audio.vad import SAMPLE_RATE
 from vocalmtp.optional import require
 

@@ -209,7 +209,8 @@ def _load_role(name: str | None, voice: str | None, system: str | None) -> "Role
 
 
 def _read(input: Path, output: Path) -> "np.ndarray":
-    from vocalmtp.audio.io import output_format, read_audio
+    from vocalmtp.audio.formats import output_format
+    from vocalmtp.audio.io import read_audio
     from vocalmtp.audio.vad import SAMPLE_RATE
 
     output_format(output)
@@ -232,7 +233,7 @@ def _answer_recording(
     role: "Role | None",
 ) -> None:
     """Write the answers to a recording; raises InputError afterwards if one has failed."""
-    from vocalmtp.audio.io import audio_writer
+    from vocalmtp.audio.formats import audio_writer
     from vocalmtp.chat.events import AudioChunk, Error
     from vocalmtp.chat.recorded import SETTINGS, converse
 

@@ -209,7 +209,7 @@ def _check_output_is_not_reference(options: TTSOptions) -> None:
 
 def _check_output(output: str, format: str | None, stream: bool) -> str:
     """The format to write. Raises InputError if it cannot be written there."""
-    from vocalmtp.audio.io import check_format, output_format
+    from vocalmtp.audio.formats import check_format, output_format
 
     if output != "-":
         return output_format(Path(output), format)
@@ -231,10 +231,12 @@ def _open_output(
     options: TTSOptions, format: str, sample_rate: int
 ) -> Iterator[Callable[["np.ndarray"], object]]:
     """A function that writes float samples [N] to the output."""
-    from vocalmtp.audio.io import Audio, audio_writer, to_pcm
+    from vocalmtp.audio.formats import audio_writer, live_writer, to_pcm
+    from vocalmtp.audio.io import Audio
 
     if options.output != "-":
-        with audio_writer(options.output, sample_rate, format) as write:
+        writer = live_writer if options.stream else audio_writer
+        with writer(options.output, sample_rate, format) as write:
             yield write
         return
     pipe = sys.stdout.buffer
@@ -252,14 +254,14 @@ def _write_all(
     start: float | None,
 ) -> Written:
     """Write chunks as they come; with `start`, report the latency of the first."""
-    from vocalmtp.audio.io import later
+    from vocalmtp.audio.io import shift_words
 
     written = Written()
     for chunk in chunks:
         write(chunk.samples)
         if start is not None and not written.seconds:
             tell(f"first audio after {(time.perf_counter() - start) * 1000:.0f} ms")
-        written.words += later(chunk.words, written.seconds)
+        written.words += shift_words(chunk.words, written.seconds)
         written.seconds += chunk.duration
         written.truncated |= chunk.truncated
         show(written)

@@ -17,10 +17,11 @@ from typing import Any
 
 from pydantic import Field
 
-from vocalmtp.audio.io import Audio, atomic_path, read_audio, trim_silence
+from vocalmtp.audio.io import Audio, read_audio, trim_silence
 from vocalmtp.config import StrictModel
 from vocalmtp.data.corpus_formats import Source, find_sources
 from vocalmtp.errors import InputError
+from vocalmtp.io.atomic import atomic_path
 from vocalmtp.io.run_folder import JsonlStore, only_writer
 from vocalmtp.text import normalize
 

@@ -7,7 +7,8 @@ from pathlib import Path, PurePosixPath
 import torch
 from torch import Tensor
 
-from vocalmtp.audio.io import Audio, check_format, read_audio
+from vocalmtp.audio.formats import check_format
+from vocalmtp.audio.io import Audio, read_audio
 from vocalmtp.data.manifest import Utterance, read_manifest
 from vocalmtp.data.shards import (
     CodeItem,

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vocalmtp.audio.io import Audio, join, later
+from vocalmtp.audio.io import Audio, join, shift_words
 from vocalmtp.audio.timestamps import word_times
 from vocalmtp.decoding.generate import Generated, StepUnpacker
 from vocalmtp.models.layout import ADVANCE, TokenLayout
@@ -92,7 +92,7 @@ class SentenceStream:
             words = words[self.num_words :]
         self.num_words += len(words)
         rate = self.spec.sample_rate
-        audio = Audio(samples, rate, later(words, -self.num_samples / rate))
+        audio = Audio(samples, rate, shift_words(words, -self.num_samples / rate))
         self.num_samples += len(samples)
         return audio
 

@@ -20,7 +20,7 @@ from typing import Any, Literal
 from fastapi import WebSocket
 from starlette.websockets import WebSocketDisconnect
 
-from vocalmtp.audio.io import to_pcm
+from vocalmtp.audio.formats import to_pcm
 from vocalmtp.audio.vad import SAMPLE_RATE
 from vocalmtp.chat.events import AudioChunk, Error, Event
 from vocalmtp.chat.session import ChatSession
