@@ -13,7 +13,7 @@ from vocalmtp.config import parse
 from vocalmtp.tokenizers import load_tokenizer
 from vocalmtp.tokenizers.neural import NeuralTokenizer
 from vocalmtp.training.codec import TokenizerTrainer, train_tokenizer
-from vocalmtp.training.codec_recipe import TokenizerRecipe
+from vocalmtp.training.recipe import TokenizerRecipe
 
 KINDS = ("coupled", "semi_decoupled", "decoupled")
 LOSSES = {
@@ -54,7 +54,7 @@ def test_kinds_share_encoder_decoder_and_bit_rate():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_loss_falls_with_the_losses_of_each_kind(recipe, kind):
-    trainer = TokenizerTrainer(recipe.model_copy(update={"kind": kind, "discriminators_from": 9}))
+    trainer = TokenizerTrainer(recipe.model_copy(update={"kind": kind, "discriminator_start": 9}))
     losses = [trainer.update() for _ in range(8)]
     assert set(losses[0]) == {"spectral", "pitch"} | LOSSES[kind]
     assert losses[-1]["spectral"] < 0.9 * losses[0]["spectral"]
@@ -72,7 +72,7 @@ def test_each_kind_resumes_and_loads(recipe, kind):
     wanted = again.averaged.module.state_dict()
     assert all(torch.equal(t, wanted[name].float()) for name, t in saved.state_dict().items())
     other = next(name for name in KINDS if name != kind)
-    with raises_input_error("invalid_value", "init"):
+    with raises_input_error("mismatch", "init"):
         changes = {"init": recipe.output, "output": recipe.output / "x", "kind": other}
         train_tokenizer(recipe.model_copy(update=changes))
 
@@ -90,7 +90,7 @@ def test_phone_loss_reaches_first_stream_only(recipe):
 
 @pytest.mark.parametrize("kind", ["coupled", "decoupled"])
 def test_speaker_encoder_of_another_tokenizer_is_used(recipe, kind):
-    changes = {"kind": kind, "timbre": "mini" if kind == "decoupled" else None, "steps": 2}
+    changes = {"kind": kind, "speaker_encoder": "mini" if kind == "decoupled" else None, "steps": 2}
     train_tokenizer(recipe.model_copy(update=changes))
     wav = torch.randn(2, 16_000) * 0.1
     made, mini = load_tokenizer(recipe.output), load_tokenizer("mini")
@@ -141,11 +141,11 @@ def test_mean_pitch_changes_joint_codes_only():
 
 def test_unfit_speaker_encoder_is_refused(recipe, tmp_path):
     small = recipe.model.model_copy(update={"kind": "coupled", "speaker_dim": 8})
-    with raises_input_error("invalid_value", "timbre"):
+    with raises_input_error("invalid_value", "speaker_encoder"):
         TokenizerTrainer(recipe.model_copy(update={"model": small}))
     make_tiny("encodec-24khz-2").save_pretrained(tmp_path / "encodec")
-    with raises_input_error("mismatch", "timbre"):
-        TokenizerTrainer(recipe.model_copy(update={"timbre": str(tmp_path / "encodec")}))
+    with raises_input_error("mismatch", "speaker_encoder"):
+        TokenizerTrainer(recipe.model_copy(update={"speaker_encoder": str(tmp_path / "encodec")}))
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vocalmtp.training.curriculum import active_heads
+from vocalmtp.training.train import active_heads
 
 
 def test_phases_have_equal_parts_of_the_run() -> None:

@@ -33,7 +33,7 @@ def test_a_draft_head_trains_in_two_stages(shards: Path, tmp_path: Path) -> None
     """Alone over a model that stays as it is; then both, with another weight in the loss."""
     base = train(recipe(shards, tmp_path / "base", {}, max_steps=1))
     before = SpeechLM.load(base)
-    one = train(going_on(shards, tmp_path / "one", base, LEAP, trains="draft", max_steps=2))
+    one = train(going_on(shards, tmp_path / "one", base, LEAP, trainable="draft", max_steps=2))
     heads = SpeechLM.load(one)
     for name, weight in before.state_dict().items():
         assert torch.equal(weight, heads.state_dict()[name]), name
@@ -49,7 +49,7 @@ def test_a_draft_head_trains_in_two_stages(shards: Path, tmp_path: Path) -> None
     with pytest.raises(InputError, match="has other weights"):
         train(going_on(shards, tmp_path / "three", one, {"steps": 3}))
     with pytest.raises(InputError, match="has no draft head"):
-        train(going_on(shards, tmp_path / "four", base, {}, trains="draft"))
+        train(going_on(shards, tmp_path / "four", base, {}, trainable="draft"))
 
 
 class Seen(TrainerCallback):
@@ -84,7 +84,7 @@ def test_a_curriculum_over_a_model_that_stays(
     shards: Path, tmp_path: Path, curriculum: str
 ) -> None:
     base = train(tiny_recipe(shards, tmp_path / "base", max_steps=1, eval_every=9))
-    alone = {"trains": "draft", "curriculum": curriculum, "max_steps": 2, "log_every": 1}
+    alone = {"trainable": "draft", "curriculum": curriculum, "max_steps": 2, "log_every": 1}
     train(going_on(shards, tmp_path / "run", base, LEAP, **alone))
     log = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
     losses = [row["loss"] for row in map(json.loads, log) if "loss" in row]

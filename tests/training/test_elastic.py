@@ -7,15 +7,14 @@ from helpers.tiny_run import tiny_recipe, write_tiny_shards
 from transformers import TrainerCallback
 
 from vocalmtp.models.speech_lm import SpeechLM
-from vocalmtp.training.batches import Shares
-from vocalmtp.training.elastic import DrawnGroupings, every_grouping
+from vocalmtp.training.batches import BatchShares, RandomStepSizes, every_step_size
 from vocalmtp.training.train import train
 
 BATCHES = [[i, i + 1, i + 2] for i in range(60)]
 
 
 def drawn(seed: int, rank: int = 0, processes: int = 1) -> list[set[int]]:
-    batches = DrawnGroupings(Shares(BATCHES, rank, processes), (1, 2, 4), seed)
+    batches = RandomStepSizes(BatchShares(BATCHES, rank, processes), (1, 2, 4), seed)
     assert len(batches) == len(BATCHES)
     return [{frames for _, frames in batch} for batch in batches]
 
@@ -25,12 +24,12 @@ def test_a_batch_has_one_grouping_and_the_seed_decides_which():
     assert all(len(frames) == 1 for frames in drawn(1))
     assert set.union(*drawn(1)) == {1, 2, 4}
     assert drawn(1, 0, 2) == drawn(1, 1, 2) == drawn(1)  # all processes draw the same
-    indices = [[index for index, _ in batch] for batch in DrawnGroupings(BATCHES, (1, 2), 0)]
+    indices = [[index for index, _ in batch] for batch in RandomStepSizes(BATCHES, (1, 2), 0)]
     assert indices == BATCHES
 
 
 def test_validation_takes_every_grouping_in_turn():
-    batches = every_grouping(BATCHES[:2], (1, 4))
+    batches = every_step_size(BATCHES[:2], (1, 4))
     assert [batch[0] for batch in batches] == [(0, 1), (1, 1), (0, 4), (1, 4)]
 
 

@@ -19,12 +19,12 @@ from vocalmtp.models.aligner import load_aligner
 from vocalmtp.models.audio_encoder import FOLD, MEL_RATE, MELS, SAMPLE_RATE, log_mels
 from vocalmtp.models.prompts import AudioInput, ControlToken, Speaker, Speech, Text
 from vocalmtp.models.speech_lm import SpeechLM
-from vocalmtp.training.audio_inputs import MelInputs, RecordingsRecipe
+from vocalmtp.training.audio_inputs import MelInputs
 from vocalmtp.training.augment import equalize_mels, mask_mels
 from vocalmtp.training.build import build_model, model_config
 from vocalmtp.training.plan import show_recipe
-from vocalmtp.training.recipe import SpeechLMRecipe
-from vocalmtp.training.tasks import DataRecipe, build_dataset, repeated
+from vocalmtp.training.recipe import DataRecipe, RecordingsRecipe, SpeechLMRecipe
+from vocalmtp.training.tasks import build_dataset, repeated
 from vocalmtp.training.train import train
 
 AUDIO_INPUT = {"width": 8, "layers": 1}
@@ -158,7 +158,7 @@ def test_recordings_are_played_faster_and_slower_and_parts_are_hidden(
     """The times of letters go with the speed; what is held out stays as it is."""
     asked = recipe(shards, questions, tmp_path / "run").model
     config = model_config(asked, CodeShards(shards).spec)
-    plain = {"warp": 0, "reverberated": 0, "noisy": 0, "silence": 0}
+    plain = {"warp": 0, "reverb_prob": 0, "noise_prob": 0, "silence": 0}
     heard = RecordingsRecipe(manifests=(str(recordings),), **plain, speed=0.5, masks=2)
     ears = MelInputs(config, heard, "train", spoils=True)
     times = [ears.hear(ears.sounds[0]) for _ in range(40)]
@@ -291,8 +291,12 @@ def test_a_plan_needs_neither_weights_nor_data(
     asked = recipe(shards, questions, tmp_path / "run")
     text = show_recipe(asked)
     assert "positions a second: spoken 5, heard 5" in text and "data: 26 rows" in text
-    pretrained = {"backbone": None, "pretrained": "nowhere/large", "shape": asked.model.backbone}
-    pretrained["shape"] = {**pretrained["shape"], "hidden_size": 32}
+    pretrained = {
+        "backbone": None,
+        "pretrained": "nowhere/large",
+        "pretrained_config": asked.model.backbone,
+    }
+    pretrained["pretrained_config"] = {**pretrained["pretrained_config"], "hidden_size": 32}
     moved = asked.data.model_copy(update={"shards": "nowhere"})
     large = asked.model_copy(
         update={"model": asked.model.model_copy(update=pretrained), "data": moved}
@@ -301,6 +305,6 @@ def test_a_plan_needs_neither_weights_nor_data(
     assert "codes: mini, 9 slots" in text and "data: shards 'nowhere'" in text
     with pytest.raises(InputError, match="name their --tokenizer"):
         show_recipe(large)
-    without = large.model.model_copy(update={"shape": None})
+    without = large.model.model_copy(update={"pretrained_config": None})
     with pytest.raises(InputError, match="shape: is missing"):
         show_recipe(large.model_copy(update={"model": without}), "mini")

@@ -13,7 +13,7 @@ from vocalmtp.config import load_yaml, parse
 from vocalmtp.data.shards import CodeItem, CodeShards
 from vocalmtp.errors import InputError
 from vocalmtp.models.speech_lm import SpeechLM, load_text_tokenizer
-from vocalmtp.training.batches import FrameBatches, Shares, cut
+from vocalmtp.training.batches import BatchShares, FrameBatches, cut_batches
 from vocalmtp.training.build import build_model
 from vocalmtp.training.recipe import SpeechLMRecipe
 from vocalmtp.training.tasks import item_segments
@@ -62,7 +62,7 @@ def test_a_run_stops_when_its_time_is_up(shards: Path, tmp_path: Path) -> None:
 
 def test_batches_keep_the_budget_and_cover_an_epoch() -> None:
     frames = torch.randint(5, 60, (200,)).tolist()
-    epoch = len(FrameBatches(frames, 240, 10**6)._epoch(torch.Generator().manual_seed(0)))
+    epoch = len(FrameBatches(frames, 240, 10**6).epoch(torch.Generator().manual_seed(0)))
     batches = list(FrameBatches(frames, 240, epoch + 3))
     assert len(batches) == epoch + 3
     assert sorted(i for batch in batches[:epoch] for i in batch) == list(range(200))
@@ -74,13 +74,13 @@ def test_batches_keep_the_budget_and_cover_an_epoch() -> None:
 
 def test_processes_share_every_batch_or_read_all_of_a_small_one() -> None:
     batches = [[3, 1, 4, 5, 9], [2], [6, 8]]
-    shares = [list(Shares(batches, rank, 2)) for rank in range(2)]
+    shares = [list(BatchShares(batches, rank, 2)) for rank in range(2)]
     assert shares == [[[3, 4, 9], [2], [6]], [[1, 5], [2], [8]]]
-    assert len(Shares(batches, 0, 2)) == 3
+    assert len(BatchShares(batches, 0, 2)) == 3
 
 
 def test_an_utterance_beyond_the_budget_is_a_batch_of_its_own() -> None:
-    assert cut([4, 7, 9], [10, 20, 90], 40) == [[4, 7], [9]]
+    assert cut_batches([4, 7, 9], [10, 20, 90], 40) == [[4, 7], [9]]
 
 
 def test_a_track_needs_character_times() -> None:

@@ -10,12 +10,10 @@ from functools import cached_property
 from typing import Protocol
 
 import torch
-from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
 from vocalmtp.audio.io import read_audio, resample
-from vocalmtp.config import StrictModel
 from vocalmtp.data.manifest import Utterance, read_manifest
 from vocalmtp.data.shards import CodeItem, CodeShards
 from vocalmtp.evaluation.questions import QuestionRow
@@ -25,20 +23,7 @@ from vocalmtp.models.prompts import AudioInput
 from vocalmtp.models.text_track import frame_advances
 from vocalmtp.text import char_ids
 from vocalmtp.training.augment import add_noise, equalize_mels, mask_mels, put_in_room, warp_mels
-
-
-class RecordingsRecipe(StrictModel):
-    """The recordings of `manifests`, and how they are spoilt in training."""
-
-    manifests: tuple[str, ...] = Field(min_length=1)
-    warp: float = Field(default=0.15, ge=0, lt=1)  # spectra are stretched by up to this
-    equalizer: float = Field(default=0.0, ge=0)  # dB that other microphones deviate by
-    speed: float = Field(default=0.0, ge=0, lt=1)  # they are played faster or slower by up to this
-    masks: int = Field(default=0, ge=0)  # bands, and moments, that are hidden
-    reverberated: float = Field(default=0.3, ge=0, le=1)  # share of the recordings
-    noisy: float = Field(default=0.5, ge=0, le=1)  # likewise
-    snr: tuple[float, float] = (5.0, 40.0)  # dB
-    silence: float = Field(default=0.4, ge=0)  # seconds before and after, at most
+from vocalmtp.training.recipe import RecordingsRecipe
 
 
 @dataclass(frozen=True)
@@ -146,9 +131,9 @@ class MelInputs:
         """
         end = self.draws.uniform(0, recipe.silence)
         wav = F.pad(wav, (round(begin * SAMPLE_RATE), round(end * SAMPLE_RATE)))
-        if self.draws.random() < recipe.reverberated:
+        if self.draws.random() < recipe.reverb_prob:
             wav = put_in_room(wav, SAMPLE_RATE, self.draws)
-        if self.draws.random() < recipe.noisy:
+        if self.draws.random() < recipe.noise_prob:
             wav = add_noise(wav, recipe.snr, self.draws)
         mel = warp_mels(log_mels(wav)[None], recipe.warp)[0]
         mel = equalize_mels(mel, recipe.equalizer, self.draws)

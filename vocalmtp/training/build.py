@@ -14,7 +14,6 @@ from vocalmtp.models.config import SpeechLMConfig
 from vocalmtp.models.speech_lm import SpeechLM, load_text_tokenizer
 from vocalmtp.text import ALPHABET
 from vocalmtp.tokenizers.base import TokenizerSpec
-from vocalmtp.training.drafts import give_draft
 from vocalmtp.training.recipe import ModelRecipe, SpeechLMRecipe
 
 
@@ -28,7 +27,7 @@ def model_config(recipe: ModelRecipe, spec: TokenizerSpec) -> SpeechLMConfig:
             "model: give either 'backbone' (a configuration) or 'pretrained' (a model)",
             code="conflict",
         )
-    settings = recipe.model_dump(exclude={"pretrained", "shape", "audio_input"})
+    settings = recipe.model_dump(exclude={"pretrained", "pretrained_config", "audio_input"})
     return SpeechLMConfig(
         **settings,
         streams=[{"name": s.name, "size": s.size, "levels": list(s.levels)} for s in spec.streams],
@@ -124,3 +123,37 @@ def give_ears(model: SpeechLM, settings: dict[str, Any], tokenizer: Any) -> None
     if isinstance(new, MelEmbedding) and before != "mels":
         letters = load_aligner().state_dict()  # it has letters besides
         new.acoustics.load_state_dict(letters, strict=False)
+
+
+def give_draft(model: SpeechLM, settings: dict[str, Any], name: str) -> None:
+    """A draft head for a trained model, or `settings` changed of the one that it has.
+
+    Raises InputError if the weights that it has do not fit the changed settings.
+    """
+    old = model.draft
+    model.add_draft({**model.config.draft, **settings})
+    if old is None:
+        return
+    try:
+        model.draft.load_state_dict(old.state_dict())
+    except RuntimeError as error:
+        raise InputError(
+            f"draft: the draft head of '{name}' has other weights; only change what needs none, "
+            "such as loss_weight",
+            code="conflict",
+        ) from error
+
+
+def freeze(model: SpeechLM, trainable: str) -> None:
+    """Keep all but the draft head as it is, if that is all that `trains`.
+
+    Raises InputError if there is none.
+    """
+    if trainable == "all":
+        return
+    if model.draft is None:
+        raise InputError(
+            "optim.trainable 'draft': the model has no draft head; add 'draft'", code="missing"
+        )
+    model.requires_grad_(False)
+    model.draft.requires_grad_(True)

@@ -76,12 +76,12 @@ def planned_config(
     else:
         made = recipe.model
         if made.pretrained is not None:
-            if made.shape is None:
+            if made.pretrained_config is None:
                 raise InputError(
-                    f"model.shape: is missing; give the configuration of '{made.pretrained}'",
+                    f"model.pretrained_config: is missing; give the configuration of '{made.pretrained}'",
                     code="missing",
                 )
-            made = made.model_copy(update={"pretrained": None, "backbone": made.shape})
+            made = made.model_copy(update={"pretrained": None, "backbone": made.pretrained_config})
         config, audio_input = model_config(made, _spec(recipe, tokenizer)), made.audio_input
         end = len(ALPHABET) if recipe.model.pretrained is None else 0  # its tokenizer will tell
     if audio_input:

@@ -8,13 +8,12 @@ Letters: Q streams, T frames, U characters.
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from vocalmtp.config import StrictModel
 from vocalmtp.data.manifest import read_manifest
 from vocalmtp.data.shards import CodeItem, CodeShards
 from vocalmtp.errors import InputError
@@ -24,47 +23,12 @@ from vocalmtp.models.config import SpeechLMConfig
 from vocalmtp.models.prompts import Segment, Speaker, dialogue_turn, tts_prompt
 from vocalmtp.models.text_track import frame_advances
 from vocalmtp.text import char_ids, normalize
-from vocalmtp.training.audio_inputs import (
-    AudioInputs,
-    CodeInputs,
-    MelInputs,
-    RecordingsRecipe,
-    SpokenText,
-)
+from vocalmtp.training.audio_inputs import AudioInputs, CodeInputs, MelInputs, SpokenText
+from vocalmtp.training.recipe import DataRecipe, QuestionsRecipe, QuestionTask
 
-SpeechTask = Literal["tts", "asr"]
-QuestionTask = Literal["spoken_qa", "text_qa", "text"]
 Times = dict[str, float]
 
 LETTERS = 16.0  # that are said in a second
-
-
-class QuestionsRecipe(StrictModel):
-    """Questions and answers: `folder` is as recipes/roletriviaqa_mini and recipes/chat_mini write
-    it, `shards` are the codes of its manifest.
-    """
-
-    folder: str
-    shards: str
-    tasks: dict[QuestionTask, float]
-
-
-class DataRecipe(StrictModel):
-    """Where the codes are, and which of them to use.
-
-    `tasks` say how often an epoch has every utterance, or question, in that task: 0.5 is every
-    second one. `shards` may be those of the questions. A model that listens to mels hears
-    `recordings`: asr has all of them, and a question is heard in any that says it.
-    """
-
-    shards: str  # folder of code shards
-    split: str = "train"
-    valid_split: str | None = "valid"
-    valid_items: int = Field(default=200, ge=1)  # of every task
-    max_frames: int = Field(default=750, ge=1)  # longer utterances are left out
-    tasks: dict[SpeechTask, float] = {"tts": 1.0}
-    questions: QuestionsRecipe | None = None
-    recordings: RecordingsRecipe | None = None
 
 
 class TextIds:
