@@ -137,7 +137,7 @@ class Grid(StrictModel):
     def _spec(self, name: str) -> TokenizerSpec:
         choice = self.tokenizers[name]
         if choice.train is not None:
-            return self.tokenizer_recipe(name).config.spec()
+            return self.tokenizer_recipe(name).model.spec()
         source, _, _ = choice.use.partition("=")
         if source not in list_cards():
             return load_tokenizer(source).spec

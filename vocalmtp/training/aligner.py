@@ -17,7 +17,7 @@ from vocalmtp.data.manifest import Utterance, read_manifest
 from vocalmtp.errors import InputError
 from vocalmtp.models.aligner import PAUSE, Aligner, AlignerConfig, is_mark
 from vocalmtp.text import ALPHABET, char_ids
-from vocalmtp.training.augment import add_noise, put_in_room, warp_mels
+from vocalmtp.training.augment import add_noise, add_reverb, warp_mels
 from vocalmtp.training.loop import TrainingLoop
 from vocalmtp.training.recipe import AlignerRecipe
 
@@ -53,7 +53,7 @@ class CropDataset:
         """Some rows in a room, some with coloured noise."""
         for b, wav in enumerate(wavs):
             if self.draws.random() < self.recipe.reverb_prob:
-                wav = put_in_room(wav, self.recipe.model.sample_rate, self.draws)
+                wav = add_reverb(wav, self.recipe.model.sample_rate, self.draws)
             if self.draws.random() < self.recipe.noise_prob:
                 wav = add_noise(wav, self.recipe.snr, self.draws)
             wavs[b] = wav

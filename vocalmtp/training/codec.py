@@ -132,7 +132,7 @@ class TokenizerTrainer(TrainingLoop):
     def _build_model(self) -> NeuralTokenizer:
         recipe = self.recipe
         if recipe.init is None:
-            model = NeuralTokenizer(recipe.config)
+            model = NeuralTokenizer(recipe.model)
         else:
             model = NeuralTokenizer.from_pretrained(recipe.init)
             recipe.check_kind(model.config.kind)

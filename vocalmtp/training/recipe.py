@@ -4,10 +4,11 @@ speech_lm and text_lm are trained by the Trainer of Transformers, tokenizer and 
 `TrainingLoop`; finetune adapts a speech LM and the decoder of its tokenizer to a new voice.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationInfo, field_serializer, field_validator
+from pydantic import Field, model_validator
 
 from vocalmtp.config import StrictModel
 from vocalmtp.errors import InputError
@@ -221,12 +222,14 @@ class TokenizerLossWeights(StrictModel):
 
 
 class TokenizerRecipe(LoopRecipe):
-    """Training run of the speech tokenizer. `init` is the folder of one to continue from."""
+    """Training run of the speech tokenizer. `init` is the folder of one to continue from.
+
+    The key `kind` is short for `model.kind`.
+    """
 
     recipe: Literal["tokenizer"] = "tokenizer"
     corpus: Path
     voices: tuple[str, ...] = ()  # of the corpus; all if empty
-    kind: Kind | None = None  # short for model.kind
     model: NeuralTokenizerConfig = Field(default_factory=NeuralTokenizerConfig)
     speaker_encoder: str | None = None  # tokenizer, by name or folder, whose speaker encoder to use
     init: Path | None = None
@@ -243,31 +246,25 @@ class TokenizerRecipe(LoopRecipe):
     ema_decay: float = Field(default=0.999, ge=0, lt=1)  # of the averaged weights, which are saved
     loss_weights: TokenizerLossWeights = Field(default_factory=TokenizerLossWeights)
 
-    @field_validator("model")
+    @model_validator(mode="before")
     @classmethod
-    def _check_one_kind(
-        cls, model: NeuralTokenizerConfig, info: ValidationInfo
-    ) -> NeuralTokenizerConfig:
-        kind = info.data.get("kind")
-        if kind not in (None, model.kind) and "kind" in model.model_fields_set:
-            raise ValueError(f"the recipe's kind is '{kind}'; give only one of them")
-        return model
-
-    @field_serializer("model")
-    def _with_kind(self, _: NeuralTokenizerConfig) -> dict[str, Any]:
-        return self.config.model_dump(mode="json")
-
-    @property
-    def config(self) -> NeuralTokenizerConfig:
-        """Configuration of the model, with the kind of the recipe."""
-        return self.model.model_copy(update={"kind": self.kind or self.model.kind})
+    def _put_kind_into_model(cls, data: Any) -> Any:
+        """The key `kind` is short for `model.kind`."""
+        if not isinstance(data, Mapping) or data.get("kind") is None:
+            return data
+        data = dict(data)
+        kind, model = data.pop("kind"), data.get("model") or {}
+        if not isinstance(model, Mapping):
+            return data
+        if model.get("kind", kind) != kind:
+            raise ValueError(f"kind is '{kind}' and model.kind '{model['kind']}'; give one of them")
+        return data | {"model": {**model, "kind": kind}}
 
     def check_kind(self, found: Kind) -> None:
         """Raise InputError if the recipe has another kind than that of `init`."""
-        named = self.kind is not None or "kind" in self.model.model_fields_set
-        if named and found != self.config.kind:
+        if "kind" in self.model.model_fields_set and found != self.model.kind:
             raise InputError(
-                f"init '{self.init}': is {found}, not {self.config.kind}; leave the kind out",
+                f"init '{self.init}': is {found}, not {self.model.kind}; leave the kind out",
                 code="mismatch",
             )
 
@@ -277,7 +274,7 @@ class TokenizerRecipe(LoopRecipe):
 
         Only a decoupled decoder uses the speaker vector, and can train its encoder.
         """
-        if self.speaker_encoder is None and self.init is None and self.config.kind != "decoupled":
+        if self.speaker_encoder is None and self.init is None and self.model.kind != "decoupled":
             return DEFAULT_MODEL
         return self.speaker_encoder
 

@@ -14,7 +14,7 @@ from vocalmtp.data.text_rows import TextRows, read_pieces
 from vocalmtp.errors import InputError
 from vocalmtp.models.speech_lm import load_text_tokenizer
 from vocalmtp.models.text_lm import TextLM, load_backbone, new_backbone
-from vocalmtp.training.build import freeze, give_draft
+from vocalmtp.training.build import add_draft, freeze
 from vocalmtp.training.distributed import flushed_denormals
 from vocalmtp.training.recipe import TextDataRecipe, TextLMRecipe
 from vocalmtp.training.train import run_trainer
@@ -35,7 +35,7 @@ def build_text_lm(recipe: TextLMRecipe) -> tuple[TextLM, Any]:
         if (Path(recipe.init) / "draft.json").is_file():
             model.load_draft(Path(recipe.init))
         if recipe.draft:
-            give_draft(model, recipe.draft, recipe.init)
+            add_draft(model, recipe.draft, recipe.init)
         return model, tokenizer
     if recipe.backbone is None or recipe.tokenizer is None:
         raise InputError(
