@@ -149,6 +149,5 @@ def test_former_keys_are_accepted_where_their_new_name_is_valid() -> None:
     assert parse(Other, {"listen": 1}).listen == 1
 
 
-def test_every_former_key_has_a_distinct_new_name() -> None:
+def test_no_new_key_is_a_former_one() -> None:
     assert not FORMER_KEYS.keys() & set(FORMER_KEYS.values())
-    assert len(set(FORMER_KEYS.values())) == len(FORMER_KEYS)

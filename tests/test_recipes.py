@@ -6,12 +6,14 @@ import pytest
 
 from vocalmtp.ablation.grid import Grid, load_grid
 from vocalmtp.config import load_yaml, parse
-from vocalmtp.training.aligner import AlignerRecipe
-from vocalmtp.training.codec import TokenizerRecipe
-from vocalmtp.training.finetune import FinetuneRecipe
 from vocalmtp.training.plan import show_recipe
-from vocalmtp.training.recipe import SpeechLMRecipe
-from vocalmtp.training.text_lm import TextLMRecipe
+from vocalmtp.training.recipe import (
+    AlignerRecipe,
+    FinetuneRecipe,
+    SpeechLMRecipe,
+    TextLMRecipe,
+    TokenizerRecipe,
+)
 
 ROOT = Path(__file__).parent.parent
 RECIPES = {

@@ -26,6 +26,22 @@ FORMER_KEYS = {
     "listen": "audio_input",
     "letter_weight": "character_loss_weight",
     "bf16": "precision",
+    "clip": "max_grad_norm",
+    "beta2": "adam_beta2",
+    "trains": "trainable",
+    "shape": "pretrained_config",
+    "listen_seconds": "crop_seconds",
+    "seconds": "crop_seconds",
+    "reverberated": "reverb_prob",
+    "noisy": "noise_prob",
+    "timbre": "speaker_encoder",
+    "discriminators_from": "discriminator_start",
+    "own_pitch_from": "predicted_pitch_start",
+    "average": "ema_decay",
+    "weights": "loss_weights",
+    "matching": "feature_matching",
+    "valid": "valid_share",
+    "sentences": "eval_sentences",
 }
 
 
@@ -35,12 +51,12 @@ def rename_former_keys(data: Mapping[str, Any], known: Container[str]) -> dict[s
     Args:
         data: a mapping as it was read from a file.
         known: the keys that are valid there; a former key is renamed only if it is not one of them,
-            its new name is, and `data` does not have both.
+            and its new name is. Of both names in `data`, the later one counts: overrides come last.
     """
     renamed = {}
     for key, value in data.items():
         new = FORMER_KEYS.get(key, key)
-        renamed[new if key not in known and new in known and new not in data else key] = value
+        renamed[new if key not in known and new in known else key] = value
     return renamed
 
 

@@ -21,9 +21,8 @@ from vocalmtp.evaluation.questions import load_questions
 from vocalmtp.evaluation.roletriviaqa import RESULTS, RoleRun, run_roletriviaqa
 from vocalmtp.tokenizers import load_tokenizer
 from vocalmtp.training.codec import train_tokenizer
-from vocalmtp.training.codec_recipe import TokenizerRecipe
 from vocalmtp.training.export import export_model
-from vocalmtp.training.recipe import SpeechLMRecipe
+from vocalmtp.training.recipe import SpeechLMRecipe, TokenizerRecipe
 from vocalmtp.training.train import train
 from vocalmtp.tts import load
 

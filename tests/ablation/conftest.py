@@ -48,7 +48,7 @@ def settings(corpus: Path, tmp_path: Path) -> dict[str, Any]:
         "tokenizer": {
             "recipe": "tokenizer",
             "model": {**tokenizer, "content_streams": 2},
-            **{"steps": 1, "batch_size": 2, "listen_seconds": 1.28, "decode_frames": 16},
+            **{"steps": 1, "batch_size": 2, "crop_seconds": 1.28, "decode_frames": 16},
         },
         "speech_lm": {
             "model": {"backbone": BACKBONE, "track": {"width": 16, "layers": 1}},

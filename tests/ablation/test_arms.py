@@ -18,7 +18,7 @@ ARMS = {
     "plain": {"tokens_per_step": [3]},
     "drafting": {
         "of": "plain",
-        "change": {"draft": DRAFT, "optim": {"trains": "draft", "max_steps": 2}},
+        "change": {"draft": DRAFT, "optim": {"trainable": "draft", "max_steps": 2}},
         "decoding": {"drafts": 2},
         "tokens_per_step": [3],
     },
@@ -114,7 +114,7 @@ def test_draft_heads_learn_own_speech_and_draft_trees(settings, grid_file, quick
     voice = torch.ones(grid.specs["apart"].speaker_dim)
     spoken = [said(n, "one two three.", voice) for n in range(2)]
     monkeypatch.setattr(
-        "vocalmtp.training.distill_speech._say", lambda *_: spoken
+        "vocalmtp.training.distill.synthesize_codes", lambda *_: spoken
     )  # untrained, it never ends
     plain, own, tree, drawn = grid.cells
     assert run_grid(grid, grid.cells, say=lambda text: None) == {}

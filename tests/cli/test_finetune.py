@@ -16,7 +16,10 @@ from vocalmtp.config import load_yaml, parse
 from vocalmtp.data.manifest import read_manifest
 from vocalmtp.models.speech_lm import SpeechLM
 from vocalmtp.tokenizers import load_tokenizer
-from vocalmtp.training.finetune import EvalCallback, FinetuneRecipe, label_with_letters, read_log
+from vocalmtp.training.callbacks import EvalCallback
+from vocalmtp.training.finetune import label_with_letters
+from vocalmtp.training.recipe import FinetuneRecipe
+from vocalmtp.training.run_files import read_log
 
 TEXT = "one two three."
 
@@ -30,7 +33,7 @@ def run(*arguments: object) -> int:
 @pytest.fixture(autouse=True)
 def _quick_judge(monkeypatch):
     """pocketsphinx takes seconds for what is no speech."""
-    monkeypatch.setattr("vocalmtp.training.finetune.recognise", lambda path: "one two four")
+    monkeypatch.setattr("vocalmtp.training.callbacks.recognise", lambda path: "one two four")
 
 
 @pytest.fixture
@@ -63,12 +66,12 @@ def recipe(corpus, tmp_path) -> Path:
         "decoder": {
             "max_minutes": 0.03,
             "batch_size": 2,
-            "average": 0.0,
+            "ema_decay": 0.0,
             "learning_rate": 0.01,
             "warmup_steps": 1,
         },
         "optim": {"max_steps": 2, "batch_frames": 200, "eval_every": 1, "save_every": 1},
-        "sentences": 1,
+        "eval_sentences": 1,
     }
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump(data))
@@ -125,7 +128,7 @@ def test_only_the_best_model_so_far_is_exported(recipe, tmp_path, monkeypatch):
         ("one two three", best + 1, True),
         ("one two three", best - 1, False),
     ):
-        monkeypatch.setattr("vocalmtp.training.finetune.recognise", lambda path, text=heard: text)
+        monkeypatch.setattr("vocalmtp.training.callbacks.recognise", lambda path, text=heard: text)
         state = SimpleNamespace(global_step=9)
         listener.on_evaluate(None, state, None, metrics={"eval_loss": loss}, model=model)
         assert ((out / "model.safetensors").read_bytes() == before) is kept

@@ -89,7 +89,7 @@ def test_a_tokenizer_is_trained_by_its_recipe(corpus):
         "model": tokenizer_config().model_dump(mode="json"),
         "steps": 1,
         "batch_size": 2,
-        "listen_seconds": 1.28,
+        "crop_seconds": 1.28,
         "decode_frames": 16,
     }
     (corpus / "recipe.yaml").write_text(yaml.safe_dump(recipe))

@@ -7,7 +7,7 @@ import numpy as np
 import soundfile
 
 from vocalmtp.tokenizers.neural import NeuralTokenizerConfig
-from vocalmtp.training.codec_recipe import TokenizerRecipe
+from vocalmtp.training.recipe import TokenizerRecipe
 
 TINY = NeuralTokenizerConfig(
     name="tiny",
@@ -39,5 +39,5 @@ def tiny_codec_recipe(folder: Path) -> TokenizerRecipe:
     (folder / "shards/0.jsonl").write_text("".join(rows))
     return TokenizerRecipe(
         corpus=folder, output=folder / "run", model=TINY, steps=30, batch_size=2,
-        listen_seconds=1.28, decode_frames=16, learning_rate=3e-3, warmup_steps=1, average=0.5,
+        crop_seconds=1.28, decode_frames=16, learning_rate=3e-3, warmup_steps=1, ema_decay=0.5,
     )  # fmt: skip

@@ -8,7 +8,7 @@ import numpy as np
 import soundfile
 
 from vocalmtp.config import parse
-from vocalmtp.training.aligner import AlignerRecipe
+from vocalmtp.training.recipe import AlignerRecipe
 
 TONES = {"a": 400.0, "b": 1000.0, "c": 2500.0}  # Hz
 
@@ -45,6 +45,10 @@ def write_tone_corpus(folder: Path) -> Path:
 
 def tiny_aligner_recipe(corpus: Path, **changes: Any) -> AlignerRecipe:
     """A recipe for a tiny aligner, written to `corpus`/aligner."""
-    recipe = {"corpus": corpus, "output": corpus / "aligner", "steps": 20, "seconds": 1.0}
-    recipe |= {"model": {"dim": 32, "layers": 2, "kernel": 5}, "noisy": 0.5, "reverberated": 0.3}
+    recipe = {"corpus": corpus, "output": corpus / "aligner", "steps": 20, "crop_seconds": 1.0}
+    recipe |= {
+        "model": {"dim": 32, "layers": 2, "kernel": 5},
+        "noise_prob": 0.5,
+        "reverb_prob": 0.3,
+    }
     return parse(AlignerRecipe, recipe | changes)

@@ -20,7 +20,7 @@ from vocalmtp.models.aligner import (
 from vocalmtp.text import ALPHABET
 from vocalmtp.training.aligner import frame_characters, train_aligner
 
-SETTINGS = {"steps": 60, "warp": 0.0, "noisy": 0.2, "reverberated": 0.1}
+SETTINGS = {"steps": 60, "warp": 0.0, "noise_prob": 0.2, "reverb_prob": 0.1}
 
 
 def best_path_by_enumeration(emitted, silent, sounding):

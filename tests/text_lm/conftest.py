@@ -9,7 +9,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from vocalmtp.config import parse
-from vocalmtp.training.text_lm import TextLMRecipe, train_text_lm
+from vocalmtp.training.recipe import TextLMRecipe
+from vocalmtp.training.text_lm import train_text_lm
 
 SENTENCES = ("the cat sat on the mat", "a dog sat on a cat", "the dog ran off with a mat")
 

@@ -13,7 +13,8 @@ from vocalmtp.cli import main
 from vocalmtp.data.text_rows import DraftVocabulary, TextRows, choose
 from vocalmtp.errors import InputError
 from vocalmtp.models.text_lm import TextLM
-from vocalmtp.training.text_lm import TextLMRecipe, train_text_lm
+from vocalmtp.training.recipe import TextLMRecipe
+from vocalmtp.training.text_lm import train_text_lm
 
 Recipe = Callable[..., TextLMRecipe]
 LEAP = {"name": "leap", "steps": 2, "stride": 1}
@@ -49,7 +50,7 @@ def test_a_run_goes_on_to_the_same_weights(text_recipe: Recipe, texts: Path) -> 
 
 def test_a_draft_head_trains_alone(text_recipe: Recipe, trained: Path) -> None:
     new = {"init": str(trained), "backbone": None, "tokenizer": None}
-    optim = {"max_steps": 2, "batch_frames": 200, "trains": "draft"}
+    optim = {"max_steps": 2, "batch_frames": 200, "trainable": "draft"}
     changed = {"loss_weight": 0.5, "matched": False}
     output = train_text_lm(text_recipe("alone", **new, draft=changed, optim=optim))
     before, after = TextLM.load(trained), TextLM.load(output)

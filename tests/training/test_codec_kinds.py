@@ -13,7 +13,7 @@ from vocalmtp.config import parse
 from vocalmtp.tokenizers import load_tokenizer
 from vocalmtp.tokenizers.neural import NeuralTokenizer
 from vocalmtp.training.codec import TokenizerTrainer, train_tokenizer
-from vocalmtp.training.codec_recipe import TokenizerRecipe
+from vocalmtp.training.recipe import TokenizerRecipe
 
 KINDS = ("coupled", "semi_decoupled", "decoupled")
 LOSSES = {
@@ -31,6 +31,12 @@ def recipe(tmp_path):
 def of_kind(kind: str, **changes: object) -> NeuralTokenizer:
     torch.manual_seed(0)
     return NeuralTokenizer(TINY.model_copy(update={"kind": kind, **changes})).eval()
+
+
+def with_kind(recipe: TokenizerRecipe, kind: str, **changes: object) -> TokenizerRecipe:
+    """A recipe of another kind."""
+    model = recipe.model.model_copy(update={"kind": kind})
+    return recipe.model_copy(update={"model": model, **changes})
 
 
 def count(*parts: torch.nn.Module) -> int:
@@ -54,7 +60,7 @@ def test_kinds_share_encoder_decoder_and_bit_rate():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_loss_falls_with_the_losses_of_each_kind(recipe, kind):
-    trainer = TokenizerTrainer(recipe.model_copy(update={"kind": kind, "discriminators_from": 9}))
+    trainer = TokenizerTrainer(with_kind(recipe, kind, discriminator_start=9))
     losses = [trainer.update() for _ in range(8)]
     assert set(losses[0]) == {"spectral", "pitch"} | LOSSES[kind]
     assert losses[-1]["spectral"] < 0.9 * losses[0]["spectral"]
@@ -63,22 +69,22 @@ def test_loss_falls_with_the_losses_of_each_kind(recipe, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_kind_resumes_and_loads(recipe, kind):
-    train_tokenizer(recipe.model_copy(update={"kind": kind, "steps": 1}))
+    train_tokenizer(with_kind(recipe, kind, steps=1))
     first = load_tokenizer(recipe.output)
-    again = TokenizerTrainer(recipe.model_copy(update={"kind": kind, "steps": 2}))
+    again = TokenizerTrainer(with_kind(recipe, kind, steps=2))
     again.run()
     saved = load_tokenizer(recipe.output)
     assert again.step == 2 and saved.spec == first.spec and saved.spec.kind == kind
     wanted = again.averaged.module.state_dict()
     assert all(torch.equal(t, wanted[name].float()) for name, t in saved.state_dict().items())
     other = next(name for name in KINDS if name != kind)
-    with raises_input_error("invalid_value", "init"):
-        changes = {"init": recipe.output, "output": recipe.output / "x", "kind": other}
-        train_tokenizer(recipe.model_copy(update=changes))
+    with raises_input_error("mismatch", "init"):
+        changes = {"init": recipe.output, "output": recipe.output / "x"}
+        train_tokenizer(with_kind(recipe, other, **changes))
 
 
 def test_phone_loss_reaches_first_stream_only(recipe):
-    trainer = TokenizerTrainer(recipe.model_copy(update={"kind": "semi_decoupled"}))
+    trainer = TokenizerTrainer(with_kind(recipe, "semi_decoupled"))
     batch = trainer.crops.batch(2)
     features = trainer.model.features(batch.wav, batch.lengths)
     coded, speaker = trainer.model.encoder(features), trainer.model.encoder.speaker(features)
@@ -90,8 +96,8 @@ def test_phone_loss_reaches_first_stream_only(recipe):
 
 @pytest.mark.parametrize("kind", ["coupled", "decoupled"])
 def test_speaker_encoder_of_another_tokenizer_is_used(recipe, kind):
-    changes = {"kind": kind, "timbre": "mini" if kind == "decoupled" else None, "steps": 2}
-    train_tokenizer(recipe.model_copy(update=changes))
+    source = "mini" if kind == "decoupled" else None
+    train_tokenizer(with_kind(recipe, kind, speaker_encoder=source, steps=2))
     wav = torch.randn(2, 16_000) * 0.1
     made, mini = load_tokenizer(recipe.output), load_tokenizer("mini")
     assert torch.equal(made.embed_speaker(wav), mini.embed_speaker(wav))
@@ -141,11 +147,11 @@ def test_mean_pitch_changes_joint_codes_only():
 
 def test_unfit_speaker_encoder_is_refused(recipe, tmp_path):
     small = recipe.model.model_copy(update={"kind": "coupled", "speaker_dim": 8})
-    with raises_input_error("invalid_value", "timbre"):
+    with raises_input_error("invalid_value", "speaker_encoder"):
         TokenizerTrainer(recipe.model_copy(update={"model": small}))
     make_tiny("encodec-24khz-2").save_pretrained(tmp_path / "encodec")
-    with raises_input_error("mismatch", "timbre"):
-        TokenizerTrainer(recipe.model_copy(update={"timbre": str(tmp_path / "encodec")}))
+    with raises_input_error("mismatch", "speaker_encoder"):
+        TokenizerTrainer(recipe.model_copy(update={"speaker_encoder": str(tmp_path / "encodec")}))
 
 
 @pytest.mark.parametrize(
@@ -165,5 +171,5 @@ def test_wrong_kind_is_refused(tmp_path, change, named):
 def test_kind_is_set_in_recipe_or_model(tmp_path):
     base = {"corpus": str(tmp_path), "output": str(tmp_path)}
     for change in ({"kind": "coupled"}, {"model": {"kind": "coupled"}}):
-        assert parse(TokenizerRecipe, base | change).config.kind == "coupled"
-    assert parse(TokenizerRecipe, base).config.kind == "decoupled"
+        assert parse(TokenizerRecipe, base | change).model.kind == "coupled"
+    assert parse(TokenizerRecipe, base).model.kind == "decoupled"

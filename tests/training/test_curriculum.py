@@ -1,12 +1,12 @@
-"""Curricula reach every phase at its edge, and never leave the range."""
+"""Curricula over heads: equal phases, monotonic, within the range."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vocalmtp.training.curriculum import active_heads
+from vocalmtp.training.train import active_heads
 
 
-def test_phases_have_equal_parts_of_the_run() -> None:
+def test_phases_are_equal_parts_of_the_run() -> None:
     steps = range(12)
     assert [active_heads("forward", s, 12, 4) for s in steps] == [
         1,
@@ -40,7 +40,7 @@ def test_phases_have_equal_parts_of_the_run() -> None:
 
 
 @given(steps=st.integers(1, 50), heads=st.integers(1, 9), extra=st.integers(0, 5))
-def test_it_is_monotonic_and_stays_in_range(steps: int, heads: int, extra: int) -> None:
+def test_curricula_are_monotonic_and_in_range(steps: int, heads: int, extra: int) -> None:
     ups = [active_heads("forward", s, steps, heads) for s in range(steps + extra)]
     downs = [active_heads("reverse", s, steps, heads) for s in range(steps + extra)]
     assert ups == sorted(ups) and downs == sorted(downs, reverse=True)

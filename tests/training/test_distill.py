@@ -1,9 +1,10 @@
-"""What a speech LM says itself, as shards to train on."""
+"""Self-distillation: shards of codes that a speech LM generates."""
 
 import json
 
 import pytest
 import torch
+from helpers.errors import error_code
 from helpers.toy_model import save_toy_model
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,12 +12,12 @@ from hypothesis import strategies as st
 from vocalmtp.cli import main
 from vocalmtp.data.shards import CodeShards
 from vocalmtp.models.text_track import frame_advances
-from vocalmtp.training.distill_speech import character_ends
+from vocalmtp.training.distill import character_ends
 from vocalmtp.tts import load
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=60), st.sampled_from([12.5, 25.0, 75.0]))
-def test_ends_of_characters_are_the_inverse_of_advances(advances, rate):
+def test_character_ends_invert_frame_advances(advances, rate):
     moves = torch.tensor(advances)
     pointers = moves.cumsum(0)
     ends = character_ends(pointers, int(pointers[-1]) + 1, rate)
@@ -35,7 +36,7 @@ def run(*arguments):
     return stop.value.code
 
 
-def test_codes_of_a_list_are_what_the_model_says(toy, tmp_path, capsys):
+def test_distilled_codes_equal_synthesis_and_job_resumes(toy, tmp_path, capsys):
     lines, codes = tmp_path / "lines.txt", tmp_path / "codes"
     lines.write_text("Hi there. Go on.\nNo.\nYes.\n")
     asked = ["text", "distill", lines, "-o", codes, "--speech", "--model", toy, "--seed", 4]
@@ -62,7 +63,8 @@ def test_codes_of_a_list_are_what_the_model_says(toy, tmp_path, capsys):
     assert run(*asked) == 0
     assert {path.name: path.read_bytes() for path in codes.iterdir()} == before
     assert run(*asked, "--greedy") == 2
-    assert "was made with another sampling" in capsys.readouterr().err
+    assert error_code(capsys.readouterr().err) == "other_run"
     lines.write_text("Hi.\n\U0001f600\n")
     assert run(*asked, "--overwrite") == 2
-    assert "line 2" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert error_code(err) and "line 2" in err

@@ -146,7 +146,7 @@ CODEC = {
         1.11646,
         0.21428,
     ],
-    "matching": [
+    "feature_matching": [
         3.80428,
         3.79031,
         3.751,
@@ -286,19 +286,19 @@ def test_model_without_checkpoint_is_not_overwritten(tmp_path):
 
 def test_log_has_means_over_the_steps_that_had_the_loss(tmp_path):
     recipe = tiny_codec_recipe(tmp_path)
-    recipe = recipe.model_copy(update={"steps": 50, "batch_size": 1, "discriminators_from": 0.9})
+    recipe = recipe.model_copy(update={"steps": 50, "batch_size": 1, "discriminator_start": 0.9})
     made: list[float] = []
 
     class Recording(TokenizerTrainer):
         def update(self):
             losses = super().update()
-            made.extend(float(losses[name]) for name in losses if name == "matching")
+            made.extend(float(losses[name]) for name in losses if name == "feature_matching")
             return losses
 
     Recording(recipe).run()
     [row] = read_log(recipe.output / "log.jsonl")
     assert row["step"] == 50 and len(made) == 5
-    assert row["matching"] == pytest.approx(sum(made) / 5, abs=1e-3)
+    assert row["feature_matching"] == pytest.approx(sum(made) / 5, abs=1e-3)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -309,7 +309,7 @@ def test_aligner_learns_in_every_precision(tmp_path, precision):
 
 
 def test_codec_trains_in_bf16(tmp_path):
-    changes = {"precision": "bf16", "device": "cpu", "discriminators_from": 0.0}
+    changes = {"precision": "bf16", "device": "cpu", "discriminator_start": 0.0}
     trainer = TokenizerTrainer(tiny_codec_recipe(tmp_path).model_copy(update=changes))
     losses = losses_of(trainer, 3)
     assert all(torch.tensor(values).isfinite().all() for values in losses.values())
@@ -329,7 +329,7 @@ TWO_PROCESSES = """
 
     from vocalmtp.config import parse
     from vocalmtp.training.codec import TokenizerTrainer
-    from vocalmtp.training.codec_recipe import TokenizerRecipe
+    from vocalmtp.training.recipe import TokenizerRecipe
 
     for steps in (2, 3):  # the second run resumes the first one
         recipe = parse(TokenizerRecipe, json.loads(Path(sys.argv[1]).read_text()))
@@ -358,7 +358,7 @@ def test_two_processes_keep_equal_weights_and_draw_different_crops(tmp_path):
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 def test_codec_trains_on_cuda_in_bf16(tmp_path):
-    changes = {"precision": "bf16", "device": "cuda", "discriminators_from": 0.0, "steps": 4}
+    changes = {"precision": "bf16", "device": "cuda", "discriminator_start": 0.0, "steps": 4}
     recipe = tiny_codec_recipe(tmp_path).model_copy(update=changes)
     trainer = TokenizerTrainer(recipe)
     trainer.run()

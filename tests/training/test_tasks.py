@@ -1,4 +1,4 @@
-"""Tasks of a speech LM: what rows they make, and a run that learns to hear, answer and speak."""
+"""Tasks of a speech LM: their prompts, audio inputs, and runs that train and log them."""
 
 import json
 import random
@@ -10,21 +10,21 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from helpers.errors import raises_input_error
 from helpers.tiny_run import tiny_recipe, write_tiny_shards
 
 from vocalmtp.config import parse
 from vocalmtp.data.shards import CodeShards
-from vocalmtp.errors import InputError
 from vocalmtp.models.aligner import load_aligner
 from vocalmtp.models.audio_encoder import FOLD, MEL_RATE, MELS, SAMPLE_RATE, log_mels
 from vocalmtp.models.prompts import AudioInput, ControlToken, Speaker, Speech, Text
 from vocalmtp.models.speech_lm import SpeechLM
-from vocalmtp.training.audio_inputs import MelInputs, RecordingsRecipe
+from vocalmtp.training.audio_inputs import MelInputs
 from vocalmtp.training.augment import equalize_mels, mask_mels
 from vocalmtp.training.build import build_model, model_config
 from vocalmtp.training.plan import show_recipe
-from vocalmtp.training.recipe import SpeechLMRecipe
-from vocalmtp.training.tasks import DataRecipe, build_dataset, repeated
+from vocalmtp.training.recipe import DataRecipe, RecordingsRecipe, SpeechLMRecipe
+from vocalmtp.training.tasks import build_dataset, repeated
 from vocalmtp.training.train import train
 
 AUDIO_INPUT = {"width": 8, "layers": 1}
@@ -69,17 +69,17 @@ def recipe(shards: Path, questions: Path, output: Path, **optim: Any) -> SpeechL
     return parse(SpeechLMRecipe, made)
 
 
-def test_repeated_rows_are_spread() -> None:
+def test_repeated_rows_are_evenly_spaced() -> None:
     assert repeated(4, 0.5) == [1, 3]
     assert repeated(3, 2.0) == [0, 1, 2, 0, 1, 2]
     assert repeated(4, 1.25) == [0, 1, 2, 3, 3]
     assert repeated(4, 0.0) == []
 
 
-def test_every_task_makes_its_rows(shards: Path, questions: Path, tmp_path: Path) -> None:
-    asked = recipe(shards, questions, tmp_path / "run")
-    model, _ = build_model(asked, CodeShards(shards))
-    rows = build_dataset(asked.data, "train", model.config, None)
+def test_every_task_has_its_prompts(shards: Path, questions: Path, tmp_path: Path) -> None:
+    settings = recipe(shards, questions, tmp_path / "run")
+    model, _ = build_model(settings, CodeShards(shards))
+    rows = build_dataset(settings.data, "train", model.config, None)
     assert len(rows) == len(rows.frames) == 6 + 6 + 5 + 6 + 3  # one question is not spoken
     shapes = [[getattr(s, "name", type(s).__name__) for s in row] for row in rows]
     turn, spoken = ["question", "Text", "answer", "Text"], ["speech", "Speech"]
@@ -119,55 +119,58 @@ def recordings(tmp_path: Path) -> Path:
     return folder
 
 
-def heard_in(folder: Path) -> RecordingsRecipe:
+def recordings_in(folder: Path) -> RecordingsRecipe:
     return RecordingsRecipe(manifests=(str(folder),))
 
 
-def test_mels_are_heard_in_any_recording(
+def test_mel_inputs_draw_and_augment_recordings(
     shards: Path, questions: Path, recordings: Path, tmp_path: Path
 ) -> None:
-    asked = recipe(shards, questions, tmp_path / "run")
-    asked = asked.model_copy(
+    settings = recipe(shards, questions, tmp_path / "run")
+    settings = settings.model_copy(
         update={
-            "model": asked.model.model_copy(
+            "model": settings.model.model_copy(
                 update={"audio_input": AUDIO_INPUT | {"source": "mels"}}
             ),
-            "data": asked.data.model_copy(update={"recordings": heard_in(recordings)}),
+            "data": settings.data.model_copy(update={"recordings": recordings_in(recordings)}),
         }
     )
-    model, _ = build_model(asked, CodeShards(shards))
+    model, _ = build_model(settings, CodeShards(shards))
     own = model.audio_encoder.embedding.acoustics.state_dict()  # begins as the aligner's
     assert all(torch.equal(own[name], load_aligner().state_dict()[name]) for name in own)
-    rows = build_dataset(asked.data, "train", model.config, None)
+    rows = build_dataset(settings.data, "train", model.config, None)
     assert len(rows) == 6 + 4 + 6 + 6 + 3  # asr of recordings; each question is said by two
-    heard = [rows[10 + n % 6][1] for n in range(24)]  # of questions: drawn, and spoilt
-    assert all(len(each.frames) == FOLD * MELS for each in heard)
-    lengths = {each.frames.shape[1] for each in heard}  # .25 s, and up to .4 s before and after
+    loaded = [rows[10 + n % 6][1] for n in range(24)]  # of questions: drawn, and augmented
+    assert all(len(each.frames) == FOLD * MELS for each in loaded)
+    lengths = {each.frames.shape[1] for each in loaded}  # .25 s, and up to .4 s before and after
     assert min(lengths) >= 7 and 12 < max(lengths) <= 27
-    assert {each.frame_characters is None for each in heard} == {True, False}
-    assert len({each.frames.sum().item() for each in heard}) == 24
-    held_out = build_dataset(asked.data, "valid", model.config, None)
+    assert {each.frame_characters is None for each in loaded} == {True, False}
+    assert len({each.frames.sum().item() for each in loaded}) == 24
+    held_out = build_dataset(settings.data, "valid", model.config, None)
     again = [held_out[2][0].frames for _ in range(2)]
     assert torch.equal(*again) and rows.frames[6] == 2 + 4
-    assert train(asked).is_dir() and SpeechLM.load(asked.output).config.audio_frame_rate == MEL_RATE
+    assert (
+        train(settings).is_dir()
+        and SpeechLM.load(settings.output).config.audio_frame_rate == MEL_RATE
+    )
 
 
-def test_recordings_are_played_faster_and_slower_and_parts_are_hidden(
+def test_speed_moves_character_times_and_masks_hide_parts(
     shards: Path, questions: Path, recordings: Path, tmp_path: Path
 ) -> None:
-    """The times of letters go with the speed; what is held out stays as it is."""
-    asked = recipe(shards, questions, tmp_path / "run").model
-    config = model_config(asked, CodeShards(shards).spec)
-    plain = {"warp": 0, "reverberated": 0, "noisy": 0, "silence": 0}
-    heard = RecordingsRecipe(manifests=(str(recordings),), **plain, speed=0.5, masks=2)
-    ears = MelInputs(config, heard, "train", spoils=True)
-    times = [ears.hear(ears.sounds[0]) for _ in range(40)]
-    lengths = [each.frames.shape[1] for each in times]
+    """Held-out recordings are not augmented."""
+    model = recipe(shards, questions, tmp_path / "run").model
+    config = model_config(model, CodeShards(shards).spec)
+    plain = {"warp": 0, "reverb_prob": 0, "noise_prob": 0, "silence": 0}
+    settings = RecordingsRecipe(manifests=(str(recordings),), **plain, speed=0.5, masks=2)
+    inputs = MelInputs(config, settings, "train", augments=True)
+    loaded = [inputs.load(inputs.items[0]) for _ in range(40)]
+    lengths = [each.frames.shape[1] for each in loaded]
     assert min(lengths) < 6 < 8 < max(lengths)  # .25 s are 7 frames
-    first = [int((each.frame_characters == each.frame_characters[0]).sum()) for each in times]
+    first = [int((each.frame_characters == each.frame_characters[0]).sum()) for each in loaded]
     assert first[lengths.index(min(lengths))] < first[lengths.index(max(lengths))]
-    held_out = MelInputs(config, heard, "valid", spoils=False)
-    assert torch.equal(*(held_out.hear(held_out.sounds[0]).frames for _ in range(2)))
+    held_out = MelInputs(config, settings, "valid", augments=False)
+    assert torch.equal(*(held_out.load(held_out.items[0]).frames for _ in range(2)))
     mel = torch.randn(100, 80)
     masked = mask_mels(mel, 3, random.Random(0))
     hidden = masked != mel
@@ -175,25 +178,25 @@ def test_recordings_are_played_faster_and_slower_and_parts_are_hidden(
     assert torch.equal(mask_mels(mel, 0, random.Random(0)), mel)
 
 
-def test_another_microphone_changes_the_balance_of_bands_alone() -> None:
-    """What a filter with gains does to a waveform: they are the same at all times, and smooth."""
+def test_equalizer_changes_band_gains_only() -> None:
+    """The gains are constant over time, and smooth over the bands."""
     wav = torch.randn(SAMPLE_RATE) * torch.linspace(0.1, 1, SAMPLE_RATE)
     mel = log_mels(wav)
-    heard = equalize_mels(mel, 6.0, random.Random(0))
-    curve = (heard - mel)[mel.min(dim=1).values > -1]  # [F, M] where nothing is near the floor
+    equalized = equalize_mels(mel, 6.0, random.Random(0))
+    curve = (equalized - mel)[mel.min(dim=1).values > -1]  # [F, M] where nothing is near the floor
     assert len(curve) > 50 and (curve - curve[0]).abs().max() < 1e-4
     assert curve[0].diff().abs().max() < 0.2 < curve[0].max() - curve[0].min()
-    power = [each.sub(1).mul(4).exp().mean().item() for each in (mel, heard)]  # of the mean
+    power = [each.sub(1).mul(4).exp().mean().item() for each in (mel, equalized)]  # of the mean
     assert power[1] == pytest.approx(power[0], rel=0.01)
     silence = equalize_mels(log_mels(torch.zeros(SAMPLE_RATE)), 6.0, random.Random(0))
     assert silence.min() >= log_mels(torch.zeros(SAMPLE_RATE)).min() - 1e-6
     assert torch.equal(equalize_mels(mel, 0.0, random.Random(0)), mel)
 
 
-def test_other_ears_for_a_model_that_listens(
+def test_audio_encoder_is_replaced_and_fitting_weights_kept(
     shards: Path, questions: Path, recordings: Path, tmp_path: Path
 ) -> None:
-    """Codes are heard first; then log-mels, through the acoustics of the aligner."""
+    """From codes to log-mels, whose acoustic model is that of the aligner."""
     first = train(recipe(shards, questions, tmp_path / "first", max_steps=1, eval_every=9))
     second = recipe(shards, questions, tmp_path / "second", eval_every=9)
     second = second.model_copy(
@@ -201,7 +204,7 @@ def test_other_ears_for_a_model_that_listens(
             "model": None,
             "init": str(first),
             "audio_input": AUDIO_INPUT | {"source": "mels"},
-            "data": second.data.model_copy(update={"recordings": heard_in(recordings)}),
+            "data": second.data.model_copy(update={"recordings": recordings_in(recordings)}),
         }
     )
     model, _ = build_model(second, CodeShards(shards))
@@ -212,25 +215,29 @@ def test_other_ears_for_a_model_that_listens(
     own = model.audio_encoder.embedding.acoustics.input.weight
     assert torch.equal(own, load_aligner().input.weight)
     again = second.model_copy(update={"init": str(train(second)), "output": str(tmp_path / "3")})
-    third, _ = build_model(again, CodeShards(shards))  # ears that are the same stay
+    third, _ = build_model(again, CodeShards(shards))  # an encoder with equal settings is kept
     assert not torch.equal(third.audio_encoder.embedding.acoustics.input.weight, own)
 
 
-def test_recordings_are_for_mels(shards: Path, questions: Path, tmp_path: Path) -> None:
-    asked = recipe(shards, questions, tmp_path / "run")
-    model, _ = build_model(asked, CodeShards(shards))
-    data = asked.data.model_copy(update={"recordings": heard_in(questions)})
-    with pytest.raises(InputError, match="recordings.*listens to codes"):
+def test_recordings_need_mel_input(shards: Path, questions: Path, tmp_path: Path) -> None:
+    settings = recipe(shards, questions, tmp_path / "run")
+    model, _ = build_model(settings, CodeShards(shards))
+    data = settings.data.model_copy(update={"recordings": recordings_in(questions)})
+    with raises_input_error("conflict", "data.recordings"):
         build_dataset(data, "train", model.config, None)
     model.config.audio_input["source"] = "mels"
-    with pytest.raises(InputError, match="data.recordings: is missing"):
-        build_dataset(asked.data, "train", model.config, None)
+    with raises_input_error("missing", "data.recordings"):
+        build_dataset(settings.data, "train", model.config, None)
 
 
-def test_a_run_logs_every_task_and_goes_on(shards: Path, questions: Path, tmp_path: Path) -> None:
+def test_run_logs_losses_of_every_task_and_resumes(
+    shards: Path, questions: Path, tmp_path: Path
+) -> None:
     output = tmp_path / "run"
-    asked = recipe(shards, questions, output, max_steps=4, log_every=2, eval_every=2, save_every=2)
-    train(asked)
+    settings = recipe(
+        shards, questions, output, max_steps=4, log_every=2, eval_every=2, save_every=2
+    )
+    train(settings)
     log = [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines()]
     trained = next(row for row in log if "loss" in row)
     held_out = next(row for row in log if "eval_loss" in row)
@@ -239,14 +246,16 @@ def test_a_run_logs_every_task_and_goes_on(shards: Path, questions: Path, tmp_pa
     examined = [row for row in log if "wer" in row]
     assert [row["step"] for row in examined] == [2, 4]
     assert all(row["wer"] >= 0 and 0 <= row["exact_match"] <= 1 for row in examined)
-    longer = asked.model_copy(update={"optim": asked.optim.model_copy(update={"max_steps": 6})})
+    longer = settings.model_copy(
+        update={"optim": settings.optim.model_copy(update={"max_steps": 6})}
+    )
     train(longer)
     rows = [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows if "wer" in row] == [2, 4, 6]
     assert SpeechLM.load(output).config.audio_input["end_id"] == 35
 
 
-def test_a_model_that_speaks_learns_to_listen(
+def test_audio_input_is_added_to_trained_model(
     shards: Path, questions: Path, tmp_path: Path
 ) -> None:
     first = train(tiny_recipe(shards, tmp_path / "first", max_steps=1, eval_every=9))
@@ -261,46 +270,48 @@ def test_a_model_that_speaks_learns_to_listen(
     assert len(model.control_tokens.weight) == 3 and model.audio_encoder is not None
 
 
-def test_what_cannot_be_trained_is_told(shards: Path, questions: Path, tmp_path: Path) -> None:
-    asked = recipe(shards, questions, tmp_path / "run")
-    deaf, _ = build_model(tiny_recipe(shards, tmp_path / "deaf"), CodeShards(shards))
-    with pytest.raises(InputError, match="'asr': needs a model that listens"):
-        build_dataset(asked.data, "train", deaf.config, None)
-    with pytest.raises(InputError, match="'audio_input' is for 'init'"):
-        build_model(asked.model_copy(update={"audio_input": AUDIO_INPUT}), CodeShards(shards))
-    model, _ = build_model(asked, CodeShards(shards))
-    data = DataRecipe(shards=str(shards), tasks={}, questions=asked.data.questions)
-    with pytest.raises(InputError, match="none of the split 'test'"):
+def test_unfit_recipes_are_refused(shards: Path, questions: Path, tmp_path: Path) -> None:
+    settings = recipe(shards, questions, tmp_path / "run")
+    without, _ = build_model(tiny_recipe(shards, tmp_path / "without"), CodeShards(shards))
+    with raises_input_error("missing", "task", names="asr"):
+        build_dataset(settings.data, "train", without.config, None)
+    with raises_input_error("conflict", "audio_input"):
+        build_model(settings.model_copy(update={"audio_input": AUDIO_INPUT}), CodeShards(shards))
+    model, _ = build_model(settings, CodeShards(shards))
+    data = DataRecipe(shards=str(shards), tasks={}, questions=settings.data.questions)
+    with raises_input_error("empty", "questions"):
         build_dataset(data, "test", model.config, None)
     manifest = questions / "manifest.jsonl"
     manifest.write_text(manifest.read_text().replace("a/", "b/"))
-    with pytest.raises(InputError, match="has the speech that spoken_qa needs"):
+    with raises_input_error("missing", "questions"):
         build_dataset(data, "train", model.config, None)
     other = tmp_path / "other"
     write_tiny_shards(other)
     spec = json.loads((other / "tokenizer_spec.json").read_text())
     (other / "tokenizer_spec.json").write_text(json.dumps(spec | {"codes": "anew"}))
     moved = data.questions.model_copy(update={"shards": str(other)})
-    with pytest.raises(InputError, match="tokenize again"):
+    with raises_input_error("mismatch", "questions.shards"):
         build_dataset(data.model_copy(update={"questions": moved}), "train", model.config, None)
 
 
-def test_a_plan_needs_neither_weights_nor_data(
-    shards: Path, questions: Path, tmp_path: Path
-) -> None:
-    asked = recipe(shards, questions, tmp_path / "run")
-    text = show_recipe(asked)
-    assert "positions a second: spoken 5, heard 5" in text and "data: 26 rows" in text
-    pretrained = {"backbone": None, "pretrained": "nowhere/large", "shape": asked.model.backbone}
-    pretrained["shape"] = {**pretrained["shape"], "hidden_size": 32}
-    moved = asked.data.model_copy(update={"shards": "nowhere"})
-    large = asked.model_copy(
-        update={"model": asked.model.model_copy(update=pretrained), "data": moved}
+def test_plan_needs_neither_weights_nor_data(shards: Path, questions: Path, tmp_path: Path) -> None:
+    settings = recipe(shards, questions, tmp_path / "run")
+    text = show_recipe(settings)
+    assert "speech 5, audio input 5" in text and "data: 26 rows" in text
+    pretrained = {
+        "backbone": None,
+        "pretrained": "nowhere/large",
+        "pretrained_config": settings.model.backbone,
+    }
+    pretrained["pretrained_config"] = {**pretrained["pretrained_config"], "hidden_size": 32}
+    moved = settings.data.model_copy(update={"shards": "nowhere"})
+    large = settings.model_copy(
+        update={"model": settings.model.model_copy(update=pretrained), "data": moved}
     )
     text = show_recipe(large, "mini")
     assert "codes: mini, 9 slots" in text and "data: shards 'nowhere'" in text
-    with pytest.raises(InputError, match="name their --tokenizer"):
+    with raises_input_error("not_found", "shards"):
         show_recipe(large)
-    without = large.model.model_copy(update={"shape": None})
-    with pytest.raises(InputError, match="shape: is missing"):
+    without = large.model.model_copy(update={"pretrained_config": None})
+    with raises_input_error("missing", "model.pretrained_config"):
         show_recipe(large.model_copy(update={"model": without}), "mini")

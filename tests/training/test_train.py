@@ -1,4 +1,4 @@
-"""A tiny run from a recipe: it learns, goes on where it stopped, and stops in time."""
+"""Tiny training runs from recipes: files, log, resuming, time limit, batches, pretrained parts."""
 
 import json
 from pathlib import Path
@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from helpers.errors import raises_input_error
 from helpers.tiny_run import tiny_recipe as recipe
 
 from vocalmtp.config import load_yaml, parse
 from vocalmtp.data.shards import CodeItem, CodeShards
-from vocalmtp.errors import InputError
 from vocalmtp.models.checkpoint import load_text_tokenizer
 from vocalmtp.models.speech_lm import SpeechLM
-from vocalmtp.training.batches import FrameBatches, Shares, cut
+from vocalmtp.training.batches import BatchShares, FrameBatches, cut_batches
 from vocalmtp.training.build import build_model
 from vocalmtp.training.recipe import SpeechLMRecipe
 from vocalmtp.training.tasks import item_segments
@@ -23,7 +23,7 @@ from vocalmtp.training.train import train
 RECIPES = Path(__file__).parents[2] / "recipes" / "mini"
 
 
-def test_a_run_writes_a_model_and_a_log(shards: Path, tmp_path: Path) -> None:
+def test_run_writes_model_and_log(shards: Path, tmp_path: Path) -> None:
     output = train(recipe(shards, tmp_path / "run"))
     model = SpeechLM.from_pretrained(output)
     assert model.config.tokenizer["name"] == "toy"
@@ -36,7 +36,7 @@ def test_a_run_writes_a_model_and_a_log(shards: Path, tmp_path: Path) -> None:
     assert yaml.safe_load((output / "recipe.yaml").read_text())["optim"]["max_steps"] == 6
 
 
-def test_nothing_but_our_log_is_printed(shards: Path, tmp_path: Path, capfd: Any) -> None:
+def test_run_prints_its_log_only(shards: Path, tmp_path: Path, capfd: Any) -> None:
     """Transformers' bars and warnings about the files that it writes stay hidden."""
     train(recipe(shards, tmp_path / "run"))
     printed = capfd.readouterr()
@@ -44,26 +44,26 @@ def test_nothing_but_our_log_is_printed(shards: Path, tmp_path: Path, capfd: Any
     assert all(line.startswith("step ") for line in printed.out.splitlines())
 
 
-def test_a_resumed_run_equals_one_in_one_go(shards: Path, tmp_path: Path) -> None:
+def test_resumed_run_equals_uninterrupted_run(shards: Path, tmp_path: Path) -> None:
     constant = {"schedule": "constant_with_warmup"}
-    whole = train(recipe(shards, tmp_path / "whole", **constant))
+    uninterrupted = train(recipe(shards, tmp_path / "uninterrupted", **constant))
     train(recipe(shards, tmp_path / "parts", **constant, max_steps=3))
     parts = train(recipe(shards, tmp_path / "parts", **constant))
-    one, other = SpeechLM.from_pretrained(whole), SpeechLM.from_pretrained(parts)
+    one, other = SpeechLM.from_pretrained(uninterrupted), SpeechLM.from_pretrained(parts)
     for (name, a), b in zip(one.state_dict().items(), other.state_dict().values(), strict=True):
         torch.testing.assert_close(a, b, msg=name)
 
 
-def test_a_run_stops_when_its_time_is_up(shards: Path, tmp_path: Path) -> None:
+def test_run_stops_and_saves_after_max_seconds(shards: Path, tmp_path: Path) -> None:
     settings = recipe(shards, tmp_path / "run", max_steps=100_000, max_seconds=0.5)
     output = train(settings)
     assert (output / "model.safetensors").is_file()
     assert list((output / "checkpoints").glob("checkpoint-*"))
 
 
-def test_batches_keep_the_budget_and_cover_an_epoch() -> None:
+def test_batches_keep_budget_and_cover_an_epoch() -> None:
     frames = torch.randint(5, 60, (200,)).tolist()
-    epoch = len(FrameBatches(frames, 240, 10**6)._epoch(torch.Generator().manual_seed(0)))
+    epoch = len(FrameBatches(frames, 240, 10**6).epoch(torch.Generator().manual_seed(0)))
     batches = list(FrameBatches(frames, 240, epoch + 3))
     assert len(batches) == epoch + 3
     assert sorted(i for batch in batches[:epoch] for i in batch) == list(range(200))
@@ -73,36 +73,36 @@ def test_batches_keep_the_budget_and_cover_an_epoch() -> None:
     assert batches != list(FrameBatches(frames, 240, epoch + 3, seed=1))
 
 
-def test_processes_share_every_batch_or_read_all_of_a_small_one() -> None:
+def test_processes_share_batches_or_all_read_small_ones() -> None:
     batches = [[3, 1, 4, 5, 9], [2], [6, 8]]
-    shares = [list(Shares(batches, rank, 2)) for rank in range(2)]
+    shares = [list(BatchShares(batches, rank, 2)) for rank in range(2)]
     assert shares == [[[3, 4, 9], [2], [6]], [[1, 5], [2], [8]]]
-    assert len(Shares(batches, 0, 2)) == 3
+    assert len(BatchShares(batches, 0, 2)) == 3
 
 
-def test_an_utterance_beyond_the_budget_is_a_batch_of_its_own() -> None:
-    assert cut([4, 7, 9], [10, 20, 90], 40) == [[4, 7], [9]]
+def test_utterance_beyond_budget_is_a_batch_of_its_own() -> None:
+    assert cut_batches([4, 7, 9], [10, 20, 90], 40) == [[4, 7], [9]]
 
 
-def test_a_track_needs_character_times() -> None:
+def test_text_track_needs_character_times() -> None:
     item = CodeItem("u1", "abc.", "ann", torch.zeros(1, 4, dtype=torch.long))
 
     class Tracked:
         has_text_track = True
         text = "track"
 
-    with pytest.raises(InputError, match="u1"):
+    with raises_input_error("missing", "utterance", names="u1"):
         item_segments(item, Tracked())
 
 
-def test_a_recipe_names_one_backbone(shards: Path, tmp_path: Path) -> None:
+def test_recipe_without_backbone_is_refused(shards: Path, tmp_path: Path) -> None:
     made = recipe(shards, tmp_path / "run")
     without = made.model_copy(update={"model": made.model.model_copy(update={"backbone": None})})
-    with pytest.raises(InputError, match="backbone"):
+    with raises_input_error("missing", "model.backbone"):
         train(without)
 
 
-def test_a_run_goes_on_from_a_model(shards: Path, tmp_path: Path) -> None:
+def test_init_continues_from_a_model(shards: Path, tmp_path: Path) -> None:
     first = train(recipe(shards, tmp_path / "first"))
     start = SpeechLM.from_pretrained(first)
     settings = recipe(shards, tmp_path / "second", max_steps=1, learning_rate=1e-9)
@@ -113,32 +113,30 @@ def test_a_run_goes_on_from_a_model(shards: Path, tmp_path: Path) -> None:
         torch.testing.assert_close(a, b, atol=1e-6, rtol=0)
 
 
-def become_another_tokenizers(shards: Path) -> None:
+def change_tokenizer(shards: Path) -> None:
     """Have the shards say that their codes are of a tokenizer that was trained anew."""
     spec = json.loads((shards / "tokenizer_spec.json").read_text())
     (shards / "tokenizer_spec.json").write_text(json.dumps({**spec, "codes": "anew"}))
 
 
-def test_a_model_to_go_on_from_must_speak_the_codes_of_the_shards(
-    shards: Path, tmp_path: Path
-) -> None:
+def test_init_of_another_tokenizer_is_refused(shards: Path, tmp_path: Path) -> None:
     first = train(recipe(shards, tmp_path / "first", max_steps=1))
-    become_another_tokenizers(shards)
+    change_tokenizer(shards)
     settings = recipe(shards, tmp_path / "second")
     other = settings.model_copy(update={"model": None, "init": str(first)})
-    with pytest.raises(InputError, match="vocalmtp tokenize"):
+    with raises_input_error("mismatch", "shards"):
         train(other)
-    with pytest.raises(InputError, match="either 'model'"):
+    with raises_input_error("conflict", "model"):
         train(settings.model_copy(update={"init": str(first)}))
 
 
 @pytest.mark.parametrize("file", sorted(RECIPES.glob("*.yaml")), ids=lambda file: file.stem)
-def test_the_mini_recipes_parse(file: Path) -> None:
+def test_mini_recipes_parse(file: Path) -> None:
     parsed = parse(SpeechLMRecipe, load_yaml(file), file.name)
     assert parsed.model.backbone["hidden_size"] == 384
 
 
-def test_a_pretrained_backbone_brings_its_text_tokenizer(shards: Path, tmp_path: Path) -> None:
+def test_pretrained_backbone_brings_its_text_tokenizer(shards: Path, tmp_path: Path) -> None:
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -156,11 +154,11 @@ def test_a_pretrained_backbone_brings_its_text_tokenizer(shards: Path, tmp_path:
     assert SpeechLM.load(output).config.backbone["vocab_size"] == 4
 
 
-def test_the_backbone_of_a_speech_lm_is_kept_under_another_tokenizer(
+def test_backbone_of_speech_lm_is_reused_with_another_tokenizer(
     shards: Path, tmp_path: Path
 ) -> None:
     first = train(recipe(shards, tmp_path / "first", max_steps=1))
-    become_another_tokenizers(shards)
+    change_tokenizer(shards)
     settings = recipe(shards, tmp_path / "second")
     asked = {"backbone": None, "pretrained": str(first), "frames_per_step": 2}
     settings = settings.model_copy(update={"model": settings.model.model_copy(update=asked)})

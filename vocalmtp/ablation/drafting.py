@@ -14,7 +14,7 @@ from vocalmtp.decoding.tree_calibration import measure_ranks
 from vocalmtp.evaluation.statistics import Estimate, once
 from vocalmtp.evaluation.systems import voices_of
 from vocalmtp.io.atomic import atomic_path
-from vocalmtp.training.distill_speech import SpeechJob, distill_speech
+from vocalmtp.training.distill import SpeechDistillJob, distill_speech
 from vocalmtp.tts import TTS, SynthesisRequest
 from vocalmtp.voices import load_voices
 
@@ -36,7 +36,7 @@ def write_own_speech(grid: "Grid", cell: Cell) -> None:
     folder, model = cell.folder / OWN, cell.folder.parent / str(cell.after) / "model"
     with atomic_path(cell.folder / "sentences.txt") as partial:
         partial.write_text("".join(f"{row.text}\n" for row in rows), encoding="utf-8")
-    job = SpeechJob(
+    job = SpeechDistillJob(
         input=cell.folder / "sentences.txt",
         output=folder,
         model=str(model),

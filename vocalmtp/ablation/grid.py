@@ -20,7 +20,7 @@ from vocalmtp.tokenizers import load_tokenizer
 from vocalmtp.tokenizers.base import TokenizerSpec
 from vocalmtp.tokenizers.cards import find_card, list_cards
 from vocalmtp.training.build import model_config
-from vocalmtp.training.codec_recipe import TokenizerRecipe
+from vocalmtp.training.recipe import TokenizerRecipe
 
 SECTIONS = ("tokenizer", "speech_lm")  # training recipes inside of the grid
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]  # of folders, and in keys
@@ -137,7 +137,7 @@ class Grid(StrictModel):
     def _spec(self, name: str) -> TokenizerSpec:
         choice = self.tokenizers[name]
         if choice.train is not None:
-            return self.tokenizer_recipe(name).config.spec()
+            return self.tokenizer_recipe(name).model.spec()
         source, _, _ = choice.use.partition("=")
         if source not in list_cards():
             return load_tokenizer(source).spec

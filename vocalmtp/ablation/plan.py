@@ -20,7 +20,7 @@ from vocalmtp.models.config import SpeechLMConfig
 from vocalmtp.models.speech_lm import SpeechLM
 from vocalmtp.tokenizers.cards import find_card, list_cards
 from vocalmtp.tokenizers.registry import how_to_get, weights_folder
-from vocalmtp.training.plan import TRAINED_BYTES
+from vocalmtp.training.plan import BYTES_PER_PARAMETER
 
 GIB = 2**30
 ACTIVATION_BYTES = 34  # a position, width and layer in 16 bits
@@ -92,7 +92,7 @@ class Planner:
         activations = (
             ACTIVATION_BYTES * (1 if optim.precision == "bf16" else 2) * sizes.width * sizes.layers
         )
-        memory = TRAINED_BYTES * sizes.parameters
+        memory = BYTES_PER_PARAMETER * sizes.parameters
         memory += share * (activations * (speech + text) + LOGIT_BYTES * sizes.logits * speech)
         return Cost(
             cell=cell,

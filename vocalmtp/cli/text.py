@@ -247,9 +247,9 @@ def distill(options: DistillOptions) -> None:
     """
     overwrite = not options.resume
     if options.speech:
-        from vocalmtp.training.distill_speech import SpeechJob, distill_speech
+        from vocalmtp.training.distill import SpeechDistillJob, distill_speech
 
-        speech_job = SpeechJob(
+        speech_job = SpeechDistillJob(
             input=options.input,
             output=options.output,
             model=options.model,
@@ -257,16 +257,20 @@ def distill(options: DistillOptions) -> None:
             sampler=options.sampler(),
             seed=options.seed,
         )
-        count = distill_speech(speech_job, batch_size=options.batch_size, overwrite=overwrite)
+        count = distill_speech(
+            speech_job,
+            batch_size=options.batch_size,
+            device=options.device,
+            overwrite=overwrite,
+        )
         print(f"{options.output}: codes of {count} sentences; use data.shards={options.output}")
         return
-    from vocalmtp.training.distill_text import DistillJob
-    from vocalmtp.training.distill_text import distill as distill_text
+    from vocalmtp.training.distill import TextDistillJob, distill_text
 
     refuse_voice(options.voice)
     writer = options.writer()
     strategy = options.strategy(writer)
-    job = DistillJob(
+    job = TextDistillJob(
         input=options.input,
         output=options.output,
         model=options.model,

@@ -6,11 +6,9 @@ it serves voices and rooms it has not heard. Letters: B batch, N samples, F fram
 
 import random
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -19,30 +17,13 @@ from vocalmtp.data.manifest import Utterance, read_manifest
 from vocalmtp.errors import InputError
 from vocalmtp.models.aligner import PAUSE, Aligner, AlignerConfig, is_mark
 from vocalmtp.text import ALPHABET, char_ids
-from vocalmtp.training.augment import add_noise, put_in_room, warp_mels
-from vocalmtp.training.loop import LoopRecipe, TrainingLoop
+from vocalmtp.training.augment import add_noise, add_reverb, warp_mels
+from vocalmtp.training.loop import TrainingLoop
+from vocalmtp.training.recipe import AlignerRecipe
 
 SILENCE = "pau"  # the phone of pauses in recipes/corpus
 NONE = -100  # no label: frames of padding
 SHORTEST = 0.005  # seconds: a character that takes less is silent
-
-
-class AlignerRecipe(LoopRecipe):
-    """Training run of the aligner, for 10 ms frames of random crops."""
-
-    recipe: Literal["aligner"] = "aligner"
-    corpus: Path
-    model: AlignerConfig = AlignerConfig()
-    steps: int = Field(default=4000, ge=1)
-    save_minutes: float = Field(default=2.0, gt=0)
-    batch_size: int = Field(default=12, ge=1)
-    seconds: float = Field(default=4.0, gt=0)  # of a crop
-    learning_rate: float = Field(default=2e-3, gt=0)
-    warmup_steps: int = Field(default=30, ge=0)
-    warp: float = Field(default=0.2, ge=0, lt=1)  # spectra are stretched by up to this
-    reverberated: float = Field(default=0.3, ge=0, le=1)  # share of the crops
-    noisy: float = Field(default=0.6, ge=0, le=1)  # share of the crops
-    snr: tuple[float, float] = (5.0, 40.0)  # dB
 
 
 class CropDataset:
@@ -50,7 +31,7 @@ class CropDataset:
 
     def __init__(self, rows: list[Utterance], recipe: AlignerRecipe, draws: random.Random):
         self.rows, self.recipe, self.draws = rows, recipe, draws
-        self.samples = round(recipe.seconds * recipe.model.sample_rate)
+        self.samples = round(recipe.crop_seconds * recipe.model.sample_rate)
 
     def batch(self) -> tuple[Tensor, Tensor, Tensor]:
         """wav [B, N], lengths [B] in samples, and characters [B, F] (-100 = none)."""
@@ -71,9 +52,9 @@ class CropDataset:
     def _spoil(self, wavs: Tensor) -> Tensor:
         """Some rows in a room, some with coloured noise."""
         for b, wav in enumerate(wavs):
-            if self.draws.random() < self.recipe.reverberated:
-                wav = put_in_room(wav, self.recipe.model.sample_rate, self.draws)
-            if self.draws.random() < self.recipe.noisy:
+            if self.draws.random() < self.recipe.reverb_prob:
+                wav = add_reverb(wav, self.recipe.model.sample_rate, self.draws)
+            if self.draws.random() < self.recipe.noise_prob:
                 wav = add_noise(wav, self.recipe.snr, self.draws)
             wavs[b] = wav
         return wavs

@@ -1,7 +1,6 @@
-"""What a model that listens hears in training: the codes of an utterance, or the log-mels of any
-recording that says the same, as other rooms and speakers would have it.
+"""Audio input of a speech LM in training: codes of utterances, or log-mels of augmented recordings.
 
-Letters: C numbers of a frame of log-mels, T frames, N samples, U characters.
+Shape letters: C features of a frame of log-mels, T frames, N samples, M mel bands, U characters.
 """
 
 import random
@@ -10,12 +9,10 @@ from functools import cached_property
 from typing import Protocol
 
 import torch
-from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
 from vocalmtp.audio.io import read_audio, resample
-from vocalmtp.config import StrictModel
 from vocalmtp.data.manifest import Utterance, read_manifest
 from vocalmtp.data.shards import CodeItem, CodeShards
 from vocalmtp.evaluation.questions import QuestionRow
@@ -24,83 +21,78 @@ from vocalmtp.models.config import SpeechLMConfig
 from vocalmtp.models.prompts import AudioInput
 from vocalmtp.models.text_track import frame_advances
 from vocalmtp.text import char_ids
-from vocalmtp.training.augment import add_noise, equalize_mels, mask_mels, put_in_room, warp_mels
-
-
-class RecordingsRecipe(StrictModel):
-    """The recordings of `manifests`, and how they are spoilt in training."""
-
-    manifests: tuple[str, ...] = Field(min_length=1)
-    warp: float = Field(default=0.15, ge=0, lt=1)  # spectra are stretched by up to this
-    equalizer: float = Field(default=0.0, ge=0)  # dB that other microphones deviate by
-    speed: float = Field(default=0.0, ge=0, lt=1)  # they are played faster or slower by up to this
-    masks: int = Field(default=0, ge=0)  # bands, and moments, that are hidden
-    reverberated: float = Field(default=0.3, ge=0, le=1)  # share of the recordings
-    noisy: float = Field(default=0.5, ge=0, le=1)  # likewise
-    snr: tuple[float, float] = (5.0, 40.0)  # dB
-    silence: float = Field(default=0.4, ge=0)  # seconds before and after, at most
+from vocalmtp.training.augment import add_noise, add_reverb, equalize_mels, mask_mels, warp_mels
+from vocalmtp.training.recipe import RecordingsRecipe
 
 
 @dataclass(frozen=True)
 class SpokenText:
-    """Something to hear: its text, how many frames of the codec it lasts, and where it is.
-
-    Any of `sources` will do: they say the same.
-    """
+    """A text and the recordings of it; `frames` is the length of the longest in codec frames."""
 
     text: str
     frames: int
-    sources: tuple[CodeItem, ...] | tuple[Utterance, ...]
+    codes: CodeItem | None = None
+    recordings: tuple[Utterance, ...] = ()
 
 
 class AudioInputs(Protocol):
-    """What a model of a certain kind hears."""
+    """Source of audio inputs of one kind."""
 
     @property
-    def sounds(self) -> list[SpokenText]:
-        """Everything that can be written down."""
+    def items(self) -> list[SpokenText]:
+        """Everything that has a transcript."""
         ...
 
     def question(self, row: QuestionRow) -> SpokenText | None:
-        """A question as it is asked; None if there is no recording of it."""
+        """The spoken question of a row; None if there is no recording of it."""
         ...
 
-    def hear(self, sound: SpokenText) -> AudioInput: ...
+    def load(self, item: SpokenText) -> AudioInput:
+        """Read, or draw and augment, the audio of an item."""
+        ...
 
 
 class CodeInputs:
-    """Hears the codes of utterances in `shards`, and of questions: `asked`, by their path."""
+    """Codes of the utterances in `shards`, and of `questions` by the path of their audio."""
 
     def __init__(
-        self, config: SpeechLMConfig, shards: CodeShards | None, asked: dict[str, CodeItem]
+        self, config: SpeechLMConfig, shards: CodeShards | None, questions: dict[str, CodeItem]
     ):
         self.rate, self.shards = config.tokenizer["frame_rate"], shards
-        self.asked = {path: self._sound(item) for path, item in asked.items()}
+        self.questions = {path: self._spoken(item) for path, item in questions.items()}
 
     @cached_property
-    def sounds(self) -> list[SpokenText]:
-        """Made when asked for: a model that only hears questions never does."""
-        count = 0 if self.shards is None else len(self.shards)
-        return [self._sound(self.shards[index]) for index in range(count)]
+    def items(self) -> list[SpokenText]:
+        """Every utterance, read at the first use: spoken questions alone do not need it."""
+        if self.shards is None:
+            return []
+        return [self._spoken(self.shards[index]) for index in range(len(self.shards))]
 
     @staticmethod
-    def _sound(item: CodeItem) -> SpokenText:
-        return SpokenText(item.text, item.codes.shape[1], (item,))
+    def _spoken(item: CodeItem) -> SpokenText:
+        return SpokenText(item.text, item.codes.shape[1], codes=item)
 
     def question(self, row: QuestionRow) -> SpokenText | None:
-        return self.asked.get(row.asked or "")
+        return self.questions.get(row.asked or "")
 
-    def hear(self, sound: SpokenText) -> AudioInput:
-        item = sound.sources[0]
-        letters = letters_of(item.text, item.char_ends, item.codes.shape[1], self.rate)
-        return AudioInput(item.codes, letters)
+    def load(self, item: SpokenText) -> AudioInput:
+        assert item.codes is not None, "an item of CodeInputs"
+        codes, ends = item.codes.codes, item.codes.char_ends
+        return AudioInput(codes, frame_characters(item.text, ends, codes.shape[1], self.rate))
 
 
 class MelInputs:
-    """Hears recordings as log-mels; a question in any that says it.
+    """Log-mels of recordings; a spoken question is any recording of its text.
 
-    If `spoils`, recordings are drawn, and spoilt as the recipe says; else it is always the first.
-    Raises InputError if there is no recording of `split`.
+    Args:
+        config: of the model.
+        recipe: manifests and augmentation.
+        split: of the manifests.
+        augments: draw a recording of each text, and augment it; else the first one is used as it is.
+        seed: of the draws.
+
+    Raises:
+        InputError: there is no recording of `split`.
     """
 
     def __init__(
@@ -108,55 +100,67 @@ class MelInputs:
         config: SpeechLMConfig,
         recipe: RecordingsRecipe,
         split: str,
-        spoils: bool,
+        augments: bool,
         seed: int = 0,
     ):
         rate = config.tokenizer["frame_rate"]
         rows = [row for path in recipe.manifests for row in read_manifest(path, split)]
-        self.sounds = [SpokenText(row.text, round(row.seconds * rate), (row,)) for row in rows]
-        self.saying: dict[str, tuple[Utterance, ...]] = {}
+        self.items = [
+            SpokenText(row.text, round(row.seconds * rate), recordings=(row,)) for row in rows
+        ]
+        self.by_text: dict[str, tuple[Utterance, ...]] = {}
         for row in rows:
-            self.saying[row.text] = (*self.saying.get(row.text, ()), row)
+            self.by_text[row.text] = (*self.by_text.get(row.text, ()), row)
         self.rate, self.draws = rate, random.Random(seed)
-        self.recipe = recipe if spoils else None
+        self.recipe = recipe if augments else None
 
     def question(self, row: QuestionRow) -> SpokenText | None:
-        found = self.saying.get(row.question)
-        if not found:
+        recordings = self.by_text.get(row.question)
+        if not recordings:
             return None
-        longest = max(each.seconds for each in found)
-        return SpokenText(row.question, round(longest * self.rate), found)
+        longest = max(recording.seconds for recording in recordings)
+        return SpokenText(row.question, round(longest * self.rate), recordings=recordings)
 
-    def hear(self, sound: SpokenText) -> AudioInput:
-        row, begin, rate = sound.sources[0], 0.0, SAMPLE_RATE
+    def load(self, item: SpokenText) -> AudioInput:
+        row, begin, rate = item.recordings[0], 0.0, SAMPLE_RATE
         if self.recipe is not None:
-            row = self.draws.choice(sound.sources)
+            row = self.draws.choice(item.recordings)
             begin = self.draws.uniform(0, self.recipe.silence)
             rate = round(rate * (1 + self.draws.uniform(-1, 1) * self.recipe.speed))
         samples = read_audio(row.audio, SAMPLE_RATE)
         wav = torch.from_numpy(resample(samples, rate, SAMPLE_RATE))
-        mel = log_mels(wav) if self.recipe is None else self._spoilt(wav, begin, self.recipe)
+        mel = log_mels(wav) if self.recipe is None else self._augment(wav, begin, self.recipe)
         frames = mel_frames(mel)  # [C, T]
         ends = torch.tensor(row.chars) * (SAMPLE_RATE / rate) + begin if row.chars else None
-        return AudioInput(frames, letters_of(row.text, ends, frames.shape[1], MEL_RATE))
+        return AudioInput(frames, frame_characters(row.text, ends, frames.shape[1], MEL_RATE))
 
-    def _spoilt(self, wav: Tensor, begin: float, recipe: RecordingsRecipe) -> Tensor:
-        """Log-mels of a recording [N] that begins late, in another room, with noise, of another
-        speaker.
-        """
+    def _augment(self, wav: Tensor, begin: float, recipe: RecordingsRecipe) -> Tensor:
+        """Log-mels [F, M] of a recording [N] after `begin` seconds of silence, with augmentation."""
         end = self.draws.uniform(0, recipe.silence)
         wav = F.pad(wav, (round(begin * SAMPLE_RATE), round(end * SAMPLE_RATE)))
-        if self.draws.random() < recipe.reverberated:
-            wav = put_in_room(wav, SAMPLE_RATE, self.draws)
-        if self.draws.random() < recipe.noisy:
+        if self.draws.random() < recipe.reverb_prob:
+            wav = add_reverb(wav, SAMPLE_RATE, self.draws)
+        if self.draws.random() < recipe.noise_prob:
             wav = add_noise(wav, recipe.snr, self.draws)
         mel = warp_mels(log_mels(wav)[None], recipe.warp)[0]
         mel = equalize_mels(mel, recipe.equalizer, self.draws)
         return mask_mels(mel, recipe.masks, self.draws)
 
 
-def letters_of(text: str, char_ends: Tensor | None, frames: int, rate: float) -> Tensor | None:
-    """The character that sounds at every frame, [T]; None where there are no times of them."""
+def frame_characters(
+    text: str, char_ends: Tensor | None, frames: int, rate: float
+) -> Tensor | None:
+    """Character that is spoken at every frame, or None if its times are not known.
+
+    Args:
+        text: U characters.
+        char_ends: [U] seconds.
+        frames: number of frames, T.
+        rate: frames per second.
+
+    Returns:
+        [T] character ids.
+    """
     characters = char_ids(text)
     if char_ends is None or len(char_ends) != len(characters):
         return None

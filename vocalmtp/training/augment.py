@@ -1,6 +1,6 @@
-"""Speech as other rooms, microphones and speakers would have it, for what has to understand anyone.
+"""Augmentation of speech and its log-mels: rooms, noise, microphones and speakers.
 
-Letters: B batch, N samples, F frames, M mel bands.
+Shape letters: B batch, N samples, F frames, M mel bands.
 """
 
 import math
@@ -12,13 +12,18 @@ from torch.nn import functional as F
 
 from vocalmtp.audio.mel import SCALE, SILENT
 
-ROOM = 0.25  # seconds of an echo
-CURVE = 6  # points of a microphone's curve
-MASKED = 20  # frames of log-mels, 10 ms each
+REVERB_SECONDS = 0.25
+EQUALIZER_POINTS = 6  # of a gain curve over the mel bands
+LONGEST_MASK = 20  # frames of log-mels, 10 ms each
 
 
 def warp_mels(mel: Tensor, amount: float) -> Tensor:
-    """Stretch the mel axis of `mel` [B, F, M] by a random factor a row, and tilt it a little."""
+    """Stretch the mel axis by a random factor per row, and tilt the spectrum (VTLP).
+
+    Args:
+        mel: [B, F, M] log-mels.
+        amount: largest relative stretch.
+    """
     rows, bins = mel.shape[0], mel.shape[-1]
     factor = 1 + amount * (2 * torch.rand(rows, 1) - 1)  # drawn alike for every device
     place = (torch.arange(bins) * factor).clamp(max=bins - 1.001).to(mel.device)  # [B, M]
@@ -30,12 +35,16 @@ def warp_mels(mel: Tensor, amount: float) -> Tensor:
 
 
 def equalize_mels(mel: Tensor, decibels: float, draws: random.Random) -> Tensor:
-    """`mel` [F, M] through another microphone: gains that differ by some `decibels` (standard
-    deviation), smoothly from band to band. Its mean power, and the floor of silence, stay.
+    """Apply a random smooth gain curve, as of another microphone; the mean power is kept.
+
+    Args:
+        mel: [F, M] log-mels.
+        decibels: standard deviation of the gains.
+        draws: random numbers.
     """
     if not decibels:
         return mel
-    gains = torch.tensor([draws.gauss(0, decibels) for _ in range(CURVE)])
+    gains = torch.tensor([draws.gauss(0, decibels) for _ in range(EQUALIZER_POINTS)])
     gains = gains * (math.log(10) / 10 / SCALE)
     curve = F.interpolate(gains[None, None], mel.shape[1], mode="linear", align_corners=True)[0]
     louder = mel + curve  # [F, M]
@@ -44,8 +53,13 @@ def equalize_mels(mel: Tensor, decibels: float, draws: random.Random) -> Tensor:
 
 
 def mask_mels(mel: Tensor, count: int, draws: random.Random) -> Tensor:
-    """`mel` [F, M] with `count` bands and as many moments hidden behind its mean (SpecAugment,
-    arXiv 1904.08779): up to a sixth of the bands, and up to a tenth of the time or 0.2 s.
+    """Replace random bands and time spans by the mean (SpecAugment, arXiv 1904.08779).
+
+    Args:
+        mel: [F, M] log-mels.
+        count: number of masks in frequency, each of up to a sixth of the bands, and of masks in
+            time, each of up to a tenth of the frames or 0.2 s.
+        draws: random numbers.
     """
     frames, bins = mel.shape
     masked, mean = mel.clone(), mel.mean()
@@ -53,23 +67,23 @@ def mask_mels(mel: Tensor, count: int, draws: random.Random) -> Tensor:
         width = draws.randint(0, bins // 6)
         low = draws.randint(0, bins - width)
         masked[:, low : low + width] = mean
-        width = draws.randint(0, min(frames // 10, MASKED))
+        width = draws.randint(0, min(frames // 10, LONGEST_MASK))
         first = draws.randint(0, frames - width)
         masked[first : first + width] = mean
     return masked
 
 
-def put_in_room(wav: Tensor, sample_rate: int, draws: random.Random) -> Tensor:
-    """`wav` [N] with a random echo."""
-    tail = torch.arange(round(ROOM * sample_rate)) / sample_rate
-    room = torch.randn(len(tail)) * (-tail / draws.uniform(0.01, 0.06)).exp()
-    room = room * draws.uniform(0.02, 0.15)
-    room[0] = 1.0
-    return convolve(wav, room)
+def add_reverb(wav: Tensor, sample_rate: int, draws: random.Random) -> Tensor:
+    """Convolve `wav` [N] with a random decaying impulse response."""
+    time = torch.arange(round(REVERB_SECONDS * sample_rate)) / sample_rate
+    response = torch.randn(len(time)) * (-time / draws.uniform(0.01, 0.06)).exp()
+    response = response * draws.uniform(0.02, 0.15)
+    response[0] = 1.0
+    return convolve(wav, response)
 
 
 def add_noise(wav: Tensor, snr: tuple[float, float], draws: random.Random) -> Tensor:
-    """`wav` [N] with noise of a random colour, at a ratio between the two of `snr`, in dB."""
+    """Add noise of a random colour to `wav` [N], at a signal-to-noise ratio in the range `snr`, dB."""
     colour = torch.tensor([1.0, draws.uniform(-0.95, 0.5)])
     noise = convolve(torch.randn(len(wav)), colour)
     level = wav.square().mean() / noise.square().mean()
@@ -77,7 +91,7 @@ def add_noise(wav: Tensor, snr: tuple[float, float], draws: random.Random) -> Te
 
 
 def convolve(wav: Tensor, kernel: Tensor) -> Tensor:
-    """`wav` [N] through a filter [n], cut to [N]."""
+    """Filter `wav` [N] with a kernel [n]; the result has N samples."""
     size = len(wav) + len(kernel)
     spectrum = torch.fft.rfft(wav, size) * torch.fft.rfft(kernel, size)
     return torch.fft.irfft(spectrum, size)[: len(wav)]

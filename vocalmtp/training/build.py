@@ -1,4 +1,4 @@
-"""The model that a recipe trains: a new one, or one to go on from."""
+"""Build the model of a speech LM recipe: a new one, or one to continue from."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -13,23 +13,70 @@ from vocalmtp.models.audio_encoder import MelEmbedding
 from vocalmtp.models.checkpoint import load_text_tokenizer
 from vocalmtp.models.config import SpeechLMConfig
 from vocalmtp.models.speech_lm import SpeechLM
+from vocalmtp.models.text_lm import TextLM
 from vocalmtp.text import ALPHABET
 from vocalmtp.tokenizers.base import TokenizerSpec
-from vocalmtp.training.drafts import give_draft
 from vocalmtp.training.recipe import ModelRecipe, SpeechLMRecipe
 
 
-def model_config(recipe: ModelRecipe, spec: TokenizerSpec) -> SpeechLMConfig:
-    """The configuration of a model for codes of the tokenizer `spec`.
+def build_model(recipe: SpeechLMRecipe, shards: CodeShards) -> tuple[SpeechLM, Any]:
+    """Build the model to train.
 
-    Raises InputError unless exactly one of `backbone` and `pretrained` is given.
+    Returns:
+        The model, and the text tokenizer of its backbone; None if its text is characters.
+
+    Raises:
+        InputError: the recipe has both or neither of `model` and `init`, or `init` was trained on
+            the codes of another tokenizer than that of `shards`.
+    """
+    check_source(recipe)
+    if recipe.model is not None:
+        model, tokenizer = new_model(recipe.model, shards.spec)
+        add_audio_input(model, recipe.model.audio_input, tokenizer)
+        return model, tokenizer
+    assert recipe.init is not None, "check_source"
+    model, tokenizer = load_trained(model_folder(recipe.init))
+    made, expected = shards.spec, model.config.tokenizer
+    if expected["hash"] != made.hash:
+        raise InputError(
+            f"shards '{recipe.data.shards}': are codes of '{made.name}' ({made.hash}), and the "
+            f"model '{recipe.init}' has those of '{expected['name']}' ({expected['hash']}); make "
+            f"shards with 'vocalmtp tokenize --tokenizer {recipe.init}'",
+            code="mismatch",
+        )
+    if recipe.draft:
+        add_draft(model, recipe.draft, recipe.init)
+    add_audio_input(model, recipe.audio_input, tokenizer)
+    return model, tokenizer
+
+
+def check_source(recipe: SpeechLMRecipe) -> None:
+    """Raise InputError unless the recipe has exactly one of `model` and `init`."""
+    if (recipe.model is None) == (recipe.init is None):
+        raise InputError(
+            "recipe: needs either 'model' (a new one) or 'init' (one to continue from)",
+            code="missing" if recipe.model is None else "conflict",
+            key="model",
+        )
+    for key in ("draft", "audio_input"):
+        if getattr(recipe, key) and recipe.init is None:
+            raise InputError(
+                f"{key}: applies to 'init'; for a new model, set model.{key}", code="conflict"
+            )
+
+
+def model_config(recipe: ModelRecipe, spec: TokenizerSpec) -> SpeechLMConfig:
+    """Configuration of a new model for the codes of a tokenizer.
+
+    Raises:
+        InputError: the recipe has both or neither of `backbone` and `pretrained`.
     """
     if (recipe.backbone is None) == (recipe.pretrained is None):
         raise InputError(
-            "model: give either 'backbone' (a configuration) or 'pretrained' (a model)",
-            code="conflict",
+            "model.backbone: give either this (a configuration) or model.pretrained (a model)",
+            code="missing" if recipe.backbone is None else "conflict",
         )
-    settings = recipe.model_dump(exclude={"pretrained", "shape", "audio_input"})
+    settings = recipe.model_dump(exclude={"pretrained", "pretrained_config", "audio_input"})
     return SpeechLMConfig(
         **settings,
         streams=[{"name": s.name, "size": s.size, "levels": list(s.levels)} for s in spec.streams],
@@ -39,43 +86,11 @@ def model_config(recipe: ModelRecipe, spec: TokenizerSpec) -> SpeechLMConfig:
     )
 
 
-def build_model(recipe: SpeechLMRecipe, shards: CodeShards) -> tuple[SpeechLM, Any]:
-    """The model to train, and its text tokenizer if it has one of its own.
-
-    Raises InputError unless exactly one of `model` and `init` is given, or if `init` speaks the
-    codes of another tokenizer than `shards` has.
-    """
-    if (recipe.model is None) == (recipe.init is None):
-        raise InputError(
-            "recipe: give either 'model' (a new one) or 'init' (one to go on from)", code="conflict"
-        )
-    for key in ("draft", "audio_input"):
-        if getattr(recipe, key) and recipe.init is None:
-            raise InputError(
-                f"recipe: '{key}' is for 'init'; a new model has model.{key}", code="conflict"
-            )
-    if recipe.init is None:
-        model, tokenizer = new_model(recipe.model, shards.spec)
-        give_ears(model, recipe.model.audio_input, tokenizer)
-        return model, tokenizer
-    model, tokenizer = load_trained(model_folder(recipe.init))
-    made, asked = shards.spec, model.config.tokenizer
-    if asked["hash"] != made.hash:
-        raise InputError(
-            f"shards '{recipe.data.shards}': are codes of '{made.name}' ({made.hash}); the model "
-            f"'{recipe.init}' speaks those of '{asked['name']}' ({asked['hash']}); make shards "
-            f"with 'vocalmtp tokenize --tokenizer {recipe.init}'",
-            code="mismatch",
-        )
-    if recipe.draft:
-        give_draft(model, recipe.draft, recipe.init)
-    give_ears(model, recipe.audio_input, tokenizer)
-    return model, tokenizer
-
-
 def new_model(recipe: ModelRecipe, spec: TokenizerSpec) -> tuple[SpeechLM, Any]:
-    """A model that has learned nothing, or but the backbone of `pretrained`: a causal LM's, or that
-    of a speech LM, whose speech tokenizer may be another.
+    """Initialize a model, with the backbone of `pretrained` if the recipe has it.
+
+    That is a causal LM, or a speech LM, possibly of another speech tokenizer. The second result is
+    the text tokenizer of the backbone, or None.
     """
     config, name = model_config(recipe, spec), recipe.pretrained
     if name is None:
@@ -90,38 +105,80 @@ def new_model(recipe: ModelRecipe, spec: TokenizerSpec) -> tuple[SpeechLM, Any]:
 
 
 def is_speech_lm(name: str) -> bool:
-    """Whether a name or folder is that of a speech LM of ours."""
-    with suppress(InputError):  # the name of a model that Transformers knows
+    """Whether a name or folder is that of a vocalmtp speech LM."""
+    with suppress(InputError):  # a name that only Transformers knows
         config = read_object(model_folder(name) / "config.json", f"model '{name}'")
         return config.get("model_type") == SpeechLMConfig.model_type
     return False
 
 
 def load_trained(folder: Path) -> tuple[SpeechLM, Any]:
-    """A speech LM, and its text tokenizer if it has one of its own."""
-    own = (folder / "tokenizer_config.json").is_file()
-    return SpeechLM.load(folder), load_text_tokenizer(folder) if own else None
+    """Load a speech LM, and the text tokenizer of its backbone or None."""
+    has_tokenizer = (folder / "tokenizer_config.json").is_file()
+    return SpeechLM.load(folder), load_text_tokenizer(folder) if has_tokenizer else None
 
 
-def give_ears(model: SpeechLM, settings: dict[str, Any], tokenizer: Any) -> None:
-    """Let the model listen and write, as `settings` say; none leave it as it is.
+def add_audio_input(model: SpeechLM, settings: dict[str, Any], tokenizer: Any) -> None:
+    """Add an audio encoder to `model`, or replace it if `settings` differ from those it has.
 
-    Ears that it has already are replaced: what fits of them is kept. New ears for log-mels begin as
-    those of the aligner that comes with the package. Raises InputError if the model's text
-    tokenizer has no end.
+    Fitting weights are kept. The acoustic model of a new encoder for log-mels is initialized from
+    the bundled aligner.
+
+    Raises:
+        InputError: the backbone's text tokenizer has no end-of-text token.
     """
     if not settings:
         return
     end = len(ALPHABET) if tokenizer is None else tokenizer.eos_token_id
     if end is None:
         raise InputError(
-            "audio_input: the backbone's text tokenizer has no end; give one that has", code="empty"
+            "audio_input: the backbone's text tokenizer has no end-of-text token; use another",
+            code="unsupported",
         )
     settings, before = {"end_id": end} | settings, model.config.audio_input.get("source")
     if settings == model.config.audio_input:
         return
     model.add_audio_input(settings)
-    new = model.audio_encoder.embedding
-    if isinstance(new, MelEmbedding) and before != "mels":
-        letters = load_aligner().state_dict()  # it has letters besides
-        new.acoustics.load_state_dict(letters, strict=False)
+    embedding = model.audio_encoder.embedding
+    if isinstance(embedding, MelEmbedding) and before != "mels":
+        weights = load_aligner().state_dict()  # with those of its output layer besides
+        embedding.acoustics.load_state_dict(weights, strict=False)
+
+
+# -- draft heads -----------------------------------------------------------------------------------
+
+
+def add_draft(model: SpeechLM | TextLM, settings: dict[str, Any], name: str) -> None:
+    """Add a draft head to a trained model, or change `settings` of the one that it has.
+
+    Raises:
+        InputError: the head's weights do not fit the changed settings.
+    """
+    old = model.draft
+    model.add_draft({**model.config.draft, **settings})
+    if old is None:
+        return
+    try:
+        model.draft.load_state_dict(old.state_dict())
+    except RuntimeError as error:
+        raise InputError(
+            f"draft: the draft head of '{name}' has other weights; change only settings that need "
+            "none, such as loss_weight",
+            code="conflict",
+        ) from error
+
+
+def freeze(model: SpeechLM | TextLM, trainable: str) -> None:
+    """Freeze all parameters but those of the draft head, if `trainable` is "draft".
+
+    Raises:
+        InputError: the model has no draft head.
+    """
+    if trainable == "all":
+        return
+    if model.draft is None:
+        raise InputError(
+            "optim.trainable 'draft': the model has no draft head; add 'draft'", code="missing"
+        )
+    model.requires_grad_(False)
+    model.draft.requires_grad_(True)

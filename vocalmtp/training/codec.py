@@ -19,8 +19,8 @@ from vocalmtp.tokenizers.neural import EXCITATION_LEAD, LOOKAHEAD, DecoderState,
 from vocalmtp.tokenizers.neural.features import FOLD, Features
 from vocalmtp.training.augment import warp_mels
 from vocalmtp.training.codec_losses import Discriminators, Probes, SpectralLoss
-from vocalmtp.training.codec_recipe import TokenizerRecipe
 from vocalmtp.training.loop import TrainingLoop
+from vocalmtp.training.recipe import TokenizerRecipe
 
 SKIPPED_FRAMES = 8  # 10 ms frames at the start of a decoded part, whose past the decoder lacks
 EDGE_SHARE = 0.15  # of the crops begin an utterance, and as many end it
@@ -103,13 +103,11 @@ class TokenizerTrainer(TrainingLoop):
         self.model = self._build_model()
         spec = self.model.spec
         rows = read_manifest(recipe.corpus, "train", recipe.voices)
-        self.crops = CropDataset(
-            rows, recipe.listen_seconds, spec.sample_rate, spec.hop, self.draws
-        )
+        self.crops = CropDataset(rows, recipe.crop_seconds, spec.sample_rate, spec.hop, self.draws)
         self.probes = Probes(self.model.config, len(self.crops.phones))
         self.discriminators = Discriminators()
         self.spectral = SpectralLoss(spec.sample_rate).to(self.device)
-        average = torch.optim.swa_utils.get_ema_multi_avg_fn(recipe.average)
+        average = torch.optim.swa_utils.get_ema_multi_avg_fn(recipe.ema_decay)
         self.averaged = torch.optim.swa_utils.AveragedModel(self.model, multi_avg_fn=average)
         self.prepare(self.model, self.averaged, self.probes, self.discriminators)
         generator = [*self._trainable_parameters(), *self.probes.parameters()]
@@ -126,7 +124,7 @@ class TokenizerTrainer(TrainingLoop):
         trained = self.model.decoder if self.recipe.train_only == "decoder" else self.model
         self.model.requires_grad_(False)
         trained.requires_grad_(True)
-        if self.recipe.voice_source is not None:
+        if self.recipe.speaker_encoder_source is not None:
             for part in self.model.encoder.speaker_layers:
                 part.requires_grad_(False)
         return [parameter for parameter in trained.parameters() if parameter.requires_grad]
@@ -134,12 +132,12 @@ class TokenizerTrainer(TrainingLoop):
     def _build_model(self) -> NeuralTokenizer:
         recipe = self.recipe
         if recipe.init is None:
-            model = NeuralTokenizer(recipe.config)
+            model = NeuralTokenizer(recipe.model)
         else:
             model = NeuralTokenizer.from_pretrained(recipe.init)
             recipe.check_kind(model.config.kind)
-        if recipe.voice_source is not None:
-            copy_speaker_encoder(model, recipe.voice_source)
+        if recipe.speaker_encoder_source is not None:
+            copy_speaker_encoder(model, recipe.speaker_encoder_source)
         if recipe.train_only != "decoder":  # a newly trained encoder makes other codes
             set_codes_id(model, secrets.token_hex(4))
         return model
@@ -162,12 +160,12 @@ class TokenizerTrainer(TrainingLoop):
             optimizer.param_groups[0]["lr"] = rate
         batch = self.crops.batch(self.recipe.batch_size).to(self.device)
         generated, target, losses = self.reconstruction_losses(batch)
-        if self.progress >= self.recipe.discriminators_from:
+        if self.progress >= self.recipe.discriminator_start:
             loss = self.discriminators.discriminator_loss(generated, target)
             self.descend(self.disc_optimizer, loss)
             adversarial, matching = self.discriminators.generator_loss(generated, target)
-            losses |= {"adversarial": adversarial, "matching": matching}
-        weights = self.recipe.weights.model_dump()
+            losses |= {"adversarial": adversarial, "feature_matching": matching}
+        weights = self.recipe.loss_weights.model_dump()
         total = sum(weights[name] * value for name, value in losses.items())
         self.descend(self.gen_optimizer, total)
         self.averaged.update_parameters(self.model)
@@ -231,7 +229,7 @@ class TokenizerTrainer(TrainingLoop):
         values = F.pad(values, (0, 0, 0, frames))[rows, place]  # [B, T + 1, Q * d]
         edge = F.pad(features.log_f0, (0, frames * FOLD + EXCITATION_LEAD), mode="replicate")
         true_f0 = edge.gather(1, self._pitch_frames(start))
-        excitation = true_f0 if self.progress < self.recipe.own_pitch_from else None
+        excitation = true_f0 if self.progress < self.recipe.predicted_pitch_start else None
         decoder = self.model.decoder
         state = DecoderState(trim=decoder.vocoder.delay)
         wav, log_f0, state = decoder(values, speaker, state, excitation)
@@ -251,7 +249,7 @@ def copy_speaker_encoder(model: NeuralTokenizer, source: str) -> None:
     Raises:
         InputError: `source` is not a `NeuralTokenizer`, or its speaker encoder has other sizes.
     """
-    what, other = f"timbre '{source}'", load_tokenizer(source)
+    what, other = f"speaker_encoder '{source}'", load_tokenizer(source)
     if not isinstance(other, NeuralTokenizer):
         raise InputError(
             f"{what}: is of another type; give a tokenizer that `recipe: tokenizer` trained",
@@ -272,6 +270,6 @@ def train_tokenizer(recipe: TokenizerRecipe) -> None:
     """Run `recipe`; the tokenizer is then in `recipe.output`.
 
     Raises:
-        InputError: `output` holds another run, or `init` or `timbre` does not fit the recipe.
+        InputError: `output` holds another run, or `init` or `speaker_encoder` does not fit the recipe.
     """
     TokenizerTrainer(recipe).run()

@@ -5,140 +5,25 @@ has done in `output`/work, so that a run that was cut off goes on.
 """
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import Field
-from transformers import TrainerCallback
-
-from vocalmtp.config import StrictModel
 from vocalmtp.data.manifest import Utterance, read_manifest
 from vocalmtp.data.prepare import prepare
 from vocalmtp.data.tokenize import tokenize_manifest
 from vocalmtp.errors import InputError
-from vocalmtp.evaluation.intelligibility import corpus_rate, recognise, word_errors
-from vocalmtp.hub import DEFAULT_MODEL, model_folder, tokenizer_folder
+from vocalmtp.hub import model_folder, tokenizer_folder
 from vocalmtp.models.checkpoint import quiet
 from vocalmtp.models.config import read_card
 from vocalmtp.tokenizers import load_tokenizer
-from vocalmtp.training.codec import TokenizerRecipe, train_tokenizer
+from vocalmtp.training.callbacks import EvalCallback
+from vocalmtp.training.codec import train_tokenizer
 from vocalmtp.training.distributed import num_processes
-from vocalmtp.training.export import REFERENCES, export_model
-from vocalmtp.training.recipe import OptimRecipe, SpeechLMRecipe
-from vocalmtp.training.run_files import read_log, write_row
-from vocalmtp.training.tasks import DataRecipe
+from vocalmtp.training.export import REFERENCES
+from vocalmtp.training.recipe import DataRecipe, FinetuneRecipe, SpeechLMRecipe, TokenizerRecipe
+from vocalmtp.training.run_files import read_log
 from vocalmtp.training.train import train
-from vocalmtp.tts import load
 from vocalmtp.voices import SHORTEST, make_voice
-
-
-class DecoderRecipe(StrictModel):
-    """How long the tokenizer's decoder hears the new voice; 0 leaves it as it is."""
-
-    max_minutes: float = Field(default=10.0, ge=0)
-    learning_rate: float = Field(default=3e-4, gt=0)
-    warmup_steps: int = Field(default=20, ge=1)
-    batch_size: int = Field(default=10, ge=1)
-    discriminators_from: float = 0.2
-    average: float = Field(default=0.98, ge=0, lt=1)  # short: the start is soon forgotten
-    threads: int = Field(default=1, ge=1)
-
-
-class FinetuneRecipe(StrictModel):
-    """A whole run. The model is written to `output`, everything else to `output`/work."""
-
-    recipe: Literal["finetune"] = "finetune"
-    data: Path  # recordings with transcripts, or a corpus that `vocalmtp prepare` made
-    output: Path
-    voice: str = Field(pattern=r"^[\w-]+$")
-    origin: str = "made from recordings"
-    model: str = DEFAULT_MODEL  # the model to adapt
-    valid: float = Field(default=0.1, gt=0, le=0.5)  # share of the recordings that is held out
-    workers: int = Field(default=1, ge=1)
-    max_frames: int = Field(default=750, ge=1)
-    device: str = "auto"  # the accelerator if there is one, else the CPU
-    decoder: DecoderRecipe = DecoderRecipe()
-    optim: OptimRecipe = OptimRecipe(
-        max_steps=300,
-        batch_frames=800,
-        learning_rate=1e-4,
-        warmup_steps=20,
-        log_every=10,
-        eval_every=50,
-        save_every=50,
-    )
-    sentences: int = Field(default=16, ge=1)  # held-out ones that are spoken at every evaluation
-
-
-@dataclass
-class EvalCallback(TrainerCallback):
-    """At every evaluation: samples, their word error rate, and the best model so far exported."""
-
-    recipe: FinetuneRecipe
-    corpus: Path
-    tokenizer: Path
-    card: dict[str, Any]
-
-    def __post_init__(self) -> None:
-        self.work = self.recipe.output / "work"
-        self.log = self.work / "lm" / "log.jsonl"
-        self.items = held_out_items(self.corpus, self.recipe)
-
-    def on_evaluate(
-        self, args: Any, state: Any, control: Any, metrics: Any, model: Any, **_: Any
-    ) -> None:
-        training = model.training
-        model.save_pretrained(self.work / "now")
-        self.export(self.work / "now", self.work / "heard")
-        row = self.listen(state.global_step, self.work / "heard", self.recipe.voice)
-        rows = read_log(self.log)
-        floor = next((r["wer_natural"] for r in rows if "wer_natural" in r), 0.0)
-        # Nobody is understood better than the voice itself: below that, the loss decides.
-        row["score"] = [max(row["wer"] or 0.0, floor), metrics["eval_loss"]]
-        best = min((r["score"] for r in rows if "score" in r), default=None)
-        write_row(self.log, row)
-        if not self.exported or best is None or row["score"] < best:
-            self.export(self.work / "now", self.recipe.output)
-        model.train(training)
-
-    @property
-    def exported(self) -> bool:
-        """Whether the output speaks already."""
-        return (self.recipe.output / "config.json").is_file()
-
-    def export(self, model: Path, output: Path) -> None:
-        """The model, the tokenizer and the new voice in one folder."""
-        origins = {self.recipe.voice: self.recipe.origin}
-        export_model(
-            model, self.tokenizer, output, manifest=self.corpus, origins=origins, card=self.card
-        )
-
-    def listen(self, step: int, model: Path | str, voice: Any) -> dict[str, Any]:
-        """Speak the held-out sentences into samples/`step`: a row of how they are understood."""
-        folder = self.recipe.output / "samples" / f"{step:06d}"
-        folder.mkdir(parents=True, exist_ok=True)
-        made = load(model, device=self.recipe.device).batch(
-            [item.text for item in self.items], voice=voice
-        )
-        paths = [audio.save(folder / f"{i:02d}.wav") for i, audio in enumerate(made)]
-        try:
-            return {"step": step, "wer": self.heard(paths)}
-        except InputError as error:  # the judge is not installed: samples are still there
-            return {"step": step, "wer": None, "note": str(error)}
-
-    def before(self, model: Path, voice: Any) -> None:
-        """What the voice's vector alone makes of the sentences, and the recordings of them."""
-        row = self.listen(0, model, voice)
-        if row["wer"] is not None:
-            row["wer_natural"] = self.heard([item.audio for item in self.items])
-        write_row(self.log, row)
-
-    def heard(self, paths: list[Path]) -> float:
-        """Word error rate of recordings of the held-out sentences."""
-        return corpus_rate(
-            [word_errors(i.text, recognise(p)) for i, p in zip(self.items, paths, strict=True)]
-        ).value
 
 
 def finetune(recipe: FinetuneRecipe) -> Path:
@@ -204,7 +89,7 @@ def prepare_corpus(recipe: FinetuneRecipe) -> Path:
     say(1, f"prepare: check and align the recordings in {recipe.data}")
     corpus = recipe.output / "work" / "corpus"
     report = prepare(
-        recipe.data, corpus, voice=recipe.voice, valid=recipe.valid, workers=recipe.workers
+        recipe.data, corpus, voice=recipe.voice, valid=recipe.valid_share, workers=recipe.workers
     )
     print("\n".join(report.lines()), flush=True)
     return corpus
@@ -256,11 +141,6 @@ def make_card(recipe: FinetuneRecipe, base: dict[str, Any], minutes: float) -> d
         "data": f"{recipe.model}: {before}; then {minutes:.1f} min of '{recipe.voice}'",
         "trained_by": "recipes/finetune",
     }
-
-
-def held_out_items(corpus: Path, recipe: FinetuneRecipe) -> list[Utterance]:
-    """The held-out sentences that are listened to."""
-    return read_manifest(corpus, "valid")[: recipe.sentences]
 
 
 def plot_losses(rows: list[dict[str, Any]], path: Path) -> None:

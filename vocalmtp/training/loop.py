@@ -13,19 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from vocalmtp.config import StrictModel
 from vocalmtp.io.read import read_object
 from vocalmtp.training.distributed import (
-    Precision,
     average_gradients,
     flushed_denormals,
     from_first,
     make_accelerator,
     mean_over_processes,
 )
+from vocalmtp.training.recipe import LoopRecipe
 from vocalmtp.training.run_files import (
     CHECKPOINTS,
     LOG,
@@ -41,22 +39,6 @@ LOG_EVERY = 50  # steps
 KEPT_CHECKPOINTS = 2
 MAX_GRAD_NORM = 1.0
 RANK_SEED = 1_000_003  # between the seeds of two processes
-
-
-class LoopRecipe(StrictModel):
-    """Recipe keys of every run of `TrainingLoop`, which ends after `steps` or `max_minutes`."""
-
-    output: Path
-    steps: int = Field(ge=1)
-    max_minutes: float | None = Field(default=None, gt=0)
-    save_minutes: float = Field(default=5.0, gt=0)  # between two checkpoints
-    batch_size: int = Field(ge=1)  # of every process
-    learning_rate: float = Field(gt=0)
-    warmup_steps: int = Field(ge=0)
-    device: str = "auto"  # the accelerator if there is one, else the CPU
-    precision: Precision = "fp32"  # bf16: automatic mixed precision
-    threads: int = Field(default=1, ge=1)  # of the CPU
-    seed: int = 0
 
 
 # Keys that may differ when a run is resumed.

@@ -1,4 +1,4 @@
-"""What a run of `recipe: speech_lm` will train, without weights: `vocalmtp train --dry-run`."""
+"""Plan of a speech LM's training, without weights: `vocalmtp train --dry-run`."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -15,107 +15,113 @@ from vocalmtp.models.speech_lm import SpeechLM
 from vocalmtp.text import ALPHABET
 from vocalmtp.tokenizers.base import TokenizerSpec
 from vocalmtp.tokenizers.cards import find_card
-from vocalmtp.training.build import model_config
+from vocalmtp.training.build import check_source, model_config
 from vocalmtp.training.recipe import SpeechLMRecipe
 from vocalmtp.training.tasks import build_dataset
 
-TRAINED_BYTES = 16  # a parameter: itself, its gradient and two moments in float32
+BYTES_PER_PARAMETER = 16  # in training: itself, its gradient and two moments, in float32
 
 
 def show_recipe(
     recipe: SpeechLMRecipe, tokenizer: str | None = None, folder: Path | None = None
 ) -> str:
-    """The plan of a run, in lines; `tokenizer` is a name of the catalogue, for want of shards, and
-    `folder` may have the recipe of the model to go on from, for want of that.
+    """Describe a training run in a few lines: model size, codes, updates, memory and data.
 
-    Raises InputError for what the recipe has wrong, or if nothing says which codes there are.
+    Args:
+        recipe: the run.
+        tokenizer: name in the catalogue, for a recipe whose shards do not exist yet.
+        folder: has the recipe of `init`, if that model does not exist yet.
+
+    Raises:
+        InputError: the recipe is invalid, or neither shards nor `tokenizer` give the codes.
     """
     config = planned_config(recipe, tokenizer, folder)
     with torch.device("meta"):
         model = SpeechLM(config)
-    parts, total = {name: count(part) for name, part in model.named_children()}, count(model)
-    optim, rate = recipe.optim, config.tokenizer["frame_rate"]
-    speech = rate * config.layout.steps_per_frame
-    heard = (
-        f", heard {config.audio_frame_rate / config.audio_frames_per_position:g}"
-        if config.audio_input
-        else ""
-    )
-    hours = optim.max_steps * optim.batch_frames / rate / 3600
+    total = count_parameters(model)
+    parts = {name: count_parameters(part) for name, part in model.named_children()}
     sizes = ", ".join(f"{name} {size / 1e6:.1f} M" for name, size in parts.items() if size)
+    optim, rate = recipe.optim, config.tokenizer["frame_rate"]
+    rates = f"speech {rate * config.layout.steps_per_frame:g}"
+    if config.audio_input:
+        rates += f", audio input {config.audio_frame_rate / config.audio_frames_per_position:g}"
+    hours = optim.max_steps * optim.batch_frames / rate / 3600
     lines = [
         f"model: {total / 1e6:.1f} M parameters ({sizes})",
-        f"codes: {config.tokenizer['name']}, {config.layout.tokens_per_step} slots a step",
-        f"positions a second: spoken {speech:g}{heard}",
+        f"codes: {config.tokenizer['name']}, {config.layout.tokens_per_step} slots per step",
+        f"positions per second: {rates}",
         f"training: {optim.max_steps:,} updates of {optim.batch_frames:,} frames, {hours:,.1f} h",
-        f"memory: {TRAINED_BYTES * total / 2**30:.2f} GiB and the activations of a batch",
+        f"memory: {BYTES_PER_PARAMETER * total / 2**30:.2f} GiB and the activations of a batch",
+        f"data: {_describe_data(recipe, config)}",
     ]
-    return "\n".join([*lines, *_rows(recipe, config)])
+    return "\n".join(lines)
 
 
-def count(module: nn.Module) -> int:
-    """The parameters of a module."""
+def count_parameters(module: nn.Module) -> int:
+    """Number of parameters of a module."""
     return sum(p.numel() for p in module.parameters())
 
 
 def planned_config(
     recipe: SpeechLMRecipe, tokenizer: str | None, folder: Path | None = None
 ) -> SpeechLMConfig:
-    """The configuration of the model that the recipe trains; a pretrained one is its `shape`."""
-    if recipe.model is None and recipe.init is None:
-        raise InputError(
-            "recipe: give either 'model' (a new one) or 'init' (one to go on from)", code="conflict"
-        )
+    """Configuration of the model of a recipe, whose backbone is its `pretrained_config`.
+
+    For the arguments and errors, see `show_recipe`.
+    """
+    check_source(recipe)
     if recipe.model is None:
-        before = None if folder is None else maker_of(recipe.init, folder)
+        before = recipe_of(str(recipe.init), folder) if folder is not None else None
         if before is None:
-            config = SpeechLMConfig.load(model_folder(recipe.init))
+            config = SpeechLMConfig.load(model_folder(str(recipe.init)))
         else:
             config = planned_config(before, tokenizer, folder)
         audio_input, end = recipe.audio_input, len(ALPHABET)
     else:
-        made = recipe.model
-        if made.pretrained is not None:
-            if made.shape is None:
+        model = recipe.model
+        if model.pretrained is not None:
+            if model.pretrained_config is None:
                 raise InputError(
-                    f"model.shape: is missing; give the configuration of '{made.pretrained}'",
+                    "model.pretrained_config: is missing; give the configuration of "
+                    f"'{model.pretrained}'",
                     code="missing",
                 )
-            made = made.model_copy(update={"pretrained": None, "backbone": made.shape})
-        config, audio_input = model_config(made, _spec(recipe, tokenizer)), made.audio_input
-        end = len(ALPHABET) if recipe.model.pretrained is None else 0  # its tokenizer will tell
+            model = model.model_copy(
+                update={"pretrained": None, "backbone": model.pretrained_config}
+            )
+        config, audio_input = model_config(model, _read_spec(recipe, tokenizer)), model.audio_input
+        end = len(ALPHABET) if recipe.model.pretrained is None else 0  # its tokenizer is not read
     if audio_input:
         config.audio_input = {"end_id": config.audio_input.get("end_id", end)} | audio_input
     return config
 
 
-def maker_of(model: str, folder: Path) -> SpeechLMRecipe | None:
-    """The recipe in `folder` that trains `model`, if that is not there yet."""
+def recipe_of(model: str, folder: Path) -> SpeechLMRecipe | None:
+    """The recipe in `folder` whose output is `model`, if that does not exist yet."""
     if Path(model).is_dir():
         return None
     for file in sorted(folder.glob("*.yaml")):
-        with suppress(InputError):  # recipes of other kinds, and files of data
+        with suppress(InputError):  # recipes of other kinds, and other files
             data = load_yaml(file)
             if data.get("output") == model:
                 return parse(SpeechLMRecipe, data, str(file))
     return None
 
 
-def _spec(recipe: SpeechLMRecipe, tokenizer: str | None) -> TokenizerSpec:
+def _read_spec(recipe: SpeechLMRecipe, tokenizer: str | None) -> TokenizerSpec:
     folder = Path(recipe.data.shards)
     if has_spec(folder):
         return read_spec(folder, f"shards '{folder}'")
     if tokenizer is None:
         raise InputError(
-            f"shards '{folder}': are not there; name their --tokenizer for a plan", code="not_found"
+            f"shards '{folder}': do not exist; plan with --tokenizer NAME", code="not_found"
         )
     return find_card(tokenizer).spec()
 
 
-def _rows(recipe: SpeechLMRecipe, config: SpeechLMConfig) -> list[str]:
-    """What an epoch has, or that the data is not there."""
+def _describe_data(recipe: SpeechLMRecipe, config: SpeechLMConfig) -> str:
     try:
         rows = build_dataset(recipe.data, recipe.data.split, config, None)
     except InputError as error:
-        return [f"data: {error}"]
-    return [f"data: {len(rows):,} rows, {sum(rows.frames):,} frames an epoch"]
+        return str(error)
+    return f"{len(rows):,} rows, {sum(rows.frames):,} frames per epoch"

@@ -1,20 +1,20 @@
-"""What a speech LM learns from: utterances and questions, and the tasks that are made of them.
+"""Datasets of a speech LM: utterances and questions as prompts of the tasks that it learns.
 
-tts says an utterance, asr writes down what is heard. Of a question, spoken_qa hears it, writes it
-down, answers it in text and says the answer; text_qa reads it instead; text only writes the answer.
-Letters: Q streams, T frames, U characters.
+An utterance is synthesized (tts) or transcribed (asr). A question is heard, transcribed, answered in
+text and spoken (spoken_qa); or read instead of heard (text_qa); or read and answered in text (text).
+
+Shape letters: Q streams, T frames.
 """
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Protocol
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from vocalmtp.config import StrictModel
 from vocalmtp.data.manifest import read_manifest
 from vocalmtp.data.shards import CodeItem, CodeShards
 from vocalmtp.errors import InputError
@@ -24,63 +24,40 @@ from vocalmtp.models.config import SpeechLMConfig
 from vocalmtp.models.prompts import Segment, Speaker, dialogue_turn, tts_prompt
 from vocalmtp.models.text_track import frame_advances
 from vocalmtp.text import char_ids, normalize
-from vocalmtp.training.audio_inputs import (
-    AudioInputs,
-    CodeInputs,
-    MelInputs,
-    RecordingsRecipe,
-    SpokenText,
-)
+from vocalmtp.training.audio_inputs import AudioInputs, CodeInputs, MelInputs, SpokenText
+from vocalmtp.training.recipe import DataRecipe, QuestionsRecipe, QuestionTask
 
-SpeechTask = Literal["tts", "asr"]
-QuestionTask = Literal["spoken_qa", "text_qa", "text"]
-Times = dict[str, float]
-
-LETTERS = 16.0  # that are said in a second
+CHARACTERS_PER_SECOND = 16.0  # of speech, on average
 
 
-class QuestionsRecipe(StrictModel):
-    """Questions and answers: `folder` is as recipes/roletriviaqa_mini and recipes/chat_mini write
-    it, `shards` are the codes of its manifest.
-    """
+class SizedDataset(Protocol):
+    """Prompts, and the length of each in codec frames."""
 
-    folder: str
-    shards: str
-    tasks: dict[QuestionTask, float]
+    frames: list[int]
 
+    def __len__(self) -> int: ...
 
-class DataRecipe(StrictModel):
-    """Where the codes are, and which of them to use.
-
-    `tasks` say how often an epoch has every utterance, or question, in that task: 0.5 is every
-    second one. `shards` may be those of the questions. A model that listens to mels hears
-    `recordings`: asr has all of them, and a question is heard in any that says it.
-    """
-
-    shards: str  # folder of code shards
-    split: str = "train"
-    valid_split: str | None = "valid"
-    valid_items: int = Field(default=200, ge=1)  # of every task
-    max_frames: int = Field(default=750, ge=1)  # longer utterances are left out
-    tasks: dict[SpeechTask, float] = {"tts": 1.0}
-    questions: QuestionsRecipe | None = None
-    recordings: RecordingsRecipe | None = None
+    def __getitem__(self, index: int) -> list[Segment]: ...
 
 
-class TextIds:
-    """Texts to ids of the backbone's text vocabulary: characters, or those of its `tokenizer`."""
+class TextEncoder:
+    """Ids of the backbone's text: of characters, or of its text `tokenizer`."""
 
     def __init__(self, config: SpeechLMConfig, tokenizer: Any = None):
-        self.encode = char_ids if tokenizer is None else lambda text: tokenizer(text)["input_ids"]
+        self.tokenizer = tokenizer
         self.end = [config.audio_input_config.end_id] if config.audio_input else []
 
-    def whole(self, text: str) -> list[int]:
-        """A text that is written, with its end."""
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text that is read."""
+        return char_ids(text) if self.tokenizer is None else self.tokenizer(text)["input_ids"]
+
+    def encode_with_end(self, text: str) -> list[int]:
+        """Ids of a text that is generated."""
         return [*self.encode(text), *self.end]
 
 
 class PromptDataset(Dataset):
-    """Utterances of a split as segment lists that say them; `frames` has the length of each."""
+    """Task tts: utterances of a split with at most `max_frames` frames."""
 
     def __init__(
         self, shards: CodeShards, config: SpeechLMConfig, max_frames: int, tokenizer: Any = None
@@ -97,28 +74,35 @@ class PromptDataset(Dataset):
 
 
 class TranscriptDataset(Dataset):
-    """All that `ears` hear as segment lists that write it down; `frames` has what each costs."""
+    """Task asr: audio inputs of at most `max_frames` frames, and their transcripts."""
 
     def __init__(
-        self, ears: AudioInputs, config: SpeechLMConfig, max_frames: int, tokenizer: Any = None
+        self, inputs: AudioInputs, config: SpeechLMConfig, max_frames: int, tokenizer: Any = None
     ):
-        self.ears, self.texts = ears, TextIds(config, tokenizer)
-        self.sounds = [sound for sound in ears.sounds if sound.frames <= max_frames]
-        self.frames = [frames_of(config, sound.frames, len(sound.text)) for sound in self.sounds]
+        self.inputs, self.texts = inputs, TextEncoder(config, tokenizer)
+        self.items = [item for item in inputs.items if item.frames <= max_frames]
+        self.frames = [cost_in_frames(config, item.frames, len(item.text)) for item in self.items]
 
     def __len__(self) -> int:
-        return len(self.sounds)
+        return len(self.items)
 
     def __getitem__(self, index: int) -> list[Segment]:
-        sound = self.sounds[index]
-        return dialogue_turn(audio=self.ears.hear(sound), question=self.texts.whole(sound.text))
+        item = self.items[index]
+        text = self.texts.encode_with_end(item.text)
+        return dialogue_turn(audio=self.inputs.load(item), question=text)
 
 
 class QuestionDataset(Dataset):
-    """Questions of a split as segment lists; `frames` has what each costs, in frames.
+    """Questions of a split in one task; those without the speech that it needs are left out.
 
-    `spoken` are the answers by the path of their audio. A question whose speech is not there is
-    left out of the tasks that need it.
+    Args:
+        rows: the questions.
+        config: of the model.
+        max_frames: longest question and answer.
+        tokenizer: of the backbone's text; None for characters.
+        task: spoken_qa, text_qa or text.
+        answers: spoken answers by the path of their audio.
+        inputs: audio inputs, for spoken_qa.
     """
 
     def __init__(
@@ -128,36 +112,36 @@ class QuestionDataset(Dataset):
         max_frames: int,
         tokenizer: Any = None,
         task: QuestionTask = "spoken_qa",
-        spoken: Mapping[str, CodeItem] | None = None,
-        ears: AudioInputs | None = None,
+        answers: Mapping[str, CodeItem] | None = None,
+        inputs: AudioInputs | None = None,
     ):
-        self.config, self.task, self.texts = config, task, TextIds(config, tokenizer)
-        self.tokenizer, self.ears = tokenizer, ears
+        self.config, self.task, self.texts = config, task, TextEncoder(config, tokenizer)
+        self.tokenizer, self.inputs = tokenizer, inputs
         self.items: list[tuple[QuestionRow, SpokenText | None, CodeItem | None]] = []
         for row in rows:
-            sound = ears.question(row) if ears and task == "spoken_qa" else None
-            answer = (spoken or {}).get(row.audio or "") if task != "text" else None
-            if (task == "spoken_qa" and sound is None) or (task != "text" and answer is None):
+            spoken = inputs.question(row) if inputs and task == "spoken_qa" else None
+            answer = (answers or {}).get(row.audio or "") if task != "text" else None
+            if (task == "spoken_qa" and spoken is None) or (task != "text" and answer is None):
                 continue
-            lengths = [sound.frames if sound else 0, answer.codes.shape[1] if answer else 0]
+            lengths = [spoken.frames if spoken else 0, answer.codes.shape[1] if answer else 0]
             if max(lengths) <= max_frames:
-                self.items.append((row, sound, answer))
-        self.frames = [self._frames(*item) for item in self.items]
+                self.items.append((row, spoken, answer))
+        self.frames = [self._cost(*item) for item in self.items]
 
-    def _frames(self, row: QuestionRow, sound: SpokenText | None, answer: CodeItem | None) -> int:
-        text = len(row.question) + len(row.answer)
-        spoken = 0 if answer is None else answer.codes.shape[1]
-        return spoken + frames_of(self.config, sound.frames if sound else 0, text)
+    def _cost(self, row: QuestionRow, spoken: SpokenText | None, answer: CodeItem | None) -> int:
+        characters = len(row.question) + len(row.answer)
+        cost = cost_in_frames(self.config, spoken.frames if spoken else 0, characters)
+        return cost + (0 if answer is None else answer.codes.shape[1])
 
     def __len__(self) -> int:
         return len(self.items)
 
     def __getitem__(self, index: int) -> list[Segment]:
-        row, sound, answer = self.items[index]
+        row, spoken, answer = self.items[index]
         turn = dialogue_turn(
-            audio=None if sound is None else self.ears.hear(sound),
-            question=self.texts.whole(row.question),
-            answer=self.texts.whole(row.answer),
+            audio=None if spoken is None or self.inputs is None else self.inputs.load(spoken),
+            question=self.texts.encode_with_end(row.question),
+            answer=self.texts.encode_with_end(row.answer),
         )
         if answer is None:
             return [Speaker(None), *turn]
@@ -165,9 +149,9 @@ class QuestionDataset(Dataset):
 
 
 class Mixture(Dataset):
-    """Rows of several datasets, each so many times; `frames` has the length of each."""
+    """Rows of several datasets, with the number of times that each is repeated in an epoch."""
 
-    def __init__(self, parts: Sequence[tuple[Any, float]]):
+    def __init__(self, parts: Sequence[tuple[SizedDataset, float]]):
         self.entries = [
             (dataset, index) for dataset, times in parts for index in repeated(len(dataset), times)
         ]
@@ -182,129 +166,164 @@ class Mixture(Dataset):
 
 
 def repeated(count: int, times: float) -> list[int]:
-    """Each of `count` numbers so many times; for a part of a time some, spread evenly."""
-    whole, part = int(times), times - int(times)
-    spread = [i for i in range(count) if int((i + 1) * part) > int(i * part)]
-    return [*range(count)] * whole + spread
+    """Indices below `count`, each `times` times; a fractional part selects evenly spaced ones."""
+    repeats, part = int(times), times - int(times)
+    spaced = [i for i in range(count) if int((i + 1) * part) > int(i * part)]
+    return [*range(count)] * repeats + spaced
 
 
 def build_dataset(
-    data: DataRecipe, split: str, config: SpeechLMConfig, tokenizer: Any, most: int | None = None
+    data: DataRecipe,
+    split: str,
+    config: SpeechLMConfig,
+    tokenizer: Any,
+    max_items: int | None = None,
 ) -> Mixture:
-    """All tasks of a split, of each at most `most` rows, once each then.
+    """Build the dataset of a split, with all tasks of a recipe.
 
-    Raises InputError for missing data, or tasks that need a model that listens.
+    Args:
+        data: the recipe.
+        split: its train or validation split.
+        config: of the model.
+        tokenizer: of the backbone's text; None for characters.
+        max_items: for validation: at most so many rows of each task, once each.
+
+    Raises:
+        InputError: data is missing, or does not fit the model or the tasks.
     """
-    asked: Times = data.tasks | (data.questions.tasks if data.questions else {})
-    for task, times in asked.items():
+    questions = data.questions
+    tasks: dict[str, float] = {**data.tasks, **(questions.tasks if questions else {})}
+    for task, times in tasks.items():
         if task != "tts" and not config.audio_input and times > 0:
             raise InputError(
-                f"task '{task}': needs a model that listens; give it 'audio_input', such as "
+                f"task '{task}': needs a model with audio input; set audio_input, such as "
                 "audio_input: {frames_per_position: 2}",
                 code="missing",
             )
-    own, hears = data.questions, asked.keys() & {"asr", "spoken_qa"}
-    questions = read_questions(Path(own.folder), split) if own else []
+    rows = read_questions(Path(questions.folder), split) if questions else []
     shards = CodeShards(data.shards, split) if any(data.tasks.values()) else None
-    speaks = own is not None and own.tasks.keys() - {"text"}
-    spoken = read_speech(own, split, config) if speaks else {}
-    ears = build_ears(data, split, config, shards, spoken) if hears else None
-    parts: list[tuple[Any, float]] = []
+    answers: dict[str, CodeItem] = {}
+    if questions is not None and questions.tasks.keys() - {"text"}:
+        answers = read_speech(questions, split, config)
+    inputs = None
+    if tasks.keys() & {"asr", "spoken_qa"}:
+        inputs = build_audio_inputs(data, split, config, shards, answers)
+    parts: list[tuple[SizedDataset, float]] = []
     for task, times in data.tasks.items() if shards is not None else ():
+        dataset: SizedDataset
         if task == "tts":
-            parts.append((PromptDataset(shards, config, data.max_frames, tokenizer), times))
+            dataset = PromptDataset(shards, config, data.max_frames, tokenizer)
         else:
-            parts.append((TranscriptDataset(ears, config, data.max_frames, tokenizer), times))
-    for task, times in own.tasks.items() if own else ():
-        made = QuestionDataset(questions, config, data.max_frames, tokenizer, task, spoken, ears)
-        if not made:
-            raise InputError(
-                f"questions '{own.folder}': none of the split '{split}' has the speech that "
-                f"{task} needs; have it spoken, and tokenize it",
-                code="invalid_value",
+            assert inputs is not None, "asr needs audio inputs"
+            dataset = TranscriptDataset(inputs, config, data.max_frames, tokenizer)
+        parts.append((dataset, times))
+    if questions is not None:
+        parts += [
+            (
+                QuestionDataset(rows, config, data.max_frames, tokenizer, task, answers, inputs),
+                times,
             )
-        parts.append((made, times))
-    if most is not None:
-        parts = [(d, min(1.0, most / max(len(d), 1))) for d, times in parts if times > 0]
+            for task, times in questions.tasks.items()
+        ]
+        _check_questions(questions, parts)
+    if max_items is not None:
+        parts = [(d, min(1.0, max_items / max(len(d), 1))) for d, times in parts if times > 0]
     mixture = Mixture(parts)
     if not len(mixture):
         raise InputError(
-            f"data '{data.shards}': no row for any task; raise max_frames or tasks",
-            code="invalid_value",
+            f"data.shards '{data.shards}': no row for any task in the split '{split}'; raise "
+            "data.max_frames or data.tasks",
+            code="empty",
         )
     return mixture
 
 
-def build_ears(
+def _check_questions(
+    questions: QuestionsRecipe, parts: Sequence[tuple[SizedDataset, float]]
+) -> None:
+    """Raise InputError if a question task has no row."""
+    for dataset, _ in parts:
+        if isinstance(dataset, QuestionDataset) and not len(dataset):
+            raise InputError(
+                f"questions '{questions.folder}': no row has the speech that {dataset.task} needs; "
+                "synthesize and tokenize it",
+                code="missing",
+            )
+
+
+def build_audio_inputs(
     data: DataRecipe,
     split: str,
     config: SpeechLMConfig,
     shards: CodeShards | None,
-    asked: dict[str, CodeItem],
+    questions: dict[str, CodeItem],
 ) -> AudioInputs:
-    """What the model hears of a split; what it is trained on is spoilt.
+    """Audio inputs of a split, as codes or log-mels; those of the train split are augmented.
 
-    Raises InputError if log-mels want recordings that are not there, or codes are given some.
+    Raises:
+        InputError: there are no recordings for log-mels, or there are recordings for codes.
     """
     recordings = data.recordings
     if config.audio_input_config.source == "codes":
         if recordings:
             raise InputError(
-                f"data.recordings '{recordings.manifests[0]}': the model listens to codes, of "
-                "'shards'; leave it out, or give it audio_input: {source: mels}",
+                f"data.recordings '{recordings.manifests[0]}': the audio input of this model is "
+                "codes, of data.shards; leave it out, or set audio_input: {source: mels}",
                 code="conflict",
             )
-        return CodeInputs(config, shards, asked)
+        return CodeInputs(config, shards, questions)
     if not recordings:
         raise InputError(
-            "data.recordings: is missing; a model that listens to mels hears recordings, such as "
+            "data.recordings: is missing; audio_input with source: mels needs it, such as "
             "recordings: {manifests: [corpus]}",
             code="missing",
         )
-    return MelInputs(config, recordings, split, spoils=split == data.split)
+    return MelInputs(config, recordings, split, augments=split == data.split)
 
 
 def read_questions(folder: Path, split: str) -> list[QuestionRow]:
-    """The questions of a split, normalised, without those that cannot be.
+    """Read the questions of a split, normalized; those that cannot be normalized are left out.
 
-    Raises InputError if there is none, or a line is not one.
+    Raises:
+        InputError: there are none, or a line is invalid.
     """
     path, rows = folder / QUESTIONS, []
     if not path.is_file():
         raise InputError(
             f"questions '{folder}': has no {QUESTIONS}; make it with recipes/chat_mini",
-            code="empty",
+            code="not_found",
         )
     for number, line in read_lines(path, f"questions '{folder}'"):
         try:
             row = QuestionRow.model_validate_json(line)
         except ValidationError as error:
             raise InputError(
-                f"{path} line {number}: {problem_of(error)}", code="invalid_value"
+                f"questions '{folder}': {path.name} line {number}: {problem_of(error)}",
+                code="invalid_value",
             ) from error
         if row.split == split:
             with suppress(InputError):
-                said = {"question": normalize(row.question), "answer": normalize(row.answer)}
-                rows.append(row.model_copy(update=said))
+                texts = {"question": normalize(row.question), "answer": normalize(row.answer)}
+                rows.append(row.model_copy(update=texts))
     if not rows:
         raise InputError(
-            f"questions '{folder}': none of the split '{split}'; make them anew",
-            code="invalid_value",
+            f"questions '{folder}': none of the split '{split}'; make them again", code="empty"
         )
     return rows
 
 
 def read_speech(recipe: QuestionsRecipe, split: str, config: SpeechLMConfig) -> dict[str, CodeItem]:
-    """The utterances of a split by the path of their audio, as questions name it.
+    """Read the utterances of a split, by the path of their audio, as questions name it.
 
-    Raises InputError if they are codes of another tokenizer than the model's.
+    Raises:
+        InputError: they are codes of another tokenizer than the model's.
     """
     folder, shards = Path(recipe.folder), CodeShards(recipe.shards, split)
-    made, asked = shards.spec, config.tokenizer
-    if made.hash != asked.get("hash"):
+    made, expected = shards.spec, config.tokenizer
+    if made.hash != expected.get("hash"):
         raise InputError(
-            f"questions.shards '{recipe.shards}': are codes of '{made.name}' ({made.hash}); the "
-            f"model speaks those of '{asked.get('name')}' ({asked.get('hash')}); tokenize again",
+            f"questions.shards '{recipe.shards}': are codes of '{made.name}' ({made.hash}), and the "
+            f"model has those of '{expected.get('name')}' ({expected.get('hash')}); tokenize again",
             code="mismatch",
         )
     place = {row.id: index for index, row in enumerate(shards.rows)}
@@ -315,18 +334,12 @@ def read_speech(recipe: QuestionsRecipe, split: str, config: SpeechLMConfig) -> 
     }
 
 
-def frames_of(config: SpeechLMConfig, heard: int, text: int) -> int:
-    """What heard frames and letters of text count as, in frames: a letter as if it were said.
+def cost_in_frames(config: SpeechLMConfig, audio: int, characters: int) -> int:
+    """Length of a row in frames: audio input, and text as if it were spoken.
 
-    So a batch has the same rows whatever a step of the model is.
+    It does not depend on the frames per step, so that batches have the same rows for any of them.
     """
-    return heard + round(text * config.tokenizer["frame_rate"] / LETTERS)
-
-
-def item_advances(item: CodeItem, config: SpeechLMConfig, most: int) -> Tensor:
-    """How far the pointer into the text moves at every frame, at most `most`, [T]."""
-    rate = config.tokenizer["frame_rate"]
-    return frame_advances(item.char_ends, item.codes.shape[1], rate, most)
+    return audio + round(characters * config.tokenizer["frame_rate"] / CHARACTERS_PER_SECOND)
 
 
 def item_segments(
@@ -335,20 +348,28 @@ def item_segments(
     tokenizer: Any = None,
     context: Sequence[Segment] = (),
 ) -> list[Segment]:
-    """One utterance as the prompt that `config` trains on; an answer after its `context`.
+    """Prompt of one utterance in training.
 
-    Raises InputError if the model has a text track and the utterance has no character times.
+    Args:
+        item: codes [Q, T], text, and what else is known of the utterance.
+        config: of the model.
+        tokenizer: of the backbone's text; None for characters.
+        context: the dialogue turn that the utterance answers.
+
+    Raises:
+        InputError: the model has a text track, and the utterance no character times.
     """
     characters = char_ids(item.text)
     advances: Tensor | None = None
     if config.has_text_track:
         if item.char_ends is None or len(item.char_ends) != len(characters):
             raise InputError(
-                f"utterance '{item.id}': needs one time per character for text: {config.text}; "
-                "make shards with character times, or set text: prompt",
+                f"utterance '{item.id}': needs the time of every character for text: "
+                f"{config.text}; make shards with character times, or set text: prompt",
                 code="missing",
             )
-        advances = item_advances(item, config, config.track_config.max_advance)
+        rate, most = config.tokenizer["frame_rate"], config.track_config.max_advance
+        advances = frame_advances(item.char_ends, item.codes.shape[1], rate, most)  # [T]
     return tts_prompt(
         config.text,
         text_ids=characters if tokenizer is None else tokenizer(item.text)["input_ids"],

@@ -5,50 +5,19 @@ The Trainer, schedules, draft heads, objectives and curricula are those of the s
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from pydantic import Field
 from transformers import TrainerCallback
 
-from vocalmtp.config import StrictModel
 from vocalmtp.data.text_rows import TextRows, read_pieces
 from vocalmtp.errors import InputError
 from vocalmtp.models.checkpoint import load_backbone, load_text_tokenizer
 from vocalmtp.models.text_lm import TextLM, new_backbone
+from vocalmtp.training.build import add_draft, freeze
 from vocalmtp.training.distributed import flushed_denormals
-from vocalmtp.training.drafts import freeze, give_draft
-from vocalmtp.training.recipe import OptimRecipe
+from vocalmtp.training.recipe import TextDataRecipe, TextLMRecipe
 from vocalmtp.training.train import run_trainer
-
-
-class TextDataRecipe(StrictModel):
-    """Files of texts (.txt, .jsonl, .csv), see data/text_rows.py."""
-
-    texts: tuple[str, ...]
-    valid: tuple[str, ...] = ()  # held out; none, and nothing is evaluated
-    valid_rows: int = Field(default=200, ge=1)
-    length: int = Field(default=256, ge=2)  # tokens of a row
-    packed: bool = True  # rows are windows of all texts; else a row is a text
-
-
-class TextLMRecipe(StrictModel):
-    """A whole run: `vocalmtp train recipe.yaml`. The model is written to the folder `output`.
-
-    Either `init` names the causal LM to go on from, or `backbone` is the configuration of a new one
-    and `tokenizer` the folder of its tokenizer. `optim.batch_frames` counts tokens.
-    """
-
-    recipe: Literal["text_lm"] = "text_lm"
-    data: TextDataRecipe
-    init: str | None = None
-    backbone: dict[str, Any] | None = None
-    tokenizer: str | None = None
-    draft: dict[str, Any] = {}  # a draft head, or other settings of the one that `init` has
-    objectives: dict[str, dict[str, Any]] = {}  # auxiliary losses, see model/objectives.py
-    optim: OptimRecipe = OptimRecipe()
-    device: str = "auto"  # the accelerator if there is one, else the CPU
-    output: str
 
 
 def build_text_lm(recipe: TextLMRecipe) -> tuple[TextLM, Any]:
@@ -66,7 +35,7 @@ def build_text_lm(recipe: TextLMRecipe) -> tuple[TextLM, Any]:
         if (Path(recipe.init) / "draft.json").is_file():
             model.load_draft(Path(recipe.init))
         if recipe.draft:
-            give_draft(model, recipe.draft, recipe.init)
+            add_draft(model, recipe.draft, recipe.init)
         return model, tokenizer
     if recipe.backbone is None or recipe.tokenizer is None:
         raise InputError(
@@ -89,7 +58,7 @@ def train_text_lm(recipe: TextLMRecipe, callbacks: Sequence[TrainerCallback] = (
     """
     torch.manual_seed(recipe.optim.seed)
     model, tokenizer = build_text_lm(recipe)
-    freeze(model, recipe.optim.trains)
+    freeze(model, recipe.optim.trainable)
     data = read_rows(recipe.data, recipe.data.texts, model, tokenizer)
     valid = None
     if recipe.data.valid:

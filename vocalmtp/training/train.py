@@ -4,7 +4,6 @@ The loop is the Hugging Face Trainer; batches are grouped by length under a budg
 `torchrun` the processes share every batch, so that they train as one process does.
 """
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,31 +20,30 @@ from vocalmtp.data.shards import CodeShards
 from vocalmtp.heads import SpeechHead
 from vocalmtp.io.atomic import atomic_folder
 from vocalmtp.models.base import TrainingOutput
-from vocalmtp.models.batch import Batch
+from vocalmtp.models.batch import Batch, Collator
 from vocalmtp.models.checkpoint import quiet
 from vocalmtp.models.layout import IGNORED
 from vocalmtp.models.speech_lm import SpeechLM
-from vocalmtp.training.batches import FrameBatches, Shares, cut
-from vocalmtp.training.build import build_model
-from vocalmtp.training.curriculum import active_heads
+from vocalmtp.training.batches import (
+    BatchShares,
+    FrameBatches,
+    RandomStepSizes,
+    StepSizeCollator,
+    StepSizeDataset,
+    cut_batches,
+    every_step_size,
+)
+from vocalmtp.training.build import build_model, freeze
+from vocalmtp.training.callbacks import DialogueEvalCallback, RunLog
 from vocalmtp.training.distributed import (
     flushed_denormals,
-    from_first,
     is_first,
     mean_over_processes,
     num_processes,
     select_device,
     share_of_counts,
 )
-from vocalmtp.training.drafts import freeze
-from vocalmtp.training.elastic import (
-    DrawnGroupings,
-    GroupedCollator,
-    GroupedDataset,
-    every_grouping,
-)
-from vocalmtp.training.eval_callback import DialogueEvalCallback
-from vocalmtp.training.recipe import OptimRecipe, SpeechLMRecipe
+from vocalmtp.training.recipe import Curriculum, OptimRecipe, SpeechLMRecipe
 from vocalmtp.training.run_files import (
     CHECKPOINTS,
     LOG,
@@ -53,9 +51,10 @@ from vocalmtp.training.run_files import (
     last_whole_checkpoint,
     progress_bar,
     write_recipe,
-    write_row,
 )
 from vocalmtp.training.tasks import build_dataset
+
+Collate = Collator | StepSizeCollator
 
 
 class SpeechTrainer(Trainer):
@@ -73,9 +72,11 @@ class SpeechTrainer(Trainer):
             self.recipe.max_steps,
             self.recipe.seed,
         )
-        shares = Shares(batches, self.accelerator.process_index, self.accelerator.num_processes)
+        shares = BatchShares(
+            batches, self.accelerator.process_index, self.accelerator.num_processes
+        )
         if self.elastic:
-            shares = DrawnGroupings(shares, self.model.step_sizes, self.recipe.seed)
+            shares = RandomStepSizes(shares, self.model.step_sizes, self.recipe.seed)
         return self._loader(self.train_dataset, shares)
 
     def get_eval_dataloader(self, eval_dataset: Dataset | None = None) -> DataLoader:
@@ -83,9 +84,9 @@ class SpeechTrainer(Trainer):
         dataset = eval_dataset or self.eval_dataset
         frames = torch.tensor(dataset.frames)
         order = frames.argsort()
-        batches = cut(order.tolist(), frames[order].tolist(), self.recipe.batch_frames)
+        batches = cut_batches(order.tolist(), frames[order].tolist(), self.recipe.batch_frames)
         if self.elastic:
-            batches = every_grouping(batches, self.model.step_sizes)
+            batches = every_step_size(batches, self.model.step_sizes)
         return self._loader(dataset, batches)
 
     @property
@@ -94,7 +95,7 @@ class SpeechTrainer(Trainer):
 
     def _loader(self, dataset: Dataset, batches: Any) -> DataLoader:
         if self.elastic:
-            dataset = GroupedDataset(dataset)
+            dataset = StepSizeDataset(dataset)
         loader = DataLoader(dataset, batch_sampler=batches, collate_fn=self.data_collator)
         # As the accelerator does it, except that it would hand every process other batches.
         return prepare_data_loader(
@@ -153,7 +154,7 @@ class SpeechTrainer(Trainer):
         if self.model.draft is None or not training:
             return None
         own = int(
-            self.recipe.trains == "all"
+            self.recipe.trainable == "all"
         )  # a head of next tokens that stays as it is has no turn
         heads, step = own + len(self.model.draft.offsets), self.state.global_step
         return active_heads(self.recipe.curriculum, step, self.recipe.max_steps, heads) - own
@@ -205,6 +206,25 @@ def weighted(head: SpeechHead, shares: Tensor) -> Iterator[None]:
             setattr(head, name, weight)
 
 
+def active_heads(curriculum: Curriculum, step: int, steps: int, heads: int) -> int:
+    """Number of heads that a multi-token curriculum trains at a step (arXiv 2505.22757, section 3).
+
+    The run is divided into as many equal phases as there are heads: `forward` begins with the first
+    head and ends with all, `reverse` begins with all. Inactive heads are neither computed nor in
+    the loss. The number depends on the step alone, so that a resumed run has the same phases.
+
+    Args:
+        curriculum: the schedule; "constant" trains all heads at every step.
+        step: 0 to `steps` - 1.
+        steps: length of the run.
+        heads: number of heads; the first one is the next-token head, unless it is frozen.
+    """
+    phase = min(step, steps - 1) * heads // steps  # 0 .. heads - 1
+    if curriculum == "forward":
+        return phase + 1
+    return heads - phase if curriculum == "reverse" else heads
+
+
 # Keys that may differ when a run is resumed.
 MAY_CHANGE: dict[str, Any] = {
     "output": True,
@@ -233,8 +253,8 @@ def arguments(optim: OptimRecipe, device: str, folder: Path, evaluate: bool) -> 
         lr_scheduler_type=optim.schedule,
         warmup_steps=optim.warmup_steps,
         weight_decay=optim.weight_decay,
-        adam_beta2=optim.beta2,
-        max_grad_norm=optim.clip,
+        adam_beta2=optim.adam_beta2,
+        max_grad_norm=optim.max_grad_norm,
         optim="adamw_torch_fused",
         bf16=optim.precision == "bf16",
         use_cpu=cpu,
@@ -255,49 +275,6 @@ def arguments(optim: OptimRecipe, device: str, folder: Path, evaluate: bool) -> 
     )
 
 
-class RunLog(TrainerCallback):
-    """Write every log to a file, with an estimate of the time left; stop when time is up.
-
-    Of several processes, the first one writes, and its clock counts for all.
-
-    Args:
-        file: the log, see `write_row`.
-        max_seconds: the run stops, and saves, after this time.
-        show: takes the completed share of the run.
-    """
-
-    def __init__(self, file: Path, max_seconds: float | None, show: Callable[[float], None]):
-        self.file, self.max_seconds, self.show = file, max_seconds, show
-        self.start = time.monotonic()
-        self.first_step = 0
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.start, self.first_step = time.monotonic(), state.global_step
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
-        if not state.is_world_process_zero:
-            return
-        seconds = time.monotonic() - self.start
-        rate = (state.global_step - self.first_step) / max(seconds, 1e-9)
-        left = (state.max_steps - state.global_step) / max(rate, 1e-9)
-        if self.max_seconds is not None:
-            left = max(0.0, min(left, self.max_seconds - seconds))
-        row = {
-            "step": state.global_step,
-            "seconds": round(seconds, 1),
-            "steps_per_s": round(rate, 3),
-            "left_s": round(left),
-        }
-        write_row(self.file, row | {key: value for key, value in logs.items() if key != "epoch"})
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
-        seconds, limit = time.monotonic() - self.start, self.max_seconds
-        self.show(max(state.global_step / state.max_steps, seconds / limit if limit else 0.0))
-        if limit is not None and from_first(seconds) > limit:
-            control.should_training_stop = control.should_save = True
-        return control
-
-
 @flushed_denormals()
 def train(recipe: SpeechLMRecipe, callbacks: Sequence[TrainerCallback] = ()) -> Path:
     """Train (or go on from the last checkpoint in `recipe.output`) and return the model's folder.
@@ -310,7 +287,7 @@ def train(recipe: SpeechLMRecipe, callbacks: Sequence[TrainerCallback] = ()) -> 
     shards = CodeShards(recipe.data.shards, recipe.data.split)
     torch.manual_seed(recipe.optim.seed)
     model, tokenizer = build_model(recipe, shards)
-    freeze(model, recipe.optim.trains)
+    freeze(model, recipe.optim.trainable)
     config = model.config
     data = build_dataset(recipe.data, recipe.data.split, config, tokenizer)
     valid = None
@@ -319,7 +296,7 @@ def train(recipe: SpeechLMRecipe, callbacks: Sequence[TrainerCallback] = ()) -> 
         valid = build_dataset(recipe.data, recipe.data.valid_split, config, tokenizer, most)
         if config.audio_input:
             callbacks = [DialogueEvalCallback(output / LOG, valid, tokenizer), *callbacks]
-    collator = GroupedCollator(config) if len(model.step_sizes) > 1 else model.collator()
+    collator = StepSizeCollator(config) if len(model.step_sizes) > 1 else model.collator()
 
     def save(folder: Path) -> None:
         model.save_pretrained(folder)

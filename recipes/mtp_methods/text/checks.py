@@ -16,8 +16,9 @@ from vocalmtp.data.text_rows import DraftVocabulary, read_pieces
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.decoding.speculative import Speculative
 from vocalmtp.decoding.text_generation import GenerationRequest, TextGenerator
-from vocalmtp.training.distill_text import DistillJob, distill
-from vocalmtp.training.text_lm import TextLMRecipe, train_text_lm
+from vocalmtp.training.distill import TextDistillJob, distill_text
+from vocalmtp.training.recipe import TextLMRecipe
+from vocalmtp.training.text_lm import train_text_lm
 
 RECIPE = Path(__file__).parent
 GREEDY = Sampler(greedy=True)
@@ -113,7 +114,7 @@ def fastmtp() -> Iterator[Row]:
 def answer(base: Path) -> None:
     """Let the model answer the prompts, sampled as in the paper."""
     writer = TextGenerator.load(base)
-    job = DistillJob(
+    job = TextDistillJob(
         input=Path("texts/prompts.txt"),
         output=Path("answers"),
         model=str(base),
@@ -121,7 +122,7 @@ def answer(base: Path) -> None:
         max_tokens=64,
         prompt_tokens=PROMPT,
     )
-    distill(job, writer, batch_size=16)
+    distill_text(job, writer, batch_size=16)
 
 
 def count_vocabulary(base: Path, share: float) -> Path:
