@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import torch
 from torch.utils.data import Dataset, Sampler
 
-from vocalmtp.models.batch import Collator
+from vocalmtp.models.batch import Batch, Collator
 from vocalmtp.models.config import SpeechLMConfig
 from vocalmtp.models.prompts import Segment
 
