@@ -9,10 +9,16 @@ from helpers.tiny_codecs import make_tiny
 
 from vocalmtp.tokenizers import SpeechTokenizer, list_cards, load_tokenizer
 
-# One card of every codec; other cards of it differ in numbers only.
-CODECS = ["mini", "dac-16khz", "encodec-24khz-8", "encodec-32khz", "mimi-8", "xcodec-hubert"]
-CODECS += ["xcodec2", "facodec", "speechtokenizer", "s3-v2", "snac-24khz", "wavtokenizer-75"]
-CODECS += ["bigcodec", "mini-coupled", "mini-semi-decoupled", "neucodec", "higgs-audio-v2"]
+
+def one_of_each() -> list[str]:
+    """The first card of every type, kind and capability; other cards differ in numbers only."""
+    first: dict[tuple, str] = {}
+    for name, card in list_cards().items():
+        first.setdefault((card.type, card.kind, card.chunks, card.decodes), name)
+    return list(first.values())
+
+
+CODECS = one_of_each()
 NEURAL = [name for name in CODECS if list_cards()[name].type == "neural"]
 DECODING = [name for name in CODECS if list_cards()[name].decodes]
 STREAMING = [name for name in CODECS if list_cards()[name].lookahead is not None]
