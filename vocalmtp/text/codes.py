@@ -181,6 +181,11 @@ _NAMED_NUMBER = (
 )
 _FLIGHTS = "AA|UA|DL|BA|AF|LH|KL|QF|EK|SQ|CX|JL|NH|AC|WN|B6|AS|VS|EI|IB|TK|QR|EY|MH|FR|U2"
 MODELS: tuple[Rule, ...] = (
+    rule(r"\b(\d{1,2})W-(\d\d)\b", lambda m: f"{cardinal(m[1])} double you {cardinal(m[2])}"),
+    rule(
+        r"\b([Pp]orts) (\d{2,5})/(\d{2,5})\b",
+        lambda m: f"{m[1]} {_model_number(m[2])}, {_model_number(m[3])}",
+    ),
     rule(r"\b([Hh])\.(26\d)\b", lambda m: f"aitch {pairs(m[2])}", needs=("26",)),
     rule(
         r"\bCVE-(\d{4})-(\d{4,7})\b",

@@ -3,7 +3,7 @@
 import re
 
 from vocalmtp.text.numbers import LETTER_NAMES, NUM, Rule, cardinal, choice, pairs, rule
-from vocalmtp.text.quantities import simple_fraction
+from vocalmtp.text.quantities import PER_PATTERN, per_words, simple_fraction
 from vocalmtp.text.symbols import GREEK, SYMBOLS
 from vocalmtp.text.tables import (
     ELEMENTS,
@@ -13,6 +13,7 @@ from vocalmtp.text.tables import (
     LATEX_ACCENTS,
     LATEX_SILENT,
     LATEX_TEXT,
+    METALS,
 )
 from vocalmtp.text.units import DENOMINATORS, UNITS
 
@@ -230,7 +231,7 @@ _NUMBER_STARTS = set("zero one two three four five six seven eight nine ten elev
 
 # Expressions in running text
 
-_LETTER = r"(?<![A-Za-z'.])[A-Za-z](?![A-Za-z\d'])"
+_LETTER = r"(?<![A-Za-z'.])[A-Za-z](?:'(?=\()|(?![A-Za-z\d']))"
 _SHORT_WORDS = "(?:i[nsf]|o[rnf]|a[nst]|to|by|my|no|we|he|it|me|us|up|so|do|go|be)\\b"
 _UNIT_LETTERS = "[msghlLWVJKCF]"  # "3 m^2" is an area
 _TERM = (
@@ -268,10 +269,20 @@ def _expression(match: re.Match[str]) -> str:
             return source
         if re.search(r"[A-Za-z][-/][A-Za-z]|\d-[A-Za-z]", source) and "/" not in source:
             return source  # "x-y plane"
-    return read_math(re.sub(r"(?<=\d)\s?x\s?(?=\d)", "*", source))
+    source = re.sub(r"(?<=\d)\s?x\s?(?=\d)", "*", source)
+    if source[0] == "(" and source.count("(") > source.count(")"):
+        return f"({read_math(source[1:])}"
+    if source[-1] == ")" and source.count("(") < source.count(")"):
+        return f"{read_math(source[:-1])})"
+    if re.fullmatch(r"\([^()]*\)", source):
+        return f"({read_math(source[1:-1])})"
+    return read_math(source)
 
 
-_POWERED = rf"({NUM})\^([-+\u2212]?\d{{1,15}})(?:\s?({choice(UNITS)})(?![\w^/]))?"
+_POWERED = (
+    rf"({NUM})\^([-+\u2212]?\d{{1,15}})(?:\s?({choice(UNITS)})(?![\w^]))?"
+    rf"(?:/({PER_PATTERN})(?![\w^]))?"
+)
 
 
 def _item(text: str) -> str:
@@ -286,7 +297,8 @@ def _power_words(power: str) -> str:
 def _scientific(match: re.Match[str]) -> str:
     short = {"2": "squared", "3": "cubed"} if match[1] != "10" else {}
     words = f"{cardinal(match[1])} {short.get(match[2]) or _power_words(match[2])}"
-    return f"{words} {UNITS[match[3]][1]}" if match[3] else words
+    words += f" {UNITS[match[3]][1]}" if match[3] else ""
+    return f"{words} per {per_words(match[4])}" if match[4] else words
 
 
 def _raised(match: re.Match[str]) -> str:
@@ -308,14 +320,16 @@ MATHEMATICS: tuple[Rule, ...] = (
         r"(?<![\w/])(\d)/(\d)(?=[a-z]\b)", lambda m: f"{simple_fraction(m[1], m[2])} ", needs=("/",)
     ),
     rule(
-        r"\|([a-z])\|(?= ?[-<>=+])", lambda m: f"the absolute value of {_item(m[1])}", needs=("|",)
+        r"\|([a-z](?: ?[-+] ?[a-z\d]{1,3})?)\|(?= ?[-<>=+\u2264\u2265])",
+        lambda m: f"the absolute value of {read_math(m[1])}",
+        needs=("|",),
     ),
     rule(r"\bO\(([^()]{1,30})\)", lambda m: f"oh of {read_math(m[1])}", needs=("O(",)),
     rule(r"(?<=\d) / (?=\d)", " divided by ", needs=(" / ",)),
     rule(rf"{_POWERED}(?!\s?{_OPERATOR})", _scientific, needs=("^",)),
     rule(_EXPRESSION, _expression),
     rule(_POWERED, _scientific, needs=("^",)),
-    rule(r"(?<![\w.])~\s?(?=\d)", "about ", needs=("~",)),
+    rule(r"(?<![\w.])~\s?(?=[$\u00a3\u20ac]?\d)", "about ", needs=("~",)),
     rule(
         r"(?<![A-Za-z])([A-Za-z])_([a-z\d]{1,2})(?![\w])",
         lambda m: read_math(f"{m[1]}_{{{m[2]}}}"),
@@ -370,6 +384,8 @@ def _formula(match: re.Match[str]) -> str:
         known = all(symbol in ELEMENTS for symbol in _SYMBOL.findall(formula))
         number = cardinal(charge[1]) + " " if charge[1:2].isdecimal() else ""
         ending = f" {number}{'plus' if charge[-1] == '+' else 'minus'}"
+    elif count and formula in METALS:
+        known, ending = True, charge
     else:
         known, ending = is_formula(formula), charge
     if not known:

@@ -120,12 +120,12 @@ def _apply_all_rules(text: str) -> str:
     has_digit = bool(_HAS_DIGIT.search(text))
     if has_digit:
         text = apply_rules(FOREIGN, text)
+    text = apply_rules(NAMED_DAYS, text)
     text = expand_abbreviations(text)
     if _HAS_OPERATOR.search(text):
         text = apply_rules(MATHEMATICS, apply_rules(RATES, text))
     if _HAS_ROMAN.search(text):
         text = apply_rules(ROMAN, text)
-    text = apply_rules(NAMED_DAYS, text)
     if has_digit:
         text = apply_rules(_WITH_DIGITS, text)
     text = spell_symbols(spell_letters(text))

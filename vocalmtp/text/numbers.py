@@ -171,7 +171,7 @@ FOREIGN: tuple[Rule, ...] = (
     rule(r"(?<![A-Za-z\d.,])\d{1,3}(?:\.\d{3})+,\d{1,6}(?![\d,])", _decimal_comma),
     rule(r"(?<![A-Za-z\d.,-])[1-9]\d{0,2}(?:\.\d{3}){2,}(?![\d-]|[.,]\d)", _plain),
     rule(r"(?<=\u20ac)\s?[1-9]\d{0,2}\.\d{3}(?![\d.,])", _plain, needs=("€",)),
-    rule(r"(?<![\w.,])[1-9]\d{0,2}\.\d{3}(?=\s?\u20ac)", _plain, needs=("€",)),
+    rule(r"(?<![\w.,])[1-9]\d{0,2}\.\d{3}(?=\s?[\u20ac\u20ab])", _plain, needs=("€", "₫")),
     rule(
         r"(?<=[\u20ac\u00a3$\u00a5])\s?\d{1,9},\d\d?(?![\d,])",
         _decimal_comma,

@@ -11,6 +11,7 @@ from vocalmtp.text.numbers import (
     digits,
     is_attributive,
     ordinal,
+    plural,
     rule,
     year,
 )
@@ -41,7 +42,7 @@ _NOT_A_THING = (
     "between|through|along|inside|longer|taller|wider|higher|deeper|shorter|around|diameter|"
     "would|will|it|the|a"
 )
-_THING = re.compile(rf"[ -](?!(?:{_NOT_A_THING})\b)[a-z]")
+_THING = re.compile(rf"[ -](?:(?!(?:{_NOT_A_THING})\b)[a-z]|\dK\b|[A-Z]{{2,5}}\b)")
 
 
 def _singular(match: re.Match[str]) -> bool:
@@ -102,10 +103,11 @@ def _degrees(match: re.Match[str]) -> str:
 
 def _coordinate(match: re.Match[str]) -> str:
     degrees, minutes, seconds, direction = match.groups()
-    words = [f"{cardinal(degrees)} degrees", f"{cardinal(minutes)} minutes"]
+    words = [f"{cardinal(degrees)} degrees", f"{cardinal(minutes.lstrip('0') or '0')} minutes"]
     if seconds:
         words.append(f"{cardinal(seconds)} seconds")
-    return ", ".join(words) + (f" {DIRECTIONS[direction]}" if direction else "")
+    pause = "," if re.match(r" \d", match.string[match.end() :][:2]) else ""
+    return ", ".join(words) + (f" {DIRECTIONS[direction]}" if direction else "") + pause
 
 
 def _basis_points(match: re.Match[str]) -> str:
@@ -309,6 +311,7 @@ def _dimensions(match: re.Match[str]) -> str:
 _SIDE = r"\d{1,4}(?:\.\d{1,4})?"
 _OUT_OF = r"(\d{1,3}(?:\.\d)?)/(5|10|20|100)"
 FRACTIONS: tuple[Rule, ...] = (
+    rule(r"\b24/7/365\b", "twenty-four seven, three sixty-five", needs=("/365",)),
     rule(rf"(?<![\w.)])\.(\d{{1,9}})(?=\s?(?:{_UNIT})(?!\w))", lambda m: f"0.{m[1]}"),
     rule(
         rf"{_OUT_OF}(?= (?:rating|score|stars?|reviews?|points|marks|on)\b)",
@@ -339,11 +342,11 @@ FRACTIONS: tuple[Rule, ...] = (
     ),
     rule(rf"(?<=\d) ([cCtT])\.? (?={_FOOD}\b)", _kitchen),
     rule(r"(?<=\d) ([ctT])\. (?=[a-z])", _kitchen, needs=(". ",)),
-    rule(r"(?:(?<=/\d)|(?<=/\d\d))''", " inch ", needs=("''",)),
+    rule(r"(?:(?<=/\d)|(?<=/\d\d))''", " inch", needs=("''",)),
     rule(
-        r"(?:(?<=odds of )|(?<=odds are ))(\d{1,4})[/-](\d{1,4})\b",
+        r"(?:(?<=dds of )|(?<=dds are ))(\d{1,4})[/-](\d{1,4})\b",
         lambda m: f"{m[1]} to {m[2]}",
-        needs=("odds are ", "odds of "),
+        needs=("dds ",),
     ),
     rule(
         r"(?<![\w/.,])(\d{1,4})[/-](\d{1,4})(?= odds\b)",
@@ -363,6 +366,15 @@ FRACTIONS: tuple[Rule, ...] = (
     ),
 )
 DIMENSIONS: tuple[Rule, ...] = (
+    rule(
+        r"(?<=[A-Za-z)]) x ?(?=\d{1,3} (?:days?|weeks?|months?|doses?)\b)", " for ", needs=(" x",)
+    ),
+    rule(
+        r"(?<![\w.])(\d{1,2})x(\d{1,2})s\b",
+        lambda m: f"{cardinal(m[1])} by {plural(cardinal(m[2]))}",
+    ),
+    rule(r"(?<![\w.])(\d{1,4}) in(?= ?=)", _inches, needs=(" in",)),
+    rule(r"(?<=[a-z\d])-yrs?\b\.?(?= )", "-year", needs=("-yr",)),
     rule(
         r"(?<![\w.])(\d{1,2}) ?x ?(?=\d[\d,.]{0,6} ?(?:mg|g|mcg|ml|mL|kg|GB|TB|MB|W|V|GHz|USB|oz|l|L)\b)",
         lambda m: f"{cardinal(m[1])} times ",

@@ -3,7 +3,7 @@
 import re
 import unicodedata
 
-from vocalmtp.text.numbers import Rule, roman_value, rule
+from vocalmtp.text.numbers import LETTER_NAMES, Rule, roman_value, rule
 from vocalmtp.text.tables import entries
 
 SYMBOLS = {
@@ -159,6 +159,10 @@ IN_CONTEXT: tuple[Rule, ...] = (
     rule(r"\b([A-G])[#♯](?!\w)", lambda m: f"{m[1]} sharp", needs=("#", "♯")),
     rule(r"#(?=\d)", "number ", needs=("#",)),
     rule(r"\bN°\s?(?=\d)", "number ", needs=("N°",)),
+    rule(
+        r"(?<![\w+-])([A-DF])([-+\u2212])(?=[\s,.;:)]|$)",
+        lambda m: f"{LETTER_NAMES[m[1].lower()]} {'plus' if m[2] == '+' else 'minus'}",
+    ),
     rule(r"(?<!\S)<3+(?!\S)", " ", needs=("<",)),
 )
 
