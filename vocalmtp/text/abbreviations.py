@@ -262,7 +262,7 @@ ABBREVIATION_RULES: tuple[Rule, ...] = (
         lambda m: "latitude " if m[1].lower() == "lat" else "longitude ",
         ("\u00b0",),
     ),
-    rule(r"(?<!\S)w/(?=[a-z])", "with ", ("w/",)),
+    rule(r"(?<!\S)w/(?=[a-z]{2})", "with ", ("w/",)),
     rule(r"\bFl\.? (?=\d{1,3}\b)", "floor ", ("Fl",)),
     rule(r"(?:^|(?<=[.?!] ))Sr\. (?=[A-Z])", "sister ", ("Sr.",)),
     rule(rf"\b({choice(LABELS)})\.?(?=:)", lambda m: LABELS[m[1]], (":",)),
@@ -343,6 +343,7 @@ SMALL_LETTER_RULES: tuple[Rule, ...] = (
     rule(r"\bn-th\b", "nth", needs=("n-th",)),
 )
 CAPITAL_RULES: tuple[Rule, ...] = (
+    rule(r"\bI(?=/[A-Z]\b)", "eye", ("I/",)),
     rule(r"(?<=\b[Tt]he )WHO\b", letters("who"), ("WHO",)),
     rule(r"\bAM(?= (?:radio|station|band|and [FP]M|or [FP]M)\b|/FM)", letters("am"), ("AM",)),
     rule(rf"\b({choice(SAID_AS)})\b", lambda m: SAID_AS[m[1]]),

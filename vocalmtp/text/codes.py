@@ -166,8 +166,9 @@ def _hyphenated(match: re.Match[str]) -> str:
         r"(?<= )(\d{2,4})s\b", lambda m: set_apart(m, plural(_model_number(m[1]))), token
     )
     token = re.sub(r"(?<![\w.'])([A-Za-z])(?= ?\d)", lambda m: set_apart(m, letters(m[1])), token)
+    token = re.sub(r"(?<=\d)a$", " ay", token)
     return re.sub(
-        r"(?<![\w.])\d{3,5}(?=(?:[A-Z]|[A-Z]\d[A-Z]|[a-z]{3})?\b)(?!\.\d)",
+        r"(?<![\w.])\d{3,5}(?=(?:[A-Za-z]|[A-Z]\d[A-Z]|[a-z]{3})?\b)(?!\.\d)",
         lambda m: set_apart(m, _model_number(m[0])),
         token,
     )

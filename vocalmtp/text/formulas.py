@@ -3,7 +3,7 @@
 import re
 
 from vocalmtp.text.numbers import LETTER_NAMES, NUM, Rule, cardinal, choice, pairs, rule
-from vocalmtp.text.quantities import PER_PATTERN, per_words, simple_fraction
+from vocalmtp.text.quantities import PER_PATTERN, is_simple_fraction, per_words, simple_fraction
 from vocalmtp.text.symbols import GREEK, SYMBOLS
 from vocalmtp.text.tables import (
     ELEMENTS,
@@ -15,7 +15,7 @@ from vocalmtp.text.tables import (
     LATEX_TEXT,
     METALS,
 )
-from vocalmtp.text.units import DENOMINATORS, UNITS
+from vocalmtp.text.units import UNITS
 
 _FUNCTIONS = {
     name: name for name in "cosh sinh tanh log exp max min det gcd mod arg lim sum".split()
@@ -115,7 +115,7 @@ class _MathReader:
 
     def _item(self, token: str, before: str, words: list[str]) -> str:
         if token[0].isdecimal():
-            return cardinal(token)
+            return self._number(token)
         if token == "(" or token == "[":
             return self._brackets(token, before)
         if token == "{":
@@ -129,6 +129,13 @@ class _MathReader:
         if token.startswith("\\"):
             return self._command(token[1:])
         return self._sign(token)
+
+    def _number(self, token: str) -> str:
+        after = self._tokens[self._place : self._place + 2]
+        if len(after) == 2 and after[0] == "/" and is_simple_fraction(token, after[1]):
+            self._place += 2
+            return simple_fraction(token, after[1])
+        return cardinal(token)
 
     def _sign(self, token: str) -> str:
         if token in _OPERATORS:
@@ -187,10 +194,8 @@ class _MathReader:
             "".join(self._tokens[a:b]).strip("{}")
             for a, b in ((start, middle), (middle, self._place))
         ]
-        if all(re.fullmatch(r"\d{1,4}", number) for number in numbers):
-            top, bottom = map(int, numbers)
-            if bottom in DENOMINATORS and 0 < top < bottom:
-                return simple_fraction(*numbers)
+        if is_simple_fraction(*numbers):
+            return simple_fraction(*numbers)
         comma = "," if len(above.split()) > 3 else ""
         return f"{above}{comma} over {below}"
 
@@ -306,6 +311,11 @@ def _raised(match: re.Match[str]) -> str:
 
 
 MATHEMATICS: tuple[Rule, ...] = (
+    rule(  # "2-3x", "2x-3x"
+        r"(?<![\w.+*/=-])(\d{1,4}(?:\.\d+)?)x?[-\u2013](\d{1,4}(?:\.\d+)?)x(?!\s?[\w^+*/=-])",
+        lambda m: f"{cardinal(m[1])} to {cardinal(m[2])} times",
+        needs=("x",),
+    ),
     rule(
         r"(?<![\w.])(\d{1,4}|[a-z])!(?= ?[-=/*+<>)])",
         lambda m: f"{_item(m[1])} factorial",

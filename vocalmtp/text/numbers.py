@@ -287,6 +287,7 @@ PLAIN: tuple[Rule, ...] = (
     rule(r"(?<=\d)-(?=[A-Z])", " ", needs=("-",)),
     rule(r"(?<![A-Za-z])([A-Za-z]{1,12})-?(\d{3,4})(s?)(?![\d.,]\d|\w)", _after_letters),
     rule(r"(?<![A-Za-z'])([A-Z]{1,2}|[a-z])-?(?=\d)", lambda m: f"{letters(m[1])} "),
+    rule(r"(?<=\d)a(?![A-Za-z'])", " ay"),
     rule(r"(?<=[A-Za-z])-?(?=\d)|(?<=\d)(?=[A-Za-z])", " "),
     rule(NUM, lambda m: cardinal(m[0])),
 )

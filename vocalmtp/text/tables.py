@@ -76,7 +76,7 @@ LABELS = entries(  # before a colon
 )
 NEVER_LAST = set("Ms e.g i.e vs approx a.k.a cf viz esp incl excl exc avg qty attn Attn".split())
 SHORT_WORDS = entries(
-    "w/o:without w/:with w/in:within b/c:because b/w:between 'n':and y/y:year_on_year "
+    "w/o:without w/:with w/in:within w/e:whatever b/c:because b/w:between 'n':and y/y:year_on_year "
     "y-o-y:year_on_year m/m:month_on_month q/q:quarter_on_quarter d/d:day_on_day YoY:year_on_year "
     "QoQ:quarter_on_quarter n/a:not_applicable N/A:not_applicable c/o:care_of y/n:yes_or_no "
     "Y/N:yes_or_no s/he:she_or_he he/she:he_or_she and/or:and_or p.a.:per_year "
