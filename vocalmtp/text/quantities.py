@@ -335,6 +335,7 @@ def _dimensions(match: re.Match[str]) -> str:
 _SIDE = r"\d{1,4}(?:\.\d{1,4})?"
 _OUT_OF = r"(\d{1,3}(?:\.\d)?)/(5|10|20|100)"
 FRACTIONS: tuple[Rule, ...] = (
+    rule(r"(?<=\d')-(?=\d{1,2}'')", " ", needs=("'-",)),
     rule(
         r"(?<![\w.])\.(\d{2,3})(?= (?:caliber|cal|rifle|pistol|revolver|[Mm]agnum|ammo|rounds?)\b)",
         lambda m: pairs(m[1]),
