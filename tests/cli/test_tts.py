@@ -87,6 +87,23 @@ def test_a_text_that_cannot_be_shown_is_one_line(run, capsys, text):
     assert error.count("\n") == 1 and error_code(error) in ("unsupported", "empty")
 
 
+@pytest.mark.parametrize(
+    ("choice", "line"), [("skip", "the word."), ("name", "the word hebrew letter alef.")]
+)
+def test_unknown_characters_are_skipped_or_named(run, capsys, choice, line):
+    assert run("tts", "the word \u05d0", "--show-text", "--unknown-characters", choice) == 0
+    out, err = capsys.readouterr()
+    assert out == f"{line}\n"
+    assert err.startswith("warning: ") == (choice == "skip")
+
+
+def test_unknown_characters_skipped_or_refused(run, model, capsys):
+    assert run("tts", "hi \u05d0", "--unknown-characters", "skip", "-m", model) == 0
+    assert Path("speech.wav").is_file()
+    assert run("tts", "hi", "--show-text", "--unknown-characters", "drop") == 2
+    assert error_code(capsys.readouterr().err) == "unknown_name"
+
+
 def test_streaming_writes_the_same_file_and_tells_the_latency(run, model, capsys):
     assert run("tts", "Hello there. Go.", "-o", "a.wav", "-m", model, "--seed", "4") == 0
     assert "first audio" not in capsys.readouterr().err

@@ -3,6 +3,7 @@
 import gc
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -71,6 +72,14 @@ class TTSOptions(ModelOptions, VoiceOptions, SamplingOptions, DecodingOptions):
     show_text: Annotated[
         bool, option("--show-text", help="Only print the normalized text, one sentence per line.")
     ] = False
+    unknown_characters: Annotated[
+        str,
+        option(
+            metavar="refuse|skip|name",
+            help="Words in a script that is not read: an error, left out with a warning, or each "
+            "character by its name.",
+        ),
+    ] = "refuse"
 
 
 @dataclass
@@ -98,13 +107,15 @@ def tts(options: TTSOptions) -> None:
 
     vocalmtp tts "Live." --stream -o - | aplay -f S16_LE -r 16000
     """
-    from vocalmtp.text import normalize, split_sentences
+    from vocalmtp.text import split_sentences
 
     text = read_stdin() if options.text == "-" else options.text
+    normalized = _normalize(text, options.unknown_characters)  # before the model is loaded
     if options.show_text:
-        print("\n".join(split_sentences(normalize(text))))
+        print("\n".join(split_sentences(normalized)))
         return
-    normalize(text)  # errors of the text and the options come before the model is loaded
+    if options.unknown_characters != "refuse":
+        text = normalized
     decoding, speaker = options.decoding(), options.speaker()
     _check_output_is_not_reference(options)
     if options.timestamps is not None:
@@ -120,6 +131,17 @@ def tts(options: TTSOptions) -> None:
             code="unsupported",
         )
     _synthesize(options, text, model, model.find_voice(speaker), format, start)
+
+
+def _normalize(text: str, unknown_characters: str) -> str:
+    from vocalmtp.text import normalize
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        normalized = normalize(text, unknown_characters)
+    for warning in caught:
+        tell(f"warning: {warning.message}")
+    return normalized
 
 
 def _synthesize(

@@ -3,9 +3,10 @@
 import re
 from functools import lru_cache
 
-from vocalmtp.text.numbers import Rule, apply_rules, choice, groups, letters, rule
+from vocalmtp.text.numbers import Rule, apply_rules, choice, groups, letters, ordinal, rule
 from vocalmtp.text.tables import (
     ABBREVIATIONS,
+    BOOKS,
     CAPITAL_WORDS,
     CODAS,
     COMPASS,
@@ -126,6 +127,14 @@ PLACE_RULES: tuple[Rule, ...] = (
         lambda m: f"{COMPASS[m[1]]} ",
     ),
     rule(
+        r"\b((?:[Hh]ighway|[Rr]oute|Hwy\.?|Rte\.?|I|US)[ -]\d{1,3}) ([NSEW])\b(?!\.[A-Z])",
+        lambda m: f"{m[1]} {COMPASS[m[2]]}",
+    ),
+    rule(
+        rf"\b({_COMPASS})(?= \d{{1,3}}(?:[-\u2013]\d{{1,3}})? ?(?:kts?|mph|km/h|knots)\b)",
+        lambda m: COMPASS[m[1]],
+    ),
+    rule(
         rf"\b({_COMPASS})\.? (?=(?:\d{{1,3}}(?:st|nd|rd|th)|[A-Z][a-z]+) (?:{_STREET_TYPE})\b)",
         lambda m: f"{COMPASS[m[1]]} ",
     ),
@@ -135,11 +144,11 @@ PLACE_RULES: tuple[Rule, ...] = (
     ),
     rule(r"\b(St|Dr)\b\.?(?!')", _street_or_name, needs=("Dr", "St")),
     rule(
-        rf"\b([A-Z][a-z]+|\d{{1,3}}(?:st|nd|rd|th)) ({choice(STREETS)})\b\.?(?! [a-z]+ly\b)",
+        rf"\b([A-Z][a-z]+\.?|\d{{1,3}}(?:st|nd|rd|th)) ({choice(STREETS)})\b\.?(?! [a-z]+ly\b)",
         _street,
     ),
     rule(
-        rf"(?<!\d )\b({choice(PLACES)})\b\.?(?= [A-Z][a-z])",
+        rf"(?<!\d )\b({choice(PLACES)})\b\.?(?= (?:[A-Z][a-z]|saint ))",
         lambda m: PLACES[m[1]],
         needs=("Ft", "Mt", "Pt"),
     ),
@@ -167,8 +176,9 @@ _MEASURES = MEASURES.keys() | set(
     "tbsps tbs tsp tsps lbs hrs mins secs yrs wks pkg min sec".split()
 )
 _MEASURED = re.compile(r"\d ?$|\d (?:sq|cu|fl)\. ?$")
-_COUNT = re.compile(r"\s?(?:\(?\d|(?:[IVXLC]{2,7}|[ivxl]{2,6})\b|[A-HVX]\b(?![.']))")
+_COUNT = re.compile(r"\s?(?:(?:\(|number )?\d|(?:[IVXLC]{2,7}|[ivxl]{2,6})\b|[A-HVX]\b(?![.']))")
 _ANSWER = re.compile(r"\b(?:said|says?|oh|is|was|be|answer(?:ed)?|replied) $", re.IGNORECASE)
+_YEAR = re.compile(r"\s?(?:1\d|20)\d\d\b")
 _GOES_ON = re.compile(r"\s(?:[a-z(]|\d)")
 _BEFORE_NAME = re.compile(r"\s[A-Z]")
 
@@ -181,6 +191,10 @@ def _abbreviation(match: re.Match[str]) -> str:
         return match[0]
     before = text[max(0, match.start() - 10) : match.start()]
     following = text[end : end + 1]
+    if word.isupper() and len(word) > 1 and key not in _SAFE and not _COUNT.match(text, end):
+        return match[0]  # "EST." and other acronyms at the end of a sentence
+    if key == "est":
+        return "established" if _YEAR.match(text, end) else "estimated"
     if key in COUNTED and _COUNT.match(text, end) and not (word == "no" and _ANSWER.search(before)):
         return COUNTED[key] + (" " if following == "(" else "")
     if word in _SHORT_MONTHS and following in ("", " ", ",", "-", "\u2013"):
@@ -230,14 +244,30 @@ ABBREVIATION_RULES: tuple[Rule, ...] = (
     rule(
         rf"(?<!\S)({choice(SHORT_WORDS)})(?=[\s,;:!?)]|\.?$|\.\s[A-Z])",
         lambda m: SHORT_WORDS[m[1]],
-        ("/", "vs", "'n'", "Y", "y-", "p.a.", "w.r", "aka"),
+        ("/", "'n'", "Y", "y-", "p.a.", "w.r", "aka"),
     ),
-    rule(r"(?<!\S)w/(?=[a-z])", "with ", ("w/",)),
+    rule(r"(?<!\S)vs\b\.?", "versus", ("vs",)),
+    rule(
+        rf"\b(?:([123]) )?({choice(BOOKS)})\.?(?= \d{{1,3}}:\d)",
+        lambda m: f"{ordinal(m[1]) + ' ' if m[1] else ''}{BOOKS[m[2]]}",
+        (":",),
+    ),
+    rule(
+        r"\b([A-G](?: sharp| flat)?) (min|maj)\b\.?(?![a-z])",
+        lambda m: f"{m[1]} {'minor' if m[2] == 'min' else 'major'}",
+        (" min", " maj"),
+    ),
+    rule(
+        r"\b([Ll]at|[Ll]ong?)\.? (?=\d{1,3}(?:\.\d{1,9})?\u00b0)",
+        lambda m: "latitude " if m[1].lower() == "lat" else "longitude ",
+        ("\u00b0",),
+    ),
+    rule(r"(?<!\S)w/(?=[a-z]{2})", "with ", ("w/",)),
     rule(r"\bFl\.? (?=\d{1,3}\b)", "floor ", ("Fl",)),
     rule(r"(?:^|(?<=[.?!] ))Sr\. (?=[A-Z])", "sister ", ("Sr.",)),
     rule(rf"\b({choice(LABELS)})\.?(?=:)", lambda m: LABELS[m[1]], (":",)),
     rule(r"(?<=[a-z] )v\. (?=[a-z])", "versus ", (" v.",)),
-    rule(r"\b([A-Z]\w*) v\.? (?=[A-Z])", lambda m: f"{m[1]} versus ", (" v",)),
+    rule(r"\b([A-Z][\w.]*) v\.? (?=[A-Z])", lambda m: f"{m[1]} versus ", (" v",)),
     rule(
         rf"(?<![\w.'])(?<!\d )({choice(_PHRASES)})\.",
         lambda m: _with_stop(m, _PHRASES[m[1].lower()]),
@@ -313,6 +343,7 @@ SMALL_LETTER_RULES: tuple[Rule, ...] = (
     rule(r"\bn-th\b", "nth", needs=("n-th",)),
 )
 CAPITAL_RULES: tuple[Rule, ...] = (
+    rule(r"\bI(?=/[A-Z]\b)", "eye", ("I/",)),
     rule(r"(?<=\b[Tt]he )WHO\b", letters("who"), ("WHO",)),
     rule(r"\bAM(?= (?:radio|station|band|and [FP]M|or [FP]M)\b|/FM)", letters("am"), ("AM",)),
     rule(rf"\b({choice(SAID_AS)})\b", lambda m: SAID_AS[m[1]]),
@@ -323,7 +354,7 @@ CAPITAL_RULES: tuple[Rule, ...] = (
     ),
     rule(r"(?<![\w'])([A-Z])\.(?=\s[A-Za-z])", _initial),
     rule(r"(?:\b([A-Za-z]+) )?\bIT\b(?: ([a-z]+))?", _information_technology, needs=("IT",)),
-    rule(r"(?<=\b[Ii]n )OT\b", "overtime", needs=("n ",)),
+    rule(r"(?:(?<=\b[Ii]n )|(?<=\bafter ))OT\b", "overtime", needs=("OT",)),
     rule(
         r"\b([A-Z])-([A-Z])\b(?=[\s.,;:!?)]|$)",
         lambda m: f"{letters(m[1])} to {letters(m[2])}",

@@ -166,8 +166,9 @@ def _hyphenated(match: re.Match[str]) -> str:
         r"(?<= )(\d{2,4})s\b", lambda m: set_apart(m, plural(_model_number(m[1]))), token
     )
     token = re.sub(r"(?<![\w.'])([A-Za-z])(?= ?\d)", lambda m: set_apart(m, letters(m[1])), token)
+    token = re.sub(r"(?<=\d)a$", " ay", token)
     return re.sub(
-        r"(?<![\w.])\d{3,5}(?=(?:[A-Z]|[A-Z]\d[A-Z]|[a-z]{3})?\b)(?!\.\d)",
+        r"(?<![\w.])\d{3,5}(?=(?:[A-Za-z]|[A-Z]\d[A-Z]|[a-z]{3})?\b)(?!\.\d)",
         lambda m: set_apart(m, _model_number(m[0])),
         token,
     )
@@ -181,6 +182,11 @@ _NAMED_NUMBER = (
 )
 _FLIGHTS = "AA|UA|DL|BA|AF|LH|KL|QF|EK|SQ|CX|JL|NH|AC|WN|B6|AS|VS|EI|IB|TK|QR|EY|MH|FR|U2"
 MODELS: tuple[Rule, ...] = (
+    rule(r"\b(\d{1,2})W-(\d\d)\b", lambda m: f"{cardinal(m[1])} double you {cardinal(m[2])}"),
+    rule(
+        r"\b([Pp]orts) (\d{2,5})/(\d{2,5})\b",
+        lambda m: f"{m[1]} {_model_number(m[2])}, {_model_number(m[3])}",
+    ),
     rule(r"\b([Hh])\.(26\d)\b", lambda m: f"aitch {pairs(m[2])}", needs=("26",)),
     rule(
         r"\bCVE-(\d{4})-(\d{4,7})\b",

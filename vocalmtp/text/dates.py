@@ -107,7 +107,7 @@ def _day_month(match: re.Match[str]) -> str:
         return match[0]
     words = f"{MONTHS[month]} {ordinal(day)}"
     if the or of or suffix:
-        words = f"the {ordinal(day)} of {MONTHS[month]}"
+        words = f"{the or 'the'} {ordinal(day)} of {MONTHS[month]}"
     return words + _in_year(after)
 
 
@@ -214,7 +214,8 @@ DATES: tuple[Rule, ...] = (
         _month_day,
     ),
     rule(
-        rf"(?:\b(the) )?\b(\d{{1,2}})(st|nd|rd|th)? (of )?({_MONTH})\b\.?{_YEAR_AFTER}", _day_month
+        rf"(?:\b([Tt]he) )?\b(\d{{1,2}})(st|nd|rd|th)? (of )?({_MONTH})\b\.?{_YEAR_AFTER}",
+        _day_month,
     ),
     rule(rf"\b({_MONTH})\.?(?= \d{{4}}\b)", lambda m: MONTHS[m[1]]),
     rule(
@@ -310,12 +311,23 @@ TIMES_OF_DAY: tuple[Rule, ...] = (
     rule(
         r"(?:(?<=\bin )|(?<=\bof )|(?<=\btime )|(?<=record )|(?<=time: ))(?P<hour>\d{1,3}):(?P<minute>[0-5]\d):(?P<second>[0-5]\d)(?![\d:])",
         _stopwatch,
-        needs=("in ", "of ", "record ", "time ", "time: "),
+        needs=(":",),
+    ),
+    rule(
+        r"(?<![\d:])(?P<hour>\d{1,2}):(?P<minute>[0-5]\d):(?P<second>[0-5]\d)"
+        r"(?= (?:marathon|half|finish|run|race|ride|time|long|video|film|record)\b)",
+        _stopwatch,
+        needs=(":",),
     ),
     rule(r"(\d{1,2}:\d\d)/(\d{1,2}:\d\d)c\b", lambda m: f"{m[1]}, {m[2]} central", needs=(":",)),
     rule(
         r"(?<=:\d\d) ?/ ?(km|mi|mile)\b",
         lambda m: f" per {'kilometer' if m[1] == 'km' else 'mile'}",
+        needs=(":",),
+    ),
+    rule(  # a verse
+        r"(?<![\d:])(\d{1,3}):(\d{1,3})[-\u2013](\d{1,3})(?![\d:]|\s?[ap]\.?m)",
+        lambda m: f"{cardinal(m[1])} {cardinal(_amount(m[2]))} to {cardinal(m[3])}",
         needs=(":",),
     ),
     rule(r"\b([01]\d|2[0-3])([0-5]\d) (?:hrs|hours)\b", _military, needs=(" h",)),
@@ -388,7 +400,7 @@ def _quarter(match: re.Match[str]) -> str:
 
 
 _SECONDS_BEFORE = re.compile(
-    r"\b(?:for|after|every|within|under|about|took|takes|in|of|wait|least|only|another) $"
+    r"\b(?:for|after|every|within|under|about|took|takes|in|of|wait|least|only|another|is|was|to|by) $"
 )
 _SECONDS_AFTER = re.compile(
     r" (?:timer|delay|timeout|left|later|ago|interval|pause|rest|clip|video|ad|spot|window|limit)\b"

@@ -3,7 +3,7 @@
 import re
 
 from vocalmtp.text.numbers import LETTER_NAMES, NUM, Rule, cardinal, choice, pairs, rule
-from vocalmtp.text.quantities import simple_fraction
+from vocalmtp.text.quantities import PER_PATTERN, is_simple_fraction, per_words, simple_fraction
 from vocalmtp.text.symbols import GREEK, SYMBOLS
 from vocalmtp.text.tables import (
     ELEMENTS,
@@ -13,8 +13,9 @@ from vocalmtp.text.tables import (
     LATEX_ACCENTS,
     LATEX_SILENT,
     LATEX_TEXT,
+    METALS,
 )
-from vocalmtp.text.units import DENOMINATORS, UNITS
+from vocalmtp.text.units import UNITS
 
 _FUNCTIONS = {
     name: name for name in "cosh sinh tanh log exp max min det gcd mod arg lim sum".split()
@@ -114,7 +115,7 @@ class _MathReader:
 
     def _item(self, token: str, before: str, words: list[str]) -> str:
         if token[0].isdecimal():
-            return cardinal(token)
+            return self._number(token)
         if token == "(" or token == "[":
             return self._brackets(token, before)
         if token == "{":
@@ -128,6 +129,13 @@ class _MathReader:
         if token.startswith("\\"):
             return self._command(token[1:])
         return self._sign(token)
+
+    def _number(self, token: str) -> str:
+        after = self._tokens[self._place : self._place + 2]
+        if len(after) == 2 and after[0] == "/" and is_simple_fraction(token, after[1]):
+            self._place += 2
+            return simple_fraction(token, after[1])
+        return cardinal(token)
 
     def _sign(self, token: str) -> str:
         if token in _OPERATORS:
@@ -186,10 +194,8 @@ class _MathReader:
             "".join(self._tokens[a:b]).strip("{}")
             for a, b in ((start, middle), (middle, self._place))
         ]
-        if all(re.fullmatch(r"\d{1,4}", number) for number in numbers):
-            top, bottom = map(int, numbers)
-            if bottom in DENOMINATORS and 0 < top < bottom:
-                return simple_fraction(*numbers)
+        if is_simple_fraction(*numbers):
+            return simple_fraction(*numbers)
         comma = "," if len(above.split()) > 3 else ""
         return f"{above}{comma} over {below}"
 
@@ -230,7 +236,7 @@ _NUMBER_STARTS = set("zero one two three four five six seven eight nine ten elev
 
 # Expressions in running text
 
-_LETTER = r"(?<![A-Za-z'.])[A-Za-z](?![A-Za-z\d'])"
+_LETTER = r"(?<![A-Za-z'.])[A-Za-z](?:'(?=\()|(?![A-Za-z\d']))"
 _SHORT_WORDS = "(?:i[nsf]|o[rnf]|a[nst]|to|by|my|no|we|he|it|me|us|up|so|do|go|be)\\b"
 _UNIT_LETTERS = "[msghlLWVJKCF]"  # "3 m^2" is an area
 _TERM = (
@@ -268,10 +274,20 @@ def _expression(match: re.Match[str]) -> str:
             return source
         if re.search(r"[A-Za-z][-/][A-Za-z]|\d-[A-Za-z]", source) and "/" not in source:
             return source  # "x-y plane"
-    return read_math(re.sub(r"(?<=\d)\s?x\s?(?=\d)", "*", source))
+    source = re.sub(r"(?<=\d)\s?x\s?(?=\d)", "*", source)
+    if source[0] == "(" and source.count("(") > source.count(")"):
+        return f"({read_math(source[1:])}"
+    if source[-1] == ")" and source.count("(") < source.count(")"):
+        return f"{read_math(source[:-1])})"
+    if re.fullmatch(r"\([^()]*\)", source):
+        return f"({read_math(source[1:-1])})"
+    return read_math(source)
 
 
-_POWERED = rf"({NUM})\^([-+\u2212]?\d{{1,15}})(?:\s?({choice(UNITS)})(?![\w^/]))?"
+_POWERED = (
+    rf"({NUM})\^([-+\u2212]?\d{{1,15}})(?:\s?({choice(UNITS)})(?![\w^]))?"
+    rf"(?:/({PER_PATTERN})(?![\w^]))?"
+)
 
 
 def _item(text: str) -> str:
@@ -286,7 +302,8 @@ def _power_words(power: str) -> str:
 def _scientific(match: re.Match[str]) -> str:
     short = {"2": "squared", "3": "cubed"} if match[1] != "10" else {}
     words = f"{cardinal(match[1])} {short.get(match[2]) or _power_words(match[2])}"
-    return f"{words} {UNITS[match[3]][1]}" if match[3] else words
+    words += f" {UNITS[match[3]][1]}" if match[3] else ""
+    return f"{words} per {per_words(match[4])}" if match[4] else words
 
 
 def _raised(match: re.Match[str]) -> str:
@@ -294,6 +311,11 @@ def _raised(match: re.Match[str]) -> str:
 
 
 MATHEMATICS: tuple[Rule, ...] = (
+    rule(  # "2-3x", "2x-3x"
+        r"(?<![\w.+*/=-])(\d{1,4}(?:\.\d+)?)x?[-\u2013](\d{1,4}(?:\.\d+)?)x(?!\s?[\w^+*/=-])",
+        lambda m: f"{cardinal(m[1])} to {cardinal(m[2])} times",
+        needs=("x",),
+    ),
     rule(
         r"(?<![\w.])(\d{1,4}|[a-z])!(?= ?[-=/*+<>)])",
         lambda m: f"{_item(m[1])} factorial",
@@ -308,14 +330,16 @@ MATHEMATICS: tuple[Rule, ...] = (
         r"(?<![\w/])(\d)/(\d)(?=[a-z]\b)", lambda m: f"{simple_fraction(m[1], m[2])} ", needs=("/",)
     ),
     rule(
-        r"\|([a-z])\|(?= ?[-<>=+])", lambda m: f"the absolute value of {_item(m[1])}", needs=("|",)
+        r"\|([a-z](?: ?[-+] ?[a-z\d]{1,3})?)\|(?= ?[-<>=+\u2264\u2265])",
+        lambda m: f"the absolute value of {read_math(m[1])}",
+        needs=("|",),
     ),
     rule(r"\bO\(([^()]{1,30})\)", lambda m: f"oh of {read_math(m[1])}", needs=("O(",)),
     rule(r"(?<=\d) / (?=\d)", " divided by ", needs=(" / ",)),
     rule(rf"{_POWERED}(?!\s?{_OPERATOR})", _scientific, needs=("^",)),
     rule(_EXPRESSION, _expression),
     rule(_POWERED, _scientific, needs=("^",)),
-    rule(r"(?<![\w.])~\s?(?=\d)", "about ", needs=("~",)),
+    rule(r"(?<![\w.])~\s?(?=[$\u00a3\u20ac]?\d)", "about ", needs=("~",)),
     rule(
         r"(?<![A-Za-z])([A-Za-z])_([a-z\d]{1,2})(?![\w])",
         lambda m: read_math(f"{m[1]}_{{{m[2]}}}"),
@@ -370,6 +394,8 @@ def _formula(match: re.Match[str]) -> str:
         known = all(symbol in ELEMENTS for symbol in _SYMBOL.findall(formula))
         number = cardinal(charge[1]) + " " if charge[1:2].isdecimal() else ""
         ending = f" {number}{'plus' if charge[-1] == '+' else 'minus'}"
+    elif count and formula in METALS:
+        known, ending = True, charge
     else:
         known, ending = is_formula(formula), charge
     if not known:

@@ -77,6 +77,9 @@ MONEY: tuple[Rule, ...] = (
         rf"(?:/(?P<per>{PER_PATTERN})(?!\w)\.?)?",
         _money,
     ),
+    rule(
+        r"\b(dollars?|cents?|euros?|pounds?|pence)/(?=\d)", lambda m: f"{m[1]} per ", needs=("/",)
+    ),
     rule(r"(?<![\w.,])(\d{1,2}|0?\.\d)(\u00a2)", _coins, needs=("¢",)),
     rule(rf"({NUM})\s?(\u00a2)", _coins, needs=("¢",)),
     rule(r"(?<![\w.,:/-])(\d{1,2})(p)(?![\w/])", _coins),

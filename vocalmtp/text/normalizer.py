@@ -8,9 +8,8 @@ since they tell names and acronyms from words.
 import re
 import unicodedata
 import warnings
-from typing import Literal, get_args
 
-from vocalmtp.errors import InputError
+from vocalmtp.errors import InputError, nearest
 from vocalmtp.text.abbreviations import expand_abbreviations, spell_letters
 from vocalmtp.text.alphabet import ALPHABET, shorten
 from vocalmtp.text.codes import ADDRESSES, MODELS, PHONES
@@ -22,7 +21,7 @@ from vocalmtp.text.numbers import FOREIGN, ORDINALS, PLAIN, RATIO, ROMAN, apply_
 from vocalmtp.text.quantities import DIMENSIONS, FRACTIONS, MEASUREMENTS, RANGES, RATES
 from vocalmtp.text.symbols import GREEK, IN_CONTEXT, fold_characters, mark_lengths, spell_symbols
 
-UnknownCharacters = Literal["refuse", "skip", "name"]
+UNKNOWN_CHARACTERS = ("refuse", "skip", "name")  # what happens to letters that are not read
 
 _WITH_DIGITS = (
     *EXPONENTS,
@@ -56,7 +55,7 @@ _PAUSE = re.compile(r"[ .,?!;:]*[.,?!;:][ .,?!;:]*")
 _PASSES = 8
 
 
-def normalize(text: str, unknown_characters: UnknownCharacters = "refuse") -> str:
+def normalize(text: str, unknown_characters: str = "refuse") -> str:
     """Return the text as it is spoken: characters of ALPHABET only, ending in `.`, `?` or `!`.
 
     Normalised text stays as it is. Emoji and other pictures are left out.
@@ -70,10 +69,10 @@ def normalize(text: str, unknown_characters: UnknownCharacters = "refuse") -> st
     Raises:
         InputError: nothing in the text can be spoken, or it has letters that are not read.
     """
-    if unknown_characters not in get_args(UnknownCharacters):
+    if unknown_characters not in UNKNOWN_CHARACTERS:
         raise InputError(
             f"unknown_characters '{unknown_characters}': is not an option; "
-            f"choose one of: {', '.join(get_args(UnknownCharacters))}",
+            f"{nearest(unknown_characters, UNKNOWN_CHARACTERS)}",
             code="unknown_name",
         )
     spoken = _normalize_once(text, unknown_characters)
@@ -86,7 +85,7 @@ def normalize(text: str, unknown_characters: UnknownCharacters = "refuse") -> st
     return spoken
 
 
-def _normalize_once(text: str, unknown_characters: UnknownCharacters) -> str:
+def _normalize_once(text: str, unknown_characters: str) -> str:
     plain = " ".join(fold_characters(strip_markup(text)).split())
     plain = _resolve_unknown(plain, text, unknown_characters)
     spoken = _tidy_punctuation("".join(map(_apply_all_rules, windows(plain))))
@@ -120,19 +119,19 @@ def _apply_all_rules(text: str) -> str:
     has_digit = bool(_HAS_DIGIT.search(text))
     if has_digit:
         text = apply_rules(FOREIGN, text)
+    text = apply_rules(NAMED_DAYS, text)
     text = expand_abbreviations(text)
     if _HAS_OPERATOR.search(text):
         text = apply_rules(MATHEMATICS, apply_rules(RATES, text))
     if _HAS_ROMAN.search(text):
         text = apply_rules(ROMAN, text)
-    text = apply_rules(NAMED_DAYS, text)
     if has_digit:
         text = apply_rules(_WITH_DIGITS, text)
     text = spell_symbols(spell_letters(text))
     return re.sub(r"(?<=[a-z]{2})\.(?=[A-Z][a-z])", ". ", text)
 
 
-def _resolve_unknown(text: str, original: str, unknown_characters: UnknownCharacters) -> str:
+def _resolve_unknown(text: str, original: str, unknown_characters: str) -> str:
     """`text` without letters that no rule reads, or an error."""
     found = None if text.isascii() else _UNKNOWN.search(text)
     if not found:

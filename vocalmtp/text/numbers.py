@@ -171,7 +171,7 @@ FOREIGN: tuple[Rule, ...] = (
     rule(r"(?<![A-Za-z\d.,])\d{1,3}(?:\.\d{3})+,\d{1,6}(?![\d,])", _decimal_comma),
     rule(r"(?<![A-Za-z\d.,-])[1-9]\d{0,2}(?:\.\d{3}){2,}(?![\d-]|[.,]\d)", _plain),
     rule(r"(?<=\u20ac)\s?[1-9]\d{0,2}\.\d{3}(?![\d.,])", _plain, needs=("€",)),
-    rule(r"(?<![\w.,])[1-9]\d{0,2}\.\d{3}(?=\s?\u20ac)", _plain, needs=("€",)),
+    rule(r"(?<![\w.,])[1-9]\d{0,2}\.\d{3}(?=\s?[\u20ac\u20ab])", _plain, needs=("€", "₫")),
     rule(
         r"(?<=[\u20ac\u00a3$\u00a5])\s?\d{1,9},\d\d?(?![\d,])",
         _decimal_comma,
@@ -287,6 +287,7 @@ PLAIN: tuple[Rule, ...] = (
     rule(r"(?<=\d)-(?=[A-Z])", " ", needs=("-",)),
     rule(r"(?<![A-Za-z])([A-Za-z]{1,12})-?(\d{3,4})(s?)(?![\d.,]\d|\w)", _after_letters),
     rule(r"(?<![A-Za-z'])([A-Z]{1,2}|[a-z])-?(?=\d)", lambda m: f"{letters(m[1])} "),
+    rule(r"(?<=\d)a(?![A-Za-z'])", " ay"),
     rule(r"(?<=[A-Za-z])-?(?=\d)|(?<=\d)(?=[A-Za-z])", " "),
     rule(NUM, lambda m: cardinal(m[0])),
 )

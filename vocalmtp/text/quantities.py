@@ -11,6 +11,8 @@ from vocalmtp.text.numbers import (
     digits,
     is_attributive,
     ordinal,
+    pairs,
+    plural,
     rule,
     year,
 )
@@ -41,7 +43,7 @@ _NOT_A_THING = (
     "between|through|along|inside|longer|taller|wider|higher|deeper|shorter|around|diameter|"
     "would|will|it|the|a"
 )
-_THING = re.compile(rf"[ -](?!(?:{_NOT_A_THING})\b)[a-z]")
+_THING = re.compile(rf"[ -](?:(?!(?:{_NOT_A_THING})\b)[a-z]|\dK\b|[A-Z]{{2,5}}\b)")
 
 
 def _singular(match: re.Match[str]) -> bool:
@@ -102,10 +104,11 @@ def _degrees(match: re.Match[str]) -> str:
 
 def _coordinate(match: re.Match[str]) -> str:
     degrees, minutes, seconds, direction = match.groups()
-    words = [f"{cardinal(degrees)} degrees", f"{cardinal(minutes)} minutes"]
+    words = [f"{cardinal(degrees)} degrees", f"{cardinal(minutes.lstrip('0') or '0')} minutes"]
     if seconds:
         words.append(f"{cardinal(seconds)} seconds")
-    return ", ".join(words) + (f" {DIRECTIONS[direction]}" if direction else "")
+    pause = "," if re.match(r" \d", match.string[match.end() :][:2]) else ""
+    return ", ".join(words) + (f" {DIRECTIONS[direction]}" if direction else "") + pause
 
 
 def _basis_points(match: re.Match[str]) -> str:
@@ -218,6 +221,7 @@ MEASUREMENTS: tuple[Rule, ...] = (
         lambda m: f"{cardinal(m[1])} tesla",
         needs=("MRI", "field", "magnet", "scanner"),
     ),
+    rule(rf"(?<=\d)(\s?(?:{_UNIT}))/(?=\d)", lambda m: f"{m[1]}, ", needs=("/",)),
     rule(r"\bpH(?=\s?\d|\b)", "pee aitch", needs=("pH",)),
     rule(
         rf"({NUM})\s?({_RATE})/({_PER})(?!\w)",
@@ -238,6 +242,10 @@ MEASUREMENTS: tuple[Rule, ...] = (
 )
 
 
+def _over(match: re.Match[str]) -> str:
+    return f"/{match[1]}" if match[2] == "1" else f"/{match[1]}^{match[2]}"
+
+
 def _rate_alone(match: re.Match[str]) -> str:
     """ "in km/h"; single letters, as in "A/B", are no units but for "m/s"."""
     above, below, power = match.groups()
@@ -249,6 +257,11 @@ def _rate_alone(match: re.Match[str]) -> str:
 _ALONE = "kWh|MWh|kW|GHz|MHz|kHz|Hz|mph|rpm|mpg|kg|km|cm|mm|mg|ml|mL|dB|GB|MB|TB|KB|kB|ms|lbs?|oz|psi|kPa"
 _WORD_PER = choice(word for word in PER if len(word) > 3)
 RATES: tuple[Rule, ...] = (
+    rule(  # "5 m s^-1"
+        rf"({NUM}\s?(?:{_UNIT}))((?:[ \u00b7](?:{_UNIT})\^[-\u2212][123]){{1,3}})(?!\w)",
+        lambda m: m[1] + re.sub(r"[ \u00b7](\w+)\^.([123])", _over, m[2]),
+        needs=("^-", "^\u2212"),
+    ),
     rule(rf"\b([a-z]{{3,20}}s)/({_WORD_PER})\b", lambda m: f"{m[1]} per {m[2]}", needs=("/",)),
     rule(rf"(?<=\bper )({_ALONE}|min|sec|hr)\b(?!/)", lambda m: UNITS[m[1]][0], needs=("per ",)),
     rule(rf"(?<=\bin )({_ALONE})\b(?!/)", lambda m: UNITS[m[1]][1], needs=("in ",)),
@@ -258,6 +271,12 @@ RATES: tuple[Rule, ...] = (
 )
 
 # Fractions and dimensions
+
+
+def is_simple_fraction(top: str, bottom: str) -> bool:
+    """Whether a fraction has a name, such as "three quarters"."""
+    numbers = top.isdecimal() and bottom.isdecimal() and len(bottom) < 5
+    return numbers and int(bottom) in DENOMINATORS and 0 < int(top) < int(bottom)
 
 
 def simple_fraction(top: str, bottom: str) -> str:
@@ -270,7 +289,7 @@ def _fraction(match: re.Match[str]) -> str:
     whole, top, bottom, noun = match.groups()
     if f"{top}/{bottom}" in SAID_APART:
         return _with_noun(f"{cardinal(top)} {cardinal(bottom)}", noun)
-    if int(bottom) not in DENOMINATORS or not 0 < int(top) < int(bottom):
+    if not is_simple_fraction(top, bottom):
         words = f"{cardinal(top)} over {cardinal(bottom)}"
         return _with_noun(f"{cardinal(whole)} {words}" if whole else words, noun, plural=True)
     one = HALVES.get(int(bottom), (ordinal(bottom),))[0]
@@ -297,6 +316,13 @@ def _with_noun(words: str, noun: str | None, plural: bool = False) -> str:
     return f"{words} {UNITS[noun][plural] if noun in UNITS else noun}"
 
 
+def _fraction_inches(match: re.Match[str]) -> str:
+    whole = re.search(
+        r"\d[ -]\d{1,2}/\d+$", match.string[max(0, match.start() - 9) : match.start()]
+    )
+    return " inches" if whole and not _THING.match(match.string, match.end()) else " inch"
+
+
 def _dimensions(match: re.Match[str]) -> str:
     """ "9''x13'' pan": the unit once, at the end."""
     marks = {"'": ("foot", "feet"), "''": ("inch", "inches")}
@@ -309,6 +335,12 @@ def _dimensions(match: re.Match[str]) -> str:
 _SIDE = r"\d{1,4}(?:\.\d{1,4})?"
 _OUT_OF = r"(\d{1,3}(?:\.\d)?)/(5|10|20|100)"
 FRACTIONS: tuple[Rule, ...] = (
+    rule(r"(?<=\d')-(?=\d{1,2}'')", " ", needs=("'-",)),
+    rule(
+        r"(?<![\w.])\.(\d{2,3})(?= (?:caliber|cal|rifle|pistol|revolver|[Mm]agnum|ammo|rounds?)\b)",
+        lambda m: pairs(m[1]),
+    ),
+    rule(r"\b24/7/365\b", "twenty-four seven, three sixty-five", needs=("/365",)),
     rule(rf"(?<![\w.)])\.(\d{{1,9}})(?=\s?(?:{_UNIT})(?!\w))", lambda m: f"0.{m[1]}"),
     rule(
         rf"{_OUT_OF}(?= (?:rating|score|stars?|reviews?|points|marks|on)\b)",
@@ -339,11 +371,11 @@ FRACTIONS: tuple[Rule, ...] = (
     ),
     rule(rf"(?<=\d) ([cCtT])\.? (?={_FOOD}\b)", _kitchen),
     rule(r"(?<=\d) ([ctT])\. (?=[a-z])", _kitchen, needs=(". ",)),
-    rule(r"(?:(?<=/\d)|(?<=/\d\d))''", " inch ", needs=("''",)),
+    rule(r"(?:(?<=/\d)|(?<=/\d\d))''", _fraction_inches, needs=("''",)),
     rule(
-        r"(?:(?<=odds of )|(?<=odds are ))(\d{1,4})[/-](\d{1,4})\b",
+        r"(?:(?<=dds of )|(?<=dds are ))(\d{1,4})[/-](\d{1,4})\b",
         lambda m: f"{m[1]} to {m[2]}",
-        needs=("odds are ", "odds of "),
+        needs=("dds ",),
     ),
     rule(
         r"(?<![\w/.,])(\d{1,4})[/-](\d{1,4})(?= odds\b)",
@@ -364,6 +396,24 @@ FRACTIONS: tuple[Rule, ...] = (
 )
 DIMENSIONS: tuple[Rule, ...] = (
     rule(
+        r"\b(\d{1,2}) ?ft\.?(?: ?(\d{1,2}) ?in\b\.?|(\d{1,2})\b)",
+        lambda m: (
+            f"{cardinal(m[1])} {'foot' if m[1] == '1' else 'feet'} {cardinal(m[2] or m[3])}"
+            + (" inches" if m[2] else "")
+        ),
+        needs=("ft",),
+    ),
+    rule(r"(?<![\w.])(\d{1,4})X\b(?!-)", lambda m: f"{cardinal(m[1])} times", needs=("X",)),
+    rule(
+        r"(?<=[A-Za-z)]) x ?(?=\d{1,3} (?:days?|weeks?|months?|doses?)\b)", " for ", needs=(" x",)
+    ),
+    rule(
+        r"(?<![\w.])(\d{1,2})x(\d{1,2})s\b",
+        lambda m: f"{cardinal(m[1])} by {plural(cardinal(m[2]))}",
+    ),
+    rule(r"(?<![\w.])(\d{1,4}) in(?= ?=)", _inches, needs=(" in",)),
+    rule(r"(?<=[a-z\d])-yrs?\b\.?(?= )", "-year", needs=("-yr",)),
+    rule(
         r"(?<![\w.])(\d{1,2}) ?x ?(?=\d[\d,.]{0,6} ?(?:mg|g|mcg|ml|mL|kg|GB|TB|MB|W|V|GHz|USB|oz|l|L)\b)",
         lambda m: f"{cardinal(m[1])} times ",
     ),
@@ -377,14 +427,11 @@ DIMENSIONS: tuple[Rule, ...] = (
         _dimensions,
         needs=("'",),
     ),
-    rule(r"(?<![\w.,'])(\d{1,2})'\s?(\d{1,2}(?:\.\d)?)(?:''|(?![\d'\w]))", _length, needs=("'",)),
+    rule(
+        r"(?<![\w.,'])(\d{1,2})'[\s-]?(\d{1,2}(?:\.\d)?)(?:''|(?![\d'\w]))", _length, needs=("'",)
+    ),
     rule(r"(?<![\w.,'])(\d{1,4})'(?!')()(?!\w)", _length, needs=("'",)),
     rule(r"(?<![\w.,'])(\d{1,4}(?:\.\d{1,4})?)''", _inches, needs=("''",)),
-    rule(
-        r"\b(\d{1,2}) ?ft\.? (\d{1,2}) ?in\b\.?",
-        lambda m: f"{m[1]} ft {cardinal(m[2])} inches",
-        needs=("ft",),
-    ),
     rule(
         r"\b(\d{1,3}) ?lbs?\.? (\d{1,2}) ?oz\b\.?",
         lambda m: f"{m[1]} lb {cardinal(m[2])} ounces",

@@ -3,15 +3,15 @@
 import re
 import unicodedata
 
-from vocalmtp.text.numbers import Rule, roman_value, rule
+from vocalmtp.text.numbers import LETTER_NAMES, Rule, roman_value, rule
 from vocalmtp.text.tables import entries
 
 SYMBOLS = {
     symbol: f" {name} "
     for symbol, name in entries(
-        "<=:less_than_or_equal_to >=:greater_than_or_equal_to !=:not_equal_to ==:equals "
+        "<=:less_than_or_equal_to >=:greater_than_or_equal_to !=:not_equal_to <>:not_equal_to ==:equals "
         "+/-:plus_or_minus &&:and ||:or &:and @:at +:plus =:equals %:percent <:less_than >:greater_than "
-        "$:dollar ‰:per_mille °:degrees ×:times ÷:divided_by ±:plus_or_minus ∓:minus_or_plus "
+        "$:dollar ‰:per_mille ‱:per_ten_thousand °:degrees ×:times ÷:divided_by ±:plus_or_minus ∓:minus_or_plus "
         "≈:about ≠:not_equal_to ≤:less_than_or_equal_to ≥:greater_than_or_equal_to "
         "≦:less_than_or_equal_to ≧:greater_than_or_equal_to ≮:not_less_than ≯:not_greater_than "
         "≰:not_less_than_or_equal_to ≱:not_greater_than_or_equal_to ≪:much_less_than "
@@ -110,7 +110,7 @@ def _fold(character: str) -> str:
         return " "
     if category in ("Sm", "Sc"):  # "SQUARE IMAGE OF OR EQUAL TO"
         name = unicodedata.name(character, "").lower()
-        return f" {re.sub(' (sign|operator|symbol)$', '', name)} "
+        return f" {re.sub(' (sign|operator|symbol)$', '', name).replace('-', ' ')} "
     stroked = _STROKED.match(unicodedata.name(character, ""))
     if stroked:
         return stroked[2].lower() if stroked[1] == "SMALL" else stroked[2]
@@ -159,6 +159,10 @@ IN_CONTEXT: tuple[Rule, ...] = (
     rule(r"\b([A-G])[#♯](?!\w)", lambda m: f"{m[1]} sharp", needs=("#", "♯")),
     rule(r"#(?=\d)", "number ", needs=("#",)),
     rule(r"\bN°\s?(?=\d)", "number ", needs=("N°",)),
+    rule(
+        r"(?<![\w+-])([A-DF])([-+\u2212])(?=[\s,.;:)]|$)",
+        lambda m: f"{LETTER_NAMES[m[1].lower()]} {'plus' if m[2] == '+' else 'minus'}",
+    ),
     rule(r"(?<!\S)<3+(?!\S)", " ", needs=("<",)),
 )
 

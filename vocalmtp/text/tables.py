@@ -9,6 +9,14 @@ def entries(text: str) -> dict[str, str]:
 
 # Abbreviations, without their full stop
 
+BOOKS = entries(  # of the Bible, before a verse
+    "Gen:genesis Ex:exodus Exod:exodus Lev:leviticus Num:numbers Deut:deuteronomy Josh:joshua "
+    "Judg:judges Sam:samuel Kgs:kings Chr:chronicles Neh:nehemiah Ps:psalm Pss:psalms Prov:proverbs "
+    "Eccl:ecclesiastes Isa:isaiah Jer:jeremiah Lam:lamentations Ezek:ezekiel Dan:daniel Hos:hosea "
+    "Mic:micah Hab:habakkuk Zech:zechariah Mal:malachi Matt:matthew Mt:matthew Mk:mark Lk:luke "
+    "Jn:john Rom:romans Cor:corinthians Gal:galatians Eph:ephesians Phil:philippians Col:colossians "
+    "Thess:thessalonians Tim:timothy Heb:hebrews Jas:james Pet:peter Rev:revelation"
+)
 TITLES = entries(  # before a name: their full stop never ends a sentence, and may be left out
     "Mr:mister Mrs:missus Dr:doctor Prof:professor Capt:captain Lt:lieutenant Sgt:sergeant "
     "Gov:governor Cpl:corporal Pvt:private Cmdr:commander Messrs:messieurs Msgr:monsignor "
@@ -27,7 +35,7 @@ COUNTED = entries(  # with a full stop and before a number
     "ste:suite hwy:highway rte:route rt:route art:article arts:articles para:paragraph "
     "paras:paragraphs par:paragraph cl:clause sec:section secs:sections sect:section op:opus "
     "bk:book pt:part ex:example app:appendix tab:table q:question qs:questions ver:version "
-    "rev:revision sched:schedule dist:district gr:grade s:section ss:sections v:verse vv:verses "
+    "rev:revision inv:invoice sched:schedule dist:district gr:grade s:section ss:sections v:verse vv:verses "
     "n:note l:line ll:lines ref:reference ep:episode sc:scene dept:department mod:model "
     "pl:plate col:column div:division reg:regulation max:maximum min:minimum temp:temperature "
     "dep:departs arr:arrives flt:flight pop:population ed:edition iss:issue std:standard"
@@ -68,7 +76,7 @@ LABELS = entries(  # before a colon
 )
 NEVER_LAST = set("Ms e.g i.e vs approx a.k.a cf viz esp incl excl exc avg qty attn Attn".split())
 SHORT_WORDS = entries(
-    "w/o:without w/:with w/in:within b/c:because b/w:between vs:versus 'n':and y/y:year_on_year "
+    "w/o:without w/:with w/in:within w/e:whatever b/c:because b/w:between 'n':and y/y:year_on_year "
     "y-o-y:year_on_year m/m:month_on_month q/q:quarter_on_quarter d/d:day_on_day YoY:year_on_year "
     "QoQ:quarter_on_quarter n/a:not_applicable N/A:not_applicable c/o:care_of y/n:yes_or_no "
     "Y/N:yes_or_no s/he:she_or_he he/she:he_or_she and/or:and_or p.a.:per_year "
@@ -193,7 +201,7 @@ SAID_AS = entries(  # as they are written, capitals and all
     "WWII:world_war_two iOS:eye_oh_ess macOS:mac_oh_ess LaTeX:lay_tek TeX:tek arXiv:archive "
     "PyTorch:pie_torch NumPy:num_pie SciPy:sigh_pie PyPI:pie_pee_eye xAI:ex_ay_eye "
     "MySQL:my_ess_cue_ell nginx:engine_ex kHz:kilohertz YouTube:you_tube WiFi:wi-fi "
-    "GUI:gooey NaN:not_a_number PIN:pin pH:pee_aitch pKa:pee_kay_ay mRNA:em_are_en_ay tRNA:tee_are_en_ay"
+    "GUI:gooey NaN:not_a_number TL;DR:tee_ell_dee_are PIN:pin pH:pee_aitch pKa:pee_kay_ay mRNA:em_are_en_ay tRNA:tee_are_en_ay"
 )
 IT_VERBS = set(  # "do IT" is the pronoun, "our IT team" is not
     "do did does love hate make made get got that is was if when because like want need think know "
@@ -260,6 +268,7 @@ FORMULAS = set(  # chemical formulas without a digit
     "KCN SiC GaN GaAs InP CdTe ZnS CdS PbS FeS LiH CsCl AgBr AgI TiN NiO CoO MnO PbO HgO BaO LiOH "
     "NaH KH CuS HgS FeCl NaClO HClO Cl2 Br2 NiMH NiCd".split()
 )
+METALS = set("Na Mg Al Fe Cu Zn Ca Ag Pb Li Cl Br Hg Mn Ni Sn".split())  # "2Na"
 IONS = set(  # before a plain "+" or "-"
     "H Li Na K Ag NH4 H3O Cu Cu2 Ca2 Mg2 Fe2 Fe3 Zn2 Al3 Mn2 Ba2 Pb2 Ni2 Co2 Hg2 Cl Br F I OH NO3 "
     "NO2 HCO3 HSO4 CN MnO4 ClO ClO3 ClO4 H2PO4 CH3COO HS O2 S2".split()

@@ -164,7 +164,7 @@ DESCRIBED = (  # things that a length, weight or time describes: "a 12 oz. can"
     "commute|interval|warranty|contract|loan|lease|sentence|process|chip|node|laser|band|signal|"
     "connection|line|link|modem|boy|girl|man|woman|child|baby|male|female|patient|zone|cut|hike|"
     "diamond|ring|bolt|screw|nail|nut|drill|knife|blade|ruler|tape|roll|sheet|file|download|font|"
-    "stretch|wind|winds|rule|mark|course|track|pool|event|freestyle|backstroke"
+    "V[4-9]|V1\\d|stretch|wind|winds|rule|mark|course|track|pool|event|freestyle|backstroke"
 )
 ATTRIBUTED = (  # what an amount of money without an article goes before: "a £1.5bn deal"
     "deal|bill|note|fine|budget|loan|contract|fund|project|investment|package|plan|prize|bonus|"
