@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import torch
 
-from vocalmtp.data.collate import Collator
 from vocalmtp.decoding.generate import Generated, Prompt, collect_utterances, generate
 from vocalmtp.decoding.sampling import Sampler
+from vocalmtp.models.batch import Batch, Collator
 from vocalmtp.models.config import SpeechLMConfig
 from vocalmtp.models.prompts import Segment, tts_prompt
 from vocalmtp.models.speech_lm import SpeechLM
@@ -38,11 +38,11 @@ def _seeded() -> None:
 def make_model() -> Callable[..., SpeechLM]:
     """Builds a two-layer random model in eval mode; keywords go to SpeechLMConfig."""
 
-    def make(backbone: str = "llama", **settings: Any) -> SpeechLM:
+    def make(backbone: str = "llama", num_hidden_layers: int = 2, **settings: Any) -> SpeechLM:
         size = {
             "vocab_size": 16,
             "hidden_size": 32,
-            "num_hidden_layers": 2,
+            "num_hidden_layers": num_hidden_layers,
             "num_attention_heads": 2,
         }
         ids = {"pad_token_id": None, "bos_token_id": None, "eos_token_id": None}
@@ -102,12 +102,10 @@ def make_rows() -> Callable[..., list[list[Segment]]]:
 
 
 @pytest.fixture
-def collate() -> Callable[..., dict[str, torch.Tensor]]:
+def collate() -> Callable[..., Batch]:
     """Collates prompts for a model."""
 
-    def run(
-        model: SpeechLM, rows: list[list[Segment]], left: bool = False
-    ) -> dict[str, torch.Tensor]:
+    def run(model: SpeechLM, rows: list[list[Segment]], left: bool = False) -> Batch:
         return Collator(model.layout, model.config.speaker_dim)(rows, left=left)
 
     return run

@@ -26,13 +26,13 @@ from vocalmtp.decoding.synthesis import (
     SentenceSynthesizer,
     SpeakerConditioning,
 )
-from vocalmtp.engines.cpu import optimize_for_inference
 from vocalmtp.engines.device import float32_on_cpu, resolve_device
 from vocalmtp.errors import InputError, nearest
 from vocalmtp.hub import DEFAULT_MODEL, model_folder
+from vocalmtp.models.checkpoint import load_text_tokenizer
 from vocalmtp.models.config import read_card
 from vocalmtp.models.prompts import Segment
-from vocalmtp.models.speech_lm import SpeechLM, load_text_tokenizer
+from vocalmtp.models.speech_lm import SpeechLM
 from vocalmtp.text import ALPHABET, char_ids, char_text, normalize, split_sentences
 from vocalmtp.tokenizers import SpeechTokenizer, load_tokenizer
 from vocalmtp.voices import AnyVoice, Voice, find_voice, load_voices
@@ -88,7 +88,7 @@ def load(
     model, tokenizer = model.to(place), tokenizer.to(place)
     with float32_on_cpu():
         if place.type == "cpu":
-            optimize_for_inference(model, card.get("int8", False) if int8 is None else int8)
+            model.optimize_for_inference(card.get("int8", False) if int8 is None else int8)
         tokenizer.optimize_for_inference()
     encode_text, decode_text = char_ids, char_text
     if (folder / "tokenizer_config.json").is_file():  # that of a pretrained backbone

@@ -139,7 +139,7 @@ def test_fused_for_inference_it_proposes_the_same(head: SpeechHead) -> None:
     before, after = GreedyPick(), GreedyPick()
     want = head.propose(hidden, before)
     with torch.no_grad():
-        head.fuse(lambda linear: linear)
+        head.optimize_for_inference(lambda linear: linear)
         got = head.propose(hidden, after)
     for one, other in zip(before.seen, after.seen, strict=True):
         torch.testing.assert_close(one, other)

@@ -15,7 +15,6 @@ from vocalmtp.decoding.generate import Prompt, generate, prefill_prompts
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.decoding.speculative import Speculative
 from vocalmtp.decoding.strategies import DecodeStrategy, Grouped
-from vocalmtp.engines.cpu import optimize_for_inference
 from vocalmtp.models.layout import Stream, TokenLayout
 from vocalmtp.models.speech_lm import SpeechLM
 from vocalmtp.models.state import DecodeState
@@ -55,7 +54,7 @@ def model(
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.0)
     for _ in range(15):
         optimizer.zero_grad()
-        model(**batch).loss.backward()
+        model(batch).loss.backward()
         optimizer.step()
     TRAINED[request.param] = model
     return model
@@ -331,7 +330,7 @@ def test_fused_model_gives_equal_output(make_model: Make, make_rows: Make) -> No
     plain = make_model(draft=DRAFTS["sequential"])
     rows = make_rows(plain, FRAMES, spoken=False)
     want = decode(plain, rows, [GREEDY] * 3, Speculative(2), 2)
-    optimize_for_inference(plain, int8=False)
+    plain.optimize_for_inference(int8=False)
     assert same(decode(plain, rows, [GREEDY] * 3, Speculative(2), 2), want)
 
 
@@ -339,9 +338,9 @@ def test_fused_model_gives_equal_output(make_model: Make, make_rows: Make) -> No
 def test_int8_seeded_output_equals_output_without_drafts(
     name: str, make_model: Make, make_rows: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vocalmtp.engines.linears.SMALLEST", 1)
+    monkeypatch.setattr("vocalmtp.engines.cpu.SMALLEST", 1)
     model = make_model(draft=DRAFTS[name])
-    optimize_for_inference(model, int8=True)
+    model.optimize_for_inference(int8=True)
     rows = make_rows(model, FRAMES, spoken=False)
     samplers = [WARM, GREEDY, WARM]
     want = decode(model, rows, samplers)

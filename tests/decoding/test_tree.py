@@ -20,7 +20,6 @@ from vocalmtp.decoding.strategies import DecodeStrategy, Grouped, StepBatch
 from vocalmtp.decoding.tree import DraftTree, choose_paths
 from vocalmtp.decoding.tree_calibration import measure_ranks
 from vocalmtp.decoding.tree_speculative import CandidateRanker, TreeSpeculative, check_tree
-from vocalmtp.engines.cpu import optimize_for_inference
 from vocalmtp.errors import ErrorCode
 from vocalmtp.models.layout import Stream, TokenLayout
 from vocalmtp.models.prompts import Text
@@ -92,7 +91,7 @@ def test_text_equals_text_without_drafts(family: str, draft: str, fast: bool) ->
     """Greedy and sampled, alone and in batches whose rows accept different numbers and are refilled."""
     model = text_lm(family, DRAFTS[draft])
     if fast:
-        optimize_for_inference(model, int8=False)
+        model.optimize_for_inference(int8=False)
     prompts = make_prompts([WARM, GREEDY, Sampler(temperature=0.6), GREEDY, WARM])
     want = decode(model, prompts)
     kept = []
@@ -119,9 +118,9 @@ def test_speech_equals_speech_without_drafts(draft: str, make_model: Make, make_
 
 @pytest.mark.parametrize("draft", DRAFTS)
 def test_int8_text_equals_text_without_drafts(draft: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vocalmtp.engines.linears.SMALLEST", 1)
+    monkeypatch.setattr("vocalmtp.engines.cpu.SMALLEST", 1)
     model = text_lm("llama", DRAFTS[draft])
-    optimize_for_inference(model, int8=True)
+    model.optimize_for_inference(int8=True)
     prompts = make_prompts([WARM] * 5, 40)
     assert decode(model, prompts, TreeSpeculative(TREE), 2) == decode(model, prompts)
 
@@ -164,9 +163,9 @@ def test_draft_vocabulary_does_not_change_output() -> None:
 @torch.inference_mode()
 def test_cache_holds_only_the_accepted_path(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """After every pass it equals that of next-token decoding, bit by bit with our own runner."""
-    monkeypatch.setattr("vocalmtp.engines.linears.SMALLEST", 1)
+    monkeypatch.setattr("vocalmtp.engines.cpu.SMALLEST", 1)
     model = text_lm(family, DRAFTS["recursive"])
-    optimize_for_inference(model, int8=family == "llama")
+    model.optimize_for_inference(int8=family == "llama")
     prompts = make_prompts([WARM, GREEDY, WARM, GREEDY, WARM], 60)
     strategy, plain = TreeSpeculative(TREE), Grouped()
     state = prefill_prompts(model, prompts, strategy)

@@ -37,7 +37,7 @@ def test_too_few_positions_leave_gaps() -> None:
 def test_with_perfect_heads_the_drafts_are_the_future(heads: int, stride: int) -> None:
     """Hidden states that name their position, and heads that add their offset."""
     draft = build_draft({"name": "leap", "steps": heads, "stride": stride}, 2, _make_head)
-    draft._state = lambda hidden, i: hidden + draft.offsets[i] + 1  # type: ignore[method-assign]
+    draft.state = lambda hidden, i: hidden + draft.offsets[i] + 1  # type: ignore[method-assign]
     place = torch.arange(20.0)[None, :, None].expand(1, 20, 2)
     memory = draft.start(1, place)
     for start in range(0, 20, 5):

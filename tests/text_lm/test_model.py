@@ -16,7 +16,6 @@ from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.decoding.speculative import Speculative
 from vocalmtp.decoding.strategies import DecodeStrategy
 from vocalmtp.decoding.text_generation import GenerationRequest, TextGenerator
-from vocalmtp.engines.cpu import optimize_for_inference
 from vocalmtp.models.prompts import Text
 from vocalmtp.models.text_lm import TextLM, check_output
 
@@ -75,7 +74,7 @@ def test_greedy_text_equals_that_of_transformers(family: str) -> None:
         want.append(made[:end])
     assert decode(model, GREEDY) == want
     assert decode(model, GREEDY, Speculative(3)) == want
-    optimize_for_inference(model, int8=False)
+    model.optimize_for_inference(int8=False)
     assert decode(model, GREEDY, Speculative(3), batch_size=3) == want
 
 

@@ -12,7 +12,8 @@ from helpers.tiny_run import tiny_recipe as recipe
 from vocalmtp.config import load_yaml, parse
 from vocalmtp.data.shards import CodeItem, CodeShards
 from vocalmtp.errors import InputError
-from vocalmtp.models.speech_lm import SpeechLM, load_text_tokenizer
+from vocalmtp.models.checkpoint import load_text_tokenizer
+from vocalmtp.models.speech_lm import SpeechLM
 from vocalmtp.training.batches import FrameBatches, Shares, cut
 from vocalmtp.training.build import build_model
 from vocalmtp.training.recipe import SpeechLMRecipe

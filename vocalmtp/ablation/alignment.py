@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vocalmtp.data.collate import SPEECH, TEXT, Collator
 from vocalmtp.evaluation.statistics import Estimate, bootstrap_mean
+from vocalmtp.models.batch import PositionKind
 from vocalmtp.models.prompts import Segment
 from vocalmtp.models.speech_lm import SpeechLM
 
@@ -28,19 +28,17 @@ def text_speech_similarity(
 
     `rows` are whole utterances as the model trains on them.
     """
-    collate = Collator(model.layout, model.config.speaker_dim)
+    collate = model.collator()
     texts, speeches = [], []
     for start in range(0, len(rows), BATCH):
-        batch = collate(list(rows[start : start + BATCH]), left=True)
-        batch = {name: x.to(model.device) for name, x in batch.items()}
-        _, hidden, state = model.read(batch)  # [B, L, D]
-        kinds = batch["kinds"]
+        batch = collate(rows[start : start + BATCH], left=True).to(model.device)
+        _, hidden, state = model.prefill(batch)  # [B, L, D]
         if model.config.text == "track":
             place = torch.arange(state.encoded_text.shape[1], device=model.device)
-            texts.append(_mean(state.encoded_text, place < batch["character_lengths"][:, None]))
+            texts.append(_mean(state.encoded_text, place < batch.character_lengths[:, None]))
         else:
-            texts.append(_mean(hidden, kinds == TEXT))
-        speeches.append(_mean(hidden, kinds == SPEECH))
+            texts.append(_mean(hidden, batch.kinds == PositionKind.TEXT))
+        speeches.append(_mean(hidden, batch.kinds == PositionKind.SPEECH))
     text, speech = torch.cat(texts), torch.cat(speeches)  # [N, D]
     own = F.cosine_similarity(text, speech, dim=-1)
     other = F.cosine_similarity(text.roll(1, 0), speech, dim=-1)

@@ -21,7 +21,8 @@ from vocalmtp.data.manifest import read_manifest
 from vocalmtp.data.shards import CodeShards
 from vocalmtp.evaluation.statistics import Estimate, once
 from vocalmtp.evaluation.systems import speak
-from vocalmtp.models.speech_lm import SpeechLM, load_text_tokenizer
+from vocalmtp.models.checkpoint import load_text_tokenizer
+from vocalmtp.models.speech_lm import SpeechLM
 from vocalmtp.training.batches import FrameBatches
 from vocalmtp.training.export import export_model
 from vocalmtp.training.run_files import read_log

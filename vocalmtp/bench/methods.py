@@ -13,7 +13,6 @@ import torch
 
 from vocalmtp.bench.speed import loop_seconds
 from vocalmtp.decoding.options import Decoding
-from vocalmtp.engines.cpu import optimize_for_inference
 from vocalmtp.evaluation.report import Line
 from vocalmtp.evaluation.statistics import Estimate, once, spread
 from vocalmtp.heads.base import HEADS
@@ -169,5 +168,5 @@ def random_model(tts: TTS, settings: dict[str, Any]) -> SpeechLM:
     model = SpeechLM(SpeechLMConfig(**(own | {"objectives": {}} | settings))).eval()
     model = model.to(tts.full_model.device)
     if model.device == torch.device("cpu"):
-        optimize_for_inference(model, int8=tts.card.get("int8", False))
+        model.optimize_for_inference(int8=tts.card.get("int8", False))
     return model

@@ -43,7 +43,7 @@ def draft_vocab(options: DraftVocabOptions) -> None:
     vocalmtp text draft-vocab answers/manifest.jsonl -o en.json --model FOLDER --size 8192
     """
     from vocalmtp.data.text_rows import DraftVocabulary, read_pieces
-    from vocalmtp.models.speech_lm import load_text_tokenizer
+    from vocalmtp.models.checkpoint import load_text_tokenizer
 
     tokenizer = load_text_tokenizer(options.model)
     pieces = read_pieces(options.texts, tokenizer, ())

@@ -15,8 +15,8 @@ from vocalmtp.decoding.statistics import DecodeStatistics
 from vocalmtp.decoding.strategies import StepBatch
 from vocalmtp.errors import InputError
 from vocalmtp.heads.draft.base import DraftCache, DraftHead, last_of
+from vocalmtp.models.base import GenerativeModel
 from vocalmtp.models.layout import TokenLayout
-from vocalmtp.models.speech_lm import SpeechLM
 from vocalmtp.models.state import DecodeState
 
 MakeSampler = Callable[[TokenLayout, DecodeState], ConstrainedSampler]
@@ -63,7 +63,7 @@ class DraftState:
 
 
 def begin_drafting(
-    inputs: Tensor, hidden: Tensor, state: DecodeState, model: SpeechLM, drafts: int
+    inputs: Tensor, hidden: Tensor, state: DecodeState, model: GenerativeModel, drafts: int
 ) -> DraftState:
     """Return the state of new rows, whose prompts [B, L, D] the draft head has still to read.
 
@@ -86,7 +86,7 @@ def begin_drafting(
     )
 
 
-def check_drafts(model: SpeechLM, drafts: int) -> DraftHead:
+def check_drafts(model: GenerativeModel, drafts: int) -> DraftHead:
     """Return the model's draft head.
 
     Raises:
@@ -107,7 +107,7 @@ def check_drafts(model: SpeechLM, drafts: int) -> DraftHead:
 
 
 def draft_steps(
-    model: SpeechLM, state: DecodeState, tokens: Tensor, samplers: Sequence[MakeSampler]
+    model: GenerativeModel, state: DecodeState, tokens: Tensor, samplers: Sequence[MakeSampler]
 ) -> tuple[Tensor, Tensor, list[ConstrainedSampler]]:
     """Draft one step per sampler after the steps `tokens` [B, K].
 
@@ -162,12 +162,14 @@ class DraftOnly:
     drafts: int
     statistics: DecodeStatistics = field(default_factory=DecodeStatistics)
 
-    def begin(self, inputs: Tensor, hidden: Tensor, state: DecodeState, model: SpeechLM) -> None:
+    def begin(
+        self, inputs: Tensor, hidden: Tensor, state: DecodeState, model: GenerativeModel
+    ) -> None:
         """See DecodeStrategy."""
         state.draft = begin_drafting(inputs, hidden, state, model, self.drafts)
         self.statistics.drafts, self.statistics.slots = self.drafts, model.layout.tokens_per_step
 
-    def emit(self, model: SpeechLM, state: DecodeState) -> StepBatch:
+    def emit(self, model: GenerativeModel, state: DecodeState) -> StepBatch:
         """See DecodeStrategy."""
         draft, first = state.draft, state.steps
         with self.statistics.timed("heads"):
@@ -186,7 +188,7 @@ class DraftOnly:
         self.statistics.count_drafts(kept, inside)
         return StepBatch(torch.cat([tokens, drafts], 1), first, draft.counts)
 
-    def forward(self, model: SpeechLM, state: DecodeState, emitted: StepBatch) -> None:
+    def forward(self, model: GenerativeModel, state: DecodeState, emitted: StepBatch) -> None:
         """See DecodeStrategy."""
         draft = state.draft
         with self.statistics.timed("backbone"):

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.decoding.strategies import DecodeStrategy, Grouped, StepBatch
+from vocalmtp.models.base import GenerativeModel
 from vocalmtp.models.layout import ADVANCE, TokenLayout
-from vocalmtp.models.prompts import Segment, Speech, Text
-from vocalmtp.models.speech_lm import SpeechLM
+from vocalmtp.models.prompts import Segment, Speech
 from vocalmtp.models.state import DecodeState
 
 
@@ -32,15 +32,9 @@ class Prompt:
         """Number of characters on the text track."""
         return sum(len(s.characters or ()) for s in self.segments if isinstance(s, Speech))
 
-    def limit(self, model: SpeechLM) -> int:
-        """Most steps: `max_steps`, or 2 s plus 0.25 s per character or text token."""
-        if self.max_steps is not None:
-            return self.max_steps
-        units = self.characters
-        if model.track is None:
-            units = sum(len(s.ids) for s in self.segments if isinstance(s, Text))
-        rate = model.config.tokenizer.get("frame_rate", 25.0)
-        return model.layout.num_steps(int((2 + 0.25 * units) * rate))
+    def limit(self, model: GenerativeModel) -> int:
+        """Most steps: `max_steps`, or what the model derives from the length of the text."""
+        return model.step_limit(self.segments) if self.max_steps is None else self.max_steps
 
 
 @dataclass
@@ -63,7 +57,7 @@ class Generated:
 
 @torch.inference_mode()
 def generate(
-    model: SpeechLM,
+    model: GenerativeModel,
     prompts: Iterable[Prompt],
     batch_size: int = 1,
     strategy: DecodeStrategy | None = None,
@@ -112,12 +106,12 @@ def generate(
 
 
 def prefill_prompts(
-    model: SpeechLM, prompts: list[Prompt], strategy: DecodeStrategy
+    model: GenerativeModel, prompts: list[Prompt], strategy: DecodeStrategy
 ) -> DecodeState:
     """Run the backbone over prompts; return a state that is ready for the first step."""
     with torch.device("cpu"):  # where prompts are, whatever torch's default device is
         batch = model.collator()([prompt.segments for prompt in prompts], left=True)
-    inputs, hidden, state = model.read({name: x.to(model.device) for name, x in batch.items()})
+    inputs, hidden, state = model.prefill(batch.to(model.device))
     state.ended = torch.full_like(state.steps, -1)
     limits = torch.tensor([prompt.limit(model) for prompt in prompts], device=model.device)
     state.limits = state.steps + limits

@@ -110,11 +110,10 @@ class Decoding:
             InputError: the model does not support these options.
         """
         from vocalmtp.decoding.draft_state import check_drafts
-        from vocalmtp.models.elastic import frames_of_tokens
 
         model = full_model
         if self.tokens_per_step is not None:
-            model = full_model.at(frames_of_tokens(full_model.config, self.tokens_per_step))
+            model = full_model.at_step_size(full_model.config.step_size_of(self.tokens_per_step))
         if self.tree is not None:
             from vocalmtp.decoding.tree_speculative import check_tree
 

@@ -36,8 +36,8 @@ from vocalmtp.decoding.sampling import uniform
 from vocalmtp.decoding.statistics import DecodeStatistics
 from vocalmtp.decoding.strategies import StepBatch
 from vocalmtp.heads.draft.base import last_of
+from vocalmtp.models.base import GenerativeModel
 from vocalmtp.models.layout import TokenLayout
-from vocalmtp.models.speech_lm import SpeechLM
 from vocalmtp.models.state import DecodeState
 
 Acceptance = Literal["rejection", "joint", "seed", "typical", "near"]
@@ -79,7 +79,9 @@ class Speculative:
         if self.tolerance is None:
             self.tolerance = TOLERANCES.get(self.accept)
 
-    def begin(self, inputs: Tensor, hidden: Tensor, state: DecodeState, model: SpeechLM) -> None:
+    def begin(
+        self, inputs: Tensor, hidden: Tensor, state: DecodeState, model: GenerativeModel
+    ) -> None:
         """See DecodeStrategy."""
         draft = begin_drafting(inputs, hidden, state, model, self.drafts)
         rows, sizes = len(hidden), [slot.vocab_size for slot in model.layout.slots]
@@ -93,7 +95,7 @@ class Speculative:
         state.draft = draft
         self.statistics.slots = len(sizes)
 
-    def emit(self, model: SpeechLM, state: DecodeState) -> StepBatch:
+    def emit(self, model: GenerativeModel, state: DecodeState) -> StepBatch:
         """See DecodeStrategy."""
         draft, layout, n = state.draft, model.layout, self.drafts
         numbers = torch.arange(n + 1, device=draft.tried.device)
@@ -119,7 +121,7 @@ class Speculative:
 
     def _verify(
         self,
-        model: SpeechLM,
+        model: GenerativeModel,
         draft: DraftState,
         hidden: Tensor,
         before: DecodeState,
@@ -156,7 +158,7 @@ class Speculative:
         probs = [F.pad(x, (0, 0, 0, 1)).flatten(0, 1) for x in draft.probs]  # [N, V] each
         return RejectionVerifier(*args, probs)
 
-    def forward(self, model: SpeechLM, state: DecodeState, emitted: StepBatch) -> None:
+    def forward(self, model: GenerativeModel, state: DecodeState, emitted: StepBatch) -> None:
         """See DecodeStrategy."""
         draft, n = state.draft, self.drafts
         last = last_of(emitted.tokens, emitted.counts)  # [B, K]
@@ -183,7 +185,7 @@ class Speculative:
         return [LogProbScorer if self.accept == "joint" else DraftSampler] * self.drafts
 
 
-def step_scorer(model: SpeechLM, draft: DraftState, positions: int) -> Scorer:
+def step_scorer(model: GenerativeModel, draft: DraftState, positions: int) -> Scorer:
     """Score other steps in the positions of the drafts by the draft head's states of these."""
 
     def score(chosen: list[int], before: DecodeState, steps: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vocalmtp.decoding.constraints import ConstrainedSampler
 from vocalmtp.decoding.statistics import DecodeStatistics
-from vocalmtp.models.speech_lm import SpeechLM
+from vocalmtp.models.base import GenerativeModel
 from vocalmtp.models.state import DecodeState
 
 
@@ -33,17 +33,19 @@ class DecodeStrategy(Protocol):
 
     statistics: DecodeStatistics  # of everything that it has decoded
 
-    def begin(self, inputs: Tensor, hidden: Tensor, state: DecodeState, model: SpeechLM) -> None:
+    def begin(
+        self, inputs: Tensor, hidden: Tensor, state: DecodeState, model: GenerativeModel
+    ) -> None:
         """Prepare rows whose prompts were prefilled.
 
         `inputs` and `hidden` [B, L, D] are those of the prompts' positions, padded on the left.
         """
 
-    def emit(self, model: SpeechLM, state: DecodeState) -> StepBatch:
+    def emit(self, model: GenerativeModel, state: DecodeState) -> StepBatch:
         """Return the next steps of every row."""
         ...
 
-    def forward(self, model: SpeechLM, state: DecodeState, emitted: StepBatch) -> None:
+    def forward(self, model: GenerativeModel, state: DecodeState, emitted: StepBatch) -> None:
         """Run the backbone over the steps `emitted` last, for the next call of `emit`."""
 
 
@@ -56,19 +58,21 @@ class Grouped:
 
     statistics: DecodeStatistics = field(default_factory=DecodeStatistics)
 
-    def begin(self, inputs: Tensor, hidden: Tensor, state: DecodeState, model: SpeechLM) -> None:
+    def begin(
+        self, inputs: Tensor, hidden: Tensor, state: DecodeState, model: GenerativeModel
+    ) -> None:
         """See DecodeStrategy."""
         state.hidden = hidden[:, -1]
         self.statistics.slots = model.layout.tokens_per_step
 
-    def emit(self, model: SpeechLM, state: DecodeState) -> StepBatch:
+    def emit(self, model: GenerativeModel, state: DecodeState) -> StepBatch:
         """See DecodeStrategy."""
         with self.statistics.timed("heads"):
             sampler = ConstrainedSampler(model.layout, state)
             return StepBatch(model.head.propose(state.hidden, sampler).tokens, state.steps)
 
-    def forward(self, model: SpeechLM, state: DecodeState, emitted: StepBatch) -> None:
+    def forward(self, model: GenerativeModel, state: DecodeState, emitted: StepBatch) -> None:
         """See DecodeStrategy."""
         with self.statistics.timed("backbone"):
-            state.hidden, _ = model.step(state, emitted.tokens[:, 0])
+            state.hidden = model.step(state, emitted.tokens[:, 0])
         self.statistics.count_passes(len(state.hidden))

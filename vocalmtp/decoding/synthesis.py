@@ -24,8 +24,8 @@ from vocalmtp.decoding.streaming import (
     to_samples,
 )
 from vocalmtp.models import prompts
+from vocalmtp.models.base import GenerativeModel
 from vocalmtp.models.prompts import ControlToken, Segment, Text
-from vocalmtp.models.speech_lm import SpeechLM
 from vocalmtp.text import char_ids
 from vocalmtp.tokenizers import SpeechTokenizer
 from vocalmtp.voices import Voice, mean_vector
@@ -51,7 +51,7 @@ class SentenceSynthesizer:
 
     def __init__(
         self,
-        model: SpeechLM,
+        model: GenerativeModel,
         tokenizer: SpeechTokenizer,
         voices: dict[str, Voice],
         encode_text: Callable[[str], Sequence[int]],

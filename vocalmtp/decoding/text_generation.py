@@ -12,11 +12,10 @@ from vocalmtp.data.text_rows import DraftVocabulary, choose
 from vocalmtp.decoding.generate import Prompt, collect_utterances, generate
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.decoding.strategies import DecodeStrategy
-from vocalmtp.engines.cpu import optimize_for_inference
 from vocalmtp.engines.device import float32_on_cpu, resolve_device
 from vocalmtp.errors import InputError
+from vocalmtp.models.checkpoint import load_text_tokenizer
 from vocalmtp.models.prompts import Text
-from vocalmtp.models.speech_lm import load_text_tokenizer
 from vocalmtp.models.text_lm import TextLM
 
 SPARE = 64  # positions that drafts may take beyond the last token
@@ -96,7 +95,7 @@ class TextGenerator:
             )
         if place.type == "cpu":
             with float32_on_cpu():
-                optimize_for_inference(text_lm, int8=False)
+                text_lm.optimize_for_inference(int8=False)
         return cls(text_lm, tokenizer, chat, loaded)
 
     def generate(

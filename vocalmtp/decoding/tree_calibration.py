@@ -16,13 +16,13 @@ from vocalmtp.decoding.speculative import draw_noise
 from vocalmtp.decoding.tree import DraftTree
 from vocalmtp.decoding.tree_speculative import CandidateRanker, check_tree
 from vocalmtp.errors import InputError
-from vocalmtp.models.speech_lm import SpeechLM
+from vocalmtp.models.base import GenerativeModel
 from vocalmtp.models.state import DecodeState
 
 
 @torch.inference_mode()
 def measure_ranks(
-    model: SpeechLM, prompts: Sequence[Prompt], depth: int, ranks: int, batch_size: int = 1
+    model: GenerativeModel, prompts: Sequence[Prompt], depth: int, ranks: int, batch_size: int = 1
 ) -> Tensor:
     """Measure the share of steps where the candidate of a rank is what the model generates.
 
@@ -57,7 +57,11 @@ def measure_ranks(
 
 
 def _replay(
-    model: SpeechLM, prompts: list[Prompt], generated: list[Tensor], right: Tensor, tried: Tensor
+    model: GenerativeModel,
+    prompts: list[Prompt],
+    generated: list[Tensor],
+    right: Tensor,
+    tried: Tensor,
 ) -> None:
     """Draft along the `generated` steps; count hits in `right` [depth, ranks] and drafts in `tried`.
 

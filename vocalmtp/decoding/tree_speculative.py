@@ -18,9 +18,8 @@ from vocalmtp.decoding.strategies import StepBatch
 from vocalmtp.decoding.tree import DraftTree, Level
 from vocalmtp.errors import InputError
 from vocalmtp.heads.draft.base import last_of
-from vocalmtp.models.backbone import in_windows
+from vocalmtp.models.base import GenerativeModel
 from vocalmtp.models.layout import TokenLayout
-from vocalmtp.models.speech_lm import SpeechLM
 from vocalmtp.models.state import DecodeState
 
 NOISE_SCALE = 0.05  # of a logistic, in cumulative probability; 0.02 to 0.1 accept about as many
@@ -44,7 +43,9 @@ class TreeSpeculative:
     def __post_init__(self) -> None:
         self.statistics.drafts, self.statistics.nodes = self.tree.depth, len(self.tree.paths)
 
-    def begin(self, inputs: Tensor, hidden: Tensor, state: DecodeState, model: SpeechLM) -> None:
+    def begin(
+        self, inputs: Tensor, hidden: Tensor, state: DecodeState, model: GenerativeModel
+    ) -> None:
         """See DecodeStrategy."""
         check_tree(model, self.tree)
         draft = begin_drafting(inputs, hidden, state, model, self.tree.depth)
@@ -57,7 +58,7 @@ class TreeSpeculative:
         state.draft = draft
         self.statistics.slots = 1
 
-    def emit(self, model: SpeechLM, state: DecodeState) -> StepBatch:
+    def emit(self, model: GenerativeModel, state: DecodeState) -> StepBatch:
         """See DecodeStrategy."""
         draft, tree, layout, first = state.draft, self.tree, model.layout, state.steps
         nodes = torch.arange(len(tree.depths), device=first.device)
@@ -98,7 +99,7 @@ class TreeSpeculative:
         tried = state.draft.tried > 0
         self.statistics.count_drafts(kept[tried], inside[tried])
 
-    def forward(self, model: SpeechLM, state: DecodeState, emitted: StepBatch) -> None:
+    def forward(self, model: GenerativeModel, state: DecodeState, emitted: StepBatch) -> None:
         """See DecodeStrategy."""
         draft, drafts = state.draft, len(self.tree.paths)
         with self.statistics.timed("drafts"):
@@ -112,7 +113,7 @@ class TreeSpeculative:
         if not bool(ready.all()):
             state.cache.crop(drafts - draft.tried)
 
-    def _draft(self, model: SpeechLM, state: DecodeState, last: Tensor) -> Tensor:
+    def _draft(self, model: GenerativeModel, state: DecodeState, last: Tensor) -> Tensor:
         """Draft the tree after the steps `last` [B, 1], depth by depth: inputs [B, N, D]."""
         draft, head = state.draft, model.draft
         root = model.embed_step(state, last)  # [B, D]
@@ -140,7 +141,12 @@ class TreeSpeculative:
         return inputs
 
     def _enter(
-        self, model: SpeechLM, here: DecodeState, chosen: Tensor, level: Level, draft: DraftState
+        self,
+        model: GenerativeModel,
+        here: DecodeState,
+        chosen: Tensor,
+        level: Level,
+        draft: DraftState,
     ) -> Tensor:
         """Enter the tokens `chosen` [B, m] of a depth into copies `here` of their parents' states.
 
@@ -223,7 +229,7 @@ def flat_indices(batch: int, width: int, chosen: list[int]) -> list[int]:
     return [row * width + index for row in range(batch) for index in chosen]
 
 
-def check_tree(model: SpeechLM, tree: DraftTree) -> None:
+def check_tree(model: GenerativeModel, tree: DraftTree) -> None:
     """Raise InputError if the model cannot draft or verify such a tree."""
     slots = model.layout.tokens_per_step
     if slots != 1:
@@ -240,9 +246,4 @@ def check_tree(model: SpeechLM, tree: DraftTree) -> None:
             "on; choose its paths for this model (vocalmtp draft-tree)",
             code="mismatch",
         )
-    if model.runner is None and in_windows(model.backbone.config):
-        raise InputError(
-            f"draft tree: a {model.backbone.config.model_type} has attention windows, which trees "
-            "do not support; leave the tree out and give drafts",
-            code="unsupported",
-        )
+    model.check_tree_support()

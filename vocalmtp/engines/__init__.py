@@ -1,1 +1,1 @@
-"""How a decoding step runs: fused and quantized modules for CPU inference."""
+"""Fused and quantized modules for inference."""

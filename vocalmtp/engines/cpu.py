@@ -1,24 +1,120 @@
-"""Make a speech LM ready to decode on a CPU: joined, in int8, without the layers' overhead."""
+"""Linear layers for inference on a CPU, where reading its weights dominates the cost of a step.
 
-from torch import nn
+Every kind gives each row of a batch the bits that the row gets alone, so that batching never
+changes the output. Inputs and outputs keep their dtype.
+"""
 
-from vocalmtp.engines.linears import Int8Linear, Make, replace_linears
-from vocalmtp.engines.llama import LlamaRunner
-from vocalmtp.models.speech_lm import SpeechLM
+from collections.abc import Callable, Iterable
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+LinearFactory = Callable[[nn.Linear], nn.Module]  # makes the module that replaces a linear layer
+
+MIN_WEIGHTS = 64 * 64  # a smaller layer is not worth the conversion of its input
+INT8_MAX = 127  # of an int8 and its negative
 
 
-def optimize_for_inference(model: SpeechLM, int8: bool) -> None:
-    """Change `model`, in place, for decoding only: it can no longer be trained or saved."""
-    make: Make = Int8Linear if int8 else lambda linear: linear
-    if LlamaRunner.knows(model.backbone):
-        model.runner = LlamaRunner(model.backbone, make)
-        model.backbone.model.layers = nn.ModuleList()  # the runner has what it needs of them
-    model.head.fuse(make)
-    for frames in model.step_sizes[:-1]:
-        model.at(frames).head.fuse(make)
-    if model.track is not None:
-        model.track.fuse(make)
-    if model.draft is not None:
-        model.draft.fuse(make)
-    if int8:
-        replace_linears(model, make)
+def keep_linear(linear: nn.Linear) -> nn.Module:
+    """Return a linear layer as it is: the LinearFactory of float weights."""
+    return linear
+
+
+class Int8Linear(nn.Module):
+    """A linear layer with int8 weights (a scale per output) and int8 inputs (a scale per row).
+
+    Integers have the same sum in any order, and a row's scale is its own.
+    """
+
+    def __init__(self, linear: nn.Linear):
+        super().__init__()
+        weight = linear.weight.detach().float()
+        scale = weight.abs().amax(1).clamp(min=1e-8) / INT8_MAX  # [out]
+        self.weight = (weight / scale[:, None]).round().to(torch.int8).t()  # [in, out]
+        self.scale = scale
+        self.bias = None if linear.bias is None else linear.bias.detach().float()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[.., in] -> [.., out]."""
+        y = self.product(x.reshape(-1, x.shape[-1]).float())
+        return y.view(*x.shape[:-1], -1).to(x.dtype)
+
+    def product(self, x: Tensor) -> Tensor:
+        """float32 [N, in] -> float32 [N, out]."""
+        scale = x.abs().amax(1, keepdim=True).clamp_(1e-8).div_(INT8_MAX)  # [N, 1]
+        y = torch._int_mm((x / scale).round_().to(torch.int8), self.weight) * self.scale
+        y.mul_(scale)
+        return y if self.bias is None else y.add_(self.bias)
+
+
+class Bf16Linear(nn.Module):
+    """A linear layer with bfloat16 weights, packed once for oneDNN: the fastest for many rows."""
+
+    def __init__(self, linear: nn.Linear):
+        super().__init__()
+        weight = linear.weight.detach().to(torch.bfloat16)
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(weight, None)
+        bias = linear.bias
+        self.bias = None if bias is None else bias.detach().to(torch.bfloat16)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[.., in] -> [.., out]."""
+        y: Tensor = torch.ops.mkldnn._linear_pointwise(
+            x.to(torch.bfloat16), self.weight, self.bias, "none", [], ""
+        )
+        return y.to(x.dtype)
+
+
+class WindowedLinear(nn.Module):
+    """A Conv1d with padding "same" as one product of all its windows, for inference.
+
+    Args:
+        convolution: the layer that it replaces.
+        convert: makes the product of a linear layer over windows.
+    """
+
+    def __init__(self, convolution: nn.Conv1d, convert: LinearFactory):
+        super().__init__()
+        outputs, inputs, self.width = convolution.weight.shape
+        linear = nn.Linear(inputs * self.width, outputs, convolution.bias is not None, "meta")
+        linear.weight = nn.Parameter(convolution.weight.detach().flatten(1), requires_grad=False)
+        if convolution.bias is not None:
+            linear.bias = convolution.bias
+        self.linear = convert(linear)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, in, L] -> [B, out, L]."""
+        before = (self.width - 1) // 2
+        x = F.pad(x, (before, self.width - 1 - before))
+        windows = x.unfold(2, self.width, 1).transpose(1, 2).flatten(2)  # [B, L, in * width]
+        outputs: Tensor = self.linear(windows)
+        return outputs.transpose(1, 2)
+
+
+def has_bf16() -> bool:
+    """Whether the CPU has bfloat16 products."""
+    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+def replace_linears(module: nn.Module, convert: LinearFactory) -> None:
+    """Replace the linear layers of `module` in place, except for small ones."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.Linear) and child.weight.numel() >= MIN_WEIGHTS:
+            setattr(module, name, convert(child))
+        else:
+            replace_linears(child, convert)
+
+
+def join_linears(linears: Iterable[nn.Module]) -> nn.Linear:
+    """Join linear layers of one input into one, for inference, whose outputs are concatenated."""
+    layers = [cast(nn.Linear, linear) for linear in linears]
+    weight = torch.cat([layer.weight.detach() for layer in layers])
+    has_bias = layers[0].bias is not None
+    joined = nn.Linear(weight.shape[1], weight.shape[0], has_bias, device="meta")
+    joined.weight = nn.Parameter(weight, requires_grad=False)
+    if has_bias:
+        bias = torch.cat([layer.bias.detach() for layer in layers])
+        joined.bias = nn.Parameter(bias, requires_grad=False)
+    return joined

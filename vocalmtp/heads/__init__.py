@@ -1,29 +1,20 @@
-"""Heads: from one hidden state to the tokens of a step, and draft heads: guesses at later steps.
+"""Heads, from one hidden state to the tokens of a step, and draft heads, which predict later steps.
 
-Importing this fills the registries.
+Every other module of this package, and of `draft`, registers a head under its name.
 """
 
-from vocalmtp.heads.base import HEADS, HeadOutput, Proposal, SpeechHead, build_head
-from vocalmtp.heads.depth import DepthHead
+from vocalmtp.heads.base import HEADS, HeadOutput, Proposal, SlotSampler, SpeechHead, build_head
 from vocalmtp.heads.draft.base import DRAFTS, DraftCache, DraftHead, DraftOutput, build_draft
-from vocalmtp.heads.draft.leap import LeapDraft
-from vocalmtp.heads.draft.recursive import RecursiveDraft
-from vocalmtp.heads.draft.sequential import SequentialDraft
-from vocalmtp.heads.parallel import ParallelHead
 
 __all__ = [
     "DRAFTS",
     "HEADS",
-    "DepthHead",
-    "Proposal",
-    "DraftHead",
     "DraftCache",
+    "DraftHead",
     "DraftOutput",
     "HeadOutput",
-    "LeapDraft",
-    "ParallelHead",
-    "RecursiveDraft",
-    "SequentialDraft",
+    "Proposal",
+    "SlotSampler",
     "SpeechHead",
     "build_draft",
     "build_head",

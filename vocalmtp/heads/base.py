@@ -1,67 +1,70 @@
-"""What a speech head is: one hidden state in, the K tokens of a step out.
+"""The base of all heads: one hidden state in, the K tokens of a step out.
 
-Letters: B batch, S steps, K slots, D width, V_k vocabulary of slot k.
+Letters: B rows, S steps, K slots, N positions with a target, D width, V_k vocabulary of slot k.
 """
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vocalmtp.config import StrictModel, parse
-from vocalmtp.engines.linears import Make
+from vocalmtp.config import Registry, StrictModel, parse
+from vocalmtp.engines.cpu import LinearFactory
 from vocalmtp.errors import InputError, nearest
 from vocalmtp.models.layout import IGNORED, TokenLayout
 
-T = TypeVar("T")
-HEADS: dict[str, type["SpeechHead"]] = {}
+HEADS: Registry[type["SpeechHead"]] = Registry("head", package="vocalmtp.heads")
 
 
 @dataclass
 class HeadOutput:
-    """Loss of a batch: the weighted sum to train on, and the plain cross-entropy of every slot."""
+    """Losses of a batch."""
 
-    loss: Tensor  # []
-    per_slot: Tensor  # [K], detached; 0 for a slot without any target
+    loss: Tensor  # [] weighted sum over slots, to train on
+    per_slot: Tensor  # [K] mean cross-entropy, detached; 0 for a slot without any target
 
 
 @dataclass
 class Proposal:
-    """What a head proposes for one position."""
+    """The step that a head proposes for one position."""
 
     tokens: Tensor  # [B, 1, K]
-    log_probs: Tensor  # [B, 1, K], of the tokens under the distribution they were drawn from
+    log_probs: Tensor  # [B, 1, K] of the tokens, under the distribution they were drawn from
 
 
 class SlotSampler(Protocol):
-    """Chooses the token of slot `k` for every row; knows the sampler, the noise and the rules.
+    """Draws the tokens of one step, with the sampler, noise and constraints of every row.
 
-    Slots are picked in order, once each; the leading slot comes first.
+    Slots are drawn in order, once each; the leading slot comes first.
     """
 
     def __call__(self, k: int, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits [B, V_k] to tokens [B] and their log-probabilities [B]."""
+        """Draw slot `k` from logits [B, V_k]: tokens [B] and their log-probabilities [B]."""
         ...
 
     def all(self, logits: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Logits [B, V_k] of all K slots, which do not see each other, to [B, K] each."""
+        """Draw all K slots, independent of each other, from logits [B, V_k]: [B, K] each."""
         ...
 
 
 class SpeechHead(nn.Module):
-    """Base of all heads; a position-wise head only defines `logits`, and `propose` if its slots see
-    each other.
+    """Base of all heads.
 
-    Position-wise means that the logits of a step depend on the hidden state and the targets of that
-    step alone; a head that looks along the sequence also defines `loss`.
+    A position-wise head, whose logits of a step depend on the hidden state and the targets of that
+    step alone, defines `logits`, and also `propose` if a slot depends on the slots before it. A
+    head that attends along the sequence also defines `loss`.
+
+    Args:
+        layout: the slots of a step.
+        loss_weights: weights of streams in the loss, see `token_weights`.
     """
 
     Config: ClassVar[type[StrictModel]]
 
-    def __init__(self, layout: TokenLayout, loss_weights: dict[str, float]):
+    def __init__(self, layout: TokenLayout, loss_weights: Mapping[str, float]):
         super().__init__()
         self.layout = layout
         self.num_slots = layout.tokens_per_step
@@ -69,27 +72,37 @@ class SpeechHead(nn.Module):
             self.register_buffer(f"weight_{k}", weight)
 
     def logits(self, hidden: Tensor, targets: Tensor | None = None) -> list[Tensor]:
-        """Hidden [B, S, D] to K logits [B, S, V_k].
+        """Compute the logits of all slots.
 
-        `targets` [B, S, K] are the step's own tokens, for heads whose slots see earlier slots;
-        ignored targets (-100) are allowed.
+        Args:
+            hidden: [B, S, D].
+            targets: [B, S, K] the step's own tokens (-100 = ignored), for heads whose slots depend
+                on earlier slots.
+
+        Returns:
+            K tensors [B, S, V_k].
         """
         raise NotImplementedError
 
     def propose(self, hidden: Tensor, pick: SlotSampler) -> Proposal:
-        """Hidden [B, D] of one position to the tokens of the step it predicts; all at once, unless
-        a head says otherwise.
-        """
+        """Draw the step that hidden states [B, D] predict; by default, all slots at once."""
         tokens, log_probs = pick.all(self.logits(hidden))
         return Proposal(tokens[:, None], log_probs[:, None])
 
-    def fuse(self, make: Make) -> None:  # noqa: B027 (most heads have nothing to join)
-        """Join what can be joined for inference; training and saving are over then."""
+    def optimize_for_inference(self, convert: LinearFactory) -> None:
+        """Fuse layers in place, by default none; the head cannot be trained or saved then.
+
+        Args:
+            convert: makes the module that replaces a linear layer.
+        """
 
     def loss(self, hidden: Tensor, targets: Tensor, mask: Tensor | None = None) -> HeadOutput:
-        """Cross-entropy of `targets` [B, S, K] (-100 = none) where `mask` [B, S] allows.
+        """Compute the cross-entropy of a batch; logits are computed at positions with a target.
 
-        Logits are only computed at positions with a target.
+        Args:
+            hidden: [B, S, D].
+            targets: [B, S, K], -100 = none.
+            mask: [B, S] which positions count; None for all.
         """
         valid = (targets != IGNORED).any(-1)  # [B, S]
         if mask is not None:
@@ -98,7 +111,15 @@ class SpeechHead(nn.Module):
         return self.cross_entropy(self.logits(chosen, wanted), wanted)
 
     def cross_entropy(self, logits: list[Tensor], targets: Tensor) -> HeadOutput:
-        """The mean over codec slots plus the weighted joint slots, each a mean over its targets."""
+        """Weigh and sum the cross-entropy of all slots.
+
+        Args:
+            logits: K tensors [B, S, V_k].
+            targets: [B, S, K], -100 = none.
+
+        Returns:
+            The mean over codec slots plus the weighted joint slots, each a mean over its targets.
+        """
         total, per_slot = targets.new_zeros((), dtype=torch.float32), []
         for k, slot_logits in enumerate(logits):
             wanted = targets[..., k].flatten()  # [N]
@@ -112,18 +133,24 @@ class SpeechHead(nn.Module):
         return HeadOutput(total, torch.stack(per_slot))
 
 
-def token_weights(layout: TokenLayout, loss_weights: dict[str, float]) -> list[Tensor]:
-    """Weight of every token in the loss, a tensor [V_k] per slot.
+def token_weights(layout: TokenLayout, loss_weights: Mapping[str, float]) -> list[Tensor]:
+    """Compute the weight of every token in the loss.
 
-    The loss is the mean over the codec slots plus `loss_weights[name]` (default 1) times every
-    joint stream; a flat layout weighs its tokens to the same effect. Raises InputError for unknown
-    names.
+    The loss is the mean over the codec slots plus `loss_weights[name]` (1 by default) times every
+    joint stream; the tokens of a flat layout are weighted to the same effect.
+
+    Returns:
+        A tensor [V_k] for every slot.
+
+    Raises:
+        InputError: a weight is for a stream that the layout does not have.
     """
     names = [stream.name for stream in layout.streams]
     for name in loss_weights:
         if name not in names:
             raise InputError(
-                f"loss_weights '{name}': no such stream; {nearest(name, names)}", code="not_found"
+                f"loss_weights '{name}': no such stream; {nearest(name, names)}",
+                code="unknown_name",
             )
     framed = sum(not stream.joint for stream in layout.streams) * layout.frames_per_step
     of_stream = [
@@ -137,28 +164,21 @@ def token_weights(layout: TokenLayout, loss_weights: dict[str, float]) -> list[T
     return [torch.cat(parts) * len(layout.streams)]
 
 
-def register(name: str, heads: dict[str, type] = HEADS) -> Callable[[type[T]], type[T]]:
-    """Enter a class in `heads` under `name`, by which configurations ask for it."""
-
-    def enter(cls: type[T]) -> type[T]:
-        heads[name] = cls
-        return cls
-
-    return enter
-
-
 def build_head(
-    config: dict[str, Any], layout: TokenLayout, width: int, loss_weights: dict[str, float]
+    config: Mapping[str, Any], layout: TokenLayout, width: int, loss_weights: Mapping[str, float]
 ) -> SpeechHead:
-    """The head that `config` describes: `name` picks the class, the other keys are its settings.
+    """Build a head from its settings.
 
-    Raises InputError for an unknown name or key.
+    Args:
+        config: `name` selects the class (by default "parallel"), the other keys are its settings.
+        layout: the slots of a step.
+        width: D, the size of hidden states.
+        loss_weights: weights of streams in the loss, see `token_weights`.
+
+    Raises:
+        InputError: the name, a key or a value is invalid.
     """
     settings = dict(config)
     name = settings.pop("name", "parallel")
-    if name not in HEADS:
-        raise InputError(
-            f"head.name '{name}': no such head; {nearest(name, HEADS)}", code="not_found"
-        )
-    cls = HEADS[name]
-    return cls(parse(cls.Config, settings, f"head '{name}'"), layout, width, loss_weights)
+    head: Any = HEADS[name]
+    return head(parse(head.Config, settings, f"head '{name}'"), layout, width, loss_weights)

@@ -1,10 +1,12 @@
 """Heads whose slots are independent given the hidden state: grouped multi-token prediction.
 
-The `linear`, `mlp` and `transformer` kinds of SLM-Decoupled-MTP (arXiv 2506.12537, section 3), for
-any number of slots. With one slot this is ordinary next-token prediction.
+The kinds `linear`, `mlp` and `transformer` of SLM-Decoupled-MTP (arXiv 2506.12537, section 3), for
+any number of slots. With one slot, this is next-token prediction.
+Letters: P parts of a step (its frames, and its joint slots), D width.
 """
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Literal, cast
 
 import torch
 from pydantic import Field
@@ -12,26 +14,27 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vocalmtp.config import StrictModel
-from vocalmtp.engines.linears import Make, join_linears
-from vocalmtp.heads.base import SpeechHead, register
+from vocalmtp.engines.cpu import LinearFactory, join_linears
+from vocalmtp.heads.base import HEADS, SpeechHead
 from vocalmtp.models.blocks import BlockStack
-from vocalmtp.models.embeddings import JoinedProjection, SlotProjection
+from vocalmtp.models.embeddings import FusedProjection, SlotProjection
 from vocalmtp.models.layout import TokenLayout
 
 
 class ParallelConfig(StrictModel):
-    """Which head: `linear` is a projection per slot; `mlp` a residual map per frame, then
-    projections shared over frames; `transformer` has attention over the step's frames in place of
-    the maps.
+    """Settings of a parallel head.
+
+    `linear` is a projection for every slot; `mlp` a residual map for every frame, then projections
+    that frames share; `transformer` has attention over the step's frames in place of the maps.
     """
 
     kind: Literal["linear", "mlp", "transformer"] = "mlp"
     layers: int = Field(default=1, ge=1)
-    heads: int = Field(default=4, ge=1)
+    heads: int = Field(default=4, ge=1)  # of attention
 
 
 class FrameMaps(nn.Module):
-    """One residual GELU map per part (a frame, or a joint slot) of the step."""
+    """One residual GELU map for every part of the step."""
 
     def __init__(self, width: int, parts: int):
         super().__init__()
@@ -39,20 +42,21 @@ class FrameMaps(nn.Module):
         self.down = nn.ModuleList(nn.Linear(width, width) for _ in range(parts))
 
     def forward(self, hidden: Tensor) -> list[Tensor]:
-        """Hidden [.., D] to a vector [.., D] for every part."""
+        """Hidden [.., D] to P vectors [.., D]."""
         pairs = zip(self.up, self.down, strict=True)
         return [hidden + down(F.gelu(up(hidden))) for up, down in pairs]
 
 
-class JoinedMaps(nn.Module):
-    """FrameMaps with one product for the first layers of all parts."""
+class FusedFrameMaps(nn.Module):
+    """FrameMaps for inference, with one product for the first layers of all parts."""
 
-    def __init__(self, maps: FrameMaps, make: Make):
+    def __init__(self, maps: FrameMaps, convert: LinearFactory):
         super().__init__()
-        self.up = make(join_linears(list(maps.up)))
-        self.down = nn.ModuleList(make(down) for down in maps.down)
+        self.up = convert(join_linears(maps.up))
+        self.down = nn.ModuleList(convert(cast(nn.Linear, down)) for down in maps.down)
 
     def forward(self, hidden: Tensor) -> list[Tensor]:
+        """Hidden [.., D] to P vectors [.., D]."""
         inner = F.gelu(self.up(hidden)).chunk(len(self.down), -1)
         return [hidden + down(x) for down, x in zip(self.down, inner, strict=True)]
 
@@ -60,7 +64,7 @@ class JoinedMaps(nn.Module):
 class FrameAttention(nn.Module):
     """The step's parts as learned queries added to the hidden state, which attend to each other.
 
-    Attention stays within the step, so that decoding needs no cache for the head.
+    Attention stays within the step, so decoding needs no cache for the head.
     """
 
     def __init__(self, width: int, parts: int, layers: int, heads: int):
@@ -69,15 +73,15 @@ class FrameAttention(nn.Module):
         self.stack = BlockStack(width, layers, heads, causal=False)
 
     def forward(self, hidden: Tensor) -> list[Tensor]:
-        """Hidden [.., D] to a vector [.., D] for every part."""
+        """Hidden [.., D] to P vectors [.., D]."""
         parts = hidden[..., None, :] + self.queries  # [.., P, D]
         mixed, _ = self.stack(parts.flatten(0, -3))
         return list(mixed.view_as(parts).unbind(-2))
 
 
-@register("parallel")
+@HEADS.register("parallel")
 class ParallelHead(SpeechHead):
-    """All slots of a step at once, each from the hidden state alone."""
+    """Predicts all slots of a step at once, each from the hidden state alone."""
 
     Config = ParallelConfig
 
@@ -86,27 +90,31 @@ class ParallelHead(SpeechHead):
         config: ParallelConfig,
         layout: TokenLayout,
         width: int,
-        loss_weights: dict[str, float],
+        loss_weights: Mapping[str, float],
     ):
         super().__init__(layout, loss_weights)
         keys = [("joint", s.stream) if s.joint else ("frame", s.frame) for s in layout.slots]
         parts = list(dict.fromkeys(keys))
         self.part_of_slot = [parts.index(key) for key in keys]
-        self.projection = SlotProjection(layout, width, shared=config.kind != "linear")
-        self.maps: nn.Module | None = None
+        self.projection: SlotProjection | FusedProjection = SlotProjection(
+            layout, width, shared=config.kind != "linear"
+        )
+        self.maps: FrameMaps | FusedFrameMaps | FrameAttention | None = None
         if config.kind == "mlp":
             self.maps = FrameMaps(width, len(parts))
         elif config.kind == "transformer":
             self.maps = FrameAttention(width, len(parts), config.layers, config.heads)
 
     def logits(self, hidden: Tensor, targets: Tensor | None = None) -> list[Tensor]:
+        """Hidden [B, S, D] to K logits [B, S, V_k]; `targets` are not used."""
         if self.maps is None:
             return self.projection.step([hidden] * self.num_slots)
         parts = self.maps(hidden)
         return self.projection.step([parts[part] for part in self.part_of_slot])
 
-    def fuse(self, make: Make) -> None:
+    def optimize_for_inference(self, convert: LinearFactory) -> None:
+        """Fuse the maps of all frames, and the projections of all slots, into few products."""
         if isinstance(self.maps, FrameMaps):
-            self.maps = JoinedMaps(self.maps, make)
-        if self.maps is not None:
-            self.projection = JoinedProjection(self.projection, make)
+            self.maps = FusedFrameMaps(self.maps, convert)
+        if self.maps is not None and isinstance(self.projection, SlotProjection):
+            self.projection = FusedProjection(self.projection, convert)

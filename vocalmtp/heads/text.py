@@ -1,33 +1,36 @@
-"""The output layer of a text LM as a grouped head of one slot, and what goes in and out of it.
+"""The output layer of a text LM as a head of one slot, with its layout and collator.
 
-The slot's ids are the vocabulary's, and after them the end and the padding of every slot
-(layout.py). The first token that ends a text is the end there; others are ids like any, which the
-loop knows as ends.
-Letters: B rows, L positions, D width, V vocabulary, n of its ids.
+The slot's ids are those of the vocabulary, followed by the end id and the padding id that every
+slot has (models/layout.py). The first end token of a text LM becomes that end id; further end
+tokens keep their ids, and the layout counts them as ends.
+Letters: B rows, L positions, D width, V vocabulary size, n ids of a draft vocabulary.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from vocalmtp.data.collate import shift
 from vocalmtp.heads.base import SpeechHead
+from vocalmtp.models.batch import Batch, PositionKind, next_position
 from vocalmtp.models.layout import IGNORED, Stream, TokenLayout
-from vocalmtp.models.prompts import Text
+from vocalmtp.models.prompts import Segment, Text
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextLayout(TokenLayout):
-    """One stream, one token a step. `end_tokens` are the ids that end a text, none or some."""
+    """One stream and one token a step; `end_tokens` are the ids that end a text, if any."""
 
     end_tokens: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, vocabulary: int, end_tokens: tuple[int, ...]) -> "TextLayout":
+        """Return the layout of a vocabulary of so many tokens."""
         return cls(streams=(Stream(name="text", size=vocabulary),), end_tokens=end_tokens)
 
     def ends(self, leading: Tensor) -> Tensor:
+        """Where tokens [..] of the slot end the text, [..] bool."""
         found = super().ends(leading)
         for token in self.end_tokens[1:]:
             found = found | (leading == token)
@@ -35,34 +38,40 @@ class TextLayout(TokenLayout):
 
 
 class TextHead(SpeechHead):
-    """The next token from the hidden state, by the output layer alone.
+    """Predicts the next token by the output layer alone.
 
-    With `ids` [n] the output layer has these rows only, and every other id is impossible: the draft
-    vocabulary of FastMTP (arXiv 2509.18362, section 3.4).
+    Args:
+        output: the output layer.
+        layout: of the text.
+        ids: [n] the only tokens that `output` has rows for; all others are impossible. This is the
+            draft vocabulary of FastMTP (arXiv 2509.18362, section 3.4). None: the whole vocabulary.
     """
 
     layout: TextLayout
+    output: nn.Linear
+    ids: Tensor | None
 
-    def __init__(self, output: nn.Module, layout: TextLayout, ids: Tensor | None = None):
+    def __init__(self, output: nn.Linear, layout: TextLayout, ids: Tensor | None = None):
         super().__init__(layout, {})
         self.output = output
         self.register_buffer("ids", ids, persistent=False)
 
     def logits(self, hidden: Tensor, targets: Tensor | None = None) -> list[Tensor]:
+        """Hidden [.., D] to the logits of the slot, [[.., V + 2]]."""
         logits = self.output(hidden)  # [.., V], or [.., n]
         if self.ids is not None:
             shape = (*hidden.shape[:-1], self.layout.slots[0].size)
             logits = logits.new_full(shape, -torch.inf).index_copy(-1, self.ids, logits)
-        never = torch.full_like(logits[..., :1], -torch.inf)
-        end = never
-        if self.layout.end_tokens:  # moves from its place to the slot's
+        impossible = torch.full_like(logits[..., :1], -torch.inf)
+        end = impossible
+        if self.layout.end_tokens:  # the first end token's logit moves to the slot's end id
             first = self.layout.end_tokens[0]
             end = logits[..., first : first + 1]
-            logits = torch.cat([logits[..., :first], never, logits[..., first + 1 :]], -1)
-        return [torch.cat([logits, end, never], -1)]  # [.., V + 2]
+            logits = torch.cat([logits[..., :first], impossible, logits[..., first + 1 :]], -1)
+        return [torch.cat([logits, end, impossible], -1)]
 
     def restricted(self, ids: Tensor) -> "TextHead":
-        """The head that knows the tokens `ids` [n] alone, for inference."""
+        """Return a head, for inference, that can predict the tokens `ids` [n] alone."""
         rows = nn.Linear(self.output.in_features, len(ids), self.output.bias is not None, "meta")
         rows.weight = nn.Parameter(self.output.weight.detach()[ids], requires_grad=False)
         if self.output.bias is not None:
@@ -71,28 +80,28 @@ class TextHead(SpeechHead):
 
 
 class TextCollator:
-    """Turns lists of Text segments into a batch; see data/collate.py for those of speech.
-
-    Rows are padded on the right; `left=True` pads on the left, as decoding needs.
-    """
+    """Turns prompts of Text segments into batches of a text LM."""
 
     def __init__(self, layout: TextLayout):
-        self.end_id, self.ends = layout.slots[0].end_id, layout.end_tokens[:1]
+        self.end_id, self.end_tokens = layout.slots[0].end_id, layout.end_tokens[:1]
 
-    def __call__(self, rows: list[list[Text]], left: bool = False) -> dict[str, Tensor]:
-        """text_ids and attention_mask [B, L]; step_targets [B, L, 1], what each predicts."""
-        length = max(sum(len(text.ids) for text in row) for row in rows)
-        ids = torch.zeros(len(rows), length, dtype=torch.long)
-        own, mask = torch.full_like(ids, IGNORED), torch.zeros_like(ids)
+    def __call__(self, prompts: Sequence[Sequence[Segment]], left: bool = False) -> Batch:
+        """Pad prompts to one length, on the right or on the left; every token is a step."""
+        rows = [[text for text in row if isinstance(text, Text)] for row in prompts]
+        lengths = [sum(len(text.ids) for text in row) for row in rows]
+        ids = torch.zeros(len(rows), max(lengths), dtype=torch.long)
+        kinds = torch.full_like(ids, int(PositionKind.PADDING))
+        targets = torch.full_like(ids, IGNORED)
         for b, row in enumerate(rows):
-            start = length - sum(len(text.ids) for text in row) if left else 0
+            start = ids.shape[1] - lengths[b] if left else 0
             for text in row:
                 place = slice(start, start + len(text.ids))
                 start = place.stop
                 ids[b, place] = torch.as_tensor(text.ids, dtype=torch.long)
-                mask[b, place] = 1
+                kinds[b, place] = PositionKind.TEXT
                 if text.supervised:
-                    own[b, place] = ids[b, place]
-        for token in self.ends:
-            own[own == token] = self.end_id
-        return {"text_ids": ids, "attention_mask": mask, "step_targets": shift(own)[..., None]}
+                    targets[b, place] = ids[b, place]
+        for token in self.end_tokens:
+            targets[targets == token] = self.end_id
+        step_targets = next_position(targets)[..., None]
+        return Batch(kinds=kinds, ids=ids, steps=ids[..., None], step_targets=step_targets)

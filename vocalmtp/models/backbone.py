@@ -1,81 +1,95 @@
-"""Running a backbone step by step, and what it remembers of every row.
+"""Incremental decoding with the backbone: runners, and key-value caches whose rows come and go.
 
-Letters: B rows, L positions, D width.
+Letters: B rows, L positions, P positions in the cache, D width.
 """
 
+from collections.abc import Callable
+from functools import cache
+from inspect import signature
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import DynamicCache
+from transformers import DynamicCache, PretrainedConfig
 
 
-class Cache(Protocol):
-    """What the backbone has seen of every row; rows may come and go at any step."""
+class KVCache(Protocol):
+    """Keys and values of every row of a batch."""
 
-    lengths: Tensor  # [B] positions seen
+    lengths: Tensor  # [B] positions of each row
 
     def select(self, rows: Tensor) -> None:
-        """Keep only these rows [B'], in this order."""
+        """Keep only the rows [B'], in that order."""
 
     def join(self, other: Any) -> None:
-        """Take in the rows of another cache of the same kind, after those here."""
+        """Append the rows of another cache of the same class."""
 
     def crop(self, positions: Tensor | int) -> None:
-        """Forget the last so many positions of every row, or as many as [B] says of each."""
+        """Remove the last positions of every row: one number, or [B] for each row its own."""
 
-    def keep_path(self, tried: Tensor, path: Tensor, counts: Tensor) -> None:
-        """Of the last `tried` [B] positions, drafts of a tree, keep one path, as if of a chain.
+    def keep_path(self, drafted: Tensor, path: Tensor, counts: Tensor) -> None:
+        """Keep one path of a draft tree, as if its nodes had been a chain.
 
-        `path` [B, n] numbers them from 0, n being the depth of the tree; the first `counts` [B] of
-        it are kept.
+        Args:
+            drafted: [B] how many of the last positions are drafts of the tree.
+            path: [B, n] indices of the path's nodes among those, n being the depth of the tree.
+            counts: [B] how many nodes of the path are kept.
         """
 
 
 class Runner(Protocol):
-    """A backbone for decoding."""
+    """Runs a backbone in decoding."""
 
-    def prefill(self, inputs: Tensor, mask: Tensor) -> tuple[Tensor, Cache]:
-        """Left-padded inputs [B, L, D] with `mask` [B, L]: hidden [B, L, D], and a cache."""
+    def prefill(self, inputs: Tensor, mask: Tensor) -> tuple[Tensor, Any]:
+        """Run left-padded prompts.
 
-    def step(self, inputs: Tensor, cache: Cache) -> Tensor:
-        """One more position [B, D] of every row to its hidden state [B, D]; the cache grows."""
+        Args:
+            inputs: embeddings [B, L, D].
+            mask: [B, L], 0 where a position is padding.
 
-    def steps(self, inputs: Tensor, cache: Cache, sees: Tensor | None = None) -> Tensor:
-        """Several more positions [B, L, D] of every row at once, likewise.
+        Returns:
+            Hidden states [B, L, D] and a KVCache.
+        """
 
-        They are a chain, or with `sees` [L, L] a tree in depth-first order: the first is its root,
-        and `sees` says which of them each one sees: those that lead to it, and itself. All but the
-        root may then be forgotten (`Cache.crop`), or one path be kept (`Cache.keep`).
+    def step(self, inputs: Tensor, cache: Any) -> Tensor:
+        """Run one more position [B, D] of every row: its hidden states [B, D]."""
+
+    def steps(self, inputs: Tensor, cache: Any, visible: Tensor | None = None) -> Tensor:
+        """Run several more positions [B, L, D] of every row at once: hidden states [B, L, D].
+
+        They are a chain or, with `visible` [L, L], a tree in depth-first order whose root comes
+        first: `visible` is true where a position (row) attends to another: its ancestors and
+        itself. All but the root may then be removed (`KVCache.crop`), or one path be kept
+        (`KVCache.keep_path`).
         """
 
 
 class PaddedCache:
-    """Transformers' own cache: all rows end together, shorter ones are padded on the left."""
+    """The cache of Transformers: rows end together, and shorter ones are padded on the left."""
 
     def __init__(self, past: DynamicCache, mask: Tensor):
-        self.past, self.mask = past, mask  # [B, L] 1 where a position is the row's
+        self.past, self.mask = past, mask  # [B, P] 1 where a position belongs to the row
         self.lengths = mask.sum(1)
+        self._update()
 
     def select(self, rows: Tensor) -> None:
         self.past.batch_select_indices(rows)
         self.mask, self.lengths = self.mask[rows], self.lengths[rows]
-        unused = self.mask.shape[1] - int(self.lengths.max())  # padding in all rows now
-        self._each(lambda x: x[..., unused:, :])
-        self.mask = self.mask[:, unused:]
+        self._trim()
 
     def join(self, other: "PaddedCache") -> None:
         longest = max(self.mask.shape[1], other.mask.shape[1])
-        for cache in (self, other):
-            missing = longest - cache.mask.shape[1]
-            cache._each(lambda x, missing=missing: F.pad(x, (0, 0, missing, 0)))
-            cache.mask = F.pad(cache.mask, (missing, 0))
-        for mine, theirs in zip(self.past.layers, other.past.layers, strict=True):
-            mine.keys = torch.cat([mine.keys, theirs.keys])
-            mine.values = torch.cat([mine.values, theirs.values])
+        for each in (self, other):
+            missing = longest - each.mask.shape[1]
+            each._map(lambda x, missing=missing: F.pad(x, (0, 0, missing, 0)))
+            each.mask = F.pad(each.mask, (missing, 0))
+        for layer, more in zip(self.past.layers, other.past.layers, strict=True):
+            layer.keys = torch.cat([layer.keys, more.keys])
+            layer.values = torch.cat([layer.values, more.values])
         self.mask = torch.cat([self.mask, other.mask])
         self.lengths = torch.cat([self.lengths, other.lengths])
+        self._update()
 
     def crop(self, positions: Tensor | int) -> None:
         self.lengths = self.lengths - positions
@@ -84,36 +98,51 @@ class PaddedCache:
             self.mask = self.mask[:, : self.mask.shape[1] - positions]
             return
         place = torch.arange(self.mask.shape[1], device=self.mask.device)
-        self._take(place - positions[:, None])  # what is kept moves to the end
+        self._gather(place - positions[:, None])  # what is kept moves to the end
 
-    def keep_path(self, tried: Tensor, path: Tensor, counts: Tensor) -> None:
-        self.lengths = self.lengths - tried + counts
+    def keep_path(self, drafted: Tensor, path: Tensor, counts: Tensor) -> None:
+        self.lengths = self.lengths - drafted + counts
         width = self.mask.shape[1]
         place = torch.arange(width, device=self.mask.device)
-        number = place - (width - counts[:, None])  # [B, L] on the path; below 0 before it
-        chosen = width - tried[:, None] + path.gather(1, number.clamp(min=0))
-        self._take(torch.where(number < 0, place - (tried - counts)[:, None], chosen))
+        number = place - (width - counts[:, None])  # [B, P] on the path; negative before it
+        chosen = width - drafted[:, None] + path.gather(1, number.clamp(min=0))
+        self._gather(torch.where(number < 0, place - (drafted - counts)[:, None], chosen))
 
-    def _take(self, source: Tensor) -> None:
-        """Every place has what was in `source` [B, L]; below 0 there is nothing."""
+    def append(self, positions: int) -> None:
+        """Count so many more positions of every row, which the backbone is about to write."""
+        self.mask = F.pad(self.mask, (0, positions), value=1)
+        self.lengths = self.lengths + positions
+
+    def _gather(self, source: Tensor) -> None:
+        """Move to every position what was at `source` [B, P]; nothing where that is negative."""
         index = source.clamp(min=0)
         self.mask = self.mask.gather(1, index) * (source >= 0)
         index = index[:, None, :, None]
-        self._each(lambda x: x.gather(2, index.expand(-1, x.shape[1], -1, x.shape[3])))
-        unused = self.mask.shape[1] - int(self.lengths.max())
-        self._each(lambda x: x[..., unused:, :])
-        self.mask = self.mask[:, unused:]
+        self._map(lambda x: x.gather(2, index.expand(-1, x.shape[1], -1, x.shape[3])))
+        self._trim()
 
-    def _each(self, change: Any) -> None:
+    def _trim(self) -> None:
+        """Remove what is padding in all rows."""
+        unused = self.mask.shape[1] - int(self.lengths.max())
+        self._map(lambda x: x[..., unused:, :])
+        self.mask = self.mask[:, unused:]
+        self._update()
+
+    def _update(self) -> None:
+        """Note whether any row is padded: on the host, for no step has to wait for it."""
+        self.padded = self.mask.shape[1] > int(self.lengths.min())
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> None:
         for layer in self.past.layers:
             layer.keys, layer.values = change(layer.keys), change(layer.values)
 
 
 class TransformersRunner:
-    """Any causal LM of Transformers, called as it is."""
+    """Runs any causal LM of Transformers through its own forward."""
 
     def __init__(self, backbone: nn.Module):
-        self.model = backbone.base_model
+        self.model: nn.Module = backbone.base_model
+        self.cache_argument = cache_argument(type(self.model))
 
     def prefill(self, inputs: Tensor, mask: Tensor) -> tuple[Tensor, PaddedCache]:
         cache = PaddedCache(DynamicCache(), mask)
@@ -123,47 +152,58 @@ class TransformersRunner:
     def step(self, inputs: Tensor, cache: PaddedCache) -> Tensor:
         return self.steps(inputs[:, None], cache)[:, 0]
 
-    def steps(self, inputs: Tensor, cache: PaddedCache, sees: Tensor | None = None) -> Tensor:
+    def steps(self, inputs: Tensor, cache: PaddedCache, visible: Tensor | None = None) -> Tensor:
         length, mask = inputs.shape[1], None
         depths = torch.arange(length, device=inputs.device)
-        if sees is not None:
-            depths, mask = sees.sum(1) - 1, tree_mask(cache.mask, sees, inputs.dtype)
+        if visible is not None:
+            depths, mask = visible.sum(1) - 1, tree_mask(cache.mask, visible, inputs.dtype)
         positions = cache.lengths[:, None] + depths
-        cache.mask = F.pad(cache.mask, (0, length), value=1)
-        cache.lengths = cache.lengths + length
+        cache.append(length)
         return self._run(inputs, positions, cache, mask)
 
     def _run(
         self, inputs: Tensor, positions: Tensor, cache: PaddedCache, mask: Tensor | None = None
     ) -> Tensor:
-        """Inputs [B, L, D] at `positions` [B, L] to hidden [B, L, D].
+        """Inputs [B, L, D] at `positions` [B, L] to hidden states [B, L, D].
 
-        `mask` is what is added to the scores, [B, 1, L, P]; None: by the cache, in a chain.
+        `mask` [B, 1, L, P] is added to the attention scores; None for a chain.
         """
-        if mask is None and cache.mask.shape[1] > int(cache.lengths.min()):
+        if mask is None and cache.padded:
             mask = cache.mask
         output = self.model(
             inputs_embeds=inputs,
             attention_mask=mask,
             position_ids=positions,
-            past_key_values=cache.past,
             use_cache=True,
+            **{self.cache_argument: cache.past},
         )
-        return output.last_hidden_state
+        hidden: Tensor = output.last_hidden_state
+        return hidden
 
 
-def tree_mask(before: Tensor, sees: Tensor, dtype: torch.dtype) -> Tensor:
-    """What is added to the scores of a tree behind `before` [B, P], of 1 or 0: [B, 1, L, P + L]."""
-    rows, length = len(before), len(sees)
-    allowed = [before.bool()[:, None].expand(-1, length, -1), sees.expand(rows, -1, -1)]
+@cache
+def cache_argument(model: type[nn.Module]) -> str:
+    """The argument of a model's forward that takes the cache, whose name Transformers changed."""
+    return "cache" if "cache" in signature(model.forward).parameters else "past_key_values"
+
+
+def tree_mask(before: Tensor, visible: Tensor, dtype: torch.dtype) -> Tensor:
+    """Attention mask of a draft tree: [B, 1, L, P + L] to be added to the scores.
+
+    Args:
+        before: [B, P] 1 where an earlier position belongs to the row.
+        visible: [L, L] bool, see `Runner.steps`.
+        dtype: of the mask.
+    """
+    rows, length = len(before), len(visible)
+    allowed = [before.bool()[:, None].expand(-1, length, -1), visible.expand(rows, -1, -1)]
     blocked = ~torch.cat(allowed, 2)[:, None]
-    return torch.zeros(blocked.shape, dtype=dtype, device=sees.device).masked_fill_(
-        blocked, -torch.inf
-    )
+    mask = torch.zeros(blocked.shape, dtype=dtype, device=visible.device)
+    return mask.masked_fill_(blocked, -torch.inf)
 
 
-def in_windows(config: Any) -> bool:
-    """Whether a backbone of Transformers has layers that see the last so many positions alone."""
+def has_sliding_window(config: PretrainedConfig) -> bool:
+    """Whether any layer of a backbone attends to the last few positions alone."""
     kinds = getattr(config, "layer_types", None)
     if kinds is not None:
         return any(kind != "full_attention" for kind in kinds)

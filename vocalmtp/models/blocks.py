@@ -1,19 +1,25 @@
-"""A small transformer over short sequences, shared by every head that needs layers.
+"""A small transformer over short sequences, for heads that have layers.
 
-Letters: N sequences, B rows, L positions, P places of a cache, D width, H attention heads.
+Letters: N sequences, B rows, L positions, P positions of room in a cache, D width, H attention
+heads, d size of a head.
 """
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vocalmtp.engines.llama import AlignedCache, blocks
+from vocalmtp.engines.llama import AlignedCache, whole_blocks
 
-Cache = list[tuple[Tensor, Tensor]]  # keys and values [N, H, L, D / H] of every layer
+KeyValues = tuple[Tensor, Tensor]  # of one layer, [N, H, L, d] each
 
 
 def rotate(x: Tensor, places: Tensor) -> Tensor:
-    """Rotary positions (RoFormer, arXiv 2104.09864): [N, H, L, d] at `places` [L] or [N, 1, L]."""
+    """Apply rotary positions (RoFormer, arXiv 2104.09864).
+
+    Args:
+        x: [N, H, L, d].
+        places: positions, [L] or [N, 1, L].
+    """
     half = x.shape[-1] // 2
     rates = 10000.0 ** (-torch.arange(half, device=x.device, dtype=torch.float32) / half)
     angles = places[..., None] * rates  # [.., L, d / 2]
@@ -27,7 +33,7 @@ class Block(nn.Module):
 
     def __init__(self, width: int, heads: int, hidden: int):
         super().__init__()
-        self.heads = heads
+        self.width, self.heads = width, heads
         self.attention_norm = nn.RMSNorm(width)
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.out = nn.Linear(width, width, bias=False)
@@ -35,53 +41,58 @@ class Block(nn.Module):
         self.gate_up = nn.Linear(width, 2 * hidden, bias=False)
         self.down = nn.Linear(hidden, width, bias=False)
 
-    def ask(self, x: Tensor, places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values [N, H, L, d] of [N, L, D], the first two turned to `places`."""
+    def project_qkv(self, x: Tensor, places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Project [N, L, D] to queries, keys (both rotated to `places`) and values [N, H, L, d]."""
         qkv = self.qkv(self.attention_norm(x)).unflatten(-1, (3, self.heads, -1))
         query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each [N, H, L, d]
         return rotate(query, places), rotate(key, places), value
 
-    def answer(self, x: Tensor, mixed: Tensor) -> Tensor:
-        """[N, L, D] and what its heads have gathered [N, H, L, d] to [N, L, D]."""
+    def add_attention(self, x: Tensor, mixed: Tensor) -> Tensor:
+        """Add attention outputs [N, H, L, d] and the feed-forward to [N, L, D]."""
         x = x + self.out(mixed.transpose(1, 2).flatten(2))
         gate, up = self.gate_up(self.feed_norm(x)).chunk(2, -1)
         return x + self.down(F.silu(gate) * up)
 
     def forward(
-        self, x: Tensor, past: tuple[Tensor, Tensor] | None = None, causal: bool = True
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """[N, L, D] after `past` keys and values to [N, L, D] and the longer keys and values."""
+        self, x: Tensor, past: KeyValues | None = None, causal: bool = True
+    ) -> tuple[Tensor, KeyValues]:
+        """Run [N, L, D] after the positions in `past`: [N, L, D], and all keys and values."""
         start = 0 if past is None else past[0].shape[-2]
         places = torch.arange(start, start + x.shape[1], device=x.device)
-        query, key, value = self.ask(x, places)
+        query, key, value = self.project_qkv(x, places)
         if past is not None:
             key, value = torch.cat([past[0], key], -2), torch.cat([past[1], value], -2)
         mixed = F.scaled_dot_product_attention(query, key, value, is_causal=causal and start == 0)
-        return self.answer(x, mixed), (key, value)
+        return self.add_attention(x, mixed), (key, value)
 
-    def follow(
+    def forward_cached(
         self,
         x: Tensor,
-        memory: Tensor,
+        key_values: Tensor,
         places: Tensor,
-        where: Tensor | None = None,
-        seen: Tensor | None = None,
+        slots: Tensor | None = None,
+        visible: Tensor | None = None,
     ) -> Tensor:
-        """[B, L, D] at `places` [B, L] of rows of any length, to [B, L, D].
+        """Run [B, L, D] of rows of any lengths with a cache: [B, L, D].
 
-        Earlier positions are in `memory` [B, P, 2, H, d], into which these are written: in their
-        places, from which they see all before them; or those of a tree in `where` [B, L], from
-        which they see what `seen` [B, L, P] says.
+        Args:
+            x: [B, L, D].
+            key_values: keys and values [B, P, 2, H, d] of earlier positions; those of `x` are
+                written into it.
+            places: [B, L] positions of `x`.
+            slots: [B, L] where in the cache they are written; None for their positions.
+            visible: [B, L, P] what they attend to; None for all up to their positions.
         """
-        query, key, value = self.ask(x, places[:, None])
+        query, key, value = self.project_qkv(x, places[:, None])
         rows = torch.arange(len(x), device=x.device)[:, None]
-        where = places if where is None else where
-        memory[rows, where] = torch.stack([key, value], 1).permute(0, 3, 1, 2, 4)
-        keys, values = memory.permute(2, 0, 3, 1, 4)  # [B, H, P, d] each
-        if seen is None:
-            seen = torch.arange(memory.shape[1], device=x.device) <= places[..., None]  # [B, L, P]
-        mixed = F.scaled_dot_product_attention(query, keys, values, seen[:, None])
-        return self.answer(x, mixed)
+        slots = places if slots is None else slots
+        key_values[rows, slots] = torch.stack([key, value], 1).permute(0, 3, 1, 2, 4)
+        keys, values = key_values.permute(2, 0, 3, 1, 4)  # [B, H, P, d] each
+        if visible is None:
+            room = torch.arange(key_values.shape[1], device=x.device)
+            visible = room <= places[..., None]  # [B, L, P]
+        mixed = F.scaled_dot_product_attention(query, keys, values, visible[:, None])
+        return self.add_attention(x, mixed)
 
 
 class BlockStack(nn.Module):
@@ -93,12 +104,11 @@ class BlockStack(nn.Module):
         self.blocks = nn.ModuleList(Block(width, heads, 2 * width) for _ in range(layers))
         self.norm = nn.RMSNorm(width)
 
-    def forward(self, x: Tensor, cache: Cache | None = None) -> tuple[Tensor, Cache]:
-        """[N, L, D] after the positions in `cache` to [N, L, D] and the longer cache.
-
-        With a cache, L is 1.
-        """
-        longer: Cache = []
+    def forward(
+        self, x: Tensor, cache: list[KeyValues] | None = None
+    ) -> tuple[Tensor, list[KeyValues]]:
+        """Run [N, L, D] (L = 1 with a cache): [N, L, D], and the longer cache."""
+        longer: list[KeyValues] = []
         for index, block in enumerate(self.blocks):
             x, pair = block(x, cache[index] if cache else None, self.causal)
             longer.append(pair)
@@ -106,8 +116,7 @@ class BlockStack(nn.Module):
 
 
 def empty_cache(rows: int, layers: int, block: Block, like: Tensor) -> AlignedCache:
-    """What `layers` such blocks have seen of new rows: nothing."""
-    (width,) = block.attention_norm.normalized_shape  # int8 layers do not tell theirs
-    shape = (layers, rows, blocks(1), 2, block.heads, width // block.heads)
+    """Return a cache of `layers` such blocks without positions, on the device of `like`."""
+    shape = (layers, rows, whole_blocks(1), 2, block.heads, block.width // block.heads)
     lengths = torch.zeros(rows, dtype=torch.long, device=like.device)
     return AlignedCache(like.new_zeros(shape), lengths)

@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -11,36 +10,47 @@ from transformers import PretrainedConfig
 
 from vocalmtp.config import StrictModel, parse, rename_former_keys
 from vocalmtp.errors import InputError, nearest
-from vocalmtp.io.read import FORMAT, check_format, read_object, read_shapes, reason
+from vocalmtp.io.read import FORMAT, check_format, read_object, reason
 from vocalmtp.models.audio_encoder import MEL_RATE, AudioInputConfig
 from vocalmtp.models.layout import ADVANCE, Stream, TokenLayout
 from vocalmtp.models.text_track import TrackConfig
 
 # What Transformers and its Trainer add to the keys of a configuration.
-ADDED = {"architectures", "dtype", "model_type", "torch_dtype", "transformers_version", "use_cache"}
-# Former names of parameters (regular expressions), which older saved models still use.
-FORMER_WEIGHTS = {
-    r"^hearing\.letters\.": "audio_encoder.character_output.",
-    r"^hearing\.": "audio_encoder.",
-    r"^markers\.": "control_tokens.",
-    r"^step_size_embedding\.": "step_size_embedding.",
-    r"^smaller\.": "smaller_steps.",
-    r"^speaker\.nobody": "speaker_projection.no_speaker",
-    r"^speaker\.": "speaker_projection.",
-    r"\.order\.": ".frame_proj.",
+ADDED_KEYS = {
+    "architectures",
+    "dtype",
+    "model_type",
+    "torch_dtype",
+    "transformers_version",
+    "use_cache",
 }
 
 
 class SpeechLMConfig(PretrainedConfig):
-    """Configuration of a SpeechLM; nested parts are plain dicts, so that it is readable JSON.
+    """Configuration of a SpeechLM. Its parts are plain dicts, which their own classes check.
 
-    `frames_per_step` is one number, or a list of those that an elastic model (model/elastic.py) can
-    be asked for. `backbone` is the configuration of any Hugging Face causal LM (with its
-    `model_type`). `streams` are the codec's streams (name, size, levels); a text track adds its
-    own. `draft` describes a draft head, empty for none; `objectives` are auxiliary losses by name;
-    `listen` is how it hears and writes (model/hearing.py), empty for a model that only speaks.
-    `tokenizer` names the speech tokenizer: name, hash, frame_rate. `text_version` is the
-    text.VERSION that the model was exported with, 0 if that was not noted.
+    Args:
+        backbone: configuration of a causal LM of Transformers, with its `model_type`.
+        streams: the codec's streams (`name`, `size`, `delay`, `levels`); a text track adds its own.
+        frames_per_step: codec frames in a step; a list makes an elastic model (elastic.py).
+        flat: whether a step is one token (next-token prediction).
+        text: where the text is: "prompt", "track" or "both".
+        head: settings of the head, with its `name`.
+        draft: settings of the draft head, with its `name`; empty for none.
+        objectives: settings of auxiliary losses by name.
+        track: settings of the text track (TrackConfig).
+        audio_input: settings of the audio encoder (AudioInputConfig); empty for none.
+        alphabet: the characters of the text track, in the order of their ids.
+        tokenizer: the speech tokenizer: `name`, `hash` and `frame_rate`.
+        speaker_dim: size of speaker vectors; 0 for none.
+        speaker_every_step: whether the speaker vector is also added to every step's input.
+        speaker_dropout: share of training prompts without their speaker vector.
+        step_dropout: share of training steps without their codes, so that text and voice matter.
+        loss_weights: weights of streams in the loss, by name.
+        text_loss_weight: weight of the loss of supervised text.
+        text_version: text.VERSION at export; 0 if it was not noted.
+        format: version of the file format.
+        **kwargs: keys that Transformers adds.
     """
 
     model_type = "vocalmtp"
@@ -72,8 +82,8 @@ class SpeechLMConfig(PretrainedConfig):
         self.format = format
         self.backbone = dict(backbone or {})
         self.streams = [dict(stream) for stream in streams or []]
-        many = not isinstance(frames_per_step, int)
-        self.frames_per_step = list(frames_per_step) if many else frames_per_step
+        elastic = not isinstance(frames_per_step, int)
+        self.frames_per_step = list(frames_per_step) if elastic else frames_per_step
         self.flat = flat
         self.text = text
         self.head = dict(head or {"name": "parallel"})
@@ -93,10 +103,17 @@ class SpeechLMConfig(PretrainedConfig):
         super().__init__(**kwargs)
 
     @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """Build a configuration from a dict, whose keys may have former names."""
+        known = inspect.signature(cls).parameters
+        return super().from_dict(rename_former_keys(config_dict, known), **kwargs)
+
+    @classmethod
     def load(cls, folder: Path | str) -> "SpeechLMConfig":
         """Read a model's config.json.
 
-        Raises InputError if it is missing, damaged, of a later version, or of another kind.
+        Raises:
+            InputError: it is missing, damaged, of a later version, or of another kind of model.
         """
         what = f"model '{folder}'"
         data = check_format(read_object(Path(folder) / "config.json", what), what)
@@ -108,7 +125,7 @@ class SpeechLMConfig(PretrainedConfig):
                 code="invalid_value",
             )
         own = set(inspect.signature(cls).parameters) - {"kwargs"}
-        for key in sorted(data.keys() - own - PretrainedConfig().to_dict().keys() - ADDED):
+        for key in sorted(data.keys() - own - PretrainedConfig().to_dict().keys() - ADDED_KEYS):
             raise InputError(
                 f"{what}: config.json has an unknown key '{key}'; remove it, or, if a later "
                 "version wrote it, run: pip install --upgrade vocalmtp",
@@ -116,7 +133,7 @@ class SpeechLMConfig(PretrainedConfig):
             )
         try:
             config = cls.from_dict(data)
-            _ = config.layouts, config.track_config  # which check their parts
+            _ = config.layouts, config.track_config  # these check the parts
             _ = config.audio_input and config.audio_input_config
         except InputError as error:
             raise InputError(f"{what}: config.json: {error}", code=error.code) from error
@@ -134,34 +151,35 @@ class SpeechLMConfig(PretrainedConfig):
 
     @property
     def track_config(self) -> TrackConfig:
+        """The checked settings of the text track. Raises InputError if they are invalid."""
         return parse(TrackConfig, self.track, "track")
 
     @property
-    def reads_text(self) -> bool:
-        """Whether the backbone reads text of its own vocabulary."""
+    def uses_text_tokens(self) -> bool:
+        """Whether prompts have tokens of the backbone's own vocabulary."""
         return self.text != "track" or bool(self.audio_input)
 
     @property
     def audio_input_config(self) -> AudioInputConfig:
-        """How it listens. Raises InputError if that cannot be."""
+        """The checked settings of the audio input. Raises InputError if they are invalid."""
         config = parse(AudioInputConfig, self.audio_input, "audio_input")
         names = [stream["name"] for stream in self.streams]
         for name in config.streams:
             if name not in names:
                 raise InputError(
                     f"audio_input.streams '{name}': no such stream; {nearest(name, names)}",
-                    code="not_found",
+                    code="unknown_name",
                 )
         return config
 
     @property
     def audio_frames_per_position(self) -> int:
-        """Frames of a heard position; 0 for a model that does not listen."""
+        """Frames of audio input in one position; 0 for a model without audio input."""
         return self.audio_input_config.frames_per_position if self.audio_input else 0
 
     @property
     def audio_frame_rate(self) -> float:
-        """Frames a second of what a model that listens hears."""
+        """Frames of audio input per second."""
         mels = self.audio_input_config.source == "mels"
         return MEL_RATE if mels else self.tokenizer["frame_rate"]
 
@@ -175,18 +193,22 @@ class SpeechLMConfig(PretrainedConfig):
 
     @property
     def stream_weights(self) -> dict[str, float]:
-        """Weights of the streams in the loss, see heads/base.py."""
+        """Weights of the streams in the loss, see `heads.base.token_weights`."""
         own = {ADVANCE: self.track_config.loss_weight} if self.has_text_track else {}
         return own | self.loss_weights
 
     @property
     def step_sizes(self) -> tuple[int, ...]:
-        """The frames that a step may have, ascending. Raises InputError if they cannot be."""
+        """The numbers of frames that a step may have, ascending.
+
+        Raises:
+            InputError: they are not distinct positive numbers.
+        """
         if isinstance(self.frames_per_step, int):
             return (self.frames_per_step,)
         frames = self.frames_per_step
-        whole = all(isinstance(each, int) and each >= 1 for each in frames)
-        if not frames or not whole or len(set(frames)) < len(frames):
+        positive = all(isinstance(each, int) and each >= 1 for each in frames)
+        if not frames or not positive or len(set(frames)) < len(frames):
             raise InputError(
                 f"frames_per_step '{frames}': must be a number, or a list of different ones from 1",
                 code="out_of_range",
@@ -195,17 +217,18 @@ class SpeechLMConfig(PretrainedConfig):
 
     @property
     def layout(self) -> TokenLayout:
-        """The token layout, of an elastic model that of its longest steps."""
+        """The token layout; for an elastic model that of its largest step size."""
         return self.layout_for(self.step_sizes[-1])
 
     @property
     def layouts(self) -> tuple[TokenLayout, ...]:
-        """The layouts of all groupings."""
+        """The token layouts of all step sizes, ascending."""
         return tuple(self.layout_for(frames) for frames in self.step_sizes)
 
     def layout_for(self, frames: int) -> TokenLayout:
-        """The token layout of steps of so many frames; with a track, advances lead and the codec
-        follows a step later.
+        """Return the token layout of steps of `frames` frames.
+
+        With a text track, its advances lead and the codec's streams follow one step later.
         """
         streams = [
             Stream(
@@ -220,45 +243,24 @@ class SpeechLMConfig(PretrainedConfig):
             streams.insert(0, self.track_config.stream)
         return TokenLayout(streams=tuple(streams), frames_per_step=frames, flat=self.flat)
 
+    def step_size_of(self, tokens: int) -> int:
+        """Return the frames of a step of `tokens` codec tokens.
 
-def check_sizes(config: SpeechLMConfig, folder: Path, what: str) -> None:
-    """Raise InputError if the weights are not there, or far too few for the numbers in `config`.
-
-    A damaged digit must not make a model of a billion layers.
-    """
-    files = sorted(folder.glob("model*.safetensors"))
-    if not files:
-        raise InputError(
-            f"{what}: model.safetensors is missing; copy or export it again", code="missing"
-        )
-    shapes = [shape for file in files for shape in read_shapes(file, what).values()]
-    longest = max((length for shape in shapes for length in shape), default=0)
-    most = {"layer": len(shapes)} | dict.fromkeys(("size", "width", "kernel", "dim"), longest)
-    own = {"speaker_dim": config.speaker_dim}
-    for key, value in chain(
-        *(
-            d.items()
-            for d in (
-                config.backbone,
-                config.track,
-                config.head,
-                config.draft,
-                config.audio_input,
-                own,
-            )
-        )
-    ):
-        limit = next((most[word] for word in most if word in key), None)
-        if limit is not None and isinstance(value, int) and value > limit:
+        Raises:
+            InputError: the model was not trained for steps of so many tokens.
+        """
+        counts = {layout.codec_tokens: layout.frames_per_step for layout in self.layouts}
+        if tokens not in counts:
             raise InputError(
-                f"{what}: config.json has {key} {value}, for which there are too few weights; "
-                "copy or export both again",
-                code="invalid_value",
+                f"tokens_per_step '{tokens}': this model was trained for "
+                f"{' or '.join(map(str, counts))}",
+                code="unsupported",
             )
+        return counts[tokens]
 
 
 class RecommendedSampling(StrictModel):
-    """How the model speaks unless it is asked to otherwise."""
+    """Sampling options that apply unless a request gives others."""
 
     temperature: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     top_k: int | None = Field(default=None, ge=1)
@@ -267,22 +269,25 @@ class RecommendedSampling(StrictModel):
 
 
 class ModelCard(StrictModel):
-    """The card of a model's folder."""
+    """The keys of card.json that are used; others are for readers."""
 
     model_config = ConfigDict(extra="allow")
 
     name: str | None = None
     default_voice: str | None = None
     sampling: RecommendedSampling = RecommendedSampling()
-    int8: bool = False
+    int8: bool = False  # whether int8 was measured to be as good
 
 
 def read_card(folder: Path) -> dict[str, Any]:
-    """What `card.json` says of a model (data, figures, licence, default voice, sampling); or {}.
+    """Read `card.json` of a model: data, figures, licence, default voice, sampling.
 
-    Raises InputError if the file is no JSON object, or what is used of it has not its form.
+    Returns:
+        Its content; an empty dict if there is no such file.
+
+    Raises:
+        InputError: the file is no JSON object, or a key that is used has a wrong value.
     """
-
     path = folder / "card.json"
     if not path.is_file():
         return {}

@@ -1,14 +1,15 @@
-"""Elastic grouping: one model that says a step of G frames, for any G of a few that it learned.
+"""Elastic models: one model for several step sizes, the numbers of frames that a step may have.
 
-A grouping is a slot embedding, a head and the objectives over the layout of its G. They are what
-they would be in a model of that G alone, but share all parameters that have the same name and shape
-in the grouping of the most frames: a step of G frames is the first G of those, so codec tables,
-maps, layers and projections are common. What a grouping has alone is what tells of a whole step:
-its joint symbols (of an advance of G frames) and the places of a head's slots. The backbone is told
-G by a learned vector at every position.
+What depends on the step size are the slot embedding, the head and the objectives. The model has
+them for its largest step size, and in `smaller_steps` for every other one, where they share all
+parameters that have the same name and shape: a step of G frames is the first G frames of the
+largest, so that code tables, maps, layers and projections are common. Only what describes a whole
+step is separate: the rows of joint symbols, and a head's slot positions. A learned vector at every
+position tells the backbone the step size.
 
-No head knows of this. A view of the model with the modules of one grouping is a model like any
-other, so that decoding keeps no G anywhere but in the model that it is called with.
+A view of the model with the modules of one step size is a model like any other, so neither heads
+nor decoding know of step sizes.
+Letters: G frames per step, D width.
 """
 
 from copy import copy
@@ -17,8 +18,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from vocalmtp.errors import InputError
-from vocalmtp.heads.base import build_head
-from vocalmtp.heads.draft.base import DraftHead
+from vocalmtp.heads import DraftHead, build_head
 from vocalmtp.models.config import SpeechLMConfig
 from vocalmtp.models.embeddings import SlotEmbedding
 from vocalmtp.models.objectives import build_objectives
@@ -27,8 +27,21 @@ if TYPE_CHECKING:
     from vocalmtp.models.speech_lm import SpeechLM
 
 
-def build_grouping(config: SpeechLMConfig, frames: int, width: int) -> nn.ModuleDict:
-    """What depends on the frames of a step: embedding, head and objectives."""
+def add_smaller_steps(model: "SpeechLM") -> None:
+    """Add the modules of all but the largest step size; shared parameters are saved once."""
+    ties: dict[str, str] = {}
+    for frames in model.config.step_sizes[:-1]:
+        modules = build_step_modules(model.config, frames, model.width)
+        model.smaller_steps[str(frames)] = modules
+        shared = share_parameters(modules, model)
+        ties |= {f"smaller_steps.{frames}.{name}": name for name in shared}
+    if ties:
+        model._tied_weights_keys = ties  # left out of files
+        model.all_tied_weights_keys = model.all_tied_weights_keys | ties  # tied again when loaded
+
+
+def build_step_modules(config: SpeechLMConfig, frames: int, width: int) -> nn.ModuleDict:
+    """Build the embedding, the head and the objectives for steps of `frames` frames."""
     layout = config.layout_for(frames)
     return nn.ModuleDict(
         {
@@ -39,42 +52,22 @@ def build_grouping(config: SpeechLMConfig, frames: int, width: int) -> nn.Module
     )
 
 
-def add_groupings(model: "SpeechLM", width: int) -> None:
-    """Give a new model the groupings of fewer frames; what is shared is saved and loaded once."""
-    ties: dict[str, str] = {}
-    for frames in model.step_sizes[:-1]:
-        model.smaller_steps[str(frames)] = part = build_grouping(model.config, frames, width)
-        ties |= {f"smaller_steps.{frames}.{name}": name for name in share(part, model)}
-    if ties:
-        model._tied_weights_keys = ties  # which are left out of files
-        model.all_tied_weights_keys = model.all_tied_weights_keys | ties  # shared again when loaded
-
-
-def share(part: nn.Module, whole: nn.Module) -> list[str]:
-    """Let `part` use the parameters of `whole` that have its names and shapes; their names."""
-    theirs, shared = dict(whole.named_parameters()), []
+def share_parameters(part: nn.Module, whole: nn.Module) -> list[str]:
+    """Replace parameters of `part` by those of `whole` with the same name and shape: their names."""
+    available, shared = dict(whole.named_parameters()), []
     for name, parameter in list(part.named_parameters()):
-        if name in theirs and theirs[name].shape == parameter.shape:
+        if name in available and available[name].shape == parameter.shape:
             parent, _, leaf = name.rpartition(".")
-            setattr(part.get_submodule(parent), leaf, theirs[name])
+            setattr(part.get_submodule(parent), leaf, available[name])
             shared.append(name)
     return shared
 
 
-def check_draft(draft: DraftHead, groupings: tuple[int, ...]) -> None:
-    """Raise InputError if a draft head has grouped heads of its own, and steps have no one size."""
-    if len(draft.heads) and len(groupings) > 1:
-        raise InputError(
-            "draft.own_heads: would fit one number of frames_per_step only, and it lists "
-            f"{', '.join(map(str, groupings))}; set own_heads: false, or give one number",
-            code="invalid_value",
-        )
+def view_at_step_size(model: "SpeechLM", frames: int) -> "SpeechLM":
+    """Return the model for steps of `frames` frames; all weights are shared.
 
-
-def view_at(model: "SpeechLM", frames: int) -> "SpeechLM":
-    """The model with steps of so many frames; weights are shared, nothing is copied.
-
-    Raises InputError, naming those that it was trained for, if this is none of them.
+    Raises:
+        InputError: the model was not trained for this step size.
     """
     if frames == model.layout.frames_per_step:
         return model
@@ -82,25 +75,26 @@ def view_at(model: "SpeechLM", frames: int) -> "SpeechLM":
         raise InputError(
             f"frames_per_step '{frames}': this model was trained for "
             f"{' or '.join(map(str, model.config.step_sizes))}",
-            code="invalid_value",
+            code="unsupported",
         )
     view = copy(model)
-    view._modules = model._modules | dict(model.smaller_steps[str(frames)].items())
+    modules = model.smaller_steps[str(frames)]
+    assert isinstance(modules, nn.ModuleDict)
+    view._modules = model._modules | dict(modules.items())
     view.layout = model.config.layout_for(frames)
     view.step_size_index = model.config.step_sizes.index(frames)
     return view
 
 
-def frames_of_tokens(config: SpeechLMConfig, tokens: int) -> int:
-    """Frames of a step of so many codec tokens.
+def check_draft(draft: DraftHead, step_sizes: tuple[int, ...]) -> None:
+    """Check that a draft head fits an elastic model.
 
-    Raises InputError, naming those that the model was trained for, if this is none of them.
+    Raises:
+        InputError: its states have heads of their own, which fit one step size only.
     """
-    counts = {config.layout_for(frames).codec_tokens: frames for frames in config.step_sizes}
-    if tokens not in counts:
+    if len(draft.heads) and len(step_sizes) > 1:
         raise InputError(
-            f"tokens_per_step '{tokens}': this model was trained for "
-            f"{' or '.join(map(str, counts))}",
-            code="invalid_value",
+            "draft.own_heads: would fit one number of frames_per_step only, and it lists "
+            f"{', '.join(map(str, step_sizes))}; set own_heads: false, or give one number",
+            code="conflict",
         )
-    return counts[tokens]

@@ -1,70 +1,49 @@
-"""Codes in and codes out: the embedding of a step's slots, and the projection to a slot's logits.
+"""Embeddings and projections: of a step's slots, of their logits, and of speaker vectors.
 
-Both share one table over the frames of a step, and both know finite scalar quantisation: a code is
-also a tuple of digits, so codes that differ in one digit are neighbours from the start.
-Letters: B batch, S steps, K slots, G frames per step, D width.
+Slots share one table over the frames of a step. Codes of finite scalar quantization (FSQ) are also
+tuples of digits, so codes that differ in one digit are similar from the start.
+Letters: B rows, S steps, K slots, G frames per step, D width, V_k vocabulary of slot k, F digits,
+D_s size of the speaker vector.
 """
 
 import math
+from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vocalmtp.engines.linears import Make, join_linears
+from vocalmtp.engines.cpu import LinearFactory, join_linears
 from vocalmtp.models.layout import Stream, TokenLayout
 
 
-def digits_of(stream: Stream) -> Tensor:
-    """Digits of every code of a stream, [V, number of levels], least significant first."""
-    codes = torch.arange(stream.size)
-    weights = [math.prod(stream.levels[:i]) for i in range(len(stream.levels))]
-    columns = [codes // w % n for w, n in zip(weights, stream.levels, strict=True)]
-    return torch.stack(columns, 1) if columns else torch.zeros(stream.size, 0, dtype=torch.long)
-
-
-def centred_digits(layout: TokenLayout, vocab: list[list[int]]) -> Tensor:
-    """Digits scaled to [-1, 1] for tables of some streams each; every stream has its own columns.
-
-    `vocab` lists the streams that every table joins; a table ends with its two special ids, whose
-    digits are 0. Returns [sum of the table sizes, F].
-    """
-    total = sum(len(stream.levels) for stream in layout.streams)
-    starts = [sum(len(s.levels) for s in layout.streams[:q]) for q in range(len(layout.streams))]
-    rows = []
-    for members in vocab:
-        for q in members:
-            stream = layout.streams[q]
-            block = torch.zeros(stream.size, total)
-            if stream.levels:
-                top = torch.tensor(stream.levels) - 1
-                scaled = 2 * digits_of(stream) / top.clamp(min=1) - 1
-                block[:, starts[q] : starts[q] + len(stream.levels)] = scaled
-            rows.append(block)
-        rows.append(torch.zeros(2, total))
-    return torch.cat(rows)
-
-
 class SlotEmbedding(nn.Module):
-    """A step's K tokens to one vector: the sum of its slots' embeddings over sqrt(K).
+    """Embeds a step's K tokens as one vector: the sum of their embeddings over sqrt(K).
 
-    Frames share their tables; a linear map per frame (none for the first) keeps their order.
-    Streams with FSQ levels add a two-layer map of their digits. `family` are the layouts of an
-    elastic model (model/elastic.py), among them this one: its table has the joint rows of all.
+    Frames share their tables; a linear map for every frame but the first distinguishes them.
+    Streams with FSQ levels add a two-layer map of their digits.
+
+    Args:
+        layout: the slots of a step.
+        width: D.
+        layouts: the layouts of an elastic model (elastic.py), among them `layout`; the table then
+            has rows for the joint symbols of all, so that it can be shared.
     """
 
-    def __init__(self, layout: TokenLayout, width: int, family: tuple[TokenLayout, ...] = ()):
+    offsets: Tensor
+    digits: Tensor
+
+    def __init__(self, layout: TokenLayout, width: int, layouts: tuple[TokenLayout, ...] = ()):
         super().__init__()
         self.frames = layout.frames_per_step
         self.num_joint = sum(slot.joint for slot in layout.slots)
         first = [slot for slot in layout.slots if slot.frame == 0]
         framed = first[self.num_joint :]
-        members = (
-            [list(range(len(layout.streams)))] if layout.flat else [[s.stream] for s in framed]
-        )
-        joint = [joint_rows(each) for each in family or (layout,)]
-        own = sum(joint[: family.index(layout)]) if family else 0  # where this one's joint rows are
-        starts, end = {}, own
+        tables = [list(range(len(layout.streams)))] if layout.flat else [[s.stream] for s in framed]
+        joint = [count_joint_ids(each) for each in layouts or (layout,)]
+        end = sum(joint[: layouts.index(layout)]) if layouts else 0  # of rows for smaller layouts
+        starts = {}
         for number, slot in enumerate(first):
             end = sum(joint) if number == self.num_joint else end
             starts[slot.stream], end = end, end + slot.vocab_size
@@ -74,8 +53,8 @@ class SlotEmbedding(nn.Module):
         self.frame_proj = nn.ModuleList(
             nn.Linear(width, width, bias=False) for _ in range(self.frames - 1)
         )
-        digits = centred_digits(layout, members)
-        self.digit_map = None
+        digits = centred_digits(layout, tables)
+        self.digit_map: nn.Sequential | None = None
         if digits.shape[1]:
             self.register_buffer("digits", F.pad(digits, (0, 0, sum(joint), 0)))
             self.digit_map = nn.Sequential(
@@ -85,10 +64,11 @@ class SlotEmbedding(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
+        """Draw the table anew."""
         nn.init.normal_(self.table, std=0.02)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Steps [.., K] (ids of each slot) to [.., D]."""
+        """Embed steps [.., K], the ids of each slot: [.., D]."""
         ids = tokens + self.offsets
         vectors = F.embedding(ids, self.table)  # [.., K, D]
         joint = vectors[..., : self.num_joint, :].sum(-2)  # [.., D]
@@ -97,21 +77,21 @@ class SlotEmbedding(nn.Module):
             digits = F.embedding(ids[..., self.num_joint :], self.digits)
             framed = framed + self.digit_map(digits.unflatten(-2, (self.frames, -1)).sum(-2))
         total = joint + framed[..., 0, :]
-        for frame, order in enumerate(self.frame_proj, start=1):
-            total = total + order(framed[..., frame, :])
+        for frame, project in enumerate(self.frame_proj, start=1):
+            total = total + project(framed[..., frame, :])
         return total * self.scale
 
 
-def joint_rows(layout: TokenLayout) -> int:
-    """Ids of all joint slots."""
-    return sum(slot.vocab_size for slot in layout.slots if slot.joint)
-
-
 class SlotProjection(nn.Module):
-    """Hidden vectors to the logits of a slot: free logits plus, for FSQ codes, a sum over digits.
+    """Projects hidden vectors to the logits of a slot.
 
-    The weights of a stream serve all frames of a step, unless `shared` is false (then every slot
-    has its own, as independent heads have). The two special ids always have free logits.
+    A code's logit is its own ("free") plus, for FSQ codes, the sum of its digits' logits. The two
+    special ids have free logits alone.
+
+    Args:
+        layout: the slots of a step.
+        width: D.
+        shared: whether the frames of a step share their weights; otherwise every slot has its own.
     """
 
     def __init__(self, layout: TokenLayout, width: int, *, shared: bool = True):
@@ -127,58 +107,60 @@ class SlotProjection(nn.Module):
         self.digit = nn.ModuleDict()
         for part, slot in firsts.items():
             members = layout.streams if layout.flat else (layout.streams[slot.stream],)
-            spread = spread_digits(members) if not slot.joint else torch.zeros(0)
+            spread = digit_matrix(members) if not slot.joint else torch.zeros(0)
             if spread.shape[0]:
                 self.digit[str(part)] = nn.Linear(width, spread.shape[0], bias=False)
                 self.register_buffer(f"spread_{part}", spread)
 
-    def step(self, parts: list[Tensor]) -> list[Tensor]:
-        """K hidden vectors [.., D], one for each slot, to the logits [.., V_k] of the slots."""
-        return [self(part, k) for k, part in enumerate(parts)]
-
-    def merged(self, part: str) -> nn.Linear:
-        """Free and digit logits of one table as a single linear layer, for inference."""
-        free = self.free[part]
-        if part not in self.digit:
-            return free
-        merged = nn.Linear(free.in_features, free.out_features)
-        spread = getattr(self, f"spread_{part}")
-        with torch.no_grad():
-            merged.weight.copy_(free.weight + spread.T @ self.digit[part].weight)
-            merged.bias.copy_(free.bias)
-        return merged
-
     def forward(self, hidden: Tensor, slot: int) -> Tensor:
-        """Hidden [.., D] to the logits [.., V_k] of slot number `slot`."""
+        """Project hidden vectors [.., D] to the logits [.., V_k] of slot number `slot`."""
         part = str(self.part[slot])
         flat = hidden.reshape(-1, hidden.shape[-1])  # [N, D]
-        logits = self.free[part](flat)
+        logits: Tensor = self.free[part](flat)
         if part in self.digit:
             spread = getattr(self, f"spread_{part}")
             logits = torch.addmm(logits, self.digit[part](flat), spread)
         return logits.view(*hidden.shape[:-1], logits.shape[-1])
 
+    def step(self, parts: list[Tensor]) -> list[Tensor]:
+        """Project K hidden vectors [.., D], one for each slot, to logits [.., V_k]."""
+        return [self(part, k) for k, part in enumerate(parts)]
 
-class JoinedProjection(nn.Module):
-    """A shared SlotProjection for inference: one product for all slots of all frames of a step.
+    def merged(self, part: str) -> nn.Linear:
+        """Merge the free and the digit logits of one table into a single layer, for inference."""
+        free = cast(nn.Linear, self.free[part])
+        if part not in self.digit:
+            return free
+        digit = cast(nn.Linear, self.digit[part])
+        merged = nn.Linear(free.in_features, free.out_features, device=free.weight.device)
+        spread = getattr(self, f"spread_{part}")
+        with torch.no_grad():
+            merged.weight.copy_(free.weight + spread.T @ digit.weight)
+            merged.bias.copy_(free.bias)
+        return merged
 
-    `make` turns a linear layer into what multiplies.
+
+class FusedProjection(nn.Module):
+    """A shared SlotProjection for inference, with one product for all slots of all frames.
+
+    Args:
+        projection: what it replaces.
+        convert: makes the module that replaces a linear layer.
     """
 
-    def __init__(self, projection: SlotProjection, make: Make):
+    def __init__(self, projection: SlotProjection, convert: LinearFactory):
         super().__init__()
         slots = projection.slots
         self.num_joint = sum(slot.joint for slot in slots)
         self.joint = nn.ModuleList(
-            make(projection.merged(str(slot.stream))) for slot in slots[: self.num_joint]
+            convert(projection.merged(str(slot.stream))) for slot in slots[: self.num_joint]
         )
         framed = [slot for slot in slots[self.num_joint :] if slot.frame == 0]
         self.sizes = [slot.vocab_size for slot in framed]
-        tables = [projection.merged(str(slot.stream)) for slot in framed]
-        self.framed = make(join_linears(tables))
+        self.framed = convert(join_linears(projection.merged(str(s.stream)) for s in framed))
 
     def step(self, parts: list[Tensor]) -> list[Tensor]:
-        """As `SlotProjection.step`; the slots of one frame have one hidden vector."""
+        """Project as `SlotProjection.step`; the slots of one frame have one hidden vector."""
         logits = [table(part) for table, part in zip(self.joint, parts, strict=False)]
         frames = parts[self.num_joint :: len(self.sizes)]
         for of_frame in self.framed(torch.stack(frames)):  # [.., sum of V_k]
@@ -186,8 +168,76 @@ class JoinedProjection(nn.Module):
         return logits
 
 
-def spread_digits(streams: tuple[Stream, ...]) -> Tensor:
-    """The 0/1 matrix [sum of all levels, V + 2] that adds digit logits to the logits of codes."""
+class SpeakerProjection(nn.Module):
+    """Projects speaker vectors [B, D_s] to [B, D]; rows without one get a learned vector.
+
+    Args:
+        speaker_dim: D_s.
+        width: D.
+        dropout: share of rows whose vector is left out in training.
+    """
+
+    def __init__(self, speaker_dim: int, width: int, dropout: float):
+        super().__init__()
+        self.dropout = dropout
+        self.projection = nn.Sequential(
+            nn.Linear(speaker_dim, width), nn.GELU(), nn.Linear(width, width)
+        )
+        # not zeros: the norms of the backbone have huge gradients at a zero vector
+        self.no_speaker = nn.Parameter(torch.randn(width) * 0.5)
+        self.scale = speaker_dim**0.5  # unit-length vectors to unit variance
+
+    def forward(self, speaker: Tensor, has_speaker: Tensor) -> Tensor:
+        """Project `speaker` [B, D_s] where `has_speaker` [B]: [B, D]."""
+        if self.training and self.dropout > 0:
+            kept = torch.rand(has_speaker.shape, device=has_speaker.device) >= self.dropout
+            has_speaker = has_speaker & kept
+        projected = self.projection(speaker * self.scale)
+        return torch.where(has_speaker[:, None], projected, self.no_speaker)
+
+
+def count_joint_ids(layout: TokenLayout) -> int:
+    """Count the ids of all joint slots."""
+    return sum(slot.vocab_size for slot in layout.slots if slot.joint)
+
+
+def digits_of(stream: Stream) -> Tensor:
+    """Return the digits of every code of a stream, [V, F], least significant first."""
+    codes = torch.arange(stream.size)
+    weights = [math.prod(stream.levels[:i]) for i in range(len(stream.levels))]
+    columns = [codes // w % n for w, n in zip(weights, stream.levels, strict=True)]
+    return torch.stack(columns, 1) if columns else torch.zeros(stream.size, 0, dtype=torch.long)
+
+
+def centred_digits(layout: TokenLayout, tables: list[list[int]]) -> Tensor:
+    """Return the digits of all ids scaled to [-1, 1]; every stream has its own columns.
+
+    Args:
+        layout: of the streams.
+        tables: the streams that each table joins; a table ends with the two special ids, whose
+            digits are 0.
+
+    Returns:
+        [sum of the table sizes, F of all streams].
+    """
+    total = sum(len(stream.levels) for stream in layout.streams)
+    starts = [sum(len(s.levels) for s in layout.streams[:q]) for q in range(len(layout.streams))]
+    rows = []
+    for members in tables:
+        for q in members:
+            stream = layout.streams[q]
+            block = torch.zeros(stream.size, total)
+            if stream.levels:
+                top = torch.tensor(stream.levels) - 1
+                scaled = 2 * digits_of(stream) / top.clamp(min=1) - 1
+                block[:, starts[q] : starts[q] + len(stream.levels)] = scaled
+            rows.append(block)
+        rows.append(torch.zeros(2, total))
+    return torch.cat(rows)
+
+
+def digit_matrix(streams: Sequence[Stream]) -> Tensor:
+    """Return the 0/1 matrix [sum of all levels, V + 2] that adds digit logits to code logits."""
     rows, start = [], 0
     width = sum(stream.size for stream in streams) + 2
     for stream in streams:

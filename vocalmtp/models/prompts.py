@@ -1,6 +1,7 @@
-"""Prompts as lists of typed segments; data/collate.py turns them into batches.
+"""Prompts: lists of typed segments, which batch.py turns into positions of the backbone.
 
-Letters: Q streams of the layout, T frames, U characters, D_s size of the speaker vector.
+Letters: Q streams of the layout, T frames, U characters, D_s size of the speaker vector, C numbers
+of a log-mel frame.
 """
 
 from collections.abc import Sequence
@@ -11,14 +12,14 @@ import torch
 from torch import Tensor
 
 TextMode = Literal["prompt", "track", "both"]
-# Every marker is one learned embedding; the order is part of saved models. A model that does not
-# listen has the first one alone.
+# Every control token has a learned embedding; the order is part of saved models. A model without
+# audio input has the first one alone.
 CONTROL_TOKENS = ("speech", "question", "answer")
 
 
 @dataclass(frozen=True)
 class Text:
-    """Token ids of the backbone's own vocabulary."""
+    """Token ids of the backbone's own vocabulary; `supervised` ones are training targets."""
 
     ids: Sequence[int]
     supervised: bool = False
@@ -26,10 +27,12 @@ class Text:
 
 @dataclass(frozen=True)
 class Speech:
-    """Codes [Q, T], with the advances as stream 0 where the layout has a text track.
+    """Codec codes, by default training targets.
 
-    `characters` are the ids [U] of the text that is spoken, for the track. `codes` is None for
-    speech that is still to be made: only the characters are known.
+    Attributes:
+        codes: [Q, T], with the advances as stream 0 where the layout has a text track; None for
+            speech that is still to be generated.
+        characters: ids [U] of the spoken text, for a text track.
     """
 
     codes: Tensor | None
@@ -39,23 +42,26 @@ class Speech:
 
 @dataclass(frozen=True)
 class Speaker:
-    """The voice, as a vector [D_s]; None asks for no voice in particular."""
+    """A speaker vector [D_s]; None leaves the voice to the model."""
 
     vector: Tensor | None
 
 
 @dataclass(frozen=True)
 class ControlToken:
-    """One of CONTROL_TOKENS: a learned embedding that says what follows."""
+    """One of CONTROL_TOKENS, which announces the segment that follows."""
 
     name: str
 
 
 @dataclass(frozen=True)
 class AudioInput:
-    """Speech of the user, as codes [Q, T] of the tokenizer's streams or as log-mels [C, T].
+    """Speech of the user.
 
-    `frame_characters` [T] are the ids of the characters that sound, in training and where they are known.
+    Attributes:
+        frames: codes [Q, T] of the tokenizer's streams, or log-mels [C, T].
+        frame_characters: ids [T] of the characters that are spoken at the frames, for training;
+            None where they are not known.
     """
 
     frames: Tensor
@@ -75,14 +81,22 @@ def tts_prompt(
     advances: Tensor | None = None,
     context: Sequence[Segment] = (),
 ) -> list[Segment]:
-    """Text to speech: [text] speaker, "speech", speech; `codes` [Q, T] only in training.
+    """Text to speech: text (unless on the track), speaker, context, "speech", speech.
 
-    `text_ids` serve the modes "prompt" and "both"; `characters` and `advances` [T] serve "track"
-    and "both". An answer has the `context` of `dialogue_turn` after the speaker, which ends in its text:
-    that is not repeated.
+    Args:
+        mode: where the text is: before the speech, on the text track along it, or both.
+        text_ids: the text for the modes "prompt" and "both".
+        characters: the text for the modes "track" and "both".
+        speaker: speaker vector [D_s].
+        codes: the speech [Q, T], in training.
+        advances: characters that the pointer into the text moves at every frame [T], with `codes`.
+        context: a dialogue turn whose answer is spoken. It ends with the text, which then has no
+            segment of its own.
     """
     tracked = mode != "prompt"
     if codes is not None and tracked:
+        if advances is None:
+            raise ValueError("codes of a model with a text track need advances")
         codes = torch.cat([advances[None], codes])
     segments: list[Segment] = [] if mode == "track" or context else [Text(text_ids)]
     segments += [Speaker(speaker), *context, ControlToken("speech")]
@@ -96,15 +110,18 @@ def dialogue_turn(
     question: Sequence[int] | None = None,
     answer: Sequence[int] | None = None,
 ) -> list[Segment]:
-    """A turn of a conversation, as far as it is known: audio, "question", question, "answer", answer.
+    """A dialogue turn as far as it is known: audio, "question", question, "answer", answer.
 
-    `question` and `answer` are text ids, each with its end. A question that was heard is learned,
-    one that was read is not; the answer always is.
+    Args:
+        audio: the spoken question. If there is one, the question is its transcript, which is a
+            training target; a written question is not.
+        question: text ids, with the end token.
+        answer: text ids, with the end token; a training target.
     """
     segments: list[Segment] = [] if audio is None else [audio]
     segments.append(ControlToken("question"))
     if question is not None:
-        segments += [Text(question, supervised=audio is not None)]
+        segments.append(Text(question, supervised=audio is not None))
     if answer is not None:
         segments += [ControlToken("answer"), Text(answer, supervised=True)]
     return segments

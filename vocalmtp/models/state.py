@@ -1,4 +1,4 @@
-"""Everything mutable of one generation, passed to the model and returned by it.
+"""The mutable state of one generation, passed to the model and returned by it.
 
 Letters: B rows, S speech steps, U characters, D width.
 """
@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vocalmtp.models.backbone import Cache
+from vocalmtp.models.backbone import KVCache
 
 if TYPE_CHECKING:
     from vocalmtp.decoding.sampling import Sampler
 
-BY_ROW = (
+ROW_TENSORS = (  # fields of DecodeState with an entry for every row
     "steps",
     "speaker",
     "encoded_text",
@@ -26,26 +26,26 @@ BY_ROW = (
     "limits",
     "hidden",
 )
-
-TRAIL = 64  # steps that the trail grows by
+HISTORY_CHUNK = 64  # steps by which the pointer history grows
 
 
 @dataclass
 class DecodeState:
-    """Caches and pointers of a batch, whose rows come and go; two states on one model never mix.
+    """Caches and positions of a batch, whose rows come and go. Generations share no state.
 
-    The model sets the first block, the decode loop the second, its strategy the third.
+    The model sets the first group of fields, the decode loop the second, its strategy the third.
     """
 
-    cache: Cache
-    steps: Tensor  # [B] speech steps taken in
+    cache: KVCache
+    steps: Tensor  # [B] speech steps that the backbone has
     speaker: Tensor | None = None  # [B, D] projected, for models that add it to every step
     encoded_text: Tensor | None = None  # [B, U, D] text of the track
     character_lengths: Tensor | None = None  # [B]
-    pointers: Tensor | None = None  # [B] the character that each row's last frame stands on
+    pointers: Tensor | None = None  # [B] character at the last frame of each row
     pointer_history: Tensor | None = None  # [B, room] the pointers after 0, 1, .. steps
+    history_steps: int = 0  # an upper bound of `steps`, on the host
 
-    ended: Tensor | None = None  # [B] step at which the leading slot said the end, -1 = not yet
+    ended: Tensor | None = None  # [B] step at which the leading slot had the end id, -1 = not yet
     limits: Tensor | None = None  # [B] most steps of the row
     generators: tuple[torch.Generator, ...] = ()  # noise of every row
     samplers: "tuple[Sampler, ...]" = ()
@@ -53,62 +53,75 @@ class DecodeState:
     hidden: Tensor | None = None  # [B, D] of the last position, which predicts the next step
     draft: Any = None  # DraftState of a strategy that drafts (decoding/draft_state.py)
 
+    def start_pointers(self, encoded_text: Tensor, character_lengths: Tensor) -> None:
+        """Point every row at the first character of its text [B, U, D] of `character_lengths` [B]."""
+        self.encoded_text, self.character_lengths = encoded_text, character_lengths
+        self.pointers = torch.zeros_like(self.steps)
+        self.pointer_history = self.pointers[:, None]
+
     def advance_pointers(self, pointers: Tensor) -> None:
-        """Move on to `pointers` [B] with the next step, so that it can be rewound."""
-        if self.pointer_history.shape[1] <= int(self.steps.max()) + 1:
-            self.pointer_history = F.pad(self.pointer_history, (0, TRAIL))
+        """Set the pointers [B] after the next step, and keep them for `rewind`."""
+        assert self.pointer_history is not None
+        self.history_steps += 1
+        if self.pointer_history.shape[1] <= self.history_steps:
+            self.pointer_history = F.pad(self.pointer_history, (0, HISTORY_CHUNK))
         rows = torch.arange(len(pointers), device=pointers.device)
         self.pointer_history[rows, self.steps + 1] = pointers
         self.pointers = pointers
 
     def rewind(self, steps: Tensor | int) -> "DecodeState":
-        """Forget the last so many speech steps of every row, or as many as [B] says of each.
+        """Remove the last speech steps of every row: one number, or [B] for each row its own.
 
         The noise is not rewound.
         """
         self.cache.crop(steps)
         self.steps = self.steps - steps
         if self.pointer_history is not None:
+            self.history_steps = int(self.steps.max())
             self.pointers = self.pointer_history.gather(1, self.steps[:, None])[:, 0]
         if self.ended is not None:
             self.ended = torch.where(self.ended < self.steps, self.ended, -1)
         return self
 
     def advance(self, counts: Tensor, pointers: Tensor | None) -> None:
-        """Move on by `counts` [B] steps of up to n, after which the pointers are [B, n] in turn."""
-        if pointers is None:
+        """Count `counts` [B] more steps of each row, after which the pointers are [B, n] in turn."""
+        if pointers is None or self.pointers is None:
             self.steps = self.steps + counts
             return
         for step, after in enumerate(pointers.unbind(1)):
-            going = step < counts
-            self.advance_pointers(torch.where(going, after, self.pointers))
-            self.steps = self.steps + going
+            counted = step < counts
+            self.advance_pointers(torch.where(counted, after, self.pointers))
+            self.steps = self.steps + counted
+        self.history_steps = int(self.steps.max())
 
     def without_cache(self, rows: list[int]) -> "DecodeState":
-        """These rows, some maybe several times, with which the rules and `SpeechLM.enter` do as
-        with this state; it has no cache and no noise.
+        """Copy these rows, which may repeat, for constraints and `embed_step` alone.
+
+        The copy has no cache, no noise and no drafts.
         """
-        kept = {name: getattr(self, name) for name in BY_ROW}
+        tensors = {name: getattr(self, name) for name in ROW_TENSORS}
         return replace(
             self,
             cache=None,
             draft=None,
             generators=(),
             samplers=tuple(self.samplers[row] for row in rows),
-            **{name: value[rows] for name, value in kept.items() if value is not None},
+            **{name: value[rows] for name, value in tensors.items() if value is not None},
         )
 
     def select(self, rows: list[int]) -> "DecodeState":
         """Keep only these rows, in this order."""
         index = torch.tensor(rows, device=self.steps.device)
         self.cache.select(index)
-        for name in BY_ROW:
+        for name in ROW_TENSORS:
             value = getattr(self, name)
             if value is not None:
                 setattr(self, name, value[index])
         if self.encoded_text is not None:
+            assert self.character_lengths is not None and self.pointer_history is not None
+            self.history_steps = int(self.steps.max())
             self.encoded_text = self.encoded_text[:, : int(self.character_lengths.max())]
-            self.pointer_history = self.pointer_history[:, : int(self.steps.max()) + 1]
+            self.pointer_history = self.pointer_history[:, : self.history_steps + 1]
         if self.draft is not None:
             self.draft.select(index)
         self.generators = tuple(self.generators[row] for row in rows if self.generators)
@@ -116,12 +129,13 @@ class DecodeState:
         return self
 
     def join(self, other: "DecodeState") -> "DecodeState":
-        """Take in the rows of another state, after those here."""
+        """Append the rows of another state."""
         self.cache.join(other.cache)
-        for name in BY_ROW:
-            mine, theirs = getattr(self, name), getattr(other, name)
-            if mine is not None:
-                setattr(self, name, _stack(mine, theirs))
+        for name in ROW_TENSORS:
+            ours, theirs = getattr(self, name), getattr(other, name)
+            if ours is not None:
+                setattr(self, name, _concatenate(ours, theirs))
+        self.history_steps = max(self.history_steps, other.history_steps)
         if self.draft is not None:
             self.draft.join(other.draft)
         self.generators += other.generators
@@ -129,7 +143,7 @@ class DecodeState:
         return self
 
 
-def _stack(one: Tensor, other: Tensor) -> Tensor:
+def _concatenate(one: Tensor, other: Tensor) -> Tensor:
     """Rows [B, ..] and [B', ..] to [B + B', ..]; the second dimension is padded to the longer."""
     if one.dim() > 1:
         longest = max(one.shape[1], other.shape[1])

@@ -1,27 +1,33 @@
-"""The text side of a speech LM that listens: the model of the decode loop when text is written.
+"""Text decoding of a speech LM with audio input: transcripts and answers as text.
 
 Letters: B rows, L positions, n steps, D width.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from vocalmtp.data.collate import Collator
 from vocalmtp.errors import InputError
 from vocalmtp.heads.text import TextHead, TextLayout
-from vocalmtp.models.backbone import Runner, TransformersRunner
+from vocalmtp.models.batch import Batch, Collator
+from vocalmtp.models.prompts import Segment
 from vocalmtp.models.speech_lm import SpeechLM
 from vocalmtp.models.state import DecodeState
 
+STEP_LIMIT = 256  # tokens after which a text is cut off unless its limit is given
+
 
 class TextDecodingView:
-    """A speech LM that writes: prompts are those of speech, and a step is a token of text.
+    """A GenerativeModel that decodes a speech LM's text: prompts are the same, a step is a token.
 
-    The weights, the runner and the prompts are the model's. Raises InputError if it does not
-    listen.
+    Weights and runner are those of the speech LM.
+
+    Raises:
+        InputError: the model has no audio input, and so was not trained to write text.
     """
 
-    track = draft = None
+    draft = None
 
     def __init__(self, model: SpeechLM):
         if model.audio_encoder is None:
@@ -29,28 +35,50 @@ class TextDecodingView:
                 "model: has no audio input; train one that has with recipes/chat_mini",
                 code="unsupported",
             )
-        self.model, self.config, self.device = model, model.config, model.device
-        output = model.backbone.get_output_embeddings()
+        self.model = model
         end_id = model.config.audio_input_config.end_id
         self.layout = TextLayout.of(model.backbone.config.vocab_size, (end_id,))
-        self.head = TextHead(output, self.layout)
+        self.head = TextHead(model.backbone.get_output_embeddings(), self.layout)
 
     @property
-    def runner(self) -> Runner:
-        return self.model.runner or TransformersRunner(self.model.backbone)
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.model.device
+
+    @property
+    def drafting_head(self) -> TextHead:
+        """The text head; there are no drafts."""
+        return self.head
 
     def collator(self) -> Collator:
+        """Return what turns prompts into batches for this model."""
         return self.model.collator()
 
-    def read(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, DecodeState]:
-        """Read a left-padded batch of prompts: inputs and hidden of all positions, [B, L, D]."""
-        inputs, _, _ = self.model.prompt_inputs(batch)
-        hidden, cache = self.runner.prefill(inputs, batch["attention_mask"])
+    def prefill(self, batch: Batch) -> tuple[Tensor, Tensor, DecodeState]:
+        """Run a left-padded batch of prompts: inputs and hidden states [B, L, D], and a state."""
+        inputs = self.model.embed(batch, row_by_row=True).inputs
+        hidden, cache = self.model.decoder.prefill(inputs, batch.attention_mask)
         return inputs, hidden, DecodeState(cache, steps=torch.zeros_like(cache.lengths))
 
-    def step(self, state: DecodeState, tokens: Tensor) -> tuple[Tensor, DecodeState]:
-        """Take in a token [B, 1]: hidden [B, D], which predicts the next, and a state."""
-        known = torch.where(tokens[:, 0] < self.layout.slots[0].size, tokens[:, 0], 0)
-        inputs = self.model.backbone.get_input_embeddings()(known)  # nothing follows an end
+    def embed_step(self, state: DecodeState, tokens: Tensor) -> Tensor:
+        """Count a token [B, 1] in `state`: the backbone's input [B, D] for it."""
+        known = tokens[:, 0] < self.layout.slots[0].size  # nothing follows an end token
+        ids = torch.where(known, tokens[:, 0], 0)
         state.steps = state.steps + 1
-        return self.runner.step(self.model._paced(inputs), state.cache), state
+        return self.model.with_step_size(self.model.backbone.get_input_embeddings()(ids))
+
+    def step(self, state: DecodeState, tokens: Tensor) -> Tensor:
+        """Embed a token [B, 1] and run the backbone: hidden states [B, D]."""
+        return self.model.decoder.step(self.embed_step(state, tokens), state.cache)
+
+    def steps(self, state: DecodeState, inputs: Tensor, visible: Tensor | None = None) -> Tensor:
+        """Run the backbone over embedded tokens [B, n, D]: hidden states [B, n, D]."""
+        return self.model.decoder.steps(inputs, state.cache, visible)
+
+    def step_limit(self, segments: Sequence[Segment]) -> int:
+        """Tokens after which a text is cut off."""
+        return STEP_LIMIT
+
+    def check_tree_support(self) -> None:
+        """Raise InputError if the backbone cannot verify draft trees."""
+        self.model.check_tree_support()

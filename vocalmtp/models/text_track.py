@@ -1,9 +1,11 @@
-"""The text track: which character is being spoken at every codec frame.
+"""The text track: which character is spoken at every codec frame.
 
-A stream named "advance" says how many characters the pointer moves at each frame. It leads the
-codec streams by one step, so the text of a step is known before its codes are predicted.
-Letters: B batch, U characters, T frames, S steps, G frames per step, D width.
+A stream named "advance" holds how many characters a pointer into the text moves at each frame. It
+leads the codec streams by one step, so the text of a step is known before its codes are predicted.
+Letters: B rows, U characters, T frames, G frames per step, D width.
 """
+
+from typing import cast
 
 import torch
 from pydantic import Field
@@ -11,26 +13,34 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vocalmtp.config import StrictModel
-from vocalmtp.engines.linears import Make, ProductConvolution
+from vocalmtp.engines.cpu import LinearFactory, WindowedLinear
 from vocalmtp.models.layout import ADVANCE, Stream
 
 
 class TrackConfig(StrictModel):
-    """The text encoder of the track, and how far a pointer may move in one frame."""
+    """Settings of the track's text encoder and of its advances."""
 
     width: int = Field(default=256, ge=1)
     layers: int = Field(default=3, ge=0)
     kernel: int = Field(default=5, ge=1)
-    max_advance: int = Field(default=5, ge=1)
+    max_advance: int = Field(default=5, ge=1)  # characters in one frame
     loss_weight: float = Field(default=0.3, ge=0)  # of the advances, beside the mean over the codec
 
     @property
     def stream(self) -> Stream:
+        """The stream of the advances, one symbol for all frames of a step."""
         return Stream(name=ADVANCE, size=self.max_advance + 1, joint=True)
 
 
 class TextTrack(nn.Module):
-    """A convolutional encoder over characters, read at the pointers of a step's frames."""
+    """A convolutional encoder over characters, read at the pointers of a step's frames.
+
+    Args:
+        config: settings.
+        alphabet_size: number of different characters.
+        width: D.
+        num_frames: most frames of a step.
+    """
 
     def __init__(self, config: TrackConfig, alphabet_size: int, width: int, num_frames: int):
         super().__init__()
@@ -46,32 +56,35 @@ class TextTrack(nn.Module):
         )
 
     def encode(self, char_ids: Tensor, lengths: Tensor) -> Tensor:
-        """Characters [B, U] of `lengths` [B] to [B, U, D]; padding never reaches a character."""
+        """Encode characters [B, U] of `lengths` [B]: [B, U, D]. Padding has no influence."""
         place = torch.arange(char_ids.shape[1], device=char_ids.device)
         inside = (place < lengths[:, None])[:, None]  # [B, 1, U]
         x = self.embedding(char_ids).transpose(1, 2) * inside  # [B, width, U]
         for convolution in self.convolutions:
             x = x + F.gelu(convolution(x)) * inside
-        return self.output(self.norm(x.transpose(1, 2)))
+        encoded: Tensor = self.output(self.norm(x.transpose(1, 2)))
+        return encoded
 
     def encode_rows(self, char_ids: Tensor, lengths: Tensor) -> Tensor:
-        """As `encode`, row by row: a convolution rounds differently for other paddings, and a row
-        should say the same in any batch."""
+        """Encode as `encode`, but row by row: a row gets the same bits in any batch.
+
+        Convolutions round differently for other paddings.
+        """
         rows = [
-            self.encode(row[None, :length], length[None])[0]
-            for row, length in zip(char_ids, lengths, strict=True)
+            self.encode(row[None, :length], lengths[None, number])[0]
+            for number, (row, length) in enumerate(zip(char_ids, lengths.tolist(), strict=True))
         ]
         return nn.utils.rnn.pad_sequence(rows, batch_first=True)
 
-    def fuse(self, make: Make) -> None:
-        """Convolutions as products, for inference; training and saving are over then."""
-        self.convolutions = nn.ModuleList(ProductConvolution(c, make) for c in self.convolutions)
-
     def read(self, encoded: Tensor, pointers: Tensor) -> Tensor:
-        """Text at `pointers` [B, .., G] of `encoded` [B, U, D], as [B, .., D]; G may be less than
-        the track has frames.
+        """Sum the text at the pointers of a step's frames, through a map for all but the first.
 
-        The first frame counts as it is, the others through a linear map each, summed.
+        Args:
+            encoded: [B, U, D].
+            pointers: [B, .., G], where G may be less than the track's most frames.
+
+        Returns:
+            [B, .., D].
         """
         rows = torch.arange(len(encoded), device=encoded.device)
         rows = rows.view(-1, *[1] * (pointers.dim() - 1))
@@ -81,16 +94,27 @@ class TextTrack(nn.Module):
             total = total + self.frame_proj[frame - 1](text[..., frame, :])
         return total
 
+    def optimize_for_inference(self, convert: LinearFactory) -> None:
+        """Turn convolutions into products in place; the track cannot be trained or saved then."""
+        self.convolutions = nn.ModuleList(
+            WindowedLinear(cast(nn.Conv1d, layer), convert) for layer in self.convolutions
+        )
+
 
 def frame_advances(
     char_ends: Tensor, num_frames: int, frame_rate: float, max_advance: int = 5
 ) -> Tensor:
-    """How many characters the pointer moves at each frame, [T] int64 in 0..max_advance.
+    """Compute how many characters the pointer moves at each frame, [T] int64 in 0..max_advance.
 
-    `char_ends` [U] are the end times of the characters in seconds. The pointer, which starts at
-    character 0, stands on the character that sounds at the frame's middle. What exceeds
-    `max_advance` is carried to later frames, or begun earlier where the end would be missed: the
-    last frame always stands on the last character, if the frames suffice.
+    The pointer starts at character 0 and is at the character that is spoken at the frame's middle.
+    What exceeds `max_advance` moves to later frames, or to earlier ones where the end would be
+    missed: the last frame is always at the last character, if there are enough frames.
+
+    Args:
+        char_ends: [U] end times of the characters in seconds.
+        num_frames: T.
+        frame_rate: frames per second.
+        max_advance: most characters in one frame.
     """
     frames = torch.arange(num_frames)
     last = len(char_ends) - 1

@@ -10,8 +10,9 @@ from vocalmtp.hub import model_folder
 from vocalmtp.io.read import read_object
 from vocalmtp.models.aligner import load_aligner
 from vocalmtp.models.audio_encoder import MelEmbedding
+from vocalmtp.models.checkpoint import load_text_tokenizer
 from vocalmtp.models.config import SpeechLMConfig
-from vocalmtp.models.speech_lm import SpeechLM, load_text_tokenizer
+from vocalmtp.models.speech_lm import SpeechLM
 from vocalmtp.text import ALPHABET
 from vocalmtp.tokenizers.base import TokenizerSpec
 from vocalmtp.training.drafts import give_draft

@@ -4,13 +4,11 @@ Letters: G frames per step.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 import torch
-from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from vocalmtp.data.collate import Collator
+from vocalmtp.models.batch import Batch, Collator
 from vocalmtp.models.config import SpeechLMConfig
 from vocalmtp.models.prompts import Segment
 
@@ -66,6 +64,6 @@ class GroupedCollator:
             for g in config.step_sizes
         }
 
-    def __call__(self, rows: list[tuple[list[Segment], int]]) -> dict[str, Any | Tensor]:
+    def __call__(self, rows: list[tuple[list[Segment], int]]) -> Batch:
         segments, frames = zip(*rows, strict=True)
         return self.of[frames[0]](list(segments))

@@ -10,7 +10,8 @@ import torch
 from vocalmtp.data.manifest import Utterance, read_manifest
 from vocalmtp.errors import InputError, nearest
 from vocalmtp.io.atomic import atomic_folder
-from vocalmtp.models.speech_lm import SpeechLM, load_text_tokenizer
+from vocalmtp.models.checkpoint import load_text_tokenizer
+from vocalmtp.models.speech_lm import SpeechLM
 from vocalmtp.text import VERSION
 from vocalmtp.tokenizers import load_tokenizer
 from vocalmtp.voices import NO_CONSENT, SHORTEST, SYNTHETIC, make_voice

@@ -19,8 +19,8 @@ from vocalmtp.data.tokenize import tokenize_manifest
 from vocalmtp.errors import InputError
 from vocalmtp.evaluation.intelligibility import corpus_rate, recognise, word_errors
 from vocalmtp.hub import DEFAULT_MODEL, model_folder, tokenizer_folder
+from vocalmtp.models.checkpoint import quiet
 from vocalmtp.models.config import read_card
-from vocalmtp.models.speech_lm import quiet
 from vocalmtp.tokenizers import load_tokenizer
 from vocalmtp.training.codec import TokenizerRecipe, train_tokenizer
 from vocalmtp.training.distributed import num_processes

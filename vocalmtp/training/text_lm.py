@@ -14,8 +14,8 @@ from transformers import TrainerCallback
 from vocalmtp.config import StrictModel
 from vocalmtp.data.text_rows import TextRows, read_pieces
 from vocalmtp.errors import InputError
-from vocalmtp.models.speech_lm import load_text_tokenizer
-from vocalmtp.models.text_lm import TextLM, load_backbone, new_backbone
+from vocalmtp.models.checkpoint import load_backbone, load_text_tokenizer
+from vocalmtp.models.text_lm import TextLM, new_backbone
 from vocalmtp.training.distributed import flushed_denormals
 from vocalmtp.training.drafts import freeze, give_draft
 from vocalmtp.training.recipe import OptimRecipe

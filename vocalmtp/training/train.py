@@ -17,12 +17,13 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from vocalmtp.config import StrictModel
-from vocalmtp.data.collate import Collator
 from vocalmtp.data.shards import CodeShards
 from vocalmtp.heads import SpeechHead
 from vocalmtp.io.atomic import atomic_folder
+from vocalmtp.models.base import TrainingOutput
+from vocalmtp.models.batch import Batch
 from vocalmtp.models.layout import IGNORED
-from vocalmtp.models.speech_lm import SpeechLM, SpeechLMOutput, quiet
+from vocalmtp.models.speech_lm import SpeechLM, quiet
 from vocalmtp.training.batches import FrameBatches, Shares, cut
 from vocalmtp.training.build import build_model
 from vocalmtp.training.curriculum import active_heads
@@ -55,14 +56,12 @@ from vocalmtp.training.run_files import (
 )
 from vocalmtp.training.tasks import build_dataset
 
-Collate = Collator | GroupedCollator
-
 
 class SpeechTrainer(Trainer):
     """The Trainer with our batches, and the cross-entropy of every slot in its logs."""
 
-    def __init__(self, collator: Collate, optim: OptimRecipe, **kwargs: Any):
-        super().__init__(data_collator=collator, **kwargs)
+    def __init__(self, collator: Callable[[list[Any]], Batch], optim: OptimRecipe, **kwargs: Any):
+        super().__init__(data_collator=lambda rows: {"batch": collator(rows)}, **kwargs)
         self.recipe = optim
         self.losses: dict[bool, dict[str, list[Tensor]]] = {True: {}, False: {}}  # [2]
 
@@ -104,16 +103,17 @@ class SpeechTrainer(Trainer):
     def compute_loss(
         self,
         model: torch.nn.Module,
-        inputs: dict[str, Tensor],
+        inputs: dict[str, Batch],
         return_outputs: bool = False,
         **_: Any,
     ) -> Any:
-        counts = (inputs["step_targets"] != IGNORED).sum((0, 1))  # [K]
+        batch = inputs["batch"]
+        counts = (batch.step_targets != IGNORED).sum((0, 1))  # [K]
         share = share_of_counts(counts)
-        own = self.model.at_slots(len(counts))
+        own = self.model.for_batch(batch)
         with weighted(own.head, share):
-            output: SpeechLMOutput = model(**inputs, active_drafts=self._active(model.training))
-        loss = output.loss + self._written(inputs, output, model.training)
+            output: TrainingOutput = model(batch, active_drafts=self._active(model.training))
+        loss = output.loss + self._written(batch, output, model.training)
         parts, weights = [output.per_slot], [counts]
         if output.per_draft is not None:
             parts.append(output.per_draft)
@@ -123,18 +123,15 @@ class SpeechTrainer(Trainer):
             self._note(model.training, *noted)
         return (loss, output) if return_outputs else loss
 
-    def _written(
-        self, inputs: dict[str, Tensor], output: SpeechLMOutput, training: bool
-    ) -> Tensor | float:
+    def _written(self, batch: Batch, output: TrainingOutput, training: bool) -> Tensor | float:
         """Note the losses of what is written; what their weights over processes add to the loss."""
-        if self.model.audio_encoder is None:
+        if not isinstance(self.model, SpeechLM) or self.model.audio_encoder is None:
             return 0.0
         nothing = output.head_loss.new_zeros(())
         losses = (output.text_loss, output.character_loss)
         text, letters = (nothing if loss is None else loss for loss in losses)
-        heard = inputs.get("heard_letters", inputs["text_targets"][:0])
-        both = inputs["text_targets"], heard
-        counts = torch.stack([(targets != IGNORED).sum() for targets in both]).float()
+        both = batch.text_targets, batch.audio_characters
+        counts = torch.stack([count_targets(targets, nothing) for targets in both])
         parts = (
             nothing.new_zeros(2, 2) if output.text_loss_parts is None else output.text_loss_parts
         )
@@ -171,6 +168,11 @@ class SpeechTrainer(Trainer):
                     logs[f"{'' if training else 'eval_'}{name}"] = round(value / weight, 4)
             seen.clear()
         super().log(logs, *args, **kwargs)
+
+
+def count_targets(targets: Tensor | None, like: Tensor) -> Tensor:
+    """Count the targets that are learned, [] in the dtype of `like`."""
+    return torch.zeros_like(like) if targets is None else (targets != IGNORED).sum().to(like.dtype)
 
 
 WRITTEN = ("transcript", "answer", "letters")  # what is logged of a model that listens
@@ -244,7 +246,7 @@ def arguments(optim: OptimRecipe, device: str, folder: Path, evaluate: bool) -> 
         save_steps=optim.save_every,
         save_total_limit=2,
         remove_unused_columns=False,
-        label_names=["step_targets"],
+        label_names=["batch"],
         prediction_loss_only=True,
         disable_tqdm=True,
         report_to="none",
@@ -329,7 +331,7 @@ def train(recipe: SpeechLMRecipe, callbacks: Sequence[TrainerCallback] = ()) -> 
 def run_trainer(
     recipe: StrictModel,
     model: torch.nn.Module,
-    collator: Collate,
+    collator: Callable[[list[Any]], Batch],
     data: Dataset,
     valid: Dataset | None,
     save: Callable[[Path], object],

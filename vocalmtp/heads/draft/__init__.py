@@ -1,1 +1,1 @@
-"""Draft heads: guesses at later steps that the model verifies."""
+"""Draft heads: predictions of later steps, which a forward pass may verify."""

@@ -1,51 +1,51 @@
-"""What a draft head is: a guess at the steps beyond the next, which a forward pass may verify.
+"""The base of all draft heads: predictions of the steps after the next, for verification.
 
-A draft head makes *states*: vectors like the backbone's hidden state, each for a step that is still
-to come. A grouped head (heads/base.py) turns a state into the K tokens of that step: the model's
-own, or one for every state. So draft heads know nothing of slots, layouts and vocabularies, and
-compose with every grouped head; a text LM's output layer is one with K = 1.
+A draft head makes *states*: vectors like the backbone's hidden states, each for a step that is
+still to come. A grouped head (heads/base.py) turns a state into the K tokens of its step: the
+model's own, or one for every state. So draft heads are independent of slots, layouts and
+vocabularies, and work with every grouped head; a text LM's output layer is one with K = 1.
 Letters: B rows, L positions, K slots, D width, N states of a position.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vocalmtp.config import StrictModel, parse
-from vocalmtp.engines.linears import Make
+from vocalmtp.config import Registry, StrictModel, parse
+from vocalmtp.engines.cpu import LinearFactory
 from vocalmtp.engines.llama import AlignedCache
-from vocalmtp.errors import InputError, nearest
+from vocalmtp.errors import InputError
 from vocalmtp.heads.base import SpeechHead
 from vocalmtp.models.layout import IGNORED
 
-DRAFTS: dict[str, type["DraftHead"]] = {}
+DRAFTS: Registry[type["DraftHead"]] = Registry("draft head", package="vocalmtp.heads.draft")
 
-MakeHead = Callable[[], SpeechHead]  # one more head like the model's
+HeadFactory = Callable[[], SpeechHead]  # makes one more head like the model's
 
 
 class DraftConfig(StrictModel):
-    """What all draft heads have: how many states are trained, and their part in the loss."""
+    """Settings that all draft heads have."""
 
-    steps: int = Field(ge=1)
+    steps: int = Field(ge=1)  # states that are trained
     loss_weight: float = Field(default=1.0, ge=0)  # beside the loss of the model's own head
 
 
 @dataclass
 class DraftOutput:
-    """Loss of a batch: the weighted sum to train on, and the plain cross-entropy of every state."""
+    """Losses of a batch."""
 
-    loss: Tensor  # []
-    per_state: Tensor  # [N], detached, the mean over slots; 0 for a state that is not active
+    loss: Tensor  # [] weighted sum over states, to train on
+    per_state: Tensor  # [N] mean cross-entropy over slots, detached; 0 for inactive states
 
 
 @dataclass
 class DraftCache:
-    """What a draft head remembers of every row while decoding; rows may come and go."""
+    """What a draft head keeps of every row in decoding; rows may come and go."""
 
     vectors: Tensor  # [B, n, D] of the last verified positions
     seen: Tensor  # [B] verified positions
@@ -58,25 +58,30 @@ class DraftCache:
             self.past.select(rows)
 
     def join(self, other: "DraftCache") -> None:
-        """Take in the rows of another memory of the same head, after those here."""
+        """Append the rows of another cache of the same head."""
         self.vectors = torch.cat([self.vectors, other.vectors])
         self.seen = torch.cat([self.seen, other.seen])
-        if self.past is not None:
+        if self.past is not None and other.past is not None:
             self.past.join(other.past)
 
 
 class DraftHead(nn.Module):
     """Base of all draft heads.
 
-    State n of a position is a guess at the hidden state that predicts the step `offsets[n]` beyond
-    the next. `heads` are the grouped heads of the states, or empty where the model's own is used.
+    State n of a position predicts the hidden state from which the step `offsets[n]` after the next
+    is predicted.
+
+    Args:
+        config: the head's settings.
+        heads: the grouped heads of the states; empty where the model's own is used.
     """
 
     Config: ClassVar[type[DraftConfig]]
+    config: DraftConfig
     offsets: tuple[int, ...]
     weights: tuple[float, ...]  # of the states in the loss
 
-    def __init__(self, config: DraftConfig, heads: list[SpeechHead]):
+    def __init__(self, config: DraftConfig, heads: Sequence[SpeechHead]):
         super().__init__()
         self.config = config
         self.heads = nn.ModuleList(heads)
@@ -86,19 +91,24 @@ class DraftHead(nn.Module):
         """Most steps that can be drafted from one position."""
         return self.offsets[-1]
 
+    def head_of(self, state: int, own: SpeechHead) -> SpeechHead:
+        """Return the grouped head of a state; `own` is the model's."""
+        return cast(SpeechHead, self.heads[state]) if self.heads else own
+
     # -- training ------------------------------------------------------------------------------
 
     def states(self, hidden: Tensor, inputs: Tensor, active: int) -> list[Tensor]:
-        """The first `active` states [B, L, D] of every position, all at once.
+        """Compute the first `active` states [B, L, D] of all positions.
 
-        `hidden` [B, L, D] is what the backbone makes of its `inputs` [B, L, D]. A state sees
-        neither beyond its own position, but for the inputs up to the step before its own.
+        A state depends on its own position and those before, and on the inputs up to the step
+        before its own.
+
+        Args:
+            hidden: hidden states of the backbone [B, L, D].
+            inputs: the backbone's inputs [B, L, D].
+            active: how many states.
         """
         raise NotImplementedError
-
-    def head_of(self, state: int, own: SpeechHead) -> SpeechHead:
-        """The grouped head of a state; `own` is the model's."""
-        return self.heads[state] if self.heads else own
 
     def loss(
         self,
@@ -108,9 +118,14 @@ class DraftHead(nn.Module):
         own: SpeechHead,
         active: int | None = None,
     ) -> DraftOutput:
-        """Weighted cross-entropy of the first `active` states (None: all).
+        """Compute the weighted cross-entropy of the states.
 
-        `targets` [B, L, K] are those of the model's own head: the next step of every position.
+        Args:
+            hidden: hidden states of the backbone [B, L, D].
+            inputs: the backbone's inputs [B, L, D].
+            targets: those of the model's own head [B, L, K], the next step of every position.
+            own: the model's head.
+            active: how many states count; None for all.
         """
         count = len(self.offsets) if active is None else active
         total, per_state = hidden.new_zeros(()), hidden.new_zeros(len(self.offsets))
@@ -124,76 +139,96 @@ class DraftHead(nn.Module):
     # -- decoding ------------------------------------------------------------------------------
 
     def start(self, rows: int, like: Tensor) -> DraftCache:
-        """The memory of rows of which nothing has been read, on the device of `like` [.., D]."""
+        """Return the cache of new rows, on the device of `like` [.., D]."""
         raise NotImplementedError
 
     def read(
-        self, memory: DraftCache, hidden: Tensor, following: Tensor, counts: Tensor
+        self, cache: DraftCache, hidden: Tensor, following: Tensor, counts: Tensor
     ) -> DraftCache:
-        """Take in verified positions: the first `counts` [B] of `hidden` [B, L, D].
+        """Take in verified positions, and forget what was drafted since the last call.
 
-        `following` [B, L, D] are the backbone's inputs one position later. What was drafted since
-        the last call is forgotten. At least one position of every row is new.
+        Args:
+            cache: of the rows.
+            hidden: hidden states of new positions [B, L, D].
+            following: the backbone's inputs one position later [B, L, D].
+            counts: [B] how many of the L positions are the row's, 1 or more.
         """
         raise NotImplementedError
 
-    def draft_step(self, memory: DraftCache, ahead: int, fed: Tensor) -> tuple[Tensor, int]:
-        """The state [B, D] for the step `ahead` (1, 2, ..) beyond the next, and its number.
+    def draft_step(self, cache: DraftCache, ahead: int, fed: Tensor) -> tuple[Tensor, int]:
+        """Compute the state for one later step; steps are drafted in order.
 
-        Steps are asked for in order; `fed` [B, D] is the backbone's input for the step before.
+        Args:
+            cache: of the rows.
+            ahead: 1, 2, .. for the first, second, .. step after the next.
+            fed: the backbone's input for the step before [B, D].
+
+        Returns:
+            The state [B, D], and its number.
         """
         raise NotImplementedError
 
     def branch(
-        self, memory: DraftCache, ahead: int, before: Tensor | None, fed: Tensor, path: Tensor
+        self, cache: DraftCache, ahead: int, before: Tensor | None, fed: Tensor, path: Tensor
     ) -> tuple[Tensor, int]:
-        """As `ahead`, after several steps at once, drafted side by side: states [B, n, D].
+        """Compute the states after n nodes of a draft tree, all `ahead` - 1 steps from its root.
 
-        Step `ahead` is asked for after n nodes of a tree of drafts, whose inputs of the backbone
-        are `fed` [B, n, D]; they were drafted from the states `before` [B, n, D] (None of the root,
-        for which ahead is 1). `path` [n, ahead] leads to each of them: numbers of nodes, from 0 as
-        the root in the order in which they were asked for, the node itself last.
+        Args:
+            cache: of the rows.
+            ahead: as for `draft_step`.
+            before: the states [B, n, D] from which the nodes were drafted; None for the root.
+            fed: the backbone's inputs for the nodes [B, n, D].
+            path: [n, ahead] the nodes that lead to each of them, itself last, by their numbers: 0
+                is the root, the others count in the order in which their states were computed.
+
+        Returns:
+            The states [B, n, D], and their number.
         """
-        state, number = self.draft_step(memory, ahead, fed[:, 0])  # whatever was drafted
+        state, number = self.draft_step(cache, ahead, fed[:, 0])  # the same for any draft
         return state[:, None].expand_as(fed), number
 
-    def ready(self, memory: DraftCache) -> Tensor:
-        """[B]: rows of which enough has been read to draft."""
-        return memory.seen > 0
+    def ready(self, cache: DraftCache) -> Tensor:
+        """[B] which rows have enough positions to draft."""
+        return cache.seen > 0
 
-    def fuse(self, make: Make) -> None:
-        """Join what can be joined for inference; training and saving are over then."""
+    def optimize_for_inference(self, convert: LinearFactory) -> None:
+        """Fuse the layers of the heads in place; they cannot be trained or saved then."""
         for head in self.heads:
-            head.fuse(make)
+            cast(SpeechHead, head).optimize_for_inference(convert)
 
 
 def last_of(x: Tensor, counts: Tensor) -> Tensor:
-    """Of [B, L, ..] the position `counts` - 1 of every row, [B, ..]."""
+    """Select position `counts` - 1 of every row: [B, L, ..] to [B, ..]."""
     return x[torch.arange(len(x), device=x.device), counts - 1]
 
 
-def build_draft(config: dict[str, Any], width: int, make_head: MakeHead) -> DraftHead:
-    """The draft head that `config` describes: `name`, and the settings of that class.
+def build_draft(config: Mapping[str, Any], width: int, make_head: HeadFactory) -> DraftHead:
+    """Build a draft head from its settings.
 
-    Raises InputError for an unknown name or key, and for settings that do not fit `width`.
+    Args:
+        config: `name` selects the class, the other keys are its settings.
+        width: D, the size of hidden states.
+        make_head: makes the grouped heads of the states.
+
+    Raises:
+        InputError: the name, a key or a value is invalid, or does not fit `width`.
     """
     settings = dict(config)
-    name = settings.pop("name", None)
-    if name not in DRAFTS:
-        raise InputError(
-            f"draft.name '{name}': no such draft head; {nearest(str(name), DRAFTS)}",
-            code="not_found",
-        )
-    cls = DRAFTS[name]
-    return cls(parse(cls.Config, settings, f"draft '{name}'"), width, make_head)
+    name = settings.pop("name", "")
+    draft: Any = DRAFTS[name]
+    return draft(parse(draft.Config, settings, f"draft head '{name}'"), width, make_head)
 
 
 def check_heads(heads: int, width: int, name: str) -> None:
-    """Raise InputError if attention of so many heads does not fit the width of the backbone."""
+    """Check that so many attention heads fit the width of the backbone.
+
+    Raises:
+        InputError: they do not divide it into even parts.
+    """
     if width % (2 * heads):
         fitting = [n for n in range(1, width // 2 + 1) if width % (2 * n) == 0]
         raise InputError(
-            f"draft '{name}': heads {heads} do not divide the backbone's width {width} into even "
-            f"parts; choose one of: {', '.join(map(str, fitting))}",
+            f"draft head '{name}': heads {heads} do not divide the backbone's width {width} into "
+            f"even parts; choose one of: {', '.join(map(str, fitting))}",
             code="invalid_value",
         )

@@ -1,10 +1,10 @@
-"""Leap heads: each predicts a further step of the future, `stride` steps apart.
+"""Leap heads: each predicts one later step, `stride` steps apart.
 
 L-MTP (arXiv 2505.17505, sections 3.1 and 3.2), whose maps are those of Medusa (arXiv 2401.10774).
-Head i of a position predicts the step i x stride beyond the next. Decoding looks back: the hidden
-states of the last `stride` positions fill the gaps between the leaps, so `steps` heads give
-steps x stride drafts in a row from one forward pass. A stride of 1 is Medusa's parallel heads;
-without maps too (`mapped: false`) it is a linear layer for every future token.
+Head i of a position predicts the step i x stride after the next. Decoding looks back: the hidden
+states of the last `stride` positions fill the gaps between the leaps, so that `steps` heads draft
+steps x stride steps in a row from one forward pass. With a stride of 1 they are Medusa's parallel
+heads; without maps as well (`mapped: false`), a linear layer for every later token.
 Letters: B rows, L positions, D width.
 """
 
@@ -13,12 +13,11 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vocalmtp.heads.base import register
-from vocalmtp.heads.draft.base import DRAFTS, DraftCache, DraftConfig, DraftHead, MakeHead
+from vocalmtp.heads.draft.base import DRAFTS, DraftCache, DraftConfig, DraftHead, HeadFactory
 
 
 class LeapConfig(DraftConfig):
-    """`steps` heads beside the model's own, `stride` steps apart."""
+    """Settings: `steps` heads beside the model's own, `stride` steps apart."""
 
     steps: int = Field(default=3, ge=1)
     stride: int = Field(default=2, ge=1)
@@ -26,17 +25,18 @@ class LeapConfig(DraftConfig):
     own_heads: bool = True  # a grouped head for every leap, as published, or the model's
 
 
-@register("leap", DRAFTS)
+@DRAFTS.register("leap")
 class LeapDraft(DraftHead):
     """Every state is a map of the hidden state of its own position alone.
 
-    The number of hidden states that are kept is the stride, whatever it is. (The released code
-    trains a stride of 3 and keeps two, which leaves gaps.)
+    As many hidden states are kept as the stride is long. (The released code trains a stride of 3
+    and keeps two, which leaves gaps.)
     """
 
     Config = LeapConfig
+    config: LeapConfig
 
-    def __init__(self, config: LeapConfig, width: int, make_head: MakeHead):
+    def __init__(self, config: LeapConfig, width: int, make_head: HeadFactory):
         own = range(config.steps) if config.own_heads else ()
         super().__init__(config, [make_head() for _ in own])
         self.offsets = tuple(config.stride * i for i in range(1, config.steps + 1))
@@ -47,43 +47,49 @@ class LeapDraft(DraftHead):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Every head starts as the one it is a copy of."""
-        for linear in self.maps:
-            nn.init.zeros_(linear.weight)
-            nn.init.zeros_(linear.bias)
+        """Make every head predict what the head that it copies predicts."""
+        for parameter in self.maps.parameters():
+            nn.init.zeros_(parameter)
 
-    def _state(self, hidden: Tensor, i: int) -> Tensor:
-        return hidden + F.silu(self.maps[i](hidden)) if self.config.mapped else hidden
+    def state(self, hidden: Tensor, n: int) -> Tensor:
+        """State n of hidden states [.., D]: [.., D]."""
+        return hidden + F.silu(self.maps[n](hidden)) if self.config.mapped else hidden
 
     def states(self, hidden: Tensor, inputs: Tensor, active: int) -> list[Tensor]:
-        return [self._state(hidden, i) for i in range(active)]
+        """Compute the first `active` states of hidden states [B, L, D]."""
+        return [self.state(hidden, n) for n in range(active)]
 
     def start(self, rows: int, like: Tensor) -> DraftCache:
+        """Return the cache of new rows: the last `stride` hidden states."""
         vectors = like.new_zeros(rows, self.config.stride, like.shape[-1])
         return DraftCache(vectors, torch.zeros(rows, dtype=torch.long, device=like.device))
 
     def read(
-        self, memory: DraftCache, hidden: Tensor, following: Tensor, counts: Tensor
+        self, cache: DraftCache, hidden: Tensor, following: Tensor, counts: Tensor
     ) -> DraftCache:
+        """Keep the last hidden states."""
         stride = self.config.stride
-        both = torch.cat([memory.vectors, hidden], 1)  # [B, stride + L, D]
+        both = torch.cat([cache.vectors, hidden], 1)  # [B, stride + L, D]
         rows = torch.arange(len(hidden), device=hidden.device)[:, None]
         last = counts[:, None] + torch.arange(stride, device=hidden.device)  # [B, stride]
-        memory.vectors, memory.seen = both[rows, last], memory.seen + counts
-        return memory
+        cache.vectors, cache.seen = both[rows, last], cache.seen + counts
+        return cache
 
-    def draft_step(self, memory: DraftCache, ahead: int, fed: Tensor) -> tuple[Tensor, int]:
+    def draft_step(self, cache: DraftCache, ahead: int, fed: Tensor) -> tuple[Tensor, int]:
+        """Compute the state for the step from the position that predicts it."""
         head, back = look_back(ahead, self.config.stride)
-        return self._state(memory.vectors[:, -1 - back], head - 1), head - 1
+        return self.state(cache.vectors[:, -1 - back], head - 1), head - 1
 
-    def ready(self, memory: DraftCache) -> Tensor:
-        return memory.seen >= self.config.stride
+    def ready(self, cache: DraftCache) -> Tensor:
+        """[B] which rows have as many positions as the stride."""
+        return cache.seen >= self.config.stride
 
 
 def look_back(ahead: int, stride: int) -> tuple[int, int]:
-    """Which head (1, 2, ..) predicts the step `ahead` beyond the next, and how many positions back.
+    """Find what predicts the step `ahead` after the next: the head, and how many positions back.
 
-    Head i of the position j back predicts the step i x stride - j beyond the next.
+    Heads count from 1; head i of the position j back predicts the step i x stride - j after the
+    next.
     """
     head = -(-ahead // stride)
     return head, head * stride - ahead

@@ -1,8 +1,9 @@
-"""One block for all draft steps, which is fed what it drafted.
+"""One block for all draft steps, to which its own drafts are fed back.
 
 FastMTP (arXiv 2509.18362, sections 3.1 and 3.2; the module is that of DeepSeek-V3, arXiv
 2412.19437). The grouped head and the input embeddings are the model's own.
-Letters: B rows, L positions, D width, H attention heads.
+Letters: B rows, L positions, D width, H attention heads, d size of a head, P positions of room in
+the cache, n nodes of a tree.
 """
 
 import torch
@@ -10,24 +11,26 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vocalmtp.heads.base import register
+from vocalmtp.engines.llama import AlignedCache
 from vocalmtp.heads.draft.base import (
     DRAFTS,
     DraftCache,
     DraftConfig,
     DraftHead,
-    MakeHead,
+    HeadFactory,
     check_heads,
     last_of,
 )
-from vocalmtp.models.blocks import Block, empty_cache
+from vocalmtp.models.blocks import Block, KeyValues, empty_cache
+
+MAX_DRAFTS = 64
 
 
 class RecursiveConfig(DraftConfig):
-    """The block is trained `steps` times over; step k weighs `decay` to the power of k - 1.
+    """Settings: the block is trained for `steps` steps in a row.
 
-    The weights sum to 1; `step_weights` states them instead. `matched` trains with the attention
-    that decoding has; without it, as released (see RecursiveDraft).
+    Step k is weighted by `decay` to the power of k - 1, normalized to a sum of 1, or by
+    `step_weights`. `matched` trains with the attention that decoding has, see RecursiveDraft.
     """
 
     steps: int = Field(default=3, ge=1)
@@ -37,7 +40,7 @@ class RecursiveConfig(DraftConfig):
     matched: bool = True
 
     @model_validator(mode="after")
-    def _weights_sum(self) -> "RecursiveConfig":
+    def _weights_sum_to_one(self) -> "RecursiveConfig":
         if self.step_weights is not None:
             if len(self.step_weights) != self.steps:
                 raise ValueError(
@@ -52,25 +55,26 @@ class RecursiveConfig(DraftConfig):
         return self
 
 
-@register("recursive", DRAFTS)
+@DRAFTS.register("recursive")
 class RecursiveDraft(DraftHead):
-    """State k is block(map of state k - 1 and of the input that follows it by k - 1 positions).
+    """State k is the block's output for state k - 1, joined with the input of the step after it.
 
-    When decoding, draft step k > 1 of a position stands k - 1 places after it, and sees the first
-    states of all positions before and the states that led to itself. The released training lets
-    step k see the states k of all earlier positions, and never moves its place: what the block then
-    meets in decoding it has not learned. With `matched`, training has the attention of decoding.
+    In decoding, draft step k > 1 of a position has the position k - 1 places later, and attends to
+    the first states of all positions before and to the states that led to itself. The released
+    training lets step k attend to the states k of all earlier positions, at unshifted positions,
+    which decoding never does. With `matched`, training has the attention of decoding.
     """
 
     Config = RecursiveConfig
+    config: RecursiveConfig
 
-    def __init__(self, config: RecursiveConfig, width: int, make_head: MakeHead):
+    def __init__(self, config: RecursiveConfig, width: int, make_head: HeadFactory):
         super().__init__(config, [])
         check_heads(config.heads, width, "recursive")
         self.offsets = tuple(range(1, config.steps + 1))
         total = sum(config.decay ** (k - 1) for k in self.offsets)
-        even = tuple(config.decay ** (k - 1) / total for k in self.offsets)
-        self.weights = config.step_weights or even
+        decayed = tuple(config.decay ** (k - 1) / total for k in self.offsets)
+        self.weights = config.step_weights or decayed
         self.hidden_norm, self.input_norm = nn.RMSNorm(width), nn.RMSNorm(width)
         self.join = nn.Linear(2 * width, width, bias=False)
         self.block = Block(width, config.heads, 2 * width)
@@ -78,24 +82,28 @@ class RecursiveDraft(DraftHead):
 
     @property
     def max_drafts(self) -> int:
-        """As many as one likes: the block is the same for all."""
-        return 64
+        """Most steps that can be drafted: more than are trained, since the block is the same."""
+        return MAX_DRAFTS
 
     def _joined(self, states: Tensor, inputs: Tensor) -> Tensor:
-        """States [B, .., D] with the inputs that follow them, [B, .., D]."""
-        return self.join(torch.cat([self.hidden_norm(states), self.input_norm(inputs)], -1))
+        """Join states [B, .., D] with the inputs after them [B, .., D]."""
+        joined: Tensor = self.join(
+            torch.cat([self.hidden_norm(states), self.input_norm(inputs)], -1)
+        )
+        return joined
 
     def states(self, hidden: Tensor, inputs: Tensor, active: int) -> list[Tensor]:
+        """Run the block `active` times over hidden states [B, L, D]."""
         states, last = [], hidden
         places = torch.arange(hidden.shape[1], device=hidden.device)
-        pairs: list[tuple[Tensor, Tensor]] = []
+        pairs: list[KeyValues] = []
         for k in range(active):
             after = F.pad(inputs[:, k + 1 :], (0, 0, 0, k + 1))[:, : hidden.shape[1]]
             x = self._joined(last, after)
             if self.config.matched:
-                query, key, value = self.block.ask(x, places + k)
+                query, key, value = self.block.project_qkv(x, places + k)
                 pairs.append((key, value))
-                x = self.block.answer(x, attend_ahead(query, pairs))
+                x = self.block.add_attention(x, matched_attention(query, pairs))
             else:
                 x, _ = self.block(x)
             last = self.norm(x)
@@ -103,64 +111,76 @@ class RecursiveDraft(DraftHead):
         return states
 
     def start(self, rows: int, like: Tensor) -> DraftCache:
+        """Return the cache of new rows: keys and values of the block, and the last state."""
         past = empty_cache(rows, 1, self.block, like)
         vectors = like.new_zeros(rows, 1, like.shape[-1])
         return DraftCache(vectors, torch.zeros_like(past.lengths), past)
 
     def read(
-        self, memory: DraftCache, hidden: Tensor, following: Tensor, counts: Tensor
+        self, cache: DraftCache, hidden: Tensor, following: Tensor, counts: Tensor
     ) -> DraftCache:
-        memory.past.lengths = memory.seen  # without what was drafted since
-        x = self._follow(memory, self._joined(hidden, following))
-        memory.seen = memory.past.lengths = memory.seen + counts
-        memory.vectors = self.norm(last_of(x, counts))[:, None]
-        return memory
+        """Run the block over new positions."""
+        assert cache.past is not None
+        cache.past.lengths = cache.seen  # without drafts
+        x = self._run(cache.past, self._joined(hidden, following))
+        cache.seen = cache.past.lengths = cache.seen + counts
+        cache.vectors = self.norm(last_of(x, counts))[:, None]
+        return cache
 
-    def draft_step(self, memory: DraftCache, ahead: int, fed: Tensor) -> tuple[Tensor, int]:
+    def draft_step(self, cache: DraftCache, ahead: int, fed: Tensor) -> tuple[Tensor, int]:
+        """Run the block over the state before and the input after it."""
+        assert cache.past is not None
         if ahead > 1:
-            x = self._follow(memory, self._joined(memory.vectors, fed[:, None]))
-            memory.past.lengths = memory.past.lengths + 1
-            memory.vectors = self.norm(x)
-        return memory.vectors[:, 0], min(ahead, len(self.offsets)) - 1
+            x = self._run(cache.past, self._joined(cache.vectors, fed[:, None]))
+            cache.past.lengths = cache.past.lengths + 1
+            cache.vectors = self.norm(x)
+        return cache.vectors[:, 0], min(ahead, len(self.offsets)) - 1
 
     def branch(
-        self, memory: DraftCache, ahead: int, before: Tensor | None, fed: Tensor, path: Tensor
+        self, cache: DraftCache, ahead: int, before: Tensor | None, fed: Tensor, path: Tensor
     ) -> tuple[Tensor, int]:
-        if ahead == 1:
-            return super().branch(memory, ahead, before, fed, path)
-        past, verified = memory.past, memory.seen[:, None]  # [B, 1]
-        own = verified[..., None] + path[:, 1:] - 1  # [B, n, ahead - 1]: behind what is verified
-        past.lengths = memory.seen
+        """Run the block over the nodes of a tree, each of which attends to its ancestors."""
+        if ahead == 1 or before is None:
+            return super().branch(cache, ahead, before, fed, path)
+        past, verified = cache.past, cache.seen[:, None]  # [B, 1]
+        assert past is not None
+        slots = verified[..., None] + path[:, 1:] - 1  # [B, n, ahead - 1] behind what is verified
+        past.lengths = cache.seen
         room = torch.arange(past.grow(int(path.max())), device=fed.device)
-        leads = (room == own[..., None]).any(2)  # [B, n, P]
-        seen = (room < verified[..., None]) | leads
+        is_ancestor = (room == slots[..., None]).any(2)  # [B, n, P]
+        visible = (room < verified[..., None]) | is_ancestor
         places = (verified + ahead - 2).expand(fed.shape[:2])
-        x, kept = self._joined(before, fed), past.memory[0][:, : len(room)]
-        x = self.block.follow(x, kept, places, own[..., -1], seen)
+        key_values = past.key_values[0][:, : len(room)]
+        x = self._joined(before, fed)
+        x = self.block.forward_cached(x, key_values, places, slots[..., -1], visible)
         return self.norm(x), min(ahead, len(self.offsets)) - 1
 
-    def _follow(self, memory: DraftCache, x: Tensor) -> Tensor:
-        """[B, L, D] after what is in the cache, which takes in all of it."""
-        past, length = memory.past, x.shape[1]
+    def _run(self, past: AlignedCache, x: Tensor) -> Tensor:
+        """Run the block over [B, L, D] after what is in the cache."""
+        length = x.shape[1]
         read = past.grow(length)
         places = past.lengths[:, None] + torch.arange(length, device=x.device)  # [B, L]
-        return self.block.follow(x, past.memory[0][:, :read], places)
+        return self.block.forward_cached(x, past.key_values[0][:, :read], places)
 
 
-def attend_ahead(query: Tensor, pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
-    """Attention of the last draft step of every position, [B, H, L, d].
+def matched_attention(query: Tensor, pairs: list[KeyValues]) -> Tensor:
+    """Attention of the last draft step of every position, as in decoding: [B, H, L, d].
 
-    `pairs` are the keys and values [B, H, L, d] of all draft steps so far. A position sees the
-    first ones of itself and of all before it, and the later ones of itself alone.
+    A position attends to the first step of itself and of all positions before, and to its own later
+    steps.
+
+    Args:
+        query: [B, H, L, d].
+        pairs: keys and values [B, H, L, d] of all draft steps so far.
     """
     (first_keys, first_values), *own = pairs
     length, scale = query.shape[-2], query.shape[-1] ** -0.5
     scores = query @ first_keys.transpose(-1, -2)  # [B, H, L, L]
     future = torch.ones(length, length, dtype=torch.bool, device=query.device).triu(1)
     scores = scores.masked_fill(future, -torch.inf)
-    mine = [(query * keys).sum(-1, keepdim=True) for keys, _ in own]  # [B, H, L, 1] each
-    parts = (torch.cat([scores, *mine], -1) * scale).softmax(-1)
-    mixed = parts[..., :length] @ first_values
+    own_scores = [(query * keys).sum(-1, keepdim=True) for keys, _ in own]  # [B, H, L, 1] each
+    shares = (torch.cat([scores, *own_scores], -1) * scale).softmax(-1)
+    mixed = shares[..., :length] @ first_values
     for n, (_, values) in enumerate(own):
-        mixed = mixed + parts[..., length + n, None] * values
+        mixed = mixed + shares[..., length + n, None] * values
     return mixed

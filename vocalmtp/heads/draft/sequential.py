@@ -1,21 +1,23 @@
-"""Sequential modules: a chain of decoder layers, each of which looks one step further.
+"""Sequential modules: a chain of decoder layers, each of which predicts one step further.
 
-VocalNet (arXiv 2504.04060, section 3.3): module k takes the states of module k - 1 at the same
-positions and predicts the step k beyond the next. Tokens are not fed back, so a module cannot fall
-back on next-token prediction. Letters: B rows, L positions, D width.
+VocalNet (arXiv 2504.04060, section 3.3): module k maps the states of module k - 1 at the same
+positions to those that predict the step k after the next. Tokens are not fed back, so a module
+cannot reduce to next-token prediction.
+Letters: B rows, L positions, D width.
 """
+
+from typing import cast
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from vocalmtp.heads.base import register
 from vocalmtp.heads.draft.base import (
     DRAFTS,
     DraftCache,
     DraftConfig,
     DraftHead,
-    MakeHead,
+    HeadFactory,
     check_heads,
     last_of,
 )
@@ -23,7 +25,7 @@ from vocalmtp.models.blocks import Block, empty_cache
 
 
 class SequentialConfig(DraftConfig):
-    """`steps` modules; the loss of module k counts `decay` to the power of k."""
+    """Settings: `steps` modules; the loss of module k is weighted by `decay` to the power of k."""
 
     steps: int = Field(default=5, ge=1)
     decay: float = Field(default=0.8, gt=0, le=1)
@@ -31,18 +33,18 @@ class SequentialConfig(DraftConfig):
     own_heads: bool = True  # a grouped head for every module, as published, or the model's
 
 
-@register("sequential", DRAFTS)
+@DRAFTS.register("sequential")
 class SequentialDraft(DraftHead):
     """Decoder layers in a chain, each with a norm and by default a grouped head of its own.
 
-    In decoding every layer has a cache of the chained states that it saw, of the prompt as well.
-    The released code gives the backbone's states to the caches of all layers there, which no layer
-    but the first has learned.
+    In decoding, every layer has a cache of the chained states of all positions, of the prompt as
+    well. (The released code caches the backbone's states for all layers, which only the first has
+    learned.)
     """
 
     Config = SequentialConfig
 
-    def __init__(self, config: SequentialConfig, width: int, make_head: MakeHead):
+    def __init__(self, config: SequentialConfig, width: int, make_head: HeadFactory):
         own = range(config.steps) if config.own_heads else ()
         super().__init__(config, [make_head() for _ in own])
         check_heads(config.heads, width, "sequential")
@@ -54,6 +56,7 @@ class SequentialDraft(DraftHead):
         self.norms = nn.ModuleList(nn.RMSNorm(width) for _ in range(config.steps))
 
     def states(self, hidden: Tensor, inputs: Tensor, active: int) -> list[Tensor]:
+        """Run the first `active` layers over hidden states [B, L, D]."""
         states, x = [], hidden
         for layer, norm in zip(self.layers[:active], self.norms, strict=False):
             x, _ = layer(x)
@@ -61,23 +64,28 @@ class SequentialDraft(DraftHead):
         return states
 
     def start(self, rows: int, like: Tensor) -> DraftCache:
-        past = empty_cache(rows, len(self.layers), self.layers[0], like)
+        """Return the cache of new rows: keys and values of every layer, and the last states."""
+        past = empty_cache(rows, len(self.layers), cast(Block, self.layers[0]), like)
         vectors = like.new_zeros(rows, len(self.layers), like.shape[-1])
         return DraftCache(vectors, torch.zeros_like(past.lengths), past)
 
     def read(
-        self, memory: DraftCache, hidden: Tensor, following: Tensor, counts: Tensor
+        self, cache: DraftCache, hidden: Tensor, following: Tensor, counts: Tensor
     ) -> DraftCache:
-        past, length = memory.past, hidden.shape[1]
+        """Run the layers over new positions."""
+        past, length = cache.past, hidden.shape[1]
+        assert past is not None
         read = past.grow(length)
-        places = memory.seen[:, None] + torch.arange(length, device=hidden.device)  # [B, L]
+        places = cache.seen[:, None] + torch.arange(length, device=hidden.device)  # [B, L]
         states, x = [], hidden
-        for layer, norm, kept in zip(self.layers, self.norms, past.memory.unbind(), strict=True):
-            x = layer.follow(x, kept[:, :read], places)
+        modules = zip(self.layers, self.norms, past.key_values.unbind(), strict=True)
+        for layer, norm, key_values in modules:
+            x = cast(Block, layer).forward_cached(x, key_values[:, :read], places)
             states.append(norm(last_of(x, counts)))
-        memory.seen = past.lengths = memory.seen + counts
-        memory.vectors = torch.stack(states, 1)
-        return memory
+        cache.seen = past.lengths = cache.seen + counts
+        cache.vectors = torch.stack(states, 1)
+        return cache
 
-    def draft_step(self, memory: DraftCache, ahead: int, fed: Tensor) -> tuple[Tensor, int]:
-        return memory.vectors[:, ahead - 1], ahead - 1
+    def draft_step(self, cache: DraftCache, ahead: int, fed: Tensor) -> tuple[Tensor, int]:
+        """Return the state of layer `ahead`, which does not depend on drafts."""
+        return cache.vectors[:, ahead - 1], ahead - 1

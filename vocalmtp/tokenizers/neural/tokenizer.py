@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from typing_extensions import Self
 
 from vocalmtp.config import parse
-from vocalmtp.engines.linears import Bf16Linear, has_bf16
+from vocalmtp.engines.cpu import Bf16Linear, has_bf16
 from vocalmtp.io.atomic import atomic_folder
 from vocalmtp.io.read import FORMAT, check_format, fill, read_object
 from vocalmtp.tokenizers.base import (

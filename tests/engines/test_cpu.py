@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from vocalmtp.engines.linears import (
+from vocalmtp.engines.cpu import (
     Bf16Linear,
     Int8Linear,
-    ProductConvolution,
+    WindowedLinear,
     has_bf16,
     join_linears,
     replace_linears,
@@ -41,7 +41,7 @@ def test_near_the_float_layer_and_the_same_in_any_batch(make, size, bias) -> Non
 def test_a_convolution_is_a_product_of_its_windows(width: int) -> None:
     convolution = nn.Conv1d(8, 6, width, padding="same")
     x = torch.randn(2, 8, 11)
-    product = ProductConvolution(convolution, lambda linear: linear)
+    product = WindowedLinear(convolution, lambda linear: linear)
     torch.testing.assert_close(product(x), convolution(x))
 
 

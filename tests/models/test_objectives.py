@@ -8,8 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vocalmtp.models.layout import IGNORED, Stream, TokenLayout
-from vocalmtp.models.objectives import build_objectives
-from vocalmtp.models.token_order import last_seen, order_loss, order_weights
+from vocalmtp.models.objectives import (
+    build_objectives,
+    last_occurrence,
+    order_loss,
+    order_weights,
+)
 
 VOCABULARY = 6
 
@@ -49,7 +53,7 @@ def test_it_equals_the_loss_by_hand(rows: list[list[int]], window: int, chunk: i
 
 
 def test_a_token_was_last_seen_there() -> None:
-    assert last_seen(torch.tensor([[3, 1, 3, 3, 1, 2]])).tolist() == [[-1, -1, 0, 2, 1, -1]]
+    assert last_occurrence(torch.tensor([[3, 1, 3, 3, 1, 2]])).tolist() == [[-1, -1, 0, 2, 1, -1]]
 
 
 def test_the_mass_of_distinct_tokens() -> None:

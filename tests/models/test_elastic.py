@@ -11,7 +11,6 @@ from vocalmtp.decoding.generate import Prompt, StepUnpacker, generate, unpack
 from vocalmtp.decoding.options import Decoding
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.decoding.speculative import Speculative
-from vocalmtp.engines.cpu import optimize_for_inference
 from vocalmtp.errors import InputError
 from vocalmtp.models.config import SpeechLMConfig
 from vocalmtp.models.speech_lm import SpeechLM
@@ -49,9 +48,9 @@ def test_one_grouping_is_the_plain_model(
     for name, weight in plain.state_dict().items():
         assert torch.equal(weight, one.state_dict()[name]), name
     rows = make_rows(plain, (7, 4))
-    assert torch.equal(plain(**collate(plain, rows)).loss, one(**collate(one, rows)).loss)
+    assert torch.equal(plain(collate(plain, rows)).loss, one(collate(one, rows)).loss)
     prompts = make_rows(plain, (7, 4), spoken=False)
-    made = [speak(m, prompts, SAMPLER, [1, 2]) for m in (plain, one.at(2))]
+    made = [speak(m, prompts, SAMPLER, [1, 2]) for m in (plain, one.at_step_size(2))]
     for a, b in zip(*made, strict=True):
         assert torch.equal(a.codes, b.codes)
 
@@ -74,8 +73,8 @@ def test_gradient_reaches_what_a_grouping_uses(
 ) -> None:
     for frames in GROUPINGS:
         model.zero_grad()
-        own = model.at(frames)
-        model(**collate(own, make_rows(model))).loss.backward()
+        own = model.at_step_size(frames)
+        model(collate(own, make_rows(model))).loss.backward()
         for part in (own.head, own.embedding):
             for name, parameter in part.named_parameters():
                 beyond = name.startswith("table") or parameter.grad.any()
@@ -98,18 +97,14 @@ def test_gradient_reaches_what_a_grouping_uses(
 def test_cached_steps_equal_the_full_forward(
     model: SpeechLM, frames: int, make_rows: Make, collate: Make
 ) -> None:
-    own = model.at(frames)
+    own = model.at_step_size(frames)
     batch = collate(own, make_rows(model, (7,)))
-    voice = own._voice(batch["speaker"], batch["has_speaker"])
-    encoded = own.track.encode(batch["characters"], batch["character_lengths"])
-    keys = ("kinds", "text_ids", "steps", "markers")
-    inputs = own._inputs(*(batch[key] for key in keys), voice, encoded, batch["pointers"])
-    full = own._run(inputs, batch["attention_mask"])
-    hidden, state = own.prefill(collate(own, make_rows(model, (7,), spoken=False), left=True))
+    full = own.hidden_states(batch)
+    _, hidden, state = own.prefill(collate(own, make_rows(model, (7,), spoken=False), left=True))
     prefix = int(state.cache.lengths)
-    torch.testing.assert_close(hidden, full[:, prefix - 1], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(hidden[:, -1], full[:, prefix - 1], atol=1e-5, rtol=1e-5)
     for place in range(prefix, full.shape[1]):
-        hidden, state = own.step(state, batch["steps"][:, place])
+        hidden = own.step(state, batch.steps[:, place])
         torch.testing.assert_close(hidden, full[:, place], atol=1e-5, rtol=1e-5)
 
 
@@ -119,15 +114,17 @@ def test_it_comes_back_from_its_folder(
 ) -> None:
     """Saved, loaded and joined for decoding, every grouping says the same."""
     prompts = make_rows(model, (7, 4), spoken=False)
-    want = {g: speak(model.at(g), prompts, Sampler(greedy=True), [0, 0]) for g in GROUPINGS}
+    want = {
+        g: speak(model.at_step_size(g), prompts, Sampler(greedy=True), [0, 0]) for g in GROUPINGS
+    }
     model.save_pretrained(tmp_path)
     again = SpeechLM.load(tmp_path).eval()
     assert own_keys(again) == own_keys(model)
     assert again.smaller_steps["1"]["embedding"].table is again.embedding.table
     if fused:
-        optimize_for_inference(again, int8=False)
+        again.optimize_for_inference(int8=False)
     for frames, made in want.items():
-        said = speak(again.at(frames), prompts, Sampler(greedy=True), [0, 0])
+        said = speak(again.at_step_size(frames), prompts, Sampler(greedy=True), [0, 0])
         for one, other in zip(made, said, strict=True):
             assert torch.equal(one.codes, other.codes)
 
@@ -136,7 +133,11 @@ def test_it_comes_back_from_its_folder(
 def test_a_row_a_stream_and_a_batch_say_the_same(
     model: SpeechLM, frames: int, make_rows: Make, speak: Make
 ) -> None:
-    own, rows, seeds = model.at(frames), make_rows(model, (9, 3, 6), spoken=False), [3, 4, 5]
+    own, rows, seeds = (
+        model.at_step_size(frames),
+        make_rows(model, (9, 3, 6), spoken=False),
+        [3, 4, 5],
+    )
     together = speak(own, rows, SAMPLER, seeds, 2)
     for row, seed, made in zip(rows, seeds, together, strict=True):
         (alone,) = speak(own, [row], SAMPLER, [seed])
@@ -154,19 +155,19 @@ def test_it_learns_to_speak_at_every_grouping(
     """Trained with each in turn, it then says what it learned, code for code, with any of them."""
     model = make_model(head=HEADS[head], frames_per_step=GROUPINGS)
     rows = make_rows(model, (9, 6))
-    batches = [collate(model.at(frames), rows) for frames in GROUPINGS]
+    batches = [collate(model.at_step_size(frames), rows) for frames in GROUPINGS]
     optimizer = torch.optim.AdamW(model.parameters(), lr=1.5e-2, weight_decay=0.0)
     model.train()
     for step in range(75):
         for group in optimizer.param_groups:
             group["lr"] = 1.5e-2 * (1 - step / 75)
         optimizer.zero_grad()
-        model(**batches[step % 3]).loss.backward()
+        model(batches[step % 3]).loss.backward()
         optimizer.step()
     model.eval()
     prompts = make_rows(model, (9, 6), spoken=False)
     for frames in GROUPINGS:
-        said = speak(model.at(frames), prompts, Sampler(greedy=True), [0, 0])
+        said = speak(model.at_step_size(frames), prompts, Sampler(greedy=True), [0, 0])
         for row, made in zip(rows, said, strict=True):
             assert not made.truncated
             assert torch.equal(made.codes, row[-1].codes[1:]), frames
@@ -175,17 +176,17 @@ def test_it_learns_to_speak_at_every_grouping(
 def test_objectives_go_before_a_model_is_saved(make_model: Make, tmp_path: Path) -> None:
     model = make_model(frames_per_step=[1, 2], objectives={"top": {}})
     model.save_pretrained(tmp_path / "whole")
-    assert "top" in SpeechLM.load(tmp_path / "whole").at(1).objectives
+    assert "top" in SpeechLM.load(tmp_path / "whole").at_step_size(1).objectives
     model.drop_objectives()
     model.save_pretrained(tmp_path / "exported")
-    assert not SpeechLM.load(tmp_path / "exported").at(1).objectives
+    assert not SpeechLM.load(tmp_path / "exported").at_step_size(1).objectives
 
 
 def test_drafts_with_the_models_own_head_compose(make_model: Make, make_rows: Make) -> None:
     model = make_model(frames_per_step=GROUPINGS, draft={"name": "recursive", "heads": 2})
     (row,) = make_rows(model, (9,), spoken=False)
     for frames in GROUPINGS:
-        own, prompt = model.at(frames), Prompt(row, Sampler(greedy=True), 0, 12)
+        own, prompt = model.at_step_size(frames), Prompt(row, Sampler(greedy=True), 0, 12)
         plain, drafted = (
             torch.cat([e.tokens for e in generate(own, [prompt], 1, strategy)])
             for strategy in (None, Speculative(2, "joint"))
@@ -202,7 +203,7 @@ def test_a_grouping_that_was_not_trained_names_those_that_were(make_model: Make)
     with pytest.raises(InputError, match="tokens_per_step '4': this model was trained for 2 or 6"):
         Decoding(tokens_per_step=4).model(model)
     with pytest.raises(InputError, match="frames_per_step '2': this model was trained for 1 or 3"):
-        model.at(2)
+        model.at_step_size(2)
     flat = make_model(flat=True)
     assert Decoding(tokens_per_step=1).model(flat) is flat
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from vocalmtp.engines.linears import Int8Linear
+from vocalmtp.engines.cpu import Int8Linear
 from vocalmtp.engines.llama import BLOCK, LlamaRunner
 from vocalmtp.models.backbone import TransformersRunner
 
@@ -20,12 +20,12 @@ def backbone(request: pytest.FixtureRequest, make_model: Make) -> torch.nn.Modul
 
 
 def test_only_what_it_can_run(make_model: Make) -> None:
-    assert LlamaRunner.knows(make_model(backbone="llama").backbone)
-    assert LlamaRunner.knows(make_model(backbone="qwen2").backbone)  # shared key-value heads
-    assert not LlamaRunner.knows(make_model(backbone="gpt2").backbone)
+    assert LlamaRunner.supports(make_model(backbone="llama").backbone)
+    assert LlamaRunner.supports(make_model(backbone="qwen2").backbone)  # shared key-value heads
+    assert not LlamaRunner.supports(make_model(backbone="gpt2").backbone)
     scaled = make_model(backbone="llama").backbone
     scaled.config.rope_parameters["rope_type"] = "linear"
-    assert not LlamaRunner.knows(scaled)
+    assert not LlamaRunner.supports(scaled)
 
 
 @torch.inference_mode()

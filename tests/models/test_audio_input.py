@@ -8,12 +8,11 @@ import pytest
 import torch
 from helpers.errors import raises_input_error
 
-from vocalmtp.data.collate import AUDIO
 from vocalmtp.decoding.generate import Prompt, collect_utterances, generate
 from vocalmtp.decoding.sampling import Sampler
-from vocalmtp.engines.cpu import optimize_for_inference
 from vocalmtp.errors import InputError
 from vocalmtp.models.audio_encoder import FOLD, MEL_RATE, MELS, SAMPLE_RATE, log_mels, mel_frames
+from vocalmtp.models.batch import PositionKind
 from vocalmtp.models.layout import IGNORED
 from vocalmtp.models.prompts import (
     AudioInput,
@@ -108,11 +107,11 @@ def test_a_turn_has_its_targets_and_losses(model: SpeechLM) -> None:
     batch = model.collator()(
         [answered(model, t), dialogue_turn(audio=t["heard"], question=[1, END])]
     )
-    assert (batch["kinds"] == AUDIO).sum(1).tolist() == [4, 4]
-    supervised = batch["text_targets"][0][batch["text_targets"][0] != IGNORED]
+    assert (batch.kinds == PositionKind.AUDIO).sum(1).tolist() == [4, 4]
+    supervised = batch.text_targets[0][batch.text_targets[0] != IGNORED]
     assert supervised.tolist() == [*t["question"], END, *t["answer"], END]
-    assert batch["heard_letters"].tolist() == [t["letters"].tolist(), [IGNORED] * 7]
-    output = model(**batch)
+    assert batch.audio_characters.tolist() == [t["letters"].tolist(), [IGNORED] * 7]
+    output = model(batch)
     output.loss.backward()
     assert output.text_loss_parts[:, 1].tolist() == [7, 4]
     mean = (output.text_loss_parts[:, 0] * output.text_loss_parts[:, 1]).sum() / 11
@@ -134,9 +133,8 @@ def test_a_turn_has_its_targets_and_losses(model: SpeechLM) -> None:
 )
 def test_a_batch_that_only_writes_trains_every_head(settings: dict, make_model: Make) -> None:
     model = make_model(audio_input=AUDIO_INPUT, **settings)
-    output = model(
-        **model.collator()([dialogue_turn(audio=turn(model, 0)["heard"], question=[1, END])])
-    )
+    prompt = dialogue_turn(audio=turn(model, 0)["heard"], question=[1, END])
+    output = model(model.collator()([prompt]))
     output.loss.backward()
     assert torch.isfinite(output.loss) and output.head_loss == 0
 
@@ -144,8 +142,8 @@ def test_a_batch_that_only_writes_trains_every_head(settings: dict, make_model: 
 def test_a_question_that_is_read_is_not_learned(model: SpeechLM) -> None:
     segments = [Speaker(None), *dialogue_turn(question=[1, 2, END], answer=[3, END])]
     batch = model.collator()([segments])
-    assert "heard" not in batch
-    kept = batch["text_targets"][batch["text_targets"] != IGNORED]
+    assert batch.audio is None
+    kept = batch.text_targets[batch.text_targets != IGNORED]
     assert kept.tolist() == [3, END]
 
 
@@ -154,14 +152,13 @@ def test_written_token_by_token_equals_the_whole(model: SpeechLM, make_model: Ma
     """Cached steps of text have the logits of the full forward."""
     t = turn(model, 1)
     whole = model.collator()([[*asked(t, known=True), *dialogue_turn(answer=t["answer"])[-1:]]])
-    inputs, _, _ = model.prompt_inputs(whole)
-    full = model._run(inputs, whole["attention_mask"])  # [1, L, D]
+    full = model.hidden_states(whole)  # [1, L, D]
     side = TextDecodingView(model)
-    _, hidden, state = side.read(side.collator()([asked(t, known=True)], left=True))
+    _, hidden, state = side.prefill(side.collator()([asked(t, known=True)], left=True))
     prefix = hidden.shape[1]
     torch.testing.assert_close(hidden[:, -1], full[:, prefix - 1], atol=1e-5, rtol=1e-5)
     for place, token in enumerate(t["answer"], start=prefix):
-        hidden, state = side.step(state, torch.tensor([[token]]))
+        hidden = side.step(state, torch.tensor([[token]]))
         torch.testing.assert_close(hidden, full[:, place], atol=1e-5, rtol=1e-5)
 
 
@@ -178,7 +175,7 @@ def test_fast_weights_write_the_same(make_model: Make) -> None:
     model = make_model(audio_input=AUDIO_INPUT)
     rows = [asked(turn(model, seed)) for seed in range(2)]
     before = write(model, rows)
-    optimize_for_inference(model, int8=False)
+    model.optimize_for_inference(int8=False)
     assert write(model, rows) == before
 
 
@@ -215,7 +212,7 @@ def test_overfits_and_hears_answers_and_speaks(
     for step in range(70):
         optimizer.param_groups[0]["lr"] = 1.5e-2 * (1 - step / 70)
         optimizer.zero_grad()
-        model(**batch).loss.backward()
+        model(batch).loss.backward()
         optimizer.step()
     model.eval()
     assert write(model, [asked(t) for t in turns]) == [t["question"] for t in turns]
@@ -236,9 +233,9 @@ def test_what_it_hears_by_is_saved(make_model: Make, tmp_path: Any) -> None:
 def test_ears_for_a_model_that_speaks(make_model: Make, make_rows: Make, collate: Make) -> None:
     model = make_model()
     batch = collate(model, make_rows(model))
-    before = model(**batch).loss
+    before = model(batch).loss
     model.add_audio_input(AUDIO_INPUT)
-    assert torch.equal(model(**batch).loss, before)
+    assert torch.equal(model(batch).loss, before)
     assert len(write(model, [asked(turn(model, 0))], limit=5)) == 1
 
 

@@ -1,0 +1,197 @@
+"""What decoding and training need of a model, and what speech and text LMs have in common.
+
+Letters: B rows, L positions, n steps, K slots, N draft states, D width.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.utils import ModelOutput
+
+from vocalmtp.engines.cpu import Int8Linear, LinearFactory, keep_linear, replace_linears
+from vocalmtp.engines.llama import LlamaRunner
+from vocalmtp.errors import InputError
+from vocalmtp.heads.base import SpeechHead
+from vocalmtp.heads.draft.base import DraftHead
+from vocalmtp.models.backbone import Runner, TransformersRunner, has_sliding_window
+from vocalmtp.models.batch import Batch, Collate
+from vocalmtp.models.layout import TokenLayout
+from vocalmtp.models.prompts import Segment
+from vocalmtp.models.state import DecodeState
+
+
+class GenerativeModel(Protocol):
+    """The interface of a model that can be decoded: SpeechLM, TextLM and TextDecodingView."""
+
+    @property
+    def layout(self) -> TokenLayout:
+        """How tokens make up a step."""
+
+    @property
+    def head(self) -> SpeechHead:
+        """Predicts the tokens of a step from one hidden state."""
+
+    @property
+    def draft(self) -> DraftHead | None:
+        """Predicts hidden states of later steps."""
+
+    @property
+    def drafting_head(self) -> SpeechHead:
+        """The head for draft states that have none of their own."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+
+    def collator(self) -> Collate:
+        """Return what turns prompts into batches for this model."""
+
+    def prefill(self, batch: Batch) -> tuple[Tensor, Tensor, DecodeState]:
+        """Run a left-padded batch of prompts.
+
+        Returns:
+            The backbone's inputs and hidden states of all positions, [B, L, D] each, and a state.
+        """
+
+    def embed_step(self, state: DecodeState, tokens: Tensor) -> Tensor:
+        """Count a step of tokens [B, K] in `state`: the backbone's input [B, D] for it."""
+
+    def step(self, state: DecodeState, tokens: Tensor) -> Tensor:
+        """Embed a step [B, K] and run the backbone: hidden states [B, D], which predict the next."""
+
+    def steps(self, state: DecodeState, inputs: Tensor, visible: Tensor | None = None) -> Tensor:
+        """Run the backbone over embedded steps [B, n, D]: hidden states [B, n, D].
+
+        `visible` [n, n] makes them a tree, see `Runner.steps`.
+        """
+
+    def step_limit(self, segments: Sequence[Segment]) -> int:
+        """Steps after which a prompt's generation is cut off unless its limit is given."""
+
+    def check_tree_support(self) -> None:
+        """Raise InputError if the backbone cannot verify draft trees."""
+
+
+@dataclass
+class TrainingOutput(ModelOutput):
+    """Losses of a batch; `loss` is their weighted sum, the other ones are for logging."""
+
+    loss: Tensor | None = None
+    text_loss: Tensor | None = None  # of supervised text
+    character_loss: Tensor | None = None  # of the audio input's characters
+    text_loss_parts: Tensor | None = None  # [2, 2] loss and count of transcripts, and of answers
+    head_loss: Tensor | None = None
+    per_slot: Tensor | None = None  # [K] cross-entropy of every slot, detached
+    per_draft: Tensor | None = None  # [N] cross-entropy of every state of the draft head, detached
+    auxiliary: dict[str, Tensor] | None = None  # weighted loss of every objective, detached
+
+
+class MultiTokenLM(PreTrainedModel):
+    """A causal LM of Transformers with a slot head, and by settings a draft head and objectives.
+
+    The backbone is called as a plain module. Nothing mutable of a generation is kept here, see
+    DecodeState.
+    """
+
+    backbone: PreTrainedModel
+    layout: TokenLayout
+    head: SpeechHead
+    draft: DraftHead | None
+    objectives: nn.ModuleDict
+    runner: Runner | None = None  # of an optimized model; None runs the backbone as it is
+
+    @property
+    def decoder(self) -> Runner:
+        """What runs the backbone in decoding."""
+        return TransformersRunner(self.backbone) if self.runner is None else self.runner
+
+    @property
+    def drafting_head(self) -> SpeechHead:
+        """The head for draft states that have none of their own."""
+        return self.head
+
+    def embed_step(self, state: DecodeState, tokens: Tensor) -> Tensor:
+        """Count a step of tokens [B, K] in `state`: the backbone's input [B, D] for it."""
+        raise NotImplementedError
+
+    def step(self, state: DecodeState, tokens: Tensor) -> Tensor:
+        """Embed a step [B, K] and run the backbone: hidden states [B, D], which predict the next."""
+        return self.decoder.step(self.embed_step(state, tokens), state.cache)
+
+    def steps(self, state: DecodeState, inputs: Tensor, visible: Tensor | None = None) -> Tensor:
+        """Run the backbone over embedded steps [B, n, D]: hidden states [B, n, D].
+
+        `visible` [n, n] makes them a tree, see `Runner.steps`.
+        """
+        return self.decoder.steps(inputs, state.cache, visible)
+
+    def check_tree_support(self) -> None:
+        """Raise InputError if the backbone cannot verify draft trees."""
+        if self.runner is None and has_sliding_window(self.backbone.config):
+            raise InputError(
+                f"draft tree: a {self.backbone.config.model_type} has sliding-window attention, "
+                "which does not support trees; give drafts instead",
+                code="unsupported",
+            )
+
+    def run_backbone(self, inputs: Tensor) -> Tensor:
+        """Run whole sequences [B, L, D], padded on the right: hidden states [B, L, D].
+
+        Attention is causal, so that padding on the right needs no mask.
+        """
+        output = self.backbone.base_model(inputs_embeds=inputs, use_cache=False)
+        hidden: Tensor = output.last_hidden_state
+        return hidden
+
+    def step_losses(
+        self, hidden: Tensor, inputs: Tensor, targets: Tensor, active_drafts: int | None
+    ) -> TrainingOutput:
+        """Compute the losses of the head, the draft head and the objectives, and their sum.
+
+        Args:
+            hidden: hidden states [B, L, D].
+            inputs: the backbone's inputs [B, L, D], from which they were made.
+            targets: the step that every position predicts [B, L, K], -100 = none.
+            active_drafts: how many states of the draft head count; None for all.
+        """
+        head = self.head.loss(hidden, targets)
+        loss, per_draft = head.loss, None
+        if self.draft is not None:
+            drafted = self.draft.loss(hidden, inputs, targets, self.head, active_drafts)
+            loss, per_draft = loss + drafted.loss, drafted.per_state
+        auxiliary = {name: own(hidden, targets) for name, own in self.objectives.items()}
+        return TrainingOutput(
+            loss=sum(auxiliary.values(), loss),
+            head_loss=head.loss.detach(),
+            per_slot=head.per_slot,
+            per_draft=per_draft,
+            auxiliary={name: value.detach() for name, value in auxiliary.items()},
+        )
+
+    def optimize_for_inference(self, int8: bool = False) -> None:
+        """Fuse modules for decoding on a CPU, in place; the model cannot be trained or saved then.
+
+        Args:
+            int8: whether to quantize the linear layers to 8 bits.
+        """
+        convert: LinearFactory = Int8Linear if int8 else keep_linear
+        if LlamaRunner.supports(self.backbone):
+            self.runner = LlamaRunner(self.backbone, convert)
+            self.backbone.base_model.layers = nn.ModuleList()  # the runner has their weights
+        self._optimize_parts(convert)
+        if int8:
+            replace_linears(self, convert)
+
+    def _optimize_parts(self, convert: LinearFactory) -> None:
+        self.head.optimize_for_inference(convert)
+        if self.draft is not None:
+            self.draft.optimize_for_inference(convert)
+
+    def _init_weights(self, module: Any) -> None:
+        """Keep torch's initial values; the backbone initializes its own modules."""
+        if hasattr(module, "reset_parameters"):
+            module.reset_parameters()

@@ -1,0 +1,167 @@
+"""Loading saved models and pretrained backbones, with one-line errors for what is wrong with them."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers.utils import logging
+
+from vocalmtp.errors import InputError
+from vocalmtp.io.read import check_finite, read_object, read_shapes, reason
+from vocalmtp.models.config import SpeechLMConfig
+
+Model = TypeVar("Model", bound=PreTrainedModel)
+
+# Former names of parameters (regular expressions), which older saved models still use.
+FORMER_WEIGHTS = {
+    r"^hearing\.letters\.": "audio_encoder.character_output.",
+    r"^hearing\.": "audio_encoder.",
+    r"^markers\.": "control_tokens.",
+    r"^paces\.": "step_size_embedding.",
+    r"^smaller\.": "smaller_steps.",
+    r"^speaker\.nobody": "speaker_projection.no_speaker",
+    r"^speaker\.": "speaker_projection.",
+    r"\.order\.": ".frame_proj.",
+}
+
+
+def rename_former_weights(model: nn.Module, weights: dict[str, Tensor], *_: Any) -> None:
+    """Rename the entries of a state dict in place by FORMER_WEIGHTS: a `load_state_dict` hook."""
+    for name in list(weights):
+        new = name
+        for pattern, replacement in FORMER_WEIGHTS.items():
+            new = re.sub(pattern, replacement, new)
+        if new != name:
+            weights[new] = weights.pop(name)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence the reports and progress bars of Transformers."""
+    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if shown:
+            logging.enable_progress_bar()
+
+
+def load_speech_lm(cls: type[Model], folder: Path) -> Model:
+    """Load a saved speech LM in float32.
+
+    Raises:
+        InputError: its folder is incomplete, damaged, or was written by a later version.
+    """
+    what = f"model '{folder}'"
+    config = SpeechLMConfig.load(folder)
+    check_sizes(config, folder, what)
+    try:
+        with quiet():
+            model, report = cls.from_pretrained(
+                folder,
+                config=config,
+                dtype=torch.float32,
+                use_safetensors=True,
+                local_files_only=True,
+                ignore_mismatched_sizes=True,  # reported below
+                output_loading_info=True,
+            )
+    except InputError as error:
+        raise InputError(f"{what}: config.json: {error}", code=error.code) from error
+    except Exception as error:  # whatever a configuration makes Transformers raise
+        raise InputError(
+            f"{what}: is damaged ({reason(error)}); copy or export it again", code="damaged"
+        ) from error
+    for problem in ("missing_keys", "mismatched_keys", "unexpected_keys"):
+        for name in sorted(str(key) for key in report[problem]):
+            raise InputError(
+                f"{what}: its weights do not fit config.json ({problem.split('_')[0]}: {name}); "
+                "copy or export both again",
+                code="mismatch",
+            )
+    check_finite(model.state_dict(), "model.safetensors", what)
+    model._weight_conversions = None  # or it would be saved under its former names
+    return model
+
+
+def check_sizes(config: SpeechLMConfig, folder: Path, what: str) -> None:
+    """Check that sizes in a configuration are no larger than the weights allow.
+
+    A damaged digit would otherwise build a model of a billion layers.
+
+    Raises:
+        InputError: there are no weights, or far too few of them for a number in `config`.
+    """
+    files = sorted(folder.glob("model*.safetensors"))
+    if not files:
+        raise InputError(
+            f"{what}: model.safetensors is missing; copy or export it again", code="missing"
+        )
+    shapes = [shape for file in files for shape in read_shapes(file, what).values()]
+    longest = max((length for shape in shapes for length in shape), default=0)
+    most = {"layer": len(shapes)} | dict.fromkeys(("size", "width", "kernel", "dim"), longest)
+    parts = (config.backbone, config.track, config.head, config.draft, config.audio_input)
+    own = {"speaker_dim": config.speaker_dim}
+    for key, value in chain(*(part.items() for part in (*parts, own))):
+        limit = next((most[word] for word in most if word in key), None)
+        if limit is not None and isinstance(value, int) and value > limit:
+            raise InputError(
+                f"{what}: config.json has {key} {value}, for which there are too few weights; "
+                "copy or export both again",
+                code="invalid_value",
+            )
+
+
+def load_backbone(model: Path | str, key: str = "model") -> PreTrainedModel:
+    """Load a causal LM of Transformers in float32.
+
+    Args:
+        model: its folder or name.
+        key: the field that errors are about.
+
+    Raises:
+        InputError: it cannot be loaded, lacks weights, or is a speech LM.
+    """
+    what = f"{key} '{model}'"
+    if (Path(model) / "config.json").is_file():
+        kind = read_object(Path(model) / "config.json", what).get("model_type")
+        if kind == SpeechLMConfig.model_type:
+            raise InputError(
+                f"{what}: is a speech LM; give the folder of a causal LM", code="invalid_value"
+            )
+    try:
+        with quiet():
+            backbone, report = AutoModelForCausalLM.from_pretrained(
+                model, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+            )
+    except Exception as error:  # whatever a configuration makes Transformers raise
+        raise InputError(
+            f"{what}: cannot be loaded ({reason(error)}); give the name or folder of a causal LM "
+            "with safetensors",
+            code="unusable",
+        ) from error
+    for name in sorted(str(key) for key in report["missing_keys"]):
+        raise InputError(f"{what}: its weights lack {name}; copy it again", code="damaged")
+    check_finite(backbone.state_dict(), "model.safetensors", what)
+    return backbone
+
+
+def load_text_tokenizer(folder: Path | str) -> Any:
+    """Load the text tokenizer of a pretrained backbone. Raises InputError if it is damaged."""
+    try:
+        return AutoTokenizer.from_pretrained(folder)
+    except Exception as error:  # whatever a file makes Transformers raise
+        raise InputError(
+            f"model '{folder}': its text tokenizer cannot be loaded ({reason(error)}); "
+            "copy it again",
+            code="damaged",
+        ) from error
