@@ -219,7 +219,7 @@ def sequences(model: SpeechLM, row: list, sampler: Sampler, steps: int) -> dict[
     def walk(past: list[list[int]], probability: float) -> None:
         state = prefill_prompts(model, [Prompt(row, sampler, 0, steps)], Grouped())
         for tokens in past:
-            state.hidden, _ = model.step(state, torch.tensor([tokens]))
+            state.hidden = model.step(state, torch.tensor([tokens]))
         over = past and past[-1][0] == model.layout.slots[0].end_id
         if over or len(past) == steps:
             found[tuple(map(tuple, past))] = found.get(tuple(map(tuple, past)), 0) + probability
@@ -338,7 +338,7 @@ def test_fused_model_gives_equal_output(make_model: Make, make_rows: Make) -> No
 def test_int8_seeded_output_equals_output_without_drafts(
     name: str, make_model: Make, make_rows: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vocalmtp.engines.cpu.SMALLEST", 1)
+    monkeypatch.setattr("vocalmtp.engines.cpu.MIN_WEIGHTS", 1)
     model = make_model(draft=DRAFTS[name])
     model.optimize_for_inference(int8=True)
     rows = make_rows(model, FRAMES, spoken=False)

@@ -153,7 +153,7 @@ def test_invalid_folders_and_requests(trained: Path, texts: Path, tmp_path: Path
         TextLM.load(tmp_path)
     without = tmp_path / "without"
     shutil.copytree(trained, without, ignore=shutil.ignore_patterns("draft.*", "checkpoints"))
-    with raises_input_error("empty", key="draft head"):
+    with raises_input_error("not_found", key="draft head"):
         TextLM.load(trained, without)
     other = tmp_path / "other"
     shutil.copytree(trained, other, ignore=shutil.ignore_patterns("checkpoints"))

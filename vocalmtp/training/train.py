@@ -22,8 +22,9 @@ from vocalmtp.heads import SpeechHead
 from vocalmtp.io.atomic import atomic_folder
 from vocalmtp.models.base import TrainingOutput
 from vocalmtp.models.batch import Batch
+from vocalmtp.models.checkpoint import quiet
 from vocalmtp.models.layout import IGNORED
-from vocalmtp.models.speech_lm import SpeechLM, quiet
+from vocalmtp.models.speech_lm import SpeechLM
 from vocalmtp.training.batches import FrameBatches, Shares, cut
 from vocalmtp.training.build import build_model
 from vocalmtp.training.curriculum import active_heads
