@@ -159,7 +159,7 @@ def test_invalid_folders_and_requests(trained: Path, texts: Path, tmp_path: Path
     shutil.copytree(trained, other, ignore=shutil.ignore_patterns("checkpoints"))
     facts = json.loads((other / "draft.json").read_text())
     (other / "draft.json").write_text(json.dumps(facts | {"width": 48}))
-    with raises_input_error("conflict", key="draft head"):
+    with raises_input_error("mismatch", key="draft head"):
         TextLM.load(trained, other)
     (other / "draft.json").write_text(json.dumps(facts | {"format": 99}))
     with raises_input_error("version_too_new"):

@@ -63,7 +63,7 @@ def _timed(tts: TTS, spent: dict[str, float]) -> Iterator[None]:
         (model.head, "propose", "head"),
         (ConstrainedSampler, "all", "sampling"),
         (ConstrainedSampler, "__call__", "sampling"),
-        (model, "_speech_inputs", "inputs"),
+        (model, "embed_step", "inputs"),
     ]
     before = [(owner, name, owner.__dict__.get(name)) for owner, name, _ in places]
     for owner, name, part in places:
