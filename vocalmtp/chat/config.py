@@ -16,7 +16,10 @@ class ChatConfig(StrictModel):
     """Settings of a `ChatSession`; durations are in seconds.
 
     A turn of the user begins with `onset` seconds of speech and ends with `end_silence` seconds of
-    silence. Speech that is to interrupt an answer has to last for `barge_in` seconds.
+    silence. Speech that is to interrupt an answer has to last for `barge_in` seconds. `echo` selects
+    the echo suppression: "energy" accepts what is louder than the echo of the answer, "half-duplex"
+    nothing while an answer plays, "off" everything. Audio is synthesized at most `max_lead` seconds
+    ahead of playback, so that an interrupted answer wastes little work.
     """
 
     system: str = SYSTEM  # system prompt of the language model; empty for none

@@ -14,6 +14,9 @@ from vocalmtp.tts import load
 class SpeechLMRecognizer(Recognizer):
     """The transcription task of a speech LM that was trained on audio input.
 
+    It transcribes recordings of a few seconds, in the language and domain of its training (see
+    recipes/chat_mini); its streams transcribe the buffer repeatedly.
+
     Args:
         model: the model's folder, or a `DialogueModel` that is loaded already.
         device: torch device of the model.
