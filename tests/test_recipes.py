@@ -48,8 +48,8 @@ def test_the_recipe_parses(name):
 @pytest.mark.parametrize(
     ("name", "tokenizer"),
     [
-        ("roletriviaqa_mini/paper.yaml", "facodec-3"),
-        ("roletriviaqa_mini/paper_stage2.yaml", "facodec-3"),
+        ("roletriviaqa_mini/paper.yaml", "facodec-v2-3"),
+        ("roletriviaqa_mini/paper_stage2.yaml", "facodec-v2-3"),
         ("chat_mini/stage3.yaml", "mini"),
         ("chat_mini/qwen.yaml", "mini"),
     ],

@@ -7,7 +7,7 @@ from zlib import crc32
 import torch
 
 from vocalmtp.tokenizers import TOKENIZERS, find_card
-from vocalmtp.tokenizers.published.base import PublishedTokenizer
+from vocalmtp.tokenizers.published.base import PublishedConfig, PublishedTokenizer
 from vocalmtp.tokenizers.published.bigcodec import BigCodecConfig
 from vocalmtp.tokenizers.published.facodec import FACodecConfig
 from vocalmtp.tokenizers.published.s3 import S3Config
@@ -26,7 +26,7 @@ TINY = {  # by type: the streams and codes of the cards, and few channels
         width=4, dim=2, decoder_width=16, decoder_hidden=16, decoder_layers=1, groups=4
     ),
 }
-CONSTANTS = ("filter", "pe", "window")  # computed, not learned
+CONSTANTS = ("filter", "hann_window", "mel_basis", "pe", "window")  # computed, not learned
 
 
 def scattered(key: str, shape: torch.Size) -> torch.Tensor:
@@ -59,10 +59,15 @@ def set_weights(model: PublishedTokenizer) -> PublishedTokenizer:
 
 def make_published(name: str) -> PublishedTokenizer:
     """The tokenizer of card `name` with the weights of its keys, and few channels."""
+    return set_weights(TOKENIZERS[find_card(name).type](tiny_config(name)))
+
+
+def tiny_config(name: str) -> PublishedConfig:
+    """The configuration of card `name` at the size of TINY."""
     card = find_card(name)
-    kind = TOKENIZERS[card.type]
-    changes = kind.Config.of(card).model_dump(exclude_defaults=True)
-    return set_weights(kind(TINY[card.type].model_copy(update={"name": name, **changes})))
+    changes = TOKENIZERS[card.type].Config.of(card).model_dump(exclude_defaults=True)
+    sizes = {key: value for key, value in changes.items() if key != "layers"}
+    return TINY[card.type].model_copy(update={"name": name, **sizes})
 
 
 def published_keys(name: str) -> Iterator[tuple[str, str, tuple[int, ...], bool]]:

@@ -5,7 +5,14 @@ from functools import partial
 import pytest
 import torch
 from helpers.errors import raises_input_error
-from helpers.published_weights import TINY, buzz, published_keys, scattered, set_weights
+from helpers.published_weights import (
+    TINY,
+    buzz,
+    published_keys,
+    scattered,
+    set_weights,
+    tiny_config,
+)
 from safetensors.torch import save_file
 
 from vocalmtp.cli.tokenizers import convert as command
@@ -13,8 +20,9 @@ from vocalmtp.tokenizers import TOKENIZERS, find_card, load_tokenizer
 from vocalmtp.tokenizers.convert import convert, published_types
 from vocalmtp.tokenizers.published.base import PublishedTokenizer
 
-CARDS = ["bigcodec", "facodec", "s3-v2", "snac-24khz", "speechtokenizer", "wavtokenizer-75"]
-SIZES = {card: TINY[find_card(card).type] for card in CARDS}
+CARDS = ["bigcodec", "facodec", "facodec-v2", "s3-v2", "snac-24khz", "speechtokenizer"]
+CARDS += ["wavtokenizer-75"]
+SIZES = {card: tiny_config(card) for card in CARDS}
 IN_TABLES = ("bigcodec", "wavtokenizer-75")  # "a.b" is published as b in the table a
 
 
@@ -168,7 +176,7 @@ def test_unknown_names_and_files_without_tensors_are_refused(tmp_path):
         convert("facodec", [tmp_path / "none.pt"])
     with raises_input_error("not_found", key="tokenizer", names="'facodec'"):
         convert("facodek", [])
-    with raises_input_error("unsupported", key="tokenizer", names="facodec-3, s3-v2"):
+    with raises_input_error("unsupported", key="tokenizer", names="s3-v2, s3-v3"):
         convert("mini", [])
     torch.save([torch.zeros(1)], tmp_path / "list.pt")
     with raises_input_error("invalid_value", key="file"):

@@ -151,6 +151,35 @@ def test_timbre_equals_the_authors_and_converts_voices():
     assert (wav - model.decode(codes.codes[:, :3], codes.speaker)).abs().max() > 0.1
 
 
+def test_facodec_version_2_equals_the_authors():
+    """Whose streams have prosody before content."""
+    config = FACodecConfig(name="facodec-v2", version=2, decoder_width=32)
+    model = set_weights(FACodec(config))
+    codes = model.encode(buzz(600))
+    published = [[233, 138, 646, 102, 744, 820], [392, 431, 37, 985, 743, 173]]
+    published += [[716, 323, 163, 848, 848, 921]]
+    assert codes.codes[0, [2, 0, 1, 3, 4, 5]].T.tolist() == published
+    assert [stream.role for stream in model.spec.streams[:3]] == ["content", "content", "prosody"]
+    expected = [0.011413, 0.181099, -1.366765, 0.506748]
+    assert codes.speaker[0, :4] == pytest.approx(expected, abs=1e-4)
+    wav = model.decode(codes.codes, codes.speaker)
+    expected = [-0.202787, -0.01386, 0.191346, -0.05391, -0.083506]
+    assert wav[0, 50:600:130] == pytest.approx(expected, abs=2e-5)
+    assert wav.std().item() == pytest.approx(0.087614, abs=2e-5)
+
+
+def test_s3_version_3_has_more_layers_and_another_norm():
+    kind = TOKENIZERS["s3"]
+    configs = [kind.Config.of(find_card(name)) for name in ("s3-v2", "s3-v3")]
+    assert [(c.layers, c.norm_eps) for c in configs] == [(6, 1e-6), (12, 1e-5)]
+    with torch.device("meta"):
+        assert len(kind(configs[1]).state_dict()) == 198  # as published
+    small = [SMALL["s3"].model_copy(update={"norm_eps": c.norm_eps}) for c in configs]
+    models = [set_weights(kind(config)) for config in small]
+    hidden = [model.encoder(model.log_mel(buzz(1920))) for model in models]
+    assert not torch.equal(*hidden) and torch.allclose(*hidden, atol=1e-2)
+
+
 def test_bigcodec_pads_whole_frames_by_one_more_and_drops_its_code():
     """The published script pads 600 samples to 800, and 599 to 600."""
     model = set_weights(TOKENIZERS["bigcodec"](SMALL["bigcodec"]))

@@ -30,7 +30,7 @@ from vocalmtp.voices import SHORTEST, Voice, make_voice
 CHUNK = 64  # questions that are answered, then spoken: what is spoken is kept
 ENDLESS = 2000  # letters of an answer: about two minutes of speech
 RATE = 16_000
-FACODEC = ("facodec", "facodec-3")  # whose timbre vectors are published with RoleTriviaQA
+FACODEC = ("facodec-v2", "facodec-v2-3")  # whose timbre vectors are published with RoleTriviaQA
 
 
 class AnswerRow(StrictModel):

@@ -1,7 +1,9 @@
 """FACodec of NaturalSpeech 3 (2403.03100, section 3.2): prosody, content, detail and timbre apart.
 
-Keys and shapes are those of the published ns3_facodec_encoder.bin and ns3_facodec_decoder.bin.
-Shapes: B batch, T frames, D width.
+Version 1 quantises prosody and content of the same latent; version 2 has prosody from the lowest mel
+bands, by a transformer of its own. Keys and shapes are those of the published
+ns3_facodec_encoder.bin and ns3_facodec_decoder.bin, and of their namesakes in _v2.bin.
+Shapes: B batch, N samples, T frames, D width.
 """
 
 import math
@@ -23,11 +25,19 @@ from vocalmtp.tokenizers.published.alias_free import (
 )
 from vocalmtp.tokenizers.published.base import PublishedConfig, PublishedTokenizer
 from vocalmtp.tokenizers.published.normed import NormedConv1d
+from vocalmtp.tokenizers.published.seanet import reflect
 
 SAMPLE_RATE = 16_000
 STRIDES = (2, 4, 5, 5)  # their product is the hop of 200 samples
-COUNTS: dict[Role, int] = {"prosody": 1, "content": 2, "acoustic": 3}  # streams
+COUNTS: dict[Role, int] = {"prosody": 1, "content": 2, "acoustic": 3}  # streams, as published
+# Order of the streams here, by version: that of the speech LMs which use it.
+ORDERS: dict[int, tuple[Role, ...]] = {
+    1: ("prosody", "content", "acoustic"),
+    2: ("content", "prosody", "acoustic"),
+}
 WITHOUT_DETAIL = 3  # prosody and content
+PROSODY_BANDS = 20  # of MELS, the lowest
+MELS, FFT_SIZE, WINDOW = 80, 1024, 800
 HEADS = 4  # of the transformers
 POSITIONS = 5000
 
@@ -41,6 +51,7 @@ class FACodecConfig(PublishedConfig):
     """
 
     name: str = "facodec"
+    version: Literal[1, 2] = 1
     streams: Literal[3, 6] = 6
     width: Width = 32  # channels at the full rate, in the encoder
     dim: Annotated[int, Field(ge=HEADS, le=4096, multiple_of=HEADS)] = 256
@@ -53,7 +64,9 @@ class FACodecConfig(PublishedConfig):
     @classmethod
     def of(cls, card: TokenizerCard) -> "FACodecConfig":
         """See `PublishedConfig.of`."""
-        return cls.model_validate({"name": card.name, "streams": len(card.stream_specs())})
+        version = 2 if "v2" in card.name else 1
+        count = len(card.stream_specs())
+        return cls.model_validate({"name": card.name, "version": version, "streams": count})
 
     def spec(self) -> TokenizerSpec:
         """See `PublishedConfig.spec`."""
@@ -61,7 +74,7 @@ class FACodecConfig(PublishedConfig):
             StreamSpec(
                 name=f"{role}{i + 1}" if count > 1 else role, size=self.codebook_size, role=role
             )
-            for role, count in COUNTS.items()
+            for role, count in self.counts.items()
             for i in range(count)
         ]
         return TokenizerSpec(
@@ -75,12 +88,55 @@ class FACodecConfig(PublishedConfig):
             licence="Apache-2.0",  # of the weights
         )
 
+    @property
+    def counts(self) -> dict[Role, int]:
+        """Numbers of streams by role, in the order of the streams."""
+        return {role: COUNTS[role] for role in ORDERS[self.version]}
+
+
+class ProsodyBands(nn.Module):
+    """Log-mel spectrogram of whole frames, of which the lowest bands hold the prosody."""
+
+    mel_basis: Tensor
+    hann_window: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        from transformers.audio_utils import mel_filter_bank
+
+        bank = mel_filter_bank(
+            FFT_SIZE // 2 + 1,
+            MELS,
+            0,
+            SAMPLE_RATE / 2,
+            SAMPLE_RATE,
+            norm="slaney",
+            mel_scale="slaney",
+        )
+        self.register_buffer("mel_basis", torch.from_numpy(bank).float().T.contiguous())
+        self.register_buffer("hann_window", torch.hann_window(WINDOW))
+
+    def forward(self, wav: Tensor) -> Tensor:
+        """Map `wav` [B, T * 200] to [B, T, 20]."""
+        hop = math.prod(STRIDES)
+        side = (FFT_SIZE - hop) // 2
+        padded = reflect(wav[:, None].float(), side, side)[:, 0]
+        window = self.hann_window.float()
+        spectra = torch.stft(
+            padded, FFT_SIZE, hop, WINDOW, window, center=False, return_complex=True
+        )
+        magnitudes = (torch.view_as_real(spectra).square().sum(-1) + 1e-9).sqrt()  # [B, bins, T]
+        mels = (self.mel_basis[:PROSODY_BANDS].float() @ magnitudes).clamp(min=1e-5).log()
+        return mels.transpose(1, 2).to(wav.dtype)
+
 
 class Encoder(nn.Module):
     """Waveform [B, 1, N] to [B, D, N / 200]."""
 
     def __init__(self, config: FACodecConfig):
         super().__init__()
+        if config.version == 2:
+            self.mel_transform = ProsodyBands()
         widths = [config.width * 2**i for i in range(len(STRIDES) + 1)]
         self.block = nn.Sequential(
             NormedConv1d(1, widths[0], 7, padding=3),
@@ -174,6 +230,10 @@ class Decoder(nn.Module):
         )
         self.timbre_encoder = Transformer(dim, config.timbre_layers, config.timbre_hidden)
         self.timbre_linear = nn.Linear(dim, 2 * dim)
+        if config.version == 2:
+            self.melspec_linear = nn.Linear(PROSODY_BANDS, dim)
+            self.melspec_encoder = Transformer(dim, config.timbre_layers, config.timbre_hidden)
+        self.order = tuple(config.counts)
         widths = [config.decoder_width // 2**i for i in range(len(STRIDES) + 1)]
         self.model = nn.Sequential(
             NormedConv1d(dim, widths[0], 7, padding=3),
@@ -183,21 +243,32 @@ class Decoder(nn.Module):
             nn.Tanh(),
         )
 
-    def codes(self, x: Tensor) -> Tensor:
-        """Quantise the encoder's output [B, T, D] to codes [B, 6, T].
+    def codes(self, x: Tensor, bands: Tensor | None) -> Tensor:
+        """Quantise an utterance to codes [B, 6, T].
 
-        Prosody and content each quantise all of it; acoustic detail is the residual of both.
+        Content is quantised from all of the latent, and so is prosody in version 1; acoustic detail
+        is the residual of both.
+
+        Args:
+            x: [B, T, D], the encoder's output.
+            bands: [B, T, 20], the mel bands of version 2.
         """
         prosody, content, detail = self.quantizer
-        prosody_codes, _ = prosody.codes(x)
-        content_codes, _ = content.codes(x)
-        x = x - prosody.values(prosody_codes) - content.values(content_codes)
-        return torch.cat([prosody_codes, content_codes, detail.codes(x)[0]], dim=1)
+        latent = x if bands is None else self.melspec_encoder(self.melspec_linear(bands))
+        codes: dict[Role, Tensor] = {
+            "prosody": prosody.codes(latent)[0],
+            "content": content.codes(x)[0],
+        }
+        x = x - prosody.values(codes["prosody"]) - content.values(codes["content"])
+        codes["acoustic"] = detail.codes(x)[0]
+        return torch.cat([codes[role] for role in self.order], dim=1)
 
     def values(self, codes: Tensor) -> Tensor:
         """Look up codes [B, 3 or 6, T]: the sum of their values [B, T, D]."""
         prosody, content, detail = self.quantizer
-        x = prosody.values(codes[:, :1]) + content.values(codes[:, 1:WITHOUT_DETAIL])
+        counts = [COUNTS[role] for role in self.order[:2]]
+        parts = dict(zip(self.order, codes[:, :WITHOUT_DETAIL].split(counts, dim=1), strict=False))
+        x = prosody.values(parts["prosody"]) + content.values(parts["content"])
         if codes.shape[1] > WITHOUT_DETAIL:
             x = x + detail.values(codes[:, WITHOUT_DETAIL:])
         return x
@@ -223,6 +294,7 @@ class FACodec(PublishedTokenizer):
     """
 
     Config = FACodecConfig
+    config: FACodecConfig
     UNUSED = r"((res_)?(f0|phone)|x_timbre)_predictor\..+"
 
     def __init__(self, config: FACodecConfig | None = None):
@@ -251,7 +323,8 @@ class FACodec(PublishedTokenizer):
         """See `PublishedTokenizer.encode_row`."""
         wav = F.pad(wav, (0, -wav.shape[-1] % self.spec.hop))
         x = self.encoder(wav[:, None]).transpose(1, 2)  # [1, T, D]
-        return self.decoder.codes(x), self.decoder.timbre(x)
+        bands = self.encoder.mel_transform(wav) if self.config.version == 2 else None
+        return self.decoder.codes(x, bands), self.decoder.timbre(x)
 
     def decode_row(self, codes: Tensor, speaker: Tensor | None) -> Tensor:
         """See `PublishedTokenizer.decode_row`."""
