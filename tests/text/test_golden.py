@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from vocalmtp.text import ALPHABET, VERSION, normalize
-from vocalmtp.text.alphabet import READINGS
+from vocalmtp.text.normalizer import READINGS
 
 GOLDEN = Path(__file__).with_name("golden.tsv")
 ROWS = [line.split("\t") for line in GOLDEN.read_text(encoding="utf-8").splitlines()]
@@ -33,7 +33,7 @@ def readings_hash() -> str:
 def test_a_changed_reading_needs_a_new_version():
     assert READINGS[VERSION] == readings_hash(), (
         f"the golden rows are not those of version {VERSION}: "
-        f'add {VERSION + 1}: "{readings_hash()}" to READINGS in vocalmtp/text/alphabet.py'
+        f'add {VERSION + 1}: "{readings_hash()}" to READINGS in vocalmtp/text/normalizer.py'
     )
 
 

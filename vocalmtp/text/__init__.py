@@ -1,7 +1,6 @@
 """The text front end: English text to the characters that models read."""
 
-from vocalmtp.text.alphabet import ALPHABET, VERSION, char_ids, char_text, shorten
-from vocalmtp.text.normalizer import normalize
+from vocalmtp.text.normalizer import ALPHABET, VERSION, char_ids, char_text, normalize, shorten
 from vocalmtp.text.segmentation import (
     ClauseSplitter,
     sayable,

@@ -3,7 +3,7 @@
 import html
 import re
 
-from vocalmtp.text.formulas import read_math
+from vocalmtp.text.mathematics import read_math
 from vocalmtp.text.numbers import LETTER_NAMES
 
 # HTML

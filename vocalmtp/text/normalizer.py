@@ -8,18 +8,31 @@ since they tell names and acronyms from words.
 import re
 import unicodedata
 import warnings
+from collections.abc import Sequence
 
 from vocalmtp.errors import InputError, nearest
 from vocalmtp.text.abbreviations import expand_abbreviations, spell_letters
-from vocalmtp.text.alphabet import ALPHABET, shorten
+from vocalmtp.text.chemistry import CHEMISTRY
 from vocalmtp.text.codes import ADDRESSES, MODELS, PHONES
-from vocalmtp.text.dates import DATES, NAMED_DAYS, PERIODS, TIMES_OF_DAY, YEARS
-from vocalmtp.text.formulas import CHEMISTRY, EXPONENTS, MATHEMATICS, POWERS
+from vocalmtp.text.dates import DATES, NAMED_DAYS, PERIODS, YEARS
+from vocalmtp.text.dimensions import DIMENSIONS, FRACTIONS, RANGES
 from vocalmtp.text.markup import strip_markup
-from vocalmtp.text.money import MONEY, MONEY_FORMS
+from vocalmtp.text.mathematics import EXPONENTS, MATHEMATICS, POWERS
 from vocalmtp.text.numbers import FOREIGN, ORDINALS, PLAIN, RATIO, ROMAN, apply_rules, spell
-from vocalmtp.text.quantities import DIMENSIONS, FRACTIONS, MEASUREMENTS, RANGES, RATES
+from vocalmtp.text.quantities import MEASUREMENTS, MONEY, MONEY_FORMS, RATES
 from vocalmtp.text.symbols import GREEK, IN_CONTEXT, fold_characters, mark_lengths, spell_symbols
+from vocalmtp.text.times import TIMES_OF_DAY
+
+ALPHABET = " abcdefghijklmnopqrstuvwxyz'.,?!-;:"
+_INDEX = {character: index for index, character in enumerate(ALPHABET)}
+
+# The readings of tests/text/golden.tsv in each version, as a hash. When a reading changes, add a
+# line with the next number. Exported models name the version that they were trained with.
+READINGS = {
+    1: "63aa952f8598b954",
+    2: "5d8d9f61b973fe95",
+}
+VERSION = max(READINGS)
 
 UNKNOWN_CHARACTERS = ("refuse", "skip", "name")  # what happens to letters that are not read
 
@@ -178,3 +191,31 @@ def _tidy_punctuation(text: str) -> str:
 
 def _strongest(match: re.Match[str]) -> str:
     return next(mark for mark in "?!.;:," if mark in match[0]) + " "
+
+
+def char_ids(text: str) -> list[int]:
+    """Ids of the characters of a normalised text: their places in ALPHABET.
+
+    Raises:
+        InputError: a character is not in the alphabet; the text was not normalised.
+    """
+    try:
+        return [_INDEX[character] for character in text]
+    except KeyError as error:
+        raise InputError(
+            f"text '{shorten(text)}': character {error.args[0]!r} is not in the alphabet; "
+            "use vocalmtp.text.normalize first",
+            code="invalid_value",
+        ) from error
+
+
+def char_text(ids: Sequence[int]) -> str:
+    """The text of ids of ALPHABET; ids outside it, such as that of an end, are left out."""
+    return "".join(ALPHABET[index] for index in ids if 0 <= index < len(ALPHABET))
+
+
+def shorten(text: str, limit: int = 40) -> str:
+    """`text` on one line, short enough for a message."""
+    line = " ".join(text[: 10 * limit].split())
+    line = "".join(c if c.isprintable() else "?" for c in line)
+    return line if len(line) <= limit else line[: limit - 3] + "..."
