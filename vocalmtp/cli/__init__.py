@@ -39,7 +39,7 @@ app = typer.Typer(
 SPEAK, TRAIN, MEASURE, TEXT = "Synthesis", "Training", "Evaluation", "Text LMs"
 verb(app, "tts", panel=SPEAK)(synthesis.tts)
 verb(app, "batch", panel=SPEAK)(batch.batch)
-app.command("chat", rich_help_panel=SPEAK)(chat.chat)
+verb(app, "chat", panel=SPEAK)(chat.chat)
 app.add_typer(voices.voices_app, name="voices", rich_help_panel=SPEAK)
 app.add_typer(voices.roles_app, name="roles", rich_help_panel=SPEAK)
 app.command("info", rich_help_panel=SPEAK)(describe.info)

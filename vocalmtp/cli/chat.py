@@ -1,13 +1,12 @@
 """`vocalmtp chat`: the page, the terminal, or a recording."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
-
-import typer
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from vocalmtp.cli.console import tell
+from vocalmtp.cli.options import ModelOptions, VoiceOptions, option
 from vocalmtp.errors import InputError
-from vocalmtp.hub import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,113 +14,149 @@ if TYPE_CHECKING:
     from vocalmtp.chat.config import ChatConfig
     from vocalmtp.chat.events import Error, Event
     from vocalmtp.chat.pipeline import ChatPipeline
+    from vocalmtp.chat.session import ChatSession
     from vocalmtp.roles import Role
     from vocalmtp.server.state import ServerState
 
 LOCALHOST, PORT, SESSIONS = "127.0.0.1", 7860, 4
+TURNS, RECORDING, PAGE = "Turns", "Without the page", "The page"
 
 
-def chat(
-    model: Annotated[
-        str, typer.Option("--model", "-m", help="Name of a bundled model, or a model folder.")
-    ] = DEFAULT_MODEL,
-    voice: Annotated[
-        str | None,
-        typer.Option(
-            "--voice",
-            "-v",
-            help="The voice of the answers, as for tts.",
-            show_default="the model's",
-        ),
-    ] = None,
-    role: Annotated[
-        str | None,
-        typer.Option(
-            help="A persona and its voice, instead of --system and --voice: a name from 'vocalmtp "
-            "roles', or a YAML file. With --native, only its voice is used."
-        ),
-    ] = None,
+@dataclass(frozen=True, kw_only=True)
+class ChatOptions(ModelOptions, VoiceOptions):
+    """Options of `vocalmtp chat`."""
+
     llm: Annotated[
         str | None,
-        typer.Option(
+        option(
             help="The language model: the URL of an OpenAI-compatible endpoint "
             "(http://HOST:PORT/v1, key in OPENAI_API_KEY), or the folder of a chat model of "
             "Transformers.",
             show_default="echo: repeats what you say",
         ),
-    ] = None,
-    llm_model: Annotated[
-        str | None, typer.Option(help="The name of the model at the endpoint.")
-    ] = None,
+    ] = None
+    llm_model: Annotated[str | None, option(help="The name of the model at the endpoint.")] = None
+    system: Annotated[
+        str | None,
+        option(help="The system prompt.", show_default="the role's, or a friendly voice assistant"),
+    ] = None
+    recognizer: Annotated[
+        str | None,
+        option(
+            help="The speech recognizer: pocketsphinx, whisper=FOLDER, faster-whisper=FOLDER, "
+            "speech-lm=FOLDER, or the folder of such a model.",
+            show_default="pocketsphinx",
+        ),
+    ] = None
     native: Annotated[
         bool,
-        typer.Option(
+        option(
             "--native",
             help="The model of --model takes your speech and answers by itself, without "
             "recognizer and language model; it must be trained for that, such as by "
             "recipes/chat_mini.",
         ),
-    ] = False,
-    recognizer: Annotated[
-        str | None,
-        typer.Option(
-            help="The speech recognizer: pocketsphinx, whisper=FOLDER, faster-whisper=FOLDER, "
-            "speech-lm=FOLDER, or the folder of such a model.",
-            show_default="pocketsphinx",
-        ),
-    ] = None,
-    system: Annotated[
-        str | None,
-        typer.Option(help="The system prompt.", show_default="a friendly voice assistant"),
-    ] = None,
+    ] = False
+
     echo: Annotated[
         Literal["energy", "half-duplex", "off"] | None,
-        typer.Option(
+        option(
+            panel=TURNS,
             help="Echo suppression: what is louder than the echo of an answer interrupts it, or "
             "nothing does, or any speech does.",
             show_default="energy",
         ),
-    ] = None,
+    ] = None
     barge_in: Annotated[
         float | None,
-        typer.Option(
+        option(
+            panel=TURNS,
             help="Seconds of speech that interrupt an answer; shorter sounds count as noise.",
             show_default="0.16",
         ),
-    ] = None,
-    device: Annotated[
-        str, typer.Option(help="Torch device of all models: cpu, cuda, cuda:N, or auto.")
-    ] = "cpu",
+    ] = None
+
     terminal: Annotated[
         bool,
-        typer.Option("--terminal", help="Use this machine's microphone instead of the page."),
-    ] = False,
+        option("--terminal", panel=RECORDING, help="Use this machine's microphone."),
+    ] = False
     input: Annotated[
-        Path | None, typer.Option(help="Answer this recording instead of a microphone.")
-    ] = None,
+        Path | None, option(panel=RECORDING, help="Answer this recording, into --output.")
+    ] = None
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write the spoken answers to this file.")
-    ] = None,
+        Path | None,
+        option("--output", "-o", panel=RECORDING, help="Write the spoken answers to this file."),
+    ] = None
+
     host: Annotated[
         str | None,
-        typer.Option(
-            help="The address to serve at; 0.0.0.0 admits other machines.", show_default=LOCALHOST
+        option(
+            panel=PAGE,
+            help="The address to serve at; 0.0.0.0 admits other machines.",
+            show_default=LOCALHOST,
         ),
-    ] = None,
+    ] = None
     port: Annotated[
-        int | None, typer.Option(min=1, max=65_535, help="Of the page.", show_default=str(PORT))
-    ] = None,
-    auth: Annotated[str | None, typer.Option(help="user:password that the page requires.")] = None,
+        int | None,
+        option(panel=PAGE, min=1, max=65_535, help="The port.", show_default=str(PORT)),
+    ] = None
+    auth: Annotated[str | None, option(panel=PAGE, help="user:password that it requires.")] = None
     sessions: Annotated[
         int | None,
-        typer.Option(
+        option(
+            panel=PAGE,
             min=1,
             max=1000,
-            help="The most conversations at a time on the page.",
+            help="The most conversations at a time.",
             show_default=str(SESSIONS),
         ),
-    ] = None,
-) -> None:
+    ] = None
+
+    def config(self) -> "ChatConfig":
+        """The settings of conversations. Raises InputError if a value is out of range."""
+        from vocalmtp.chat.config import ChatConfig
+        from vocalmtp.config import parse
+
+        given = {"system": self.system, "echo": self.echo, "barge_in": self.barge_in}
+        settings = {key: value for key, value in given.items() if value is not None}
+        return parse(ChatConfig, settings, "chat")
+
+    def persona(self) -> "Role | None":
+        """The role. Raises InputError if another option replaces a part of it."""
+        from vocalmtp.roles import Role
+
+        speaker = self.speaker()
+        if not isinstance(speaker, Role):
+            return None
+        if self.system is not None:
+            raise InputError(
+                f"system '{self.system}': the role '{self.role}' has its own; leave one out",
+                code="conflict",
+            )
+        return speaker
+
+    def check_mode(self) -> None:
+        """Raise InputError if options of different modes are given."""
+        if self.native and self.system is not None:
+            raise InputError(
+                f"system '{self.system}': --native has no system prompt; leave one out",
+                code="conflict",
+            )
+        if (self.input is None) != (self.output is None):
+            raise InputError(
+                "input, output: belong together; give both, or neither", code="conflict"
+            )
+        if self.input is not None and self.terminal:
+            raise InputError("terminal: does not go with --input; leave one out", code="conflict")
+        if self.terminal or self.input is not None:
+            for name in ("host", "port", "auth", "sessions"):
+                if (value := getattr(self, name)) is not None:
+                    raise InputError(
+                        f"{name} '{value}': is for the page; leave it out", code="conflict"
+                    )
+
+
+def chat(options: ChatOptions) -> None:
     """Hold a spoken conversation, whose answers you may interrupt at any time.
 
     Serves a page on this machine, unless --terminal or --input is given.
@@ -138,50 +173,41 @@ def chat(
 
     vocalmtp chat --native --model chat-mini
     """
-    settings: dict[str, Any] = {"system": system, "echo": echo, "barge_in": barge_in}
-    config = _config({key: value for key, value in settings.items() if value is not None})
-    card = _load_role(role, voice, system)
-    if native and system is not None:
-        raise InputError(
-            f"system '{system}': --native has no system prompt; leave one out", code="conflict"
-        )
-    page = {"host": host, "port": port, "auth": auth, "sessions": sessions}
-    _check_mode(terminal, input, output, page)
-    if not terminal and input is None:
-        _check_page(host or LOCALHOST, port or PORT, auth)
-    samples = None if input is None or output is None else _read(input, output)
+    config, role = options.config(), options.persona()
+    options.check_mode()
+    if not options.terminal and options.input is None:
+        _check_page(options)
+    samples = None if options.input is None else _read(options.input, options.output)
     from vocalmtp.chat.pipeline import build_pipeline
     from vocalmtp.cli.synthesis import load_tts
     from vocalmtp.voices import consent_note
 
-    responder = "speech-lm" if native else "cascade"
-    pipeline = build_pipeline(model, llm, llm_model, recognizer, responder, device, load_tts)
-    if note := consent_note(pipeline.tts.find_voice(voice if card is None else card)):
+    pipeline = build_pipeline(
+        options.model,
+        options.llm,
+        options.llm_model,
+        options.recognizer,
+        "speech-lm" if options.native else "cascade",
+        options.device,
+        load_tts,
+    )
+    if note := consent_note(pipeline.tts.find_voice(options.voice if role is None else role)):
         tell(note)
     tell(f"answers: {pipeline.responder.name}; recognizer: {pipeline.recognizer.description}")
-    if samples is not None and output is not None:
-        _answer_recording(samples, output, pipeline, voice, config, card)
-    elif terminal:
-        _run_terminal(pipeline, voice, config, card)
+    if samples is not None and options.output is not None:
+        from vocalmtp.chat.recorded import SETTINGS
+
+        config = config.model_copy(update=SETTINGS)
+        with pipeline.session(options.voice, role, config) as session:
+            _answer_recording(session, samples, options.output, pipeline.tts.sample_rate)
+    elif options.terminal:
+        with pipeline.session(options.voice, role, config) as session:
+            _run_terminal(session, pipeline)
     else:
-        state = _server_state(pipeline, voice, config, card, sessions or SESSIONS)
-        _serve_page(state, host or LOCALHOST, port or PORT, auth)
+        _serve_page(options, pipeline, config, role)
 
 
-def _check_mode(
-    terminal: bool, input: Path | None, output: Path | None, page: dict[str, Any]
-) -> None:
-    """Raise InputError if the options are of different modes."""
-    if (input is None) != (output is None):
-        raise InputError("input, output: belong together; give both, or neither", code="conflict")
-    if input is not None and terminal:
-        raise InputError("terminal: does not go with --input; leave one out", code="conflict")
-    for option, value in page.items():
-        if value is not None and (terminal or input is not None):
-            raise InputError(f"{option} '{value}': is for the page; leave it out", code="conflict")
-
-
-def _check_page(host: str, port: int, auth: str | None) -> None:
+def _check_page(options: ChatOptions) -> None:
     """Raise InputError unless the page can be served."""
     from vocalmtp.optional import require
 
@@ -189,59 +215,32 @@ def _check_page(host: str, port: int, auth: str | None) -> None:
         require(name)
     from vocalmtp.server.app import check_auth, check_port
 
-    check_port(host, port)
-    if auth is not None:
-        check_auth(auth)
+    check_port(options.host or LOCALHOST, options.port or PORT)
+    if options.auth is not None:
+        check_auth(options.auth)
 
 
-def _load_role(name: str | None, voice: str | None, system: str | None) -> "Role | None":
-    """Load a role; raises InputError if an option replaces what the role has."""
-    from vocalmtp.roles import load_role
-
-    if name is None:
-        return None
-    for option, value in (("voice", voice), ("system", system)):
-        if value is not None:
-            raise InputError(
-                f"{option} '{value}': the role '{name}' has its own; leave one out", code="conflict"
-            )
-    return load_role(name)
-
-
-def _read(input: Path, output: Path) -> "np.ndarray":
+def _read(input: Path, output: Path | None) -> "np.ndarray":
+    """Read a recording, after a check of the output's format."""
     from vocalmtp.audio.formats import output_format
     from vocalmtp.audio.io import read_audio
     from vocalmtp.audio.vad import SAMPLE_RATE
 
-    output_format(output)
+    if output is not None:
+        output_format(output)
     return read_audio(input, SAMPLE_RATE)
 
 
-def _config(settings: dict[str, Any]) -> "ChatConfig":
-    from vocalmtp.chat.config import ChatConfig
-    from vocalmtp.config import parse
-
-    return parse(ChatConfig, settings, "chat")
-
-
 def _answer_recording(
-    samples: "np.ndarray",
-    output: Path,
-    pipeline: "ChatPipeline",
-    voice: str | None,
-    config: "ChatConfig",
-    role: "Role | None",
+    session: "ChatSession", samples: "np.ndarray", output: Path, sample_rate: int
 ) -> None:
     """Write the answers to a recording; raises InputError afterwards if one has failed."""
     from vocalmtp.audio.formats import audio_writer
     from vocalmtp.chat.events import AudioChunk, Error
-    from vocalmtp.chat.recorded import SETTINGS, converse
+    from vocalmtp.chat.recorded import converse
 
     show, errors = EventPrinter(), list[Error]()
-    with (
-        pipeline.session(voice, role, config.model_copy(update=SETTINGS)) as session,
-        audio_writer(output, pipeline.tts.sample_rate) as write,
-    ):
+    with audio_writer(output, sample_rate) as write:
         for event in converse(session, samples):
             if isinstance(event, AudioChunk):
                 write(event.samples)
@@ -261,25 +260,33 @@ def _failure(error: "Error", output: Path) -> InputError:
     return InputError(f"{part}: {error.message}; '{output}' is incomplete", code="unusable")
 
 
-def _run_terminal(
-    pipeline: "ChatPipeline", voice: str | None, config: "ChatConfig", role: "Role | None"
-) -> None:
+def _run_terminal(session: "ChatSession", pipeline: "ChatPipeline") -> None:
     from vocalmtp.chat.responders import warm_up
     from vocalmtp.chat.terminal import run_terminal
 
-    with pipeline.session(voice, role, config) as session:
-        warm_up(pipeline.tts, session.voice)
-        tell("listening; Ctrl-C ends")
-        run_terminal(session, pipeline.tts.sample_rate, EventPrinter())
+    warm_up(pipeline.tts, session.voice)
+    tell("listening; Ctrl-C ends")
+    run_terminal(session, pipeline.tts.sample_rate, EventPrinter())
+
+
+def _serve_page(
+    options: ChatOptions, pipeline: "ChatPipeline", config: "ChatConfig", role: "Role | None"
+) -> None:
+    from vocalmtp.server.app import make_app, run
+
+    host, port = options.host or LOCALHOST, options.port or PORT
+    state = _server_state(options, pipeline, config, role)
+    app = make_app(state, host, options.auth)
+    state.warm_up()
+    shown = f"[{host}]" if ":" in host else host
+    tell(f"talk at http://{shown}:{port}; Ctrl-C ends")
+    run(app, state, host, port)
 
 
 def _server_state(
-    pipeline: "ChatPipeline",
-    voice: str | None,
-    config: "ChatConfig",
-    role: "Role | None",
-    sessions: int,
+    options: ChatOptions, pipeline: "ChatPipeline", config: "ChatConfig", role: "Role | None"
 ) -> "ServerState":
+    """The state of a server that offers the responder, an echo, and all roles."""
     from vocalmtp.chat.llm import Echo
     from vocalmtp.chat.responders import CascadeResponder
     from vocalmtp.roles import list_roles, load_role
@@ -287,21 +294,17 @@ def _server_state(
 
     responder, tts = pipeline.responder, pipeline.tts
     offered = [card for card in map(load_role, list_roles()) if card.voice in tts.voices]
-    roles = {card.name: card for card in [*offered, *([role] if role else [])]}
     echo = CascadeResponder(tts, Echo())
-    responders = {responder.name: responder, echo.name: echo}
-    limits = ServerLimits(sessions=sessions)
-    return ServerState(tts, pipeline.recognizer, responders, config, limits, voice, role, roles)
-
-
-def _serve_page(state: "ServerState", host: str, port: int, auth: str | None) -> None:
-    from vocalmtp.server.app import make_app, run
-
-    app = make_app(state, host, auth)
-    state.warm_up()
-    shown = f"[{host}]" if ":" in host else host
-    tell(f"talk at http://{shown}:{port}; Ctrl-C ends")
-    run(app, state, host, port)
+    return ServerState(
+        tts,
+        pipeline.recognizer,
+        {responder.name: responder, echo.name: echo},
+        config,
+        ServerLimits(sessions=options.sessions or SESSIONS),
+        options.voice,
+        role,
+        {card.name: card for card in [*offered, *([role] if role else [])]},
+    )
 
 
 class EventPrinter:
