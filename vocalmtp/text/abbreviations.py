@@ -176,7 +176,9 @@ _MEASURES = MEASURES.keys() | set(
     "tbsps tbs tsp tsps lbs hrs mins secs yrs wks pkg min sec".split()
 )
 _MEASURED = re.compile(r"\d ?$|\d (?:sq|cu|fl)\. ?$")
-_COUNT = re.compile(r"\s?(?:(?:\(|number )?\d|(?:[IVXLC]{2,7}|[ivxl]{2,6})\b|[A-HVX]\b(?![.']))")
+_COUNT = re.compile(
+    r"\s?(?:(?:\(|number )?\d|(?:[IVXLC]{2,7}|[ivxl]{2,6})\b|I[-\u2013]|[A-HVX]\b(?![.']))"
+)
 _ANSWER = re.compile(r"\b(?:said|says?|oh|is|was|be|answer(?:ed)?|replied) $", re.IGNORECASE)
 _YEAR = re.compile(r"\s?(?:1\d|20)\d\d\b")
 _GOES_ON = re.compile(r"\s(?:[a-z(]|\d)")
@@ -263,6 +265,7 @@ ABBREVIATION_RULES: tuple[Rule, ...] = (
         ("\u00b0",),
     ),
     rule(r"(?<!\S)w/(?=[a-z]{2})", "with ", ("w/",)),
+    rule(r"\bext (?=\d)", "extension ", ("ext ",)),
     rule(r"\bFl\.? (?=\d{1,3}\b)", "floor ", ("Fl",)),
     rule(r"(?:^|(?<=[.?!] ))Sr\. (?=[A-Z])", "sister ", ("Sr.",)),
     rule(rf"\b({choice(LABELS)})\.?(?=:)", lambda m: LABELS[m[1]], (":",)),
@@ -340,6 +343,7 @@ SMALL_LETTER_RULES: tuple[Rule, ...] = (
         lambda m: f"{letters(m[1])}th",
         needs=("ith", "-th", "jth", "kth", "mth"),
     ),
+    rule(r"\ba[-\u2013]z\b", "ay to zee", needs=("a-z", "a–z")),
     rule(r"\bn-th\b", "nth", needs=("n-th",)),
 )
 CAPITAL_RULES: tuple[Rule, ...] = (
@@ -355,10 +359,11 @@ CAPITAL_RULES: tuple[Rule, ...] = (
     rule(r"(?<![\w'])([A-Z])\.(?=\s[A-Za-z])", _initial),
     rule(r"(?:\b([A-Za-z]+) )?\bIT\b(?: ([a-z]+))?", _information_technology, needs=("IT",)),
     rule(r"(?:(?<=\b[Ii]n )|(?<=\bafter ))OT\b", "overtime", needs=("OT",)),
+    rule(r"\b([A-Z])\.Sc\b\.?", lambda m: f"{letters(m[1])} ess see", (".Sc",)),
     rule(
-        r"\b([A-Z])-([A-Z])\b(?=[\s.,;:!?)]|$)",
+        r"\b([A-Z])[-\u2013]([A-Z])\b(?=[\s.,;:!?)]|$)",
         lambda m: f"{letters(m[1])} to {letters(m[2])}",
-        needs=("-",),
+        needs=("-", "–"),
     ),
     rule(
         r"(?<=[a-z] )A\b(?! [A-Z])|\bA(?=:|/[A-Z]|,? (?:and |or |to |vs |& |\u2192 )?[B-Z]\b)", "ay"

@@ -7,6 +7,7 @@ from vocalmtp.text.numbers import (
     Rule,
     cardinal,
     choice,
+    letters,
     ordinal,
     plural,
     rule,
@@ -79,6 +80,13 @@ def _month_year(match: re.Match[str]) -> str:
     return f"{MONTH_NAMES[int(match[1]) - 1]} {year(match[2])}"
 
 
+def _year_month(match: re.Match[str]) -> str:
+    """ "2023-12"; but "2009-10" and "1905-10" are years."""
+    if match[2] > match[1][2:]:
+        return match[0]
+    return f"{MONTH_NAMES[int(match[2]) - 1]} {year(match[1])}"
+
+
 def _slashed_range(match: re.Match[str]) -> str:
     month, day, until_month, until = match.groups()
     if not (_is_date(month, day) and _is_date(until_month, until)):
@@ -149,8 +157,9 @@ NAMED_DAYS: tuple[Rule, ...] = (  # without digits
     ),
 )
 DATES: tuple[Rule, ...] = (
+    rule(r"\b(BCE?|CE|AD) ?[-\u2013] ?(?=\d)", lambda m: f"{m[1]} to ", needs=("-", "–")),
     rule(
-        rf"\b((?:{_MONTH})\.? \d{{1,2}},?) '(\d\d)\b",
+        rf"\b((?:{_MONTH})\.? \d{{1,2}}(?:st|nd|rd|th)?,?) '(\d\d)\b",
         lambda m: f"{m[1]} {_full_year(m[2])}",
         needs=(" '",),
     ),
@@ -165,6 +174,10 @@ DATES: tuple[Rule, ...] = (
         r"(?<![\w/.,-])(\d{1,2})/(\d{1,2})\s?[-\u2013]\s?(\d{1,2})/(\d{1,2})(?![\d/])",
         _slashed_range,
         needs=("/",),
+    ),
+    rule(r"(?<![\d/-])(\d{1,2})-(\d{1,2})-(\d{4})(?![\d/-])", _slashed, needs=("-",)),
+    rule(
+        r"(?<![\w/.,-])((?:19|20)\d\d)-(0[1-9]|1[0-2])(?![\w-]|[.,]\d)", _year_month, needs=("-",)
     ),
     rule(
         r"(?<![\d/.-])(\d{4})([-/])(\d\d)\2(\d\d)(?:(T|,? )(?=\d\d:\d\d)|(?![\d/-]))",
@@ -277,6 +290,10 @@ PERIODS: tuple[Rule, ...] = (
 )
 YEARS: tuple[Rule, ...] = (
     rule(r"\b(Q|H)([1-4])(?:[ -]'?|')(20\d\d|\d\d)\b", _quarter, needs=(" ", "'", "-")),
+    rule(
+        r"\b([1-4])([QH])(\d\d)\b",
+        lambda m: f"{letters(m[2])} {cardinal(m[1])} {year(_full_year(m[3]))}",
+    ),
     rule(
         r"\bFY ?'?(20\d\d|\d\d)\b", lambda m: f"fiscal year {year(_full_year(m[1]))}", needs=("FY",)
     ),

@@ -149,6 +149,13 @@ def _kitchen(match: re.Match[str]) -> str:
 _SIDE = r"\d{1,4}(?:\.\d{1,4})?"
 _OUT_OF = r"(\d{1,3}(?:\.\d)?)/(5|10|20|100)"
 FRACTIONS: tuple[Rule, ...] = (
+    rule(r"(?<=\d/\d) ?[-\u2013] ?(?=\d)", " to ", needs=("-", "–")),
+    rule(
+        r"(?<=\d')[-\u2013](?=\d{1,2}'(?!'))|(?<='')[-\u2013](?=\d{1,3}'')",
+        " to ",
+        needs=("'-", "'–"),
+    ),
+    rule(r"(?<=\d\))[-\u2013](?=\(\d)", " to ", needs=(")-", ")–")),
     rule(r"(?<=\d')-(?=\d{1,2}'')", " ", needs=("'-",)),
     rule(
         r"(?<![\w.])\.(\d{2,3})(?= (?:caliber|cal|rifle|pistol|revolver|[Mm]agnum|ammo|rounds?)\b)",
@@ -266,7 +273,9 @@ RANGES: tuple[Rule, ...] = (
     rule(r"(?<![\w-])\d(?:-\d){2,9}(?![\w-])", lambda m: digits(m[0]), needs=("-",)),
     rule(r"\b24-7\b", "twenty-four seven", needs=("24-7",)),
     rule(r"\b(50|20)-\1\b(?!-)", lambda m: f"{cardinal(m[1])} {cardinal(m[1])}", needs=("-",)),
-    rule(rf"(?<=[\d%]){DASH}(?={CURRENCY_SIGNS}?\d)", " to ", needs=("-", "–", "—", "−")),
+    rule(
+        rf"(?<=[\d%]){DASH}(?=[-\u2212]?{CURRENCY_SIGNS}?\.?\d)", " to ", needs=("-", "–", "—", "−")
+    ),
     rule(rf"(?<=\d)\s?({_UNIT})[-\u2013](?=\d)", lambda m: f"{m[1]} to ", needs=("-", "–")),
     rule(rf"(?<=\d)\s?({_UNIT})\s[-\u2013]\s(?=\d)", lambda m: f"{m[1]} to ", needs=("-", "–")),
     rule(rf"(?<![\w)^])[-\u2212](?={CURRENCY_SIGNS}?\.?\d)", "minus ", needs=("-", "−")),

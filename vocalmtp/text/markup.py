@@ -109,13 +109,15 @@ def _read_lines(text: str) -> str:
     text = _BROKEN_WORD.sub(_join_broken, text)
     done: list[str] = []
     pause = ""  # owed before the next line
+    in_code = False
     for raw in text.splitlines():
         line = " ".join(raw.split())
         line = _QUOTATION.sub("", line, count=1) if line.startswith(">") else line
         if not line or _FENCE.match(line) or _RULER.match(line):
+            in_code ^= bool(_FENCE.match(line))
             pause = "."
             continue
-        after = ""
+        after = "," if in_code else ""
         if line.startswith("|") and line.endswith("|"):
             line, pause, after = line.strip("| "), pause or ".", "."
         elif heading := _HEADING.match(line):

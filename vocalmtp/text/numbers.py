@@ -159,13 +159,15 @@ def _plain(match: re.Match[str]) -> str:
 
 
 def _decimal_comma(match: re.Match[str]) -> str:
-    return match[0].replace(".", "").replace(",", ".")
+    return re.sub(r"[\s.]", "", match[0]).replace(",", ".")
 
 
 _AMOUNT_AFTER = (
     r"(?=\s?(?:[\u20ac\u00a3$%\u00b0]|(?:EUR|CHF|kr|z\u0142|zl|[kcm]?m|k?g|[mc]?l|L)\b))"
 )
 FOREIGN: tuple[Rule, ...] = (
+    rule(r"(?<=\d),[-\u2013](?=\s?\u20ac|\s|$)", "", needs=(",-", ",–")),  # 20,-
+    rule(rf"(?<![\w.,-])\d{{1,3}} \d{{3}}(?:,\d\d?)?{_AMOUNT_AFTER}", _decimal_comma),
     rule(r"(?<![\w.,'])\d{1,3}(?:'\d{3})+(?![\d'])", _plain, needs=("'",)),  # 1'000
     rule(r"(?<![\w.,])\d{1,2}(?:,\d\d)+,\d{3}(?![\d,])", lambda m: m[0].replace(",", "")),
     rule(r"(?<![A-Za-z\d.,])\d{1,3}(?:\.\d{3})+,\d{1,6}(?![\d,])", _decimal_comma),
@@ -179,9 +181,12 @@ FOREIGN: tuple[Rule, ...] = (
     ),
     rule(rf"(?<![\w.,])\d{{1,9}},\d\d?{_AMOUNT_AFTER}", _decimal_comma),
     rule(r"(?<![\w.,-])\d{1,2}(?: \d{3}){2,}(?![\d-]| \d|,\d{3})", _plain),  # 1 234 567
-    rule(rf"(?<![\w.,-])\d{{1,3}} \d{{3}}(?:,\d\d?)?{_AMOUNT_AFTER}", _decimal_comma),
     rule(r"(?<![\w.,])\d{1,3},\d{4,9}(?![\d,])", _decimal_comma),
-    rule(rf"(?<![\w.,$])[1-9]\d{{0,2}}\.\d00(?= (?:{COUNTED})\b)", _plain, needs=("00",)),
+    rule(
+        rf"(?<![\w.,$])[1-9]\d{{0,2}}\.\d00(?= (?:{COUNTED}|km|miles|kg|feet|meters)\b)",
+        _plain,
+        needs=("00",),
+    ),
 )
 
 # Roman numerals: "Henry VIII" and "Chapter IV", but never the pronoun.

@@ -192,7 +192,7 @@ CODAS = set(  # how it may end
     "bs ds fs lds lls lps lts mbs ms nths rch rve lve xt xth zz hs ys by ys bt lb".split()
 )
 WORDS_WITHOUT_VOWELS = set(
-    "hm hmm hmmm mm mmm sh shh psst pfft brr grr nth tsk zzz cwm crwth pst".split()
+    "hm hmm hmmm mm mmm sh shh psst pfft brr grr nth tsk zzz cwm crwth".split()
 )
 SAID_AS = entries(  # as they are written, capitals and all
     "Tbsp:tablespoon tbsp:tablespoon TBSP:tablespoon Tsp:teaspoon tsp:teaspoon TSP:teaspoon "

@@ -120,6 +120,8 @@ TIMES_OF_DAY: tuple[Rule, ...] = (
         _clock_range,
         needs=("-", "–", "—"),
     ),
+    rule(r"\b(noon|midnight) ?[-\u2013] ?(?=\d)", lambda m: f"{m[1]} to ", needs=("noon", "midn")),
+    rule(r"(?<=[\dm.]) ?[-\u2013] ?(?=noon\b|midnight\b)", " to ", needs=("noon", "midn")),
     rule(
         rf"(?:(?<=[apAP]\.[mM]\.)|(?<=[\d ][apAP][mM])|(?<=:\d\d)){DASH}(?=\d)",
         " to ",
