@@ -184,6 +184,14 @@ def test_unusable_device_is_refused(folder, device, code):
         TransformersChat(folder, device)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_local_model_answers_on_a_gpu(make_session, folder):
+    session = make_session(TransformersChat(folder, "cuda", max_tokens=12))
+    session.ask("the cat")
+    assert until(session, "finished")[-1].text
+
+
 def test_damaged_weights_are_refused(folder, tmp_path):
     copy = shutil.copytree(folder, tmp_path / "copy")
     (copy / "model.safetensors").write_bytes(b"torn")

@@ -362,13 +362,13 @@ def test_concurrent_sessions_do_not_mix(make_session):
     sessions = [make_session() for _ in range(6)]
     for session in sessions:
         session.responder = responder
-    sounds = [np.concatenate([tone(0.3 + 0.2 * n), silence(0.8)]) for n in range(6)]
-    for start in range(0, max(map(len, sounds)), 1000):  # the first two, interleaved
-        for session, sound in zip(sessions[:2], sounds[:2], strict=True):
-            session.feed(sound[start : start + 1000])
+    inputs = [np.concatenate([tone(0.3 + 0.2 * n), silence(0.8)]) for n in range(6)]
+    for start in range(0, max(map(len, inputs)), 1000):  # the first two, interleaved
+        for session, samples in zip(sessions[:2], inputs[:2], strict=True):
+            session.feed(samples[start : start + 1000])
     threads = [
-        threading.Thread(target=session.feed, args=(sound,))
-        for session, sound in zip(sessions[2:], sounds[2:], strict=True)
+        threading.Thread(target=session.feed, args=(samples,))
+        for session, samples in zip(sessions[2:], inputs[2:], strict=True)
     ]
     for thread in threads:
         thread.start()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from helpers.chat_fakes import QUESTION
 from helpers.errors import raises_input_error
 from helpers.tiny_whisper import save_tiny_whisper
@@ -150,6 +151,13 @@ def test_whisper_folder_is_recognized_and_greedy(tmp_path, speech):
     assert stream_text(recognizer, speech, 16_000) == text
     assert "<|" not in text
     assert build_recognizer(f"whisper={folder}").name == recognizer.name
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_whisper_transcribes_on_a_gpu(tmp_path, speech):
+    folder = save_tiny_whisper(tmp_path / "tiny")
+    assert build_recognizer(str(folder), device="cuda").transcribe(speech)
 
 
 def test_registered_recognizer_is_built_by_name():

@@ -1,1 +1,1 @@
-"""Conversations: hear, answer aloud, be interrupted. `ChatSession` knows no page and no device."""
+"""Spoken conversations with interruptible answers, for any source of audio: `ChatSession`."""

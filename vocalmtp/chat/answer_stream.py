@@ -24,7 +24,7 @@ from vocalmtp.chat.events import (
 PLAYED = 0.05  # seconds: a word that ends so soon counts as played
 POLL = 0.05  # seconds between two checks how far the audio is ahead of playback
 
-APOLOGIES: dict[FailureCode, str] = {  # what is said aloud when an answer fails
+APOLOGIES: dict[FailureCode, str] = {  # spoken when an answer fails
     "llm_unreachable": "Sorry, I cannot reach my language model.",
     "llm_timeout": "Sorry, my language model is too slow at the moment.",
     "llm_failed": "Sorry, something went wrong with my language model.",
@@ -41,7 +41,7 @@ class AnswerError(Exception):
 
     Args:
         message: for the user to read.
-        code: the kind of failure; what is said aloud depends on it.
+        code: the kind of failure, which selects the spoken apology.
     """
 
     def __init__(self, message: str, code: FailureCode):
@@ -54,7 +54,7 @@ class AnswerSink(Protocol):
 
     Attributes:
         max_chars: characters of text after which the producer should stop.
-        live: somebody is waiting for the beginning of the answer.
+        live: latency matters, as the answer is played while it is made.
     """
 
     max_chars: int
