@@ -8,6 +8,8 @@ from helpers.errors import raises_input_error
 from helpers.tiny_codecs import make_tiny
 
 from vocalmtp.tokenizers import SpeechTokenizer, list_cards, load_tokenizer
+from vocalmtp.tokenizers.neural import NeuralTokenizer
+from vocalmtp.tokenizers.published.base import PublishedTokenizer
 
 
 def one_of_each() -> list[str]:
@@ -284,8 +286,10 @@ def test_defaults_of_torch_change_nothing(tokenizer, tmp_path, request):
 
 def tensors_of(module: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
     """Every tensor that a module or a part of it refers to, registered or not."""
+    yield from module.named_parameters()
+    yield from module.named_buffers()
     for name, part in module.named_modules():
-        for key, value in {**vars(part), **part._parameters, **part._buffers}.items():
+        for key, value in vars(part).items():
             if isinstance(value, torch.Tensor):
                 yield f"{name}.{key}", value
 
@@ -298,6 +302,31 @@ def test_moving_moves_every_tensor(tokenizer):
     tensors = ((name, tensor) for name, tensor in tensors_of(moved) if tensor.dim())
     left = [name for name, tensor in tensors if tensor.device.type != "meta"]
     assert not left and moved.device.type == "meta"
+
+
+@every(name for name in CODECS if list_cards()[name].type not in ("encodec", "mimi"))
+def test_networks_run_on_another_device(tokenizer):
+    """The device "meta" computes shapes, and refuses tensors that were left on the CPU.
+
+    Transformers' EnCodec and Mimi read sizes from tensors, which "meta" does not have.
+    """
+    moved = make_tiny(tokenizer.spec.name).to("meta")
+    spec = moved.spec
+    wav = torch.zeros(1, 12 * spec.input_hop, device="meta")
+    codes = torch.zeros(1, len(spec.streams), 12, dtype=torch.int64, device="meta")
+    speaker = torch.zeros(1, max(1, spec.speaker_dim), device="meta")
+    with torch.inference_mode():
+        if isinstance(moved, NeuralTokenizer):
+            features = moved.features(wav, torch.full((1,), wav.shape[1], device="meta"))
+            found = moved.encoder(features).codes.transpose(1, 2)
+            out = moved.stream(speaker).decode(moved.values(codes))
+        elif isinstance(moved, PublishedTokenizer):
+            found, _ = moved.encode_row(wav)
+            out = moved.decode_row(codes, speaker) if spec.name in DECODING else None
+        else:
+            found, out = moved.encode_frames(wav), moved.decode_frames(codes)
+    assert found.device.type == "meta" and found.shape[-1] >= 12
+    assert out is None or out.device.type == "meta"
 
 
 @pytest.mark.gpu

@@ -1,4 +1,4 @@
-"""Codes and values of the trainable tokenizer's quantisers belong together."""
+"""Quantisers of the trainable tokenizer: codes, values and gradients agree."""
 
 import pytest
 import torch
@@ -23,19 +23,19 @@ def test_fsq_codes_and_values_agree_and_pass_gradients():
 
 
 @pytest.mark.parametrize("kind", [SplitQuantizer, ResidualQuantizer])
-def test_codes_say_what_the_decoder_is_trained_on(kind):
+def test_codes_have_the_values_that_training_decodes(kind):
     torch.manual_seed(0)
     quantizer = kind(4, LEVELS)
     latent = torch.randn(2, 9, 12, requires_grad=True)
-    made = quantizer(latent)
-    assert made.codes.shape == (2, 9, 4) and made.digits.shape == (2, 9, 4, 3)
-    assert made.codes.min() >= 0 and made.codes.max() < 60
-    assert torch.allclose(quantizer.values(made.codes), made.values, atol=1e-5)
-    made.values.square().sum().backward()
+    quantised = quantizer(latent)
+    assert quantised.codes.shape == (2, 9, 4) and quantised.digits.shape == (2, 9, 4, 3)
+    assert quantised.codes.min() >= 0 and quantised.codes.max() < 60
+    assert torch.allclose(quantizer.values(quantised.codes), quantised.values, atol=1e-5)
+    quantised.values.square().sum().backward()
     assert (latent.grad.abs().sum((0, 1)) > 0).all()
 
 
-def test_values_do_not_depend_on_how_many_are_asked_for():
+def test_values_do_not_depend_on_the_number_of_frames():
     torch.manual_seed(0)
     quantizer = ResidualQuantizer(4, LEVELS)
     codes = torch.randint(0, 60, (1, 64, 4))
@@ -43,7 +43,7 @@ def test_values_do_not_depend_on_how_many_are_asked_for():
     assert torch.equal(pieces, quantizer.values(codes))
 
 
-def test_every_stream_leaves_less_once_it_has_learned():
+def test_every_stream_reduces_the_residual_after_training():
     torch.manual_seed(0)
     quantizer = ResidualQuantizer(3, (4, 4, 4))
     mixing = torch.randn(9, 9) * torch.linspace(1.5, 0.1, 9)
@@ -64,7 +64,7 @@ def test_every_stream_leaves_less_once_it_has_learned():
     assert all(after < 0.8 * before for before, after in zip(power, power[1:], strict=False))
 
 
-def test_no_stream_of_a_split_latent_feels_another():
+def test_streams_of_a_split_latent_are_independent():
     quantizer = SplitQuantizer(2, LEVELS)
     latent = torch.randn(20, 6)
     changed = latent.clone()

@@ -252,7 +252,7 @@ class Snac(PublishedTokenizer):
 
     def decode_row(self, codes: Tensor, speaker: Tensor | None) -> Tensor:
         """See `PublishedTokenizer.decode_row`."""
-        stream = self.stream()
+        stream = WindowStream(self._wav, lambda _: None, REACH, self.spec.hop)
         parts = [stream.push(piece) for piece in codes.split(self.block, dim=-1)]
         return torch.cat([*parts, stream.flush()], dim=-1)
 
