@@ -25,6 +25,8 @@ NOT_YAML = (yaml.YAMLError, ValueError, ArithmeticError, LookupError, TypeError,
 FORMER_KEYS = {
     "listen": "audio_input",
     "letter_weight": "character_loss_weight",
+    "misfit": "nll",
+    "heard": "coverage",
     "bf16": "precision",
     "clip": "max_grad_norm",
     "beta2": "adam_beta2",

@@ -53,7 +53,7 @@ def letters_of(row: Utterance, ends: np.ndarray) -> list[float]:
 
 
 def measure(rows: list[Utterance], aligner: Aligner) -> Iterator[str]:
-    """Table rows, and how well the misfit tells right transcripts from wrong ones."""
+    """Table rows, and how well the nll separates right transcripts from wrong ones."""
     limits = RecordingLimits()
     errors: dict[str, list[float]] = {
         "ours: letters": [],
@@ -68,10 +68,10 @@ def measure(rows: list[Utterance], aligner: Aligner) -> Iterator[str]:
         samples, _ = soundfile.read(row.audio, dtype="int16")
         heard = samples.astype(np.float32) / 32768
         found = aligner.align(heard, row.text)
-        right.append((found.misfit, found.heard))
+        right.append((found.nll, found.coverage))
         if other.text != row.text:
             swapped = aligner.align(heard, other.text)
-            wrong.append((swapped.misfit, swapped.heard))
+            wrong.append((swapped.nll, swapped.coverage))
         true, ours = word_ends(row.text, row.chars), word_ends(row.text, found.ends)
         errors["ours: letters"] += letters_of(row, found.ends)
         errors["ours: words"] += word_errors(true, ours)
@@ -87,12 +87,12 @@ def measure(rows: list[Utterance], aligner: Aligner) -> Iterator[str]:
     yield ""
     yield f"pocketsphinx could not align {unable} of {len(rows)} utterances."
     for name, values in (("right", right), ("next utterance's", wrong)):
-        misfit, share = np.array(values).T
-        refused = ((misfit > limits.misfit) | (share < limits.heard)).mean()
+        nll, share = np.array(values).T
+        refused = ((nll > limits.nll) | (share < limits.coverage)).mean()
         yield (
-            f"Of the {name} texts `vocalmtp prepare` would refuse {refused:.1%} (misfit: median "
-            f"{np.median(misfit):.2f}, 1st and 99th percentile {np.percentile(misfit, 1):.2f} and "
-            f"{np.percentile(misfit, 99):.2f}; least share of letters heard {share.min():.0%})."
+            f"Of the {name} texts `vocalmtp prepare` would refuse {refused:.1%} (nll: median "
+            f"{np.median(nll):.2f}, 1st and 99th percentile {np.percentile(nll, 1):.2f} and "
+            f"{np.percentile(nll, 99):.2f}; least share of aligned letters {share.min():.0%})."
         )
 
 

@@ -110,9 +110,7 @@ def letter_ends(wav: np.ndarray, text: str) -> list[float]:
     except InputError:  # too short for it
         return []
     return (
-        [round(float(end), 3) for end in found.ends]
-        if found.misfit <= RecordingLimits().misfit
-        else []
+        [round(float(end), 3) for end in found.ends] if found.nll <= RecordingLimits().nll else []
     )
 
 

@@ -16,7 +16,7 @@ from vocalmtp.data.prepare import RecordingLimits, held_out, prepare
 from vocalmtp.errors import InputError
 from vocalmtp.io.run_folder import only_writer
 
-EASY = RecordingLimits(misfit=100, heard=0)  # noise is no speech: only the other checks count
+EASY = RecordingLimits(nll=100, coverage=0)  # noise is no speech: only the other checks count
 
 
 def run(*arguments: object) -> int:
@@ -123,7 +123,7 @@ def test_every_bad_recording_fails_alone(folder, tmp_path):
 
 
 def test_what_does_not_fit_its_text_is_refused(folder, tmp_path):
-    with pytest.raises(InputError, match="none of 3 recordings can be used .*misfit"):
+    with pytest.raises(InputError, match="none of 3 recordings can be used .*nll"):
         prepare(folder, tmp_path / "corpus")
     assert not (tmp_path / "corpus" / "manifest.jsonl").exists()
     assert (tmp_path / "corpus" / "report.json").is_file()

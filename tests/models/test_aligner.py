@@ -77,9 +77,9 @@ def test_trained_aligner_finds_character_ends(tones):
     samples, ends, _ = tone_speech("ab ca cb.", np.random.default_rng(5))
     found = aligner.align(samples, "ab ca cb.")
     assert np.abs(found.ends - ends).max() < 0.03
-    assert found.heard == 1.0
+    assert found.coverage == 1.0
     wrong = aligner.align(samples, "cc bb ac.")
-    assert wrong.misfit > found.misfit + 0.5
+    assert wrong.nll > found.nll + 0.5
     louder = aligner.align(samples * 0.01, "ab ca cb.")
     assert np.abs(louder.ends - found.ends).max() < 0.011
 
@@ -121,6 +121,6 @@ def test_packaged_aligner_is_small_and_aligns():
     text = "what is it, then?"
     found = aligner.align(samples, text)
     assert found.ends.shape == (len(text),) and found.ends[-1] == 1.0
-    assert (np.diff(found.ends) >= 0).all() and found.misfit > 1
+    assert (np.diff(found.ends) >= 0).all() and found.nll > 1
     with raises_input_error("wrong_length", "text"):
         aligner.align(samples[:800], text * 10)

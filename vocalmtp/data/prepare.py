@@ -48,8 +48,8 @@ class RecordingLimits(StrictModel):
     longest: float = Field(default=20.0, gt=0)
     slowest: float = Field(default=3.0, ge=0)  # characters a second
     fastest: float = Field(default=35.0, gt=0)
-    misfit: float = Field(default=2.0, gt=0)  # of the alignment, see vocalmtp/aligner.py
-    heard: float = Field(default=0.5, ge=0, le=1)  # share of the letters, likewise
+    nll: float = Field(default=2.0, gt=0)  # most, of the alignment (models/aligner.py)
+    coverage: float = Field(default=0.5, ge=0, le=1)  # least share of aligned letters
 
 
 class Rejected(Exception):
@@ -235,10 +235,10 @@ def _align(samples: Any, text: str, limits: RecordingLimits) -> Any:
         found = load_aligner().align(samples, text)
     except InputError as error:
         raise Rejected("alignment implausible", str(error), seconds) from error
-    if found.misfit > limits.misfit or found.heard < limits.heard:
+    if found.nll > limits.nll or found.coverage < limits.coverage:
         detail = (
-            f"misfit {found.misfit:.2f} (may be {limits.misfit:g}), {found.heard:.0%} of the "
-            f"letters heard (must be {limits.heard:.0%}); is it the right transcript?"
+            f"nll {found.nll:.2f} (at most {limits.nll:g}), {found.coverage:.0%} of the letters "
+            f"aligned (at least {limits.coverage:.0%}); is it the right transcript?"
         )
         raise Rejected("alignment implausible", detail, seconds)
     return found.ends

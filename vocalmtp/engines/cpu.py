@@ -81,7 +81,7 @@ class WindowedLinear(nn.Module):
         linear = nn.Linear(inputs * self.width, outputs, convolution.bias is not None, "meta")
         linear.weight = nn.Parameter(convolution.weight.detach().flatten(1), requires_grad=False)
         if convolution.bias is not None:
-            linear.bias = convolution.bias
+            linear.bias = nn.Parameter(convolution.bias.detach(), requires_grad=False)
         self.linear = convert(linear)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,0 +1,1 @@
+"""Speech and text LMs, their prompts and batches, and the aligner."""

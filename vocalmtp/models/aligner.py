@@ -1,9 +1,10 @@
-"""When each character of a known text is spoken: a small acoustic model and a Viterbi search.
+"""Forced alignment: when each character of a known text is spoken.
 
-The model gives every 10 ms frame a probability for each character of ALPHABET, where the space
-stands for a pause. The search finds the likeliest way through the text that never turns back; a
-letter may have no frames, as in "night", and a pause belongs to the first mark or space before it.
-Letters: B batch, N samples, F frames, M mel bands, A characters of ALPHABET, S states, U characters
+An acoustic model predicts a probability for each character of ALPHABET in every 10 ms frame, where
+the space stands for a pause. A Viterbi search finds the most likely monotonic path through the
+text; a letter may have no frames, as in "night", and a pause belongs to the first mark or space
+before it.
+Letters: B rows, N samples, F frames, M mel bands, A characters of ALPHABET, S states, U characters
 of a text.
 """
 
@@ -16,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from pydantic import Field
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from vocalmtp.audio.mel import LogMel
@@ -24,7 +26,7 @@ from vocalmtp.errors import InputError
 from vocalmtp.hub import PRETRAINED
 from vocalmtp.io.atomic import atomic_folder
 from vocalmtp.io.read import FORMAT, check_format, fill, read_object
-from vocalmtp.text import ALPHABET, char_ids, shorten
+from vocalmtp.text import ALPHABET, char_ids, shorten, word_spans
 from vocalmtp.tokenizers.neural.layers import ConvNeXtStack
 
 PAUSE = ALPHABET.index(" ")
@@ -46,15 +48,15 @@ class AlignerConfig(StrictModel):
 
 @dataclass(frozen=True)
 class Alignment:
-    """Times of one text in its audio."""
+    """Character times of one text in its audio."""
 
     ends: np.ndarray  # [U] seconds, the end of every character; never decreasing
-    misfit: float  # mean over frames of -log p(aligned character); 0 is best
-    heard: float  # share of the letters that have a frame
+    nll: float  # mean over frames of -log p(aligned character); 0 is best
+    coverage: float  # share of the letters that have a frame
 
 
 class AcousticModel(nn.Module):
-    """What sounds in every frame, with what is around it: log-mels to `dim` numbers."""
+    """A convolutional encoder of log-mels."""
 
     def __init__(self, config: AlignerConfig):
         super().__init__()
@@ -65,60 +67,68 @@ class AcousticModel(nn.Module):
         )
 
     def hidden(self, mel: Tensor, mask: Tensor) -> Tensor:
-        """Log-mels [B, F, M] to [B, F, dim]; frames where `mask` [B, F, 1] is 0 are no one's."""
-        return self.stack(self.input(mel), mask=mask)[0]
+        """Encode log-mels [B, F, M] as [B, F, dim]; `mask` [B, F, 1] is 0 beyond a row's end."""
+        hidden: Tensor = self.stack(self.input(mel), mask=mask)[0]
+        return hidden
 
 
 class Aligner(AcousticModel):
-    """The acoustic model with letters, and how often each character is heard and is silent."""
+    """The acoustic model with an output layer over characters, and their statistics."""
+
+    share: Tensor
+    silent: Tensor
 
     def __init__(self, config: AlignerConfig | None = None):
         super().__init__(config or AlignerConfig())
         config = self.config
         self.output = nn.Linear(config.dim, len(ALPHABET))
         self.register_buffer("share", torch.full((len(ALPHABET),), 1 / len(ALPHABET)))  # of frames
-        self.register_buffer("silent", torch.full((len(ALPHABET),), 0.1))  # chance of no frame
+        self.register_buffer("silent", torch.full((len(ALPHABET),), 0.1))  # P(no frame)
         self.mels = LogMel(config.sample_rate, config.window, config.hop, config.mels)
 
     def forward(self, mel: Tensor, mask: Tensor) -> Tensor:
-        """Log-mels [B, F, M] to logits over ALPHABET [B, F, A]."""
-        return self.output(self.hidden(mel, mask))
+        """Compute logits over ALPHABET [B, F, A] of log-mels [B, F, M]."""
+        logits: Tensor = self.output(self.hidden(mel, mask))
+        return logits
 
     @torch.inference_mode()
     def align(self, samples: np.ndarray, text: str) -> Alignment:
-        """When the characters of a normalised `text` end in `samples` [N] (at `sample_rate`).
+        """Align a text with its audio; the last character ends with the audio.
 
-        The last character ends with the audio. Raises InputError for a text that is not normalised
-        or has no letters, and for audio that is too short to hold it.
+        Args:
+            samples: [N] at the config's `sample_rate`.
+            text: normalized.
+
+        Raises:
+            InputError: the text is not normalized or has no letters, or the audio is too short.
         """
-        wav = torch.from_numpy(np.ascontiguousarray(samples, np.float32))[None]
-        mel, mask = self.mels(wav, torch.tensor([len(samples)]))
-        log_probs = self(mel, mask)[0].log_softmax(-1)  # [F, A]
+        device = self.share.device
+        wav = torch.from_numpy(np.ascontiguousarray(samples, np.float32))[None].to(device)
+        mel, mask = self.mels(wav, torch.tensor([len(samples)], device=device))
+        log_probs = self(mel, mask)[0].log_softmax(-1).cpu()  # [F, A]
         columns, owners = states(text)
-        emitted = (log_probs - self.share.log())[:, columns].double().numpy()  # [F, S]
-        silent = self.silent[char_ids(text)][owners].double().clamp(1e-4, 1 - 1e-4).numpy()
-        silent[0] = 0.5  # a recording begins with silence or it does not
-        if len(emitted) * LONGEST_SKIP < len(columns):
+        scores = (log_probs - self.share.cpu().log())[:, columns].double().numpy()  # [F, S]
+        silent = self.silent.cpu()[char_ids(text)][owners].double().clamp(1e-4, 1 - 1e-4).numpy()
+        silent[0] = 0.5  # audio may begin with or without silence
+        if len(scores) * LONGEST_SKIP < len(columns):
             raise InputError(
-                f"text '{shorten(text)}': is too long for {len(emitted) / 100:.1f} s",
+                f"text '{shorten(text)}': is too long for {len(scores) / 100:.1f} s",
                 code="wrong_length",
             )
-        path = viterbi(emitted, np.log(silent), np.log1p(-silent))  # [F]
+        path = viterbi(scores, np.log(silent), np.log1p(-silent))  # [F]
         frames = np.bincount(path, minlength=len(columns)).cumsum()  # [S] frames up to each state
         ends = np.zeros(len(text))
         ends[owners] = frames * (self.config.hop / self.config.sample_rate)  # the first state of
         # two that share a character is the silence before it: the later one is written last
         ends = np.maximum.accumulate(ends)
         ends[-1] = len(samples) / self.config.sample_rate
-        said = log_probs.gather(1, torch.tensor(columns)[torch.from_numpy(path)][:, None])[:, 0]
+        aligned = log_probs.gather(1, torch.tensor(columns)[torch.from_numpy(path)][:, None])[:, 0]
         letters = np.array(columns) != PAUSE
-        heard = np.isin(np.flatnonzero(letters), path).mean()
-        return Alignment(np.minimum(ends, ends[-1]), -said.mean().item(), float(heard))
+        coverage = np.isin(np.flatnonzero(letters), path).mean()
+        return Alignment(np.minimum(ends, ends[-1]), -aligned.mean().item(), float(coverage))
 
     def save_pretrained(self, folder: Path | str) -> None:
         """Write `aligner.json` and `model.safetensors` (float16) to `folder`."""
-        from safetensors.torch import save_file
-
         config = {"format": FORMAT} | self.config.model_dump()
         tensors = {name: t.to(torch.float16).contiguous() for name, t in self.state_dict().items()}
         with atomic_folder(folder) as partial:
@@ -127,7 +137,7 @@ class Aligner(AcousticModel):
 
     @classmethod
     def from_pretrained(cls, folder: Path | str) -> "Aligner":
-        """Read what `save_pretrained` wrote; raises InputError if it is not there or damaged."""
+        """Read what `save_pretrained` wrote. Raises InputError if it is missing or damaged."""
         folder = Path(folder)
         what = f"aligner '{folder}'"
         config = check_format(read_object(folder / "aligner.json", what), what)
@@ -138,16 +148,21 @@ class Aligner(AcousticModel):
 
 @cache
 def load_aligner() -> Aligner:
-    """The aligner that came with the package."""
+    """Load the bundled aligner."""
     return Aligner.from_pretrained(PRETRAINED / "aligner")
 
 
 def states(text: str) -> tuple[list[int], list[int]]:
-    """The states of a text: columns [S] of ALPHABET, and for each its place [S] in the text.
+    """List the states of a text.
 
-    A pause may come first; then every letter is a state, and of marks and spaces in a row the first
-    is one, a pause. Apostrophes and the other marks take no time. Raises InputError for a text that
-    is not normalised or has no letters.
+    The first is a pause. Then every letter is a state, and of successive marks and spaces the first
+    is one, a pause; apostrophes take no time.
+
+    Returns:
+        For every state, its column [S] in ALPHABET and its position [S] in the text.
+
+    Raises:
+        InputError: the text is not normalized or has no letters.
     """
     columns, owners = [PAUSE], [0]
     for place, (character, column) in enumerate(zip(text, char_ids(text), strict=True)):
@@ -163,26 +178,26 @@ def states(text: str) -> tuple[list[int], list[int]]:
 
 
 def is_mark(character: str) -> bool:
-    """Whether a pause may be made at it: a space or a mark, but no apostrophe."""
+    """Whether there may be a pause at a character: at spaces and marks, but not apostrophes."""
     return not character.isalpha() and character != "'"
 
 
-def viterbi(emitted: np.ndarray, silent: np.ndarray, sounding: np.ndarray) -> np.ndarray:
-    """The likeliest state of every frame, [F] int64, never decreasing.
+def viterbi(scores: np.ndarray, silent: np.ndarray, sounding: np.ndarray) -> np.ndarray:
+    """Find the most likely state of every frame, [F] int64, never decreasing.
 
     Args:
-        emitted: [F, S] log-likelihood of every frame in every state.
-        silent: [S] log-probability that a state is passed over without a frame.
-        sounding: [S] log-probability that it is not.
+        scores: [F, S] log-likelihood of every frame in every state.
+        silent: [S] log-probability that a state has no frame.
+        sounding: [S] log-probability that it has one or more.
     """
-    frames, count = emitted.shape
+    frames, count = scores.shape
     before = np.concatenate([[0.0], silent.cumsum()])  # [S + 1] cost of passing over the first s
     steps = min(LONGEST_SKIP, count)
     cost = np.full((steps + 1, count), -np.inf)  # of coming to a state from k states before it
     cost[0] = 0.0
     for k in range(1, steps + 1):
         cost[k, k:] = before[k:count] - before[1 : count - k + 1] + sounding[k:]
-    score = before[:count] + sounding + emitted[0]
+    score = before[:count] + sounding + scores[0]
     score[steps + 1 :] = -np.inf
     came = np.zeros((frames, count), np.int64)  # how many states the best way here has moved
     shifted = np.full((steps + 1, count), -np.inf)
@@ -192,7 +207,7 @@ def viterbi(emitted: np.ndarray, silent: np.ndarray, sounding: np.ndarray) -> np
             shifted[k, k:] = score[:-k]
         total = shifted + cost  # [K + 1, S]
         came[frame] = total.argmax(0)
-        score = total.max(0) + emitted[frame]
+        score = total.max(0) + scores[frame]
     tail = before[count] - before[1:]  # passing over all that are left
     tail[: max(0, count - 1 - steps)] = -np.inf
     path = np.empty(frames, np.int64)
@@ -203,9 +218,7 @@ def viterbi(emitted: np.ndarray, silent: np.ndarray, sounding: np.ndarray) -> np
 
 
 def word_ends(text: str, ends: Sequence[float]) -> list[tuple[str, float, float]]:
-    """(word, start, end) in seconds of every word, from the ends [U] of the characters."""
-    from vocalmtp.text import word_spans
-
+    """List (word, start, end) in seconds of every word, from the ends [U] of the characters."""
     return [
         (text[a:b], float(ends[a - 1]) if a else 0.0, float(ends[b - 1]))
         for a, b in word_spans(text)

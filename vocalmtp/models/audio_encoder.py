@@ -101,9 +101,9 @@ class MelEmbedding(nn.Module):
 
 
 class AudioEncoder(nn.Module):
-    """Convolutions over frames, joined to G frames a position as in VocalNet (arXiv 2504.04060,
-    section 3.1), for the backbone to read before the text.
+    """Encodes frames with convolutions, and joins G of them into a position of the backbone.
 
+    Frames are joined as in VocalNet (arXiv 2504.04060, section 3.1); audio precedes its text.
     An auxiliary loss predicts the character spoken at every frame from the backbone's hidden states
     there: the text track in reverse. Text that is written afterwards then soon aligns with them.
 

@@ -4,14 +4,14 @@ Letters: B rows, L positions, P positions in the cache, D width.
 """
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from inspect import signature
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
-from transformers import DynamicCache, PretrainedConfig
+from transformers import DynamicCache, PretrainedConfig, PreTrainedModel
 
 
 class KVCache(Protocol):
@@ -74,17 +74,21 @@ class PaddedCache:
         self._update()
 
     def select(self, rows: Tensor) -> None:
+        """Keep only the rows [B'], in that order."""
         self.past.batch_select_indices(rows)
         self.mask, self.lengths = self.mask[rows], self.lengths[rows]
         self._trim()
 
     def join(self, other: "PaddedCache") -> None:
+        """Append the rows of another cache."""
         longest = max(self.mask.shape[1], other.mask.shape[1])
         for each in (self, other):
             missing = longest - each.mask.shape[1]
-            each._map(lambda x, missing=missing: F.pad(x, (0, 0, missing, 0)))
+            each._map(partial(F.pad, pad=(0, 0, missing, 0)))
             each.mask = F.pad(each.mask, (missing, 0))
-        for layer, more in zip(self.past.layers, other.past.layers, strict=True):
+        layers: list[Any] = self.past.layers
+        added: list[Any] = other.past.layers
+        for layer, more in zip(layers, added, strict=True):
             layer.keys = torch.cat([layer.keys, more.keys])
             layer.values = torch.cat([layer.values, more.values])
         self.mask = torch.cat([self.mask, other.mask])
@@ -92,6 +96,7 @@ class PaddedCache:
         self._update()
 
     def crop(self, positions: Tensor | int) -> None:
+        """Remove the last positions of every row: one number, or [B] for each row its own."""
         self.lengths = self.lengths - positions
         if isinstance(positions, int):
             self.past.crop(-positions)
@@ -101,6 +106,7 @@ class PaddedCache:
         self._gather(place - positions[:, None])  # what is kept moves to the end
 
     def keep_path(self, drafted: Tensor, path: Tensor, counts: Tensor) -> None:
+        """Keep one path of a draft tree, see KVCache."""
         self.lengths = self.lengths - drafted + counts
         width = self.mask.shape[1]
         place = torch.arange(width, device=self.mask.device)
@@ -133,26 +139,30 @@ class PaddedCache:
         self.padded = self.mask.shape[1] > int(self.lengths.min())
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> None:
-        for layer in self.past.layers:
+        layers: list[Any] = self.past.layers
+        for layer in layers:
             layer.keys, layer.values = change(layer.keys), change(layer.values)
 
 
 class TransformersRunner:
     """Runs any causal LM of Transformers through its own forward."""
 
-    def __init__(self, backbone: nn.Module):
-        self.model: nn.Module = backbone.base_model
-        self.cache_argument = cache_argument(type(self.model))
+    def __init__(self, backbone: PreTrainedModel):
+        self.model: Any = backbone.base_model
+        self.cache_argument = cache_argument(type(self.model).forward)
 
     def prefill(self, inputs: Tensor, mask: Tensor) -> tuple[Tensor, PaddedCache]:
+        """Run left-padded prompts [B, L, D] with `mask` [B, L]: hidden [B, L, D], and a cache."""
         cache = PaddedCache(DynamicCache(), mask)
         positions = (mask.cumsum(1) - 1).clamp(min=0)
         return self._run(inputs, positions, cache), cache
 
     def step(self, inputs: Tensor, cache: PaddedCache) -> Tensor:
+        """Run one more position [B, D] of every row: its hidden states [B, D]."""
         return self.steps(inputs[:, None], cache)[:, 0]
 
     def steps(self, inputs: Tensor, cache: PaddedCache, visible: Tensor | None = None) -> Tensor:
+        """Run several more positions [B, L, D] of every row, see Runner: hidden states [B, L, D]."""
         length, mask = inputs.shape[1], None
         depths = torch.arange(length, device=inputs.device)
         if visible is not None:
@@ -164,7 +174,7 @@ class TransformersRunner:
     def _run(
         self, inputs: Tensor, positions: Tensor, cache: PaddedCache, mask: Tensor | None = None
     ) -> Tensor:
-        """Inputs [B, L, D] at `positions` [B, L] to hidden states [B, L, D].
+        """Run inputs [B, L, D] at `positions` [B, L]: hidden states [B, L, D].
 
         `mask` [B, 1, L, P] is added to the attention scores; None for a chain.
         """
@@ -182,9 +192,9 @@ class TransformersRunner:
 
 
 @cache
-def cache_argument(model: type[nn.Module]) -> str:
-    """The argument of a model's forward that takes the cache, whose name Transformers changed."""
-    return "cache" if "cache" in signature(model.forward).parameters else "past_key_values"
+def cache_argument(forward: Callable[..., Any]) -> str:
+    """Return the argument of a backbone's forward that takes the cache; its name has changed."""
+    return "cache" if "cache" in signature(forward).parameters else "past_key_values"
 
 
 def tree_mask(before: Tensor, visible: Tensor, dtype: torch.dtype) -> Tensor:

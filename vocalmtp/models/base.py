@@ -80,7 +80,7 @@ class GenerativeModel(Protocol):
 class TrainingOutput(ModelOutput):
     """Losses of a batch; `loss` is their weighted sum, the other ones are for logging."""
 
-    loss: Tensor | None = None
+    loss: Tensor
     text_loss: Tensor | None = None  # of supervised text
     character_loss: Tensor | None = None  # of the audio input's characters
     text_loss_parts: Tensor | None = None  # [2, 2] loss and count of transcripts, and of answers

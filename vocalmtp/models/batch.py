@@ -71,9 +71,10 @@ class Batch:
 
 
 class Collate(Protocol):
-    """Turns prompts into a batch; `left` pads on the left, as decoding needs."""
+    """Turns prompts into a batch."""
 
-    def __call__(self, prompts: Sequence[Sequence[Segment]], left: bool = False) -> Batch: ...
+    def __call__(self, prompts: Sequence[Sequence[Segment]], left: bool = False) -> Batch:
+        """Pad prompts to one length, on the right or, as decoding needs, on the left."""
 
 
 @dataclass

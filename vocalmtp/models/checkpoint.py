@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -66,7 +66,7 @@ def load_speech_lm(cls: type[Model], folder: Path) -> Model:
     check_sizes(config, folder, what)
     try:
         with quiet():
-            model, report = cls.from_pretrained(
+            loaded: Any = cls.from_pretrained(
                 folder,
                 config=config,
                 dtype=torch.float32,
@@ -81,6 +81,7 @@ def load_speech_lm(cls: type[Model], folder: Path) -> Model:
         raise InputError(
             f"{what}: is damaged ({reason(error)}); copy or export it again", code="damaged"
         ) from error
+    model, report = loaded
     for problem in ("missing_keys", "mismatched_keys", "unexpected_keys"):
         for name in sorted(str(key) for key in report[problem]):
             raise InputError(
@@ -90,7 +91,7 @@ def load_speech_lm(cls: type[Model], folder: Path) -> Model:
             )
     check_finite(model.state_dict(), "model.safetensors", what)
     model._weight_conversions = None  # or it would be saved under its former names
-    return model
+    return cast(Model, model)
 
 
 def check_sizes(config: SpeechLMConfig, folder: Path, what: str) -> None:
@@ -140,7 +141,7 @@ def load_backbone(model: Path | str, key: str = "model") -> PreTrainedModel:
             )
     try:
         with quiet():
-            backbone, report = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
                 model, dtype=torch.float32, use_safetensors=True, output_loading_info=True
             )
     except Exception as error:  # whatever a configuration makes Transformers raise
@@ -149,10 +150,11 @@ def load_backbone(model: Path | str, key: str = "model") -> PreTrainedModel:
             "with safetensors",
             code="unusable",
         ) from error
+    backbone, report = loaded
     for name in sorted(str(key) for key in report["missing_keys"]):
         raise InputError(f"{what}: its weights lack {name}; copy it again", code="damaged")
     check_finite(backbone.state_dict(), "model.safetensors", what)
-    return backbone
+    return cast(PreTrainedModel, backbone)
 
 
 def load_text_tokenizer(folder: Path | str) -> Any:

@@ -82,8 +82,9 @@ class SpeechLMConfig(PretrainedConfig):
         self.format = format
         self.backbone = dict(backbone or {})
         self.streams = [dict(stream) for stream in streams or []]
-        elastic = not isinstance(frames_per_step, int)
-        self.frames_per_step = list(frames_per_step) if elastic else frames_per_step
+        self.frames_per_step = (
+            frames_per_step if isinstance(frames_per_step, int) else list(frames_per_step)
+        )
         self.flat = flat
         self.text = text
         self.head = dict(head or {"name": "parallel"})

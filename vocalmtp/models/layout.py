@@ -1,43 +1,49 @@
-"""How codec codes map to the steps of a speech LM, and back. Pure torch, no weights.
+"""Token layouts: how codec codes map to the steps of a speech LM, and back. They have no weights.
 
-Letters: B batch, Q streams, T codec frames, G frames per step, S speech steps, K slots per step.
-A *grouped* layout puts G frames of every stream in one step (frame-parallel is G = 1); a *flat*
-layout puts one token in each step, frame by frame in stream order, which is next-token prediction.
+A *grouped* layout puts G frames of every stream into one step (frame-parallel is G = 1). A *flat*
+layout puts one token into each step, frame by frame in stream order: next-token prediction.
+Letters: B rows, Q streams, T codec frames, G frames per step, S speech steps, n data steps, K slots
+per step, V vocabulary of a slot.
 """
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import torch
 from torch import Tensor
 
 from vocalmtp.errors import InputError
 
-MOST_FRAMES = 64  # of a step
-MOST_IDS = 1 << 24  # of a slot: a joint stream has `size` to the power of the frames
-ADVANCE = "advance"  # the stream that moves the text track, see model/track.py
-IGNORED = -100  # target of a slot that is not learned, as in torch's cross-entropy
+MAX_FRAMES = 64  # of a step
+MAX_IDS = 1 << 24  # of a slot: a joint stream has `size` to the power of the frames
+ADVANCE = "advance"  # the stream that moves the pointer of the text track (text_track.py)
+IGNORED = -100  # target that is not learned, as in torch's cross-entropy
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stream:
-    """One stream of codes: `size` entries, heard `delay` steps after the first stream.
+    """One stream of codes.
 
-    A `joint` stream has one symbol for the G frames of a step instead of G symbols. `levels` are
-    the digits (least significant first) that an entry is made of, for finite scalar quantisation.
+    Attributes:
+        name: of the stream.
+        size: number of codes.
+        delay: steps by which it follows the first stream.
+        joint: whether the G frames of a step have one symbol instead of G.
+        levels: numbers of values of a code's digits, least significant first, for finite scalar
+            quantization.
     """
 
     name: str
     size: int
-    delay: int = 0  # steps
+    delay: int = 0
     joint: bool = False
     levels: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class Slot:
-    """One of the K places of a step. Ids: the codes, then `end_id`, then `pad_id`."""
+    """One of the K places of a step. Its ids are the codes, then `end_id`, then `pad_id`."""
 
     name: str
     stream: int  # index of the stream; of the first one for the single slot of a flat layout
@@ -48,32 +54,42 @@ class Slot:
 
     @property
     def end_id(self) -> int:
+        """Id that ends the speech; only the leading slot has it."""
         return self.size
 
     @property
     def pad_id(self) -> int:
+        """Id of a slot that has no code in a step."""
         return self.size + 1
 
     @property
     def vocab_size(self) -> int:
+        """V, the number of ids."""
         return self.size + 2
 
 
 @dataclass
 class Steps:
-    """Packed codes: what the LM reads and writes."""
+    """Codes packed into steps."""
 
     tokens: Tensor  # [B, S, K] int64, ids of each slot
-    lengths: Tensor  # [B] int64, packed steps of each row
+    lengths: Tensor  # [B] int64, steps of each row
 
 
 @dataclass(frozen=True, kw_only=True)
 class TokenLayout:
-    """Which codes make up a step, where the end is said, and which ids are legal where.
+    """Which codes make up a step, where the end is, and which ids are legal where.
 
-    The *leading* slot (the first) alone decides the end: it carries its `end_id` after the last
-    data step. Other slots carry `pad_id` where they have nothing: K slots never vote on the end.
-    Raises InputError for streams that cannot be laid out.
+    The *leading* slot (the first) alone decides the end: it has its `end_id` after the last data
+    step. Other slots have `pad_id` where they have no code.
+
+    Args:
+        streams: joint ones first.
+        frames_per_step: G.
+        flat: whether a step is one token.
+
+    Raises:
+        InputError: the streams cannot be laid out so.
     """
 
     streams: tuple[Stream, ...]
@@ -91,11 +107,11 @@ class TokenLayout:
             raise InputError(
                 "streams: joint streams come first; move them to the front", code="invalid_value"
             )
-        if not 1 <= self.frames_per_step <= (1 if self.flat else MOST_FRAMES):
+        if not 1 <= self.frames_per_step <= (1 if self.flat else MAX_FRAMES):
             raise InputError(
                 f"frames_per_step '{self.frames_per_step}': 1 in a flat layout, else 1 to "
-                f"{MOST_FRAMES}",
-                code="invalid_value",
+                f"{MAX_FRAMES}",
+                code="out_of_range",
             )
         for stream in self.streams:
             if stream.size < 1 or stream.delay < 0:
@@ -104,14 +120,14 @@ class TokenLayout:
                     f"not {stream.size} and {stream.delay}",
                     code="out_of_range",
                 )
-            if stream.size ** (self.frames_per_step if stream.joint else 1) > MOST_IDS:
-                most = int(math.log(MOST_IDS, stream.size)) if stream.joint else 0
+            if stream.size ** (self.frames_per_step if stream.joint else 1) > MAX_IDS:
+                most = int(math.log(MAX_IDS, stream.size)) if stream.joint else 0
                 count = most * sum(not each.joint for each in self.streams)
                 fewer = f"; take {most} frames a step at most, {count} tokens" if most else ""
                 raise InputError(
                     f"stream '{stream.name}': size {stream.size} in {self.frames_per_step} frames "
-                    f"makes more than {MOST_IDS:,} ids{fewer}",
-                    code="invalid_value",
+                    f"makes more than {MAX_IDS:,} ids{fewer}",
+                    code="out_of_range",
                 )
             if stream.levels and math.prod(stream.levels) != stream.size:
                 raise InputError(
@@ -142,29 +158,31 @@ class TokenLayout:
 
     @property
     def tokens_per_step(self) -> int:
-        """K."""
+        """K, the number of slots."""
         return len(self.slots)
 
     @property
     def codec_tokens(self) -> int:
-        """Slots that are not joint: what `--tokens-per-step` counts."""
+        """Number of slots that are not joint, which is what `--tokens-per-step` counts."""
         return sum(not slot.joint for slot in self.slots)
 
     @property
     def leading_delay(self) -> int:
+        """Delay of the leading slot in steps."""
         return self.slots[0].delay
 
     def ends(self, leading: Tensor) -> Tensor:
-        """Where the tokens [..] of the leading slot say the end, [..] bool."""
+        """Where tokens [..] of the leading slot are the end, [..] bool."""
         return leading == self.slots[0].end_id
 
     @property
     def max_delay(self) -> int:
+        """Largest delay of a slot in steps."""
         return max(slot.delay for slot in self.slots)
 
     @property
     def steps_after_end(self) -> int:
-        """Further steps to run after the leading slot said the end, until every stream is out."""
+        """Steps after the end in the leading slot until every stream is complete."""
         return max(0, self.max_delay - self.leading_delay - 1)
 
     @cached_property
@@ -173,26 +191,29 @@ class TokenLayout:
         return tuple(sum(s.size for s in self.streams[:q]) for q in range(len(self.streams)))
 
     def legal(self, positions: Tensor) -> Tensor:
-        """Which code ids are legal at `positions` [..] of a flat layout, [.., V] bool."""
-        sizes = torch.tensor([stream.size for stream in self.streams], device=positions.device)
-        owner = torch.arange(len(sizes), device=positions.device).repeat_interleave(sizes)  # [V]
-        return owner == (positions % len(sizes))[..., None]
+        """Which codes are legal at `positions` [..] of a flat layout, [.., number of codes] bool."""
+        sizes = tuple(stream.size for stream in self.streams)
+        return stream_of_codes(sizes, positions.device) == (positions % len(sizes))[..., None]
 
     @property
     def steps_per_frame(self) -> float:
-        """Of long speech."""
+        """Steps per codec frame, in long speech."""
         return self.num_steps(1000) / 1000
 
     def num_steps(self, frames: int) -> int:
-        """Data steps of so many frames, without end and delays."""
+        """Count the data steps of so many frames, without the end and delays."""
         return frames * len(self.streams) if self.flat else -(-frames // self.frames_per_step)
 
     # -- codes -> steps ------------------------------------------------------------------------
 
     def pack(self, codes: Tensor, lengths: Tensor | None = None) -> Steps:
-        """Codes [B, Q, T] of `lengths` [B] frames to steps; rows end in `pad_id`.
+        """Pack codes into steps.
 
         A row of n data steps takes max(n + leading delay + 1, n + max_delay) steps.
+
+        Args:
+            codes: [B, Q, T].
+            lengths: [B] frames of each row; None for all.
         """
         batch, _, frames = codes.shape
         if lengths is None:
@@ -238,9 +259,9 @@ class TokenLayout:
         return Steps(tokens[..., None], num + 1)
 
     def targets(self, tokens: Tensor) -> Tensor:
-        """What a model should learn of steps [.., K]: paddings that the layout forces become -100.
+        """Make training targets of steps [.., K]: padding that the layout forces becomes -100.
 
-        A padding is learned only where it says that the last step is ragged.
+        Padding is learned only where it ends the speech within a step.
         """
         targets = tokens.clone()
         first = {slot.stream: k for k, slot in enumerate(self.slots) if slot.frame == 0}
@@ -255,10 +276,17 @@ class TokenLayout:
     # -- steps -> codes ------------------------------------------------------------------------
 
     def unpack(self, tokens: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Steps [B, S, K] to codes [B, Q, T] and their lengths [B] in frames.
+        """Unpack steps into codes.
 
-        The end in the leading slot decides; a row without one (cut off by a limit) keeps
-        what is whole. A padding in the middle of speech repeats the frame before it.
+        The leading slot decides the end; a row without one (cut off by a limit) keeps complete
+        frames. Padding in the middle of speech repeats the frame before it.
+
+        Args:
+            tokens: [B, S, K].
+            lengths: [B] steps of each row; None for all.
+
+        Returns:
+            Codes [B, Q, T], and the frames of each row [B].
         """
         batch, total, _ = tokens.shape
         if lengths is None:
@@ -301,20 +329,28 @@ class TokenLayout:
         return torch.where(inside[..., None], codes, 0).transpose(1, 2), lengths
 
     def split_joint(self, slot: Slot, data: Tensor) -> Tensor:
-        """Symbols of a joint slot to the values of G frames, [..] -> [.., G]; specials to 0."""
+        """Split symbols [..] of a joint slot into the values of G frames [.., G]; specials are 0."""
         base = self.streams[slot.stream].size
         weights = base ** torch.arange(self.frames_per_step, device=data.device)
         return torch.where(data < slot.size, data, 0)[..., None] // weights % base
 
     def advances(self, tokens: Tensor, name: str = "advance") -> Tensor:
-        """Values of stream `name` held by each step, [B, S, K] -> [B, S, G]; 0 where there is none.
+        """Select the values of one stream.
 
-        Raises InputError if the layout has no such stream.
+        Args:
+            tokens: steps [.., K].
+            name: of the stream.
+
+        Returns:
+            The values of every frame [.., G]; 0 where there is none.
+
+        Raises:
+            InputError: the layout has no such stream.
         """
         names = [stream.name for stream in self.streams]
         if name not in names:
             raise InputError(
-                f"stream '{name}': this layout has {', '.join(names)}", code="invalid_value"
+                f"stream '{name}': this layout has {', '.join(names)}", code="unknown_name"
             )
         q = names.index(name)
         if self.flat:
@@ -325,6 +361,12 @@ class TokenLayout:
         if slot.joint:
             return self.split_joint(slot, data[..., 0])
         return torch.where(data < slot.size, data, 0)
+
+
+@cache
+def stream_of_codes(sizes: tuple[int, ...], device: torch.device) -> Tensor:
+    """Return the stream that each code of a union vocabulary belongs to, [sum of sizes]."""
+    return torch.tensor([q for q, size in enumerate(sizes) for _ in range(size)], device=device)
 
 
 def hold(codes: Tensor) -> Tensor:

@@ -46,8 +46,10 @@ class EmbeddedBatch:
 
 
 class SpeechLM(MultiTokenLM):
-    """Backbone, slot embedding, control tokens and head; by config also a speaker projection, a
-    text track, an audio encoder, a draft head and several step sizes.
+    """Backbone, slot embedding, control tokens and head.
+
+    By configuration also a speaker projection, a text track, an audio encoder, a draft head,
+    objectives and several step sizes.
 
     Speech tokens have their own embeddings and heads, so that the backbone's text vocabulary stays
     as it is.
@@ -212,19 +214,18 @@ class SpeechLM(MultiTokenLM):
         inputs = model.embed(batch).inputs
         hidden = model.run_backbone(inputs)  # [B, L, D]
         output = model.step_losses(hidden, inputs, batch.step_targets, active_drafts)
-        assert output.loss is not None
+        loss = output.loss
+        parts: dict[str, Any] = {}
         if batch.text_targets is not None:
-            text_loss, parts = self._text_losses(hidden, batch)
-            loss = output.loss + self.config.text_loss_weight * text_loss
-            output = replace(output, loss=loss, text_loss=text_loss, text_loss_parts=parts)
+            parts["text_loss"], parts["text_loss_parts"] = self._text_losses(hidden, batch)
+            loss = loss + self.config.text_loss_weight * parts["text_loss"]
         if self.audio_encoder is not None and batch.audio_characters is not None:
-            character_loss = self.audio_encoder.character_loss(
+            parts["character_loss"] = self.audio_encoder.character_loss(
                 hidden, batch.kinds, batch.audio_characters
             )
             weight = self.config.audio_input_config.character_loss_weight
-            loss = output.loss + weight * character_loss
-            output = replace(output, loss=loss, character_loss=character_loss)
-        return output
+            loss = loss + weight * parts["character_loss"]
+        return replace(output, loss=loss, **parts)
 
     def hidden_states(self, batch: Batch) -> Tensor:
         """Run whole sequences that are padded on the right: hidden states [B, L, D]."""
@@ -265,8 +266,8 @@ class SpeechLM(MultiTokenLM):
             speaker = self.speaker_projection(batch.speaker, batch.has_speaker)  # [B, D]
         if self.track is not None:
             assert batch.characters is not None and batch.character_lengths is not None
-            encode = self.track.encode_rows if row_by_row else self.track.encode
-            text = encode(batch.characters, batch.character_lengths)  # [B, U, D]
+            encode_text = self.track.encode_rows if row_by_row else self.track.encode
+            text = encode_text(batch.characters, batch.character_lengths)  # [B, U, D]
         steps = self._embed_speech(batch.steps, speaker, text, batch.pointers, dropout=True)
         kinds = batch.kinds[..., None]  # [B, L, 1]
         inputs = torch.where(kinds == PositionKind.SPEECH, steps, 0)
@@ -281,7 +282,8 @@ class SpeechLM(MultiTokenLM):
             inputs = torch.where(is_text[..., None], tokens, inputs)
         if batch.audio is not None:
             assert self.audio_encoder is not None and batch.audio_lengths is not None
-            encode = self.audio_encoder.encode_rows if row_by_row else self.audio_encoder
+            encoder = self.audio_encoder
+            encode = encoder.encode_rows if row_by_row else encoder.forward
             inputs = place_audio(inputs, batch.kinds, encode(batch.audio, batch.audio_lengths))
         return EmbeddedBatch(self.with_step_size(inputs), speaker, text)
 

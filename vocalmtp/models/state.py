@@ -4,7 +4,7 @@ Letters: B rows, S speech steps, U characters, D width.
 """
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -102,7 +102,7 @@ class DecodeState:
         tensors = {name: getattr(self, name) for name in ROW_TENSORS}
         return replace(
             self,
-            cache=None,
+            cache=cast(KVCache, None),  # to fail at once where it is used
             draft=None,
             generators=(),
             samplers=tuple(self.samplers[row] for row in rows),

@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from copy import copy, deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors.torch import save_file
@@ -109,7 +109,7 @@ class TextLM(MultiTokenLM):
         view.vocabulary_head = self.head.restricted(ids)
         if self.draft is not None and len(self.draft.heads):
             view.draft = copy(self.draft)
-            heads = nn.ModuleList(head.restricted(ids) for head in self.draft.heads)
+            heads = nn.ModuleList(cast(TextHead, head).restricted(ids) for head in self.draft.heads)
             view.draft._modules = self.draft._modules | {"heads": heads}
         return view
 
