@@ -46,14 +46,14 @@ def _first_guess(types: list[tuple[str, Chunk]]) -> Table:
 
     Hard EM follows its start: from a flat one it settles on splits shifted by a letter.
     """
-    near: dict[str, Counter[Chunk]] = defaultdict(Counter)
+    near: dict[str, dict[Chunk, float]] = defaultdict(lambda: defaultdict(float))
     for letters, phones in types:
         for i, letter in enumerate(letters):
             place = (i + 0.5) / len(letters) * len(phones) - 0.5
             for j, phone in enumerate(phones):
                 near[letter][(phone,)] += math.exp(-2 * abs(j - place))
     return {
-        letter: {(): math.log(SILENT), **{c: math.log(n / v.total()) for c, n in v.items()}}
+        letter: {(): math.log(SILENT), **{c: math.log(n / sum(v.values())) for c, n in v.items()}}
         for letter, v in near.items()
     }
 

@@ -11,11 +11,12 @@ from __future__ import annotations
 import ctypes
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 import soxr
@@ -124,7 +125,7 @@ def _libc() -> ctypes.CDLL:
 
 
 @cache
-def _voice(name: str):
+def _voice(name: str) -> Any:
     """Register a flite voice, once a process, and return its pointer."""
     _library()
     library = ctypes.CDLL(f"libflite_cmu_us_{name}.so.1")
@@ -159,7 +160,7 @@ def synthesize(text: str, voice: str, pitch: float = 1.0, stretch: float = 1.0) 
         flite.delete_utterance(utterance)
 
 
-def _items(flite: ctypes.CDLL, utterance: int, relation: bytes):
+def _items(flite: ctypes.CDLL, utterance: int, relation: bytes) -> Iterator[int]:
     """Yield the items of one of the utterance's relations, in order."""
     item = flite.relation_head(flite.utt_relation(utterance, relation))
     while item:
