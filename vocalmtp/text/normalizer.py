@@ -30,7 +30,7 @@ _INDEX = {character: index for index, character in enumerate(ALPHABET)}
 # line with the next number. Exported models name the version that they were trained with.
 READINGS = {
     1: "63aa952f8598b954",
-    2: "50b42065d4d80f1e",
+    2: "c75d37c00f979000",
 }
 VERSION = max(READINGS)
 
@@ -56,7 +56,7 @@ _WITH_DIGITS = (
     *PLAIN,
 )
 _HAS_DIGIT = re.compile(r"\d")
-_HAS_ADDRESS = re.compile(r"[@#\\/]|\w\.\w|[a-z][-+][\w]")
+_HAS_ADDRESS = re.compile(r"[@#\\/]|U\+|\w\.\w|[a-z][-+][\w]")
 _HAS_ROMAN = re.compile(r"\b(?:[IVXLCDM]+|[ivxl]+)\b")
 _HAS_OPERATOR = re.compile(r"[-+*/=<>^_!(\u2212×÷±≈≠≤≥√∞~∈∉∩∪⊂⊆]")
 WINDOW = 1000  # characters that the rules read at a time, so that the time is linear in the length
