@@ -1,4 +1,4 @@
-"""Normalisation of written English to the characters that models read.
+"""Normalization of written English to the characters that models read.
 
 `normalize` removes markup, folds Unicode, and applies tables of rules: each rule reads one written
 form, such as a date, and leaves the rest to the rules after it. Capitals are kept until the end,
@@ -71,7 +71,7 @@ _PASSES = 8
 def normalize(text: str, unknown_characters: str = "refuse") -> str:
     """Return the text as it is spoken: characters of ALPHABET only, ending in `.`, `?` or `!`.
 
-    Normalised text stays as it is. Emoji and other pictures are left out.
+    Normalized text stays as it is. Emoji and other pictures are left out.
 
     Args:
         text: English text, plain or with HTML, Markdown or LaTeX markup.
@@ -194,10 +194,10 @@ def _strongest(match: re.Match[str]) -> str:
 
 
 def char_ids(text: str) -> list[int]:
-    """Ids of the characters of a normalised text: their places in ALPHABET.
+    """Ids of the characters of a normalized text: their places in ALPHABET.
 
     Raises:
-        InputError: a character is not in the alphabet; the text was not normalised.
+        InputError: a character is not in the alphabet; the text was not normalized.
     """
     try:
         return [_INDEX[character] for character in text]
