@@ -1,4 +1,4 @@
-"""Properties of the normalisation of any text; single readings are in golden.tsv."""
+"""Properties of the normalization of any text; single readings are in golden.tsv."""
 
 import ast
 import re
@@ -94,7 +94,7 @@ def words(text: str) -> set[str]:
 
 
 def spoken_words() -> set[str]:
-    """Every word that the normaliser can add: those in its source, its tables, and numbers."""
+    """Every word that the normalizer can add: those in its source, its tables, and numbers."""
     lexicon: set[str] = set()
     for path in Path(vocalmtp.text.__file__).parent.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -129,7 +129,7 @@ def written_words(text: str) -> set[str]:
 
 
 def check(text: str) -> None:
-    """Refused, or in the alphabet, of known words, and not changed by a second normalisation."""
+    """Refused, or in the alphabet, of known words, and not changed by a second normalization."""
     try:
         spoken = normalize(text)
     except InputError as error:
@@ -145,7 +145,7 @@ def check(text: str) -> None:
 
 @given(ANY_TEXT)
 @settings(max_examples=200, deadline=None)
-def test_any_text_is_refused_or_normalised_to_known_words(text):
+def test_any_text_is_refused_or_normalized_to_known_words(text):
     check(text)
 
 
@@ -235,5 +235,5 @@ def test_long_text_has_the_reading_of_its_sentences():
         '"1',
     ],
 )
-def test_repeated_signs_are_normalised(sign):
+def test_repeated_signs_are_normalized(sign):
     assert normalize(f"a{sign * 2000}b")

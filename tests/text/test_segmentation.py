@@ -1,4 +1,4 @@
-"""Segmentation of normalised text into sentences and of streamed text into clauses."""
+"""Segmentation of normalized text into sentences and of streamed text into clauses."""
 
 import pytest
 from hypothesis import given

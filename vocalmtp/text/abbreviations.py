@@ -24,8 +24,8 @@ from vocalmtp.text.tables import (
     NOT_TOWNS,
     ONSETS,
     PLACES,
+    PRONOUNCED,
     ROOMS,
-    SAID_AS,
     SHORT_WORDS,
     SPELLED,
     STARTERS,
@@ -269,6 +269,7 @@ ABBREVIATION_RULES: tuple[Rule, ...] = (
     rule(r"\bFl\.? (?=\d{1,3}\b)", "floor ", ("Fl",)),
     rule(r"(?:^|(?<=[.?!] ))Sr\. (?=[A-Z])", "sister ", ("Sr.",)),
     rule(rf"\b({choice(LABELS)})\.?(?=:)", lambda m: LABELS[m[1]], (":",)),
+    rule(r"\bv\. ?(?=\d+\.\d)", "version ", ("v.",)),
     rule(r"(?<=[a-z] )v\. (?=[a-z])", "versus ", (" v.",)),
     rule(r"\b([A-Z][\w.]*) v\.? (?=[A-Z])", lambda m: f"{m[1]} versus ", (" v",)),
     rule(
@@ -291,7 +292,7 @@ def expand_abbreviations(text: str) -> str:
 
 # Letters
 
-_SMALL_WORDS = [word for word in SAID_AS if word.islower()]
+_SMALL_WORDS = [word for word in PRONOUNCED if word.islower()]
 # "YouTube" and "HTMLParser" are two words each, "McDonald" and "PDFs" one.
 _CAMEL = re.compile(
     r"(?<=[a-z]{2})(?<!Mac)(?=[A-Z])|(?<=[A-Z]{2})(?=[A-Z][a-z]{2})"
@@ -330,12 +331,12 @@ def _initial(match: re.Match[str]) -> str:
 def _information_technology(match: re.Match[str]) -> str:
     before, after = match[1] or "", match[2] or ""
     if before.lower() in IT_VERBS or after in ("is", "was", "will", "has", "would", "works", "all"):
-        return match[0].lower()
+        return match[0].replace("IT", "it")
     return match[0]
 
 
 SMALL_LETTER_RULES: tuple[Rule, ...] = (
-    rule(rf"\b({choice(_SMALL_WORDS)})\b", lambda m: SAID_AS[m[1]], needs=_SMALL_WORDS),
+    rule(rf"\b({choice(_SMALL_WORDS)})\b", lambda m: PRONOUNCED[m[1]], needs=_SMALL_WORDS),
     rule(r"\b(?:[A-Za-z]\.){2,}", _dotted, needs=(".",)),
     rule(r"\ba(?=/[a-z]\b|,? (?:and |or |to |vs )?b\b)", "ay", needs=("/", " b")),
     rule(
@@ -344,13 +345,14 @@ SMALL_LETTER_RULES: tuple[Rule, ...] = (
         needs=("ith", "-th", "jth", "kth", "mth"),
     ),
     rule(r"\ba[-\u2013]z\b", "ay to zee", needs=("a-z", "a–z")),
+    rule(r"(?<=\()a(?=\))", "ay", needs=("(a)",)),
     rule(r"\bn-th\b", "nth", needs=("n-th",)),
 )
 CAPITAL_RULES: tuple[Rule, ...] = (
     rule(r"\bI(?=/[A-Z]\b)", "eye", ("I/",)),
     rule(r"(?<=\b[Tt]he )WHO\b", letters("who"), ("WHO",)),
     rule(r"\bAM(?= (?:radio|station|band|and [FP]M|or [FP]M)\b|/FM)", letters("am"), ("AM",)),
-    rule(rf"\b({choice(SAID_AS)})\b", lambda m: SAID_AS[m[1]]),
+    rule(rf"\b({choice(PRONOUNCED)})\b", lambda m: PRONOUNCED[m[1]]),
     rule(
         r"\b([A-Z]{1,3})&([A-Z]{1,3})(?=s?\b)",
         lambda m: f"{letters(m[1])} and {letters(m[2])}",
@@ -374,6 +376,8 @@ CAPITAL_RULES: tuple[Rule, ...] = (
 @lru_cache(65536)
 def _spell_word(word: str, mixed: bool) -> str:
     stem, apostrophe, ending = word.partition("'")
+    if stem in PRONOUNCED:
+        return PRONOUNCED[stem] + apostrophe + ending
     if stem[-1] == "s" and stem[:-1].isupper() and _is_spelled(stem[:-1], True, mixed):  # PDFs
         return f"{letters(stem[:-1])}'s"
     if _is_spelled(stem, bool(apostrophe), mixed):

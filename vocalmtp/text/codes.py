@@ -69,13 +69,13 @@ def _dialled(match: re.Match[str]) -> str:
 
 _HEX = "[0-9a-fA-F]"
 PHONES: tuple[Rule, ...] = (
+    rule(r"\b0([xX])\b", "zero ex"),
     rule(rf"\b0[xX]({_HEX}{{1,32}})\b", lambda m: f"zero ex, {spell(m[1])}"),
     rule(
         r"(?<![\w#])#(?=[0-9]{0,5}[A-Fa-f])([0-9A-F]{6}|[0-9a-f]{6})\b",
         lambda m: f"hash {spell(m[1])}",
         needs=("#",),
     ),
-    rule(r"\bU\+([0-9A-F]{4,6})\b", lambda m: f"you plus {spell(m[1])}", needs=("U+",)),
     rule(rf"\b{_HEX}{{8}}-(?:{_HEX}{{4}}-){{3}}{_HEX}{{12}}\b", _by_sign, needs=("-",)),
     rule(rf"\b(?:{_HEX}{{2}}[:-]){{5}}{_HEX}{{2}}\b", _by_sign, needs=("-", ":")),
     rule(  # IPv6
@@ -182,6 +182,7 @@ _NAMED_NUMBER = (
 )
 _FLIGHTS = "AA|UA|DL|BA|AF|LH|KL|QF|EK|SQ|CX|JL|NH|AC|WN|B6|AS|VS|EI|IB|TK|QR|EY|MH|FR|U2"
 MODELS: tuple[Rule, ...] = (
+    rule(r"(?<=\d\.\d\d)t\b", " tee"),  # a build of Python
     rule(r"\b(\d{1,2})W-(\d\d)\b", lambda m: f"{cardinal(m[1])} double you {cardinal(m[2])}"),
     rule(
         r"\b([Pp]orts) (\d{2,5})/(\d{2,5})\b",
@@ -293,6 +294,8 @@ def _keys(match: re.Match[str]) -> str:
 
 
 ADDRESSES: tuple[Rule, ...] = (
+    rule(r"(?<=[\dA-F])-(?=U\+[\dA-F]{4})", " to ", needs=("-U+",)),
+    rule(r"\bU\+([0-9A-F]{4,6})\b", lambda m: f"you plus {spell(m[1])}", needs=("U+",)),
     rule(
         rf"(?<![\w.+-])[\w.+-]{{1,64}}@{_HOST}"
         rf"|(?<!\w)(?:https?|ftp)://({_HOST}{_PORT}{_PATH})|\bwww\.{_HOST}{_PORT}{_PATH}"

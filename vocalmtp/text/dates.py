@@ -38,12 +38,12 @@ def _date_words(year_: str, month: str, day: str) -> str | None:
     return f"{MONTH_NAMES[int(month) - 1]} {ordinal(day)}, {year(_full_year(year_))}"
 
 
-def _apart(match: re.Match[str]) -> str:
+def _each_number(match: re.Match[str]) -> str:
     return " ".join(cardinal(part) for part in re.findall(r"\d+", match[0]))
 
 
 def _year_first(match: re.Match[str]) -> str:
-    words = _date_words(match[1], match[3], match[4]) or _apart(match)
+    words = _date_words(match[1], match[3], match[4]) or _each_number(match)
     return f"{words}, at " if match[5] else words
 
 
@@ -63,7 +63,7 @@ def _slashed(match: re.Match[str]) -> str:
             match.string[max(0, match.start() - 8) : match.start()],
         )
     )
-    return month_first or (clear and _date_words(after, second, first)) or _apart(match)
+    return month_first or (clear and _date_words(after, second, first)) or _each_number(match)
 
 
 def _short_slashed(match: re.Match[str]) -> str:
@@ -198,12 +198,12 @@ DATES: tuple[Rule, ...] = (
         needs=("-", "–", "—", "−"),
     ),
     rule(
-        rf"\b{_DAY} ({_MONTH})\.?{DASH}{_DAY} ({_MONTH})\b\.?{_YEAR_AFTER}",
+        rf"(?<![\d.,:$])\b{_DAY} ({_MONTH})\.?{DASH}{_DAY} ({_MONTH})\b\.?{_YEAR_AFTER}",
         _across_months,
         needs=("-", "–", "—", "−"),
     ),
     rule(
-        rf"\b{_DAY}{DASH}{_DAY} ({_MONTH})\b\.?{_YEAR_AFTER}",
+        rf"(?<![\d.,:$])\b{_DAY}{DASH}{_DAY} ({_MONTH})\b\.?{_YEAR_AFTER}",
         _days_month,
         needs=("-", "–", "—", "−"),
     ),

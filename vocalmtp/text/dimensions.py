@@ -22,7 +22,7 @@ from vocalmtp.text.units import (
     HALVES,
     MEASURES,
     ONCE,
-    SAID_APART,
+    READ_APART,
     UNITS,
 )
 
@@ -51,7 +51,7 @@ def simple_fraction(top: str, bottom: str) -> str:
 
 def _fraction(match: re.Match[str]) -> str:
     whole, top, bottom, noun = match.groups()
-    if f"{top}/{bottom}" in SAID_APART:
+    if f"{top}/{bottom}" in READ_APART:
         return _with_noun(f"{cardinal(top)} {cardinal(bottom)}", noun)
     if not is_simple_fraction(top, bottom):
         words = f"{cardinal(top)} over {cardinal(bottom)}"

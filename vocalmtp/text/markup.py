@@ -83,7 +83,7 @@ def _read_latex(text: str) -> str:
 
 # Lines of Markdown
 
-_FENCE = re.compile(r"(?:```|~~~)[^`]{0,60}$")
+_FENCE = re.compile(r"(?:`{3,9}|~{3,9})\s?[\w+#./-]{0,30}(?:\s?\{[^}]{0,60}\})?$")
 _RULER = re.compile(
     r"([-*_=])(?:\s{0,3}\1){2,79}$|\|?(?:\s*:?-{2,40}:?\s*\|){1,20}\s*(?::?-{2,40}:?)?$"
 )

@@ -1,4 +1,4 @@
-"""Normalisation of written English to the characters that models read.
+"""Normalization of written English to the characters that models read.
 
 `normalize` removes markup, folds Unicode, and applies tables of rules: each rule reads one written
 form, such as a date, and leaves the rest to the rules after it. Capitals are kept until the end,
@@ -30,7 +30,7 @@ _INDEX = {character: index for index, character in enumerate(ALPHABET)}
 # line with the next number. Exported models name the version that they were trained with.
 READINGS = {
     1: "63aa952f8598b954",
-    2: "50b42065d4d80f1e",
+    2: "c75d37c00f979000",
 }
 VERSION = max(READINGS)
 
@@ -56,7 +56,7 @@ _WITH_DIGITS = (
     *PLAIN,
 )
 _HAS_DIGIT = re.compile(r"\d")
-_HAS_ADDRESS = re.compile(r"[@#\\/]|\w\.\w|[a-z][-+][\w]")
+_HAS_ADDRESS = re.compile(r"[@#\\/]|U\+|\w\.\w|[a-z][-+][\w]")
 _HAS_ROMAN = re.compile(r"\b(?:[IVXLCDM]+|[ivxl]+)\b")
 _HAS_OPERATOR = re.compile(r"[-+*/=<>^_!(\u2212×÷±≈≠≤≥√∞~∈∉∩∪⊂⊆]")
 WINDOW = 1000  # characters that the rules read at a time, so that the time is linear in the length
@@ -71,7 +71,7 @@ _PASSES = 8
 def normalize(text: str, unknown_characters: str = "refuse") -> str:
     """Return the text as it is spoken: characters of ALPHABET only, ending in `.`, `?` or `!`.
 
-    Normalised text stays as it is. Emoji and other pictures are left out.
+    Normalized text stays as it is. Emoji and other pictures are left out.
 
     Args:
         text: English text, plain or with HTML, Markdown or LaTeX markup.
@@ -194,10 +194,10 @@ def _strongest(match: re.Match[str]) -> str:
 
 
 def char_ids(text: str) -> list[int]:
-    """Ids of the characters of a normalised text: their places in ALPHABET.
+    """Ids of the characters of a normalized text: their places in ALPHABET.
 
     Raises:
-        InputError: a character is not in the alphabet; the text was not normalised.
+        InputError: a character is not in the alphabet; the text was not normalized.
     """
     try:
         return [_INDEX[character] for character in text]

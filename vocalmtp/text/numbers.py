@@ -105,7 +105,7 @@ def spell(text: str) -> str:
 def cardinal(text: str) -> str:
     """ "1,234.50" -> "one thousand two hundred and thirty-four point five zero"."""
     whole, _, fraction = text.partition(".")
-    bare = whole.replace(",", "")
+    bare = whole.replace(",", "") or "0"
     as_code = (len(bare) > 9 and not bare.endswith("000")) or len(bare) > LONGEST
     if (as_code and "," not in whole) or (len(bare) > 1 and bare[0] == "0"):
         words = digits(bare)
@@ -272,9 +272,9 @@ def _dotted(match: re.Match[str]) -> str:
 
 def _after_letters(match: re.Match[str]) -> str:
     prefix, number = match[1], match[2]
-    said = letters(prefix) if len(prefix) < 3 and prefix.isupper() else prefix
+    name = letters(prefix) if len(prefix) < 3 and prefix.isupper() else prefix
     words = year(number) if re.fullmatch(r"(19|20)\d\d", number) else pairs(number)
-    return f"{said} {plural(words) if match[3] else words}"
+    return f"{name} {plural(words) if match[3] else words}"
 
 
 ORDINALS: tuple[Rule, ...] = (

@@ -89,7 +89,7 @@ MEASUREMENTS: tuple[Rule, ...] = (
         lambda m: f"{cardinal(m[1])} kay",
         needs=("course", "event", "race", "run", "walk"),
     ),
-    rule(rf"({NUM})k\b(?!\))", lambda m: f"{cardinal(m[1])} thousand"),
+    rule(rf"(?<![a-z]\+)({NUM})k\b(?!\))", lambda m: f"{cardinal(m[1])} thousand"),
     rule(
         r"(?<![\w.])(\d[\d,]*\d|\d\.\d+|[1367]|9)K\b",
         lambda m: f"{cardinal(m[1])} thousand",
@@ -103,7 +103,7 @@ MEASUREMENTS: tuple[Rule, ...] = (
     ),
     rule(rf"({NUM})\s?bps\b", _basis_points, needs=("bps",)),
     rule(
-        r"(?<![\w.,:-])(\d{2,3}(?:\.\d)?)\s?([CF])(?=[\s,;:.!?/)]|$)(?! [A-Z])",
+        r"(?<![\w.,:-])(\d{2,3}(?:\.\d)?)\s?([CF])(?=[\s,;:!?/)]|\.(?![A-Za-z])|$)(?! [A-Z])",
         _degrees,
         needs=("C", "F"),
     ),

@@ -1,11 +1,11 @@
-"""Segmentation: normalised text into sentences and words, streamed text into clauses."""
+"""Segmentation: normalized text into sentences and words, streamed text into clauses."""
 
 import re
 
 from vocalmtp.errors import InputError
 from vocalmtp.text.normalizer import normalize
 
-# Sentences and words of a normalised text
+# Sentences and words of a normalized text
 
 _SENTENCE = re.compile(r"[^.?!]+[.?!]")
 _WORD = re.compile(r"[a-z'-]*[a-z][a-z'-]*")
@@ -14,9 +14,9 @@ _CUTS = (re.compile(r"[;:] "), re.compile(r", "), re.compile(r" "))
 
 
 def split_sentences(text: str, limit: int = 200) -> list[str]:
-    """Return the sentences of a normalised text, none longer than `limit` characters.
+    """Return the sentences of a normalized text, none longer than `limit` characters.
 
-    Normalised text has no abbreviations and no digits, so a full stop always ends a sentence. A
+    Normalized text has no abbreviations and no digits, so a full stop always ends a sentence. A
     sentence longer than `limit` is cut at a pause near its middle, or between words; a piece that
     loses its end gets a comma. A single word longer than `limit` stays whole.
     """
@@ -42,7 +42,7 @@ def _cut(sentence: str, limit: int) -> list[str]:
 
 
 def word_spans(text: str) -> list[tuple[int, int]]:
-    """Return start and end (exclusive) of every word of a normalised text, without punctuation."""
+    """Return start and end (exclusive) of every word of a normalized text, without punctuation."""
     return [match.span() for match in _WORD.finditer(text)]
 
 
@@ -133,7 +133,7 @@ def ends_sentence(text: str, rest: str) -> bool:
 
 
 def sayable(text: str) -> str:
-    """`text` without the words that cannot be normalised; empty if none is left."""
+    """`text` without the words that cannot be normalized; empty if none is left."""
     if _can_normalize(text):
         return text
     kept = " ".join(word for word in text.split() if _can_normalize(word))
@@ -163,6 +163,6 @@ def _can_normalize(text: str) -> bool:
 
 
 def _count_words(text: str) -> int:
-    """The number of spoken words of a text, without those that cannot be normalised."""
+    """The number of spoken words of a text, without those that cannot be normalized."""
     spoken = sayable(text)
     return len(word_spans(normalize(spoken))) if spoken else 0

@@ -163,6 +163,7 @@ IN_CONTEXT: tuple[Rule, ...] = (
         r"(?<![\w+-])([A-DF])([-+\u2212])(?=[\s,.;:)]|$)",
         lambda m: f"{LETTER_NAMES[m[1].lower()]} {'plus' if m[2] == '+' else 'minus'}",
     ),
+    rule(r"(?<!\S)>{2,3}(?!\S)", ", ", needs=(">>",)),  # a prompt
     rule(r"(?<!\S)<3+(?!\S)", " ", needs=("<",)),
 )
 

@@ -178,7 +178,7 @@ CAPITAL_WORDS = set(  # two or three capitals in a sentence that are a word said
     "LEG LET LIE LIP LOT LOW MAD MAN MAP MAY MEN MET MOM MUD NEW NOR NOT NOW NUT ODD OFF OIL OLD "
     "ONE OUR OUT OWN PAY PEN PET PIN PUT RED RUN SAD SAW SAY SEA SEE SET SEX SHE SIT SIX SKY SON "
     "SUN TAX TEA TEN THE TIE TOO TOP TRY TWO USE WAR WAS WAY WET WHO WHY WIN WON YES YET YOU ZOO "
-    "RAM ROM COP SIM GIF LAN WAN ZIP SAP SOS DOS NES WEB APP WOW YAY HUH AAH OOH BOO HMM GAP FIG MAX "
+    "RAM ROM COP JIT GIL GNU PEP SIL MAC CAD PAC DAX ELF JAR TAR TED SAM TOM BOB JIM TIM DAN BEN HUD FAB SIM GIF LAN WAN ZIP SAP SOS DOS NES WEB APP WOW YAY HUH AAH OOH BOO HMM GAP FIG MAX "
     "MIN SUM MOD LOG TAG RAW PER VIA SIR".split()
 )
 ONSETS = set(  # how a word in capitals may begin: MBA is spelled, STOP is not
@@ -194,13 +194,13 @@ CODAS = set(  # how it may end
 WORDS_WITHOUT_VOWELS = set(
     "hm hmm hmmm mm mmm sh shh psst pfft brr grr nth tsk zzz cwm crwth".split()
 )
-SAID_AS = entries(  # as they are written, capitals and all
+PRONOUNCED = entries(  # as they are written, capitals and all
     "Tbsp:tablespoon tbsp:tablespoon TBSP:tablespoon Tsp:teaspoon tsp:teaspoon TSP:teaspoon "
     "OK:okay JPEG:jay_peg MPEG:em_peg NAACP:en_double_ay_see_pee IEEE:eye_triple_ee "
     "AAA:triple_ay PhDs:pee_aitch_dees PhD:pee_aitch_dee JSON:jason YAML:yaml WWI:world_war_one "
     "WWII:world_war_two iOS:eye_oh_ess macOS:mac_oh_ess LaTeX:lay_tek TeX:tek arXiv:archive "
     "PyTorch:pie_torch NumPy:num_pie SciPy:sigh_pie PyPI:pie_pee_eye xAI:ex_ay_eye "
-    "MySQL:my_ess_cue_ell nginx:engine_ex kHz:kilohertz YouTube:you_tube WiFi:wi-fi "
+    "MySQL:my_ess_cue_ell nginx:engine_ex kHz:kilohertz YouTube:you_tube WiFi:wi-fi ASCII:askey REPL:repple TOML:tommel NOAA:noah HIPAA:hippa PyYAML:pie_yaml "
     "GUI:gooey NaN:not_a_number TL;DR:tee_ell_dee_are PIN:pin pH:pee_aitch pKa:pee_kay_ay mRNA:em_are_en_ay tRNA:tee_are_en_ay"
 )
 IT_VERBS = set(  # "do IT" is the pronoun, "our IT team" is not

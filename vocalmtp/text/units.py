@@ -178,5 +178,5 @@ ATTRIBUTED = (  # what an amount of money without an article goes before: "a £1
 
 HALVES = {2: ("half", "halves"), 4: ("quarter", "quarters")}
 DENOMINATORS = {2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 16, 20, 32, 64, 100, 1000}  # others are "over"
-SAID_APART = {"9/11", "24/7", "50/50", "20/20", "4/4", "6/8", "12/8", "80/20", "60/40", "70/30"}
+READ_APART = {"9/11", "24/7", "50/50", "20/20", "4/4", "6/8", "12/8", "80/20", "60/40", "70/30"}
 DIRECTIONS = {"N": "north", "S": "south", "E": "east", "W": "west"}
