@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import count
+from itertools import chain, islice
 from operator import index
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from vocalmtp.audio.io import Audio, in_order, join
+from vocalmtp.audio.timestamps import spoken_words, written_tokens
 from vocalmtp.decoding.options import SAMPLING, Decoding
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.decoding.statistics import DecodeStatistics
@@ -25,6 +26,7 @@ from vocalmtp.decoding.synthesis import (
     SentenceRequest,
     SentenceSynthesizer,
     SpeakerConditioning,
+    split_text,
 )
 from vocalmtp.engines.device import float32_on_cpu, resolve_device
 from vocalmtp.errors import InputError, nearest
@@ -33,13 +35,10 @@ from vocalmtp.models.checkpoint import load_text_tokenizer
 from vocalmtp.models.config import read_card
 from vocalmtp.models.prompts import Segment
 from vocalmtp.models.speech_lm import SpeechLM
-from vocalmtp.text import ALPHABET, char_ids, char_text, normalize, split_sentences
+from vocalmtp.text import ALPHABET, char_ids, char_text
 from vocalmtp.tokenizers import SpeechTokenizer, load_tokenizer
 from vocalmtp.voices import AnyVoice, Voice, find_voice, load_voices
 
-PAUSES = {".": 0.25, "?": 0.25, "!": 0.25}  # seconds of silence after a sentence, by its last sign
-SHORT_PAUSE = 0.1  # after a piece of a sentence that was too long to be spoken at once
-LONGEST = 400  # characters of a sentence: it is cut at 200, unless it has a word that long
 SEED_STRIDE = 0x9E3779B97F4A7C15  # so large that the sentences of two texts never share a seed
 
 
@@ -331,33 +330,17 @@ class TTS(SentenceSynthesizer):
             )
         sampler, seed = self.sampler(request.sampling), check_seed(request.seed)
         voice = self.find_voice(request.voice)
-        seeds = ((seed + number * SEED_STRIDE) % 2**63 for number in count())
-        return [
-            SentenceRequest(sentence, voice, own, sampler, pause, request.context)
-            for (sentence, pause), own in zip(split_text(request.text), seeds, strict=False)
-        ]
-
-
-def split_text(text: str) -> list[tuple[str, float]]:
-    """Normalise a text and split it into sentences, each with the seconds of silence after it.
-
-    Raises:
-        InputError: the text cannot be read out.
-    """
-    if not isinstance(text, str):
-        raise InputError(
-            f"text '{text}': is a {type(text).__name__}; give a string", code="invalid_value"
-        )
-    sentences = split_sentences(normalize(text))
-    for sentence in sentences:
-        if len(sentence) > LONGEST:
-            raise InputError(
-                f"text '{sentence[:37]}...': has a word of some {len(sentence)} letters; "
-                "put spaces into it",
-                code="wrong_length",
+        sentences = split_text(request.text)
+        words = [spoken_words(sentence) for sentence, _ in sentences]
+        tokens = iter(written_tokens(request.text, list(chain.from_iterable(words))))
+        planned = []
+        for number, ((sentence, pause), own) in enumerate(zip(sentences, words, strict=True)):
+            own_seed = (seed + number * SEED_STRIDE) % 2**63
+            written = tuple(islice(tokens, len(own)))
+            planned.append(
+                SentenceRequest(sentence, voice, own_seed, sampler, pause, request.context, written)
             )
-    pauses = [PAUSES.get(sentence[-1], SHORT_PAUSE) for sentence in sentences[:-1]]
-    return list(zip(sentences, [*pauses, 0.0], strict=True))
+        return planned
 
 
 def check_seed(seed: int) -> int:

@@ -136,7 +136,7 @@ def test_timestamps(run, model, stream):
             == 0
         )
     words = json.loads(Path("w.json").read_text())["words"]
-    assert [word["word"] for word in words] == ["hello", "there"]
+    assert [word["word"] for word in words] == ["Hello", "there."]
     assert (
         words[0]["end"] <= words[1]["start"] <= words[1]["end"] <= soundfile.info("a.wav").duration
     )

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vocalmtp.text import ClauseSplitter, sayable, split_sentences, word_places, word_spans
+from vocalmtp.text import ClauseSplitter, sayable, split_sentences, word_spans
 
 LONG = (
     "the first part of this sentence is quite long, the second part of it is just as long, "
@@ -105,14 +105,3 @@ def test_sayable_drops_words_of_other_scripts():
 
 def test_fence_labels_are_not_spoken():
     assert sayable("```python\n") == ""
-
-
-def test_word_places_map_spoken_words_to_written_ones():
-    text = "It costs $5.20 today."
-    places = word_places(text, 8)
-    assert [text[start:end] for start, end in places] == [
-        "It",
-        "costs",
-        *["$5.20"] * 5,  # five dollars and twenty cents
-        "today.",
-    ]

@@ -13,19 +13,21 @@ from typing import Protocol
 import numpy as np
 
 from vocalmtp.audio.io import Word
+from vocalmtp.audio.timestamps import Token, spoken_words, written_tokens
 from vocalmtp.audio.vad import SAMPLE_RATE
 from vocalmtp.chat.answer_stream import APOLOGIES, AnswerError, AnswerSink, Cancelled
 from vocalmtp.chat.events import SpokenWord
 from vocalmtp.chat.history import Message
 from vocalmtp.chat.llm import LLM
 from vocalmtp.config import Registry
+from vocalmtp.decoding.synthesis import PAUSES, SHORT_PAUSE
 from vocalmtp.dialogue import DialogueModel, Query
 from vocalmtp.errors import InputError
 from vocalmtp.models.prompts import Segment
 from vocalmtp.recognizers.base import Recognizer
 from vocalmtp.recognizers.speech_lm import SpeechLMRecognizer
-from vocalmtp.text import ClauseSplitter, normalize, sayable, word_places, word_spans
-from vocalmtp.tts import PAUSES, SHORT_PAUSE, TTS
+from vocalmtp.text import ClauseSplitter, normalize, sayable
+from vocalmtp.tts import TTS
 from vocalmtp.voices import AnyVoice
 
 Pieces = SimpleQueue[str | Exception | None]  # None: the text is complete
@@ -268,14 +270,16 @@ class ClauseSpeaker:
         tts, begin = self._tts, self._samples
         seed = self._request.seed + CLAUSE_SEEDS * self._clauses
         self._clauses += 1
-        spans: list[tuple[int, int]] = []
+        spans: list[Token] = []
         for audio in self._stream(text, self._request.voice, seed):
             offset = self._samples / tts.sample_rate
             words = []
             for word in audio.words:
                 if not spans:  # not before the first audio, which should not wait for it
-                    spans = word_places(clause, len(word_spans(normalize(text))))
-                words.append(_spoken_word(word, offset, spans.pop(0), start))
+                    spoken = spoken_words(normalize(text))
+                    spans = list(dict.fromkeys(written_tokens(clause, spoken)))
+                words.append(_spoken_word(word, offset, spans[0], start))
+                spans = spans[1:] or spans
             self._play(audio.samples, words)
         if not tts.has_word_times:  # then a clause counts as played when all of it was
             times = begin / tts.sample_rate, self._samples / tts.sample_rate
@@ -288,12 +292,11 @@ class ClauseSpeaker:
             self._samples += len(samples)
 
 
-def _spoken_word(word: Word, offset: float, span: tuple[int, int], start: int) -> SpokenWord:
-    """Return a word with times from the start of the answer's audio, and its span in the answer's text."""
-    first, end = span
+def _spoken_word(word: Word, offset: float, token: Token, start: int) -> SpokenWord:
+    """Return a word with times from the start of the answer's audio, and its span in the text."""
     return SpokenWord(
         word.text,
         round(word.start + offset, 6),
         round(word.end + offset, 6),
-        (start + first, start + end),
+        (start + token.start, start + token.end),
     )

@@ -295,9 +295,7 @@ def _text_progress(text: str, model: "TTS") -> Iterator[Callable[[Written], obje
     """A function that shows the progress of a long text."""
     from rich.progress import TextColumn
 
-    from vocalmtp.text import normalize, word_spans
-
-    words = len(word_spans(normalize(text)))
+    words = len(text.split())
     column = TextColumn("{task.fields[seconds]:.0f} s of speech")
     with progress_bar(column, hidden=words < PROGRESS_WORDS) as bar:
         task = bar.add_task("", total=words if model.has_word_times else None, seconds=0.0)

@@ -1,7 +1,7 @@
 """From decoded steps to audio: one sentence while its steps arrive, or many in the background."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain, repeat
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vocalmtp.audio.io import Audio, join, shift_words
-from vocalmtp.audio.timestamps import word_times
+from vocalmtp.audio.timestamps import Token, word_times
 from vocalmtp.decoding.generate import Generated, StepUnpacker
 from vocalmtp.models.layout import ADVANCE, TokenLayout
 from vocalmtp.tokenizers import SpeechTokenizer
@@ -30,12 +30,19 @@ class SentenceStream:
         layout: the layout of the steps.
         tokenizer: the speech tokenizer, which can stream.
         speaker: its speaker vector, [1, D_s].
+        written: the token that each word of `text` is written in; None: words as they are spoken.
     """
 
     def __init__(
-        self, text: str, layout: TokenLayout, tokenizer: SpeechTokenizer, speaker: Tensor | None
+        self,
+        text: str,
+        layout: TokenLayout,
+        tokenizer: SpeechTokenizer,
+        speaker: Tensor | None,
+        written: Sequence[Token] | None = None,
     ):
         self.text, self.layout, self.spec = text, layout, tokenizer.spec
+        self.written = written
         self.tracked = layout.streams[0].name == ADVANCE
         self.codec = tokenizer.stream(speaker)
         self.unpacker = StepUnpacker(layout)
@@ -88,8 +95,10 @@ class SentenceStream:
     def _chunk(self, samples: np.ndarray, last: bool) -> Audio:
         words = []
         if self.tracked:
-            words = word_times(self.text, self.pointers, self.spec.frame_rate, whole=last)
-            words = words[self.num_words :]
+            rate = self.spec.frame_rate
+            words = word_times(self.text, self.pointers, rate, complete=last, written=self.written)[
+                self.num_words :
+            ]
         self.num_words += len(words)
         rate = self.spec.sample_rate
         audio = Audio(samples, rate, shift_words(words, -self.num_samples / rate))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vocalmtp.audio.io import Audio
-from vocalmtp.audio.timestamps import word_times
+from vocalmtp.audio.timestamps import Token, word_times
 from vocalmtp.decoding.generate import Generated, Prompt, collect_utterances, generate
 from vocalmtp.decoding.options import Decoding
 from vocalmtp.decoding.sampling import Sampler
@@ -23,15 +23,20 @@ from vocalmtp.decoding.streaming import (
     decode_in_background,
     to_samples,
 )
+from vocalmtp.errors import InputError
 from vocalmtp.models import prompts
 from vocalmtp.models.base import GenerativeModel
 from vocalmtp.models.prompts import ControlToken, Segment, Text
-from vocalmtp.text import char_ids
+from vocalmtp.text import char_ids, normalize, split_sentences
 from vocalmtp.tokenizers import SpeechTokenizer
 from vocalmtp.voices import Voice, mean_vector
 
 SpeakerConditioning = Literal["both", "lm", "decoder", "none"]
 SPEAKER_CONDITIONINGS = get_args(SpeakerConditioning)
+
+PAUSES = {".": 0.25, "?": 0.25, "!": 0.25}  # seconds of silence after a sentence, by its last sign
+SHORT_PAUSE = 0.1  # after a piece of a sentence that was too long to be spoken at once
+LONGEST = 400  # characters of a sentence: it is cut at 200, unless it has a word that long
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,7 @@ class SentenceRequest:
     sampler: Sampler
     pause: float = 0.0  # seconds of silence after it
     context: tuple[Segment, ...] = ()
+    written: tuple[Token, ...] | None = None  # of every word, see word_times
 
 
 class SentenceSynthesizer:
@@ -141,7 +147,10 @@ class SentenceSynthesizer:
         words = []
         if generated.pointers is not None:
             pointers = generated.pointers.clamp(max=len(sentence.text) - 1).cpu().numpy()
-            words = word_times(sentence.text, pointers, self.tokenizer.spec.frame_rate, whole=True)
+            rate = self.tokenizer.spec.frame_rate
+            words = word_times(
+                sentence.text, pointers, rate, complete=True, written=sentence.written
+            )
         samples = self._silence(sentence.pause)
         if generated.codes.shape[1]:
             with self.statistics.timed("tokenizer"):
@@ -156,7 +165,9 @@ class SentenceSynthesizer:
                 yield from (audio for _, audio in self.speak([sentence], batch_size=1))
                 continue
             vector = self.decoder_speaker_vector(sentence.voice)
-            spoken = SentenceStream(sentence.text, self.model.layout, self.tokenizer, vector)
+            spoken = SentenceStream(
+                sentence.text, self.model.layout, self.tokenizer, vector, sentence.written
+            )
             strategy = self.decoding.strategy(self.statistics)
             for event in generate(self.model, [self.prompt(sentence)], strategy=strategy):
                 with self.statistics.timed("tokenizer"):
@@ -169,3 +180,25 @@ class SentenceSynthesizer:
 
     def _silence(self, seconds: float) -> np.ndarray:
         return np.zeros(round(seconds * self.sample_rate), np.float32)
+
+
+def split_text(text: str) -> list[tuple[str, float]]:
+    """Normalise a text and split it into sentences, each with the seconds of silence after it.
+
+    Raises:
+        InputError: the text cannot be read out.
+    """
+    if not isinstance(text, str):
+        raise InputError(
+            f"text '{text}': is a {type(text).__name__}; give a string", code="invalid_value"
+        )
+    sentences = split_sentences(normalize(text))
+    for sentence in sentences:
+        if len(sentence) > LONGEST:
+            raise InputError(
+                f"text '{sentence[:37]}...': has a word of some {len(sentence)} letters; "
+                "put spaces into it",
+                code="wrong_length",
+            )
+    pauses = [PAUSES.get(sentence[-1], SHORT_PAUSE) for sentence in sentences[:-1]]
+    return list(zip(sentences, [*pauses, 0.0], strict=True))

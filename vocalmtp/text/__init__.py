@@ -5,7 +5,6 @@ from vocalmtp.text.segmentation import (
     ClauseSplitter,
     sayable,
     split_sentences,
-    word_places,
     word_spans,
 )
 
@@ -19,6 +18,5 @@ __all__ = [
     "sayable",
     "shorten",
     "split_sentences",
-    "word_places",
     "word_spans",
 ]

@@ -140,29 +140,9 @@ def sayable(text: str) -> str:
     return kept if kept and _can_normalize(kept) else ""
 
 
-def word_places(text: str, words: int) -> list[tuple[int, int]]:
-    """Where each of the `words` spoken words of `text` is written, as (start, end) in `text`.
-
-    "$5" is spoken as two words, which have one place.
-    """
-    tokens = [match.span() for match in re.finditer(r"\S+", text)]
-    places: list[tuple[int, int]] = []
-    for number, span in enumerate(tokens):
-        last = number == len(tokens) - 1
-        spoken = words if last else min(words, _count_words(text[: span[1]]))
-        places += [span] * (spoken - len(places))
-    return places
-
-
 def _can_normalize(text: str) -> bool:
     try:
         normalize(text)
     except InputError:
         return False
     return True
-
-
-def _count_words(text: str) -> int:
-    """The number of spoken words of a text, without those that cannot be normalized."""
-    spoken = sayable(text)
-    return len(word_spans(normalize(spoken))) if spoken else 0
