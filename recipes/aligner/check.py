@@ -1,4 +1,4 @@
-"""Errors of the aligner against exact times, beside pocketsphinx's; prints Markdown tables.
+"""Errors of the aligner and of pocketsphinx against exact times, as Markdown tables.
 
 Needs `pip install "vocalmtp[eval]"` and a corpus of recipes/corpus.
 """
@@ -21,7 +21,7 @@ Words = list[tuple[str, float, float]]  # word, start and end in seconds
 
 
 def pocketsphinx_words(samples: np.ndarray, words: list[str]) -> Words | None:
-    """Its forced alignment of int16 `samples`; None if it lacks a word, or finds no alignment."""
+    """Forced alignment of int16 `samples` by pocketsphinx; None if it fails or lacks a word."""
     decoder = require("pocketsphinx").Decoder(samprate=16_000, loglevel="FATAL")
     if any(decoder.lookup_word(word) is None for word in words):
         return None
@@ -31,7 +31,7 @@ def pocketsphinx_words(samples: np.ndarray, words: list[str]) -> Words | None:
     decoder.end_utt()
     found = [
         (part.word.split("(")[0], part.start_frame / 100, (part.end_frame + 1) / 100)
-        for part in decoder.seg() or ()  # None: it found no way through
+        for part in decoder.seg() or ()  # None: no alignment
         if part.word[0] not in "<["
     ]
     return found if [word for word, _, _ in found] == words else None
@@ -46,61 +46,61 @@ def word_errors(true: Words, found: Words) -> list[float]:
     ]
 
 
-def letters_of(row: Utterance, ends: np.ndarray) -> list[float]:
+def letter_errors(row: Utterance, ends: np.ndarray) -> list[float]:
     """Errors in ms of the ends of all letters."""
-    wrong = np.abs(np.array(row.chars) - ends) * 1000
-    return [e for e, character in zip(wrong, row.text, strict=True) if character.isalpha()]
+    errors = np.abs(np.array(row.chars) - ends) * 1000
+    return [e for e, character in zip(errors, row.text, strict=True) if character.isalpha()]
 
 
 def measure(rows: list[Utterance], aligner: Aligner) -> Iterator[str]:
-    """Table rows, and how well the nll separates right transcripts from wrong ones."""
+    """Table rows, and the alignments of right and wrong transcripts that would be refused."""
     limits = RecordingLimits()
     errors: dict[str, list[float]] = {
         "ours: letters": [],
         "ours: words": [],
-        "ours: words, where pocketsphinx can": [],
+        "ours: words, where pocketsphinx aligns": [],
         "pocketsphinx: words": [],
     }
-    right, wrong, unable = [], [], 0
-    for row, other in progress(
-        list(zip(rows, rows[1:] + rows[:1], strict=True)), len(rows), "rows"
-    ):
+    right, wrong, failures = [], [], 0
+    pairs = list(zip(rows, rows[1:] + rows[:1], strict=True))
+    for row, other in progress(pairs, len(rows), "rows"):
         samples, _ = soundfile.read(row.audio, dtype="int16")
-        heard = samples.astype(np.float32) / 32768
-        found = aligner.align(heard, row.text)
+        audio = samples.astype(np.float32) / 32768
+        found = aligner.align(audio, row.text)
         right.append((found.nll, found.coverage))
         if other.text != row.text:
-            swapped = aligner.align(heard, other.text)
-            wrong.append((swapped.nll, swapped.coverage))
-        true, ours = word_ends(row.text, row.chars), word_ends(row.text, found.ends)
-        errors["ours: letters"] += letters_of(row, found.ends)
-        errors["ours: words"] += word_errors(true, ours)
-        theirs = pocketsphinx_words(samples, [word for word, _, _ in true])
-        if theirs is None:
-            unable += 1
+            mismatched = aligner.align(audio, other.text)
+            wrong.append((mismatched.nll, mismatched.coverage))
+        reference, ours = word_ends(row.text, row.chars), word_ends(row.text, found.ends)
+        errors["ours: letters"] += letter_errors(row, found.ends)
+        errors["ours: words"] += word_errors(reference, ours)
+        sphinx = pocketsphinx_words(samples, [word for word, _, _ in reference])
+        if sphinx is None:
+            failures += 1
             continue
-        errors["ours: words, where pocketsphinx can"] += word_errors(true, ours)
-        errors["pocketsphinx: words"] += word_errors(true, theirs)
+        errors["ours: words, where pocketsphinx aligns"] += word_errors(reference, ours)
+        errors["pocketsphinx: words"] += word_errors(reference, sphinx)
     for name, values in errors.items():
         median, most = np.percentile(values, [50, 95]) if values else (np.nan, np.nan)
         yield f"| {name} | {len(values)} | {median:.0f} | {most:.0f} |"
     yield ""
-    yield f"pocketsphinx could not align {unable} of {len(rows)} utterances."
+    yield f"pocketsphinx could not align {failures} of {len(rows)} utterances."
     for name, values in (("right", right), ("next utterance's", wrong)):
-        nll, share = np.array(values).T
-        refused = ((nll > limits.nll) | (share < limits.coverage)).mean()
+        nll, coverage = np.array(values).T
+        refused = ((nll > limits.nll) | (coverage < limits.coverage)).mean()
         yield (
-            f"Of the {name} texts `vocalmtp prepare` would refuse {refused:.1%} (nll: median "
+            f"`vocalmtp prepare` would refuse {refused:.1%} of the {name} texts (NLL: median "
             f"{np.median(nll):.2f}, 1st and 99th percentile {np.percentile(nll, 1):.2f} and "
-            f"{np.percentile(nll, 99):.2f}; least share of aligned letters {share.min():.0%})."
+            f"{np.percentile(nll, 99):.2f}; lowest coverage {coverage.min():.0%})."
         )
 
 
 def main(
     corpus: Annotated[Path, typer.Argument(help="A corpus of recipes/corpus.")],
-    aligner: Annotated[Path | None, typer.Option(help="Another than the package's.")] = None,
-    limit: Annotated[int | None, typer.Option(help="Only so many utterances of each kind.")] = None,
+    aligner: Annotated[Path | None, typer.Option(help="Default: the bundled one.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Utterances of each kind.")] = None,
 ) -> None:
+    """Measure an aligner on the held-out splits of a corpus."""
     model = load_aligner() if aligner is None else Aligner.from_pretrained(aligner)
     kinds = {
         "held-out sentences, trained voices (test)": read_manifest(corpus, "test"),
@@ -109,7 +109,7 @@ def main(
     }
     for title, rows in kinds.items():
         step = max(1, len(rows) // limit) if limit else 1
-        rows = rows[::step]  # all voices, and sentences that stand apart
+        rows = rows[::step]  # evenly spaced: all voices
         print(f"\n### {title}: {len(rows)} utterances\n")
         print("| | boundaries | median error, ms | 95th percentile, ms |\n|---|---|---|---|")
         for line in measure(rows, model):

@@ -1,4 +1,4 @@
-"""`vocalmtp train recipes/finetune`: one command from recordings to a folder that speaks."""
+"""`recipe: finetune`: one command from recordings to a model with their voice."""
 
 import json
 from pathlib import Path
@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 import yaml
+from helpers.errors import error_code
 from helpers.toy_model import save_toy_model
 
 from vocalmtp.audio.io import read_audio
@@ -17,7 +18,7 @@ from vocalmtp.data.manifest import read_manifest
 from vocalmtp.models.speech_lm import SpeechLM
 from vocalmtp.tokenizers import load_tokenizer
 from vocalmtp.training.callbacks import EvalCallback
-from vocalmtp.training.finetune import label_with_letters
+from vocalmtp.training.finetune import write_labelled_manifest
 from vocalmtp.training.recipe import FinetuneRecipe
 from vocalmtp.training.run_files import read_log
 
@@ -78,7 +79,7 @@ def recipe(corpus, tmp_path) -> Path:
     return path
 
 
-def test_one_command_makes_a_model_that_speaks_with_the_voice(recipe, tmp_path, capsys):
+def test_finetune_exports_a_model_with_the_new_voice(recipe, tmp_path, capsys):
     out = tmp_path / "out"
     assert run("train", recipe) == 0
     assert f'vocalmtp tts "Hello." --model {out}' in capsys.readouterr().out
@@ -104,24 +105,24 @@ def test_one_command_makes_a_model_that_speaks_with_the_voice(recipe, tmp_path, 
     assert not all(same)
 
 
-def test_a_run_that_was_cut_off_goes_on(recipe, tmp_path, capsys):
+def test_interrupted_run_resumes(recipe, tmp_path, capsys):
     assert run("train", recipe, "optim.max_steps=1", "decoder.max_minutes=0") == 0
     assert run("train", recipe, "optim.max_steps=3", "decoder.max_minutes=0") == 0
     rows = read_log(tmp_path / "out" / "work" / "lm" / "log.jsonl")
     assert [row["step"] for row in rows if "wer" in row] == [0, 1, 2, 3]
-    assert "its decoder stays as it is" in capsys.readouterr().out
+    assert "the decoder is not trained" in capsys.readouterr().out
 
 
-def test_only_the_best_model_so_far_is_exported(recipe, tmp_path, monkeypatch):
-    """Word errors count down to those of the voice itself; then the loss does."""
+def test_best_model_is_exported(recipe, tmp_path, monkeypatch):
+    """By word errors, down to those of the recordings; then by validation loss."""
     assert run("train", recipe, "optim.max_steps=1", "decoder.max_minutes=0") == 0
     settings = parse(FinetuneRecipe, load_yaml(recipe))
     toy, out = tmp_path / "toy", tmp_path / "out"
-    listener = EvalCallback(settings, settings.data, toy / "tokenizer", {})
+    evaluation = EvalCallback(settings, settings.data, toy / "tokenizer", {})
     model = SpeechLM.from_pretrained(toy)
     model.control_tokens.weight.data += 1.0  # so that it can be told from the one that is there
     before = (out / "model.safetensors").read_bytes()
-    best = min(row["eval_loss"] for row in read_log(listener.log) if "eval_loss" in row)
+    best = min(row["eval_loss"] for row in read_log(evaluation.log) if "eval_loss" in row)
     for heard, loss, kept in (
         ("one two four", best + 1, True),
         ("something else", best - 1, True),
@@ -130,28 +131,28 @@ def test_only_the_best_model_so_far_is_exported(recipe, tmp_path, monkeypatch):
     ):
         monkeypatch.setattr("vocalmtp.training.callbacks.recognise", lambda path, text=heard: text)
         state = SimpleNamespace(global_step=9)
-        listener.on_evaluate(None, state, None, metrics={"eval_loss": loss}, model=model)
+        evaluation.on_evaluate(None, state, None, metrics={"eval_loss": loss}, model=model)
         assert ((out / "model.safetensors").read_bytes() == before) is kept
 
 
-def test_letters_stand_for_phones_only_where_there_are_none(corpus, tmp_path):
+def test_characters_replace_missing_phones(corpus, tmp_path):
     rows = read_manifest(corpus, "train")
-    label_with_letters(rows, tmp_path / "labelled")
+    write_labelled_manifest(rows, tmp_path / "labelled")
     labelled = read_manifest(tmp_path / "labelled", "train")
     assert [row.id for row in labelled] == [row.id for row in rows]
     assert labelled[0].phones[0][0] == "o" and labelled[0].audio.is_file()
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("change", "code", "named"),
     [
-        ("voice=a/b", "key 'voice' is 'a/b'"),
-        ("voise=a", "did you mean 'voice'?"),
-        ("data=none", "folder 'none': not found"),
-        ("model=minj", "no such model or folder"),
+        ("voice=a/b", "invalid_value", "a/b"),
+        ("voise=a", "unknown_name", "'voice'"),
+        ("data=none", "not_found", "none"),
+        ("model=minj", "not_found", "minj"),
     ],
 )
-def test_wrong_input_is_one_line(recipe, capsys, change, message):
+def test_wrong_input_is_refused(recipe, capsys, change, code, named):
     assert run("train", recipe, change) == 2
     err = capsys.readouterr().err
-    assert message in err and err.count("\n") == 1
+    assert error_code(err) == code and named in err

@@ -18,7 +18,7 @@ from vocalmtp.models.aligner import (
     word_ends,
 )
 from vocalmtp.text import ALPHABET
-from vocalmtp.training.aligner import frame_characters, train_aligner
+from vocalmtp.training.aligner import frame_labels, train_aligner
 
 SETTINGS = {"steps": 60, "warp": 0.0, "noise_prob": 0.2, "reverb_prob": 0.1}
 
@@ -100,7 +100,7 @@ def test_pauses_are_labelled_as_pause(tones):
     from vocalmtp.data.manifest import read_manifest
 
     row = read_manifest(tones)[0]
-    labels = frame_characters(row, AlignerConfig())
+    labels = frame_labels(row, AlignerConfig())
     last = int(row.chars[-2] * 100) + 1
     assert (labels[last:] == PAUSE).all() and labels[0] == ALPHABET.index(row.text[0])
 

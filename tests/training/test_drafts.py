@@ -80,6 +80,25 @@ def test_resumed_curriculum_continues_its_phases(shards: Path, tmp_path: Path) -
     assert seen.counts == [0, 0, 1, 1, 2, 2]
 
 
+def test_log_has_no_loss_of_inactive_draft_states(shards: Path, tmp_path: Path) -> None:
+    """Over a window in which a state was active at some steps, its mean is over those steps."""
+    model = {"draft": {"name": "leap", "steps": 2, "stride": 1}}
+
+    def logged(name: str, log_every: int) -> list[dict[str, float]]:
+        settings = recipe(
+            shards, tmp_path / name, model, curriculum="forward", max_steps=6, log_every=log_every
+        )
+        rows = (train(settings) / "log.jsonl").read_text().splitlines()
+        return [row for row in map(json.loads, rows) if "loss" in row]
+
+    [window] = logged("window", 6)
+    steps = logged("steps", 1)
+    for name, active in (("draft.1", range(2, 6)), ("draft.2", range(4, 6))):
+        assert [n for n, row in enumerate(steps) if name in row] == list(active)
+        mean = sum(steps[n][name] for n in active) / len(active)
+        assert window[name] == pytest.approx(mean, abs=2e-3)
+
+
 @pytest.mark.parametrize("curriculum", ["forward", "reverse"])
 def test_curriculum_over_frozen_model(shards: Path, tmp_path: Path, curriculum: str) -> None:
     base = train(tiny_recipe(shards, tmp_path / "base", max_steps=1, eval_every=9))

@@ -1,7 +1,9 @@
 """Train the aligner on exact character times, from a recipe: `train_aligner(recipe)`.
 
-Frame-wise cross-entropy; what it hears is warped, reverberated and covered with noise, so that
-it serves voices and rooms it has not heard. Letters: B batch, N samples, F frames, M mel bands.
+The loss is the cross-entropy of the character of every frame. Augmentation with reverberation, noise
+and frequency warping makes it work for voices and rooms beyond the corpus.
+
+Shape letters: B batch, N samples, F frames, A characters of the alphabet.
 """
 
 import random
@@ -21,36 +23,42 @@ from vocalmtp.training.augment import add_noise, add_reverb, warp_mels
 from vocalmtp.training.loop import TrainingLoop
 from vocalmtp.training.recipe import AlignerRecipe
 
-SILENCE = "pau"  # the phone of pauses in recipes/corpus
-NONE = -100  # no label: frames of padding
-SHORTEST = 0.005  # seconds: a character that takes less is silent
+PAUSE_PHONE = "pau"  # in corpora of recipes/corpus
+NO_LABEL = -100  # of padding
+SHORTEST = 0.005  # seconds; a shorter character is silent
 
 
 class CropDataset:
-    """Random crops of the corpus with the character of every frame."""
+    """Random augmented crops of a corpus, with the character of every frame.
+
+    Args:
+        rows: utterances with character and phone times.
+        recipe: batch size, length of the crops and augmentation.
+        draws: random numbers.
+    """
 
     def __init__(self, rows: list[Utterance], recipe: AlignerRecipe, draws: random.Random):
         self.rows, self.recipe, self.draws = rows, recipe, draws
         self.samples = round(recipe.crop_seconds * recipe.model.sample_rate)
 
     def batch(self) -> tuple[Tensor, Tensor, Tensor]:
-        """wav [B, N], lengths [B] in samples, and characters [B, F] (-100 = none)."""
+        """Draw a batch: audio [B, N], lengths [B] in samples, labels [B, F] (-100 = none)."""
         size, hop = self.recipe.batch_size, self.recipe.model.hop
         wavs = torch.zeros(size, self.samples)
         lengths = torch.zeros(size, dtype=torch.long)
-        labels = torch.full((size, -(-self.samples // hop)), NONE)
+        labels = torch.full((size, -(-self.samples // hop)), NO_LABEL)
         for b, row in enumerate(self.draws.choices(self.rows, k=size)):
             wav = read_audio(row.audio, self.recipe.model.sample_rate)
             start = self.draws.randint(0, max(0, len(wav) - self.samples)) // hop
             wav = wav[start * hop :][: self.samples]
-            found = frame_characters(row, self.recipe.model)[start:][: len(wav) // hop]
+            found = frame_labels(row, self.recipe.model)[start:][: len(wav) // hop]
             wavs[b, : len(wav)] = torch.from_numpy(wav)
             lengths[b] = len(wav)
             labels[b, : len(found)] = torch.from_numpy(found)
-        return self._spoil(wavs), lengths, labels
+        return self._augment(wavs), lengths, labels
 
-    def _spoil(self, wavs: Tensor) -> Tensor:
-        """Some rows in a room, some with coloured noise."""
+    def _augment(self, wavs: Tensor) -> Tensor:
+        """Add reverberation to some rows of [B, N], and noise to some."""
         for b, wav in enumerate(wavs):
             if self.draws.random() < self.recipe.reverb_prob:
                 wav = add_reverb(wav, self.recipe.model.sample_rate, self.draws)
@@ -60,8 +68,12 @@ class CropDataset:
         return wavs
 
 
-def frame_characters(row: Utterance, config: AlignerConfig) -> np.ndarray:
-    """The character that sounds at every frame's middle, [F] places in ALPHABET; pauses are " "."""
+def frame_labels(row: Utterance, config: AlignerConfig) -> np.ndarray:
+    """Character that is spoken at the middle of every frame; pauses are " ".
+
+    Returns:
+        [F] indices into ALPHABET.
+    """
     frames = int(row.seconds * config.sample_rate) // config.hop
     middles = (np.arange(frames) + 0.5) * config.hop / config.sample_rate
 
@@ -69,23 +81,23 @@ def frame_characters(row: Utterance, config: AlignerConfig) -> np.ndarray:
         return np.searchsorted(np.array(ends), middles, side="right").clip(max=len(ends) - 1)
 
     names, ends = zip(*row.phones, strict=True)
-    pauses = np.array([name == SILENCE for name in names])[at_middles(list(ends))]
+    pauses = np.array([name == PAUSE_PHONE for name in names])[at_middles(list(ends))]
     characters = np.array(char_ids(row.text))[at_middles(list(row.chars))]
     return np.where(pauses, PAUSE, characters)
 
 
 def count_characters(rows: list[Utterance], config: AlignerConfig) -> tuple[Tensor, Tensor]:
-    """Share of all frames [A], and chance of having no frame [A], of every character.
+    """Statistics of every character: share of the frames [A], and probability to be silent [A].
 
-    Of a mark or a space it is the chance that no pause is made there.
+    A silent character has no frame; a silent space or punctuation mark is one without a pause.
     """
     frames = np.ones(len(ALPHABET))
     seen, silent = np.full(len(ALPHABET), 2.0), np.ones(len(ALPHABET))
     for row in rows:
-        frames += np.bincount(frame_characters(row, config), minlength=len(ALPHABET))
-        lasting = np.diff(np.array(row.chars), prepend=0.0)
+        frames += np.bincount(frame_labels(row, config), minlength=len(ALPHABET))
+        durations = np.diff(np.array(row.chars), prepend=0.0)
         after_mark = False
-        for column, seconds in zip(char_ids(row.text), lasting, strict=True):
+        for column, seconds in zip(char_ids(row.text), durations, strict=True):
             mark = is_mark(ALPHABET[column])
             if not (mark and after_mark):
                 seen[column] += 1
@@ -124,9 +136,9 @@ class AlignerTrainer(TrainingLoop):
         mel, mask = self.model.mels(wav, lengths)
         with self.accelerator.autocast():
             logits = self.model(warp_mels(mel, self.recipe.warp) * mask, mask)  # [B, F, A]
-        loss = F.cross_entropy(logits.float().transpose(1, 2), labels, ignore_index=NONE)
+        loss = F.cross_entropy(logits.float().transpose(1, 2), labels, ignore_index=NO_LABEL)
         self.descend(self.optimizer, loss)
-        accuracy = (logits.argmax(-1) == labels)[labels != NONE].float().mean()
+        accuracy = (logits.argmax(-1) == labels)[labels != NO_LABEL].float().mean()
         return {"loss": loss.detach(), "accuracy": accuracy}
 
     def save_model(self, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a model that listens writes, at every evaluation of its training."""
+"""Callbacks of the Trainer: the log, and evaluations of what a model generates during training."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -6,28 +6,34 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainerCallback
+from transformers import (
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 
-from vocalmtp.data.manifest import Utterance, read_manifest
+from vocalmtp.data.manifest import read_manifest
 from vocalmtp.decoding.generate import Prompt, collect_utterances, generate
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.errors import InputError
 from vocalmtp.evaluation.answers import final_answer, text_scores
 from vocalmtp.evaluation.intelligibility import corpus_rate, recognise, word_errors
-from vocalmtp.models.prompts import AudioInput, ControlToken, Segment
+from vocalmtp.models.prompts import AudioInput, ControlToken, Segment, Text
 from vocalmtp.models.speech_lm import SpeechLM
 from vocalmtp.models.text_mode import TextDecodingView
 from vocalmtp.text import char_text
 from vocalmtp.training.distributed import from_first
 from vocalmtp.training.export import export_model
 from vocalmtp.training.recipe import FinetuneRecipe
-from vocalmtp.training.run_files import read_log, write_row
+from vocalmtp.training.run_files import LOG, read_log, write_row
 from vocalmtp.training.tasks import Mixture
 from vocalmtp.tts import load
+from vocalmtp.voices import Voice
 
-ITEMS = 24  # of each: transcripts, answers
-BATCH = 12
-SPARE = 8  # tokens beyond twice the true text: then it has no end
+EVAL_ITEMS = 24  # transcripts, and as many answers
+EVAL_BATCH = 12
+SPARE_TOKENS = 8  # beyond twice the length of the reference; a longer text has not ended
 
 
 class RunLog(TrainerCallback):
@@ -46,11 +52,20 @@ class RunLog(TrainerCallback):
         self.start = time.monotonic()
         self.first_step = 0
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
         self.start, self.first_step = time.monotonic(), state.global_step
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
-        if not state.is_world_process_zero:
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        if not state.is_world_process_zero or logs is None:
             return
         seconds = time.monotonic() - self.start
         rate = (state.global_step - self.first_step) / max(seconds, 1e-9)
@@ -65,7 +80,9 @@ class RunLog(TrainerCallback):
         }
         write_row(self.file, row | {key: value for key, value in logs.items() if key != "epoch"})
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> TrainerControl:
         seconds, limit = time.monotonic() - self.start, self.max_seconds
         self.show(max(state.global_step / state.max_steps, seconds / limit if limit else 0.0))
         if limit is not None and from_first(seconds) > limit:
@@ -74,81 +91,104 @@ class RunLog(TrainerCallback):
 
 
 class DialogueEvalCallback(TrainerCallback):
-    """Has the first held-out rows written down and answered: word error rate, exact match.
+    """Word error rate of transcripts and exact match of answers on validation rows.
 
-    Whatever is heard is transcribed. For its answer a question's true text is given, after what is
-    heard of it.
+    Every audio input is transcribed. An answer is generated after the audio, if any, and the
+    reference text of its question.
+
+    Args:
+        log: file that gets a row per evaluation.
+        rows: the validation dataset, of which up to EVAL_ITEMS rows are used.
+        tokenizer: of the backbone's text; None for characters.
     """
 
     def __init__(self, log: Path, rows: Mixture, tokenizer: Any = None):
         self.log, self.tokenizer = log, tokenizer
-        segments = [rows[index] for index in range(len(rows))]
-        heard = [row for row in segments if any(isinstance(s, AudioInput) for s in row)]
-        answered = [row for row in segments if place_of(row, "answer")]
-        self.heard, self.answered = (spread(found, ITEMS) for found in (heard, answered))
+        prompts = [rows[index] for index in range(len(rows))]
+        with_audio = [row for row in prompts if any(isinstance(s, AudioInput) for s in row)]
+        with_answer = [row for row in prompts if place_after(row, "answer")]
+        self.transcripts = evenly_spaced(with_audio, EVAL_ITEMS)
+        self.answers = evenly_spaced(with_answer, EVAL_ITEMS)
 
-    def on_evaluate(self, args: Any, state: Any, control: Any, model: Any, **_: Any) -> None:
-        if not state.is_world_process_zero:
+    def on_evaluate(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: SpeechLM | None = None,
+        **_: Any,
+    ) -> None:
+        if not state.is_world_process_zero or model is None:
             return
         training = model.training
         model.eval()
         row: dict[str, Any] = {"step": state.global_step}
         try:
-            row |= self.examine(model)
-        except InputError as error:  # jiwer is not there
+            row |= self.evaluate(model)
+        except InputError as error:  # jiwer is not installed
             row["note"] = str(error)
         write_row(self.log, row)
         model.train(training)
 
-    def examine(self, model: SpeechLM) -> dict[str, float]:
-        """The figures of the rows that there are."""
+    def evaluate(self, model: SpeechLM) -> dict[str, float]:
+        """Figures of the transcripts and answers that there are."""
         figures = {}
-        if self.heard:
-            pairs = self.write(model, self.heard, "question")
-            scores = [word_errors(wanted, made) for wanted, made in pairs]
-            figures["wer"] = round(corpus_rate(scores).value, 4)
-        if self.answered:
-            pairs = self.write(model, self.answered, "answer")
-            right = [text_scores(made, [final_answer(wanted)])[0] for wanted, made in pairs]
+        if self.transcripts:
+            pairs = self.generate(model, self.transcripts, "question")
+            errors = [word_errors(reference, text) for reference, text in pairs]
+            figures["wer"] = round(corpus_rate(errors).value, 4)
+        if self.answers:
+            pairs = self.generate(model, self.answers, "answer")
+            right = [text_scores(text, [final_answer(reference)])[0] for reference, text in pairs]
             figures["exact_match"] = round(sum(right) / len(right), 4)
         return figures
 
-    def write(
-        self, model: SpeechLM, rows: list[list[Segment]], marker: str
+    def generate(
+        self, model: SpeechLM, rows: list[list[Segment]], control: str
     ) -> list[tuple[str, str]]:
-        """What every row has after `marker`, and what the model writes there."""
-        places = [place_of(row, marker) for row in rows]
-        pairs = list(zip(rows, places, strict=True))
-        side, sampler = TextDecodingView(model), Sampler(greedy=True)
-        prompts = [
-            Prompt(row[:place], sampler, max_steps=2 * len(row[place].ids) + SPARE)
-            for row, place in pairs
-        ]
-        made = dict(collect_utterances(generate(side, prompts, BATCH), side.layout))
+        """Reference and generated text of every row after its control token `control`."""
+        view, sampler = TextDecodingView(model), Sampler(greedy=True)
+        prompts, references = [], []
+        for row in rows:
+            place = place_after(row, control)
+            text = row[place]
+            assert isinstance(text, Text), "follows the control token"
+            references.append(text.ids)
+            most = 2 * len(text.ids) + SPARE_TOKENS
+            prompts.append(Prompt(row[:place], sampler, max_steps=most))
+        generated = dict(collect_utterances(generate(view, prompts, EVAL_BATCH), view.layout))
         return [
-            (self.text(row[place].ids), self.text(made[number].codes[0].tolist()))
-            for number, (row, place) in enumerate(pairs)
+            (self.decode(reference), self.decode(generated[number].codes[0].tolist()))
+            for number, reference in enumerate(references)
         ]
 
-    def text(self, ids: Sequence[int]) -> str:
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of ids."""
         if self.tokenizer is None:
             return char_text(ids)
         return self.tokenizer.decode(ids, skip_special_tokens=True)
 
 
-def place_of(row: list[Segment], marker: str) -> int:
-    """Where the text after a marker is in `row`; 0 if there is none."""
-    return next((n + 1 for n, s in enumerate(row) if s == ControlToken(marker)), 0)
+def place_after(row: list[Segment], control: str) -> int:
+    """Index of the segment after a control token of `row`; 0 if it is not there."""
+    return next((n + 1 for n, s in enumerate(row) if s == ControlToken(control)), 0)
 
 
-def spread(rows: list[list[Segment]], most: int) -> list[list[Segment]]:
-    """At most so many rows, from all over the list."""
-    return rows[:: max(1, len(rows) // most)][:most]
+def evenly_spaced(rows: list[list[Segment]], count: int) -> list[list[Segment]]:
+    """At most `count` rows, from all over the list."""
+    return rows[:: max(1, len(rows) // count)][:count]
 
 
 @dataclass
 class EvalCallback(TrainerCallback):
-    """At every evaluation: samples, their word error rate, and the best model so far exported."""
+    """Synthesize held-out sentences in the new voice, log their word error rate, export the best.
+
+    Args:
+        recipe: the fine-tuning run.
+        corpus: folder of its recordings.
+        tokenizer: folder of the tokenizer with the trained decoder.
+        card: model card of the exported model.
+    """
 
     recipe: FinetuneRecipe
     corpus: Path
@@ -157,19 +197,26 @@ class EvalCallback(TrainerCallback):
 
     def __post_init__(self) -> None:
         self.work = self.recipe.output / "work"
-        self.log = self.work / "lm" / "log.jsonl"
-        self.items = held_out_items(self.corpus, self.recipe)
+        self.log = self.work / "lm" / LOG
+        self.items = read_manifest(self.corpus, "valid")[: self.recipe.eval_sentences]
 
     def on_evaluate(
-        self, args: Any, state: Any, control: Any, metrics: Any, model: Any, **_: Any
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        metrics: dict[str, float] | None = None,
+        model: SpeechLM | None = None,
+        **_: Any,
     ) -> None:
+        assert model is not None and metrics is not None, "the Trainer passes them"
         training = model.training
         model.save_pretrained(self.work / "now")
-        self.export(self.work / "now", self.work / "heard")
-        row = self.listen(state.global_step, self.work / "heard", self.recipe.voice)
+        self.export(self.work / "now", self.work / "candidate")
+        row = self.evaluate(state.global_step, self.work / "candidate", self.recipe.voice)
         rows = read_log(self.log)
         floor = next((r["wer_natural"] for r in rows if "wer_natural" in r), 0.0)
-        # Nobody is understood better than the voice itself: below that, the loss decides.
+        # Below the word error rate of the recordings themselves, the validation loss decides.
         row["score"] = [max(row["wer"] or 0.0, floor), metrics["eval_loss"]]
         best = min((r["score"] for r in rows if "score" in r), default=None)
         write_row(self.log, row)
@@ -179,43 +226,36 @@ class EvalCallback(TrainerCallback):
 
     @property
     def exported(self) -> bool:
-        """Whether the output speaks already."""
+        """Whether there is an exported model in the output folder."""
         return (self.recipe.output / "config.json").is_file()
 
     def export(self, model: Path, output: Path) -> None:
-        """The model, the tokenizer and the new voice in one folder."""
+        """Write the model, the tokenizer and the new voice to one folder."""
         origins = {self.recipe.voice: self.recipe.origin}
         export_model(
             model, self.tokenizer, output, manifest=self.corpus, origins=origins, card=self.card
         )
 
-    def listen(self, step: int, model: Path | str, voice: Any) -> dict[str, Any]:
-        """Speak the held-out sentences into samples/`step`: a row of how they are understood."""
+    def evaluate(self, step: int, model: Path | str, voice: str | Voice) -> dict[str, Any]:
+        """Synthesize the held-out sentences to samples/`step`: a log row with their error rate."""
         folder = self.recipe.output / "samples" / f"{step:06d}"
         folder.mkdir(parents=True, exist_ok=True)
-        made = load(model, device=self.recipe.device).batch(
-            [item.text for item in self.items], voice=voice
-        )
-        paths = [audio.save(folder / f"{i:02d}.wav") for i, audio in enumerate(made)]
+        tts = load(model, device=self.recipe.device)
+        audios = tts.batch([item.text for item in self.items], voice=voice)
+        paths = [audio.save(folder / f"{i:02d}.wav") for i, audio in enumerate(audios)]
         try:
-            return {"step": step, "wer": self.heard(paths)}
-        except InputError as error:  # the judge is not installed: samples are still there
+            return {"step": step, "wer": self.word_error_rate(paths)}
+        except InputError as error:  # no recognizer is installed
             return {"step": step, "wer": None, "note": str(error)}
 
-    def before(self, model: Path, voice: Any) -> None:
-        """What the voice's vector alone makes of the sentences, and the recordings of them."""
-        row = self.listen(0, model, voice)
+    def evaluate_before(self, model: Path, voice: Voice) -> None:
+        """Log step 0: the model with the speaker vector alone, and the recordings themselves."""
+        row = self.evaluate(0, model, voice)
         if row["wer"] is not None:
-            row["wer_natural"] = self.heard([item.audio for item in self.items])
+            row["wer_natural"] = self.word_error_rate([item.audio for item in self.items])
         write_row(self.log, row)
 
-    def heard(self, paths: list[Path]) -> float:
+    def word_error_rate(self, paths: list[Path]) -> float:
         """Word error rate of recordings of the held-out sentences."""
-        return corpus_rate(
-            [word_errors(i.text, recognise(p)) for i, p in zip(self.items, paths, strict=True)]
-        ).value
-
-
-def held_out_items(corpus: Path, recipe: FinetuneRecipe) -> list[Utterance]:
-    """The held-out sentences that are listened to."""
-    return read_manifest(corpus, "valid")[: recipe.eval_sentences]
+        pairs = zip(self.items, paths, strict=True)
+        return corpus_rate([word_errors(item.text, recognise(path)) for item, path in pairs]).value

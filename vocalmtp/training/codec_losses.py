@@ -1,4 +1,8 @@
-"""What the trainable tokenizer is trained against: spectra, discriminators and probes."""
+"""Losses of the trainable tokenizer: multi-resolution spectra, discriminators and probes.
+
+Shape letters: B batch, N samples, T codec frames, F 10 ms frames, Q streams, C channels, D_s size of
+the speaker vector.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -6,7 +10,7 @@ from torch.nn import functional as F
 
 from vocalmtp.audio.mel import mel_filters
 from vocalmtp.tokenizers.neural import NeuralTokenizerConfig
-from vocalmtp.tokenizers.neural.features import Features
+from vocalmtp.tokenizers.neural.features import FOLD, Features
 from vocalmtp.tokenizers.neural.layers import reverse_gradient
 from vocalmtp.tokenizers.neural.quantizers import Quantised
 
@@ -14,23 +18,23 @@ RESOLUTIONS = (256, 512, 1024)
 
 
 def spectrum(wav: Tensor, window: int) -> Tensor:
-    """Magnitudes of `wav` [B, N] at a quarter-window hop: [B, bins, frames]."""
+    """Magnitude spectrum of `wav` [B, N] with a hop of a quarter `window`: [B, bins, frames]."""
     hann = torch.hann_window(window, device=wav.device)
     return torch.stft(wav, window, window // 4, window=hann, return_complex=True).abs()
 
 
 class SpectralLoss(nn.Module):
-    """Log-magnitude L1 and spectral convergence over three resolutions, and log-mel L1."""
+    """Log-magnitude L1 and spectral convergence at three resolutions, and log-mel L1."""
 
     def __init__(self, sample_rate: int):
         super().__init__()
         self.register_buffer("bank", mel_filters(sample_rate, 1024, 80), persistent=False)
 
-    def forward(self, made: Tensor, true: Tensor) -> Tensor:
-        """`made`, `true` [B, N] -> scalar."""
-        total = made.new_zeros(())
+    def forward(self, generated: Tensor, target: Tensor) -> Tensor:
+        """Loss [] of `generated` audio [B, N]."""
+        total = generated.new_zeros(())
         for window in RESOLUTIONS:
-            m, t = spectrum(made, window), spectrum(true, window)
+            m, t = spectrum(generated, window), spectrum(target, window)
             total = total + F.l1_loss((m + 1e-3).log(), (t + 1e-3).log())
             total = total + (m - t).norm() / t.norm().clamp(min=1e-3)
             if window == 1024:
@@ -40,7 +44,7 @@ class SpectralLoss(nn.Module):
 
 
 class SpectralDiscriminator(nn.Module):
-    """Judges log-spectra at one resolution with convolutions over time (bins are channels)."""
+    """Convolutions over time on the log-spectrum at one resolution, whose bins are channels."""
 
     def __init__(self, window: int, dim: int = 128):
         super().__init__()
@@ -53,7 +57,7 @@ class SpectralDiscriminator(nn.Module):
         self.out = norm(nn.Conv1d(dim, 1, 3, padding=1))
 
     def forward(self, wav: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """`wav` [B, N] -> scores [B, 1, t] and the features of every layer."""
+        """Scores [B, 1, t] of `wav` [B, N], and the features of every layer."""
         x = (spectrum(wav, self.window) + 1e-3).log()
         features = []
         for layer in self.layers:
@@ -63,7 +67,7 @@ class SpectralDiscriminator(nn.Module):
 
 
 class Discriminators(nn.Module):
-    """One discriminator per resolution, hinge losses (as HiFi-GAN, 2010.05646, on spectra)."""
+    """One discriminator per resolution, with hinge losses (HiFi-GAN, arXiv 2010.05646, on spectra)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -91,49 +95,62 @@ class Discriminators(nn.Module):
 
 
 class Probes(nn.Module):
-    """Small heads that say what streams must hold, and (gradient reversed) must not hold.
+    """Auxiliary predictors that shape the content of the streams.
 
-    decoupled: content holds phones, and neither pitch nor voice. semi_decoupled: the first stream
-    holds phones, as SpeechTokenizer's (2308.16692). coupled: nothing is asked of any stream.
+    decoupled: the content streams predict phones and, through gradient reversal, neither pitch nor
+    timbre. semi_decoupled: the first stream predicts phones, as SpeechTokenizer's does
+    (arXiv 2308.16692). coupled: there is no probe.
+
+    Args:
+        config: of the tokenizer.
+        phones: number of phone classes.
     """
 
     def __init__(self, config: NeuralTokenizerConfig, phones: int):
         super().__init__()
         self.kind, digits = config.kind, len(config.levels)
-        told = {"coupled": 0, "semi_decoupled": 1, "decoupled": config.content_streams}
-        self.streams = told[self.kind]  # the first ones, of which something is asked
+        probed = {"coupled": 0, "semi_decoupled": 1, "decoupled": config.content_streams}
+        self.streams = probed[self.kind]  # the first ones
         if self.streams:
-            self.phone = _head(self.streams * digits, phones)
+            self.phone = _probe(self.streams * digits, phones)
         if self.kind == "decoupled":
-            self.pitch = _head(self.streams * digits, 4)
-            self.timbre = _head(self.streams * digits, config.speaker_dim)
+            self.pitch = _probe(self.streams * digits, FOLD)
+            self.timbre = _probe(self.streams * digits, config.speaker_dim)
 
     def losses(
         self, coded: Quantised, features: Features, speaker: Tensor, phones: Tensor
     ) -> dict[str, Tensor]:
-        """What the kind asks of `coded` [B, T]; `phones` [B, T], -100 where there is none."""
+        """Losses of the kind by name.
+
+        Args:
+            coded: quantised latents of [B, T] codec frames.
+            features: input features, whose F0 the pitch probe predicts.
+            speaker: [B, D_s] speaker vectors, which the timbre probe predicts.
+            phones: [B, T] phone of every codec frame, -100 = none.
+        """
         if self.kind == "coupled":
             return {"residual": coded.residual}
-        told = coded.digits[..., : self.streams, :].flatten(-2)  # [B, T, C]
-        logits = _over_time(self.phone, told)  # [B, T, phones]
+        probed = coded.digits[..., : self.streams, :].flatten(-2)  # [B, T, C]
+        logits = _over_time(self.phone, probed)  # [B, T, phones]
         losses = {"phone": F.cross_entropy(logits.transpose(1, 2), phones)}
         if self.kind == "semi_decoupled":
             return losses | {"residual": coded.residual}
-        hidden = reverse_gradient(told)
-        leaked = _over_time(self.pitch, hidden).flatten(1)  # [B, F]: of 4 frames of 10 ms each
+        reversed_ = reverse_gradient(probed)
+        pitch = _over_time(self.pitch, reversed_).flatten(1)  # [B, T, FOLD] -> [B, F]
         weight = features.voiced.float()
-        error = (leaked - features.prosody[..., 0]).abs() * weight
+        error = (pitch - features.prosody[..., 0]).abs() * weight
         losses["leak_pitch"] = error.sum() / weight.sum().clamp(min=1)
-        guess = F.normalize(_over_time(self.timbre, hidden).mean(1), dim=-1)  # [B, D_s]
-        losses["leak_timbre"] = (1 - (guess * speaker.detach()).sum(-1)).mean()
+        timbre = F.normalize(_over_time(self.timbre, reversed_).mean(1), dim=-1)  # [B, D_s]
+        losses["leak_timbre"] = (1 - (timbre * speaker.detach()).sum(-1)).mean()
         return losses
 
 
-def _head(inputs: int, outputs: int) -> nn.Sequential:
+def _probe(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv1d(inputs, 128, 3, padding=1), nn.GELU(), nn.Conv1d(128, outputs, 1)
     )
 
 
-def _over_time(head: nn.Module, x: Tensor) -> Tensor:
-    return head(x.transpose(1, 2)).transpose(1, 2)
+def _over_time(probe: nn.Module, x: Tensor) -> Tensor:
+    """Apply a probe [B, C, T] to [B, T, C]."""
+    return probe(x.transpose(1, 2)).transpose(1, 2)

@@ -1,4 +1,4 @@
-"""Put a trained speech LM, its tokenizer and voices into one folder that `vocalmtp.load` reads."""
+"""Export a trained speech LM, its tokenizer and voices as one folder for `vocalmtp.load`."""
 
 import json
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from vocalmtp.text import VERSION
 from vocalmtp.tokenizers import load_tokenizer
 from vocalmtp.voices import NO_CONSENT, SHORTEST, SYNTHETIC, make_voice
 
-REFERENCES = 24  # utterances of which a voice is the mean
+REFERENCES = 24  # utterances whose speaker vectors are averaged to a voice
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -32,22 +32,31 @@ def export_model(
 ) -> Path:
     """Write the folder `output`: model, tokenizer/, voices/ and card.json.
 
-    A voice is made for every name in `origins` (name -> where it comes from) out of training
-    utterances of `manifest`; `card` says what users should know (see `vocalmtp info`). Weights are
-    stored in `dtype`. Raises InputError if the tokenizer is not the one the model was trained on,
-    or a voice has no utterances.
+    Args:
+        model: folder of the trained speech LM.
+        tokenizer: folder of its tokenizer.
+        output: folder to write.
+        manifest: corpus with utterances of the voices.
+        origins: the origin of every voice by name; each is made from training utterances.
+        card: model card, see `vocalmtp info`.
+        dtype: of the weights: float32, float16 or bfloat16.
+
+    Raises:
+        InputError: the model was trained on the codes of another tokenizer, or a voice has no
+            utterances.
     """
     if dtype not in DTYPES:
         raise InputError(
-            f"dtype '{dtype}': cannot be stored; {nearest(dtype, DTYPES)}", code="invalid_value"
+            f"dtype '{dtype}': not supported; {nearest(dtype, DTYPES)}", code="unknown_name"
         )
     codec = load_tokenizer(tokenizer)
     speech_lm = SpeechLM.load(model)
     expected = speech_lm.config.tokenizer.get("hash")
     if expected != codec.spec.hash:
         raise InputError(
-            f"tokenizer '{tokenizer}': is {codec.spec.hash}; the model was trained on {expected}",
-            code="invalid_value",
+            f"tokenizer '{tokenizer}': its codes are {codec.spec.hash}, and the model was trained "
+            f"on {expected}; give the tokenizer of its shards",
+            code="mismatch",
         )
     speech_lm.drop_objectives()
     speech_lm.config.text_version = VERSION
@@ -58,7 +67,7 @@ def export_model(
         if (Path(model) / "tokenizer_config.json").is_file():  # of a pretrained backbone
             load_text_tokenizer(model).save_pretrained(folder)
         codec.save_pretrained(folder / "tokenizer", DTYPES[dtype])
-        stored = load_tokenizer(folder / "tokenizer")  # rounded as users will have it
+        stored = load_tokenizer(folder / "tokenizer")  # with rounded weights
         (folder / "voices").mkdir()
         for name, origin in origins.items():
             consent = "" if origin.startswith(SYNTHETIC) else NO_CONSENT
@@ -69,17 +78,17 @@ def export_model(
 
 
 def _recordings(name: str, rows: list[Utterance]) -> list[Path]:
-    """What the voice `name` is made of; raises InputError if there is nothing."""
+    """Recordings of the voice `name`. Raises InputError if there is none."""
     if not name or Path(name).name != name or name.startswith("."):
         raise InputError(
             f"voice '{name}': names a file of the model; leave out slashes and dots",
             code="invalid_value",
         )
-    mine = [row.audio for row in rows if row.voice == name][:REFERENCES]
-    if not mine:
+    recordings = [row.audio for row in rows if row.voice == name][:REFERENCES]
+    if not recordings:
         voices = {row.voice for row in rows}
         raise InputError(
-            f"voice '{name}': no training utterances of it; {nearest(name, voices)}",
-            code="invalid_value",
+            f"voice '{name}': has no training utterances; {nearest(name, voices)}",
+            code="not_found",
         )
-    return mine
+    return recordings

@@ -1,7 +1,7 @@
-"""Adapt a model to a new voice, from recordings to a folder that speaks: `finetune(recipe)`.
+"""Adapt a model to a new voice, from recordings to a model folder: `finetune(recipe)`.
 
-prepare -> tokenize -> the tokenizer's decoder -> the speech LM -> export. Every stage keeps what it
-has done in `output`/work, so that a run that was cut off goes on.
+prepare -> tokenize -> train the tokenizer's decoder -> train the speech LM -> export. Every stage
+keeps its results in `output`/work, so that an interrupted run resumes.
 """
 
 import json
@@ -18,7 +18,7 @@ from vocalmtp.models.config import read_card
 from vocalmtp.tokenizers import load_tokenizer
 from vocalmtp.training.callbacks import EvalCallback
 from vocalmtp.training.codec import train_tokenizer
-from vocalmtp.training.distributed import num_processes
+from vocalmtp.training.distributed import num_processes, select_device
 from vocalmtp.training.export import REFERENCES
 from vocalmtp.training.recipe import DataRecipe, FinetuneRecipe, SpeechLMRecipe, TokenizerRecipe
 from vocalmtp.training.run_files import read_log
@@ -27,82 +27,73 @@ from vocalmtp.voices import SHORTEST, make_voice
 
 
 def finetune(recipe: FinetuneRecipe) -> Path:
-    """Run `recipe`, or go on with it; returns the model's folder.
+    """Run `recipe`, or resume it.
 
-    Raises InputError if no recording can be used, or if it is started under torchrun.
+    Returns:
+        The folder of the adapted model.
+
+    Raises:
+        InputError: no recording is usable, or several processes were started by torchrun.
     """
     if num_processes() > 1:
         raise InputError(
-            "recipe finetune: runs in one process; start it without torchrun", code="conflict"
+            "recipe finetune: runs in one process; start it without torchrun", code="unsupported"
         )
+    device = select_device(recipe.device)
     folder, work = model_folder(recipe.model), recipe.output / "work"
     (work / "lm").mkdir(parents=True, exist_ok=True)
     corpus = prepare_corpus(recipe)
     rows = read_manifest(corpus, "train")
     minutes = sum(row.seconds for row in rows) / 60
-    say(2, f"tokenize: {len(rows)} recordings to train on, {minutes:.1f} minutes")
+    report(2, f"tokenize: {len(rows)} recordings to train on, {minutes:.1f} minutes")
     original = tokenizer_folder(folder)
-    tokenize_manifest(corpus, work / "codes", load_tokenizer(original))
+    tokenize_manifest(corpus, work / "codes", load_tokenizer(original).to(device))
     tokenizer = train_decoder(recipe, corpus, original)
-    listener = EvalCallback(
-        recipe, corpus, tokenizer, make_card(recipe, read_card(folder), minutes)
-    )
-    say(4, f"speech LM: {recipe.optim.max_steps} steps; left_s are the seconds left")
+    card = make_card(recipe, read_card(folder), minutes)
+    evaluation = EvalCallback(recipe, corpus, tokenizer, card)
+    report(4, f"speech LM: {recipe.optim.max_steps} steps; left_s is the time left in seconds")
     with quiet():
-        if not any(row.get("step") == 0 for row in read_log(listener.log)):
+        if not any(row.get("step") == 0 for row in read_log(evaluation.log)):
             references = [row.audio for row in rows if row.seconds > 2 * SHORTEST][:REFERENCES]
             voice = make_voice(references, load_tokenizer(original), recipe.voice)
-            listener.before(folder, voice)
-        train_lm(recipe, folder, listener)
-    say(5, f"done: losses.png, samples/ and the model are in {recipe.output}")
-    plot_losses(read_log(listener.log), recipe.output / "losses.png")
+            evaluation.evaluate_before(folder, voice)
+        train_speech_lm(recipe, folder, evaluation)
+    report(5, f"done: losses.png, samples/ and the model are in {recipe.output}")
+    plot_losses(read_log(evaluation.log), recipe.output / "losses.png")
     return recipe.output
 
 
-def train_lm(recipe: FinetuneRecipe, folder: Path, listener: EvalCallback) -> None:
-    """Train the speech LM of the model in `folder`; what is best is exported on the way."""
-    work = recipe.output / "work"
-    trained = train(
-        SpeechLMRecipe(
-            data=DataRecipe(shards=str(work / "codes"), max_frames=recipe.max_frames),
-            init=str(folder),
-            optim=recipe.optim,
-            device=recipe.device,
-            output=str(work / "lm"),
-        ),
-        [listener],
-    )
-    if not listener.exported:  # the run ended before its first evaluation
-        listener.export(trained, recipe.output)
-
-
-def say(stage: int, what: str) -> None:
-    """Tell which of the five stages begins."""
-    print(f"[{stage}/5] {what}", flush=True)
+def report(stage: int, text: str) -> None:
+    """Print that one of the five stages begins."""
+    print(f"[{stage}/5] {text}", flush=True)
 
 
 def prepare_corpus(recipe: FinetuneRecipe) -> Path:
-    """The corpus folder: the one given, or the recordings prepared."""
+    """Prepare the recordings, unless they are a corpus already; returns the corpus folder."""
     if (recipe.data / "manifest.jsonl").is_file():
-        say(1, f"prepare: {recipe.data} is a corpus already")
+        report(1, f"prepare: {recipe.data} is a corpus already")
         return recipe.data
-    say(1, f"prepare: check and align the recordings in {recipe.data}")
+    report(1, f"prepare: check and align the recordings in {recipe.data}")
     corpus = recipe.output / "work" / "corpus"
-    report = prepare(
+    found = prepare(
         recipe.data, corpus, voice=recipe.voice, valid=recipe.valid_share, workers=recipe.workers
     )
-    print("\n".join(report.lines()), flush=True)
+    print("\n".join(found.lines()), flush=True)
     return corpus
 
 
 def train_decoder(recipe: FinetuneRecipe, corpus: Path, tokenizer: Path) -> Path:
-    """The tokenizer with a decoder that has heard the new voice; its codes stay the same."""
+    """Train the tokenizer's decoder on the new voice; the codes do not change.
+
+    Returns:
+        The folder of the tokenizer, `tokenizer` itself if there is nothing to train.
+    """
     settings, work = recipe.decoder, recipe.output / "work"
     if not settings.max_minutes:
-        say(3, "tokenizer: its decoder stays as it is")
+        report(3, "tokenizer: the decoder is not trained")
         return tokenizer
-    say(3, f"tokenizer: its decoder hears the new voice for {settings.max_minutes:g} minutes")
-    label_with_letters(read_manifest(corpus, "train"), work / "labelled")
+    report(3, f"tokenizer: train the decoder for {settings.max_minutes:g} minutes")
+    write_labelled_manifest(read_manifest(corpus, "train"), work / "labelled")
     train_tokenizer(
         TokenizerRecipe(
             corpus=work / "labelled",
@@ -116,14 +107,13 @@ def train_decoder(recipe: FinetuneRecipe, corpus: Path, tokenizer: Path) -> Path
     return work / "tokenizer"
 
 
-def label_with_letters(rows: list[Utterance], folder: Path) -> None:
-    """Write a manifest in which letters stand for the phones that recordings do not have.
+def write_labelled_manifest(rows: list[Utterance], folder: Path) -> None:
+    """Write a manifest in which characters replace phones where there are none.
 
-    The tokenizer's training wants labels for a probe; where only the decoder learns, nothing
-    depends on them.
+    The tokenizer's training needs labels for its phone probe; the decoder does not depend on them.
     """
     folder.mkdir(exist_ok=True)
-    with (folder / "manifest.jsonl").open("w") as file:
+    with (folder / "manifest.jsonl").open("w", encoding="utf-8") as file:
         for row in rows:
             phones = row.phones or list(zip(row.text, row.chars, strict=True))
             data = {"id": row.id, "audio": str(row.audio.resolve()), "text": row.text}
@@ -131,8 +121,25 @@ def label_with_letters(rows: list[Utterance], folder: Path) -> None:
             file.write(json.dumps(data) + "\n")
 
 
+def train_speech_lm(recipe: FinetuneRecipe, folder: Path, evaluation: EvalCallback) -> None:
+    """Train the speech LM of the model in `folder`; `evaluation` exports the best one."""
+    work = recipe.output / "work"
+    trained = train(
+        SpeechLMRecipe(
+            data=DataRecipe(shards=str(work / "codes"), max_frames=recipe.max_frames),
+            init=str(folder),
+            optim=recipe.optim,
+            device=recipe.device,
+            output=str(work / "lm"),
+        ),
+        [evaluation],
+    )
+    if not evaluation.exported:  # the run ended before its first evaluation
+        evaluation.export(trained, recipe.output)
+
+
 def make_card(recipe: FinetuneRecipe, base: dict[str, Any], minutes: float) -> dict[str, Any]:
-    """What users should know; how to sample is as in the model that was adapted."""
+    """Model card of the adapted model, with the sampling settings of the original one."""
     card = {key: base[key] for key in ("sampling", "int8") if key in base}
     before = base.get("data", "see its card")
     return card | {
@@ -144,7 +151,7 @@ def make_card(recipe: FinetuneRecipe, base: dict[str, Any], minutes: float) -> d
 
 
 def plot_losses(rows: list[dict[str, Any]], path: Path) -> None:
-    """Losses and word error rates over steps, drawn to `path` if matplotlib is there."""
+    """Plot losses and word error rates over steps, if matplotlib is installed."""
     try:
         import matplotlib
     except ImportError:

@@ -1,6 +1,6 @@
 """Train a text LM and its draft head on texts, from a recipe: `train_text_lm(recipe)`.
 
-The Trainer, schedules, draft heads, objectives and curricula are those of the speech LM.
+Trainer, schedules, draft heads, objectives and curricula are those of the speech LM.
 """
 
 from collections.abc import Sequence
@@ -20,15 +20,45 @@ from vocalmtp.training.recipe import TextDataRecipe, TextLMRecipe
 from vocalmtp.training.train import run_trainer
 
 
-def build_text_lm(recipe: TextLMRecipe) -> tuple[TextLM, Any]:
-    """The model to train, and its tokenizer.
+@flushed_denormals()
+def train_text_lm(recipe: TextLMRecipe, callbacks: Sequence[TrainerCallback] = ()) -> Path:
+    """Train a text LM, or resume from the last checkpoint in `recipe.output`.
 
-    Raises InputError unless the recipe has either `init`, or `backbone` with `tokenizer`.
+    Returns:
+        That folder, with the model and tokenizer as Transformers saves them, draft.json and
+        draft.safetensors, the resolved recipe.yaml and log.jsonl.
+
+    Raises:
+        InputError: texts or models cannot be read, or the folder holds another run.
+    """
+    torch.manual_seed(recipe.optim.seed)
+    model, tokenizer = build_text_lm(recipe)
+    freeze(model, recipe.optim.trainable)
+    data = read_rows(recipe.data, recipe.data.texts, model, tokenizer)
+    valid = None
+    if recipe.data.valid:
+        valid = read_rows(recipe.data, recipe.data.valid, model, tokenizer)
+        valid.spans = valid.spans[: recipe.data.valid_rows]
+        valid.frames = valid.frames[: recipe.data.valid_rows]
+
+    def save(folder: Path) -> None:
+        model.save(folder)
+        tokenizer.save_pretrained(folder)
+
+    return run_trainer(recipe, model, model.collator(), data, valid, save, callbacks)
+
+
+def build_text_lm(recipe: TextLMRecipe) -> tuple[TextLM, Any]:
+    """Build the model to train, and load its tokenizer.
+
+    Raises:
+        InputError: the recipe needs either `init`, or `backbone` with `tokenizer`.
     """
     if recipe.init is not None:
         if recipe.backbone is not None or recipe.tokenizer is not None:
             raise InputError(
-                "recipe: 'init' has a backbone and a tokenizer; leave those out", code="conflict"
+                "init: has a backbone and a tokenizer; leave out 'backbone' and 'tokenizer'",
+                code="conflict",
             )
         tokenizer = load_text_tokenizer(recipe.init)
         model = TextLM(load_backbone(recipe.init), objectives=recipe.objectives)
@@ -39,8 +69,7 @@ def build_text_lm(recipe: TextLMRecipe) -> tuple[TextLM, Any]:
         return model, tokenizer
     if recipe.backbone is None or recipe.tokenizer is None:
         raise InputError(
-            "recipe: give 'init', or 'backbone' and 'tokenizer' of a new model",
-            code="invalid_value",
+            "backbone: a new model needs this and 'tokenizer'; or give 'init'", code="missing"
         )
     tokenizer = load_text_tokenizer(recipe.tokenizer)
     ids = {"eos_token_id": tokenizer.eos_token_id, "bos_token_id": tokenizer.bos_token_id}
@@ -48,43 +77,21 @@ def build_text_lm(recipe: TextLMRecipe) -> tuple[TextLM, Any]:
     return TextLM(backbone, recipe.draft, recipe.objectives), tokenizer
 
 
-@flushed_denormals()
-def train_text_lm(recipe: TextLMRecipe, callbacks: Sequence[TrainerCallback] = ()) -> Path:
-    """Train (or go on from the last checkpoint in `recipe.output`) and return the model's folder.
-
-    Writes the model and tokenizer as Transformers has them, draft.json and draft.safetensors, the
-    resolved recipe.yaml and log.jsonl there. Raises InputError for texts or models that cannot be
-    read.
-    """
-    torch.manual_seed(recipe.optim.seed)
-    model, tokenizer = build_text_lm(recipe)
-    freeze(model, recipe.optim.trainable)
-    data = read_rows(recipe.data, recipe.data.texts, model, tokenizer)
-    valid = None
-    if recipe.data.valid:
-        valid = read_rows(recipe.data, recipe.data.valid, model, tokenizer)
-        valid.spans, valid.frames = (
-            x[: recipe.data.valid_rows] for x in (valid.spans, valid.frames)
-        )
-
-    def save(folder: Path) -> None:
-        model.save(folder)
-        tokenizer.save_pretrained(folder)
-
-    return run_trainer(recipe, model, model.collator(), data, valid, save, callbacks)
-
-
 def read_rows(
     recipe: TextDataRecipe, files: Sequence[str], model: TextLM, tokenizer: Any
 ) -> TextRows:
-    """The texts of `files` as rows. Raises InputError if there is none of two tokens or more."""
+    """Read the texts of `files` as rows.
+
+    Raises:
+        InputError: no text has two tokens or more, or they are shorter than a packed row.
+    """
     rows = TextRows(
         read_pieces(files, tokenizer, model.layout.end_tokens), recipe.length, recipe.packed
     )
     if not len(rows):
         raise InputError(
             f"texts '{', '.join(files)}': are too short for rows of {recipe.length} tokens; "
-            "give more, or make data.length smaller",
+            "give more, or lower data.length",
             code="wrong_length",
         )
     return rows

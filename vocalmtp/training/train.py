@@ -1,7 +1,7 @@
 """Train a speech LM on code shards, from a recipe: `train(recipe)`.
 
-The loop is the Hugging Face Trainer; batches are grouped by length under a budget of frames. Under
-`torchrun` the processes share every batch, so that they train as one process does.
+The loop is the Trainer of Transformers, with batches of similar lengths under a budget of frames.
+Under `torchrun`, the processes share every batch, so that they train as one process does.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,15 +15,15 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from vocalmtp.config import StrictModel
 from vocalmtp.data.shards import CodeShards
 from vocalmtp.heads import SpeechHead
 from vocalmtp.io.atomic import atomic_folder
 from vocalmtp.models.base import TrainingOutput
-from vocalmtp.models.batch import Batch, Collator
+from vocalmtp.models.batch import Batch
 from vocalmtp.models.checkpoint import quiet
 from vocalmtp.models.layout import IGNORED
 from vocalmtp.models.speech_lm import SpeechLM
+from vocalmtp.models.text_lm import TextLM
 from vocalmtp.training.batches import (
     BatchShares,
     FrameBatches,
@@ -43,7 +43,7 @@ from vocalmtp.training.distributed import (
     select_device,
     share_of_counts,
 )
-from vocalmtp.training.recipe import Curriculum, OptimRecipe, SpeechLMRecipe
+from vocalmtp.training.recipe import Curriculum, OptimRecipe, SpeechLMRecipe, TextLMRecipe
 from vocalmtp.training.run_files import (
     CHECKPOINTS,
     LOG,
@@ -54,18 +54,26 @@ from vocalmtp.training.run_files import (
 )
 from vocalmtp.training.tasks import build_dataset
 
-Collate = Collator | StepSizeCollator
-
 
 class SpeechTrainer(Trainer):
-    """The Trainer with our batches, and the cross-entropy of every slot in its logs."""
+    """Trainer with batches by frames, and the loss of every slot, draft state and task in its logs.
+
+    Args:
+        collator: makes a batch of prompts.
+        optim: the recipe.
+        kwargs: of the Trainer.
+    """
+
+    model: SpeechLM | TextLM
 
     def __init__(self, collator: Callable[[list[Any]], Batch], optim: OptimRecipe, **kwargs: Any):
         super().__init__(data_collator=lambda rows: {"batch": collator(rows)}, **kwargs)
         self.recipe = optim
-        self.losses: dict[bool, dict[str, list[Tensor]]] = {True: {}, False: {}}  # [2]
+        # By whether in training: name -> [2] value times weight, and weight, of every batch.
+        self.losses: dict[bool, dict[str, list[Tensor]]] = {True: {}, False: {}}
 
     def get_train_dataloader(self) -> DataLoader:
+        """Load this process's share of every batch."""
         batches = FrameBatches(
             self.train_dataset.frames,
             self.recipe.batch_frames,
@@ -80,7 +88,7 @@ class SpeechTrainer(Trainer):
         return self._loader(self.train_dataset, shares)
 
     def get_eval_dataloader(self, eval_dataset: Dataset | None = None) -> DataLoader:
-        """All of the batches in every process: their means are then those of one process."""
+        """Load all batches in every process, so that their means are those of one process."""
         dataset = eval_dataset or self.eval_dataset
         frames = torch.tensor(dataset.frames)
         order = frames.argsort()
@@ -91,13 +99,14 @@ class SpeechTrainer(Trainer):
 
     @property
     def elastic(self) -> bool:
+        """Whether batches have different numbers of frames per step."""
         return len(self.model.step_sizes) > 1
 
     def _loader(self, dataset: Dataset, batches: Any) -> DataLoader:
         if self.elastic:
             dataset = StepSizeDataset(dataset)
         loader = DataLoader(dataset, batch_sampler=batches, collate_fn=self.data_collator)
-        # As the accelerator does it, except that it would hand every process other batches.
+        # As the Trainer does, but it would give every process other batches.
         return prepare_data_loader(
             loader, self.accelerator.device, 1, 0, put_on_device=self.accelerator.device_placement
         )
@@ -109,100 +118,103 @@ class SpeechTrainer(Trainer):
         return_outputs: bool = False,
         **_: Any,
     ) -> Any:
-        batch = inputs["batch"]
+        """Loss of a batch; the losses that it consists of are kept for the log."""
+        batch, active = inputs["batch"], self._active_drafts(model.training)
         counts = (batch.step_targets != IGNORED).sum((0, 1))  # [K]
-        share = share_of_counts(counts)
-        own = self.model.for_batch(batch)
-        with weighted(own.head, share):
-            output: TrainingOutput = model(batch, active_drafts=self._active(model.training))
-        loss = output.loss + self._written(batch, output, model.training)
-        parts, weights = [output.per_slot], [counts]
-        if output.per_draft is not None:
-            parts.append(output.per_draft)
-        parts += [value[None] for value in output.auxiliary.values()]
-        weights += [torch.ones_like(part) for part in parts[1:]]
-        for noted in zip(loss_names(own), torch.cat(parts), torch.cat(weights), strict=True):
-            self._note(model.training, *noted)
+        sized = self.model.for_batch(batch)
+        with weighted(sized.head, share_of_counts(counts)):
+            output: TrainingOutput = model(batch, active_drafts=active)
+        loss = output.loss + self._text_losses(batch, output, model.training)
+        values, weights = [output.per_slot], [counts]
+        if output.per_draft is not None:  # the first `active` states have a loss
+            states = torch.arange(len(output.per_draft), device=counts.device)
+            values.append(output.per_draft)
+            weights.append(states < (len(states) if active is None else active))
+        for value in output.auxiliary.values():
+            values.append(value[None])
+            weights.append(torch.ones_like(counts[:1]))
+        names = loss_names(sized)
+        for name, value, weight in zip(names, torch.cat(values), torch.cat(weights), strict=True):
+            self._keep(model.training, name, value, weight)
         return (loss, output) if return_outputs else loss
 
-    def _written(self, batch: Batch, output: TrainingOutput, training: bool) -> Tensor | float:
-        """Note the losses of what is written; what their weights over processes add to the loss."""
+    def _text_losses(self, batch: Batch, output: TrainingOutput, training: bool) -> Tensor | float:
+        """Keep the losses of transcripts, answers and characters of the audio input.
+
+        Returns:
+            The difference that their weights over the processes make to the loss.
+        """
         if not isinstance(self.model, SpeechLM) or self.model.audio_encoder is None:
             return 0.0
-        nothing = output.head_loss.new_zeros(())
-        losses = (output.text_loss, output.character_loss)
-        text, letters = (nothing if loss is None else loss for loss in losses)
-        both = batch.text_targets, batch.audio_characters
-        counts = torch.stack([count_targets(targets, nothing) for targets in both])
-        parts = (
-            nothing.new_zeros(2, 2) if output.text_loss_parts is None else output.text_loss_parts
-        )
-        for name, (value, count) in zip(WRITTEN[:2], parts, strict=True):
-            self._note(training, name, value, count)
-        self._note(training, WRITTEN[2], letters.detach(), counts[1])
+        zero = output.head_loss.new_zeros(())
+        text = zero if output.text_loss is None else output.text_loss
+        characters = zero if output.character_loss is None else output.character_loss
+        targets = batch.text_targets, batch.audio_characters
+        counts = torch.stack([count_targets(each, zero) for each in targets])
+        parts = zero.new_zeros(2, 2) if output.text_loss_parts is None else output.text_loss_parts
+        for name, (value, count) in zip(("transcript", "answer"), parts, strict=True):
+            self._keep(training, name, value, count)
+        self._keep(training, "characters", characters.detach(), counts[1])
         config, more = self.model.config, share_of_counts(counts) - 1.0  # [2]
-        character_loss_weight = config.audio_input_config.character_loss_weight
-        return config.text_loss_weight * more[0] * text + character_loss_weight * more[1] * letters
+        character_weight = config.audio_input_config.character_loss_weight
+        return config.text_loss_weight * more[0] * text + character_weight * more[1] * characters
 
-    def _note(self, training: bool, name: str, value: Tensor, weight: Tensor) -> None:
+    def _keep(self, training: bool, name: str, value: Tensor, weight: Tensor) -> None:
         """Keep a loss for the log, which has the mean by weight."""
-        pair = torch.stack([value * weight, weight])
+        pair = torch.stack([value * weight, weight.to(value.dtype)])
         self.losses[training].setdefault(name, []).append(pair)
 
-    def _active(self, training: bool) -> int | None:
-        """How many states of the draft head count now; None = all."""
+    def _active_drafts(self, training: bool) -> int | None:
+        """Number of states of the draft head that are trained now; None for all."""
         if self.model.draft is None or not training:
             return None
-        own = int(
-            self.recipe.trainable == "all"
-        )  # a head of next tokens that stays as it is has no turn
-        heads, step = own + len(self.model.draft.offsets), self.state.global_step
-        return active_heads(self.recipe.curriculum, step, self.recipe.max_steps, heads) - own
+        before = 1 if self.recipe.trainable == "all" else 0  # the next-token head, unless frozen
+        heads, step = before + len(self.model.draft.offsets), self.state.global_step
+        return active_heads(self.recipe.curriculum, step, self.recipe.max_steps, heads) - before
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """Add the mean of every loss since the last log, if any batch had it."""
         training = "loss" in logs
-        seen = self.losses[training]
-        if seen and (training or "eval_loss" in logs):
-            sums = [torch.stack(pairs).mean(0) for pairs in seen.values()]
-            sums = mean_over_processes(torch.stack(sums)).tolist()
-            for name, (value, weight) in zip(seen, sums, strict=True):
-                if weight:  # there was some of it
+        kept = self.losses[training]
+        if kept and (training or "eval_loss" in logs):
+            means = torch.stack([torch.stack(pairs).mean(0) for pairs in kept.values()])
+            for name, (value, weight) in zip(
+                kept, mean_over_processes(means).tolist(), strict=True
+            ):
+                if weight:
                     logs[f"{'' if training else 'eval_'}{name}"] = round(value / weight, 4)
-            seen.clear()
+            kept.clear()
         super().log(logs, *args, **kwargs)
 
 
 def count_targets(targets: Tensor | None, like: Tensor) -> Tensor:
-    """Count the targets that are learned, [] in the dtype of `like`."""
+    """Number of targets that are not ignored, [] in the dtype of `like`."""
     return torch.zeros_like(like) if targets is None else (targets != IGNORED).sum().to(like.dtype)
 
 
-WRITTEN = ("transcript", "answer", "letters")  # what is logged of a model that listens
+def loss_names(model: SpeechLM | TextLM) -> list[str]:
+    """Names in the log of every slot, draft state (by its offset) and objective.
 
-
-def loss_names(model: SpeechLM) -> list[str]:
-    """What is logged: every slot, every state of the draft head (by its offset), objectives.
-
-    Those of an elastic model begin with its frames a step, such as g2.
+    Those of an elastic model begin with its frames per step, such as "g2.".
     """
     offsets = () if model.draft is None else model.draft.offsets
     slots = [slot.name for slot in model.layout.slots]
     names = [*slots, *(f"draft.{offset}" for offset in offsets), *model.objectives]
-    grouping = f"g{model.layout.frames_per_step}." if len(model.step_sizes) > 1 else ""
-    return [grouping + name for name in names]
+    prefix = f"g{model.layout.frames_per_step}." if len(model.step_sizes) > 1 else ""
+    return [prefix + name for name in names]
 
 
 @contextmanager
 def weighted(head: SpeechHead, shares: Tensor) -> Iterator[None]:
-    """The head's loss with the part of every slot times its `shares` [K], inside the block."""
+    """Scale the loss of every slot of `head` by `shares` [K] inside the block."""
     names = [f"weight_{k}" for k in range(len(shares))]
-    kept = [getattr(head, name) for name in names]
+    before = [getattr(head, name) for name in names]
     try:
-        for name, weight, share in zip(names, kept, shares, strict=True):
+        for name, weight, share in zip(names, before, shares, strict=True):
             setattr(head, name, weight * share)
         yield
     finally:
-        for name, weight in zip(names, kept, strict=True):
+        for name, weight in zip(names, before, strict=True):
             setattr(head, name, weight)
 
 
@@ -259,7 +271,7 @@ def arguments(optim: OptimRecipe, device: str, folder: Path, evaluate: bool) -> 
         bf16=optim.precision == "bf16",
         use_cpu=cpu,
         ddp_backend="gloo" if num_processes() > 1 and cpu else None,
-        ddp_broadcast_buffers=False,  # they are constants, and weighted() has its own in each
+        ddp_broadcast_buffers=False,  # constants, which weighted() scales in each process
         seed=optim.seed,
         logging_steps=optim.log_every,
         eval_strategy="steps" if evaluate else "no",
@@ -277,11 +289,14 @@ def arguments(optim: OptimRecipe, device: str, folder: Path, evaluate: bool) -> 
 
 @flushed_denormals()
 def train(recipe: SpeechLMRecipe, callbacks: Sequence[TrainerCallback] = ()) -> Path:
-    """Train (or go on from the last checkpoint in `recipe.output`) and return the model's folder.
+    """Train a speech LM, or resume from the last checkpoint in `recipe.output`.
 
-    Writes config.json, model.safetensors, a pretrained backbone's text tokenizer, the resolved
-    recipe.yaml and log.jsonl there. Raises InputError for missing shards or a model that cannot be
-    built.
+    Returns:
+        That folder, with the model, the text tokenizer of a pretrained backbone, the resolved
+        recipe.yaml and log.jsonl.
+
+    Raises:
+        InputError: data is missing, the model cannot be built, or the folder holds another run.
     """
     output = Path(recipe.output)
     shards = CodeShards(recipe.data.shards, recipe.data.split)
@@ -307,16 +322,27 @@ def train(recipe: SpeechLMRecipe, callbacks: Sequence[TrainerCallback] = ()) -> 
 
 
 def run_trainer(
-    recipe: StrictModel,
-    model: torch.nn.Module,
+    recipe: SpeechLMRecipe | TextLMRecipe,
+    model: SpeechLM | TextLM,
     collator: Callable[[list[Any]], Batch],
     data: Dataset,
     valid: Dataset | None,
     save: Callable[[Path], object],
     callbacks: Sequence[TrainerCallback] = (),
 ) -> Path:
-    """Train `model` as the `optim` of a recipe says, going on from the last whole checkpoint in its
-    `output`; `save` writes what came out to a folder.
+    """Train a model with the `optim`, `device` and `output` of a recipe.
+
+    Args:
+        recipe: of a speech or text LM.
+        model: the initial model.
+        collator: makes a batch of rows.
+        data: rows with their lengths, `frames`.
+        valid: likewise for validation, or None.
+        save: writes the trained model to a folder.
+        callbacks: of the Trainer, besides the log.
+
+    Returns:
+        The output folder.
     """
     output, optim = Path(recipe.output), recipe.optim
     check_run(output, recipe, MAY_CHANGE)
