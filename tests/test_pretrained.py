@@ -9,7 +9,8 @@ import pytest
 
 import vocalmtp
 from vocalmtp.audio.io import Audio
-from vocalmtp.evaluation.intelligibility import recognise, word_errors
+from vocalmtp.evaluation.scoring import word_errors
+from vocalmtp.recognizers.base import build_recognizer, transcribe_file
 from vocalmtp.tts import TTS, SynthesisRequest
 
 TEXTS = [
@@ -59,7 +60,7 @@ def test_speech_is_recognized_and_words_have_times(tts: TTS, tmp_path: Path) -> 
     text = "She was happy with the work of the last two years."
     audio = tts(text, voice="slt")
     path = audio.save(tmp_path / "a.wav")
-    assert word_errors(text, recognise(path)).rate <= 0.5
+    assert word_errors(text, transcribe_file(build_recognizer(), path)).rate <= 0.5
     assert [word.text for word in audio.words] == text.split()
     times = [t for word in audio.words for t in (word.start, word.end)]
     assert times == sorted(times) and times[-1] <= audio.duration

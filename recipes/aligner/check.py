@@ -13,7 +13,7 @@ import typer
 
 from vocalmtp.data.manifest import Utterance, read_manifest
 from vocalmtp.data.prepare import RecordingLimits
-from vocalmtp.evaluation.rows import progress
+from vocalmtp.io.progress import track
 from vocalmtp.models.aligner import Aligner, load_aligner, word_ends
 from vocalmtp.optional import require
 
@@ -63,7 +63,7 @@ def measure(rows: list[Utterance], aligner: Aligner) -> Iterator[str]:
     }
     right, wrong, failures = [], [], 0
     pairs = list(zip(rows, rows[1:] + rows[:1], strict=True))
-    for row, other in progress(pairs, len(rows), "rows"):
+    for row, other in track(pairs, len(rows), "rows"):
         samples, _ = soundfile.read(row.audio, dtype="int16")
         audio = samples.astype(np.float32) / 32768
         found = aligner.align(audio, row.text)
