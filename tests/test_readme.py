@@ -57,7 +57,7 @@ def test_the_python_blocks_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for block in PYTHON:
         exec(compile(block, "README.md", "exec"), {})
-    assert "text='two'" in capsys.readouterr().out
+    assert "text='Two.'" in capsys.readouterr().out
     assert (tmp_path / "two.flac").stat().st_size > 0
 
 
