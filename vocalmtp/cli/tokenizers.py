@@ -111,6 +111,7 @@ def _facts(card: "TokenizerCard") -> list[tuple[str, str]]:
         ("licence of code", card.licence.code),
         ("licence of weights", card.licence.weights),
         ("weights", card.weights),
+        ("weights seen", "yes" if card.weights_seen else "no: tested with random weights"),
         ("on this machine", str(folder) if folder else f"no; {how_to_get(card)}"),
         ("paper", card.paper),
         ("notes", " ".join(card.notes.split())),
