@@ -55,6 +55,7 @@ def rename_former_keys(data: Mapping[str, Any], known: Container[str]) -> dict[s
         data: a mapping as it was read from a file.
         known: the keys that are valid there; a former key is renamed only if it is not one of them,
             and its new name is. Of both names in `data`, the later one counts: overrides come last.
+
     """
     renamed = {}
     for key, value in data.items():
@@ -87,6 +88,7 @@ def load_yaml(path: Path | str, overrides: Sequence[str] = ()) -> dict[str, Any]
 
     Raises:
         InputError: a file is missing, is no mapping, extends itself, or an override is malformed.
+
     """
     data = _load(Path(path), ())
     for override in overrides:
@@ -160,6 +162,7 @@ def parse(model: type[M], data: Mapping[str, Any], where: str = "config") -> M:
 
     Raises:
         InputError: one line naming `where`, the first wrong key and, if unknown, the nearest key.
+
     """
     try:
         return model.model_validate({str(key): value for key, value in data.items()})
@@ -231,6 +234,7 @@ class Registry(Mapping[str, T], Generic[T]):
         kind: what the entries are, as error messages name it.
         package: the package whose modules, those of its subpackages too, register entries; None
             if they are imported anyway.
+
     """
 
     def __init__(self, kind: str, package: str | None = None):

@@ -36,6 +36,7 @@ class Query:
         text: its text.
         audio: its encoded audio; None for a typed question.
         voice: the voice of the answer, as for TTS.
+
     """
 
     text: str
@@ -48,6 +49,7 @@ class DialogueModel:
 
     Raises:
         InputError: the model has no audio input.
+
     """
 
     def __init__(self, tts: TTS):
@@ -63,6 +65,7 @@ class DialogueModel:
 
         Raises:
             InputError: there are no samples.
+
         """
         if not len(samples):
             raise InputError("question: has no audio; record it again", code="empty")
@@ -106,6 +109,7 @@ class DialogueModel:
 
         Raises:
             InputError: there is nothing in its text that can be read out.
+
         """
         end = self.tts.model.config.audio_input_config.end_id
         question = [*self.tts.encode_text(normalize(query.text)), end]

@@ -38,6 +38,7 @@ class InputError(ValueError):
         message: the line; control characters in it are replaced, as it may quote user input.
         code: the kind of error, one of `ErrorCode`.
         key: the field that the error is about; parsed from the beginning of `message` by default.
+
     """
 
     def __init__(self, message: str, *, code: ErrorCode, key: str | None = None):

@@ -24,6 +24,7 @@ def model_folder(name: Path | str) -> Path:
 
     Raises:
         InputError: there is no such model.
+
     """
     if not isinstance(name, Path | str):
         raise InputError(
@@ -49,6 +50,7 @@ def tokenizer_folder(name: Path | str) -> Path:
 
     Raises:
         InputError: there is no such tokenizer.
+
     """
     for folder in (Path(name), Path(name) / "tokenizer", PRETRAINED / name / "tokenizer"):
         if (folder / "tokenizer.json").is_file() and not (folder / "config.json").is_file():
@@ -69,6 +71,7 @@ def load_pretrained(part: Any, folder: Path | str, key: str) -> Any:
 
     Raises:
         InputError: the folder does not hold such a part.
+
     """
     from safetensors import SafetensorError
 

@@ -61,6 +61,7 @@ class Role(StrictModel):
 
         Raises:
             InputError: the system prompt leaves no room for a conversation.
+
         """
         ids = list(encode(self.system_prompt()))
         if len(ids) >= room:
@@ -76,6 +77,7 @@ class Role(StrictModel):
 
         Raises:
             InputError: a role cannot be written there.
+
         """
         path = Path(path)
         if path.suffix not in SUFFIXES:
@@ -103,6 +105,7 @@ def load_role(name: Path | str) -> Role:
 
     Raises:
         InputError: there is no such role, or the file is not a valid role.
+
     """
     path = CARDS / f"{name}.yaml" if str(name) in list_roles() else Path(name)
     if path.suffix not in SUFFIXES:

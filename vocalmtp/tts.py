@@ -71,6 +71,7 @@ def load(
 
     Raises:
         InputError: there is no such model or device, or the model's parts do not belong together.
+
     """
     place = resolve_device(device)
     folder = model_folder(name)
@@ -124,6 +125,7 @@ class TTS(SentenceSynthesizer):
 
     Raises:
         InputError: the parts do not belong together, or the model does not support `decoding`.
+
     """
 
     def __init__(
@@ -173,6 +175,7 @@ class TTS(SentenceSynthesizer):
 
         Raises:
             InputError: the model does not support `decoding`.
+
         """
         other = copy(self)
         other.decoding, other.statistics = decoding, DecodeStatistics()
@@ -194,6 +197,7 @@ class TTS(SentenceSynthesizer):
 
         Raises:
             InputError: an argument is invalid, or the text cannot be read out.
+
         """
         return join(list(self.sentences(text, voice, seed, **sampling)))
 
@@ -255,6 +259,7 @@ class TTS(SentenceSynthesizer):
         Yields:
             The number of every request with its audio, or with the error that it is invalid for, in
             the order in which they finish.
+
         """
         check_batch_size(batch_size)
         return self._each(_check_items(requests, "requests"), batch_size)
@@ -301,6 +306,7 @@ class TTS(SentenceSynthesizer):
 
         Raises:
             InputError: an argument is unknown or invalid.
+
         """
         for name in sampling:
             if name not in SAMPLING:
@@ -321,6 +327,7 @@ class TTS(SentenceSynthesizer):
 
         Raises:
             InputError: a field of the request is invalid, or its text cannot be read out.
+
         """
         if not isinstance(request, SynthesisRequest):
             raise InputError(

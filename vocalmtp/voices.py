@@ -39,6 +39,7 @@ class Voice:
         tokenizer: the tokenizer's name.
         tokenizer_hash: the hash of the tokenizer's spec.
         consent: how it is known that the speaker agreed; "" for a synthetic voice.
+
     """
 
     name: str
@@ -53,6 +54,7 @@ class Voice:
 
         Raises:
             InputError: a voice cannot be written there, see `check_voice_path`.
+
         """
         from safetensors.numpy import save_file
 
@@ -68,6 +70,7 @@ class Voice:
 
         Raises:
             InputError: the file is missing, damaged, or not a voice.
+
         """
         from safetensors import SafetensorError, safe_open
 
@@ -100,6 +103,7 @@ class Voice:
 
         Raises:
             InputError: it was made for another tokenizer than that of `spec`.
+
         """
         if self.tokenizer_hash != spec.hash:
             raise InputError(
@@ -140,6 +144,7 @@ def find_voice(
 
     Raises:
         InputError: there is no such voice, or it is for another tokenizer.
+
     """
     spec = tokenizer.spec
     if voice is None:
@@ -223,6 +228,7 @@ def make_voice(
     Raises:
         InputError: a recording is unreadable, silent, unvoiced, too short or too long, or the
             tokenizer has no speaker vectors.
+
     """
     import torch
 
@@ -251,6 +257,7 @@ def state_consent(stated: bool, day: date | None = None) -> str:
 
     Raises:
         InputError: it is not stated.
+
     """
     if not stated:
         raise InputError(

@@ -1,7 +1,7 @@
 """The page with the mini model: a spoken question, and an interruption.
 
-Screenshots are saved in the folder that VOCALMTP_SCREENSHOTS names. VOCALMTP_INTERRUPTIONS is the number
-of interruptions, whose latency `pytest -s` prints.
+Screenshots are saved in the folder that VOCALMTP_SCREENSHOTS names. VOCALMTP_INTERRUPTIONS is the
+number of interruptions, whose latency `pytest -s` prints.
 """
 
 import os

@@ -102,7 +102,7 @@ def test_list_without_any_audio_is_refused_with_the_first_problem(tmp_path):
         load_list(tmp_path / "meta.lst", "seed-tts-eval")
 
 
-# -- the benchmark ---------------------------------------------------------------------------------------
+# -- the benchmark --------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("hi_there")

@@ -54,6 +54,7 @@ class GridEvaluation:
 
     Raises:
         InputError: the corpus is missing, or has no such sentences.
+
     """
 
     def __init__(self, grid: Grid):
@@ -273,6 +274,7 @@ def text_speech_similarity(model: SpeechLM, rows: Sequence[list[Segment]]) -> Es
     Args:
         model: the speech LM.
         rows: complete utterances, as in training.
+
     """
     collate = model.collator()
     texts, speeches = [], []

@@ -219,7 +219,8 @@ def curves(report: Mapping[str, Any], path: Path) -> bool:
         axis.set_title(name, fontsize=10)
         axis.set_xlabel("updates")
     axes[0][0].set_ylabel(
-        "validation cross-entropy, nats per codec token\n(1 per step with a text track: its tokens too)",
+        "validation cross-entropy, nats per codec token\n(1 per step with a text track: its "
+        "tokens too)",
         fontsize=8,
     )
     return finish(figure, axes[0][-1], path)

@@ -30,6 +30,7 @@ class AudioFormat:
         kind: its major format.
         subtype: its encoding.
         rates: sample rates in Hz that it supports; empty for any.
+
     """
 
     kind: str
@@ -55,6 +56,7 @@ def check_format(name: str) -> str:
 
     Raises:
         InputError: the format is unknown, or the installed libsndfile lacks it.
+
     """
     known = str(name).lower().lstrip(".")
     if known not in FORMATS:
@@ -94,6 +96,7 @@ def output_format(path: Path, format: str | None = None) -> str:
 
     Raises:
         InputError: the format is unknown, or a file cannot be created there.
+
     """
     if format is None and not path.suffix:
         raise InputError(
@@ -128,6 +131,7 @@ def audio_writer(path: Path | str, sample_rate: int, format: str | None = None) 
 
     Raises:
         InputError: see `output_format`; or the disk is full.
+
     """
     import soundfile
 
@@ -161,6 +165,7 @@ def live_writer(path: Path | str, sample_rate: int, format: str | None = None) -
 
     Raises:
         InputError: see `output_format`; or the disk is full.
+
     """
     path = Path(path)
     format = output_format(path, format)

@@ -46,6 +46,7 @@ class Audio:
         sample_rate: in Hz.
         words: when each word is spoken; empty if the model has no text track.
         truncated: the limit on steps was reached before the end of the text.
+
     """
 
     samples: np.ndarray
@@ -77,6 +78,7 @@ class Audio:
 
         Raises:
             InputError: the format or rate is not supported, or a file cannot be written there.
+
         """
         audio = self if sample_rate is None else self.resampled(sample_rate)
         if isinstance(target, Path | str):
@@ -170,6 +172,7 @@ def read_audio(path: Path | str, sample_rate: int, longest: float | None = None)
     Raises:
         InputError: the file is missing, unreadable, empty, truncated, too long, or has samples that
             are not finite.
+
     """
     import soundfile
 

@@ -22,6 +22,7 @@ class LogMel(nn.Module):
         window: length of a frame in samples.
         hop: distance of two frames in samples.
         mels: number of mel bands, M.
+
     """
 
     bank: Tensor

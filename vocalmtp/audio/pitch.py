@@ -32,6 +32,7 @@ def track_pitch(
 
     Returns:
         F0 in Hz at the middle of every frame, [B, F] with F = N // hop; 0 where unvoiced.
+
     """
     window = round(WINDOW_SECONDS * sample_rate)
     longest, shortest = round(sample_rate / low), round(sample_rate / high)

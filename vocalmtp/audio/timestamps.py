@@ -125,6 +125,7 @@ def word_times(
 
     Returns:
         The words, one for consecutive words of one token.
+
     """
     spans = word_spans(text)
     if written is None:
@@ -147,6 +148,7 @@ def timestamps_format(path: Path) -> str:
 
     Raises:
         InputError: the suffix is unknown, or a file cannot be created there.
+
     """
     name = path.suffix.lower().lstrip(".")
     if name not in FORMATS:
@@ -163,6 +165,7 @@ def save_timestamps(words: Sequence[Word], path: Path) -> None:
 
     Raises:
         InputError: see `timestamps_format`.
+
     """
     write = {"json": _json, "srt": _srt, "vtt": _vtt}[timestamps_format(path)]
     with atomic_path(path) as partial:

@@ -20,6 +20,7 @@ class VoiceActivityDetector:
 
     Raises:
         InputError: the package silero-vad or onnxruntime is missing.
+
     """
 
     def __init__(self) -> None:

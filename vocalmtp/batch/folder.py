@@ -27,6 +27,7 @@ class OutputFolder:
     Attributes:
         completed: number of complete items.
         seconds: duration of their audio.
+
     """
 
     def __init__(self, path: Path, lines: int):
@@ -77,6 +78,7 @@ def open_folder(
 
     Raises:
         InputError: another process holds the folder, or it belongs to something else.
+
     """
     _check_place(path, overwrite)  # before anything is written there
     with only_writer(path):

@@ -64,6 +64,7 @@ def run_batch(
     Raises:
         InputError: the list, a value or the model is invalid as a whole; another process writes to
             the folder; or its items were made with another list, model or option.
+
     """
     found = survey(job.input)
     with open_folder(job.output, job.identity(), found.lines, overwrite) as folder:

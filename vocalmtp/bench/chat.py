@@ -78,6 +78,7 @@ def run_chat_bench(model: Path | str, device: str = "cpu", quick: bool = False) 
         model: name or folder.
         device: torch device of the server.
         quick: fewer clients at once.
+
     """
     tts, name = load(model, device=device), str(model)
     questions, clients = record(tts), CLIENTS[:2] if quick else CLIENTS
@@ -231,6 +232,7 @@ def serving(*options: str, headers: Sequence[tuple[str, str]] = ()) -> Iterator[
 
     Raises:
         InputError: the process fails, or the page does not appear.
+
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -262,6 +264,7 @@ def _wait(server: ChatServer, headers: Sequence[tuple[str, str]], errors: IO[str
     errors.seek(0)
     lines = errors.read().strip().splitlines()
     raise InputError(
-        f"chat: the server did not start ({lines[-1] if lines else 'too slow'}); try vocalmtp chat by hand",
+        f"chat: the server did not start ({lines[-1] if lines else 'too slow'}); "
+        "try vocalmtp chat by hand",
         code="unusable",
     )

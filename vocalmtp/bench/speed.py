@@ -124,6 +124,7 @@ def cold_start(
 
     Raises:
         InputError: the process fails.
+
     """
     seconds, memory = [], []
     with tempfile.TemporaryDirectory() as folder:
@@ -158,6 +159,7 @@ def steps_per_second(
 
     Returns:
         By model: `steps`, per second, and `audio`, seconds of audio per second.
+
     """
     steps = {name: tts.model.layout.num_steps(frames) for name, tts in models.items()}
     taken = loop_seconds(models, batch_size, steps, repeats)

@@ -42,6 +42,7 @@ class AnswerError(Exception):
     Args:
         message: for the user to read.
         code: the kind of failure, which selects the spoken apology.
+
     """
 
     def __init__(self, message: str, code: FailureCode):
@@ -55,6 +56,7 @@ class AnswerSink(Protocol):
     Attributes:
         max_chars: characters of text after which the producer should stop.
         live: latency matters, as the answer is played while it is made.
+
     """
 
     max_chars: int
@@ -70,6 +72,7 @@ class AnswerSink(Protocol):
             samples: float32 [N].
             sample_rate: Hz.
             words: their times count from the start of the answer's audio.
+
         """
 
     def error(self, code: FailureCode, message: str) -> None:
@@ -93,6 +96,7 @@ class AnswerStream:
         lock: the session's lock, which orders events.
         clock: the session's clock.
         elapsed: seconds since the user's turn ended.
+
     """
 
     def __init__(

@@ -32,6 +32,7 @@ class AudioInput:
 
         Raises:
             InputError: the samples or the rate are invalid.
+
         """
         samples = _as_mono(pcm)
         if not isinstance(sample_rate, int) or not INPUT_RATES[0] <= sample_rate <= INPUT_RATES[1]:
@@ -90,6 +91,7 @@ class Playback:
 
     Attributes:
         seconds: duration of the audio so far.
+
     """
 
     def __init__(self, sample_rate: int):

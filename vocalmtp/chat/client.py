@@ -32,6 +32,7 @@ class Playout:
         begin: when playback would have begun, had there been no gap.
         gaps: how often the audio ran out.
         first: when playback began.
+
     """
 
     seconds: float = 0.0
@@ -74,6 +75,7 @@ class Exchange:
         interrupted: when the answer was interrupted.
         errors: messages of the server.
         done: set when the answer is complete, interrupted, or not to be expected.
+
     """
 
     turn: int
@@ -95,6 +97,7 @@ class ChatClient:
     Attributes:
         exchanges: the turns so far, by number.
         delays: by how many seconds each block of audio was sent late.
+
     """
 
     def __init__(self, socket: Any):
@@ -115,6 +118,7 @@ class ChatClient:
         Args:
             samples: [N] at SAMPLE_RATE.
             speech: seconds after which there is no more speech in them.
+
         """
         exchange = await self.say(samples, speech)
         with suppress(asyncio.TimeoutError):
@@ -229,6 +233,7 @@ async def connect(address: str) -> AsyncIterator[ChatClient]:
 
     Raises:
         OSError: or an exception of websockets, if there is no connection.
+
     """
     websockets = require("websockets.asyncio.client")
     async with websockets.connect(address, max_size=None) as socket:

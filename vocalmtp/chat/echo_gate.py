@@ -41,6 +41,7 @@ class EchoGate:
             frame: the next samples of the microphone.
             playback: the last answer; None if there is none.
             now: the session's clock.
+
         """
         self._frames.append(frame)
         if self._mode == "off" or playback is None:
@@ -81,6 +82,7 @@ def peak_ratio(recorded: np.ndarray, played: np.ndarray) -> float:
     Args:
         recorded: [n], the last samples of the microphone.
         played: [N], a longer signal that ends at the same time.
+
     """
     size = 1 << (len(recorded) + len(played) - 1).bit_length()
     cross = np.fft.rfft(played, size) * np.conj(np.fft.rfft(recorded, size))

@@ -75,6 +75,7 @@ class AudioChunk(Event):
         samples: float32 [N].
         start: seconds from the start of the answer's audio.
         words: the words whose end times are known since this chunk; they may begin before it.
+
     """
 
     turn: int
@@ -91,6 +92,7 @@ class Finished(Event):
     Attributes:
         text: the complete answer.
         seconds: duration of its audio.
+
     """
 
     turn: int
@@ -105,6 +107,7 @@ class Interrupted(Event):
     Attributes:
         played_text: the beginning of the answer's text, up to the last word that was played.
         seconds: the audio that was played.
+
     """
 
     turn: int

@@ -28,6 +28,7 @@ class History:
 
     Args:
         system: the system prompt; empty for none.
+
     """
 
     def __init__(self, system: str = ""):
@@ -61,6 +62,7 @@ class History:
         Args:
             limit: tokens, those of the chat template included.
             count: returns the number of tokens of a text.
+
         """
         head = [Message("system", self.system)] if self.system else []
 

@@ -33,6 +33,7 @@ class LLM(Protocol):
 
         Raises:
             AnswerError: the answer cannot be written.
+
         """
         ...
 
@@ -78,6 +79,7 @@ def build_llm(spec: str | None = None, model: str | None = None, device: str = "
 
     Raises:
         InputError: there is no such language model, or it cannot be loaded.
+
     """
     spec = spec or "echo"
     if split_spec(spec)[0] not in LLMS:
@@ -103,6 +105,7 @@ class ThoughtFilter:
     Args:
         opened: whether answers begin within a thought. None if that is not known: then the first
             answer is withheld until a tag or its end decides it, for `patience` seconds at most.
+
     """
 
     def __init__(self, opened: bool | None = False):

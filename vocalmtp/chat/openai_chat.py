@@ -37,6 +37,7 @@ class OpenAIChat:
 
     Raises:
         InputError: `url` is invalid, or the package httpx is missing.
+
     """
 
     def __init__(

@@ -59,6 +59,7 @@ def build_pipeline(
 
     Raises:
         InputError: a part is missing or not usable, or parts do not go together.
+
     """
     factory = RESPONDERS[responder]
     if not factory.end_to_end:
@@ -104,6 +105,7 @@ def talk(
 
     Raises:
         InputError: a part is missing or not usable, or parts do not go together.
+
     """
     config = parse(ChatConfig, settings, "chat")
     role = load_role(role) if isinstance(role, str) else role

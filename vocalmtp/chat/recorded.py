@@ -22,6 +22,7 @@ def converse(session: ChatSession, samples: np.ndarray) -> Iterator[Event]:
 
     Raises:
         InputError: the recording has no speech.
+
     """
     turns = 0
     silence = np.zeros(round((session.config.end_silence + 0.5) * SAMPLE_RATE), np.float32)

@@ -44,6 +44,7 @@ class AnswerRequest:
     Attributes:
         messages: the conversation, which ends with the user's message.
         samples: the audio of the turn, float32 [N] at SAMPLE_RATE; None if it was typed.
+
     """
 
     messages: list[Message]
@@ -59,6 +60,7 @@ class Responder(Protocol):
         name: for the user to read.
         end_to_end: it takes the audio of turns, and needs neither recognizer nor language model.
         recognizer: its own recognizer; None to use another one.
+
     """
 
     name: str
@@ -122,6 +124,7 @@ class SpeakingResponder:
             request: has the voice and the seed.
             out: receives text and audio.
             context: the question, for a model that answers; see `SynthesisRequest`.
+
         """
         pieces: Pieces = SimpleQueue()
         stop = threading.Event()
@@ -134,7 +137,8 @@ class SpeakingResponder:
                     speaker.say(clause)
             except AnswerError as error:
                 out.error(error.code, str(error))
-                apology = f"{' ' if speaker.chars else ''}{APOLOGIES.get(error.code, APOLOGIES['llm_failed'])}"
+                apology = APOLOGIES.get(error.code, APOLOGIES["llm_failed"])
+                apology = f" {apology}" if speaker.chars else apology
                 out.text(apology)
                 speaker.say(apology)
             finally:
@@ -173,6 +177,7 @@ class SpeechLMResponder(SpeakingResponder):
 
     Raises:
         InputError: the model has no audio input.
+
     """
 
     end_to_end = True
@@ -237,6 +242,7 @@ class ClauseSpeaker:
 
     Attributes:
         chars: characters of the answer's text so far.
+
     """
 
     def __init__(

@@ -56,6 +56,7 @@ class ChatSession:
 
     Raises:
         InputError: the recognizer or the package silero-vad is missing, or the persona is too long.
+
     """
 
     def __init__(
@@ -109,6 +110,7 @@ class ChatSession:
 
         Raises:
             InputError: the samples or the rate are invalid; the session continues.
+
         """
         with self._feed_lock:
             for frame in self._input.frames(pcm, sample_rate):
@@ -122,6 +124,7 @@ class ChatSession:
 
         Raises:
             InputError: the persona does not fit into the history's tokens.
+
         """
         return self._role
 
@@ -174,6 +177,7 @@ class ChatSession:
         Args:
             seconds: of the answer's audio.
             turn: the turn that is answered; None for the last one.
+
         """
         with self._lock:
             if self._answer is not None and turn in (None, self._answer.turn):

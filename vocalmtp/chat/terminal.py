@@ -63,6 +63,7 @@ def run_terminal(session: ChatSession, sample_rate: int, show: Callable[[Event],
     Raises:
         InputError: no microphone or loudspeaker can be used, the microphone fails, or the package
             sounddevice is missing.
+
     """
     devices = _sounddevice()
     player = Player(sample_rate)

@@ -27,6 +27,7 @@ class TransformersChat:
 
     Raises:
         InputError: the folder does not hold such a model, or the device is not usable.
+
     """
 
     def __init__(self, folder: Path | str, device: str = "cpu", max_tokens: int = 400):

@@ -25,6 +25,7 @@ class TurnDetector:
     Attributes:
         silence: seconds since the last speech of the turn.
         length: seconds of the turn, that silence included.
+
     """
 
     def __init__(self, config: ChatConfig):
@@ -40,6 +41,7 @@ class TurnDetector:
         Args:
             probability: of speech.
             answering: an answer is playing, so that the turn would interrupt it.
+
         """
         config = self._config
         onset = max(config.onset, config.barge_in) if answering else config.onset
@@ -97,6 +99,7 @@ class TranscriptionWorker:
         on_transcript: called with a turn whose text has changed; at the end of the turn also with
             True and the seconds since its end. Both callbacks are called in the worker's thread.
         on_error: called with the number of a turn and the exception of the recognizer.
+
     """
 
     def __init__(

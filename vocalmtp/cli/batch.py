@@ -92,6 +92,7 @@ def batch(options: BatchOptions) -> int:
     vocalmtp batch items.jsonl -o out --verify 2
 
     vocalmtp batch items.jsonl -o out --engine ray --workers 32 --ray-address HEAD:6379
+
     """
     from vocalmtp.batch import Job, plan_batch, run_batch
 

@@ -70,6 +70,7 @@ def bench(options: BenchOptions) -> None:
     vocalmtp bench mini --methods --quick
 
     vocalmtp bench my-model --drafts 3 --accept joint
+
     """
     import torch
 

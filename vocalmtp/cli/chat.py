@@ -172,6 +172,7 @@ def chat(options: ChatOptions) -> None:
     vocalmtp chat --input question.wav --output answer.wav --llm folder
 
     vocalmtp chat --native --model chat-mini
+
     """
     config, role = options.config(), options.persona()
     options.check_mode()

@@ -26,6 +26,7 @@ def info(
     Example:
 
     vocalmtp info mini
+
     """
     from vocalmtp.hub import model_folder
     from vocalmtp.models.config import SpeechLMConfig, read_card

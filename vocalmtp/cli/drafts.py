@@ -41,6 +41,7 @@ def draft_vocab(options: DraftVocabOptions) -> None:
     Example:
 
     vocalmtp text draft-vocab answers/manifest.jsonl -o en.json --model FOLDER --size 8192
+
     """
     from vocalmtp.data.text_rows import DraftVocabulary, read_pieces
     from vocalmtp.models.checkpoint import load_text_tokenizer
@@ -89,6 +90,7 @@ def draft_tree(options: DraftTreeOptions) -> None:
     vocalmtp text draft-tree valid.txt -o tree.json --model FOLDER --prompt-tokens 8 --greedy
 
     vocalmtp text generate "Once upon a time" --model FOLDER --draft-tree tree.json --greedy
+
     """
     from vocalmtp.decoding.draft_state import check_drafts
     from vocalmtp.decoding.tree import choose_paths

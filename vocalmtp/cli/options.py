@@ -34,6 +34,7 @@ def verb(
         app: the command line or group that gets the command.
         name: of the command.
         panel: the heading in the help of `app`.
+
     """
 
     def register(run: Callable[[Any], R]) -> Callable[[Any], R]:

@@ -106,6 +106,7 @@ def tts(options: TTSOptions) -> None:
     cat story.txt | vocalmtp tts - -o story.flac --timestamps story.srt
 
     vocalmtp tts "Live." --stream -o - | aplay -f S16_LE -r 16000
+
     """
     from vocalmtp.text import split_sentences
 

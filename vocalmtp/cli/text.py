@@ -184,6 +184,7 @@ def generate(options: GenerateOptions) -> None:
     vocalmtp text generate "Once upon a time" --model FOLDER --greedy
 
     vocalmtp text generate --input prompts.txt --model FOLDER --batch-size 8 -o answers.jsonl
+
     """
     sampler = options.sampler()
     requests = read_requests(options.text, options.input, options.seed)
@@ -244,6 +245,7 @@ def distill(options: DistillOptions) -> None:
     vocalmtp text distill prompts.txt -o answers --model FOLDER --temperature 0.6 --top-k 20
 
     vocalmtp text distill sentences.txt -o codes --speech --model mini --voice slt
+
     """
     overwrite = not options.resume
     if options.speech:
@@ -309,6 +311,7 @@ def read_requests(text: str | None, input: Path | None, seed: int) -> list["Gene
 
 
 def refuse_voice(voice: object) -> None:
+    """Raise InputError if a voice is given for a text LM."""
     if voice:
         raise InputError("voice: applies to --speech only; leave it out", code="conflict")
 

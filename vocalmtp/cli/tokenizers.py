@@ -28,6 +28,7 @@ def table(context: typer.Context) -> None:
     Example:
 
     vocalmtp tokenizers
+
     """
     if context.invoked_subcommand is not None:
         return
@@ -73,6 +74,7 @@ def show(name: Annotated[str, typer.Argument(help="The name of a card.")]) -> No
     Example:
 
     vocalmtp tokenizers show mimi-8
+
     """
     from vocalmtp.tokenizers import find_card
 
@@ -131,6 +133,7 @@ def convert(
     Example:
 
     vocalmtp tokenizers convert facodec ns3_facodec_encoder.bin ns3_facodec_decoder.bin -o facodec
+
     """
     from vocalmtp.tokenizers import convert as conversion
 
@@ -180,6 +183,7 @@ def tokenize(options: TokenizeOptions) -> None:
     Example:
 
     vocalmtp tokenize corpus -o codes --tokenizer runs/tokenizer
+
     """
     from vocalmtp.data.manifest import read_inputs
     from vocalmtp.data.tokenize import tokenize_rows
@@ -210,6 +214,7 @@ def detokenize(options: DetokenizeOptions) -> None:
     Example:
 
     vocalmtp detokenize codes -o wavs --tokenizer runs/tokenizer
+
     """
     from vocalmtp.data.tokenize import detokenize_shards
 

@@ -71,6 +71,7 @@ def train(options: TrainOptions) -> None:
     Example:
 
     vocalmtp train recipes/mini/base.yaml output=runs/mine optim.max_seconds=3600
+
     """
     from vocalmtp.config import load_yaml, parse
     from vocalmtp.io.run_folder import only_writer
@@ -160,6 +161,7 @@ def ablate(options: AblateOptions) -> int:
     Example:
 
     vocalmtp ablate recipes/tokenizer_ablation/ablation.yaml corpus=corpus --jobs 2
+
     """
     require_accelerate()
     from vocalmtp.ablation.grid import load_grid, pick_cells
@@ -218,6 +220,7 @@ def prepare(options: PrepareOptions) -> None:
     Example:
 
     vocalmtp prepare my_recordings -o corpus --voice anna
+
     """
     from vocalmtp.data.prepare import RecordingLimits
     from vocalmtp.data.prepare import prepare as prepare_corpus
@@ -263,6 +266,7 @@ def export(options: ExportOptions) -> None:
     Example:
 
     vocalmtp export runs/mini -o mine -t runs/tokenizer --manifest corpus --voices voices.yaml
+
     """
     from vocalmtp.config import load_yaml
     from vocalmtp.hub import tokenizer_folder

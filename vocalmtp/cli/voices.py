@@ -38,6 +38,7 @@ def voices(
     Example:
 
     vocalmtp voices
+
     """
     if context.invoked_subcommand is not None:
         return
@@ -76,6 +77,7 @@ def make_voice_file(options: MakeVoiceOptions) -> None:
     vocalmtp voices make me.wav -o me.safetensors --i-have-consent
 
     vocalmtp tts "It is me." --voice me.safetensors
+
     """
     from vocalmtp.hub import tokenizer_folder
     from vocalmtp.tokenizers import load_tokenizer
@@ -98,6 +100,7 @@ def roles(context: typer.Context) -> None:
     Example:
 
     vocalmtp roles
+
     """
     if context.invoked_subcommand is not None:
         return
@@ -117,6 +120,7 @@ def show_role(
     Example:
 
     vocalmtp roles show captain
+
     """
     from vocalmtp.roles import load_role
 
@@ -152,6 +156,7 @@ def make_role(options: MakeRoleOptions) -> None:
     Example:
 
     vocalmtp roles make pilot --voice otto --persona "You are a pilot, calm and brief."
+
     """
     from vocalmtp.config import parse
     from vocalmtp.roles import Role, is_file_name

@@ -1,0 +1,1 @@
+"""Corpora, lists of texts, code shards and training rows."""

@@ -34,6 +34,7 @@ def find_sources(folder: Path | str, layout: str | None = None) -> tuple[str, li
 
     Raises:
         InputError: the folder does not exist, or has no recording in that layout.
+
     """
     folder = Path(folder)
     if not folder.is_dir():

@@ -44,6 +44,7 @@ def read_manifest(
 
     Raises:
         InputError: there are no rows, a line is not a row, or a voice has no rows.
+
     """
     path = Path(path)
     rows = list(_rows(path, split))

@@ -122,6 +122,7 @@ def prepare(
 
     Raises:
         InputError: no recording is usable, an option is invalid, or another process writes there.
+
     """
     limits, output = limits or RecordingLimits(), Path(output)
     layout, sources = find_sources(folder, layout)

@@ -1,8 +1,8 @@
 """Code shards: the training data of a speech LM, with the codes of many utterances per file.
 
 A folder holds `tokenizer_spec.json` (the tokenizer that made the codes) and per shard
-`NAME.safetensors` (codes [Q, sum T] int16, or int32 if they are larger, lengths [n], speaker [n, D_s] float16) and
-`NAME.jsonl` (a row each).
+`NAME.safetensors` (codes [Q, sum T] int16, or int32 if they are larger, lengths [n], speaker
+[n, D_s] float16) and `NAME.jsonl` (a row each).
 """
 
 import json
@@ -84,6 +84,7 @@ def write_spec(folder: Path, spec: TokenizerSpec) -> None:
 
     Raises:
         InputError: the folder holds the spec of another tokenizer; the line has both hashes.
+
     """
     if not _spec_file(folder).is_file():
         with atomic_path(folder / SPEC_FILE) as partial:
@@ -103,6 +104,7 @@ def read_spec(folder: Path, what: str) -> TokenizerSpec:
 
     Raises:
         InputError: there is no spec, or it is damaged; `what` begins the line.
+
     """
     file = _spec_file(folder)
     if not file.is_file():

@@ -67,6 +67,7 @@ def tokenize_rows(
     Raises:
         InputError: `output` holds codes of another tokenizer or of other utterances, another
             process writes there, or an audio file cannot be read.
+
     """
     output, done = Path(output), 0
     with only_writer(output):
@@ -184,6 +185,7 @@ def detokenize_shards(
 
     Raises:
         InputError: the codes, or the files in `output`, were made by another tokenizer.
+
     """
     codes, output, format = Path(codes), Path(output), check_format(format)
     check_spec(codes, tokenizer.spec)

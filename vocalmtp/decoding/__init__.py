@@ -1,0 +1,1 @@
+"""The decode loop, strategies, sampling, acceptance rules and streaming."""

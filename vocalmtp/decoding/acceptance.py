@@ -82,6 +82,7 @@ class Verifier(ConstrainedSampler):
 
     Attributes:
         agreed: [N], where all tokens so far are the drafted ones.
+
     """
 
     def __init__(
@@ -271,6 +272,7 @@ def verify_jointly(
     Returns:
         Steps [B, n + 1, K], valid up to the first that is not accepted, and which drafts are
         accepted [B, n + 1].
+
     """
     model = LogProbScorer(layout, state, given=drafted.flatten(0, 1))
     head.propose(hidden.flatten(0, 1), model)

@@ -24,6 +24,7 @@ class ConstrainedSampler:
         layout: the slots of a step.
         state: the rows before the step; it is only read.
         noise: [B, K] uniform in [0, 1); None: drawn from the rows' generators.
+
     """
 
     def __init__(self, layout: TokenLayout, state: DecodeState, noise: Tensor | None = None):
@@ -79,6 +80,7 @@ class ConstrainedSampler:
 
         Returns:
             Tokens and log-probabilities, [B, n] each.
+
         """
         noise = self.noise[:, first : first + logits.shape[1]]
         tokens, log_probs = self._sample_rows(logits, noise)

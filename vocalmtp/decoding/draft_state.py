@@ -69,6 +69,7 @@ def begin_drafting(
 
     Raises:
         InputError: the model cannot draft so many steps.
+
     """
     head = check_drafts(model, drafts)
     counts = state.cache.lengths
@@ -91,6 +92,7 @@ def check_drafts(model: GenerativeModel, drafts: int) -> DraftHead:
 
     Raises:
         InputError: there is none, or it cannot draft so many steps.
+
     """
     if model.draft is None:
         raise InputError(
@@ -122,6 +124,7 @@ def draft_steps(
 
     Returns:
         The backbone's inputs [B, n + 1, D], the drafts [B, n, K] and the samplers used.
+
     """
     draft, head = state.draft, model.draft
     entered = model.embed_step(state, tokens)

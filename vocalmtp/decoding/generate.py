@@ -76,6 +76,7 @@ def generate(
 
     Yields:
         One event per step, with the rows that have this step.
+
     """
     strategy = Grouped() if strategy is None else strategy
     waiting = iter(prompts)
@@ -129,6 +130,7 @@ def iterate_steps(
     Yields:
         For every step: the indices of the rows [B'] that have it, its tokens [B', K], and whether
         it is the row's last.
+
     """
     active = list(range(len(emitted.tokens)))
     counts = None if emitted.counts is None else emitted.counts.tolist()

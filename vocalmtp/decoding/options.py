@@ -33,6 +33,7 @@ class Decoding:
 
     Raises:
         InputError: a value is invalid, or values exclude each other.
+
     """
 
     drafts: int = 0
@@ -108,6 +109,7 @@ class Decoding:
 
         Raises:
             InputError: the model does not support these options.
+
         """
         from vocalmtp.decoding.draft_state import check_drafts
 

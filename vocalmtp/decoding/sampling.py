@@ -25,6 +25,7 @@ class Sampler:
 
     Raises:
         InputError: a value is out of range or of the wrong type.
+
     """
 
     temperature: float = 1.0
@@ -65,6 +66,7 @@ class Sampler:
 
         Returns:
             Ids [B] and their log-probabilities [B].
+
         """
         if self.greedy or self.temperature == 0:
             tokens = logits.argmax(-1)

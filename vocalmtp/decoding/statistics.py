@@ -53,6 +53,7 @@ class DecodeStatistics:
         Args:
             kept: [B, n], which drafts were accepted.
             inside: [B, n], which of them come before the row's end.
+
         """
         before = F.pad(kept[:, :-1], (1, 0), value=True) & inside
         kept = kept & inside

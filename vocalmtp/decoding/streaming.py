@@ -31,6 +31,7 @@ class SentenceStream:
         tokenizer: the speech tokenizer, which can stream.
         speaker: its speaker vector, [1, D_s].
         written: the token that each word of `text` is written in; None: words as they are spoken.
+
     """
 
     def __init__(
@@ -121,6 +122,7 @@ def decode_in_background(
 
     Yields:
         The number and the audio of every utterance, in the order of `utterances`.
+
     """
     threads = torch.get_num_threads()  # a new thread would use all cores
     pool = ThreadPoolExecutor(1, "codec", torch.set_num_threads, (threads,))

@@ -187,6 +187,7 @@ def split_text(text: str) -> list[tuple[str, float]]:
 
     Raises:
         InputError: the text cannot be read out.
+
     """
     if not isinstance(text, str):
         raise InputError(

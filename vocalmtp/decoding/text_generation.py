@@ -49,6 +49,7 @@ class TextGenerator:
         tokenizer: that of Transformers.
         chat: prompts are messages of a user, formatted by the chat template.
         vocabularies: draft vocabularies, of which the best is chosen for every prompt.
+
     """
 
     model: TextLM
@@ -77,6 +78,7 @@ class TextGenerator:
 
         Raises:
             InputError: a part is missing, damaged or belongs to another model.
+
         """
         place = resolve_device(device)
         with float32_on_cpu():
@@ -114,6 +116,7 @@ class TextGenerator:
 
         Raises:
             InputError: a prompt is empty or too long, or the model cannot draft so.
+
         """
         rows = [(self.encode(request), request.seed) for request in requests]
         groups: dict[int | None, list[int]] = {}  # rows by the draft vocabulary chosen for them

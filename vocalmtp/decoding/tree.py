@@ -58,6 +58,7 @@ class DraftTree:
 
     Raises:
         InputError: the paths do not form a tree.
+
     """
 
     paths: tuple[Ranks, ...]
@@ -96,6 +97,7 @@ class DraftTree:
 
         Raises:
             InputError: the file is unreadable, or its paths do not form a tree.
+
         """
         what = f"draft tree '{path}'"
         found = parse(TreeFile, check_format(load_yaml(path), what), what)
@@ -105,8 +107,9 @@ class DraftTree:
             raise InputError(f"{what}: {error}", code=error.code) from error
 
     def save(self, path: Path, acceptance: Tensor, expected: float) -> None:
-        """Write a JSON file: the tree, the `acceptance` [depth, rank] that it was chosen by, and the
-        `expected` steps per forward pass.
+        """Write the tree as JSON, with the `acceptance` [depth, rank] that it was chosen by.
+
+        `expected` is the number of steps per forward pass.
         """
         measured = [[round(share, 4) for share in row] for row in acceptance.tolist()]
         facts = {"format": FORMAT, "paths": self.paths, "expected": round(expected, 4)}
@@ -187,6 +190,7 @@ class DraftTree:
         Returns:
             Numbers of the path's nodes, the root first, [B, 1 + depth], and how many after the root
             are valid [B].
+
         """
         rows = torch.arange(len(accepted), device=accepted.device)
         children = self.children.to(accepted.device)
@@ -220,6 +224,7 @@ def choose_paths(acceptance: Tensor, nodes: int) -> tuple[DraftTree, float]:
 
     Raises:
         InputError: no draft is ever right.
+
     """
     depth, ranks = acceptance.shape
     shares = acceptance.tolist()

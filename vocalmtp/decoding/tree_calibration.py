@@ -35,6 +35,7 @@ def measure_ranks(
 
     Raises:
         InputError: the model cannot draft so, or no output is as long as `depth`.
+
     """
     check_tree(model, DraftTree.chain(depth))
     ranks = min(ranks, model.layout.slots[0].size)

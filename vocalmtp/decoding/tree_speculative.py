@@ -174,6 +174,7 @@ class CandidateRanker(ConstrainedSampler):
 
     Attributes:
         candidates: [B, count] token ids, the sampled one first.
+
     """
 
     def __init__(self, layout: TokenLayout, state: DecodeState, noise: Tensor, count: int):

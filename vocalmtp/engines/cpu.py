@@ -73,6 +73,7 @@ class WindowedLinear(nn.Module):
     Args:
         convolution: the layer that it replaces.
         convert: makes the product of a linear layer over windows.
+
     """
 
     def __init__(self, convolution: nn.Conv1d, convert: LinearFactory):

@@ -24,6 +24,7 @@ def resolve_device(name: str | torch.device = AUTO) -> torch.device:
     Raises:
         InputError: torch knows no such device (`unknown_name`), or it cannot be used here
             (`unusable`).
+
     """
     if name == AUTO:
         name = "cuda" if torch.cuda.is_available() else "cpu"

@@ -29,6 +29,7 @@ class AlignedCache:
     Attributes:
         key_values: [layers, B, P, 2, J, d].
         lengths: [B] positions of each row.
+
     """
 
     def __init__(self, key_values: Tensor, lengths: Tensor):
@@ -114,6 +115,7 @@ class LlamaRunner:
     Args:
         backbone: the causal LM, in float32.
         convert: makes the module that replaces a joined linear layer, such as Int8Linear.
+
     """
 
     def __init__(self, backbone: Any, convert: LinearFactory = keep_linear):

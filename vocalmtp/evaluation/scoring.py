@@ -113,6 +113,7 @@ def word_errors(
 
     Raises:
         InputError: the package jiwer is missing.
+
     """
     reference, hypothesis = normalizer(reference), normalizer(hypothesis)
     count = len(reference.split())
@@ -160,7 +161,8 @@ class Convention:
         """Describe the rules in one line of a report."""
         over = "mean of the sentences' rates" if self.average == "sentences" else "over all words"
         return (
-            f"Word error rate as in {self.source} ({self.name}): {over}; failed speech loses every word. "
+            f"Word error rate as in {self.source} ({self.name}): {over}; failed speech loses "
+            "every word. "
             f"Published figures use {self.recognizer}"
         )
 

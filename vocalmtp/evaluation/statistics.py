@@ -24,6 +24,7 @@ class Estimate:
         Args:
             unit: appended to the value; `%` shows fractions as percentages.
             digits: decimal places.
+
         """
         if math.isnan(self.value):
             return "n/a"

@@ -60,6 +60,7 @@ class SpeechHead(nn.Module):
     Args:
         layout: the slots of a step.
         loss_weights: weights of streams in the loss, see `token_weights`.
+
     """
 
     Config: ClassVar[type[StrictModel]]
@@ -81,6 +82,7 @@ class SpeechHead(nn.Module):
 
         Returns:
             K tensors [B, S, V_k].
+
         """
         raise NotImplementedError
 
@@ -94,6 +96,7 @@ class SpeechHead(nn.Module):
 
         Args:
             convert: makes the module that replaces a linear layer.
+
         """
 
     def loss(self, hidden: Tensor, targets: Tensor, mask: Tensor | None = None) -> HeadOutput:
@@ -103,6 +106,7 @@ class SpeechHead(nn.Module):
             hidden: [B, S, D].
             targets: [B, S, K], -100 = none.
             mask: [B, S] which positions count; None for all.
+
         """
         valid = (targets != IGNORED).any(-1)  # [B, S]
         if mask is not None:
@@ -119,6 +123,7 @@ class SpeechHead(nn.Module):
 
         Returns:
             The mean over codec slots plus the weighted joint slots, each a mean over its targets.
+
         """
         total, per_slot = targets.new_zeros((), dtype=torch.float32), []
         for k, slot_logits in enumerate(logits):
@@ -144,6 +149,7 @@ def token_weights(layout: TokenLayout, loss_weights: Mapping[str, float]) -> lis
 
     Raises:
         InputError: a weight is for a stream that the layout does not have.
+
     """
     names = [stream.name for stream in layout.streams]
     for name in loss_weights:
@@ -177,6 +183,7 @@ def build_head(
 
     Raises:
         InputError: the name, a key or a value is invalid.
+
     """
     settings = dict(config)
     name = settings.pop("name", "parallel")

@@ -72,6 +72,7 @@ class DepthHead(SpeechHead):
 
         Raises:
             ValueError: there are several slots and no `targets` [B, S, K] of the slots before.
+
         """
         x = self.input(hidden)[..., None, :] + self.place  # [B, S, K, width]
         if self.num_slots > 1:

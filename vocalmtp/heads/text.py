@@ -45,6 +45,7 @@ class TextHead(SpeechHead):
         layout: of the text.
         ids: [n] the only tokens that `output` has rows for; all others are impossible. This is the
             draft vocabulary of FastMTP (arXiv 2509.18362, section 3.4). None: the whole vocabulary.
+
     """
 
     layout: TextLayout

@@ -93,6 +93,7 @@ def os_errors(path: Path, what: str = "output", only: set[int] | None = None) ->
         path: the file that the message names.
         what: the field that the message names.
         only: error numbers to convert; None for all.
+
     """
     from safetensors import SafetensorError
 

@@ -29,6 +29,7 @@ def only_writer(folder: Path) -> Iterator[None]:
 
     Raises:
         InputError: the folder cannot be written to, or another process holds its lock.
+
     """
     from filelock import FileLock, Timeout
 
@@ -75,6 +76,7 @@ def run_folder(
 
     Raises:
         InputError: the folder is locked, cannot be written to, or belongs to other settings.
+
     """
     with only_writer(folder):
         if clear is not None:

@@ -101,6 +101,7 @@ class Aligner(AcousticModel):
 
         Raises:
             InputError: the text is not normalized or has no letters, or the audio is too short.
+
         """
         device = self.share.device
         wav = torch.from_numpy(np.ascontiguousarray(samples, np.float32))[None].to(device)
@@ -163,6 +164,7 @@ def states(text: str) -> tuple[list[int], list[int]]:
 
     Raises:
         InputError: the text is not normalized or has no letters.
+
     """
     columns, owners = [PAUSE], [0]
     for place, (character, column) in enumerate(zip(text, char_ids(text), strict=True)):
@@ -189,6 +191,7 @@ def viterbi(scores: np.ndarray, silent: np.ndarray, sounding: np.ndarray) -> np.
         scores: [F, S] log-likelihood of every frame in every state.
         silent: [S] log-probability that a state has no frame.
         sounding: [S] log-probability that it has one or more.
+
     """
     frames, count = scores.shape
     before = np.concatenate([[0.0], silent.cumsum()])  # [S + 1] cost of passing over the first s

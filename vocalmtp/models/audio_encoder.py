@@ -67,6 +67,7 @@ class CodeEmbedding(nn.Module):
         names: the streams that are used; all if empty.
         streams: all streams of the tokenizer.
         width: of the vectors.
+
     """
 
     def __init__(self, names: tuple[str, ...], streams: list[Stream], width: int):
@@ -112,6 +113,7 @@ class AudioEncoder(nn.Module):
         streams: the tokenizer's streams.
         alphabet: A.
         width: D.
+
     """
 
     def __init__(self, config: AudioInputConfig, streams: list[Stream], alphabet: int, width: int):
@@ -168,6 +170,7 @@ class AudioEncoder(nn.Module):
             hidden: hidden states of the backbone [B, L, D].
             kinds: [B, L] PositionKind.
             characters: [B, T], -100 = unknown.
+
         """
         here = kinds == PositionKind.AUDIO  # [B, L]
         rows, place = places_in_row(here)

@@ -35,6 +35,7 @@ class KVCache(Protocol):
             drafted: [B] how many of the last positions are drafts of the tree.
             path: [B, n] indices of the path's nodes among those, n being the depth of the tree.
             counts: [B] how many nodes of the path are kept.
+
         """
 
 
@@ -50,6 +51,7 @@ class Runner(Protocol):
 
         Returns:
             Hidden states [B, L, D] and a KVCache.
+
         """
 
     def step(self, inputs: Tensor, cache: Any) -> Tensor:
@@ -204,6 +206,7 @@ def tree_mask(before: Tensor, visible: Tensor, dtype: torch.dtype) -> Tensor:
         before: [B, P] 1 where an earlier position belongs to the row.
         visible: [L, L] bool, see `Runner.steps`.
         dtype: of the mask.
+
     """
     rows, length = len(before), len(visible)
     allowed = [before.bool()[:, None].expand(-1, length, -1), visible.expand(rows, -1, -1)]

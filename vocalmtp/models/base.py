@@ -55,6 +55,7 @@ class GenerativeModel(Protocol):
 
         Returns:
             The backbone's inputs and hidden states of all positions, [B, L, D] each, and a state.
+
         """
 
     def embed_step(self, state: DecodeState, tokens: Tensor) -> Tensor:
@@ -157,6 +158,7 @@ class MultiTokenLM(PreTrainedModel):
             inputs: the backbone's inputs [B, L, D], from which they were made.
             targets: the step that every position predicts [B, L, K], -100 = none.
             active_drafts: how many states of the draft head count; None for all.
+
         """
         head = self.head.loss(hidden, targets)
         loss, per_draft = head.loss, None
@@ -177,6 +179,7 @@ class MultiTokenLM(PreTrainedModel):
 
         Args:
             int8: whether to quantize the linear layers to 8 bits.
+
         """
         convert: LinearFactory = Int8Linear if int8 else keep_linear
         if LlamaRunner.supports(self.backbone):

@@ -115,6 +115,7 @@ class Collator:
             speaker position.
         audio_frames_per_position: frames of audio input in one position; 0 for a model without
             audio input.
+
     """
 
     def __init__(
@@ -131,6 +132,7 @@ class Collator:
         Raises:
             InputError: a control token is unknown, a speaker vector has another size, or a prompt
                 has audio that the model cannot take.
+
         """
         rows = [self._row(segments) for segments in prompts]
         batch, length = len(rows), max(len(row.kinds) for row in rows)

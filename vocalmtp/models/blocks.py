@@ -19,6 +19,7 @@ def rotate(x: Tensor, places: Tensor) -> Tensor:
     Args:
         x: [N, H, L, d].
         places: positions, [L] or [N, 1, L].
+
     """
     half = x.shape[-1] // 2
     rates = 10000.0 ** (-torch.arange(half, device=x.device, dtype=torch.float32) / half)
@@ -82,6 +83,7 @@ class Block(nn.Module):
             places: [B, L] positions of `x`.
             slots: [B, L] where in the cache they are written; None for their positions.
             visible: [B, L, P] what they attend to; None for all up to their positions.
+
         """
         query, key, value = self.project_qkv(x, places[:, None])
         rows = torch.arange(len(x), device=x.device)[:, None]

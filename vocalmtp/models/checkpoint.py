@@ -60,6 +60,7 @@ def load_speech_lm(cls: type[Model], folder: Path) -> Model:
 
     Raises:
         InputError: its folder is incomplete, damaged, or was written by a later version.
+
     """
     what = f"model '{folder}'"
     config = SpeechLMConfig.load(folder)
@@ -101,6 +102,7 @@ def check_sizes(config: SpeechLMConfig, folder: Path, what: str) -> None:
 
     Raises:
         InputError: there are no weights, or far too few of them for a number in `config`.
+
     """
     files = sorted(folder.glob("model*.safetensors"))
     if not files:
@@ -131,6 +133,7 @@ def load_backbone(model: Path | str, key: str = "model") -> PreTrainedModel:
 
     Raises:
         InputError: it cannot be loaded, lacks weights, or is a speech LM.
+
     """
     what = f"{key} '{model}'"
     if (Path(model) / "config.json").is_file():

@@ -51,6 +51,7 @@ class SpeechLMConfig(PretrainedConfig):
         text_version: text.VERSION at export; 0 if it was not noted.
         format: version of the file format.
         **kwargs: keys that Transformers adds.
+
     """
 
     model_type = "vocalmtp"
@@ -115,6 +116,7 @@ class SpeechLMConfig(PretrainedConfig):
 
         Raises:
             InputError: it is missing, damaged, of a later version, or of another kind of model.
+
         """
         what = f"model '{folder}'"
         data = check_format(read_object(Path(folder) / "config.json", what), what)
@@ -204,6 +206,7 @@ class SpeechLMConfig(PretrainedConfig):
 
         Raises:
             InputError: they are not distinct positive numbers.
+
         """
         if isinstance(self.frames_per_step, int):
             return (self.frames_per_step,)
@@ -249,6 +252,7 @@ class SpeechLMConfig(PretrainedConfig):
 
         Raises:
             InputError: the model was not trained for steps of so many tokens.
+
         """
         counts = {layout.codec_tokens: layout.frames_per_step for layout in self.layouts}
         if tokens not in counts:
@@ -288,6 +292,7 @@ def read_card(folder: Path) -> dict[str, Any]:
 
     Raises:
         InputError: the file is no JSON object, or a key that is used has a wrong value.
+
     """
     path = folder / "card.json"
     if not path.is_file():

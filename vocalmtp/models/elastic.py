@@ -68,6 +68,7 @@ def view_at_step_size(model: "SpeechLM", frames: int) -> "SpeechLM":
 
     Raises:
         InputError: the model was not trained for this step size.
+
     """
     if frames == model.layout.frames_per_step:
         return model
@@ -91,6 +92,7 @@ def check_draft(draft: DraftHead, step_sizes: tuple[int, ...]) -> None:
 
     Raises:
         InputError: its states have heads of their own, which fit one step size only.
+
     """
     if len(draft.heads) and len(step_sizes) > 1:
         raise InputError(

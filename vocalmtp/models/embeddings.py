@@ -29,6 +29,7 @@ class SlotEmbedding(nn.Module):
         width: D.
         layouts: the layouts of an elastic model (elastic.py), among them `layout`; the table then
             has rows for the joint symbols of all, so that it can be shared.
+
     """
 
     offsets: Tensor
@@ -92,6 +93,7 @@ class SlotProjection(nn.Module):
         layout: the slots of a step.
         width: D.
         shared: whether the frames of a step share their weights; otherwise every slot has its own.
+
     """
 
     def __init__(self, layout: TokenLayout, width: int, *, shared: bool = True):
@@ -146,6 +148,7 @@ class FusedProjection(nn.Module):
     Args:
         projection: what it replaces.
         convert: makes the module that replaces a linear layer.
+
     """
 
     def __init__(self, projection: SlotProjection, convert: LinearFactory):
@@ -175,6 +178,7 @@ class SpeakerProjection(nn.Module):
         speaker_dim: D_s.
         width: D.
         dropout: share of rows whose vector is left out in training.
+
     """
 
     def __init__(self, speaker_dim: int, width: int, dropout: float):
@@ -219,6 +223,7 @@ def centred_digits(layout: TokenLayout, tables: list[list[int]]) -> Tensor:
 
     Returns:
         [sum of the table sizes, F of all streams].
+
     """
     total = sum(len(stream.levels) for stream in layout.streams)
     starts = [sum(len(s.levels) for s in layout.streams[:q]) for q in range(len(layout.streams))]

@@ -32,6 +32,7 @@ class Stream:
         joint: whether the G frames of a step have one symbol instead of G.
         levels: numbers of values of a code's digits, least significant first, for finite scalar
             quantization.
+
     """
 
     name: str
@@ -90,6 +91,7 @@ class TokenLayout:
 
     Raises:
         InputError: the streams cannot be laid out so.
+
     """
 
     streams: tuple[Stream, ...]
@@ -214,6 +216,7 @@ class TokenLayout:
         Args:
             codes: [B, Q, T].
             lengths: [B] frames of each row; None for all.
+
         """
         batch, _, frames = codes.shape
         if lengths is None:
@@ -287,6 +290,7 @@ class TokenLayout:
 
         Returns:
             Codes [B, Q, T], and the frames of each row [B].
+
         """
         batch, total, _ = tokens.shape
         if lengths is None:
@@ -346,6 +350,7 @@ class TokenLayout:
 
         Raises:
             InputError: the layout has no such stream.
+
         """
         names = [stream.name for stream in self.streams]
         if name not in names:

@@ -44,6 +44,7 @@ def build_objectives(
 
     Raises:
         InputError: a name, a key or a value is invalid.
+
     """
     built = nn.ModuleDict()
     for name, settings in config.items():
@@ -79,6 +80,7 @@ class TokenOrderObjective(nn.Module):
         Args:
             hidden: [B, L, D].
             targets: [B, L, K] the step that every position predicts, -100 = none.
+
         """
         window, chunk = self.config.window, self.config.chunk
         losses = [
@@ -106,6 +108,7 @@ def order_loss(
         targets: [B, L] the token that every position predicts, -100 = none.
         window: W.
         chunk: c.
+
     """
     tokens = F.pad(targets, (0, window - 1), value=IGNORED)
     earlier = F.pad(last_occurrence(targets), (0, window - 1))

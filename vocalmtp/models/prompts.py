@@ -33,6 +33,7 @@ class Speech:
         codes: [Q, T], with the advances as stream 0 where the layout has a text track; None for
             speech that is still to be generated.
         characters: ids [U] of the spoken text, for a text track.
+
     """
 
     codes: Tensor | None
@@ -62,6 +63,7 @@ class AudioInput:
         frames: codes [Q, T] of the tokenizer's streams, or log-mels [C, T].
         frame_characters: ids [T] of the characters that are spoken at the frames, for training;
             None where they are not known.
+
     """
 
     frames: Tensor
@@ -92,6 +94,7 @@ def tts_prompt(
         advances: characters that the pointer into the text moves at every frame [T], with `codes`.
         context: a dialogue turn whose answer is spoken. It ends with the text, which then has no
             segment of its own.
+
     """
     tracked = mode != "prompt"
     if codes is not None and tracked:
@@ -117,6 +120,7 @@ def dialogue_turn(
             training target; a written question is not.
         question: text ids, with the end token.
         answer: text ids, with the end token; a training target.
+
     """
     segments: list[Segment] = [] if audio is None else [audio]
     segments.append(ControlToken("question"))

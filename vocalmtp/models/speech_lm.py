@@ -111,6 +111,7 @@ class SpeechLM(MultiTokenLM):
 
         Raises:
             InputError: the model was not trained for this step size.
+
         """
         return view_at_step_size(self, frames)
 
@@ -124,6 +125,7 @@ class SpeechLM(MultiTokenLM):
 
         Raises:
             InputError: the settings are invalid, or do not fit an elastic model.
+
         """
         self.draft = build_draft(settings, self.width, lambda: deepcopy(self.head))
         self.config.draft = dict(settings)
@@ -136,6 +138,7 @@ class SpeechLM(MultiTokenLM):
 
         Raises:
             InputError: the settings are invalid, or do not fit the model.
+
         """
         self.config.audio_input = dict(settings)
         config, previous = self.config.audio_input_config, self.audio_encoder
@@ -179,6 +182,7 @@ class SpeechLM(MultiTokenLM):
 
         Raises:
             InputError: the causal LM cannot be loaded.
+
         """
         backbone = load_backbone(name_or_folder, "model.pretrained")
         model_type = {"model_type": backbone.config.model_type}
@@ -198,6 +202,7 @@ class SpeechLM(MultiTokenLM):
 
         Raises:
             InputError: its folder is incomplete, damaged, or was written by a later version.
+
         """
         return load_speech_lm(cls, Path(folder))
 
@@ -209,6 +214,7 @@ class SpeechLM(MultiTokenLM):
         Args:
             batch: its steps may have any of the model's step sizes.
             active_drafts: how many states of the draft head count; None for all.
+
         """
         model = self.for_batch(batch)
         inputs = model.embed(batch).inputs
@@ -237,6 +243,7 @@ class SpeechLM(MultiTokenLM):
         Returns:
             The mean over all targets, and detached [2, 2]: mean and count of the targets outside of
             answers, then of those in answers.
+
         """
         targets = batch.text_targets
         assert targets is not None
@@ -259,6 +266,7 @@ class SpeechLM(MultiTokenLM):
             batch: padded on either side.
             row_by_row: encode text and audio row by row, so that rounding does not depend on the
                 other rows of the batch: a prompt gives the same result in any batch.
+
         """
         speaker = text = None
         if self.speaker_projection is not None:
@@ -322,6 +330,7 @@ class SpeechLM(MultiTokenLM):
 
         Returns:
             The backbone's inputs and hidden states of all positions, [B, L, D] each, and a state.
+
         """
         embedded = self.embed(batch, row_by_row=True)
         hidden, cache = self.decoder.prefill(embedded.inputs, batch.attention_mask)

@@ -54,6 +54,7 @@ class TextLM(MultiTokenLM):
         backbone: the causal LM.
         draft: settings of a new draft head.
         objectives: settings of auxiliary losses by name.
+
     """
 
     config_class = TextLMConfig
@@ -92,6 +93,7 @@ class TextLM(MultiTokenLM):
 
         Raises:
             InputError: the settings are invalid.
+
         """
         width = self.head.output.in_features
         self.draft = build_draft(settings, width, lambda: deepcopy(self.head))
@@ -130,6 +132,7 @@ class TextLM(MultiTokenLM):
         Args:
             batch: as TextCollator makes it.
             active_drafts: how many states of the draft head count; None for all.
+
         """
         inputs = self.backbone.get_input_embeddings()(batch.ids)
         hidden = self.run_backbone(inputs)  # [B, L, D]
@@ -192,6 +195,7 @@ class TextLM(MultiTokenLM):
         Raises:
             InputError: either is incomplete or damaged, they do not belong together, or the
                 causal LM cannot be decoded here.
+
         """
         text_lm = cls(load_backbone(model))
         check_output(text_lm, f"model '{model}'")
@@ -205,6 +209,7 @@ class TextLM(MultiTokenLM):
 
         Raises:
             InputError: there is none, it is damaged, or it belongs to another model.
+
         """
         what = f"draft head '{folder}'"
         if not (folder / f"{DRAFT}.json").is_file():
@@ -238,6 +243,7 @@ def new_backbone(config: dict[str, Any], vocabulary: int) -> PreTrainedModel:
 
     Raises:
         InputError: the configuration is invalid, or its vocabulary too small.
+
     """
     settings = {"vocab_size": vocabulary} | config
     if settings["vocab_size"] < vocabulary:
@@ -270,6 +276,7 @@ def check_output(model: TextLM, what: str) -> None:
 
     Raises:
         InputError: they are not, or the model cannot be run.
+
     """
     ids = torch.arange(4, device=model.device)[None] % model.layout.slots[0].size
     inputs = model.backbone.get_input_embeddings()(ids)

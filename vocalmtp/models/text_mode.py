@@ -25,6 +25,7 @@ class TextDecodingView:
 
     Raises:
         InputError: the model has no audio input, and so was not trained to write text.
+
     """
 
     draft = None

@@ -40,6 +40,7 @@ class TextTrack(nn.Module):
         alphabet_size: number of different characters.
         width: D.
         num_frames: most frames of a step.
+
     """
 
     def __init__(self, config: TrackConfig, alphabet_size: int, width: int, num_frames: int):
@@ -85,6 +86,7 @@ class TextTrack(nn.Module):
 
         Returns:
             [B, .., D].
+
         """
         rows = torch.arange(len(encoded), device=encoded.device)
         rows = rows.view(-1, *[1] * (pointers.dim() - 1))
@@ -115,6 +117,7 @@ def frame_advances(
         num_frames: T.
         frame_rate: frames per second.
         max_advance: most characters in one frame.
+
     """
     frames = torch.arange(num_frames)
     last = len(char_ends) - 1

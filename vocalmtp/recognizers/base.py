@@ -35,6 +35,7 @@ class RecognizerStream(Protocol):
 
         Args:
             settled: the speaker is silent, so that the transcript must cover all samples.
+
         """
         ...
 
@@ -49,6 +50,7 @@ class Recognizer(ABC):
         name: identifies the recognizer and its weights in file names.
         description: describes it in reports and on the chat page.
         parallel: it can be pickled, and is faster in several processes.
+
     """
 
     name: str
@@ -77,6 +79,7 @@ class BufferedRecognizerStream:
 
     Args:
         transcribe: returns the transcript of samples [N].
+
     """
 
     def __init__(self, transcribe: Callable[[np.ndarray], str]):
@@ -116,6 +119,7 @@ def build_recognizer(spec: str | None = None, device: str = "cpu") -> Recognizer
 
     Raises:
         InputError: there is no such recognizer, or it cannot be loaded.
+
     """
     spec = spec or DEFAULT_RECOGNIZER
     if split_spec(spec)[0] not in RECOGNIZERS:
@@ -155,6 +159,7 @@ def transcribe_files(
 
     Raises:
         InputError: a file is unreadable; the transcripts before it have been yielded.
+
     """
     transcribe = partial(transcribe_file, recognizer)
     if processes <= 1 or len(paths) < 2 or not recognizer.parallel:

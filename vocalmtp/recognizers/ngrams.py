@@ -20,6 +20,7 @@ class NGrams:
     Args:
         texts: words in lower case, separated by spaces.
         order: words of the longest n-grams.
+
     """
 
     def __init__(self, texts: Iterable[str], order: int = 3):

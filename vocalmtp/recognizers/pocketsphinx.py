@@ -46,6 +46,7 @@ class PocketsphinxRecognizer(Recognizer):
 
     Raises:
         InputError: the package is missing, or the file has no words.
+
     """
 
     parallel = True

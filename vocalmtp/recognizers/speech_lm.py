@@ -23,6 +23,7 @@ class SpeechLMRecognizer(Recognizer):
 
     Raises:
         InputError: there is no such model, or it has no audio input.
+
     """
 
     def __init__(self, model: Path | str | DialogueModel | None = None, device: str = "cpu"):

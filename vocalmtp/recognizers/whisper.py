@@ -24,6 +24,7 @@ class WhisperRecognizer(Recognizer):
 
     Raises:
         InputError: the folder does not hold a Whisper model, or the device is not usable.
+
     """
 
     def __init__(self, folder: Path | str | None = None, device: str = "cpu"):
@@ -64,6 +65,7 @@ class FasterWhisperRecognizer(Recognizer):
 
     Raises:
         InputError: the package is missing, or the folder does not hold a converted model.
+
     """
 
     def __init__(self, folder: Path | str | None = None, device: str = "cpu"):

@@ -33,6 +33,7 @@ def make_app(state: ServerState, host: str = "127.0.0.1", auth: str | None = Non
 
     Raises:
         InputError: `auth` is not of that form.
+
     """
     if auth is not None:
         check_auth(auth)
@@ -120,6 +121,7 @@ class BasicAuth:
     Args:
         app: the application to protect.
         auth: "user:password".
+
     """
 
     def __init__(self, app: ASGIApp, auth: str):

@@ -39,6 +39,7 @@ class ServerState:
         role: the default persona.
         roles: the personas that visitors may choose, by name.
         active: the number of conversations.
+
     """
 
     tts: TTS
@@ -76,6 +77,7 @@ class ServerState:
 
         Raises:
             InputError: a name is unknown.
+
         """
         if role and role not in self.roles:
             raise InputError(

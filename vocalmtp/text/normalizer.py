@@ -81,6 +81,7 @@ def normalize(text: str, unknown_characters: str = "refuse") -> str:
 
     Raises:
         InputError: nothing in the text can be spoken, or it has letters that are not read.
+
     """
     if unknown_characters not in UNKNOWN_CHARACTERS:
         raise InputError(
@@ -198,6 +199,7 @@ def char_ids(text: str) -> list[int]:
 
     Raises:
         InputError: a character is not in the alphabet; the text was not normalized.
+
     """
     try:
         return [_INDEX[character] for character in text]

@@ -50,6 +50,7 @@ def rule(
         reading: a function of the match, or a fixed text.
         needs: strings of which a text must contain one for the pattern to match: a quick test.
         flags: flags of the regular expression.
+
     """
     words = (lambda match: reading) if isinstance(reading, str) else reading
     return Rule(re.compile(pattern, flags), lambda m: set_apart(m, words(m)), tuple(needs))

@@ -133,6 +133,7 @@ class SpeechTokenizer(nn.Module):
 
         Raises:
             InputError: `wav` or `lengths` is malformed (keys `audio` and `lengths`).
+
         """
         raise NotImplementedError
 
@@ -151,6 +152,7 @@ class SpeechTokenizer(nn.Module):
 
         Raises:
             InputError: the spec has no such codes (key `codes`), or `speaker` is missing.
+
         """
         raise NotImplementedError
 
@@ -159,6 +161,7 @@ class SpeechTokenizer(nn.Module):
 
         Raises:
             InputError: the tokenizer has no speaker vector (`unsupported`).
+
         """
         raise InputError(
             f"tokenizer '{self.spec.name}': has no speaker vector, its streams hold the voice; "
@@ -175,6 +178,7 @@ class SpeechTokenizer(nn.Module):
         Raises:
             InputError: `spec.lookahead` is None, so that whole utterances are decoded
                 (`unsupported`).
+
         """
         raise InputError(
             f"tokenizer '{self.spec.name}': cannot stream, it decodes whole utterances; use decode",
@@ -191,6 +195,7 @@ class SpeechTokenizer(nn.Module):
             folder: is replaced as a whole.
             dtype: of the stored weights; published codecs, whose spec has a digest of the weights,
                 store them as they are.
+
         """
         raise NotImplementedError
 
@@ -204,6 +209,7 @@ class SpeechTokenizer(nn.Module):
 
         Raises:
             InputError: files are missing, damaged, of a later version, or do not fit the card.
+
         """
         raise NotImplementedError
 
@@ -249,6 +255,7 @@ def check_wav(
     Raises:
         InputError: `wav` is not mono float audio [B, N], is empty or not finite (key `audio`), or
             `lengths` do not fit it (key `lengths`).
+
     """
     if wav.dim() != 2 or not wav.is_floating_point():
         raise InputError(

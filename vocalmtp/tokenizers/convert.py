@@ -42,6 +42,7 @@ def convert(
     Raises:
         InputError: there is no such card, a file holds more than tensors, or a key, a shape or a
             number is wrong.
+
     """
     card, kinds = find_card(name), published_types()
     if card.type not in kinds:
@@ -84,6 +85,7 @@ def read_checkpoint(file: Path) -> dict[str, Tensor]:
 
     Raises:
         InputError: there is no such file, it holds no tensors, or unpickling it would run code.
+
     """
     if not file.is_file():
         raise InputError(

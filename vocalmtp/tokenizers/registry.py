@@ -23,6 +23,7 @@ def load_tokenizer(source: Path | str) -> SpeechTokenizer:
     Raises:
         InputError: there is no such tokenizer, or its weights are absent, damaged, or of a later
             version.
+
     """
     with float32_on_cpu():
         return _load(source)

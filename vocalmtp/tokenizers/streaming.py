@@ -23,6 +23,7 @@ class CausalStage:
         reach: number of earlier inputs that an output depends on, at most.
         up: outputs for every `down` inputs.
         down: every piece must be a multiple of this long.
+
     """
 
     def __init__(self, function: Function, reach: int, *, up: int = 1, down: int = 1):
@@ -45,6 +46,7 @@ class CausalStream:
         chain: maps codes [B, Q, t] to samples [B, n] and carries its own state.
         check: raises InputError for invalid codes.
         least: frames to collect before the first call of `chain`.
+
     """
 
     def __init__(self, chain: Function, check: Callable[[Tensor], None], least: int = 1):
@@ -82,6 +84,7 @@ class WindowStream:
         check: raises InputError for invalid codes.
         reach: frames of context on either side.
         hop: samples per frame.
+
     """
 
     def __init__(
@@ -137,6 +140,7 @@ def in_windows(function: Function, wav: Tensor, *, hop: int, reach: int, block: 
 
     Returns:
         `function(wav)`: [B, Q, N / hop].
+
     """
     frames, parts = wav.shape[-1] // hop, []
     for start in range(0, frames, block):
@@ -160,6 +164,7 @@ def dac_reach(strides: Iterable[int], *, ends: int = 3, units: int = 39) -> int:
         ends: half the kernel of the outer convolutions.
         units: summed half kernels of the residual units between two strides, which have kernel 7
             and dilations 1, 3 and 9 (arXiv 2306.06546, section 3.1).
+
     """
     reach, rate = float(ends), 1
     for stride in strides:

@@ -1,0 +1,1 @@
+"""Training of speech LMs, text LMs, speech tokenizers and the aligner."""

@@ -35,6 +35,7 @@ class CropDataset:
         rows: utterances with character and phone times.
         recipe: batch size, length of the crops and augmentation.
         draws: random numbers.
+
     """
 
     def __init__(self, rows: list[Utterance], recipe: AlignerRecipe, draws: random.Random):
@@ -73,6 +74,7 @@ def frame_labels(row: Utterance, config: AlignerConfig) -> np.ndarray:
 
     Returns:
         [F] indices into ALPHABET.
+
     """
     frames = int(row.seconds * config.sample_rate) // config.hop
     middles = (np.arange(frames) + 0.5) * config.hop / config.sample_rate
@@ -150,5 +152,6 @@ def train_aligner(recipe: AlignerRecipe) -> None:
 
     Raises:
         InputError: the corpus has no character times, or `output` holds another run.
+
     """
     AlignerTrainer(recipe).run()

@@ -93,6 +93,7 @@ class MelInputs:
 
     Raises:
         InputError: there is no recording of `split`.
+
     """
 
     def __init__(
@@ -160,6 +161,7 @@ def frame_characters(
 
     Returns:
         [T] character ids.
+
     """
     characters = char_ids(text)
     if char_ends is None or len(char_ends) != len(characters):

@@ -23,6 +23,7 @@ def warp_mels(mel: Tensor, amount: float) -> Tensor:
     Args:
         mel: [B, F, M] log-mels.
         amount: largest relative stretch.
+
     """
     rows, bins = mel.shape[0], mel.shape[-1]
     factor = 1 + amount * (2 * torch.rand(rows, 1) - 1)  # drawn alike for every device
@@ -41,6 +42,7 @@ def equalize_mels(mel: Tensor, decibels: float, draws: random.Random) -> Tensor:
         mel: [F, M] log-mels.
         decibels: standard deviation of the gains.
         draws: random numbers.
+
     """
     if not decibels:
         return mel
@@ -60,6 +62,7 @@ def mask_mels(mel: Tensor, count: int, draws: random.Random) -> Tensor:
         count: number of masks in frequency, each of up to a sixth of the bands, and of masks in
             time, each of up to a tenth of the frames or 0.2 s.
         draws: random numbers.
+
     """
     frames, bins = mel.shape
     masked, mean = mel.clone(), mel.mean()

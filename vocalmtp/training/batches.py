@@ -22,6 +22,7 @@ class FrameBatches(Sampler[list[int]]):
         batch_frames: most frames of a batch; a longer row is a batch of its own.
         num_batches: number of batches, over as many epochs as that takes.
         seed: of the order.
+
     """
 
     POOL = 40  # batches that are sorted by length together

@@ -28,6 +28,7 @@ def build_model(recipe: SpeechLMRecipe, shards: CodeShards) -> tuple[SpeechLM, A
     Raises:
         InputError: the recipe has both or neither of `model` and `init`, or `init` was trained on
             the codes of another tokenizer than that of `shards`.
+
     """
     check_source(recipe)
     if recipe.model is not None:
@@ -70,6 +71,7 @@ def model_config(recipe: ModelRecipe, spec: TokenizerSpec) -> SpeechLMConfig:
 
     Raises:
         InputError: the recipe has both or neither of `backbone` and `pretrained`.
+
     """
     if (recipe.backbone is None) == (recipe.pretrained is None):
         raise InputError(
@@ -126,6 +128,7 @@ def add_audio_input(model: SpeechLM, settings: dict[str, Any], tokenizer: Any) -
 
     Raises:
         InputError: the backbone's text tokenizer has no end-of-text token.
+
     """
     if not settings:
         return
@@ -153,6 +156,7 @@ def add_draft(model: SpeechLM | TextLM, settings: dict[str, Any], name: str) -> 
 
     Raises:
         InputError: the head's weights do not fit the changed settings.
+
     """
     old = model.draft
     model.add_draft({**model.config.draft, **settings})
@@ -173,6 +177,7 @@ def freeze(model: SpeechLM | TextLM, trainable: str) -> None:
 
     Raises:
         InputError: the model has no draft head.
+
     """
     if trainable == "all":
         return

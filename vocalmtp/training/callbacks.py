@@ -46,6 +46,7 @@ class RunLog(TrainerCallback):
         file: the log, see `write_row`.
         max_seconds: the run stops, and saves, after this time.
         show: takes the completed share of the run.
+
     """
 
     def __init__(self, file: Path, max_seconds: float | None, show: Callable[[float], None]):
@@ -101,6 +102,7 @@ class DialogueEvalCallback(TrainerCallback):
         log: file that gets a row per evaluation.
         rows: the validation dataset, of which up to EVAL_ITEMS rows are used.
         tokenizer: of the backbone's text; None for characters.
+
     """
 
     def __init__(self, log: Path, rows: Mixture, tokenizer: Any = None):
@@ -189,6 +191,7 @@ class EvalCallback(TrainerCallback):
         corpus: folder of its recordings.
         tokenizer: folder of the tokenizer with the trained decoder.
         card: model card of the exported model.
+
     """
 
     recipe: FinetuneRecipe

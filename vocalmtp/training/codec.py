@@ -49,6 +49,7 @@ class CropDataset:
         rate: samples per second.
         hop: samples of a codec frame.
         draws: source of random numbers.
+
     """
 
     def __init__(
@@ -172,8 +173,9 @@ class TokenizerTrainer(TrainingLoop):
         return {name: value.detach() for name, value in losses.items()}
 
     def reconstruction_losses(self, batch: CropBatch) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Generated and target audio [B, n] of a part of every crop, and the losses that need no
-        discriminator.
+        """Generated and target audio [B, n] of a part of every crop, and losses on them.
+
+        Discriminator losses are not among them.
         """
         model, frames = self.model, self.recipe.decode_frames
         features = model.features(batch.wav, batch.lengths)
@@ -222,6 +224,7 @@ class TokenizerTrainer(TrainingLoop):
 
         Returns:
             Audio [B, n], and predicted and true log F0 [B, F].
+
         """
         frames = self.recipe.decode_frames + LOOKAHEAD
         place = start[:, None] + torch.arange(frames, device=start.device)  # [B, T + 1]
@@ -248,6 +251,7 @@ def copy_speaker_encoder(model: NeuralTokenizer, source: str) -> None:
 
     Raises:
         InputError: `source` is not a `NeuralTokenizer`, or its speaker encoder has other sizes.
+
     """
     what, other = f"speaker_encoder '{source}'", load_tokenizer(source)
     if not isinstance(other, NeuralTokenizer):
@@ -271,5 +275,6 @@ def train_tokenizer(recipe: TokenizerRecipe) -> None:
 
     Raises:
         InputError: `output` holds another run, or `init` or `speaker_encoder` does not fit the recipe.
+
     """
     TokenizerTrainer(recipe).run()

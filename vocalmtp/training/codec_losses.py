@@ -104,6 +104,7 @@ class Probes(nn.Module):
     Args:
         config: of the tokenizer.
         phones: number of phone classes.
+
     """
 
     def __init__(self, config: NeuralTokenizerConfig, phones: int):
@@ -127,6 +128,7 @@ class Probes(nn.Module):
             features: input features, whose F0 the pitch probe predicts.
             speaker: [B, D_s] speaker vectors, which the timbre probe predicts.
             phones: [B, T] phone of every codec frame, -100 = none.
+
         """
         if self.kind == "coupled":
             return {"residual": coded.residual}

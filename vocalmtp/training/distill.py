@@ -115,6 +115,7 @@ def distill_text(
 
     Raises:
         InputError: a line cannot be read, or the folder holds the answers of another job.
+
     """
     size = survey(job.input)
     tokenizer = fingerprint(generator.tokenizer)
@@ -187,6 +188,7 @@ def distill_speech(
 
     Raises:
         InputError: a line cannot be synthesized, or the folder holds the codes of another job.
+
     """
     survey(job.input)
     tts = load(job.model, device)
@@ -266,6 +268,7 @@ def character_ends(pointers: Tensor, characters: int, frame_rate: float) -> Tens
 
     Returns:
         [U] seconds.
+
     """
     places = torch.arange(characters, device=pointers.device)
     return (pointers[None] <= places[:, None]).sum(1).cpu() / frame_rate

@@ -35,6 +35,7 @@ def select_device(name: str) -> torch.device:
 
     Raises:
         InputError: torch has no such device on this machine.
+
     """
     device = resolve_device(name)
     if device.type == "cuda" and device.index is not None:
@@ -47,6 +48,7 @@ def make_accelerator(device: str, precision: Precision) -> "Accelerator":
 
     Raises:
         InputError: this machine has no such device.
+
     """
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
@@ -100,6 +102,7 @@ def share_of_counts(counts: Tensor) -> Tensor:
 
     Returns:
         [K] `counts` over their mean over the processes.
+
     """
     if not distributed.is_initialized():
         return torch.ones_like(counts, dtype=torch.float32)

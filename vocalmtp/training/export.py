@@ -44,6 +44,7 @@ def export_model(
     Raises:
         InputError: the model was trained on the codes of another tokenizer, or a voice has no
             utterances.
+
     """
     if dtype not in DTYPES:
         raise InputError(

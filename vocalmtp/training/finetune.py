@@ -34,6 +34,7 @@ def finetune(recipe: FinetuneRecipe) -> Path:
 
     Raises:
         InputError: no recording is usable, or several processes were started by torchrun.
+
     """
     if num_processes() > 1:
         raise InputError(
@@ -87,6 +88,7 @@ def train_decoder(recipe: FinetuneRecipe, corpus: Path, tokenizer: Path) -> Path
 
     Returns:
         The folder of the tokenizer, `tokenizer` itself if there is nothing to train.
+
     """
     settings, work = recipe.decoder, recipe.output / "work"
     if not settings.max_minutes:

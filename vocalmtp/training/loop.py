@@ -57,6 +57,7 @@ class TrainingLoop(ABC):
         step: updates so far.
         seconds: time spent on them, over all sessions of the run.
         draws: random numbers of this process for crops and augmentation.
+
     """
 
     def __init__(self, recipe: LoopRecipe):
@@ -112,8 +113,9 @@ class TrainingLoop(ABC):
             self.accelerator.prepare_model(module, evaluation_mode=True)
 
     def seed_process(self) -> None:
-        """Give this process random numbers of its own; call it after the weights are initialized,
-        which must be the same in all processes.
+        """Give this process random numbers of its own.
+
+        Call it after the weights are initialized, which must be equal in all processes.
         """
         seed = self._run.seed + self.step + RANK_SEED * self.accelerator.process_index
         self.draws.seed(seed)
@@ -136,6 +138,7 @@ class TrainingLoop(ABC):
 
         Raises:
             InputError: the folder holds a run of another recipe, or a damaged checkpoint.
+
         """
         check_run(self.output, self._run, MAY_CHANGE)
         self._resume()

@@ -34,6 +34,7 @@ def show_recipe(
 
     Raises:
         InputError: the recipe is invalid, or neither shards nor `tokenizer` give the codes.
+
     """
     config = planned_config(recipe, tokenizer, folder)
     with torch.device("meta"):

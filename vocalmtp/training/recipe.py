@@ -28,8 +28,10 @@ Curriculum = Literal["constant", "forward", "reverse"]
 
 
 class OptimRecipe(StrictModel):
-    """Optimization of a speech or text LM. A step is one batch of about `batch_frames` codec frames
-    (tokens of a text LM), over all processes.
+    """Optimization of a speech or text LM.
+
+    A step is one batch of about `batch_frames` codec frames (tokens of a text LM), over all
+    processes.
     """
 
     max_steps: int = Field(default=10_000, ge=1)

@@ -49,6 +49,7 @@ def progress_bar(title: str, shown: bool = True) -> Iterator[Callable[[float], N
 
     Yields:
         A function that sets the completed share of the work, 0 to 1.
+
     """
     from rich.console import Console
     from rich.progress import Progress
@@ -68,6 +69,7 @@ def last_whole_checkpoint(folder: Path) -> Path | None:
 
     Raises:
         InputError: a file of the newest complete checkpoint is damaged.
+
     """
     found = []
     for path in folder.glob("checkpoint-*"):
@@ -117,10 +119,13 @@ def check_run(output: Path, recipe: StrictModel, may_change: dict[str, Any]) -> 
     """Check that `output` is free, or holds checkpoints of a run of `recipe`.
 
     Args:
+        output: the folder of the run.
+        recipe: the configuration.
         may_change: keys in which the two may differ, as pydantic's `exclude` takes them.
 
     Raises:
         InputError: another key differs, or there is a model without checkpoints (`other_run`).
+
     """
     folder = output / CHECKPOINTS
     settings = recipe.model_dump(mode="json", exclude=may_change)

@@ -103,6 +103,7 @@ class QuestionDataset(Dataset):
         task: spoken_qa, text_qa or text.
         answers: spoken answers by the path of their audio.
         inputs: audio inputs, for spoken_qa.
+
     """
 
     def __init__(
@@ -190,6 +191,7 @@ def build_dataset(
 
     Raises:
         InputError: data is missing, or does not fit the model or the tasks.
+
     """
     questions = data.questions
     tasks: dict[str, float] = {**data.tasks, **(questions.tasks if questions else {})}
@@ -262,6 +264,7 @@ def build_audio_inputs(
 
     Raises:
         InputError: there are no recordings for log-mels, or there are recordings for codes.
+
     """
     recordings = data.recordings
     if config.audio_input_config.source == "codes":
@@ -286,6 +289,7 @@ def read_questions(folder: Path, split: str) -> list[QuestionRow]:
 
     Raises:
         InputError: there are none, or a line is invalid.
+
     """
     path, rows = folder / QUESTIONS, []
     if not path.is_file():
@@ -317,6 +321,7 @@ def read_speech(recipe: QuestionsRecipe, split: str, config: SpeechLMConfig) -> 
 
     Raises:
         InputError: they are codes of another tokenizer than the model's.
+
     """
     folder, shards = Path(recipe.folder), CodeShards(recipe.shards, split)
     made, expected = shards.spec, config.tokenizer
@@ -358,6 +363,7 @@ def item_segments(
 
     Raises:
         InputError: the model has a text track, and the utterance no character times.
+
     """
     characters = char_ids(item.text)
     advances: Tensor | None = None

@@ -30,6 +30,7 @@ def train_text_lm(recipe: TextLMRecipe, callbacks: Sequence[TrainerCallback] = (
 
     Raises:
         InputError: texts or models cannot be read, or the folder holds another run.
+
     """
     torch.manual_seed(recipe.optim.seed)
     model, tokenizer = build_text_lm(recipe)
@@ -53,6 +54,7 @@ def build_text_lm(recipe: TextLMRecipe) -> tuple[TextLM, Any]:
 
     Raises:
         InputError: the recipe needs either `init`, or `backbone` with `tokenizer`.
+
     """
     if recipe.init is not None:
         if recipe.backbone is not None or recipe.tokenizer is not None:
@@ -84,6 +86,7 @@ def read_rows(
 
     Raises:
         InputError: no text has two tokens or more, or they are shorter than a packed row.
+
     """
     rows = TextRows(
         read_pieces(files, tokenizer, model.layout.end_tokens), recipe.length, recipe.packed

@@ -62,6 +62,7 @@ class SpeechTrainer(Trainer):
         collator: makes a batch of prompts.
         optim: the recipe.
         kwargs: of the Trainer.
+
     """
 
     model: SpeechLM | TextLM
@@ -143,6 +144,7 @@ class SpeechTrainer(Trainer):
 
         Returns:
             The difference that their weights over the processes make to the loss.
+
         """
         if not isinstance(self.model, SpeechLM) or self.model.audio_encoder is None:
             return 0.0
@@ -230,6 +232,7 @@ def active_heads(curriculum: Curriculum, step: int, steps: int, heads: int) -> i
         step: 0 to `steps` - 1.
         steps: length of the run.
         heads: number of heads; the first one is the next-token head, unless it is frozen.
+
     """
     phase = min(step, steps - 1) * heads // steps  # 0 .. heads - 1
     if curriculum == "forward":
@@ -297,6 +300,7 @@ def train(recipe: SpeechLMRecipe, callbacks: Sequence[TrainerCallback] = ()) -> 
 
     Raises:
         InputError: data is missing, the model cannot be built, or the folder holds another run.
+
     """
     output = Path(recipe.output)
     shards = CodeShards(recipe.data.shards, recipe.data.split)
@@ -343,6 +347,7 @@ def run_trainer(
 
     Returns:
         The output folder.
+
     """
     output, optim = Path(recipe.output), recipe.optim
     check_run(output, recipe, MAY_CHANGE)

@@ -18,6 +18,7 @@ class DNSMOS:
 
     Raises:
         InputError: a package is missing.
+
     """
 
     name = "dnsmos"

@@ -16,6 +16,7 @@ class Resemblyzer:
 
     Raises:
         InputError: the package is missing.
+
     """
 
     name = "resemblyzer"

@@ -21,6 +21,7 @@ class WavLM:
 
     Raises:
         InputError: the folder does not hold such a model.
+
     """
 
     def __init__(self, folder: str | None = None, *, device: str = "cpu"):

@@ -74,6 +74,7 @@ class DraftHead(nn.Module):
     Args:
         config: the head's settings.
         heads: the grouped heads of the states; empty where the model's own is used.
+
     """
 
     Config: ClassVar[type[DraftConfig]]
@@ -107,6 +108,7 @@ class DraftHead(nn.Module):
             hidden: hidden states of the backbone [B, L, D].
             inputs: the backbone's inputs [B, L, D].
             active: how many states.
+
         """
         raise NotImplementedError
 
@@ -126,6 +128,7 @@ class DraftHead(nn.Module):
             targets: those of the model's own head [B, L, K], the next step of every position.
             own: the model's head.
             active: how many states count; None for all.
+
         """
         count = len(self.offsets) if active is None else active
         total, per_state = hidden.new_zeros(()), hidden.new_zeros(len(self.offsets))
@@ -152,6 +155,7 @@ class DraftHead(nn.Module):
             hidden: hidden states of new positions [B, L, D].
             following: the backbone's inputs one position later [B, L, D].
             counts: [B] how many of the L positions are the row's, 1 or more.
+
         """
         raise NotImplementedError
 
@@ -165,6 +169,7 @@ class DraftHead(nn.Module):
 
         Returns:
             The state [B, D], and its number.
+
         """
         raise NotImplementedError
 
@@ -183,6 +188,7 @@ class DraftHead(nn.Module):
 
         Returns:
             The states [B, n, D], and their number.
+
         """
         state, number = self.draft_step(cache, ahead, fed[:, 0])  # the same for any draft
         return state[:, None].expand_as(fed), number
@@ -212,6 +218,7 @@ def build_draft(config: Mapping[str, Any], width: int, make_head: HeadFactory) -
 
     Raises:
         InputError: the name, a key or a value is invalid, or does not fit `width`.
+
     """
     settings = dict(config)
     name = settings.pop("name", "")
@@ -224,6 +231,7 @@ def check_heads(heads: int, width: int, name: str) -> None:
 
     Raises:
         InputError: they do not divide it into even parts.
+
     """
     if width % (2 * heads):
         fitting = [n for n in range(1, width // 2 + 1) if width % (2 * n) == 0]

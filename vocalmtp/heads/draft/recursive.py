@@ -172,6 +172,7 @@ def matched_attention(query: Tensor, pairs: list[KeyValues]) -> Tensor:
     Args:
         query: [B, H, L, d].
         pairs: keys and values [B, H, L, d] of all draft steps so far.
+
     """
     (first_keys, first_values), *own = pairs
     length, scale = query.shape[-2], query.shape[-1] ** -0.5

@@ -177,6 +177,7 @@ class HuggingFaceCodec(SpeechTokenizer):
         Raises:
             InputError: files are missing or damaged, weights have other names or shapes, or the
                 card describes another model.
+
         """
         folder = Path(folder)
         card = card or load_card(folder / "card.yaml")

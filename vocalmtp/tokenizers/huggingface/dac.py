@@ -145,6 +145,7 @@ def sinc_kernels(step: int, phases: int, zeros: int = 6, rolloff: float = 0.99) 
         phases: output samples per `step` input samples.
         zeros: zero crossings of the sinc to either side.
         rolloff: cutoff as a share of the lower Nyquist frequency.
+
     """
     cutoff = rolloff * min(step, phases)
     width = math.ceil(zeros * step / cutoff)

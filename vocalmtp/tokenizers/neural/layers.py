@@ -36,6 +36,7 @@ class DepthwiseConv(nn.Module):
 
         Returns:
             [B, T, C], and the past of the next call (None if centred).
+
         """
         x = x.transpose(1, 2)  # [B, C, T]
         if not self.causal:

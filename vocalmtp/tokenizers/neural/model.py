@@ -207,6 +207,7 @@ class Decoder(nn.Module):
 
         Returns:
             The samples [B, n] that became final, the predicted log F0 [B, F], and the new state.
+
         """
         speaker = speaker if self.decoupled else torch.zeros_like(speaker)
         prosody = values[..., -self.digits :].double()

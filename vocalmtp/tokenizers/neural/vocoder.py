@@ -74,6 +74,7 @@ class SourceFilterVocoder(FixedDtype):
         Returns:
             Samples [B, F * hop], delayed by `delay` (the caller drops the first `delay` of the
             first call), and the new state.
+
         """
         if state is None:
             state = self._begin(log_f0)

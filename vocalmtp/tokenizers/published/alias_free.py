@@ -23,6 +23,7 @@ def low_pass(cutoff: float = 0.25, half_width: float = 0.3, taps: int = TAPS) ->
         cutoff: cycles per sample.
         half_width: of the transition band to either side, for Kaiser's rule of the window's beta.
         taps: length of the filter.
+
     """
     attenuation = 2.285 * (taps // 2 - 1) * math.pi * 4 * half_width + 7.95
     if attenuation > 50:

@@ -139,6 +139,7 @@ class PublishedTokenizer(SpeechTokenizer):
         Raises:
             InputError: no tokenizer.json (published files have to be converted first), or files are
                 missing, damaged, or of a later version.
+
         """
         folder, what = Path(folder), f"tokenizer '{folder}'"
         if not (folder / "tokenizer.json").is_file():

@@ -252,6 +252,7 @@ class Decoder(nn.Module):
         Args:
             x: [B, T, D], the encoder's output.
             bands: [B, T, 20], the mel bands of version 2.
+
         """
         prosody, content, detail = self.quantizer
         latent = x if bands is None else self.melspec_encoder(self.melspec_linear(bands))
