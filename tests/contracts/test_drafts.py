@@ -1,4 +1,4 @@
-"""What every draft head keeps, over every kind, grouped head and layout."""
+"""Contracts of draft heads, over all kinds, grouped heads and layouts."""
 
 from typing import Any
 
@@ -66,7 +66,7 @@ def batch(layout: TokenLayout) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor
     return torch.randn(shape, requires_grad=True), torch.randn(shape), targets
 
 
-def test_loss_reaches_all_parameters_and_the_backbone(
+def test_gradient_reaches_all_parameters_and_backbone(
     draft: DraftHead, own: SpeechHead, layout: TokenLayout
 ) -> None:
     hidden, inputs, targets = batch(layout)
@@ -92,7 +92,7 @@ def test_loss_is_the_weighted_sum_over_later_steps(
     torch.testing.assert_close(draft.loss(hidden, inputs, targets, own).loss, total)
 
 
-def test_inactive_states_cost_nothing(
+def test_inactive_states_have_no_loss(
     draft: DraftHead, own: SpeechHead, layout: TokenLayout
 ) -> None:
     hidden, inputs, targets = batch(layout)
@@ -104,8 +104,8 @@ def test_inactive_states_cost_nothing(
     assert none.loss == 0
 
 
-def test_no_leak_from_later_positions(draft: DraftHead, layout: TokenLayout) -> None:
-    """State n of a position sees inputs up to the step before its own, and nothing later."""
+def test_states_do_not_depend_on_later_positions(draft: DraftHead, layout: TokenLayout) -> None:
+    """State n of a position depends on inputs up to the step before its own, and no later ones."""
     hidden, inputs, _ = batch(layout)
     before = draft.states(hidden, inputs, len(draft.offsets))
     cut = 5
@@ -125,71 +125,71 @@ CALLS = torch.tensor([[1, 3], [2, 1], [1, 2]])  # new positions of either row, c
 def read_some(
     draft: DraftHead, hidden: torch.Tensor, inputs: torch.Tensor, calls: torch.Tensor
 ) -> DraftCache:
-    """Read rows some positions at a time, with rubbish behind the new ones and drafts between."""
-    memory, done = draft.start(len(hidden), hidden), torch.zeros(len(hidden), dtype=torch.long)
+    """Read rows a few positions at a time, with garbage behind them and drafts in between."""
+    cache, done = draft.start(len(hidden), hidden), torch.zeros(len(hidden), dtype=torch.long)
     following = F.pad(inputs[:, 1:], (0, 0, 0, 1))
     for counts in calls:
         chunk = torch.full((2, len(hidden), int(counts.max()), WIDTH), 9.0)
         for b, (start, count) in enumerate(zip(done.tolist(), counts.tolist(), strict=True)):
             chunk[0, b, :count] = hidden[b, start : start + count]
             chunk[1, b, :count] = following[b, start : start + count]
-        for ahead in (1, 2):  # what is drafted is forgotten at the next call
-            draft.draft_step(memory, ahead, torch.randn(len(hidden), WIDTH))
-        memory = draft.read(memory, *chunk, counts)
+        for ahead in (1, 2):  # drafts are forgotten at the next call
+            draft.draft_step(cache, ahead, torch.randn(len(hidden), WIDTH))
+        cache = draft.read(cache, *chunk, counts)
         done += counts
-    return memory
+    return cache
 
 
 @torch.no_grad()
-def test_decoding_has_the_states_of_training(draft: DraftHead, layout: TokenLayout) -> None:
-    """Read bit by bit, and then fed the true inputs, it makes the states of the whole sequence."""
+def test_decoding_states_equal_training_states(draft: DraftHead, layout: TokenLayout) -> None:
+    """Positions that are read piece by piece, and true inputs, give the states of the sequence."""
     if not getattr(draft.config, "matched", True):
         pytest.skip("as released: training and decoding differ, see tests/heads/test_recursive.py")
     hidden, inputs, _ = batch(layout)
     states = draft.states(hidden, inputs, len(draft.offsets))
     last = CALLS.sum(0) - 1  # [B] position that drafts
-    memory = read_some(draft, hidden, inputs, CALLS)
+    cache = read_some(draft, hidden, inputs, CALLS)
     rows = torch.arange(2)
     for ahead in range(1, draft.offsets[-1] + 1):
         fed = inputs[rows, (last + ahead).clamp(max=inputs.shape[1] - 1)]
-        state, number = draft.draft_step(memory, ahead, fed)
+        state, number = draft.draft_step(cache, ahead, fed)
         position = last + ahead - draft.offsets[number]  # from which the state was made
         torch.testing.assert_close(state, states[number][rows, position])
 
 
 @torch.no_grad()
-def test_a_node_of_a_tree_drafts_as_a_chain_does(draft: DraftHead, layout: TokenLayout) -> None:
-    """Whatever else is drafted: the state after a node is that of its path alone."""
+def test_tree_node_has_state_of_its_path(draft: DraftHead, layout: TokenLayout) -> None:
+    """The state after a node depends on its path alone, not on other nodes."""
     hidden, inputs, _ = batch(layout)
     tree = DraftTree(((0,), (1,), (2,), (0, 0), (0, 1), (2, 0), (0, 1, 0), (2, 0, 1)))
     tree = DraftTree(tuple(path for path in tree.paths if len(path) <= draft.max_drafts))
     fed = torch.randn(2, len(tree.depths), WIDTH)  # of every node
     states: dict[int, torch.Tensor] = {}
-    memory = read_some(draft, hidden, inputs, CALLS)
+    cache = read_some(draft, hidden, inputs, CALLS)
     above, before = [0], None
     for depth, level in enumerate(tree.levels, start=1):
         inner = [above[place] for place in level.above]
         parents = None if before is None else before[:, level.origin]
-        before, _ = draft.branch(memory, depth, parents, fed[:, inner], level.path)
+        before, _ = draft.branch(cache, depth, parents, fed[:, inner], level.path)
         states |= {node: before[:, i] for i, node in enumerate(inner)}
         above = level.nodes
     assert len(states) > 2
     for node, state in states.items():
-        memory = read_some(draft, hidden, inputs, CALLS)
+        cache = read_some(draft, hidden, inputs, CALLS)
         for depth, at in enumerate(tree.sees[node].nonzero()[:, 0].tolist(), start=1):
-            want, _ = draft.draft_step(memory, depth, fed[:, at])
+            want, _ = draft.draft_step(cache, depth, fed[:, at])
         torch.testing.assert_close(state, want)
 
 
 @torch.no_grad()
-def test_a_row_drafts_as_it_does_alone(draft: DraftHead, layout: TokenLayout) -> None:
-    """Also when it has come to others, and others have left."""
+def test_row_drafts_the_same_in_any_batch(draft: DraftHead, layout: TokenLayout) -> None:
+    """Also after rows joined and left."""
     hidden, inputs, _ = batch(layout)
     fed = torch.randn(2, WIDTH)
     alone = []
     for b in range(2):
-        memory = read_some(draft, hidden[b : b + 1], inputs[b : b + 1], CALLS[:, b : b + 1])
-        alone.append([draft.draft_step(memory, k, fed[b : b + 1])[0] for k in (1, 2)])
+        cache = read_some(draft, hidden[b : b + 1], inputs[b : b + 1], CALLS[:, b : b + 1])
+        alone.append([draft.draft_step(cache, k, fed[b : b + 1])[0] for k in (1, 2)])
     one, other = (
         read_some(draft, hidden[b : b + 1], inputs[b : b + 1], CALLS[:, b : b + 1]) for b in (0, 1)
     )
@@ -203,7 +203,7 @@ def test_a_row_drafts_as_it_does_alone(draft: DraftHead, layout: TokenLayout) ->
 
 
 @torch.no_grad()
-def test_it_drafts_once_it_has_read_enough(draft: DraftHead, layout: TokenLayout) -> None:
+def test_ready_after_enough_positions(draft: DraftHead, layout: TokenLayout) -> None:
     hidden, inputs, _ = batch(layout)
     assert not draft.ready(draft.start(2, hidden)).any()
     assert draft.ready(read_some(draft, hidden, inputs, CALLS)).all()

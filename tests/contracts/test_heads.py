@@ -1,4 +1,4 @@
-"""What every head keeps, over every kind, layout and number of slots."""
+"""Contracts of heads, over all kinds, layouts and numbers of slots."""
 
 from typing import Any
 
@@ -75,7 +75,7 @@ def test_loss_is_finite_and_reaches_all_parameters(head: SpeechHead, layout: Tok
         assert parameter.grad.abs().sum() > 0, name
 
 
-def test_loss_is_the_mean_of_slots(head: SpeechHead, layout: TokenLayout) -> None:
+def test_loss_is_mean_of_slots(head: SpeechHead, layout: TokenLayout) -> None:
     hidden, targets = batch(layout)
     logits = head.logits(hidden, targets)
     means = torch.stack(
@@ -90,7 +90,7 @@ def test_loss_is_the_mean_of_slots(head: SpeechHead, layout: TokenLayout) -> Non
     torch.testing.assert_close(output.loss, means[:joint].sum() + means[joint:].mean())
 
 
-def test_no_leak_between_positions_or_from_later_slots(
+def test_logits_do_not_depend_on_other_positions_or_later_slots(
     head: SpeechHead, layout: TokenLayout
 ) -> None:
     hidden, targets = batch(layout)
@@ -108,7 +108,7 @@ def test_no_leak_between_positions_or_from_later_slots(
         torch.testing.assert_close(head.logits(hidden, later)[k], before[k])
 
 
-def test_masks_are_respected(head: SpeechHead, layout: TokenLayout) -> None:
+def test_masked_positions_do_not_count(head: SpeechHead, layout: TokenLayout) -> None:
     hidden, targets = batch(layout)
     mask = torch.ones(targets.shape[:2], dtype=torch.bool)
     mask[0, 2:] = False
@@ -120,7 +120,7 @@ def test_masks_are_respected(head: SpeechHead, layout: TokenLayout) -> None:
     assert hidden.grad[0, 2:].abs().sum() == 0
 
 
-def test_propose_sees_the_parallel_logits(head: SpeechHead, layout: TokenLayout) -> None:
+def test_propose_has_teacher_forced_logits(head: SpeechHead, layout: TokenLayout) -> None:
     """Decoding slot by slot (with a cache, where there is one) equals the teacher-forced pass."""
     hidden = torch.randn(3, WIDTH)
     tokens = torch.stack([torch.randint(0, s.vocab_size, (3,)) for s in layout.slots], -1)
@@ -134,7 +134,7 @@ def test_propose_sees_the_parallel_logits(head: SpeechHead, layout: TokenLayout)
         torch.testing.assert_close(draft.log_probs[:, 0, k], log_prob)
 
 
-def test_fused_for_inference_it_proposes_the_same(head: SpeechHead) -> None:
+def test_optimized_head_proposes_the_same(head: SpeechHead) -> None:
     hidden = torch.randn(3, WIDTH)
     before, after = GreedyPick(), GreedyPick()
     want = head.propose(hidden, before)
@@ -146,7 +146,7 @@ def test_fused_for_inference_it_proposes_the_same(head: SpeechHead) -> None:
     assert torch.equal(want.tokens, got.tokens)
 
 
-def test_a_row_proposes_as_it_does_alone(head: SpeechHead) -> None:
+def test_row_proposes_the_same_in_any_batch(head: SpeechHead) -> None:
     hidden = torch.randn(3, WIDTH)
     together = head.propose(hidden, GreedyPick()).tokens
     alone = [head.propose(hidden[b : b + 1], GreedyPick()).tokens for b in range(3)]
@@ -163,7 +163,7 @@ def test_one_slot_is_next_token_prediction(kind: str) -> None:
     torch.testing.assert_close(head.loss(hidden, targets).loss, want)
 
 
-def test_weights_of_streams() -> None:
+def test_stream_weights_scale_the_loss() -> None:
     layout = LAYOUTS["joint"]
     hidden, targets = batch(layout)
     torch.manual_seed(1)
@@ -174,7 +174,7 @@ def test_weights_of_streams() -> None:
     torch.testing.assert_close(one.loss - other.loss, 0.7 * one.per_slot[0])
 
 
-def test_flat_weights_match_grouped_ones() -> None:
+def test_flat_weights_equal_grouped_weights() -> None:
     """With one cross-entropy for every token, the weights give the same loss flat and grouped."""
     streams = LAYOUTS["joint"].streams
     flat = build_head(

@@ -1,4 +1,4 @@
-"""What every speech LM keeps, over backbones, heads, layouts and ways to read the text."""
+"""Contracts of speech LMs, over backbones, heads, layouts and text modes."""
 
 import json
 from collections.abc import Callable
@@ -48,7 +48,7 @@ def model(request: pytest.FixtureRequest, make_model: Make) -> SpeechLM:
 
 
 def unused(model: SpeechLM) -> set[str]:
-    """Parameters that speech alone does not train: the text vocabulary, and the missing speaker."""
+    """Parameters that speech does not train: the text vocabulary, and the missing speaker's vector."""
     names = {"speaker_projection.no_speaker", "backbone.lm_head.weight"}
     if model.config.text == "track":
         names |= {"backbone.model.embed_tokens.weight", "backbone.transformer.wte.weight"}
@@ -63,8 +63,9 @@ def test_gradient_reaches_all_parameters(model: SpeechLM, make_rows: Make, colla
     assert without <= unused(model)
 
 
-def test_no_future_leak(model: SpeechLM, make_rows: Make, collate: Make) -> None:
-    """What is said later never changes an earlier hidden state."""
+def test_hidden_states_do_not_depend_on_later_positions(
+    model: SpeechLM, make_rows: Make, collate: Make
+) -> None:
     batch = collate(model, make_rows(model, (7,)))
     cut = batch.kinds.shape[1] - 3
     later = replace(batch, steps=batch.steps.clone())
@@ -77,7 +78,7 @@ def test_no_future_leak(model: SpeechLM, make_rows: Make, collate: Make) -> None
     assert not torch.allclose(one[:, cut:], other[:, cut:])
 
 
-def test_padding_changes_nothing(model: SpeechLM, make_rows: Make, collate: Make) -> None:
+def test_loss_does_not_depend_on_padding(model: SpeechLM, make_rows: Make, collate: Make) -> None:
     rows = make_rows(model, (7, 3))
     together = model(collate(model, rows))
     alone = [model(collate(model, [row])) for row in rows]
@@ -86,7 +87,9 @@ def test_padding_changes_nothing(model: SpeechLM, make_rows: Make, collate: Make
     torch.testing.assert_close(together.per_slot, total / sum(counts).clamp(min=1))
 
 
-def test_left_padding_changes_nothing(model: SpeechLM, make_rows: Make, collate: Make) -> None:
+def test_prefill_does_not_depend_on_padding(
+    model: SpeechLM, make_rows: Make, collate: Make
+) -> None:
     rows = make_rows(model, (9, 3), spoken=False)
     _, together, _ = model.prefill(collate(model, rows, left=True))
     alone = [model.prefill(collate(model, [row], left=True))[1][:, -1] for row in rows]
@@ -94,9 +97,7 @@ def test_left_padding_changes_nothing(model: SpeechLM, make_rows: Make, collate:
 
 
 @torch.no_grad()
-def test_cached_steps_equal_the_full_forward(
-    model: SpeechLM, make_rows: Make, collate: Make
-) -> None:
+def test_cached_steps_equal_full_forward(model: SpeechLM, make_rows: Make, collate: Make) -> None:
     rows, prompts = make_rows(model, (7,)), make_rows(model, (7,), spoken=False)
     batch = collate(model, rows)
     full = model.hidden_states(batch)
@@ -108,7 +109,9 @@ def test_cached_steps_equal_the_full_forward(
         torch.testing.assert_close(hidden, full[:, place], atol=1e-5, rtol=1e-5)
 
 
-def test_save_and_load(model: SpeechLM, make_rows: Make, collate: Make, tmp_path: Path) -> None:
+def test_saved_model_loads_bit_for_bit(
+    model: SpeechLM, make_rows: Make, collate: Make, tmp_path: Path
+) -> None:
     batch = collate(model, make_rows(model))
     model.save_pretrained(tmp_path)
     assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".safetensors"}
@@ -125,10 +128,10 @@ def test_save_and_load(model: SpeechLM, make_rows: Make, collate: Make, tmp_path
 
 
 @pytest.mark.parametrize("batch_size", [2, 5])
-def test_a_row_speaks_as_it_does_alone(
+def test_row_gives_same_speech_in_any_batch(
     model: SpeechLM, make_rows: Make, speak: Make, batch_size: int
 ) -> None:
-    """Also where rows take the places of others that have ended."""
+    """Also where rows take the places of finished ones."""
     rows = make_rows(model, (9, 3, 6, 12, 4), spoken=False)
     seeds = [3, 4, 5, 6, 7]
     together = speak(model, rows, SAMPLER, seeds, batch_size)
@@ -138,7 +141,7 @@ def test_a_row_speaks_as_it_does_alone(
         assert alone.truncated == made.truncated
 
 
-def test_interleaved_generations_do_not_mix(model: SpeechLM, make_rows: Make) -> None:
+def test_interleaved_generations_are_independent(model: SpeechLM, make_rows: Make) -> None:
     prompts = [
         Prompt(make_rows(model, (n,), spoken=False, seed=n)[0], SAMPLER, n, 12) for n in (9, 5)
     ]
@@ -157,7 +160,7 @@ def test_interleaved_generations_do_not_mix(model: SpeechLM, make_rows: Make) ->
         assert torch.equal(torch.stack(one), torch.stack(other))
 
 
-def test_seeds_decide(model: SpeechLM, make_rows: Make) -> None:
+def test_seed_determines_speech(model: SpeechLM, make_rows: Make) -> None:
     rows = make_rows(model, (9, 9), spoken=False)
 
     def steps(seeds: list[int]) -> torch.Tensor:
@@ -171,7 +174,7 @@ def test_seeds_decide(model: SpeechLM, make_rows: Make) -> None:
 
 @torch.inference_mode()
 def test_state_selects_joins_and_rewinds(model: SpeechLM, make_rows: Make, collate: Make) -> None:
-    """Rows come, go and step back, and every hidden state is as if each had been alone."""
+    """Rows join, leave and rewind, and have the hidden states that they have alone."""
     rows = make_rows(model, (9, 3, 6), spoken=False)
     sizes = [slot.size for slot in model.layout.slots]
     tokens = [torch.stack([torch.randint(0, n, (3,)) for n in sizes], 1) for _ in range(5)]
@@ -198,7 +201,7 @@ def test_state_selects_joins_and_rewinds(model: SpeechLM, make_rows: Make, colla
         torch.testing.assert_close(hidden, want, atol=1e-5, rtol=1e-5)
 
 
-def test_streamed_frames_equal_unpacked_ones(model: SpeechLM, make_rows: Make) -> None:
+def test_streamed_frames_equal_unpacked_frames(model: SpeechLM, make_rows: Make) -> None:
     for seed in range(6):
         (row,) = make_rows(model, (5,), spoken=False, seed=seed)
         steps = [e.tokens[0] for e in generate(model, [Prompt(row, SAMPLER, seed, 20 + seed)])]
@@ -216,10 +219,10 @@ def test_streamed_frames_equal_unpacked_ones(model: SpeechLM, make_rows: Make) -
     [{"text": "track"}, {"text": "prompt"}, {"flat": True}, {"frames_per_step": 1}],
     ids=["track", "prompt", "flat", "frame-parallel"],
 )
-def test_overfits_and_speaks_what_it_learned(
+def test_overfitted_model_speaks_training_data(
     head: str, settings: dict, make_model: Make, make_rows: Make, collate: Make, speak: Make
 ) -> None:
-    """Thirty steps of training, then both utterances come back code for code, none longer."""
+    """After thirty steps of training, both utterances are generated code for code."""
     model = make_model(head=HEADS[head], **settings)
     rows = make_rows(model, (9, 6))
     batch = collate(model, rows)
@@ -240,7 +243,7 @@ def test_overfits_and_speaks_what_it_learned(
 
 
 @pytest.mark.parametrize("backbone", ["llama", "qwen2", "gpt2"])
-def test_pretrained_backbones_keep_their_weights(
+def test_pretrained_backbone_keeps_its_weights(
     backbone: str, make_model: Make, make_rows: Make, collate: Make, tmp_path: Path
 ) -> None:
     made = make_model(backbone=backbone, text="prompt")
@@ -255,7 +258,7 @@ def test_pretrained_backbones_keep_their_weights(
     assert torch.equal(model(batch).loss, again(batch).loss)
 
 
-def test_the_text_loss_counts(make_model: Make, make_rows: Make, collate: Make) -> None:
+def test_text_loss_is_weighted(make_model: Make, make_rows: Make, collate: Make) -> None:
     model = make_model(text="prompt", text_loss_weight=0.5)
     rows = make_rows(model)
     silent = model(collate(model, rows))
@@ -265,7 +268,7 @@ def test_the_text_loss_counts(make_model: Make, make_rows: Make, collate: Make) 
     torch.testing.assert_close(heard.loss, silent.loss + 0.5 * heard.text_loss)
 
 
-def test_training_dropout_is_off_in_eval(make_model: Make, make_rows: Make, collate: Make) -> None:
+def test_dropout_applies_in_training_only(make_model: Make, make_rows: Make, collate: Make) -> None:
     model = make_model(step_dropout=0.5, speaker_dropout=0.5)
     batch = collate(model, make_rows(model))
     assert torch.equal(model(batch).loss, model(batch).loss)
@@ -273,7 +276,7 @@ def test_training_dropout_is_off_in_eval(make_model: Make, make_rows: Make, coll
     assert not torch.equal(model(batch).loss, model(batch).loss)
 
 
-def test_no_speaker_differs_from_a_speaker(
+def test_missing_speaker_has_its_own_vector(
     make_model: Make, make_rows: Make, collate: Make
 ) -> None:
     model = make_model()
@@ -284,7 +287,7 @@ def test_no_speaker_differs_from_a_speaker(
     assert torch.equal(model(nobody).loss, model(changed).loss)
 
 
-def test_models_saved_under_former_names_load(
+def test_model_saved_under_former_names_loads(
     make_model: Make, make_rows: Make, collate: Make, tmp_path: Path
 ) -> None:
     model = make_model(audio_input={"width": 16, "layers": 1, "end_id": 9})
@@ -313,11 +316,11 @@ def test_models_saved_under_former_names_load(
     model.load_state_dict(weights)
 
 
-def test_a_deep_model_without_speaker_vectors_has_bounded_gradients(
+def test_deep_model_without_speaker_vectors_has_bounded_gradients(
     make_model: Make, make_rows: Make, collate: Make
 ) -> None:
-    """A zero vector at the speaker position would have a gradient of 1e5 and more here."""
-    model = make_model(backbone="qwen2", text="prompt", speaker_dim=0, num_hidden_layers=12)
+    """A zero vector at a speaker position would make them explode."""
+    model = make_model(backbone="qwen2", speaker_dim=0, num_hidden_layers=12)
     model(collate(model, make_rows(model))).loss.backward()
     norms = [p.grad.norm() for p in model.parameters() if p.grad is not None]
     assert torch.stack(norms).norm() < 20

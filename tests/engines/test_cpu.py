@@ -24,7 +24,7 @@ KINDS = [
 @pytest.mark.parametrize("make", KINDS)
 @pytest.mark.parametrize("size", [(384, 1152), (100, 70), (64, 36)])
 @pytest.mark.parametrize("bias", [True, False])
-def test_near_the_float_layer_and_the_same_in_any_batch(make, size, bias) -> None:
+def test_converted_layer_is_close_and_same_in_any_batch(make, size, bias) -> None:
     linear = nn.Linear(*size, bias=bias)
     fast = make(linear)
     x = torch.randn(33, 2, size[0])
@@ -38,7 +38,7 @@ def test_near_the_float_layer_and_the_same_in_any_batch(make, size, bias) -> Non
 
 @pytest.mark.parametrize("width", [1, 4, 5])
 @torch.inference_mode()
-def test_a_convolution_is_a_product_of_its_windows(width: int) -> None:
+def test_windowed_linear_equals_convolution(width: int) -> None:
     convolution = nn.Conv1d(8, 6, width, padding="same")
     x = torch.randn(2, 8, 11)
     product = WindowedLinear(convolution, lambda linear: linear)
@@ -46,13 +46,13 @@ def test_a_convolution_is_a_product_of_its_windows(width: int) -> None:
 
 
 @torch.inference_mode()
-def test_joined_layers_give_their_outputs_one_after_the_other() -> None:
+def test_joined_layers_concatenate_outputs() -> None:
     parts = [nn.Linear(8, 3), nn.Linear(8, 5)]
     x = torch.randn(4, 8)
     torch.testing.assert_close(join_linears(parts)(x), torch.cat([part(x) for part in parts], 1))
 
 
-def test_only_layers_that_are_worth_it_are_replaced() -> None:
+def test_small_layers_are_not_replaced() -> None:
     module = nn.Sequential(nn.Linear(64, 64), nn.Sequential(nn.Linear(8, 8), nn.ReLU()))
     replace_linears(module, Int8Linear)
     assert isinstance(module[0], Int8Linear) and isinstance(module[1][0], nn.Linear)

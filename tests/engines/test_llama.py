@@ -1,4 +1,4 @@
-"""The runner for Llama-like backbones gives the numbers of the layers of Transformers."""
+"""The runner of Llama-like backbones, beside the layers of Transformers."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +19,7 @@ def backbone(request: pytest.FixtureRequest, make_model: Make) -> torch.nn.Modul
     return make_model(backbone=request.param).backbone
 
 
-def test_only_what_it_can_run(make_model: Make) -> None:
+def test_supported_backbones(make_model: Make) -> None:
     assert LlamaRunner.supports(make_model(backbone="llama").backbone)
     assert LlamaRunner.supports(make_model(backbone="qwen2").backbone)  # shared key-value heads
     assert not LlamaRunner.supports(make_model(backbone="gpt2").backbone)
@@ -29,8 +29,8 @@ def test_only_what_it_can_run(make_model: Make) -> None:
 
 
 @torch.inference_mode()
-def test_it_equals_transformers(backbone: torch.nn.Module) -> None:
-    """Over left-padded prompts, steps beyond a block, a row that leaves and one that comes."""
+def test_runner_equals_transformers(backbone: torch.nn.Module) -> None:
+    """Over left-padded prompts, steps beyond a block, a row that leaves and one that joins."""
     runners = [TransformersRunner(backbone), LlamaRunner(backbone)]
     inputs = torch.randn(3, 5, 32)
     mask = torch.tensor([[1, 1, 1, 1, 1], [0, 0, 1, 1, 1], [0, 1, 1, 1, 1]])
@@ -57,7 +57,7 @@ def test_it_equals_transformers(backbone: torch.nn.Module) -> None:
 
 
 @torch.inference_mode()
-def test_several_positions_at_once_have_the_bits_of_steps() -> None:
+def test_several_positions_have_bits_of_single_steps() -> None:
     """Also where they end in another block, and rows differ in length."""
     config = LlamaConfig(
         vocab_size=8,
@@ -79,7 +79,7 @@ def test_several_positions_at_once_have_the_bits_of_steps() -> None:
 
 @pytest.mark.parametrize("make", [lambda linear: linear, Int8Linear], ids=["float", "int8"])
 @torch.inference_mode()
-def test_a_row_has_the_bits_that_it_has_alone(make_model: Make, make: Make) -> None:
+def test_row_has_same_bits_in_any_batch(make_model: Make, make: Make) -> None:
     runner = LlamaRunner(make_model(backbone="llama").backbone, make)
     inputs = [torch.randn(1, length, 32) for length in (3, 70, 20)]
     caches = [runner.prefill(x, torch.ones(x.shape[:2]))[1] for x in inputs]

@@ -1,4 +1,4 @@
-"""Looking back leaves no gap, whatever the stride and the number of heads."""
+"""Leap heads: looking back leaves no gap for any stride and number of heads."""
 
 import pytest
 import torch
@@ -28,22 +28,22 @@ def test_every_step_is_drafted_once(heads: int, stride: int) -> None:
         assert head * stride - back == step
 
 
-def test_too_few_positions_leave_gaps() -> None:
-    """As the released code has it: a stride of three, and two hidden states."""
+def test_fewer_positions_than_stride_leave_gaps() -> None:
+    """As in the released code: a stride of three, and two hidden states."""
     assert drafted(3, 3, kept=2) == [2, 3, 5, 6, 8, 9]
 
 
 @given(heads=st.integers(1, 4), stride=st.integers(1, 4))
-def test_with_perfect_heads_the_drafts_are_the_future(heads: int, stride: int) -> None:
-    """Hidden states that name their position, and heads that add their offset."""
+def test_perfect_heads_draft_next_steps(heads: int, stride: int) -> None:
+    """Hidden states hold their position, and heads add their offset."""
     draft = build_draft({"name": "leap", "steps": heads, "stride": stride}, 2, _make_head)
     draft.state = lambda hidden, i: hidden + draft.offsets[i] + 1  # type: ignore[method-assign]
     place = torch.arange(20.0)[None, :, None].expand(1, 20, 2)
-    memory = draft.start(1, place)
+    cache = draft.start(1, place)
     for start in range(0, 20, 5):
-        memory = draft.read(memory, place[:, start : start + 5], place, torch.tensor([5]))
+        cache = draft.read(cache, place[:, start : start + 5], place, torch.tensor([5]))
     steps = [
-        draft.draft_step(memory, k, place[:, 0])[0][0, 0].item()
+        draft.draft_step(cache, k, place[:, 0])[0][0, 0].item()
         for k in range(1, draft.max_drafts + 1)
     ]
     assert steps == [19 + 1 + k for k in range(1, heads * stride + 1)]
@@ -54,7 +54,7 @@ def _make_head() -> torch.nn.Module:
 
 
 @pytest.mark.parametrize("stride", [1, 2, 3])
-def test_a_new_head_repeats_what_it_is_a_copy_of(stride: int) -> None:
+def test_new_head_equals_its_original(stride: int) -> None:
     draft = build_draft({"name": "leap", "stride": stride}, 2, _make_head)
     hidden = torch.randn(1, 3, 2)
     for state in draft.states(hidden, hidden, 3):

@@ -1,4 +1,4 @@
-"""What the matched training repairs."""
+"""Recursive draft heads: training with the attention of decoding."""
 
 import pytest
 import torch
@@ -10,25 +10,25 @@ WIDTH = 8
 
 
 def states(matched: bool) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    """Of one draft head: its states in training, and in decoding at the last position."""
+    """States of one draft head in training, and in decoding at the last position."""
     torch.manual_seed(0)
     config = {"name": "recursive", "heads": 2, "matched": matched}
     draft = build_draft(config, WIDTH, lambda: None)
     hidden, inputs = torch.randn(2, 1, 9, WIDTH)
     with torch.no_grad():
         trained = [state[:, 4] for state in draft.states(hidden, inputs, 3)]
-        memory = draft.start(1, hidden)
-        memory = draft.read(memory, hidden[:, :5], inputs[:, 1:6], torch.tensor([5]))
-        decoded = [draft.draft_step(memory, k, inputs[:, 4 + k])[0] for k in (1, 2, 3)]
+        cache = draft.start(1, hidden)
+        cache = draft.read(cache, hidden[:, :5], inputs[:, 1:6], torch.tensor([5]))
+        decoded = [draft.draft_step(cache, k, inputs[:, 4 + k])[0] for k in (1, 2, 3)]
     return trained, decoded
 
 
-def test_matched_training_has_the_attention_of_decoding() -> None:
+def test_matched_training_equals_decoding() -> None:
     for one, other in zip(*states(matched=True), strict=True):
         torch.testing.assert_close(one, other)
 
 
-def test_as_released_only_the_first_step_has_it() -> None:
+def test_released_training_equals_decoding_at_first_step_only() -> None:
     trained, decoded = states(matched=False)
     torch.testing.assert_close(trained[0], decoded[0])
     for one, other in zip(trained[1:], decoded[1:], strict=True):
@@ -43,11 +43,11 @@ def test_weights_decay_and_sum_to_one() -> None:
     assert RecursiveDraft(stated, 8, lambda: None).weights == (0.6, 0.3, 0.1)
 
 
-def test_it_drafts_further_than_it_was_trained() -> None:
+def test_drafts_more_steps_than_trained() -> None:
     draft = build_draft({"name": "recursive", "heads": 2, "steps": 2}, WIDTH, lambda: None).eval()
     hidden = torch.randn(1, 4, WIDTH)
     with torch.no_grad():
-        memory = draft.read(draft.start(1, hidden), hidden, hidden, torch.tensor([4]))
-        made = [draft.draft_step(memory, k, hidden[:, 0]) for k in range(1, 6)]
+        cache = draft.read(draft.start(1, hidden), hidden, hidden, torch.tensor([4]))
+        made = [draft.draft_step(cache, k, hidden[:, 0]) for k in range(1, 6)]
     assert [number for _, number in made] == [0, 1, 1, 1, 1]
     assert len({round(state.sum().item(), 4) for state, _ in made}) == 5

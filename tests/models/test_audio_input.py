@@ -1,4 +1,4 @@
-"""A speech LM that listens: what it hears, writes and then says, on tiny random models."""
+"""Speech LMs with audio input: transcripts, answers and speech of tiny random models."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,7 +10,7 @@ from helpers.errors import raises_input_error
 
 from vocalmtp.decoding.generate import Prompt, collect_utterances, generate
 from vocalmtp.decoding.sampling import Sampler
-from vocalmtp.errors import InputError
+from vocalmtp.errors import ErrorCode
 from vocalmtp.models.audio_encoder import FOLD, MEL_RATE, MELS, SAMPLE_RATE, log_mels, mel_frames
 from vocalmtp.models.batch import PositionKind
 from vocalmtp.models.layout import IGNORED
@@ -43,10 +43,8 @@ def model(request: pytest.FixtureRequest, make_model: Make) -> SpeechLM:
     return make_model(**{"audio_input": AUDIO_INPUT, **CASES[request.param]})
 
 
-def turn(
-    model: SpeechLM, seed: int, letters: int = 3, audio_frames_per_position: int = 7
-) -> dict[str, Any]:
-    """A question that is heard, and its spoken answer, at random."""
+def turn(model: SpeechLM, seed: int, letters: int = 3, num_frames: int = 7) -> dict[str, Any]:
+    """A random spoken question with its spoken answer."""
     draw = torch.Generator().manual_seed(seed)
 
     def codes(frames: int) -> torch.Tensor:
@@ -56,12 +54,12 @@ def turn(
     def text(count: int) -> list[int]:
         return torch.randint(0, END, (count,), generator=draw).tolist()
 
-    heard = codes(audio_frames_per_position)
+    heard = codes(num_frames)
     if model.config.audio_input_config.source == "mels":
-        heard = mel_frames(torch.randn(audio_frames_per_position * FOLD, MELS, generator=draw))
+        heard = mel_frames(torch.randn(num_frames * FOLD, MELS, generator=draw))
     return {
-        "heard": AudioInput(heard),
-        "letters": torch.randint(0, END, (audio_frames_per_position,), generator=draw),
+        "audio": AudioInput(heard),
+        "letters": torch.randint(0, END, (num_frames,), generator=draw),
         "question": text(letters + 1),
         "answer": text(letters),
         "codes": codes(2 * letters),
@@ -69,16 +67,16 @@ def turn(
     }
 
 
-def asked(t: dict[str, Any], known: bool = False) -> list[Segment]:
-    """The prompt of a transcript, or with the question `known` of the answer."""
+def text_prompt(t: dict[str, Any], known: bool = False) -> list[Segment]:
+    """The prompt of a transcript or, if the question is `known`, of the answer."""
     if not known:
-        return dialogue_turn(audio=t["heard"])
-    context = dialogue_turn(audio=t["heard"], question=[*t["question"], END])
+        return dialogue_turn(audio=t["audio"])
+    context = dialogue_turn(audio=t["audio"], question=[*t["question"], END])
     return [Speaker(t["speaker"]), *context, ControlToken("answer")]
 
 
-def answered(model: SpeechLM, t: dict[str, Any], spoken: bool = True) -> list[Segment]:
-    """The whole turn, as it is trained; the prompt of its speech if that is not `spoken` yet."""
+def speech_prompt(model: SpeechLM, t: dict[str, Any], spoken: bool = True) -> list[Segment]:
+    """The whole turn as in training, or the prompt of its speech if that is not `spoken` yet."""
     count = t["codes"].shape[1]
     ends = torch.linspace(0.1, count / 10, len(t["answer"]))
     return tts_prompt(
@@ -88,7 +86,7 @@ def answered(model: SpeechLM, t: dict[str, Any], spoken: bool = True) -> list[Se
         codes=t["codes"] if spoken else None,
         advances=frame_advances(ends, count, 10.0),
         context=dialogue_turn(
-            audio=replace(t["heard"], frame_characters=t["letters"]),
+            audio=replace(t["audio"], frame_characters=t["letters"]),
             question=[*t["question"], END],
             answer=[*t["answer"], END],
         ),
@@ -96,16 +94,16 @@ def answered(model: SpeechLM, t: dict[str, Any], spoken: bool = True) -> list[Se
 
 
 def write(model: SpeechLM, rows: list[list[Segment]], limit: int = 12) -> list[list[int]]:
-    side = TextDecodingView(model)
+    view = TextDecodingView(model)
     prompts = [Prompt(row, Sampler(greedy=True), max_steps=limit) for row in rows]
-    made = dict(collect_utterances(generate(side, prompts, batch_size=4), side.layout))
+    made = dict(collect_utterances(generate(view, prompts, batch_size=4), view.layout))
     return [made[row].codes[0].tolist() for row in range(len(rows))]
 
 
-def test_a_turn_has_its_targets_and_losses(model: SpeechLM) -> None:
+def test_dialogue_turn_has_targets_and_losses(model: SpeechLM) -> None:
     t = turn(model, 0)
     batch = model.collator()(
-        [answered(model, t), dialogue_turn(audio=t["heard"], question=[1, END])]
+        [speech_prompt(model, t), dialogue_turn(audio=t["audio"], question=[1, END])]
     )
     assert (batch.kinds == PositionKind.AUDIO).sum(1).tolist() == [4, 4]
     supervised = batch.text_targets[0][batch.text_targets[0] != IGNORED]
@@ -131,15 +129,17 @@ def test_a_turn_has_its_targets_and_losses(model: SpeechLM) -> None:
         {"flat": True},
     ],
 )
-def test_a_batch_that_only_writes_trains_every_head(settings: dict, make_model: Make) -> None:
+def test_batch_of_transcripts_alone_is_trained_with_every_head(
+    settings: dict, make_model: Make
+) -> None:
     model = make_model(audio_input=AUDIO_INPUT, **settings)
-    prompt = dialogue_turn(audio=turn(model, 0)["heard"], question=[1, END])
+    prompt = dialogue_turn(audio=turn(model, 0)["audio"], question=[1, END])
     output = model(model.collator()([prompt]))
     output.loss.backward()
     assert torch.isfinite(output.loss) and output.head_loss == 0
 
 
-def test_a_question_that_is_read_is_not_learned(model: SpeechLM) -> None:
+def test_written_questions_are_not_targets(model: SpeechLM) -> None:
     segments = [Speaker(None), *dialogue_turn(question=[1, 2, END], answer=[3, END])]
     batch = model.collator()([segments])
     assert batch.audio is None
@@ -148,45 +148,46 @@ def test_a_question_that_is_read_is_not_learned(model: SpeechLM) -> None:
 
 
 @torch.no_grad()
-def test_written_token_by_token_equals_the_whole(model: SpeechLM, make_model: Make) -> None:
-    """Cached steps of text have the logits of the full forward."""
+def test_cached_text_steps_equal_full_forward(model: SpeechLM, make_model: Make) -> None:
     t = turn(model, 1)
-    whole = model.collator()([[*asked(t, known=True), *dialogue_turn(answer=t["answer"])[-1:]]])
+    whole = model.collator()(
+        [[*text_prompt(t, known=True), *dialogue_turn(answer=t["answer"])[-1:]]]
+    )
     full = model.hidden_states(whole)  # [1, L, D]
-    side = TextDecodingView(model)
-    _, hidden, state = side.prefill(side.collator()([asked(t, known=True)], left=True))
+    view = TextDecodingView(model)
+    _, hidden, state = view.prefill(view.collator()([text_prompt(t, known=True)], left=True))
     prefix = hidden.shape[1]
     torch.testing.assert_close(hidden[:, -1], full[:, prefix - 1], atol=1e-5, rtol=1e-5)
     for place, token in enumerate(t["answer"], start=prefix):
-        hidden = side.step(state, torch.tensor([[token]]))
+        hidden = view.step(state, torch.tensor([[token]]))
         torch.testing.assert_close(hidden, full[:, place], atol=1e-5, rtol=1e-5)
 
 
-def test_a_row_hears_and_writes_the_same_in_any_batch(model: SpeechLM) -> None:
-    turns = [turn(model, seed, audio_frames_per_position=5 + 3 * seed) for seed in range(3)]
-    rows = [asked(t, known=seed != 1) for seed, t in enumerate(turns)]
+def test_row_gives_same_text_in_any_batch(model: SpeechLM) -> None:
+    turns = [turn(model, seed, num_frames=5 + 3 * seed) for seed in range(3)]
+    rows = [text_prompt(t, known=seed != 1) for seed, t in enumerate(turns)]
     rows.append(
         [Speaker(None), *dialogue_turn(question=[1, 2, END]), ControlToken("answer")]
-    )  # is read
+    )  # written
     assert write(model, rows) == [write(model, [row])[0] for row in rows]
 
 
-def test_fast_weights_write_the_same(make_model: Make) -> None:
+def test_optimized_model_gives_same_text(make_model: Make) -> None:
     model = make_model(audio_input=AUDIO_INPUT)
-    rows = [asked(turn(model, seed)) for seed in range(2)]
+    rows = [text_prompt(turn(model, seed)) for seed in range(2)]
     before = write(model, rows)
     model.optimize_for_inference(int8=False)
     assert write(model, rows) == before
 
 
-def test_hearing_does_not_depend_on_padding(make_model: Make) -> None:
-    ears = make_model(audio_input=AUDIO_INPUT).audio_encoder
+def test_audio_encoding_does_not_depend_on_padding(make_model: Make) -> None:
+    encoder = make_model(audio_input=AUDIO_INPUT).audio_encoder
     codes = torch.randint(0, 4, (2, 2, 9))
-    heard = ears(codes, torch.tensor([9, 5]))
-    torch.testing.assert_close(heard[1:, :3], ears(codes[1:, :, :5], torch.tensor([5])))
+    encoded = encoder(codes, torch.tensor([9, 5]))
+    torch.testing.assert_close(encoded[1:, :3], encoder(codes[1:, :, :5], torch.tensor([5])))
 
 
-def test_log_mels_do_not_depend_on_level_or_what_follows() -> None:
+def test_log_mels_do_not_depend_on_level_or_later_audio() -> None:
     wav = torch.randn(SAMPLE_RATE)
     mel = log_mels(wav)
     assert mel_frames(mel).shape == (FOLD * MELS, MEL_RATE)
@@ -200,14 +201,13 @@ def test_log_mels_do_not_depend_on_level_or_what_follows() -> None:
     [{}, {"text": "prompt"}, {"audio_input": {**AUDIO_INPUT, "source": "mels"}}],
     ids=["track", "prompt", "mels"],
 )
-def test_overfits_and_hears_answers_and_speaks(
+def test_overfitted_model_transcribes_answers_and_speaks(
     settings: dict, make_model: Make, speak: Make
 ) -> None:
-    """Some dozens of steps, then what was asked aloud is written down, answered, and said."""
     model = make_model(**{"audio_input": AUDIO_INPUT, **settings}).train()
     turns = [turn(model, seed) for seed in range(3)]
-    heard = [dialogue_turn(audio=t["heard"], question=[*t["question"], END]) for t in turns]
-    batch = model.collator()([*heard, *(answered(model, t) for t in turns)])
+    heard = [dialogue_turn(audio=t["audio"], question=[*t["question"], END]) for t in turns]
+    batch = model.collator()([*heard, *(speech_prompt(model, t) for t in turns)])
     optimizer = torch.optim.AdamW(model.parameters(), lr=1.5e-2, weight_decay=0.0)
     for step in range(70):
         optimizer.param_groups[0]["lr"] = 1.5e-2 * (1 - step / 70)
@@ -215,31 +215,35 @@ def test_overfits_and_hears_answers_and_speaks(
         model(batch).loss.backward()
         optimizer.step()
     model.eval()
-    assert write(model, [asked(t) for t in turns]) == [t["question"] for t in turns]
-    assert write(model, [asked(t, known=True) for t in turns]) == [t["answer"] for t in turns]
-    said = speak(model, [answered(model, t, False) for t in turns], Sampler(greedy=True), [0] * 3)
-    for t, made in zip(turns, said, strict=True):
+    assert write(model, [text_prompt(t) for t in turns]) == [t["question"] for t in turns]
+    assert write(model, [text_prompt(t, known=True) for t in turns]) == [t["answer"] for t in turns]
+    speech = speak(
+        model, [speech_prompt(model, t, False) for t in turns], Sampler(greedy=True), [0] * 3
+    )
+    for t, made in zip(turns, speech, strict=True):
         assert not made.truncated and torch.equal(made.codes, t["codes"])
 
 
-def test_what_it_hears_by_is_saved(make_model: Make, tmp_path: Any) -> None:
+def test_audio_encoder_is_saved_and_loaded(make_model: Make, tmp_path: Any) -> None:
     model = make_model(audio_input=AUDIO_INPUT)
-    rows = [asked(turn(model, 0))]
+    rows = [text_prompt(turn(model, 0))]
     model.save_pretrained(tmp_path)
     again = SpeechLM.load(tmp_path).eval()
     assert again.config.audio_input == AUDIO_INPUT and write(again, rows) == write(model, rows)
 
 
-def test_ears_for_a_model_that_speaks(make_model: Make, make_rows: Make, collate: Make) -> None:
+def test_audio_input_can_be_added_without_changing_speech(
+    make_model: Make, make_rows: Make, collate: Make
+) -> None:
     model = make_model()
     batch = collate(model, make_rows(model))
     before = model(batch).loss
     model.add_audio_input(AUDIO_INPUT)
     assert torch.equal(model(batch).loss, before)
-    assert len(write(model, [asked(turn(model, 0))], limit=5)) == 1
+    assert len(write(model, [text_prompt(turn(model, 0))], limit=5)) == 1
 
 
-def test_other_ears_keep_what_fits(make_model: Make) -> None:
+def test_new_audio_encoder_starts_with_weights_that_fit(make_model: Make) -> None:
     model = make_model(audio_input=AUDIO_INPUT)
     model.control_tokens.weight.data[1:] = 0.5
     before = {name: weight.clone() for name, weight in model.audio_encoder.state_dict().items()}
@@ -253,25 +257,32 @@ def test_other_ears_keep_what_fits(make_model: Make) -> None:
     ):
         assert torch.equal(after[name], before[name])
     assert after.keys() - before.keys() and (model.control_tokens.weight[1:] == 0.5).all()
-    assert len(write(model, [asked(turn(model, 0))], limit=5)) == 1
+    assert len(write(model, [text_prompt(turn(model, 0))], limit=5)) == 1
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("settings", "code", "key", "names"),
     [
-        ({"end_id": 16}, "vocab_size '16'.*give 17"),
-        ({"end_id": 9, "streams": ("contant",)}, "streams 'contant'.*content"),
-        ({"end_id": 9, "frames": 2}, "unknown key 'frames'"),
+        ({"end_id": 16}, "out_of_range", "backbone.vocab_size", "17"),
+        (
+            {"end_id": 9, "streams": ("contant",)},
+            "unknown_name",
+            "audio_input.streams",
+            "content",
+        ),
+        ({"end_id": 9, "frames": 2}, "unknown_name", "audio_input", "frames"),
     ],
 )
-def test_ears_that_do_not_fit(settings: dict, message: str, make_model: Make) -> None:
-    with pytest.raises(InputError, match=message):
+def test_invalid_audio_input_settings_are_refused(
+    settings: dict, code: ErrorCode, key: str, names: str, make_model: Make
+) -> None:
+    with raises_input_error(code, key, names):
         make_model().add_audio_input(settings)
 
 
-def test_a_model_without_ears_says_so(make_model: Make) -> None:
+def test_models_without_audio_input_refuse_audio_and_text_decoding(make_model: Make) -> None:
     model = make_model()
-    with raises_input_error("unsupported"):
+    with raises_input_error("unsupported", "model"):
         TextDecodingView(model)
-    with raises_input_error("unsupported"):
+    with raises_input_error("unsupported", "audio input"):
         model.collator()([dialogue_turn(audio=AudioInput(torch.zeros(2, 3, dtype=torch.long)))])

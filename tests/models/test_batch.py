@@ -20,7 +20,7 @@ N = IGNORED
 PADDING, TEXT, SPEECH, SPEAKER, CONTROL, AUDIO = PositionKind
 
 
-def test_a_tracked_prompt() -> None:
+def test_prompt_with_text_track() -> None:
     codes, advances = torch.tensor([[5, 6, 7, 8]]), torch.tensor([0, 1, 1, 0])
     segments = tts_prompt(
         "track", characters=[3, 4, 5], speaker=torch.ones(2), codes=codes, advances=advances
@@ -40,7 +40,7 @@ def test_a_tracked_prompt() -> None:
     assert batch.has_speaker.tolist() == [True]
 
 
-def test_a_text_prompt_and_padding_on_both_sides() -> None:
+def test_text_prompt_and_padding_on_both_sides() -> None:
     long = tts_prompt("prompt", text_ids=[1, 2, 3], codes=torch.tensor([[5, 6]]))
     short = tts_prompt("prompt", text_ids=[4], codes=None)
     right = Collator(PLAIN)([long, short])
@@ -68,7 +68,7 @@ def test_only_supervised_segments_are_targets() -> None:
     assert (batch.step_targets == N).all()
 
 
-def test_later_speech_points_at_its_own_characters() -> None:
+def test_pointers_of_later_speech_start_at_its_own_characters() -> None:
     first = Speech(torch.tensor([[0, 1], [5, 6]]), [1, 2])
     second = Speech(torch.tensor([[0, 2], [5, 6]]), [3, 4, 5])
     batch = Collator(TRACKED)([[ControlToken("speech"), first, ControlToken("speech"), second]])
@@ -89,7 +89,7 @@ def test_models_without_speaker_vectors_have_no_speaker_position() -> None:
     assert Collator(PLAIN, speaker_dim=0)([prompt]).kinds.tolist() == [[TEXT, CONTROL]]
 
 
-def test_a_batch_moves_all_of_its_tensors() -> None:
+def test_batch_moves_all_tensors() -> None:
     prompt = [AudioInput(torch.zeros(1, 4, dtype=torch.long)), Text([1], supervised=True)]
     prompt += tts_prompt("track", characters=[1, 2], speaker=torch.ones(2))
     batch = Collator(TRACKED, 2, 2)([prompt]).to("meta")
@@ -109,7 +109,7 @@ def test_speaker_vectors_of_another_size_are_refused() -> None:
 
 
 @pytest.mark.parametrize(("frames", "code"), [(0, "unsupported"), (2, "invalid_value")])
-def test_audio_that_a_model_cannot_take_is_refused(frames: int, code: ErrorCode) -> None:
+def test_unsupported_audio_is_refused(frames: int, code: ErrorCode) -> None:
     audio = AudioInput(torch.zeros(1, 4, dtype=torch.long))
     with raises_input_error(code, key="audio input"):
         Collator(PLAIN, audio_frames_per_position=frames)([[audio, audio]])

@@ -21,14 +21,14 @@ def test_digits_are_mixed_radix_least_first() -> None:
     assert (digits @ torch.tensor([1, 2])).tolist() == list(range(8))
 
 
-def test_specials_have_no_digits() -> None:
+def test_special_ids_have_no_digits() -> None:
     table = centred_digits(layout(), [[1], [2]])
     assert table.shape == (8 + 2 + 5 + 2, 2)
     assert table[:8].abs().max() == 1
     assert table[8:].abs().max() == 0
 
 
-def test_embedding_is_the_scaled_sum_of_its_parts() -> None:
+def test_slot_embedding_is_scaled_sum_of_its_parts() -> None:
     embedding = SlotEmbedding(layout(), 6)
     tokens = torch.tensor([[4, 7, 2, 1, 6]])  # advance, a.0, b.0, a.1, b.1
     table = embedding.table
@@ -42,7 +42,7 @@ def test_embedding_is_the_scaled_sum_of_its_parts() -> None:
     torch.testing.assert_close(embedding(tokens)[0], want)
 
 
-def test_order_of_frames_matters() -> None:
+def test_slot_embedding_distinguishes_frames() -> None:
     embedding = SlotEmbedding(layout(), 6)
     tokens = torch.tensor([[0, 7, 2, 1, 3]])
     swapped = torch.tensor([[0, 1, 3, 7, 2]])
@@ -61,13 +61,13 @@ def test_projection_adds_digit_logits_and_shares_frames() -> None:
     assert projection(hidden[None], 2).shape == (1, 3, 7)  # no levels: free logits only
 
 
-def test_unshared_projection_has_a_slot_each() -> None:
+def test_unshared_projection_has_weights_per_slot() -> None:
     projection = SlotProjection(layout(), 6, shared=False)
     hidden = torch.randn(3, 6)
     assert not torch.allclose(projection(hidden, 1), projection(hidden, 3))
 
 
-def test_flat_layouts_join_all_vocabularies() -> None:
+def test_flat_layout_joins_all_vocabularies() -> None:
     flat = layout(1, flat=True)
     hidden = torch.randn(3, 6)
     assert SlotProjection(flat, 6)(hidden, 0).shape == (3, 3 + 8 + 5 + 2)

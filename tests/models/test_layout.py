@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+from helpers.errors import raises_input_error
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vocalmtp.errors import InputError
+from vocalmtp.errors import ErrorCode
 from vocalmtp.models.layout import IGNORED, Stream, TokenLayout, hold
 
 
@@ -37,7 +38,7 @@ def random_codes(layout: TokenLayout, lengths: list[int], seed: int) -> torch.Te
 
 @settings(max_examples=150, deadline=None)
 @given(layouts(), st.lists(st.integers(1, 11), min_size=1, max_size=3), st.integers(0, 99))
-def test_round_trip(layout: TokenLayout, lengths: list[int], seed: int) -> None:
+def test_unpack_inverts_pack(layout: TokenLayout, lengths: list[int], seed: int) -> None:
     codes = random_codes(layout, lengths, seed)
     steps = layout.pack(codes, torch.tensor(lengths))
     for k, slot in enumerate(layout.slots):
@@ -53,7 +54,9 @@ def test_round_trip(layout: TokenLayout, lengths: list[int], seed: int) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(layouts(), st.lists(st.integers(1, 9), min_size=2, max_size=3), st.integers(0, 99))
-def test_a_row_packs_as_it_does_alone(layout: TokenLayout, lengths: list[int], seed: int) -> None:
+def test_row_packs_the_same_in_any_batch(
+    layout: TokenLayout, lengths: list[int], seed: int
+) -> None:
     codes = random_codes(layout, lengths, seed)
     steps = layout.pack(codes, torch.tensor(lengths))
     for b, length in enumerate(lengths):
@@ -68,7 +71,7 @@ def track_layout(frames_per_step: int = 2, flat: bool = False) -> TokenLayout:
     return TokenLayout(streams=(advance, *codec), frames_per_step=frames_per_step, flat=flat)
 
 
-def test_the_track_leads_by_one_step() -> None:
+def test_text_track_leads_by_one_step() -> None:
     layout = track_layout()
     codes = torch.tensor([[[1, 2, 3], [4, 5, 6], [7, 8, 9]]])  # three frames: a ragged last step
     tokens = layout.pack(codes).tokens[0]
@@ -82,7 +85,7 @@ def test_the_track_leads_by_one_step() -> None:
     assert layout.advances(tokens[None])[0].tolist() == [[1, 2], [3, 0], [0, 0]]
 
 
-def test_forced_paddings_are_not_learned() -> None:
+def test_forced_padding_is_not_a_target() -> None:
     layout = track_layout()
     tokens = layout.pack(torch.tensor([[[1, 2, 3], [4, 5, 6], [7, 8, 9]]])).tokens[0]
     assert layout.targets(tokens).tolist() == [
@@ -92,7 +95,7 @@ def test_forced_paddings_are_not_learned() -> None:
     ]
 
 
-def test_flat_keeps_streams_apart() -> None:
+def test_flat_layout_has_id_ranges_per_stream() -> None:
     layout = track_layout(1, flat=True)
     codes = torch.tensor([[[1, 2], [4, 5], [7, 8]]])
     tokens = layout.pack(codes).tokens[0, :, 0]
@@ -103,7 +106,7 @@ def test_flat_keeps_streams_apart() -> None:
     assert layout.advances(tokens[None, :, None])[0, :, 0].tolist() == [1, 0, 0, 2, 0, 0, 0]
 
 
-def test_a_row_without_an_end_keeps_whole_steps() -> None:
+def test_row_without_end_keeps_complete_frames() -> None:
     layout = track_layout()
     codes = torch.randint(0, 6, (1, 3, 8))
     tokens = layout.pack(codes).tokens[:, :3]
@@ -112,7 +115,7 @@ def test_a_row_without_an_end_keeps_whole_steps() -> None:
     assert torch.equal(back, codes[..., :4])
 
 
-def test_one_stray_padding_does_not_end_speech() -> None:
+def test_padding_within_speech_repeats_frame() -> None:
     layout = TokenLayout(
         streams=(Stream(name="a", size=9), Stream(name="b", size=9)), frames_per_step=2
     )
@@ -123,28 +126,46 @@ def test_one_stray_padding_does_not_end_speech() -> None:
     assert back[0, 0].tolist() == [1, 1, 3, 4]
 
 
-def test_hold_repeats_the_last_code() -> None:
+def test_hold_repeats_last_code() -> None:
     assert hold(torch.tensor([[[-1, 3, -1, -1, 2]]])).tolist() == [[[0, 3, 3, 3, 2]]]
 
 
 @pytest.mark.parametrize(
-    ("streams", "extra", "named"),
+    ("streams", "extra", "code", "key"),
     [
-        ((), {}, "streams"),
-        ((Stream(name="a", size=2, joint=True),), {}, "joint"),
-        ((Stream(name="a", size=2), Stream(name="b", size=2, joint=True)), {}, "front"),
-        ((Stream(name="a", size=2),), {"frames_per_step": 0}, "frames_per_step"),
-        ((Stream(name="a", size=2),), {"frames_per_step": 2, "flat": True}, "flat"),
-        ((Stream(name="a", size=0),), {}, "size"),
-        ((Stream(name="a", size=8, levels=(2, 3)),), {}, "levels"),
+        ((), {}, "invalid_value", "streams"),
+        ((Stream(name="a", size=2, joint=True),), {}, "invalid_value", "streams"),
+        (
+            (Stream(name="a", size=2), Stream(name="b", size=2, joint=True)),
+            {},
+            "invalid_value",
+            "streams",
+        ),
+        ((Stream(name="a", size=2),), {"frames_per_step": 0}, "out_of_range", "frames_per_step"),
+        (
+            (Stream(name="a", size=2),),
+            {"frames_per_step": 2, "flat": True},
+            "out_of_range",
+            "frames_per_step",
+        ),
+        ((Stream(name="a", size=0),), {}, "out_of_range", "stream"),
+        ((Stream(name="a", size=8, levels=(2, 3)),), {}, "invalid_value", "stream"),
+        (
+            (Stream(name="a", size=99, joint=True), Stream(name="b", size=2)),
+            {"frames_per_step": 4},
+            "out_of_range",
+            "stream",
+        ),
     ],
 )
-def test_wrong_layouts_are_refused(streams: tuple, extra: dict, named: str) -> None:
-    with pytest.raises(InputError, match=named):
+def test_invalid_layouts_are_refused(
+    streams: tuple, extra: dict, code: ErrorCode, key: str
+) -> None:
+    with raises_input_error(code, key):
         TokenLayout(streams=streams, **extra)
 
 
-def test_advances_need_the_stream() -> None:
+def test_advances_of_missing_stream_are_refused() -> None:
     layout = TokenLayout(streams=(Stream(name="a", size=2),))
-    with pytest.raises(InputError, match="advance"):
+    with raises_input_error("unknown_name", "stream", "advance"):
         layout.advances(torch.zeros(1, 1, 1, dtype=torch.long))

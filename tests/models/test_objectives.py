@@ -41,7 +41,7 @@ def by_hand(logits: torch.Tensor, targets: torch.Tensor, window: int) -> torch.T
     window=st.integers(1, 12),
     chunk=st.integers(1, 10),
 )
-def test_it_equals_the_loss_by_hand(rows: list[list[int]], window: int, chunk: int) -> None:
+def test_order_loss_equals_reference(rows: list[list[int]], window: int, chunk: int) -> None:
     targets = torch.tensor(rows)
     logits = torch.randn(*targets.shape, VOCABULARY, requires_grad=True)
     loss = order_loss(logits, lambda x: x, targets, window, chunk)
@@ -52,37 +52,37 @@ def test_it_equals_the_loss_by_hand(rows: list[list[int]], window: int, chunk: i
     torch.testing.assert_close(ours, torch.zeros_like(ours) + theirs, atol=1e-6, rtol=1e-4)
 
 
-def test_a_token_was_last_seen_there() -> None:
+def test_last_occurrence() -> None:
     assert last_occurrence(torch.tensor([[3, 1, 3, 3, 1, 2]])).tolist() == [[-1, -1, 0, 2, 1, -1]]
 
 
-def test_the_mass_of_distinct_tokens() -> None:
+def test_order_weights_of_distinct_tokens() -> None:
     weights = order_weights(torch.ones(4096, dtype=torch.bool))
     assert [round(x, 3) for x in weights[:3].tolist()] == [0.632, 0.233, 0.086]
 
 
-def test_float16_scores_tie_the_two_nearest_tokens() -> None:
-    """What the published targets are at a window of 4096, and why there are none here."""
+def test_float16_scores_tie_two_nearest_tokens() -> None:
+    """The published targets at a window of 4096, which are not used here."""
     scores = (4096 - torch.arange(4096)).half()
     assert scores[:4].tolist() == [4096, 4096, 4094, 4092]
     masses = scores.float().softmax(0)[:3].tolist()
     assert [round(x, 3) for x in masses] == [0.456, 0.456, 0.062]
 
 
-def test_nothing_to_rank_is_no_loss() -> None:
+def test_loss_without_targets_is_zero() -> None:
     hidden = torch.randn(2, 5, 4, requires_grad=True)
     targets = torch.full((2, 5), IGNORED)
     assert order_loss(hidden, lambda x: x, targets, 3) == 0
 
 
-def test_a_window_of_one_is_next_token_prediction() -> None:
+def test_window_of_one_is_next_token_prediction() -> None:
     logits, targets = torch.randn(2, 9, VOCABULARY), torch.randint(0, VOCABULARY, (2, 9))
     want = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
     torch.testing.assert_close(order_loss(logits, lambda x: x, targets, 1), want)
 
 
 @pytest.mark.parametrize("flat", [False, True])
-def test_an_objective_is_the_mean_over_slots(flat: bool) -> None:
+def test_objective_is_mean_over_slots(flat: bool) -> None:
     streams = (Stream(name="a", size=8, levels=(2, 4)), Stream(name="b", size=5))
     layout = TokenLayout(streams=streams, flat=flat, frames_per_step=1)
     objective = build_objectives({"top": {"weight": 0.5, "window": 4}}, layout, 16)["top"]

@@ -7,18 +7,18 @@ from hypothesis import strategies as st
 from vocalmtp.models.text_track import TextTrack, TrackConfig, frame_advances
 
 
-def test_the_pointer_stands_on_the_character_that_sounds() -> None:
+def test_pointer_is_at_spoken_character() -> None:
     ends = torch.tensor([0.1, 0.1, 0.25, 0.4])  # the second character takes no time
     advances = frame_advances(ends, 4, 10.0)  # frame middles .05 .15 .25 .35
     assert advances.cumsum(0).tolist() == [0, 2, 3, 3]
 
 
-def test_excess_is_carried_to_later_frames() -> None:
+def test_excess_advances_move_to_later_frames() -> None:
     ends = torch.tensor([0.1] + [0.11] * 7 + [0.5])
     assert frame_advances(ends, 5, 10.0, max_advance=3).tolist() == [0, 3, 3, 2, 0]
 
 
-def test_a_late_last_character_is_still_reached() -> None:
+def test_late_last_character_is_reached() -> None:
     ends = torch.tensor([0.2, 0.4, 0.4, 0.4])
     assert frame_advances(ends, 4, 10.0, max_advance=1).cumsum(0).tolist() == [0, 1, 2, 3]
 
@@ -29,7 +29,9 @@ def test_a_late_last_character_is_still_reached() -> None:
     st.integers(1, 40),
     st.integers(1, 5),
 )
-def test_advances_are_legal(durations: list[float], num_frames: int, most: int) -> None:
+def test_advances_are_in_range_and_reach_the_end(
+    durations: list[float], num_frames: int, most: int
+) -> None:
     ends = torch.tensor(durations).cumsum(0)
     advances = frame_advances(ends, num_frames, 10.0, most)
     assert advances.shape == (num_frames,)
@@ -39,7 +41,7 @@ def test_advances_are_legal(durations: list[float], num_frames: int, most: int) 
     assert total == min(len(durations) - 1, most * num_frames)
 
 
-def test_padding_does_not_reach_the_text() -> None:
+def test_encoding_does_not_depend_on_padding() -> None:
     track = TextTrack(TrackConfig(width=8, layers=2, kernel=5), 10, 12, 2)
     ids = torch.randint(0, 10, (1, 6))
     alone = track.encode(ids, torch.tensor([6]))
@@ -48,7 +50,7 @@ def test_padding_does_not_reach_the_text() -> None:
     torch.testing.assert_close(alone, together[:, :6])
 
 
-def test_frames_of_a_step_are_read_in_order() -> None:
+def test_text_of_a_step_depends_on_frame_order() -> None:
     track = TextTrack(TrackConfig(width=8, layers=1, kernel=3), 10, 12, 2)
     encoded = track.encode(torch.tensor([[1, 2, 3]]), torch.tensor([3]))
     one = track.read(encoded, torch.tensor([[[0, 2]]]))

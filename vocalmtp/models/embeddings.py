@@ -196,7 +196,7 @@ class SpeakerProjection(nn.Module):
         if self.training and self.dropout > 0:
             kept = torch.rand(has_speaker.shape, device=has_speaker.device) >= self.dropout
             has_speaker = has_speaker & kept
-        projected = self.projection(speaker * self.scale)
+        projected = self.projection((speaker * self.scale).to(self.no_speaker.dtype))
         return torch.where(has_speaker[:, None], projected, self.no_speaker)
 
 
