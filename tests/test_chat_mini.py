@@ -77,7 +77,7 @@ def test_tests_are_asked_by_voices_that_are_held_out(recipe, rows):
     assert len(pairs) > 1.8 * len(set(kinds.values()))  # most kinds are asked by both
     answers = [shard for shard in shards if shard.name.startswith("test-0")]
     assert {item.voice.name for shard in answers for item in shard.items} <= voices["train"]
-    place = places[0, "asked"]
+    place = places[0, "question_audio"]
     shard = next(shard for shard in shards if f"/{shard.name}/" in place)
     assert shard.items[int(Path(place).stem)].text == rows[0]["question"]
     silent, _ = speak.plan_shards(rows, RECIPES / "chat_mini", aloud=False)

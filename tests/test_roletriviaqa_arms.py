@@ -28,7 +28,7 @@ def write_results(folder: Path, **changes: object) -> None:
         "agreement_errors": 1,
         "agreement_words": 4,
         "failure": "",
-        "dnsmos": None,
+        "mos": None,
         "seen": True,
     }
     row |= {"similarity": {"a": 0.75, "b": 0.5}, "domain": "in", "seen": True, "transcript": "x"}

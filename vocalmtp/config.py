@@ -4,6 +4,7 @@ import pkgutil
 import re
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
+from inspect import Parameter, signature
 from pathlib import Path
 from types import UnionType
 from typing import Any, Generic, TypeVar, Union, get_args, get_origin
@@ -276,7 +277,14 @@ class Registry(Mapping[str, T], Generic[T]):
         """
         name, argument = split_spec(spec)
         factory: Any = self[name]
-        return factory(**settings) if argument is None else factory(argument, **settings)
+        if argument is None:
+            return factory(**settings)
+        kinds = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+        if not any(each.kind in kinds for each in signature(factory).parameters.values()):
+            raise InputError(
+                f"{self.kind} '{spec}': takes no argument; give {name}", code="invalid_value"
+            )
+        return factory(argument, **settings)
 
     def _discover(self) -> None:
         if self._package is None:

@@ -13,7 +13,7 @@ import typer
 
 from vocalmtp.data.manifest import Utterance, read_manifest
 from vocalmtp.data.prepare import RecordingLimits
-from vocalmtp.evaluation.rows import progress
+from vocalmtp.io.progress import track
 from vocalmtp.models.aligner import Aligner, load_aligner, word_ends
 from vocalmtp.optional import require
 
@@ -62,9 +62,7 @@ def measure(rows: list[Utterance], aligner: Aligner) -> Iterator[str]:
         "pocketsphinx: words": [],
     }
     right, wrong, unable = [], [], 0
-    for row, other in progress(
-        list(zip(rows, rows[1:] + rows[:1], strict=True)), len(rows), "rows"
-    ):
+    for row, other in track(list(zip(rows, rows[1:] + rows[:1], strict=True)), len(rows), "rows"):
         samples, _ = soundfile.read(row.audio, dtype="int16")
         heard = samples.astype(np.float32) / 32768
         found = aligner.align(heard, row.text)

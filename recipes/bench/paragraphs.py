@@ -1,9 +1,9 @@
-"""Speak ten paragraphs whole and hear every sentence of them: is anything skipped, repeated or cut?
+"""Synthesize ten paragraphs and recognize every sentence: is anything skipped, repeated or cut?
 
     python recipes/bench/paragraphs.py --output results/paragraphs
 
-Beside ours stands flite's own reading of the same sentences (needs `apt install flite`). Loudness
-and fundamental frequency of the last sentences are compared with those of the first.
+flite's reading of the same sentences is the reference (needs `apt install flite`). Loudness and
+fundamental frequency of the last sentences are compared with those of the first.
 """
 
 import sys
@@ -20,39 +20,45 @@ sys.path.insert(0, str(HERE.parent / "corpus"))
 from teachers import flite  # noqa: E402 (recipes/corpus)
 
 import vocalmtp  # noqa: E402
-from vocalmtp.audio.io import Audio, join  # noqa: E402
+from vocalmtp.audio.io import Audio, join, resample  # noqa: E402
 from vocalmtp.audio.pitch import track_pitch  # noqa: E402
-from vocalmtp.evaluation.intelligibility import WordErrors, corpus_rate, hear, word_errors  # noqa: E402
+from vocalmtp.evaluation.scoring import WordErrors, corpus_rate, word_errors  # noqa: E402
+from vocalmtp.recognizers.base import SAMPLE_RATE, Recognizer, build_recognizer  # noqa: E402
 from vocalmtp.text import normalize, split_sentences  # noqa: E402
 
 RAW = 32768.0
 
 
 def natural(sentence: str, voice: str) -> Audio:
-    """flite's reading of `sentence`."""
+    """Synthesize `sentence` with flite."""
     speech = flite.synthesize(sentence, voice)
     return Audio(np.asarray(speech.samples, np.float32) / RAW, flite.FLITE_RATE)
 
 
 def level(audio: Audio) -> float:
-    """Loudness of speech in dB: the root mean square of the samples that are not silence."""
+    """Root mean square of the samples that are not silent, in dB."""
     loud = audio.samples[np.abs(audio.samples) > 1e-3]
     return 20 * float(np.log10(np.sqrt(np.mean(loud.astype(np.float64) ** 2)) + 1e-9))
 
 
 def pitch(audio: Audio) -> float:
-    """Median F0 in Hz of the voiced frames."""
+    """Median F0 of the voiced frames, in Hz."""
     f0 = track_pitch(torch.from_numpy(audio.samples)[None], sample_rate=audio.sample_rate)
     return float(f0[f0 > 0].median())
 
 
+def transcribe(recognizer: Recognizer, audio: Audio) -> str:
+    """Transcribe `audio` at the recognizer's sample rate."""
+    return recognizer.transcribe(resample(audio.samples, audio.sample_rate, SAMPLE_RATE))
+
+
 def clicks(audio: Audio) -> int:
-    """Jumps between neighbouring samples of over half of full scale."""
+    """Count jumps between neighboring samples of over half of full scale."""
     return int((np.abs(np.diff(audio.samples)) > 0.5).sum())
 
 
 def is_lost(score: WordErrors) -> bool:
-    """Whether nothing of a sentence was understood."""
+    """Whether no word of a sentence was recognized."""
     return score.errors >= score.words
 
 
@@ -62,27 +68,27 @@ def main(
     voice: Annotated[str, typer.Option(help="A voice that flite has too.")] = "slt",
     texts: Annotated[Path, typer.Option(help="A paragraph a line.")] = HERE / "paragraphs.txt",
 ) -> None:
+    """Synthesize the paragraphs, and report word errors, jumps and drift."""
     torch.set_num_threads(1)
     tts = vocalmtp.load(model)
     output.mkdir(parents=True, exist_ok=True)
-    scores: dict[str, list[WordErrors]] = {"ours": [], "natural": []}
+    recognizer = build_recognizer()
+    scores: dict[str, list[WordErrors]] = {"ours": [], "flite": []}
     drift: list[tuple[float, float]] = []
-    said = heard_words = jumps = 0
+    words = timed_words = jumps = 0
     for number, text in enumerate(texts.read_text().splitlines(), start=1):
         sentences = split_sentences(normalize(text))
         parts = list(tts.sentences(text, voice=voice))
         join(parts).save(output / f"{number:02d}.wav")
         for sentence, part in zip(sentences, parts, strict=True):
-            heard = hear(part.samples, part.sample_rate)
-            scores["ours"].append(word_errors(sentence, heard))
+            transcript = transcribe(recognizer, part)
+            scores["ours"].append(word_errors(sentence, transcript))
             if is_lost(scores["ours"][-1]):
-                typer.echo(f"lost in {number:02d}.wav: {sentence!r}, heard as {heard!r}")
-            recorded = natural(sentence, voice)
-            scores["natural"].append(
-                word_errors(sentence, hear(recorded.samples, recorded.sample_rate))
-            )
-        said += sum(score.words for score in scores["ours"][-len(parts) :])
-        heard_words += sum(len(part.words) for part in parts)
+                typer.echo(f"lost in {number:02d}.wav: {sentence!r}, recognized as {transcript!r}")
+            reference = transcribe(recognizer, natural(sentence, voice))
+            scores["flite"].append(word_errors(sentence, reference))
+        words += sum(len(sentence.split()) for sentence in sentences)
+        timed_words += sum(len(part.words) for part in parts)
         jumps += clicks(join(parts))
         drift.append((level(parts[-1]) - level(parts[0]), pitch(parts[-1]) / pitch(parts[0])))
         typer.echo(f"{number:2d}: {len(parts)} sentences", err=True)
@@ -90,9 +96,9 @@ def main(
         lost = sum(map(is_lost, found))
         typer.echo(f"{system}: WER {corpus_rate(found).show('%', 1)}, sentences lost: {lost}")
     loudness, height = (np.array(column) for column in zip(*drift, strict=True))
-    typer.echo(f"words of the texts {said}, words with times {heard_words}, jumps {jumps}")
+    typer.echo(f"words of the texts {words}, words with times {timed_words}, jumps {jumps}")
     typer.echo(
-        f"last sentence against first: {loudness.mean():+.1f} dB "
+        f"last sentence relative to first: {loudness.mean():+.1f} dB "
         f"(largest {np.abs(loudness).max():.1f}), "
         f"pitch x {height.mean():.2f} ({height.min():.2f} to {height.max():.2f})"
     )

@@ -23,7 +23,7 @@ from vocalmtp.chat.config import ChatConfig
 from vocalmtp.chat.echo_gate import EchoGate
 from vocalmtp.chat.turns import TurnDetector
 from vocalmtp.data.manifest import read_manifest
-from vocalmtp.evaluation.report import Line, write_report
+from vocalmtp.evaluation.report import Metric, write_report
 from vocalmtp.evaluation.statistics import bootstrap_mean
 
 SECONDS = 3.0  # of a trial
@@ -136,7 +136,7 @@ def main(
         for name, strength, outcome in run_trial(trial):
             outcomes[strength, name].append(outcome)
     lines = [
-        Line(name, f"echo of {strength:g}", bootstrap_mean(values), "%", 0)
+        Metric(name, f"echo of {strength:g}", bootstrap_mean(values), "%", 0)
         for (strength, name), values in sorted(outcomes.items())
     ]
     notes = [f"{trials} rooms; an echo of 0.2 has a fifth of the answer's amplitude."]

@@ -23,13 +23,14 @@ import typer
 
 import vocalmtp
 from vocalmtp.audio.io import Audio, read_audio, resample
-from vocalmtp.bench.chat import QUESTIONS
-from vocalmtp.bench.chat_server import serving
+from vocalmtp.bench.chat import QUESTIONS, serving
 from vocalmtp.chat.config import ChatConfig
-from vocalmtp.evaluation import similarity
-from vocalmtp.evaluation.intelligibility import word_errors
+from vocalmtp.evaluation.judges import Judges, SpeakerJudge
+from vocalmtp.evaluation.metrics import centroid
+from vocalmtp.evaluation.report import markdown_table
+from vocalmtp.evaluation.scoring import word_errors
 from vocalmtp.optional import require
-from vocalmtp.recognizers.base import SAMPLE_RATE, build_recognizer
+from vocalmtp.recognizers.base import SAMPLE_RATE
 from vocalmtp.roles import load_role
 
 FLAGS = ("--no-sandbox", "--disable-dev-shm-usage", "--use-fake-device-for-media-stream")
@@ -136,31 +137,37 @@ def converse(page: Any, count: int, roles: Sequence[str], output: Path) -> list[
     return answers
 
 
-def role_targets(roles: Sequence[str], model: str, folder: Path) -> dict[str, np.ndarray]:
-    """Return the speaker embedding [256] of every role's voice, of speech outside of the page."""
+def role_targets(
+    roles: Sequence[str], model: str, folder: Path, judge: SpeakerJudge
+) -> dict[str, np.ndarray]:
+    """Return the speaker embedding [D] of every role's voice, of speech outside of the page."""
     tts, targets = vocalmtp.load(model), {}
     for role in roles:
         spoken = [tts(text, voice=load_role(role).voice, greedy=True) for text in SENTENCES]
-        files = [audio.save(folder / f"{role}-{n}.wav") for n, audio in enumerate(spoken)]
-        targets[role] = similarity.centroid([similarity.embed(file) for file in files])
+        for number, audio in enumerate(spoken):
+            audio.save(folder / f"{role}-{number}.wav")
+        targets[role] = centroid(
+            [judge.embed(resample(a.samples, a.sample_rate, SAMPLE_RATE)) for a in spoken]
+        )
     return targets
 
 
-def table(answers: Sequence[Answer], targets: dict[str, np.ndarray], folder: Path) -> str:
+def table(
+    answers: Sequence[Answer], targets: dict[str, np.ndarray], folder: Path, judges: Judges
+) -> str:
     """Return the answers and their scores as a Markdown table."""
-    recognizer = build_recognizer()
     voices = [f"similarity to {role}" for role in targets]
-    rows = [["persona", "transcript", "answer", "latency, ms", "WER of the audio", *voices]]
+    head = ["persona", "transcript", "answer", "latency, ms", "WER of the audio", *voices]
+    rows = []
     for turn, answer in enumerate(answers, start=1):
         samples = resample(answer.samples, answer.rate, SAMPLE_RATE)
-        errors = word_errors(answer.text, recognizer.transcribe(samples)).rate
+        errors = word_errors(answer.text, judges.recognizer.transcribe(samples)).rate
         latency = f"{answer.latency:.0f}"
         row = [answer.role, answer.transcript, answer.text, latency, f"{errors:.0%}"]
-        file = Audio(answer.samples, answer.rate).save(folder / f"answer-{turn}.wav")
-        embedding = similarity.embed(file) if targets else None
+        Audio(answer.samples, answer.rate).save(folder / f"answer-{turn}.wav")
+        embedding = judges.speaker.embed(samples) if targets else np.zeros(1)
         rows.append(row + [f"{embedding @ target:.2f}" for target in targets.values()])
-    rows.insert(1, ["---"] * len(rows[0]))
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return markdown_table(head, rows)
 
 
 def main(
@@ -196,11 +203,13 @@ def main(
         answers = converse(page, len(samples), roles, output)
         gaps = page.get_attribute("#talk", "data-gaps")
         browser.close()
-    targets = role_targets(list(dict.fromkeys(roles)), model, output) if roles else {}
+    judges, targets = Judges(), {}
+    if roles:
+        targets = role_targets(list(dict.fromkeys(roles)), model, output, judges.speaker)
     latencies = sorted(answer.latency for answer in answers)
     longest = max(len(answer.samples) / answer.rate for answer in answers)
     text = (
-        f"{table(answers, targets, output)}\n\n"
+        f"{table(answers, targets, output, judges)}\n\n"
         f"Gaps: {gaps}. Latency {np.median(latencies):.0f} ms [{latencies[0]:.0f}, "
         f"{latencies[-1]:.0f}] beyond the silence that ends a turn. The longest turn took "
         f"{longest:.1f} s.\n"

@@ -19,11 +19,10 @@ from typing import Annotated
 import typer
 
 import vocalmtp
-from vocalmtp.bench.chat import SpokenQuestion, parts_of, record
-from vocalmtp.bench.chat_server import serving
+from vocalmtp.bench.chat import SpokenQuestion, parts_of, record, serving
 from vocalmtp.chat.client import TIMEOUT, ChatClient, Exchange, connect
-from vocalmtp.evaluation.report import Line, load_pyplot, write_report
-from vocalmtp.evaluation.statistics import once, spread
+from vocalmtp.evaluation.report import Metric, load_pyplot, write_report
+from vocalmtp.evaluation.statistics import median_range, single
 
 TURNS = 10  # of a client until it reconnects
 INTERRUPTED = 0.25  # share of the answers
@@ -108,7 +107,7 @@ def soak(model: str, minutes: float, clients: int, table: Path) -> list[Row]:
                 minutes=round((time.monotonic() - begin) / 60, 3),
                 client=number,
                 interrupts=interrupts,
-                latency=None if parts is None else round(parts["whole"], 1),
+                latency=None if parts is None else round(parts["total"], 1),
                 gaps=exchange.playout.gaps,
                 errors=len(exchange.errors),
                 memory=round(memory_of(server.process.pid), 1),
@@ -126,20 +125,22 @@ def soak(model: str, minutes: float, clients: int, table: Path) -> list[Row]:
     return rows
 
 
-def summary(model: str, rows: list[Row]) -> list[Line]:
+def summary(model: str, rows: list[Row]) -> list[Metric]:
     """Summarize the turns; latency and memory of both halves after the warm-up."""
     kept = rows[round(WARM_UP * len(rows)) :]
     lines = [
-        Line("turns", model, once(len(rows)), "", 0),
-        Line("answered", model, once(sum(r.latency is not None for r in rows) / len(rows)), "%", 1),
-        Line("errors", model, once(sum(row.errors for row in rows)), "", 0),
-        Line("gaps", model, once(sum(row.gaps for row in rows)), "", 0),
+        Metric("turns", model, single(len(rows)), "", 0),
+        Metric(
+            "answered", model, single(sum(r.latency is not None for r in rows) / len(rows)), "%", 1
+        ),
+        Metric("errors", model, single(sum(row.errors for row in rows)), "", 0),
+        Metric("gaps", model, single(sum(row.gaps for row in rows)), "", 0),
     ]
     for name, part in (("first", kept[: len(kept) // 2]), ("last", kept[len(kept) // 2 :])):
         latencies = [row.latency for row in part if row.latency is not None]
-        lines.append(Line(f"latency, {name} half", model, spread(latencies), "ms", 0))
+        lines.append(Metric(f"latency, {name} half", model, median_range(latencies), "ms", 0))
         lines.append(
-            Line(f"memory, {name} half", model, spread([r.memory for r in part]), "MiB", 0)
+            Metric(f"memory, {name} half", model, median_range([r.memory for r in part]), "MiB", 0)
         )
     return lines
 

@@ -16,9 +16,10 @@ from vocalmtp.data.manifest import read_manifest
 from vocalmtp.data.tokenize import tokenize_rows
 from vocalmtp.dialogue import DialogueModel, Query
 from vocalmtp.errors import InputError
-from vocalmtp.evaluation.answers import text_scores
-from vocalmtp.evaluation.questions import load_questions
-from vocalmtp.evaluation.roletriviaqa import RESULTS, RoleRun, run_roletriviaqa
+from vocalmtp.evaluation.config import RoleTriviaQAConfig
+from vocalmtp.evaluation.question_formats import load_questions
+from vocalmtp.evaluation.roletriviaqa import RESULTS, run_roletriviaqa
+from vocalmtp.evaluation.scoring import text_scores
 from vocalmtp.tokenizers import load_tokenizer
 from vocalmtp.training.codec import train_tokenizer
 from vocalmtp.training.export import export_model
@@ -149,15 +150,15 @@ class Run:
             again = switch != arm.switches[0] and self.limit is None
             if not (output / RESULTS).is_file():
                 run_roletriviaqa(
-                    RoleRun(
+                    RoleTriviaQAConfig(
                         data=str(self.questions),
                         output=output,
                         model=str(model),
                         answers="own",
                         speaker_conditioning=switch,
                         limit=ASKED_AGAIN if again else self.limit,
-                        recogniser=f"pocketsphinx={self.questions / 'answers.txt'}",
-                        sound=0,
+                        judge=[f"pocketsphinx={self.questions / 'answers.txt'}"],
+                        mos_items=0,
                         speed=False,
                     )
                 )

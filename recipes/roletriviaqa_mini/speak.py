@@ -28,6 +28,7 @@ SHARD_ITEMS = 500
 SPLITS = ("test", "valid", "train")
 PREFIX = "references-"  # of the names of their shards
 ASKED = "asked-"  # in those of questions
+QUESTION_AUDIO = "question_audio"  # field of a row
 REFERENCES = 8  # recordings that stand for a role: sentences that are no answers
 RECYCLE = 8  # shards of a process: flite loses a little memory with every utterance
 
@@ -63,7 +64,8 @@ def plan_shards(rows: list[Row], recipe: Path, aloud: bool) -> tuple[list[Shard]
                     if split == "test":  # any of them asks any kind
                         voice = random.Random(row["id"]).choice(strangers)
                 items.append(Item(text, voice, split))
-                places[index, "asked" if asked else "audio"] = f"shards/{name}/{number:04d}.flac"
+                field = QUESTION_AUDIO if asked else "audio"
+                places[index, field] = f"shards/{name}/{number:04d}.flac"
             shards.append(Shard(name, items))
     said = texts.read_lines("test.txt")[:REFERENCES]
     for role in roles.values():
@@ -105,7 +107,7 @@ def finish(folder: Path, rows: list[Row], shards: list[Shard], places: Places) -
         rows[index].pop(field, None)
         if place in spoken:
             rows[index][field] = place
-            rows[index] |= {"asker": spoken[place]} if field == "asked" else {}
+            rows[index] |= {"question_voice": spoken[place]} if field == QUESTION_AUDIO else {}
     _write(folder / "manifest.jsonl", manifest)
     _write(folder / "questions.jsonl", rows)
     return len(spoken)

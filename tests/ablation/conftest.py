@@ -1,4 +1,4 @@
-"""A grid of moments over a corpus of buzzes, and judges that hear at once."""
+"""A grid that runs in seconds over a corpus of tones, with fast judges."""
 
 import json
 from pathlib import Path
@@ -10,18 +10,20 @@ import soundfile
 import yaml
 from helpers.toy_model import BACKBONE, tokenizer_config
 
-from vocalmtp.ablation import cell, figures
-from vocalmtp.evaluation.statistics import once
+from vocalmtp.ablation import train as cells
+from vocalmtp.evaluation.judges import MOS_JUDGES, SPEAKER_JUDGES
+from vocalmtp.evaluation.statistics import single
+from vocalmtp.optional import require
 
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
-    """Two voices; four utterances each to train on, one each to validate and to test."""
+    """Two voices with four training utterances each, one for validation and one for the test."""
     folder, rows = tmp_path / "corpus", []
     folder.mkdir()
     for place, split in enumerate(["train"] * 4 + ["valid", "test"]):
         for voice, pitch in (("ann", 110), ("bob", 180)):
-            seconds, text = 2.2 + place / 10, "one two three."
+            seconds, text = 2.2 + place / 10, "hi." if split == "test" else "one two three."
             time = np.arange(round(seconds * 16_000)) / 16_000
             buzz = sum(np.sin(2 * np.pi * pitch * h * time) / h for h in range(1, 6)) * 0.1
             name = f"{split}-{voice}-{place}"
@@ -39,7 +41,7 @@ def corpus(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def settings(corpus: Path, tmp_path: Path) -> dict[str, Any]:
-    """A grid of one tokenizer and two cells, as YAML would say it."""
+    """A grid of one tokenizer and two cells, as in a YAML file."""
     tokenizer = tokenizer_config().model_dump(mode="json", exclude={"kind"})
     return {
         "recipe": "ablation",
@@ -58,7 +60,7 @@ def settings(corpus: Path, tmp_path: Path) -> dict[str, Any]:
         "tokenizers": {"apart": {"train": {"kind": "decoupled"}}},
         "tokens_per_step": [1, 6],
         "backbones": {"toy": {}},
-        "eval": {"sentences": 1, "few": 1, "repeats": 1},
+        "eval": {"sentences": 1, "few": 1, "repeats": 1, "judges": ["test-ones", "test-none"]},
     }
 
 
@@ -70,27 +72,51 @@ def grid_file(settings: dict[str, Any], tmp_path: Path) -> Path:
     return path
 
 
+@SPEAKER_JUDGES.register("test-ones")
+class Ones:
+    """The same embedding for everything."""
+
+    name = description = "ones"
+
+    def __init__(self, *, device: str = "cpu"):
+        self.device = device
+
+    def embed(self, samples: np.ndarray) -> np.ndarray:
+        return np.ones(256) / 16
+
+
+@MOS_JUDGES.register("test-none")
+class NotInstalled:
+    """A MOS judge whose package is missing."""
+
+    name = title = description = "none"
+
+    def __init__(self, *, device: str = "cpu"):
+        require("no_such_package")
+
+    def score(self, samples: np.ndarray) -> dict[str, float]:
+        raise NotImplementedError
+
+
 @pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Words and voices are heard at once; DNSMOS is not installed; no process is started."""
-    vector = np.ones(256) / 16
-    monkeypatch.setattr("vocalmtp.evaluation.intelligibility.recognise", lambda path: "one two")
-    monkeypatch.setattr("vocalmtp.evaluation.similarity.embed", lambda path: vector)
-    monkeypatch.setitem(figures.JUDGES, "words", ("jiwer",))
-    monkeypatch.setitem(figures.JUDGES, "voices", ())
-    monkeypatch.setitem(figures.JUDGES, "sound", ("no_such_judge",))
-    whole = (once(2.0), once(0.5))
-    monkeypatch.setattr("vocalmtp.ablation.speed.cold_start", lambda *_: whole)
+def fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every transcript is the same, and no process is started to measure a cold start."""
+    place = "vocalmtp.recognizers.pocketsphinx.PocketsphinxRecognizer.transcribe"
+    monkeypatch.setattr(place, lambda self, samples: "one two")
+    cold = (single(2.0), single(0.5))
+    monkeypatch.setattr("vocalmtp.ablation.evaluate.cold_start", lambda *_: cold)
+    monkeypatch.setattr("vocalmtp.ablation.evaluate.LOOP_SECONDS", 0.4)
+    monkeypatch.setattr("vocalmtp.bench.speed.SENTENCES", ("Hi.",))
 
 
 @pytest.fixture
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the cells whose training has been called, as it goes."""
-    calls, real = [], cell.train
+    """The names of the cells whose training has been started, in order."""
+    calls, real = [], cells.train
 
     def train(recipe: Any) -> Path:
         calls.append(Path(recipe.output).parent.name)
         return real(recipe)
 
-    monkeypatch.setattr(cell, "train", train)
+    monkeypatch.setattr(cells, "train", train)
     return calls

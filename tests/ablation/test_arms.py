@@ -1,17 +1,18 @@
-"""Arms that take the models of others: decoded otherwise, trained on, or elastic."""
+"""Arms that take the models of others: decoded in another way, trained on, or elastic."""
 
 import json
 
 import pytest
 import torch
 import yaml
+from helpers.errors import raises_input_error
 
+from vocalmtp.ablation import train as cells
 from vocalmtp.ablation.grid import load_grid, pick_cells
 from vocalmtp.ablation.plan import show_plan
 from vocalmtp.ablation.report import write_ablation
 from vocalmtp.ablation.run import run_grid
 from vocalmtp.data.shards import CodeItem, CodeShards
-from vocalmtp.errors import InputError
 
 DRAFT = {"name": "recursive", "steps": 2}
 ARMS = {
@@ -41,7 +42,7 @@ def write(settings, grid_file, arms):
     return grid_file
 
 
-def test_cells_know_whose_model_they_take(settings, grid_file):
+def test_cells_name_the_cell_whose_model_they_take(settings, grid_file):
     grid = load_grid(write(settings, grid_file, ARMS))
     cells = {cell.name: cell for cell in grid.cells}
     assert list(cells) == [PLAIN, DRAFTING, UNVERIFIED, *ELASTIC]
@@ -60,54 +61,54 @@ def test_cells_know_whose_model_they_take(settings, grid_file):
 
 
 @pytest.mark.parametrize(
-    ("arm", "says"),
+    ("arm", "code", "key"),
     [
-        ({"of": "plan"}, "of 'plan': no arm before it has 'apart-k3-toy-plan-seed0'"),
-        ({"of": "plain", "change": {"model": {}}}, "change.model: 'of' takes"),
-        ({"decoding": {"drafts": -1}}, "drafts '-1': must be 0 or more"),
-        ({"decoding": {"accept": "all"}}, "accept 'all': is for drafts"),
-        ({"decoding": {"drafts": 2}}, "drafts '2': its model has no draft head"),
-        ({"decoding": {"tree": 4}}, "tree '4': its model has no draft head"),
-        ({"distilled": 4}, "distilled '4': is for a change of the model that 'of' names"),
-        ({"elastic": True, "tokens_per_step": [1, 3]}, "a list of different ones"),
+        ({"of": "plan"}, "not_found", "of"),
+        ({"of": "plain", "change": {"model": {}}}, "conflict", "change.model"),
+        ({"decoding": {"drafts": -1}}, "out_of_range", "drafts"),
+        ({"decoding": {"accept": "all"}}, "conflict", "accept"),
+        ({"decoding": {"drafts": 2}}, "missing", "decoding.drafts"),
+        ({"decoding": {"tree": 4}}, "missing", "decoding.tree"),
+        ({"distilled": 4}, "conflict", "distilled"),
+        ({"elastic": True, "tokens_per_step": [1, 3]}, "out_of_range", "frames_per_step"),
     ],
 )
-def test_arms_that_cannot_be(settings, grid_file, arm, says):
+def test_impossible_arms_are_refused(settings, grid_file, arm, code, key):
     arms = {"plain": {"tokens_per_step": [3]}, "odd": {"tokens_per_step": [3]} | arm}
-    with pytest.raises(InputError) as error:
+    with raises_input_error(code, key, names="-odd-seed0"):
         load_grid(write(settings, grid_file, arms))
-    assert "-odd-seed0'" in str(error.value) and says in str(error.value)
 
 
-def test_one_training_serves_several_cells(settings, grid_file, quick, trained, capsys):
+def test_one_training_serves_several_cells(settings, grid_file, fast, trained):
     grid = load_grid(write(settings, grid_file, ARMS))
-    assert run_grid(grid, grid.cells, say=lambda text: None) == {}
+    assert run_grid(grid, grid.cells, report=lambda line: None) == {}
     assert trained == [PLAIN, DRAFTING, ELASTIC[0]]
     text = write_ablation(grid, {})
     rows = {
         row["name"]: row for row in json.loads((grid.output / "report.json").read_text())["cells"]
     }
-    assert rows[DRAFTING]["figures"]["steps_per_forward"]["value"] >= 1
-    assert rows[UNVERIFIED]["figures"]["kept_2"]["value"] == 1
-    assert "steps_per_forward" not in rows[PLAIN]["figures"]
-    assert [rows[name]["figures"]["steps_per_second"]["value"] for name in ELASTIC] == [25, 12.5]
-    assert "draft 2 kept" in text and "draft 3 kept" not in text
+    assert rows[DRAFTING]["metrics"]["steps_per_forward"]["value"] >= 1
+    assert rows[UNVERIFIED]["metrics"]["accepted_2"]["value"] == 1
+    assert "steps_per_forward" not in rows[PLAIN]["metrics"]
+    assert [rows[name]["metrics"]["steps_per_second"]["value"] for name in ELASTIC] == [25, 12.5]
+    assert "draft 2 accepted" in text and "draft 3 accepted" not in text
     assert "![drafts.png](drafts.png)" in text and (grid.output / "drafts.png").is_file()
 
 
-def test_a_tree_says_all_about_its_drafts(settings, grid_file):
+def test_a_tree_excludes_other_draft_settings(settings, grid_file):
     arms = {"odd": {"decoding": {"tree": 4, "drafts": 2}}}
-    with pytest.raises(InputError, match="a tree says how many drafts there are"):
+    with raises_input_error("invalid_value", names="arms.odd.decoding"):
         load_grid(write(settings, grid_file, arms))
 
 
-def test_draft_heads_learn_own_speech_and_draft_trees(settings, grid_file, quick, monkeypatch):
-    monkeypatch.setattr("vocalmtp.ablation.drafting.LEARNED", 2)
+def test_draft_heads_train_on_distilled_speech_and_get_trees(
+    settings, grid_file, fast, monkeypatch
+):
+    monkeypatch.setattr(cells, "TREE_SENTENCES", 1)
     arms = {
         "plain": {"tokens_per_step": [1]},
         "own": {**ARMS["drafting"], "distilled": 2, "tokens_per_step": [1]},
-        "tree": {"of": "own", "decoding": {"tree": 3}, "tokens_per_step": [1]},
-        "drawn": {"of": "own", "decoding": {"tree": 3}, "tokens_per_step": [1]}
+        "tree": {"of": "own", "decoding": {"tree": 3}, "tokens_per_step": [1]}
         | {"sampling": {"temperature": 0.5}},
     }
     grid = load_grid(write(settings, grid_file, arms))
@@ -116,20 +117,20 @@ def test_draft_heads_learn_own_speech_and_draft_trees(settings, grid_file, quick
     monkeypatch.setattr(
         "vocalmtp.training.distill.synthesize_codes", lambda *_: spoken
     )  # untrained, it never ends
-    plain, own, tree, drawn = grid.cells
-    assert run_grid(grid, grid.cells, say=lambda text: None) == {}
+    _, own, tree = grid.cells
+    assert run_grid(grid, grid.cells, report=lambda line: None) == {}
     learned = CodeShards(own.recipe.data.shards, "train")
     assert [len(learned), len(CodeShards(own.recipe.data.shards, "valid"))] == [2, 2]
-    asked = json.loads((own.folder / "own/job.json").read_text())
+    asked = json.loads((own.folder / "distilled/job.json").read_text())
     assert asked["sampling"]["temperature"] == 0.6 and asked["voices"] == ["ann", "bob"]
     chosen = json.loads((tree.folder / "tree.json").read_text())["paths"]
     assert len(chosen) == 3
     write_ablation(grid, {})
     rows = json.loads((grid.output / "report.json").read_text())["cells"]
-    assert rows[2]["figures"]["steps_per_forward"]["value"] >= 1
-    assert rows[2]["figures"]["draft_parameters"] == rows[1]["figures"]["draft_parameters"]
-    assert (drawn.folder / "model/card.json").read_text().count("temperature") == 1
-    assert run_grid(grid, [tree], say=lambda text: None) == {}, "what was chosen stays"
+    assert rows[2]["metrics"]["steps_per_forward"]["value"] >= 1
+    assert rows[2]["metrics"]["draft_parameters"] == rows[1]["metrics"]["draft_parameters"]
+    assert (tree.folder / "model/card.json").read_text().count("temperature") == 1
+    assert run_grid(grid, [tree], report=lambda line: None) == {}, "what was chosen stays"
 
 
 def said(seed, text, voice):

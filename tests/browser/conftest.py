@@ -12,7 +12,7 @@ from helpers.chat_fakes import QUESTION, RATE, detect_by_level, fake_server, sil
 
 import vocalmtp
 from vocalmtp.audio.io import Audio
-from vocalmtp.bench.chat_server import serving
+from vocalmtp.bench.chat import serving
 from vocalmtp.server.state import ServerState
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

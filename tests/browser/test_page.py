@@ -16,7 +16,7 @@ from helpers.chat_page import ask, screenshot, wait_for_answer, wait_for_state
 
 import vocalmtp
 from vocalmtp.audio.io import Audio, resample
-from vocalmtp.evaluation.intelligibility import word_errors
+from vocalmtp.evaluation.scoring import word_errors
 from vocalmtp.recognizers.base import SAMPLE_RATE, build_recognizer
 
 STORY = (

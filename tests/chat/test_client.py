@@ -58,8 +58,8 @@ def test_turns_are_answered_and_their_parts_add_up(address):
     assert first.playout.seconds == pytest.approx(1.0)
     assert begin < first.speech_end < first.turn_end < first.first_audio <= first.playout.first
     parts = parts_of(first)
-    assert sum(parts[part] for part in PARTS) == pytest.approx(parts["whole"], abs=1.0)
-    assert parts["whole"] > 0
+    assert sum(parts[part] for part in PARTS) == pytest.approx(parts["total"], abs=1.0)
+    assert parts["total"] > 0
 
 
 def test_interrupting_and_silent_turns(address, monkeypatch):
@@ -89,16 +89,21 @@ def test_bench_reports_latency_by_part_and_concurrent_conversations(address, tmp
     model = save_toy_model(tmp_path / "toy")
     monkeypatch.setattr(chat_bench, "serving", fake_serving)
     monkeypatch.setattr(chat_bench, "record", lambda tts: [QUESTION])
-    for name, value in {"TURNS": 2, "CROWD": (1, 2), "CROWD_TURNS": 1, "PROMPT": 30.0}.items():
+    for name, value in {
+        "TURNS": 2,
+        "CLIENTS": (1, 2),
+        "CLIENT_TURNS": 1,
+        "REAL_TIME": 30.0,
+    }.items():
         monkeypatch.setattr(chat_bench, name, value)
     with pytest.raises(SystemExit) as stop:
         main(["bench", str(model), "--chat", "--json", str(tmp_path / "chat.json")])
     assert stop.value.code == 0
     figures = {
-        line["what"]: line["figure"]["value"]
-        for line in json.loads((tmp_path / "chat.json").read_text())["figures"]
+        line["name"]: line["estimate"]["value"]
+        for line in json.loads((tmp_path / "chat.json").read_text())["metrics"]
     }
-    for part in (*PARTS, "whole"):
+    for part in (*PARTS, "total"):
         assert f"latency: {part}" in figures
     for part in ("prefill", "first steps", "first decode"):
         assert figures[f"... of synthesis: {part}"] > 0

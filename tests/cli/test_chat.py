@@ -10,7 +10,7 @@ from helpers.errors import error_code
 import vocalmtp
 from vocalmtp.audio.io import read_audio
 from vocalmtp.cli import main
-from vocalmtp.evaluation.intelligibility import word_errors
+from vocalmtp.evaluation.scoring import word_errors
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,12 @@ from helpers.errors import error_code
 from helpers.toy_model import save_toy_model
 
 import vocalmtp
+from vocalmtp.bench import run as bench
 from vocalmtp.bench import speed
-from vocalmtp.bench import table as bench
 from vocalmtp.cli import main
 from vocalmtp.decoding.options import Decoding
 from vocalmtp.errors import InputError
-from vocalmtp.evaluation.statistics import once
+from vocalmtp.evaluation.statistics import single
 
 TEXT = "Hello there."
 
@@ -136,23 +136,23 @@ def test_codes_without_digits_are_never_near(tmp_path):
         tts.using(Decoding(drafts=1, accept="near"))
 
 
-def test_the_bench_tells_what_drafts_bring(drafting, tmp_path):
+def test_bench_reports_the_gain_of_drafts(drafting, tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(speed, "SENTENCES", ("Hi.",))
         patch.setattr(bench, "BATCHES", (1,))
-        patch.setattr(bench, "first_audio", lambda _: once(1.0))
-        patch.setattr(bench, "cold_start", lambda _: (once(1.0), once(1.0)))
-        patch.setattr(bench, "loops", lambda *_: [])
-        patch.setattr(bench, "time_shares", lambda _: {})
-        patch.setattr(bench, "dispatch_share", lambda _: 0.5)
-        patch.setattr(bench, "memory_bound", lambda _: (1.0, 2.0))
+        patch.setattr(bench, "first_audio", lambda _: single(1.0))
+        patch.setattr(bench, "cold_start", lambda *_: (single(1.0), single(1.0)))
+        patch.setattr(bench, "loop_metrics", lambda *_: [])
+        patch.setattr(bench, "profile_metrics", lambda *_: [])
         with pytest.raises(SystemExit) as stop:
-            main(["bench", drafting, "--drafts", "2", "--json", str(tmp_path / "b.json")])
+            main(
+                ["bench", drafting, "--quick", "--drafts", "2", "--json", str(tmp_path / "b.json")]
+            )
     assert stop.value.code == 0
-    figures = json.loads((tmp_path / "b.json").read_text())["figures"]
-    lines = {line["what"]: line["figure"]["value"] for line in figures}
-    assert lines["steps a forward pass"] >= 1
-    assert lines["draft 1 kept, where all before it were"] >= 0
-    assert 0 <= lines["drafted tokens wasted"] <= 1
-    shares = [value for what, value in lines.items() if what.endswith("with drafts")]
+    metrics = json.loads((tmp_path / "b.json").read_text())["metrics"]
+    found = {metric["name"]: metric["estimate"]["value"] for metric in metrics}
+    assert found["steps per forward pass"] >= 1
+    assert found["draft 1 accepted, of those after accepted ones"] >= 0
+    assert 0 <= found["drafted tokens wasted"] <= 1
+    shares = [value for name, value in found.items() if name.endswith("with drafts")]
     assert sum(shares) == pytest.approx(1)

@@ -33,7 +33,7 @@ def run(*arguments: object) -> int:
 @pytest.fixture(autouse=True)
 def _quick_judge(monkeypatch):
     """pocketsphinx takes seconds for what is no speech."""
-    monkeypatch.setattr("vocalmtp.training.callbacks.recognise", lambda path: "one two four")
+    monkeypatch.setattr("vocalmtp.training.callbacks.transcribe_file", lambda *_: "one two four")
 
 
 @pytest.fixture
@@ -128,7 +128,9 @@ def test_only_the_best_model_so_far_is_exported(recipe, tmp_path, monkeypatch):
         ("one two three", best + 1, True),
         ("one two three", best - 1, False),
     ):
-        monkeypatch.setattr("vocalmtp.training.callbacks.recognise", lambda path, text=heard: text)
+        monkeypatch.setattr(
+            "vocalmtp.training.callbacks.transcribe_file", lambda *_, text=heard: text
+        )
         state = SimpleNamespace(global_step=9)
         listener.on_evaluate(None, state, None, metrics={"eval_loss": loss}, model=model)
         assert ((out / "model.safetensors").read_bytes() == before) is kept

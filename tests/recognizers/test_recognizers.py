@@ -14,7 +14,7 @@ from helpers.tiny_whisper import save_tiny_whisper
 
 import vocalmtp
 from vocalmtp.audio.io import Audio, resample
-from vocalmtp.evaluation.intelligibility import word_errors
+from vocalmtp.evaluation.scoring import word_errors
 from vocalmtp.recognizers.base import (
     RECOGNIZERS,
     SAMPLE_RATE,

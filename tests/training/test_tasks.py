@@ -45,7 +45,7 @@ def questions(tmp_path: Path) -> Path:
         split = "train" if i < 6 else "valid"
         row = {"id": f"q{i}", "question": "a b?", "aliases": ["abc"], "answer": "abc.", "role": "r"}
         row |= {"split": split, "seen": True}
-        row |= {"audio": f"a/{i}.wav"} | ({"asked": f"a/{i ^ 1}.wav"} if i != 2 else {})
+        row |= {"audio": f"a/{i}.wav"} | ({"question_audio": f"a/{i ^ 1}.wav"} if i != 2 else {})
         rows.append(json.dumps(row))
         manifest.append(
             json.dumps({"id": f"u{i}", "audio": f"a/{i}.wav", "text": "abc."} | {"split": split})

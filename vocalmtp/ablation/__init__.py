@@ -1,5 +1,6 @@
-"""Ablations: a grid of tokenizers, tokens per step, backbones and seeds, and one fair report.
+"""Ablations: a grid of tokenizers, tokens per step, backbones, arms and seeds, and one report.
 
-grid.py: one YAML file to cells. plan.py: what they will cost, without running them. tokenizers.py
-and cell.py: what is done for one. run.py: all of them, resumed. report.py and plots.py: the report.
+grid.py and cells.py read a YAML file into cells, each with a training recipe; plan.py estimates
+their cost; train.py and evaluate.py do the work of one, run.py of all; report.py and plots.py
+write the report.
 """

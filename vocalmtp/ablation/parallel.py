@@ -1,4 +1,8 @@
-"""Tasks, some of which need others: in turn, or in several processes that do one each and end."""
+"""Tasks with dependencies, one after another or in several processes.
+
+Each process runs one task and ends, which returns its memory; a process that dies fails its task
+alone, where a pool of `concurrent.futures` would fail as a whole.
+"""
 
 import gc
 import os
@@ -7,9 +11,9 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from ctypes import CDLL
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
-from threading import Event, Thread
+from threading import Thread
 from typing import Any
 
 from vocalmtp.errors import InputError
@@ -17,9 +21,9 @@ from vocalmtp.errors import InputError
 
 @dataclass(frozen=True)
 class Task:
-    """A call, and the names of the tasks that must have been done before.
+    """A call, and the names of the tasks that must be completed before it.
 
-    A name that no task of the same run has is not waited for.
+    Names that no task of the run has are ignored.
     """
 
     name: str
@@ -28,70 +32,71 @@ class Task:
     after: tuple[str, ...] = ()
 
 
-Outcomes = Iterator[tuple[str, str]]  # of every task: its name, and what went wrong, or ""
+Outcomes = Iterator[tuple[str, str]]  # name of a task, and its problem or ""
 
 
 def run_tasks(tasks: Sequence[Task], jobs: int = 1) -> Outcomes:
-    """Do `tasks`, `jobs` at a time, each after the one that it needs; they come as they finish.
+    """Run `tasks`, `jobs` at a time, and yield their outcomes in order of completion.
 
-    What a task raises is told as its outcome, and fails those that need it.
+    An exception is the problem of its task, and fails the tasks after it.
     """
     return _in_processes(tasks, jobs) if jobs > 1 else _in_turn(tasks)
 
 
 def _in_turn(tasks: Sequence[Task]) -> Outcomes:
-    told: dict[str, str] = {}
+    problems: dict[str, str] = {}
     for task in tasks:
-        told[task.name] = _lacks(task, told) or _try(task.call, task.arguments)
-        _give_memory_back()
-        yield task.name, told[task.name]
+        problems[task.name] = _blocked(task, problems) or _try(task.call, task.arguments)
+        _release_memory()
+        yield task.name, problems[task.name]
 
 
-def _give_memory_back() -> None:
-    """Return what is free to the system: in pieces, glibc keeps gigabytes of it over a grid."""
+def _release_memory() -> None:
+    """Return free memory to the system; glibc would keep gigabytes over a grid."""
     gc.collect()
     if sys.platform == "linux" and (trim := getattr(CDLL(None), "malloc_trim", None)):
         trim(0)
 
 
 def _in_processes(tasks: Sequence[Task], jobs: int) -> Outcomes:
-    """A process that dies fails alone; all end if this one does."""
-    context = get_context("spawn")  # threads do not survive a fork, and torch has some
-    waiting, running, told = list(tasks), {}, {}
-    names = {task.name for task in tasks}
+    context = get_context("spawn")  # threads, which torch has, do not survive a fork
+    waiting, names = list(tasks), {task.name for task in tasks}
+    running: dict[Connection, tuple[str, Any]] = {}
+    problems: dict[str, str] = {}
     try:
         while waiting or running:
             for task in list(waiting):
-                if problem := _lacks(task, told):
+                if problem := _blocked(task, problems):
                     waiting.remove(task)
-                    told[task.name] = problem
+                    problems[task.name] = problem
                     yield task.name, problem
-                elif len(running) < jobs and told.keys() >= names & set(task.after):
+                elif len(running) < jobs and problems.keys() >= names & set(task.after):
                     waiting.remove(task)
-                    ours, theirs = context.Pipe()
-                    work = (theirs, task.call, task.arguments)
-                    process = context.Process(target=_do, args=work)
+                    ours, theirs = context.Pipe(duplex=False)
+                    arguments = (theirs, task.call, task.arguments)
+                    process = context.Process(target=_work, args=arguments)
                     process.start()
-                    theirs.close()  # or the end of the process would not be the end of the pipe
+                    theirs.close()  # so that the pipe ends with the process
                     running[ours] = (task.name, process)
             for pipe in wait(list(running)):
+                assert isinstance(pipe, Connection)
                 name, process = running.pop(pipe)
-                told[name] = _result(pipe, process)
-                yield name, told[name]
+                problems[name] = _outcome(pipe, process)
+                yield name, problems[name]
     finally:
         for _, process in running.values():
             process.terminate()
             process.join()
 
 
-def _lacks(task: Task, told: dict[str, str]) -> str:
-    """Why `task` can never be done."""
-    failed = [name for name in task.after if told.get(name)]
-    return f"'{failed[0]}' failed, which it needs" if failed else ""
+def _blocked(task: Task, problems: dict[str, str]) -> str:
+    """Why `task` can never run, or ""."""
+    failed = [name for name in task.after if problems.get(name)]
+    return f"needs '{failed[0]}', which failed" if failed else ""
 
 
 def _try(call: Callable[..., None], arguments: tuple[Any, ...]) -> str:
-    """Make a call; what went wrong in it."""
+    """Make a call; returns its problem, or ""."""
     try:
         call(*arguments)
     except Exception as error:
@@ -99,39 +104,35 @@ def _try(call: Callable[..., None], arguments: tuple[Any, ...]) -> str:
     return ""
 
 
-def _result(pipe: Connection, process: Any) -> str:
-    """What a process that is ending has to say."""
+def _outcome(pipe: Connection, process: Any) -> str:
+    """The problem that an ending process sends, or that it died."""
     try:
-        return pipe.recv()
+        problem: str = pipe.recv()
+        return problem
     except (EOFError, OSError):
         process.join()
         code = process.exitcode
         how = f"signal {-code}" if code < 0 else f"status {code}"
-        return f"its process died ({how}); if memory was short, run fewer at once"
+        return f"its process died ({how}); if memory was short, run fewer jobs"
     finally:
         pipe.close()
         process.join()
 
 
-def _do(pipe: Connection, call: Callable[..., None], arguments: tuple[Any, ...]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C, and ends us
-    over = Event()
-    Thread(target=_end_with_parent, args=(pipe, over), daemon=True).start()
-    problem = _try(call, arguments)
-    over.set()
-    pipe.send(problem)
+def _work(pipe: Connection, call: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # at Ctrl-C the parent terminates this process
+    Thread(target=_exit_with_parent, daemon=True).start()
+    pipe.send(_try(call, arguments))
 
 
-def _end_with_parent(pipe: Connection, over: Event) -> None:
-    """End this process when the other end of `pipe` has gone before the work was `over`."""
-    try:
-        pipe.recv()
-    except (EOFError, OSError):
-        if not over.is_set():
-            os._exit(1)
+def _exit_with_parent() -> None:
+    """End this process when its parent has died."""
+    if (parent := parent_process()) is not None:
+        parent.join()
+        os._exit(1)
 
 
 def one_line(error: Exception) -> str:
-    """An error as one line; of one that no user made, with its type."""
+    """The message of an error on one line, with its type unless it is a user error."""
     text = " ".join(str(error).split())
     return text if isinstance(error, InputError) else f"{type(error).__name__}: {text}"[:300]

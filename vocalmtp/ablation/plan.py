@@ -1,9 +1,9 @@
-"""What a grid will cost, reckoned without weights, corpus or training: `vocalmtp ablate --dry-run`.
+"""The cost of a grid, without weights, corpus or training: `vocalmtp ablate --dry-run`.
 
-Parameters are counted on models without storage. Tokens are what the batches hold at most. Memory
-and hours are estimates: operations by 6 a parameter and position (Kaplan et al., 2001.08361), kept
-activations by 34 bytes a position, width and layer in 16 bits, without the attention's own
-(Korthikanti et al., 2205.05198), over the speed that the grid's `estimate` names.
+Parameters are counted on models without storage; tokens are the most that the batches hold. Memory
+and hours are estimates: 6 operations per parameter and position (Kaplan et al., 2001.08361), and 34
+bytes of activations per position, width and layer in 16 bits, without the attention matrices
+(Korthikanti et al., 2205.05198), at the speed of the grid's `estimate`.
 """
 
 import json
@@ -12,10 +12,12 @@ from pathlib import Path
 
 import torch
 
-from vocalmtp.ablation.cell import is_trained
-from vocalmtp.ablation.expand import Cell
-from vocalmtp.ablation.figures import MetricSet
+from vocalmtp.ablation.cells import Cell
 from vocalmtp.ablation.grid import Grid
+from vocalmtp.ablation.train import is_trained
+from vocalmtp.config import split_spec
+from vocalmtp.evaluation.metrics import MetricSet
+from vocalmtp.evaluation.report import markdown_table
 from vocalmtp.models.config import SpeechLMConfig
 from vocalmtp.models.speech_lm import SpeechLM
 from vocalmtp.tokenizers.cards import find_card, list_cards
@@ -23,51 +25,51 @@ from vocalmtp.tokenizers.registry import how_to_get, weights_folder
 from vocalmtp.training.plan import BYTES_PER_PARAMETER
 
 GIB = 2**30
-ACTIVATION_BYTES = 34  # a position, width and layer in 16 bits
-LOGIT_BYTES = 12  # a logit: itself, its logarithm of probability and its gradient in float32
+ACTIVATION_BYTES = 34  # per position, width and layer in 16 bits
+LOGIT_BYTES = 12  # the logit, its log-probability and its gradient in float32
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Counts of a model that its cost follows from."""
+    """The sizes of a model that determine its cost."""
 
     parameters: int
-    in_layers: int  # parameters that every position passes through
+    in_layers: int  # parameters of the layers, which every position passes through
     width: int
     layers: int
-    logits: int  # of a step's heads
+    logits: int  # per step
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a cell will take at most."""
+    """The cost of a cell at most."""
 
     cell: Cell
     parameters: int
     updates: int
-    tokens: float  # codec tokens seen
-    hours_of_audio: float  # seen
-    steps_per_second: float  # positions of speech for a second of it
+    tokens: float  # codec tokens of the training
+    hours_of_audio: float  # of the training
+    steps_per_second: float  # backbone positions per second of speech
     memory: float  # GiB of one process in training
     hours: float  # of training by all processes
-    state: str  # done, begun or ""
+    state: str  # "evaluated", "trained", "started" or ""
 
 
 class Planner:
-    """Reckons the cells of one grid; models of one shape are counted once."""
+    """Estimates the costs of a grid's cells; models of one shape are counted once."""
 
     def __init__(self, grid: Grid):
         self.grid = grid
         self._sizes: dict[str, Sizes] = {}
 
     def sizes(self, config: SpeechLMConfig) -> Sizes:
-        """Counts of the model that `config` describes."""
+        """The sizes of the model that `config` describes."""
         key = json.dumps(config.to_dict(), sort_keys=True, default=str)
         if key not in self._sizes:
             with torch.device("meta"):
                 model = SpeechLM(config)
             backbone, base = model.backbone.config, model.backbone.base_model
-            embedded = model.backbone.get_input_embeddings().weight.numel()
+            embedded = sum(p.numel() for p in model.backbone.get_input_embeddings().parameters())
             self._sizes[key] = Sizes(
                 parameters=sum(p.numel() for p in model.parameters()),
                 in_layers=sum(p.numel() for p in base.parameters()) - embedded,
@@ -78,7 +80,7 @@ class Planner:
         return self._sizes[key]
 
     def cost(self, cell: Cell) -> Cost:
-        """What `cell` will take."""
+        """The cost of a cell."""
         grid, optim, spec = self.grid, cell.recipe.optim, self.grid.specs[cell.tokenizer]
         config = grid.config(cell)
         sizes, layout = self.sizes(config), config.layout
@@ -89,10 +91,9 @@ class Planner:
         operations = 6 * sizes.in_layers * (speech + text) + 6 * sizes.width * sizes.logits * speech
         rate = grid.estimate.flops_per_second * grid.estimate.processes
         share = 1 / optim.max_steps / grid.estimate.processes  # of one batch in one process
-        activations = (
-            ACTIVATION_BYTES * (1 if optim.precision == "bf16" else 2) * sizes.width * sizes.layers
-        )
-        memory = BYTES_PER_PARAMETER * sizes.parameters
+        width = 1 if optim.precision == "bf16" else 2
+        activations = ACTIVATION_BYTES * width * sizes.width * sizes.layers
+        memory = float(BYTES_PER_PARAMETER * sizes.parameters)
         memory += share * (activations * (speech + text) + LOGIT_BYTES * sizes.logits * speech)
         return Cost(
             cell=cell,
@@ -107,20 +108,20 @@ class Planner:
         )
 
     def state(self, cell: Cell) -> str:
-        """How far a cell is."""
-        if MetricSet.load(cell.folder / self.grid.judged) is not None:
-            return "done"
+        """How far a cell has got."""
+        if MetricSet.load(cell.folder / self.grid.eval_folder) is not None:
+            return "evaluated"
         if is_trained(cell):
             return "trained"
-        return "begun" if Path(cell.recipe.output).is_dir() else ""
+        return "started" if Path(cell.recipe.output).is_dir() else ""
 
 
 def show_plan(grid: Grid, cells: list[Cell]) -> str:
     """The plan of `cells` as Markdown."""
     planner = Planner(grid)
     costs = [planner.cost(cell) for cell in cells]
-    head = "cell|parameters|updates|tokens|audio|steps/s|memory|hours|"
-    rows = [head.split("|")]
+    head = "cell|parameters|updates|tokens|audio|steps/s|memory|hours|state".split("|")
+    rows = []
     for cost in costs:
         rows.append(
             [
@@ -135,40 +136,37 @@ def show_plan(grid: Grid, cells: list[Cell]) -> str:
                 cost.state,
             ]
         )
-    left = [cost for cost in costs if cost.cell.trains and cost.state in ("", "begun")]
+    left = [cost for cost in costs if cost.cell.trains and cost.state in ("", "started")]
     estimate = grid.estimate
     lines = [
-        table(rows),
+        markdown_table(head, rows),
         "",
-        f"{len(costs)} cells; {len(left)} still to be trained, in about "
-        f"{sum(cost.hours for cost in left):,.1f} hours of training by {estimate.processes} "
-        f"process(es) that sustain {estimate.flops_per_second:.1e} operations a second each "
-        "(the grid's estimate; tokenizers, speaking and judging come on top).",
+        f"{len(costs)} cells, of which {len(left)} are to be trained in about "
+        f"{sum(cost.hours for cost in left):,.1f} hours by {estimate.processes} process(es) at "
+        f"{estimate.flops_per_second:.1e} operations/s each (the grid's estimate), without "
+        "tokenizers, synthesis and evaluation.",
     ]
     for name, choice in grid.tokenizers.items():
         spec = grid.specs[name]
         lines.append(
-            f"Tokenizer {name}: {choice.use or 'trained here'}; {len(spec.streams)} streams, "
+            f"Tokenizer {name}: {choice.use or 'trained by the grid'}; {len(spec.streams)} streams, "
             f"{spec.frame_rate:g} frames/s, {spec.bits_per_second:,.0f} bit/s"
-            f"{'' if choice.use is None else whereabouts(choice.use)}."
+            f"{'' if choice.use is None else missing_weights(choice.use)}."
         )
-    here = grid.corpus.exists()
-    lines.append(f"Corpus {grid.corpus}: {'is here' if here else 'is not here yet'}.")
+    if grid.synthesizes_corpus:
+        state = "will be synthesized"
+    else:
+        state = "found" if grid.corpus.exists() else "not found"
+    lines.append(f"Corpus {grid.corpus}: {state}.")
     return "\n".join(lines)
 
 
-def whereabouts(use: str) -> str:
-    """Whether the weights of a tokenizer that is used are here."""
-    name, equals, folder = use.partition("=")
-    if equals:
-        return "" if Path(folder).is_dir() else f"; '{folder}' is not here"
+def missing_weights(use: str) -> str:
+    """A remark on a tokenizer whose weights are not found; empty if they are."""
+    name, folder = split_spec(use)
+    if folder is not None:
+        return "" if Path(folder).is_dir() else f"; '{folder}' is not found"
     if name in list_cards():
         card = find_card(name)
-        return "" if weights_folder(card) else f"; its weights are not here: {how_to_get(card)}"
+        return "" if weights_folder(card) else f"; its weights are missing: {how_to_get(card)}"
     return ""
-
-
-def table(rows: list[list[str]]) -> str:
-    """A Markdown table; the first of `rows` is its head."""
-    lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
-    return "\n".join("| " + " | ".join(row) + " |" for row in lines)

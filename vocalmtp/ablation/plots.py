@@ -1,4 +1,4 @@
-"""The plots of an ablation's report, drawn from the content of its report.json."""
+"""The plots of a grid's report, drawn from the content of its report.json."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -6,18 +6,18 @@ from typing import Any
 
 import numpy as np
 
-from vocalmtp.evaluation.report import load_pyplot
+from vocalmtp.evaluation.report import load_pyplot, save_figure
 
 Row = dict[str, Any]
-COLOURS = ("#c0504d", "#e0a030", "#3a6ea5", "#5a9a5a", "#7a5aa5", "#808080")
-COLOURS += ("#3aa5a0", "#a5703a", "#d070a0", "#90b040", "#405060", "#b0a0d0")
+COLORS: tuple[str, ...] = ("#c0504d", "#e0a030", "#3a6ea5", "#5a9a5a", "#7a5aa5", "#808080")
+COLORS += ("#3aa5a0", "#a5703a", "#d070a0", "#90b040", "#405060", "#b0a0d0")
 LINES = ("-", "--", "-.", (0, (5, 1, 1, 1)))
-SERIES = ("tokenizer", "arm", "backbone")  # what makes a line
+SERIES = ("tokenizer", "arm", "backbone")  # the keys of a line
 MARKERS = {1: "o", 3: "^", 6: "s", 12: "D"}
 
 
 def draw(report: Mapping[str, Any], folder: Path) -> list[str]:
-    """Draw every plot that the report has figures for; the names of their files."""
+    """Draw every plot that the report has metrics for; returns the names of the files."""
     plots = {
         "cost_quality.png": cost_quality,
         "tokens_per_step.png": tokens_per_step,
@@ -29,40 +29,41 @@ def draw(report: Mapping[str, Any], folder: Path) -> list[str]:
 
 
 def value(row: Row, key: str) -> float | None:
-    """A figure's value, if it was measured."""
-    return (row["figures"].get(key) or {}).get("value")
+    """The value of a metric, or None."""
+    found: float | None = (row["metrics"].get(key) or {}).get("value")
+    return found
 
 
-def colours(report: Mapping[str, Any]) -> dict[str, str]:
-    """A colour for every tokenizer."""
-    return painted(row["name"] for row in report["references"][1:])
+def tokenizer_colors(report: Mapping[str, Any]) -> dict[str, str]:
+    """A color for every tokenizer."""
+    return assign_colors(row["name"] for row in report["references"][1:])
 
 
-def painted(names: Iterable[str]) -> dict[str, str]:
-    """A colour for every name."""
-    return {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(dict.fromkeys(names))}
+def assign_colors(names: Iterable[str]) -> dict[str, str]:
+    """A color for every name."""
+    return {name: COLORS[i % len(COLORS)] for i, name in enumerate(dict.fromkeys(names))}
 
 
-def lines_of(rows: Iterable[Row]) -> dict[str, Any]:
-    """A style of line for every arm and backbone."""
+def line_styles(rows: Iterable[Row]) -> dict[str, Any]:
+    """A line style for every arm and backbone."""
     arms = dict.fromkeys(series_name(row) for row in rows)
     return {arm: LINES[i % len(LINES)] for i, arm in enumerate(arms)}
 
 
-def looks(report: Mapping[str, Any]) -> dict[tuple[str, str], Row]:
-    """How the line of every tokenizer and arm is drawn.
+def series_styles(report: Mapping[str, Any]) -> dict[tuple[str, str], Row]:
+    """The style of the line of every tokenizer and arm.
 
-    Tokenizers differ in colour, and arms in their dashes and in how full their marks are; of one
-    tokenizer alone, arms differ in colour.
+    Tokenizers differ in color, arms in dashes and in the fill of their markers; with one tokenizer,
+    arms differ in color.
     """
     rows = {(row["tokenizer"], series_name(row)): row for row in report["groups"]}
-    told = [key for key in SERIES if len({row[key] for row in rows.values()}) > 1]
-    labels = {pair: {"label": ", ".join(row[key] for key in told)} for pair, row in rows.items()}
-    dashes = lines_of(report["groups"])
-    if "tokenizer" not in told:
-        paint = painted(arm for _, arm in rows)
+    varied = [key for key in SERIES if len({row[key] for row in rows.values()}) > 1]
+    labels = {pair: {"label": ", ".join(row[key] for key in varied)} for pair, row in rows.items()}
+    dashes = line_styles(report["groups"])
+    if "tokenizer" not in varied:
+        paint = assign_colors(arm for _, arm in rows)
         return {pair: {"color": paint[pair[1]], **labels[pair]} for pair in rows}
-    paint, first = colours(report), next(iter(dashes), None)
+    paint, first = tokenizer_colors(report), next(iter(dashes), None)
     return {
         (name, arm): {"color": paint[name], "linestyle": dashes[arm], **labels[name, arm]}
         | ({} if arm == first else {"markerfacecolor": "white"})
@@ -71,12 +72,12 @@ def looks(report: Mapping[str, Any]) -> dict[tuple[str, str], Row]:
 
 
 def series_name(row: Row) -> str:
-    """What a line in a plot is, beside its tokenizer."""
+    """The name of a line within its tokenizer."""
     return f"{row['arm']}, {row['backbone']}"
 
 
 def series(report: Mapping[str, Any], *keys: str) -> dict[tuple[str, str], list[Row]]:
-    """Groups that have all of `keys`, by tokenizer and arm, in order of their tokens per step."""
+    """Groups that have all metrics `keys`, by tokenizer and arm, sorted by tokens per step."""
     found: dict[tuple[str, str], list[Row]] = {}
     for row in report["groups"]:
         if all(value(row, key) is not None for key in keys):
@@ -87,48 +88,50 @@ def series(report: Mapping[str, Any], *keys: str) -> dict[tuple[str, str], list[
 
 
 def references(axis: Any, report: Mapping[str, Any], key: str, scale: float = 1.0) -> None:
-    """Horizontal lines: natural speech, and the resynthesis of every tokenizer."""
-    own = {"natural": "black", **colours(report)}
+    """Draw horizontal lines for natural speech and the resynthesis of every tokenizer."""
+    own = {"natural": "black", **tokenizer_colors(report)}
     for row in report["references"]:
-        if value(row, key) is not None:
+        height = value(row, key)
+        if height is not None:
             label = "natural" if row["name"] == "natural" else f"{row['name']}: resynthesis"
-            height = scale * value(row, key)
-            axis.axhline(height, color=own[row["name"]], linewidth=1, linestyle=":", label=label)
+            axis.axhline(
+                scale * height, color=own[row["name"]], linewidth=1, linestyle=":", label=label
+            )
 
 
 def error_bars(rows: Sequence[Row], key: str, scale: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
-    """Values [n] of `rows` and how far the seeds lie below and above them, [2, n]."""
-    figures = [row["figures"][key] for row in rows]
-    values = scale * np.array([figure["value"] for figure in figures], float)
-    low, high = (scale * np.array([f[end] for f in figures], float) for end in ("low", "high"))
+    """Values [n] of `rows`, and the distances [2, n] of the smallest and largest seed."""
+    found = [row["metrics"][key] for row in rows]
+    values = scale * np.array([metric["value"] for metric in found], float)
+    low, high = (scale * np.array([m[end] for m in found], float) for end in ("low", "high"))
     return values, np.abs(np.stack([values - low, high - values]))
 
 
 def cost_quality(report: Mapping[str, Any], path: Path) -> bool:
-    """Word error rate against the real-time factor; a marker for every number of tokens."""
+    """Draw word error rate over real-time factor, with a marker for each number of tokens."""
     found = series(report, "wer", "rtf")
     if not found:
         return False
     figure, axis = load_pyplot().subplots(figsize=(8, 5))
-    styles = looks(report)
+    styles = series_styles(report)
     for pair, rows in found.items():
-        look = styles[pair]
+        style = styles[pair]
         cost, (wer, spread) = [value(row, "rtf") for row in rows], error_bars(rows, "wer", 100)
-        axis.errorbar(cost, wer, spread, capsize=3, marker="o", **look)
+        axis.errorbar(cost, wer, spread, capsize=3, marker="o", **style)
         for x, y, row in zip(cost, wer, rows, strict=True):
             count = row["tokens_per_step"]
-            axis.plot(x, y, MARKERS.get(count, "*"), **look | {"label": None})
+            axis.plot(x, y, MARKERS.get(count, "*"), **style | {"label": None})
             axis.annotate(str(count), (x, y), (5, 5), textcoords="offset points", fontsize=8)
     references(axis, report, "wer", 100)
     axis.set_xscale("log")
     axis.set_xlabel("real-time factor at batch 1 (log)")
     axis.set_ylabel("WER (%)")
-    axis.set_title("Cost and quality; numbers are tokens per step", fontsize=10)
+    axis.set_title("Cost and quality (numbers: tokens per step)", fontsize=10)
     return finish(figure, axis, path)
 
 
 def tokens_per_step(report: Mapping[str, Any], path: Path) -> bool:
-    """Word error rate and success by tokens per step, with the spread over seeds."""
+    """Draw word error rate and success over tokens per step, with the range over seeds."""
     shown = [
         (key, title, scale)
         for key, title, scale in (("wer", "WER (%)", 100), ("success", "success (%)", 100))
@@ -139,14 +142,14 @@ def tokens_per_step(report: Mapping[str, Any], path: Path) -> bool:
     figure, axes = load_pyplot().subplots(
         1, len(shown), figsize=(5.5 * len(shown), 4), squeeze=False
     )
-    styles = looks(report)
+    styles = series_styles(report)
     for axis, (key, name, scale) in zip(axes[0], shown, strict=True):
         counts = sorted({row["tokens_per_step"] for row in report["groups"]})
         for pair, rows in series(report, key).items():
             values, spread = error_bars(rows, key, scale)
             places = [counts.index(row["tokens_per_step"]) for row in rows]
-            look = {"marker": "o", "markersize": 5, "capsize": 3, **styles[pair]}
-            axis.errorbar(places, values, spread, **look)
+            style = {"marker": "o", "markersize": 5, "capsize": 3, **styles[pair]}
+            axis.errorbar(places, values, spread, **style)
         references(axis, report, key, scale)
         axis.set_xticks(
             range(len(counts)), ["1 (next-token)" if c == 1 else str(c) for c in counts]
@@ -157,20 +160,20 @@ def tokens_per_step(report: Mapping[str, Any], path: Path) -> bool:
 
 
 def voices(report: Mapping[str, Any], path: Path) -> bool:
-    """Similarity to the asked voice; with the vector swapped, to the vector's and the codes'."""
+    """Draw speaker similarities, also of speech that is decoded with another speaker vector."""
     keys = ("similarity", "similarity_other", "swapped_to_vector", "swapped_to_codes")
     rows = [row for row in report["groups"] if value(row, "similarity") is not None]
     rows = [row for row in report["references"] if value(row, "similarity") is not None] + rows
     if not rows:
         return False
     figure, axis = load_pyplot().subplots(figsize=(9, 0.28 * len(rows) + 1.5))
-    names = ("to the asked voice", "to the nearest other voice", "swapped: to the vector's voice")
+    names = ("to the target voice", "to the nearest other voice", "swapped: to the vector's voice")
     for number, (key, name) in enumerate(
         zip(keys, (*names, "swapped: to the codes' voice"), strict=True)
     ):
         points = [(value(row, key), y) for y, row in enumerate(rows) if value(row, key) is not None]
         if points:
-            axis.scatter(*zip(*points, strict=True), color=COLOURS[number], s=28, label=name)
+            axis.scatter(*zip(*points, strict=True), color=COLORS[number], s=28, label=name)
     axis.set_yticks(range(len(rows)), [voice_label(row) for row in rows], fontsize=8)
     axis.invert_yaxis()
     axis.grid(axis="x", alpha=0.3)
@@ -179,26 +182,28 @@ def voices(report: Mapping[str, Any], path: Path) -> bool:
 
 
 def voice_label(row: Row) -> str:
-    """A reference or a group in a few words."""
+    """The label of a reference or a group."""
     if "arm" in row:
         return f"{row['tokenizer']} {row['tokens_per_step']} {series_name(row)}"
     return row["name"] if row["name"] == "natural" else f"{row['name']}: resynthesis"
 
 
 def curves(report: Mapping[str, Any], path: Path) -> bool:
-    """Validation loss by updates: a panel for every tokenizer, a band over seeds.
+    """Draw validation loss over updates: a panel for every tokenizer, a band over seeds.
 
-    Tokens per step differ in colour, and arms in their dashes; of one count alone, arms in both.
+    Tokens per step differ in color, arms in dashes; with one number of tokens, arms in both.
     """
     learned = [cell for cell in report["cells"] if len(cell["curve"]) > 1]
     if not learned:
         return False
-    names = [name for name in colours(report) if any(c["tokenizer"] == name for c in learned)]
+    names = [
+        name for name in tokenizer_colors(report) if any(c["tokenizer"] == name for c in learned)
+    ]
     figure, axes = load_pyplot().subplots(
         1, len(names), figsize=(4.5 * len(names) + 2, 4), squeeze=False, sharey=True
     )
     counts = sorted({cell["tokens_per_step"] for cell in learned})
-    style, paint = lines_of(learned), painted(series_name(cell) for cell in learned)
+    style, paint = line_styles(learned), assign_colors(series_name(cell) for cell in learned)
     for axis, name in zip(axes[0], names, strict=True):
         members: dict[tuple[int, str], list[Row]] = {}
         for cell in learned:
@@ -206,22 +211,22 @@ def curves(report: Mapping[str, Any], path: Path) -> bool:
                 members.setdefault((cell["tokens_per_step"], series_name(cell)), []).append(cell)
         for (count, arm), cells in members.items():
             steps, losses = common(cells)
-            own = COLOURS[counts.index(count) % len(COLOURS)] if len(counts) > 1 else paint[arm]
+            own = COLORS[counts.index(count) % len(COLORS)] if len(counts) > 1 else paint[arm]
             options = {"color": own}
-            mean, label = losses.mean(0), f"{count} a step, {arm}"
+            mean, label = losses.mean(0), f"{count} per step, {arm}"
             axis.plot(steps, mean, linestyle=style[arm], label=label, **options)
             axis.fill_between(steps, losses.min(0), losses.max(0), alpha=0.2, **options)
         axis.set_title(name, fontsize=10)
         axis.set_xlabel("updates")
     axes[0][0].set_ylabel(
-        "validation cross-entropy, nats a codec token\n(1 a step with a track: advances as well)",
+        "validation cross-entropy, nats per codec token\n(1 per step with a text track: its tokens too)",
         fontsize=8,
     )
     return finish(figure, axes[0][-1], path)
 
 
 def drafts(report: Mapping[str, Any], path: Path) -> bool:
-    """Steps that a forward pass gives with drafts; beside it, how often each draft is kept."""
+    """Draw the steps per forward pass with drafts, and the acceptance of each draft."""
     rows = [row for row in report["groups"] if value(row, "steps_per_forward") is not None]
     if not rows:
         return False
@@ -229,33 +234,33 @@ def drafts(report: Mapping[str, Any], path: Path) -> bool:
         1, 2, figsize=(11, 0.3 * len(rows) + 2), sharey=True, width_ratios=(2, 3)
     )
     names, places = [voice_label(row) for row in rows], np.arange(len(rows))
-    left.barh(places, [value(row, "steps_per_forward") for row in rows], color=COLOURS[2])
-    left.axvline(1, color=COLOURS[5], linewidth=1)
+    left.barh(places, [value(row, "steps_per_forward") for row in rows], color=COLORS[2])
+    left.axvline(1, color=COLORS[5], linewidth=1)
     left.set_yticks(places, names, fontsize=8)
     left.invert_yaxis()
-    left.set_xlabel("steps a forward pass (1: without drafts)")
-    for number, colour in enumerate(COLOURS, start=1):
-        kept = [(value(row, f"kept_{number}"), y) for row, y in zip(rows, places, strict=True)]
-        kept = [(100 * share, y) for share, y in kept if share is not None]
-        if kept:
-            right.scatter(*zip(*kept, strict=True), s=28, color=colour, label=f"draft {number}")
+    left.set_xlabel("steps per forward pass (1: without drafts)")
+    for number, color in enumerate(COLORS, start=1):
+        shares = [
+            (value(row, f"accepted_{number}"), y) for row, y in zip(rows, places, strict=True)
+        ]
+        points = [(100 * share, y) for share, y in shares if share is not None]
+        if points:
+            right.scatter(*zip(*points, strict=True), s=28, color=color, label=f"draft {number}")
     right.set_xlim(0, 105)
     right.grid(axis="x", alpha=0.3)
-    right.set_xlabel("kept, of the times that all before it were (%)")
+    right.set_xlabel("accepted, of those after accepted ones (%)")
     return finish(figure, right, path)
 
 
 def common(cells: Sequence[Row]) -> tuple[list[int], np.ndarray]:
-    """Updates at which all of `cells` were validated, and their losses [cells, updates]."""
+    """The updates at which all of `cells` were validated, and their losses [cells, updates]."""
     logs = [dict(cell["curve"]) for cell in cells]
     steps = sorted(set.intersection(*(set(log) for log in logs)))
     return steps, np.array([[log[step] for step in steps] for log in logs])
 
 
 def finish(figure: Any, axis: Any, path: Path) -> bool:
-    """Write the plot, with its legend beside it."""
+    """Write a plot with its legend beside it; returns True, for "drawn"."""
     axis.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.01, 1.0))
-    figure.tight_layout()
-    figure.savefig(path, dpi=100)
-    load_pyplot().close(figure)
+    save_figure(figure, path, dpi=100)
     return True

@@ -38,6 +38,7 @@ class Job:
     decoding: Decoding = Decoding()
     format: str = "wav"  # wav, flac or ogg
     verify: int | None = None  # recognize every item, and retry it up to so many times
+    judges: tuple[str, ...] = ()  # of the verification: NAME or NAME=ARGUMENT
 
     batch_size: int | None = None  # rows of each worker; None: see `rows`
     workers: int = 1  # processes, or Ray actors
@@ -84,9 +85,16 @@ class Job:
         if self.verify is not None:
             if self.verify < 0:
                 raise InputError(f"verify '{self.verify}': must be 0 or more", code="out_of_range")
+            from vocalmtp.evaluation.judges import Judges
             from vocalmtp.optional import require
 
-            require("pocketsphinx"), require("jiwer")
+            require("jiwer")
+            _ = Judges(self.judges, self.device).recognizer
+        elif self.judges:
+            raise InputError(
+                f"judges '{', '.join(self.judges)}': are for a verification; give verify",
+                code="conflict",
+            )
 
     @property
     def rows(self) -> int:
@@ -107,7 +115,11 @@ class Job:
             voice = f"{voice} ({digest(Path(voice))})"
         if isinstance(self.voice, Role):
             voice = f"{voice} of the role {self.voice.name}, consent {self.voice.consent or 'none'}"
-        own = {"decoding": self.decoding.facts()} if self.decoding != Decoding() else {}
+        own: dict[str, Any] = {}
+        if self.decoding != Decoding():
+            own["decoding"] = self.decoding.facts()
+        if self.judges:
+            own["judges"] = list(self.judges)
         return own | {
             "list": digest(self.input),
             "model": digest(model_folder(self.model)),

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from vocalmtp.batch.items import Item
 from vocalmtp.batch.job import Job
-from vocalmtp.batch.verify import Check, best_of
+from vocalmtp.batch.verify import Check, Verifier, recording_of
 from vocalmtp.errors import ErrorCode, InputError
+from vocalmtp.evaluation.judges import Judges
 from vocalmtp.tts import AnyVoice, SynthesisRequest
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class BatchSynthesizer:
         self._find = lru_cache(256)(self.tts.find_voice)  # encoding a recording takes time
         if job.voice is not None:
             self._find(job.voice)
+        self._verifier = Verifier(Judges(job.judges, job.device))
 
     def __call__(self, items: Iterable[Item]) -> Iterator[Result]:
         """Yield results in the order they are ready; `items` is consumed lazily.
@@ -124,7 +126,10 @@ class BatchSynthesizer:
         check = None
         if self.job.verify is not None:
             request = self._request(item)
-            made, check = best_of(made, request, self.job.verify, self._synthesize)
+            reference = recording_of(item.voice or self.job.voice_name)
+            made, check = self._verifier.best_of(
+                made, request, self.job.verify, self._synthesize, reference
+            )
         requested = item.voice or self.job.voice
         voice = self._find(requested)
         return Result(

@@ -1,27 +1,37 @@
-"""`vocalmtp bench --chat`: how long an answer takes, part by part, and how many can talk at once.
+"""`vocalmtp bench --chat`: latency of conversations by part, and how many run in real time at once.
 
-The whole way is measured from outside: callers speak recorded questions into the socket of a server
-in a process of its own, at the pace of a microphone.
+Latency is measured from outside: clients stream recorded questions to the WebSocket of a server in
+a separate process, at the pace of a microphone.
 """
 
 import asyncio
+import os
+import socket
+import subprocess
+import sys
+import tempfile
 import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
 
 from vocalmtp.audio.io import resample
 from vocalmtp.audio.vad import SAMPLE_RATE
-from vocalmtp.bench.chat_server import serving
+from vocalmtp.bench.speed import seconds_now
 from vocalmtp.chat.client import Exchange, connect
 from vocalmtp.chat.config import ChatConfig
 from vocalmtp.decoding.generate import prefill_prompts
 from vocalmtp.decoding.strategies import Grouped
 from vocalmtp.decoding.streaming import SentenceStream
-from vocalmtp.evaluation.report import Line
-from vocalmtp.evaluation.statistics import once, spread
+from vocalmtp.errors import InputError
+from vocalmtp.evaluation.report import Metric
+from vocalmtp.evaluation.statistics import median_range, single
 from vocalmtp.tts import TTS, SynthesisRequest, load
 
 QUESTIONS = (
@@ -31,18 +41,19 @@ QUESTIONS = (
     "Which month comes after June?",
     "Good morning, how are you today?",
 )
-TURNS = 8  # of the lone caller
-CROWD = (1, 2, 4, 8)  # callers at once
-CROWD_TURNS = 2  # of each
-PROMPT = 0.5  # seconds beyond the silence within which an answer must sound
+TURNS = 8  # of a single client
+CLIENTS = (1, 2, 4, 8)  # at once
+CLIENT_TURNS = 2  # of each
+REAL_TIME = 0.5  # seconds after the end-of-turn silence within which playback must start
+START_TIMEOUT = 180.0  # seconds until the page must be there
 
-# What the caller sees of the way, in its order.
+# The parts of the latency that a client sees, in their order.
 PARTS = ("end of turn", "recognition", "LLM", "first clause", "synthesis", "network", "playback")
 
 
 @dataclass(frozen=True)
 class SpokenQuestion:
-    """A recorded one: samples [N] at SAMPLE_RATE, and for how many seconds they are speech."""
+    """A recorded question: samples [N] at SAMPLE_RATE, of which `speech` seconds are speech."""
 
     text: str
     samples: np.ndarray
@@ -50,7 +61,7 @@ class SpokenQuestion:
 
 
 def record(tts: TTS, texts: tuple[str, ...] = QUESTIONS) -> list[SpokenQuestion]:
-    """The questions, spoken by the model."""
+    """Synthesize the questions."""
     made = []
     for text in texts:
         audio = tts(text, greedy=True)
@@ -60,37 +71,47 @@ def record(tts: TTS, texts: tuple[str, ...] = QUESTIONS) -> list[SpokenQuestion]
     return made
 
 
-def run_chat_bench(model: Path | str) -> list[Line]:
-    """All figures of conversations with `model` and an echo; times in milliseconds."""
-    tts, name = load(model), str(model)
-    questions = record(tts)
-    beside = first_audio_parts(tts)
-    with serving("--model", str(model), "--sessions", str(max(CROWD) + 1)) as server:
+def run_chat_bench(model: Path | str, device: str = "cpu", quick: bool = False) -> list[Metric]:
+    """Measure conversations with a model and an LLM that echoes; times in milliseconds.
+
+    Args:
+        model: name or folder.
+        device: torch device of the server.
+        quick: fewer clients at once.
+    """
+    tts, name = load(model, device=device), str(model)
+    questions, clients = record(tts), CLIENTS[:2] if quick else CLIENTS
+    parts = first_audio_parts(tts)
+    options = ["--model", str(model), "--sessions", str(max(clients) + 1)]
+    options += [] if device == "cpu" else ["--device", device]
+    with serving(*options) as server:
         asyncio.run(converse(server.socket, questions, 1))  # warms up
-        alone = asyncio.run(converse(server.socket, questions, TURNS))
-        lines = chain(name, alone)
-        for part, values in beside.items():
-            lines.append(Line(f"... of synthesis: {part}", name, spread(values), "ms", 1))
-        lines += crowds(name, server.socket, questions)
-    return lines
+        exchanges = asyncio.run(converse(server.socket, questions, TURNS))
+        metrics = latency_metrics(name, exchanges)
+        for part, values in parts.items():
+            metrics.append(Metric(f"... of synthesis: {part}", name, median_range(values), "ms", 1))
+        metrics += load_metrics(name, server.socket, questions, clients)
+    return metrics
 
 
-async def converse(address: str, questions: list[SpokenQuestion], turns: int, first: int = 0):
-    """The exchanges of one caller who asks so many questions, from the `first` on."""
-    async with connect(address) as caller:
+async def converse(
+    address: str, questions: list[SpokenQuestion], turns: int, first: int = 0
+) -> list[Exchange]:
+    """The exchanges of one client that asks `turns` questions, starting with the `first`."""
+    async with connect(address) as client:
         exchanges = []
         for turn in range(first, first + turns):
             question = questions[turn % len(questions)]
-            exchanges.append(await caller.ask(question.samples, question.speech))
+            exchanges.append(await client.ask(question.samples, question.speech))
         return exchanges
 
 
 def parts_of(exchange: Exchange) -> dict[str, float] | None:
-    """Milliseconds of PARTS of one answer, and their sum as "whole"; None if nothing sounded."""
+    """Milliseconds of PARTS of one answer, and their sum as "total"; None without audio."""
     parts, silence = exchange.parts, ChatConfig().end_silence
     if exchange.first_audio is None or "total" not in parts:
         return None
-    sounded = exchange.playout.first or exchange.first_audio
+    start = exchange.playout.first or exchange.first_audio
     seconds = {
         "end of turn": exchange.turn_end - exchange.speech_end - silence,
         "recognition": parts["recognition"],
@@ -98,74 +119,149 @@ def parts_of(exchange: Exchange) -> dict[str, float] | None:
         "first clause": parts["first_clause"] - parts["first_text"],
         "synthesis": parts["first_audio"] - parts["first_clause"],
         "network": exchange.first_audio - exchange.turn_end - parts["total"],
-        "playback": sounded - exchange.first_audio,
-        "whole": sounded - exchange.speech_end - silence,
+        "playback": start - exchange.first_audio,
+        "total": start - exchange.speech_end - silence,
     }
     return {part: 1000 * value for part, value in seconds.items()}
 
 
-def chain(name: str, exchanges: list[Exchange]) -> list[Line]:
-    """The latency chain of one caller: medians with the least and the most."""
+def latency_metrics(name: str, exchanges: list[Exchange]) -> list[Metric]:
+    """Latency of a single client by part: medians between the smallest and the largest."""
     found = [parts for exchange in exchanges if (parts := parts_of(exchange)) is not None]
-    lines = [
-        Line(f"latency: {part}", name, spread([parts[part] for parts in found]), "ms", 0)
-        for part in (*PARTS, "whole")
+    metrics = [
+        Metric(f"latency: {part}", name, median_range([parts[part] for parts in found]), "ms", 0)
+        for part in (*PARTS, "total")
     ]
     gaps = sum(exchange.playout.gaps for exchange in exchanges)
-    answered = once(len(found) / len(exchanges))
-    return [*lines, Line("answered", name, answered, "%", 0), Line("gaps", name, once(gaps), "", 0)]
+    answered = single(len(found) / len(exchanges))
+    return [
+        *metrics,
+        Metric("answered", name, answered, "%", 0),
+        Metric("gaps", name, single(gaps), "", 0),
+    ]
 
 
-def crowds(name: str, address: str, questions: list[SpokenQuestion]) -> list[Line]:
-    """Callers who all ask at the same moments: the hardest that so many can be."""
-    lines, most, steady = [], 0, True
-    for size in CROWD:
-        groups = asyncio.run(_crowd(address, questions, size))
+def load_metrics(
+    name: str, address: str, questions: list[SpokenQuestion], clients: Sequence[int] = CLIENTS
+) -> list[Metric]:
+    """Latency and gaps with several clients that ask at the same moments, the worst case."""
+    metrics, most, steady = [], 0, True
+    for size in clients:
+        groups = asyncio.run(_converse_at_once(address, questions, size))
         exchanges = [exchange for group in groups for exchange in group]
         found = [parts for exchange in exchanges if (parts := parts_of(exchange)) is not None]
-        whole = spread([parts["whole"] for parts in found])
+        total = median_range([parts["total"] for parts in found])
         gaps = sum(exchange.playout.gaps for exchange in exchanges)
-        what = f"{size} at once"
-        lines.append(Line(f"{what}: latency, whole", name, whole, "ms", 0))
-        lines.append(Line(f"{what}: gaps", name, once(gaps), "", 0))
-        steady &= not gaps and len(found) == len(exchanges) and whole.value <= 1000 * PROMPT
+        metrics.append(Metric(f"{size} at once: latency, total", name, total, "ms", 0))
+        metrics.append(Metric(f"{size} at once: gaps", name, single(gaps), "", 0))
+        steady &= not gaps and len(found) == len(exchanges) and total.value <= 1000 * REAL_TIME
         most = size if steady else most
-    return [*lines, Line("conversations in real time", name, once(most), "", 0)]
+    return [*metrics, Metric("conversations in real time", name, single(most), "", 0)]
 
 
-async def _crowd(address: str, questions: list[SpokenQuestion], size: int) -> list[list[Exchange]]:
-    callers = [converse(address, questions, CROWD_TURNS, first) for first in range(size)]
-    return await asyncio.gather(*callers)
+async def _converse_at_once(
+    address: str, questions: list[SpokenQuestion], size: int
+) -> list[list[Exchange]]:
+    clients = [converse(address, questions, CLIENT_TURNS, first) for first in range(size)]
+    return await asyncio.gather(*clients)
 
 
 @torch.inference_mode()
 def first_audio_parts(tts: TTS, repeats: int = 9) -> dict[str, list[float]]:
-    """Milliseconds from a clause to its first audio, by part, beside the server and warm.
+    """Milliseconds from a clause to its first audio, by part, warm and outside of the server.
 
-    Empty for a tokenizer that does not stream: it has no first audio but the last.
+    Empty for a tokenizer that does not stream.
     """
     if tts.tokenizer.spec.lookahead is None:
         return {}
     taken: dict[str, list[float]] = {"prefill": [], "first steps": [], "first decode": []}
+    device = tts.model.device
     for turn in range(repeats + 1):
         row = tts.plan(SynthesisRequest(text=QUESTIONS[turn % len(QUESTIONS)]))[0]
-        spoken = SentenceStream(
+        stream = SentenceStream(
             row.text, tts.model.layout, tts.tokenizer, tts.decoder_speaker_vector(row.voice)
         )
         strategy, chunk, decoding = Grouped(), None, 0.0
-        times = [time.perf_counter()]
+        times = [seconds_now(device)]
         state = prefill_prompts(tts.model, [tts.prompt(row)], strategy)
-        times.append(time.perf_counter())
+        times.append(seconds_now(device))
         while chunk is None:
-            emission = strategy.emit(tts.model, state)
-            start = time.perf_counter()
-            chunk = spoken.push(emission.tokens[0, 0])
-            decoding = time.perf_counter() - start
+            batch = strategy.emit(tts.model, state)
+            start = seconds_now(device)
+            chunk = stream.push(batch.tokens[0, 0])
+            decoding = seconds_now(device) - start
             if chunk is None:
-                strategy.forward(tts.model, state, emission)
-        times.append(time.perf_counter() - decoding)
+                strategy.forward(tts.model, state, batch)
+        times.append(seconds_now(device) - decoding)
         if turn:  # the first turn warms up
             taken["prefill"].append(1000 * (times[1] - times[0]))
             taken["first steps"].append(1000 * (times[2] - times[1]))
             taken["first decode"].append(1000 * decoding)
     return taken
+
+
+# -- the server --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ChatServer:
+    """A running server process."""
+
+    port: int
+    process: subprocess.Popen[bytes]
+
+    @property
+    def page(self) -> str:
+        """URL of the page."""
+        return f"http://127.0.0.1:{self.port}/"
+
+    @property
+    def socket(self) -> str:
+        """URL of its WebSocket."""
+        return f"ws://127.0.0.1:{self.port}/talk/socket"
+
+
+@contextmanager
+def serving(*options: str, headers: Sequence[tuple[str, str]] = ()) -> Iterator[ChatServer]:
+    """Run `vocalmtp chat` on a free port until the block ends.
+
+    Args:
+        options: options of the command line.
+        headers: sent with the requests that wait for the page.
+
+    Raises:
+        InputError: the process fails, or the page does not appear.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "vocalmtp", "chat", "--port", str(port), *options]
+    environment = {"OMP_NUM_THREADS": "1", **os.environ}
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(command, env=environment, stderr=errors)
+        server = ChatServer(port, process)
+        try:
+            _wait(server, headers, errors)
+            yield server
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _wait(server: ChatServer, headers: Sequence[tuple[str, str]], errors: IO[str]) -> None:
+    request = urllib.request.Request(server.page, headers=dict(headers))
+    deadline = time.monotonic() + START_TIMEOUT
+    while time.monotonic() < deadline:
+        if server.process.poll() is not None:
+            break
+        try:
+            urllib.request.urlopen(request, timeout=5).read()
+            return
+        except OSError:
+            time.sleep(0.2)
+    errors.seek(0)
+    lines = errors.read().strip().splitlines()
+    raise InputError(
+        f"chat: the server did not start ({lines[-1] if lines else 'too slow'}); try vocalmtp chat by hand",
+        code="unusable",
+    )

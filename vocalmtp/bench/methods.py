@@ -1,32 +1,38 @@
-"""`vocalmtp bench --methods`: the speed of every head and strategy side by side, in one run.
+"""`vocalmtp bench --methods`: the speed of every head and decoding strategy side by side.
 
-All models have random weights and the backbone, text track and tokenizer of one given model: a loop
-that is told how far to go takes as long whatever it says. What drafts would bring depends on how
-many are kept, which random weights do not tell: a pass is timed, and its worth given for none kept
-and for all.
+All models have random weights and the backbone, text track and tokenizer of one given model: the
+time of a decode loop does not depend on the weights. The gain of drafts depends on how many are
+accepted, which random weights do not show: a forward pass is timed, and its worth is given for no
+accepted draft and for all.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
 from vocalmtp.bench.speed import loop_seconds
 from vocalmtp.decoding.options import Decoding
-from vocalmtp.evaluation.report import Line
-from vocalmtp.evaluation.statistics import Estimate, once, spread
+from vocalmtp.evaluation.report import Metric
+from vocalmtp.evaluation.statistics import median_range, single
 from vocalmtp.heads.base import HEADS
 from vocalmtp.heads.parallel import ParallelConfig
 from vocalmtp.models.config import SpeechLMConfig
 from vocalmtp.models.speech_lm import SpeechLM
 from vocalmtp.tts import TTS
 
-FRAMES = 36  # of audio that a loop is run for
+FRAMES = 36  # of audio, in a loop
 PASSES = 12  # of a loop with drafts
-GROUPINGS = (1, 2, 3)  # frames a step
+GROUPINGS = (1, 2, 3)  # frames per step
 BATCHES = (1, 8)
+REPEATS = 5
 NEXT_TOKEN = "next-token"
-NEXT = {"flat": True, "frames_per_step": 1, "head": {"name": "parallel", "kind": "linear"}}
+NEXT: dict[str, Any] = {
+    "flat": True,
+    "frames_per_step": 1,
+    "head": {"name": "parallel", "kind": "linear"},
+}
 DRAFTS: dict[str, dict[str, Any]] = {
     "sequential": {"name": "sequential", "steps": 3},
     "recursive": {"name": "recursive", "steps": 3},
@@ -34,17 +40,17 @@ DRAFTS: dict[str, dict[str, Any]] = {
     "parallel": {"name": "leap", "steps": 3, "stride": 1, "mapped": False},
 }
 NOTES = (
-    "All weights are random, in the sizes of the model: a loop that is told how far to go takes as "
-    "long whatever it says. Nothing of quality, or of how many drafts are kept, can be read here.",
-    "Next-token decoding runs in the same loop. A pass with three drafts over one without is how "
-    "many steps it must give for them to pay; 'all kept' is the most that they can bring.",
+    "All weights are random, in the sizes of the model: the time of a loop does not depend on them. "
+    "Neither quality nor the acceptance of drafts can be read here.",
+    "Next-token decoding runs in the same loop. Break-even: steps that a pass with drafts must give "
+    "to be as fast as one without; all accepted: the largest possible gain.",
 )
 LOSSLESS = ("rejection", "joint", "seed")
 
 
 @dataclass(frozen=True)
 class Method:
-    """A model of random weights, by what differs from the given one, and how it decodes."""
+    """A model of random weights, by its differences from the given one, and how it decodes."""
 
     name: str
     settings: dict[str, Any]
@@ -53,92 +59,105 @@ class Method:
 
 def head_settings() -> dict[str, dict[str, Any]]:
     """Every registered head, the parallel one in all its kinds."""
-    kinds = ParallelConfig.model_fields["kind"].annotation.__args__
-    heads = {kind: {"name": "parallel", "kind": kind} for kind in kinds}
+    kinds = get_args(ParallelConfig.model_fields["kind"].annotation)
+    heads: dict[str, dict[str, Any]] = {kind: {"name": "parallel", "kind": kind} for kind in kinds}
     return heads | {name: {"name": name} for name in HEADS if name != "parallel"}
 
 
-def grouped_methods(streams: int) -> list[Method]:
-    """What emits several tokens from one hidden state, unverified; the first is the base line."""
+def grouped_methods(streams: int, groupings: Sequence[int] = GROUPINGS) -> list[Method]:
+    """Heads that emit several tokens from one hidden state, unverified, after the baseline."""
     methods = [Method(NEXT_TOKEN, NEXT)]
     for name, head in head_settings().items():
-        for frames in GROUPINGS:
+        for frames in groupings:
             settings = {"flat": False, "frames_per_step": frames, "head": head}
             methods.append(Method(f"{name}, {frames * streams} tokens", settings))
-    for frames in GROUPINGS:
+    for frames in groupings:
         settings = {"flat": False, "frames_per_step": list(GROUPINGS)}
         decoding = Decoding(tokens_per_step=frames * streams)
         methods.append(Method(f"elastic, {frames * streams} tokens", settings, decoding))
     return methods
 
 
-def drafting_methods(frames: int) -> list[Method]:
-    """What guesses later steps of next-token decoding (0 frames a step) or of grouped steps."""
-    base = NEXT if frames == 0 else {"flat": False, "frames_per_step": frames}
+def drafting_methods(frames: int, ways: Sequence[str] = LOSSLESS) -> list[Method]:
+    """Draft heads over next-token decoding (0 frames per step) or grouped steps.
+
+    Args:
+        frames: frames per step.
+        ways: lossless acceptances of the recursive head; the others have the first one alone.
+    """
+    base: dict[str, Any] = NEXT if frames == 0 else {"flat": False, "frames_per_step": frames}
     base = base | {"draft": {}}
     methods = [Method("no drafts", base)]
     for name, draft in DRAFTS.items():
-        settings, ways = base | {"draft": draft}, LOSSLESS if name == "recursive" else LOSSLESS[:1]
-        for accept in (*ways, "all"):
+        settings = base | {"draft": draft}
+        for accept in (*(ways if name == "recursive" else ways[:1]), "all"):
             methods.append(Method(f"{name}, {accept}", settings, Decoding(drafts=3, accept=accept)))
     return methods
 
 
-def run_methods(tts: TTS) -> dict[str, list[Line]]:
-    """Sections of figures, a row for every method. `tts` gives sizes, tokenizer and texts."""
+def run_methods(tts: TTS, quick: bool = False) -> Iterator[tuple[str, list[Metric]]]:
+    """Measure every method, and yield each section with its metrics when it is complete.
+
+    Args:
+        tts: sizes, tokenizer and texts are taken from it.
+        quick: one size of steps, one way of acceptance, batch 1, and two repetitions.
+    """
     streams = len(tts.tokenizer.spec.streams)
-    sections = {"Grouped emission (nothing is verified)": emission(tts, grouped_methods(streams))}
+    batches, repeats = (BATCHES[:1], 2) if quick else (BATCHES, REPEATS)
+    grouped = grouped_methods(streams, GROUPINGS[-1:] if quick else GROUPINGS)
+    heading = "Grouped emission (nothing is verified)"
+    yield heading, grouped_metrics(tts, grouped, batches, repeats)
     for frames, base in ((0, "next-token decoding"), (GROUPINGS[-1], "grouped steps")):
-        what = f"Drafting over {base} (3 drafts a pass)"
-        sections[what] = drafting(tts, drafting_methods(frames))
-    return sections
+        drafting = drafting_methods(frames, LOSSLESS[:1] if quick else LOSSLESS)
+        heading = f"Drafting over {base} (3 drafts per pass)"
+        yield heading, drafting_metrics(tts, drafting, batches, repeats)
 
 
-def emission(tts: TTS, methods: list[Method]) -> list[Line]:
-    """Steps, and audio of all rows together, a second; over those of next-token decoding."""
-    made = build(tts, methods)
-    steps = {name: other.model.layout.num_steps(FRAMES) for name, other in made.items()}
-    lines: dict[str, list[Line]] = {}
-    for name, other in made.items():
-        count = once(sum(p.numel() for p in other.full_model.parameters()) / 1e6)
-        lines[name] = [Line(name, "parameters", count, "M", 1)]
-    for size in BATCHES:
-        taken = loop_seconds(made, size, steps)
+def grouped_metrics(
+    tts: TTS, methods: list[Method], batches: Sequence[int] = BATCHES, repeats: int = REPEATS
+) -> list[Metric]:
+    """Steps, and audio of all rows together, per second; also relative to next-token decoding."""
+    models = build(tts, methods)
+    steps = {name: other.model.layout.num_steps(FRAMES) for name, other in models.items()}
+    metrics: dict[str, list[Metric]] = {}
+    for name, other in models.items():
+        count = single(sum(p.numel() for p in other.full_model.parameters()) / 1e6)
+        metrics[name] = [Metric(name, "parameters", count, "M", 1)]
+    for size in batches:
+        taken = loop_seconds(models, size, steps, repeats)
+        audio = size * FRAMES / tts.tokenizer.spec.frame_rate
+        rates = {name: median_range([audio / t for t in times]) for name, times in taken.items()}
         for name, times in taken.items():
-            audio = size * FRAMES / tts.tokenizer.spec.frame_rate
-            rate = spread([audio / t for t in times])
-            gain = spread(taken[NEXT_TOKEN]).value / spread(times).value
-            said = spread([steps[name] / t for t in times])
-            lines[name] += [
-                Line(name, f"steps/s, batch {size}", said, "", 0),
-                Line(name, f"audio s/s, batch {size}", rate, "", 1),
-                Line(name, f"over next-token, batch {size}", once(gain), "x", 1),
+            audio_rate = rates[name]
+            gain = audio_rate.value / rates[NEXT_TOKEN].value
+            step_rate = median_range([steps[name] / t for t in times])
+            metrics[name] += [
+                Metric(name, f"steps/s, batch {size}", step_rate, "", 0),
+                Metric(name, f"audio s/s, batch {size}", audio_rate, "", 1),
+                Metric(name, f"over next-token, batch {size}", single(gain), "x", 1),
             ]
-    return [line for own in lines.values() for line in own]
+    return [metric for own in metrics.values() for metric in own]
 
 
-def drafting(tts: TTS, methods: list[Method]) -> list[Line]:
-    """A pass, and what it is worth if no draft is kept, and if all are."""
-    made = build(tts, methods)
-    lines: dict[str, list[Line]] = {name: [] for name in made}
+def drafting_metrics(
+    tts: TTS, methods: list[Method], batches: Sequence[int] = BATCHES, repeats: int = REPEATS
+) -> list[Metric]:
+    """Time of a forward pass, and its worth if no draft is accepted, and if all are."""
+    models = build(tts, methods)
+    metrics: dict[str, list[Metric]] = {name: [] for name in models}
     plain = methods[0].name
-    for size in BATCHES:
-        taken = loop_seconds(made, size, dict.fromkeys(made, PASSES))
-        passes = {name: spread([t / PASSES for t in times]) for name, times in taken.items()}
+    for size in batches:
+        taken = loop_seconds(models, size, dict.fromkeys(models, PASSES), repeats)
+        passes = {name: median_range([t / PASSES for t in times]) for name, times in taken.items()}
         for name, seconds in passes.items():
             ratio = seconds.value / passes[plain].value
-            drafts = made[name].decoding.drafts
-            lines[name] += [
-                Line(name, f"ms a pass, batch {size}", scaled(seconds, 1000)),
-                Line(name, f"steps a pass to break even, batch {size}", once(ratio)),
-                Line(name, f"all kept, batch {size}", once((1 + drafts) / ratio), "x", 2),
+            gain = (1 + models[name].decoding.drafts) / ratio
+            metrics[name] += [
+                Metric(name, f"ms per pass, batch {size}", seconds.scaled(1000)),
+                Metric(name, f"break-even steps per pass, batch {size}", single(ratio)),
+                Metric(name, f"all accepted, batch {size}", single(gain), "x", 2),
             ]
-    return [line for own in lines.values() for line in own]
-
-
-def scaled(figure: Estimate, by: float) -> Estimate:
-    """A figure in another unit."""
-    return Estimate(figure.value * by, figure.low * by, figure.high * by, figure.count)
+    return [metric for own in metrics.values() for metric in own]
 
 
 def build(tts: TTS, methods: list[Method]) -> dict[str, TTS]:
@@ -161,11 +180,11 @@ def build(tts: TTS, methods: list[Method]) -> dict[str, TTS]:
 
 
 def random_model(tts: TTS, settings: dict[str, Any]) -> SpeechLM:
-    """A model like that of `tts` but for `settings`, with random weights, ready to decode."""
-    own = tts.full_model.config.to_dict()
+    """A model like that of `tts` except for `settings`, with random weights, ready to decode."""
+    config = tts.full_model.config.to_dict()
     for key in ("architectures", "model_type", "transformers_version", "dtype"):
-        own.pop(key, None)
-    model = SpeechLM(SpeechLMConfig(**(own | {"objectives": {}} | settings))).eval()
+        config.pop(key, None)
+    model = SpeechLM(SpeechLMConfig(**(config | {"objectives": {}} | settings))).eval()
     model = model.to(tts.full_model.device)
     if model.device == torch.device("cpu"):
         model.optimize_for_inference(int8=tts.card.get("int8", False))

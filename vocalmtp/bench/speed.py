@@ -1,4 +1,4 @@
-"""How fast a model speaks: real-time factor, first audio, cold start, and two loops side by side.
+"""Measurements of speed: real-time factor, first audio, cold start, decode loops side by side.
 
 All figures are medians between the smallest and the largest of repeated, interleaved runs.
 """
@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,11 @@ import torch
 from vocalmtp.decoding.generate import prefill_prompts
 from vocalmtp.decoding.statistics import DecodeStatistics
 from vocalmtp.errors import InputError
-from vocalmtp.evaluation.statistics import Estimate, spread
+from vocalmtp.evaluation.statistics import Estimate, median_range
+from vocalmtp.io.progress import progress
 from vocalmtp.tts import TTS, SynthesisRequest
 
+LINE_SECONDS = 20.0  # between lines of progress where stderr is not a terminal
 PEAK_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes, of ru_maxrss
 SENTENCES = (
     "The birch canoe slid on the smooth planks.",
@@ -29,7 +31,7 @@ SENTENCES = (
     "She said that the letter would arrive on the second of March.",
 )
 
-# Run by a small process of its own: the peak memory of a child includes its parent's at the fork.
+# Executed by a small process of its own: a child's peak memory includes its parent's at the fork.
 MEASURE = (
     "import resource, subprocess, sys, time; start = time.perf_counter(); "
     "subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL); "
@@ -38,47 +40,68 @@ MEASURE = (
 )
 
 
-def hardware() -> str:
-    """One line: processor, cores and threads in use, versions."""
+def hardware(device: str = "cpu") -> str:
+    """One line: processor or accelerator, cores and threads in use, versions."""
     model = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.is_file():
         names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
         model = names[0].partition(":")[2].strip() if names else model
+    if torch.device(device).type == "cuda":
+        model = f"{torch.cuda.get_device_name(device)}, {model}"
     return (
         f"{model}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, "
         f"torch {torch.__version__}, Python {platform.python_version()}"
     )
 
 
+def seconds_now(device: torch.device) -> float:
+    """Seconds of a clock, once all work that was queued on `device` is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+# -- synthesis ---------------------------------------------------------------------------------
+
+
 def real_time_factors(
     tts: TTS, batch_sizes: Sequence[int], repeats: int = 5, **sampling: Any
 ) -> dict[int, Estimate]:
-    """Compute time over audio time, warm, for batches of these sizes, in turns."""
+    """Compute time over audio time of every batch size, warm and interleaved."""
     factors: dict[int, list[float]] = {size: [] for size in batch_sizes}
-    for turn in range(repeats + 1):
-        for size in batch_sizes:
-            count = len(SENTENCES) * max(1, size // 2)  # every place is taken at least twice
-            texts = [SENTENCES[i % len(SENTENCES)] for i in range(count)]
-            start = time.perf_counter()
-            made = list(tts.batch(texts, batch_size=size, **sampling))
-            taken = time.perf_counter() - start
-            if turn:  # the first turn warms up
-                factors[size].append(taken / sum(audio.duration for audio in made))
-    return {size: spread(values) for size, values in factors.items()}
+    with progress("real-time factors", (repeats + 1) * len(factors), LINE_SECONDS) as advance:
+        for turn in range(repeats + 1):
+            for size in batch_sizes:
+                count = len(SENTENCES) * max(1, size // 2)  # every row is used at least twice
+                texts = [SENTENCES[i % len(SENTENCES)] for i in range(count)]
+                factor = _real_time_factor(tts, texts, size, sampling)
+                if turn:  # the first turn warms up
+                    factors[size].append(factor)
+                advance(f"batch {size}")
+    return {size: median_range(values) for size, values in factors.items()}
 
 
-def side_by_side(models: dict[str, TTS], repeats: int = 5, **sampling: Any) -> dict[str, Estimate]:
-    """Compute time over audio time of every model at batch 1, warm, in turns."""
+def side_by_side(
+    models: Mapping[str, TTS], repeats: int = 5, **sampling: Any
+) -> dict[str, Estimate]:
+    """Compute time over audio time of every model at batch 1, warm and interleaved."""
     factors: dict[str, list[float]] = {name: [] for name in models}
     for turn in range(repeats + 1):
         for name, tts in models.items():
-            start = time.perf_counter()
-            made = list(tts.batch(SENTENCES, batch_size=1, **sampling))
-            taken = time.perf_counter() - start
+            factor = _real_time_factor(tts, SENTENCES, 1, sampling)
             if turn:  # the first turn warms up
-                factors[name].append(taken / sum(audio.duration for audio in made))
-    return {name: spread(values) for name, values in factors.items()}
+                factors[name].append(factor)
+    return {name: median_range(values) for name, values in factors.items()}
+
+
+def _real_time_factor(
+    tts: TTS, texts: Sequence[str], batch_size: int, sampling: Mapping[str, Any]
+) -> float:
+    start = time.perf_counter()
+    made = list(tts.batch(texts, batch_size=batch_size, **sampling))
+    taken = time.perf_counter() - start  # the audio is on the CPU: nothing is queued any more
+    return taken / sum(audio.duration for audio in made)
 
 
 def first_audio(tts: TTS, repeats: int = 9, **sampling: Any) -> Estimate:
@@ -90,19 +113,23 @@ def first_audio(tts: TTS, repeats: int = 9, **sampling: Any) -> Estimate:
         spoke = any(len(chunk.samples) for chunk in stream)  # up to the first that has some
         if turn and spoke:
             values.append(1000 * (time.perf_counter() - start))
-        stream.close()
-    return spread(values)
+        stream.close()  # type: ignore[attr-defined]  # a generator
+    return median_range(values)
 
 
-def cold_start(model: Path | str, repeats: int = 3) -> tuple[Estimate, Estimate]:
-    """Seconds of a whole `vocalmtp tts` process, and its peak memory in GiB.
+def cold_start(
+    model: Path | str, repeats: int = 3, device: str = "cpu"
+) -> tuple[Estimate, Estimate]:
+    """Seconds of a complete `vocalmtp tts` process, and its peak memory in GiB.
 
-    Raises InputError with what the process said if it fails.
+    Raises:
+        InputError: the process fails.
     """
     seconds, memory = [], []
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "vocalmtp", "tts", SENTENCES[0], "--model", str(model)]
         command += ["-o", str(Path(folder) / "cold.wav")]
+        command += [] if device == "cpu" else ["--device", device]
         for _ in range(repeats):
             done = subprocess.run(
                 [sys.executable, "-c", MEASURE, *command], capture_output=True, text=True
@@ -111,21 +138,26 @@ def cold_start(model: Path | str, repeats: int = 3) -> tuple[Estimate, Estimate]
                 why = done.stderr.strip().splitlines()[0]
                 raise InputError(
                     f"model '{model}': 'vocalmtp tts' failed ({why}); try it by hand",
-                    code="invalid_value",
+                    code="unusable",
                 )
             taken, peak = done.stdout.split()
             seconds.append(float(taken))
             memory.append(float(peak) * PEAK_UNIT / 2**30)
-    return spread(seconds), spread(memory)
+    return median_range(seconds), median_range(memory)
+
+
+# -- decode loops ------------------------------------------------------------------------------
 
 
 def steps_per_second(
-    models: dict[str, TTS], batch_size: int = 1, frames: int = 60, repeats: int = 5
+    models: Mapping[str, TTS], batch_size: int = 1, frames: int = 60, repeats: int = 5
 ) -> dict[str, dict[str, Estimate]]:
-    """The bare decode loop of every model for `frames` frames of audio, in turns, whatever it says.
+    """Speed of every model's bare decode loop over `frames` frames of audio, interleaved.
 
-    Returns per model the steps a second and the seconds of audio that they stand for. With end and
-    text ignored, models that cannot speak can be compared too.
+    The loop ignores text and end tokens, so models that were not trained can be compared too.
+
+    Returns:
+        By model: `steps`, per second, and `audio`, seconds of audio per second.
     """
     steps = {name: tts.model.layout.num_steps(frames) for name, tts in models.items()}
     taken = loop_seconds(models, batch_size, steps, repeats)
@@ -133,29 +165,33 @@ def steps_per_second(
     for name, tts in models.items():
         seconds = batch_size * frames / tts.tokenizer.spec.frame_rate
         result[name] = {
-            "steps": spread([steps[name] / t for t in taken[name]]),
-            "audio": spread([seconds / t for t in taken[name]]),
+            "steps": median_range([steps[name] / t for t in taken[name]]),
+            "audio": median_range([seconds / t for t in taken[name]]),
         }
     return result
 
 
 def loop_seconds(
-    models: dict[str, TTS], batch_size: int, passes: dict[str, int], repeats: int = 5
+    models: Mapping[str, TTS], batch_size: int, passes: Mapping[str, int], repeats: int = 5
 ) -> dict[str, list[float]]:
-    """Seconds of every model's decode loop over so many forward passes, warm, in turns."""
+    """Seconds of every model's decode loop over a number of forward passes, interleaved."""
     runs = {name: decode_loop(tts, batch_size, passes[name]) for name, tts in models.items()}
     taken: dict[str, list[float]] = {name: [] for name in models}
-    for turn in range(repeats + 1):
-        for name, run in runs.items():
-            start = time.perf_counter()
-            run()
-            if turn:  # the first turn warms up
-                taken[name].append(time.perf_counter() - start)
+    label = f"decode loops, batch {batch_size}"
+    with progress(label, (repeats + 1) * len(runs), LINE_SECONDS) as advance:
+        for turn in range(repeats + 1):
+            for name, run in runs.items():
+                device = models[name].model.device
+                start = seconds_now(device)
+                run()
+                if turn:  # the first turn warms up
+                    taken[name].append(seconds_now(device) - start)
+                advance(name)
     return taken
 
 
 def decode_loop(tts: TTS, batch_size: int, passes: int) -> Callable[[], None]:
-    """A function that runs so many forward passes, whether or not a row has ended."""
+    """A function that executes a number of forward passes, whether or not a row has ended."""
     requests = [
         SynthesisRequest(text=SENTENCES[i % len(SENTENCES)], sampling={"greedy": True})
         for i in range(batch_size)
@@ -172,17 +208,18 @@ def decode_loop(tts: TTS, batch_size: int, passes: int) -> Callable[[], None]:
     return run
 
 
+@torch.inference_mode()
 def codec_seconds(tts: TTS, frames: int, repeats: int) -> float:
-    """Median seconds to decode so many frames, warm."""
-    spec = tts.tokenizer.spec
-    codes = torch.zeros(1, len(spec.streams), frames, dtype=torch.long, device=tts.tokenizer.device)
+    """Median seconds of decoding a number of codec frames, warm."""
+    spec, device = tts.tokenizer.spec, tts.tokenizer.device
+    codes = torch.zeros(1, len(spec.streams), frames, dtype=torch.long, device=device)
     speaker = None
-    if spec.speaker_dim:
-        speaker = torch.from_numpy(tts.find_voice(None).vector)[None].to(tts.tokenizer.device)
+    if spec.speaker_dim and (voice := tts.find_voice(None)) is not None:
+        speaker = torch.from_numpy(voice.vector)[None].to(device)
     taken = []
     for turn in range(repeats + 1):
-        start = time.perf_counter()
+        start = seconds_now(device)
         tts.tokenizer.decode(codes, speaker)
         if turn:  # the first turn warms up
-            taken.append(time.perf_counter() - start)
-    return spread(taken).value
+            taken.append(seconds_now(device) - start)
+    return median_range(taken).value

@@ -65,6 +65,14 @@ class BatchOptions(ModelOptions, VoiceOptions, SamplingOptions, DecodingOptions)
             "manifest gets the word error rate.",
         ),
     ] = None
+    judge: Annotated[
+        list[str] | None,
+        option(
+            help="A judge of --verify, NAME or NAME=ARGUMENT, such as whisper=FOLDER or dnsmos; "
+            "see 'vocalmtp eval'.",
+            show_default="pocketsphinx",
+        ),
+    ] = None
     dry_run: Annotated[bool, option("--dry-run", help="Only report what would be done.")] = False
     resume: Annotated[
         bool, option("--resume/--overwrite", help="Keep complete items, or start anew.")
@@ -98,6 +106,7 @@ def batch(options: BatchOptions) -> int:
         decoding=options.decoding(),
         format=options.format,
         verify=options.verify,
+        judges=tuple(options.judge or ()),
         batch_size=_rows(options.batch_size),
         workers=options.workers,
         engine=options.engine,

@@ -1,5 +1,6 @@
 """`vocalmtp bench`: speed and latency of a model on this machine."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -36,7 +37,10 @@ class BenchOptions(DeviceOptions, DecodingOptions):
         bool,
         option("--methods", help="Compare all heads and strategies, on random weights."),
     ] = False
-    json: Annotated[Path | None, option(help="Also write the figures as JSON.")] = None
+    quick: Annotated[
+        bool, option("--quick", help="Fewer batch sizes, methods and repetitions.")
+    ] = False
+    json: Annotated[Path | None, option(help="Also write the metrics as JSON.")] = None
 
     def check(self) -> None:
         """Raise InputError for options that exclude each other."""
@@ -63,7 +67,7 @@ def bench(options: BenchOptions) -> None:
 
     vocalmtp bench mini --chat
 
-    vocalmtp bench mini --methods --json methods.json
+    vocalmtp bench mini --methods --quick
 
     vocalmtp bench my-model --drafts 3 --accept joint
     """
@@ -71,9 +75,9 @@ def bench(options: BenchOptions) -> None:
 
     from vocalmtp.bench.chat import run_chat_bench
     from vocalmtp.bench.methods import NOTES, run_methods
+    from vocalmtp.bench.run import run_bench
     from vocalmtp.bench.speed import hardware
-    from vocalmtp.bench.table import run_bench
-    from vocalmtp.evaluation.report import as_json, markdown
+    from vocalmtp.evaluation.report import Metric, as_json, as_markdown
     from vocalmtp.io.atomic import atomic_path, check_file
     from vocalmtp.tts import load
 
@@ -82,17 +86,21 @@ def bench(options: BenchOptions) -> None:
     torch.set_num_threads(options.threads)
     decoding = options.decoding()
     options.check()
-    notes = [f"Model: {options.model}.", f"Machine: {hardware()}."]
+    model, device = options.model, options.device
+    notes = [f"Model: {model}.", f"Machine: {hardware(device)}."]
+    parts: Iterable[tuple[str, list[Metric]]]
     if options.chat:
-        sections = {"": run_chat_bench(options.model)}
+        parts = [("", run_chat_bench(model, device, options.quick))]
     elif options.methods:
-        sections = run_methods(load(options.model))
+        parts = run_methods(load(model, device=device), options.quick)
         notes = [*NOTES, *notes]
     else:
-        sections = {"": run_bench(options.model, options.against, decoding)}
-    for heading, lines in sections.items():
-        print(f"### {heading}\n\n{markdown(lines)}\n" if heading else f"{markdown(lines)}\n")
+        parts = [("", run_bench(model, options.against, decoding, device, options.quick))]
+    sections: dict[str, list[Metric]] = {}
+    for heading, metrics in parts:  # printed as soon as they are complete
+        sections[heading] = metrics
+        print(f"{as_markdown({heading: metrics})}\n", flush=True)
     print("\n".join(notes))
     if options.json is not None:
         with atomic_path(options.json) as partial:
-            partial.write_text(as_json(sections, notes))
+            partial.write_text(as_json(sections, notes), encoding="utf-8")

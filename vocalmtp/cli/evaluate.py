@@ -1,210 +1,142 @@
-"""`vocalmtp eval`: measure models and tokenizers on recordings whose sentences they then say."""
+"""`vocalmtp eval`: evaluate models, tokenizers and recognizers, and run published benchmarks."""
 
-import inspect
-from collections.abc import Callable
-from dataclasses import MISSING, fields
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vocalmtp.cli import benchmarks
-from vocalmtp.evaluation.config import EvalConfig
+from vocalmtp.cli.options import option, verb
+from vocalmtp.evaluation.config import (
+    EvalConfig,
+    ManifestEvalConfig,
+    ProbeConfig,
+    PromptListConfig,
+    RecognitionConfig,
+    RoleTriviaQAConfig,
+    TokenizerEvalConfig,
+)
 from vocalmtp.hub import DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    from vocalmtp.evaluation.report import Line
+    from vocalmtp.evaluation.report import Metric
 
 app = typer.Typer(
-    help="Measure how clear, how alike, how clean and how fast speech is. Natural speech of the "
-    "same sentences always stands beside ours. Needs the extra 'eval' of the package.",
+    help="Measure intelligibility, speaker similarity, quality and speed, beside natural speech of "
+    "the same sentences. Needs the extra 'eval' of the package.",
     no_args_is_help=True,
 )
 
-app.command()(benchmarks.roletriviaqa)
-app.command()(benchmarks.testlist)
 
-Against = Annotated[
-    str | None,
-    typer.Option(help="Another model (the next-token twin), timed in turns with ours."),
-]
-
-
-def with_request(verb: Callable[..., None]) -> Callable[..., None]:
-    """Give `verb(request, ...)` the fields of Request as options of the command line."""
-    own = list(inspect.signature(verb, eval_str=True).parameters.values())[1:]
-    shared = {field.name: field for field in fields(EvalConfig)}
-
-    def command(**options: Any) -> None:
-        asked = {name: options.pop(name) for name in shared}
-        verb(EvalConfig(**asked), **options)
-
-    parameters = []
-    for name, field in shared.items():
-        info = typer.Option(
-            *field.metadata["flags"], help=field.metadata["help"], **field.metadata["limits"]
-        )
-        default = inspect.Parameter.empty if field.default is MISSING else field.default
-        kind = inspect.Parameter.KEYWORD_ONLY
-        annotation = Annotated[field.type, info]
-        parameters.append(inspect.Parameter(name, kind, default=default, annotation=annotation))
-    parameters += [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
-    command.__signature__ = inspect.Signature(parameters)
-    command.__annotations__ = {p.name: p.annotation for p in parameters}
-    command.__name__, command.__doc__ = verb.__name__, verb.__doc__
-    return command
-
-
-@app.command()
-@with_request
-def intelligibility(request: EvalConfig) -> None:
-    """Word error rates as pocketsphinx hears them, and outputs that failed to stop or to start."""
+@verb(app, "intelligibility")
+def intelligibility(config: EvalConfig) -> None:
+    """Word error rates, and outputs without an end, empty, cut off or run away."""
     from vocalmtp.evaluation.run import run_intelligibility
 
-    _report(request.output, "intelligibility", run_intelligibility(request), request.model)
+    _report(config, "intelligibility", run_intelligibility(config), config.model)
 
 
-@app.command()
-@with_request
-def similarity(
-    request: EvalConfig,
+@dataclass(frozen=True, kw_only=True)
+class SimilarityConfig(EvalConfig):
+    """Options of `vocalmtp eval similarity`."""
+
     reference_seconds: Annotated[
         str,
-        typer.Option(
-            help="Instead: every voice made anew from so many seconds of it, such as 1,3,10."
-        ),
-    ] = "",
-) -> None:
-    """Cosine of speaker embeddings to the asked voice, and to the nearest other one.
+        option(help="Instead: make every voice from so many seconds of it, such as 1,3,10."),
+    ] = ""
+
+
+@verb(app, "similarity")
+def similarity(config: SimilarityConfig) -> None:
+    """Cosine of speaker embeddings to the target voice, and to the nearest other one.
 
     A voice that the model does not have (--split heldout) is made from one recording of it.
     """
     from vocalmtp.evaluation.run import run_references, run_similarity
 
-    if reference_seconds:
-        lines = run_references(request, reference_seconds)
+    if config.reference_seconds:
+        metrics = run_references(config, config.reference_seconds)
     else:
-        lines = run_similarity(request)
-    _report(request.output, "similarity", lines, request.model)
+        metrics = run_similarity(config)
+    _report(config, "similarity", metrics, config.model)
 
 
-@app.command()
-@with_request
-def quality(request: EvalConfig) -> None:
-    """STOI and PESQ of the tokenizer, DNSMOS of everything, and spectrograms side by side."""
+@verb(app, "quality")
+def quality(config: EvalConfig) -> None:
+    """STOI and PESQ of the tokenizer, opinion scores of all systems, spectrograms side by side."""
     from vocalmtp.evaluation.run import run_quality
 
-    _report(request.output, "quality", run_quality(request), request.model)
+    _report(config, "quality", run_quality(config), config.model)
 
 
-@app.command("all")
-@with_request
-def everything(request: EvalConfig, against: Against = None) -> None:
-    """All of it, on the splits test, rare and heldout, and the speed: the figures of a model."""
+@dataclass(frozen=True, kw_only=True)
+class AllConfig(EvalConfig):
+    """Options of `vocalmtp eval all`."""
+
+    against: Annotated[
+        str | None,
+        option(help="A next-token model that is measured and timed beside the model."),
+    ] = None
+
+
+@verb(app, "all")
+def everything(config: AllConfig) -> None:
+    """All metrics of a model on the splits test, rare and heldout, and its speed."""
     from vocalmtp.bench.speed import hardware
     from vocalmtp.evaluation.report import write_sections
     from vocalmtp.evaluation.run import run_all
 
-    sections = run_all(request, against)
-    notes = [f"Model: {request.model}.", f"Machine: {hardware()}."]
-    typer.echo(write_sections(request.output, "figures", sections, notes))
+    sections = run_all(config, config.against)
+    notes = [f"Model: {config.model}.", f"Machine: {hardware(config.device)}."]
+    print(write_sections(config.output, "metrics", sections, notes))
 
 
-@app.command()
-def disentanglement(
-    manifest: Annotated[
-        Path, typer.Option("--manifest", "-m", help="A corpus folder or a manifest.")
-    ],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for audio and the report.")
-    ],
-    model: Annotated[
-        str, typer.Option(help="A model or a tokenizer, by its name or folder.")
-    ] = DEFAULT_MODEL,
-    split: Annotated[str, typer.Option(help="Which rows of the manifest.")] = "test",
-    voices: Annotated[str, typer.Option(help="Only these, with commas; all if empty.")] = "",
-    limit: Annotated[int | None, typer.Option(min=1, help="Sentences of each voice.")] = 60,
-) -> None:
-    """Phones, pitch and speaker as probes find them in content and in prosody; swapped timbre."""
-    from vocalmtp.evaluation.disentanglement import probe_streams, swap_timbre
-    from vocalmtp.evaluation.items import pick_items
-    from vocalmtp.hub import tokenizer_folder
-    from vocalmtp.tokenizers import load_tokenizer
+@dataclass(frozen=True, kw_only=True)
+class DisentanglementConfig(ProbeConfig):
+    """Options of `vocalmtp eval disentanglement`."""
 
-    tokenizer = load_tokenizer(tokenizer_folder(model))
-    items = pick_items(manifest, split, [name for name in voices.split(",") if name], limit)
-    lines = probe_streams(tokenizer, items)
-    if tokenizer.spec.speaker_dim:
-        lines += swap_timbre(tokenizer, items, output / "swapped")
-    _report(output, "disentanglement", lines, model)
-
-
-@app.command()
-def hearing(
-    manifest: Annotated[
-        Path, typer.Option("--manifest", "-m", help="A corpus folder or a manifest.")
-    ],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for rows and the report; a run goes on.")
-    ],
-    ear: Annotated[
-        str,
-        typer.Option(
-            "--ear",
-            "--model",
-            help="As for chat: pocketsphinx, or the folder of a Whisper, or of a speech LM that "
-            "listens (recipes/chat_mini).",
-        ),
-    ],
-    split: Annotated[str, typer.Option(help="Which rows of the manifest.")] = "heldout",
-    voices: Annotated[str, typer.Option(help="Only these, with commas; all if empty.")] = "",
-    limit: Annotated[int | None, typer.Option(min=1, help="Sentences of each voice.")] = None,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Measure again what is in the output folder.")
-    ] = False,
-) -> None:
-    """Word error rate of what an ear writes down, of all and of every voice.
-
-    Example:
-
-    vocalmtp eval hearing --ear chat-mini --manifest corpus --output results/hearing
-    """
-    from vocalmtp.evaluation.items import pick_items
-    from vocalmtp.evaluation.recognition import run_hearing
-    from vocalmtp.recognizers.base import build_recognizer
-
-    items = pick_items(manifest, split, [name for name in voices.split(",") if name], limit)
-    _report(
-        output, "hearing", run_hearing(build_recognizer(ear), items, output, ear, fresh=fresh), ear
+    model: Annotated[str, option(help="A model or a tokenizer, by its name or folder.")] = (
+        DEFAULT_MODEL
     )
 
 
-@app.command()
-def tokenizer(
-    name: Annotated[
-        str,
-        typer.Argument(help="NAME of a card or model, FOLDER, or NAME=FOLDER of its weights."),
-    ],
-    manifest: Annotated[
-        Path, typer.Option("--manifest", "-m", help="A corpus folder or a manifest.")
-    ],
-    output: Annotated[
-        Path,
-        typer.Option(
-            "--output", "-o", help="Folder for audio, rows and the report; a run goes on there."
-        ),
-    ],
-    split: Annotated[str, typer.Option(help="Which rows of the manifest.")] = "test",
-    voices: Annotated[str, typer.Option(help="Only these, with commas; all if empty.")] = "",
-    limit: Annotated[int | None, typer.Option(min=1, help="Sentences of each voice.")] = 10,
-    processes: Annotated[int, typer.Option(min=1, help="Files recognised at once.")] = 2,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Measure again what is in the output folder.")
-    ] = False,
-) -> None:
-    """Measure a speech tokenizer: resynthesis, bits, speed, use of its codes, what they hold.
+@verb(app, "disentanglement")
+def disentanglement(config: DisentanglementConfig) -> None:
+    """Probes of phones, pitch and speaker in the streams of a tokenizer; swapped timbre."""
+    from vocalmtp.evaluation.tokenizer import run_disentanglement
+    from vocalmtp.hub import tokenizer_folder
 
-    What a tokenizer does not have, or the manifest does not tell, is n/a.
+    metrics = run_disentanglement(str(tokenizer_folder(config.model)), config)
+    _report(config, "disentanglement", metrics, config.model)
+
+
+@verb(app, "recognition")
+def recognition(config: RecognitionConfig) -> None:
+    """Word error rate of a recognizer on recordings, over all of them and for every voice.
+
+    Example:
+
+    vocalmtp eval recognition --judge speech-lm=chat-mini --manifest corpus -o results/recognition
+    """
+    from vocalmtp.evaluation.run import run_recognition
+
+    _report(config, "recognition", run_recognition(config))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerConfig(TokenizerEvalConfig):
+    """Options of `vocalmtp eval tokenizer`."""
+
+    name: Annotated[
+        str, typer.Argument(help="NAME of a card or model, FOLDER, or NAME=FOLDER of its weights.")
+    ]
+
+
+@verb(app, "tokenizer")
+def tokenizer(config: TokenizerConfig) -> None:
+    """Resynthesis, bits, speed, codebook use and probes of a speech tokenizer.
+
+    Metrics that the tokenizer does not have, or the manifest has no labels for, are n/a.
 
     Example:
 
@@ -214,15 +146,51 @@ def tokenizer(
     from vocalmtp.evaluation.report import write_sections
     from vocalmtp.evaluation.tokenizer import run_tokenizer
 
-    asked = [voice for voice in voices.split(",") if voice]
-    sections, notes = run_tokenizer(
-        name, manifest, output, split, asked, limit, processes=processes, fresh=fresh
-    )
-    notes = [*notes, f"Machine: {hardware()}."]
-    typer.echo(write_sections(output, "tokenizer", sections, notes))
+    sections, notes = run_tokenizer(config.name, config)
+    notes = [*notes, f"Machine: {hardware(config.device)}."]
+    print(write_sections(config.output, "tokenizer", sections, notes))
 
 
-def _report(output: Path, title: str, lines: list["Line"], model: str, *notes: str) -> None:
+@verb(app, "roletriviaqa")
+def roletriviaqa(config: RoleTriviaQAConfig) -> None:
+    """RoleTriviaQA: what a model knows, and whether it keeps the voice of a role.
+
+    Writes a row for every question to results.jsonl; metrics for seen and unseen roles, in and out
+    of the domain; and the confusion of voices.
+
+    Examples:
+
+    vocalmtp eval roletriviaqa --data mini --output results --limit 5
+
+    vocalmtp eval roletriviaqa --data chat_mini --model mine --answers own --ask speech -o results
+    """
+    from vocalmtp.evaluation.roletriviaqa import run_roletriviaqa
+
+    print(run_roletriviaqa(config))
+
+
+@verb(app, "testlist")
+def testlist(config: PromptListConfig) -> None:
+    """Sentences of a published list in the voices of prompts that were never trained.
+
+    The word error rate follows the convention of the list, which the report names.
+
+    Example:
+
+    vocalmtp eval testlist --list seedtts_testset/en/meta.lst --output results
+    """
+    from vocalmtp.evaluation.prompt_lists import run_prompt_list
+
+    print(run_prompt_list(config))
+
+
+def _report(
+    config: ManifestEvalConfig, title: str, metrics: Sequence["Metric"], model: str | None = None
+) -> None:
+    from vocalmtp.evaluation.judges import DEFAULTS, Judges
     from vocalmtp.evaluation.report import write_report
 
-    typer.echo(write_report(output, title, lines, (f"Model: {model}.", *notes)))
+    judges = Judges(config.judge, config.device)
+    notes = [] if model is None else [f"Model: {model}."]
+    notes.append(f"Judges: {', '.join(judges.spec(kind) for kind in DEFAULTS)}.")
+    print(write_report(config.output, title, metrics, notes))

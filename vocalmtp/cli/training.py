@@ -133,7 +133,12 @@ class AblateOptions:
         option("--output", "-o", help="Folder of the grid.", show_default="as the grid says"),
     ] = None
     smoke: Annotated[
-        bool, option("--smoke", help="Run the whole grid with tiny settings, in minutes.")
+        bool,
+        option(
+            "--smoke",
+            help="Run the whole grid with tiny settings, in minutes; without a corpus, on a "
+            "synthesized one.",
+        ),
     ] = False
     jobs: Annotated[
         int, option("--jobs", "-j", min=1, max=256, help="Parallel trainings and evaluations.")
@@ -172,7 +177,7 @@ def ablate(options: AblateOptions) -> int:
     from vocalmtp.ablation.report import write_ablation
     from vocalmtp.ablation.run import run_grid
 
-    failures = run_grid(grid, cells, jobs=options.jobs, say=typer.echo)
+    failures = run_grid(grid, cells, jobs=options.jobs, report=print)
     if is_first():
         print(write_ablation(grid, failures))
     for name, problem in failures.items():

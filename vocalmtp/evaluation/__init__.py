@@ -1,5 +1,5 @@
-"""Measuring what the models say: intelligibility, similarity, quality, speed, disentanglement.
+"""Evaluation of models and tokenizers: intelligibility, speaker similarity, quality, benchmarks.
 
-Every module imports its judges (the packages of the extra `eval`) when they are first used, so
-importing `vocalmtp.evaluation` costs nothing.
+Natural speech of the same sentences is always measured beside synthesized speech. Judges (packages
+of the extra `eval`) are imported when they are first used.
 """

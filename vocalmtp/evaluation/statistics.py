@@ -1,10 +1,12 @@
-"""Figures with their uncertainty: bootstrap intervals over utterances, medians over repeats."""
+"""Estimates with their uncertainty: bootstrap intervals over utterances, medians over repeats."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+RESAMPLES, LEVEL = 2000, 0.95
 
 
 @dataclass(frozen=True)
@@ -16,38 +18,55 @@ class Estimate:
     high: float
     count: int
 
-    def show(self, unit: str = "", digits: int = 2) -> str:
-        """`14.2 % [10.4, 18.3]`; a unit of `%` shows fractions as percentages.
+    def format(self, unit: str = "", digits: int = 2) -> str:
+        """Format as `14.2 % [10.4, 18.3]`; a single measurement has no interval.
 
-        Of a single measurement, there is no interval to show.
+        Args:
+            unit: appended to the value; `%` shows fractions as percentages.
+            digits: decimal places.
         """
         if math.isnan(self.value):
             return "n/a"
         scale = 100.0 if unit == "%" else 1.0
         value, low, high = (f"{scale * x:.{digits}f}" for x in (self.value, self.low, self.high))
-        space = f" {unit}" if unit else ""
-        return f"{value}{space}" if self.count == 1 else f"{value}{space} [{low}, {high}]"
+        suffix = f" {unit}" if unit else ""
+        return f"{value}{suffix}" if self.count == 1 else f"{value}{suffix} [{low}, {high}]"
+
+    def scaled(self, factor: float) -> "Estimate":
+        """The same estimate in another unit."""
+        return Estimate(self.value * factor, self.low * factor, self.high * factor, self.count)
 
 
-def once(value: float) -> Estimate:
-    """A figure that was measured, or counted, as a whole: without a spread."""
+NOT_MEASURED = Estimate(math.nan, math.nan, math.nan, 0)  # shown as n/a
+
+
+def single(value: float) -> Estimate:
+    """An estimate from one measurement, or a count: without an interval."""
     return Estimate(value, value, value, 1)
 
 
-NOTHING = Estimate(math.nan, math.nan, math.nan, 0)  # shown as n/a
+def median_range(values: Sequence[float]) -> Estimate:
+    """Median of repeated timings, between the smallest and the largest."""
+    array = np.asarray(values, float)
+    if array.size == 0:
+        return NOT_MEASURED
+    return Estimate(
+        float(np.median(array)), float(array.min()), float(array.max()), int(array.size)
+    )
 
 
 def bootstrap_ratio(
     numerators: Sequence[float],
     denominators: Sequence[float],
     *,
-    resamples: int = 2000,
-    level: float = 0.95,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
 ) -> Estimate:
-    """sum(numerators) / sum(denominators) with a percentile bootstrap interval over the pairs.
+    """Ratio of sums, sum(numerators) / sum(denominators), with a percentile bootstrap interval.
 
-    A corpus word error rate is errors over words; the ratio of two systems' rates on the same
-    sentences is errors over errors. Without pairs, or over a sum of zero, the value is NaN.
+    Pairs are resampled. A corpus word error rate is the ratio of errors to words; two systems'
+    relative error rate on the same sentences is the ratio of errors to errors. The value is NaN
+    without pairs, or if the denominators sum to zero.
     """
     top, bottom = np.asarray(numerators, float), np.asarray(denominators, float)
     if top.shape != bottom.shape:
@@ -64,21 +83,28 @@ def bootstrap_ratio(
     return Estimate(float(top.sum() / bottom.sum()), float(low), float(high), int(top.size))
 
 
-def bootstrap_mean(values: Sequence[float], **options: float) -> Estimate:
-    """Mean of the values that are not NaN, with its bootstrap interval."""
+def bootstrap_mean(
+    values: Sequence[float], *, resamples: int = RESAMPLES, level: float = LEVEL
+) -> Estimate:
+    """Mean of the values that are not NaN, with a percentile bootstrap interval."""
     kept = [value for value in values if not math.isnan(value)]
-    return bootstrap_ratio(kept, [1.0] * len(kept), **options)
+    return bootstrap_ratio(kept, [1.0] * len(kept), resamples=resamples, level=level)
 
 
 def bootstrap_correlation(
-    x: np.ndarray, y: np.ndarray, units: np.ndarray, *, resamples: int = 2000, level: float = 0.95
+    x: np.ndarray,
+    y: np.ndarray,
+    units: np.ndarray,
+    *,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
 ) -> Estimate:
-    """Pearson correlation of `x` [N] and `y` [N], with an interval over `units` [N].
+    """Pearson correlation of `x` [N] and `y` [N], with a bootstrap interval over `units` [N].
 
-    `units` says which utterance a frame is of: whole utterances are drawn, since the frames of one
-    are not independent. NaN without variance.
+    `units` holds the utterance of each frame: utterances are resampled as a whole, because the
+    frames of one are not independent. The value is NaN without variance.
     """
-    x, y = x - x.mean(), y - y.mean()  # for the sums below not to cancel
+    x, y = x - x.mean(), y - y.mean()  # against cancellation in the sums below
     groups = np.unique(units, return_inverse=True)[1]
     terms = (np.ones_like(x), x, y, x * x, y * y, x * y)
     sums = np.stack([np.bincount(groups, term) for term in terms], 1)  # [U, 6]
@@ -97,13 +123,3 @@ def _correlation(sums: np.ndarray) -> np.ndarray:
     n, x, y, xx, yy, xy = np.moveaxis(sums, -1, 0)
     with np.errstate(divide="ignore", invalid="ignore"):
         return (n * xy - x * y) / np.sqrt((n * xx - x * x) * (n * yy - y * y))
-
-
-def spread(values: Sequence[float]) -> Estimate:
-    """Median of repeated timings between the smallest and the largest."""
-    array = np.asarray(values, float)
-    if array.size == 0:
-        return Estimate(math.nan, math.nan, math.nan, 0)
-    return Estimate(
-        float(np.median(array)), float(array.min()), float(array.max()), int(array.size)
-    )

@@ -1,8 +1,10 @@
-"""Everything that can be measured of a speech tokenizer without a model, whatever its kind."""
+"""Evaluation of a speech tokenizer of any kind, without a model.
+
+A metric that a kind of tokenizer does not have, or that the manifest has no labels for, is n/a.
+"""
 
 import hashlib
 import math
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,160 +12,214 @@ import torch
 from torch import Tensor
 
 from vocalmtp.audio.io import read_audio
+from vocalmtp.bench.speed import seconds_now
 from vocalmtp.data.manifest import Utterance
-from vocalmtp.evaluation import disentanglement, items
-from vocalmtp.evaluation.disentanglement import GROUPS, SWAPPED, Frames
-from vocalmtp.evaluation.measure import (
-    measure_intelligibility,
-    measure_quality,
-    measure_similarity,
-)
-from vocalmtp.evaluation.report import Line
-from vocalmtp.evaluation.rows import check_settings
-from vocalmtp.evaluation.statistics import NOTHING, once, spread
-from vocalmtp.evaluation.systems import CodecOnly, speak
+from vocalmtp.evaluation.config import ManifestEvalConfig
+from vocalmtp.evaluation.judges import Judges
+from vocalmtp.evaluation.metrics import SWAPPED, Estimates, Evaluators, as_metrics, success
+from vocalmtp.evaluation.probes import GROUPS, Frames, gather, probe_frames, probe_streams
+from vocalmtp.evaluation.report import Metric
+from vocalmtp.evaluation.run import begin_results
+from vocalmtp.evaluation.sentences import first_of_each_voice, pick_items, pick_references
+from vocalmtp.evaluation.statistics import NOT_MEASURED, median_range, single
+from vocalmtp.evaluation.systems import NATURAL, RESYNTHESIS, CodecOnly, swapped_codec, synthesize
 from vocalmtp.optional import require
 from vocalmtp.tokenizers import SpeechTokenizer, TokenizerSpec, list_cards, load_tokenizer
 
-JUDGES = ("jiwer", "pocketsphinx", "pesq", "pystoi", "onnxruntime", "speechmos", "resemblyzer")
-SYSTEMS = ("natural", "resynthesis")
+PACKAGES = ("jiwer", "pesq", "pystoi")
 TIMED = 8  # utterances whose encoding and decoding are timed
+SWAPPED_ITEMS = 10  # utterances of each voice that are decoded with another speaker vector
 
-Sections = dict[str, list[Line]]
+Sections = dict[str, list[Metric]]
 
 
-def run_tokenizer(
-    source: str,
-    manifest: Path,
-    output: Path,
-    split: str = "test",
-    voices: Sequence[str] = (),
-    limit: int | None = None,
-    *,
-    processes: int = 2,
-    fresh: bool = False,
-) -> tuple[Sections, list[str]]:
-    """The figures of tokenizer `source`, by section, and notes on what they are of.
+def run_tokenizer(source: str, config: ManifestEvalConfig) -> tuple[Sections, list[str]]:
+    """Evaluate a tokenizer.
+
+    Args:
+        source: NAME, FOLDER or NAME=FOLDER.
+        config: the recordings.
+
+    Returns:
+        The metrics by section, and notes on the tokenizer and the recordings.
 
     Raises:
-        InputError: there is no such tokenizer, its weights are not here, nothing is to be measured,
-            or the output folder is of other settings.
+        InputError: the tokenizer, its weights, or the recordings are missing, or the output folder
+            has results of other settings.
     """
-    tokenizer = load_tokenizer(source)
-    rows = items.pick_items(manifest, split, voices, limit)
+    tokenizer = load_tokenizer(source).to(config.device)
+    items = pick_items(config.manifest, config.split, config.voice_names, config.limit)
     spec, digest = tokenizer.spec, hashlib.sha256()
     for tensor in tokenizer.state_dict().values():
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     settings = {
-        "manifest": str(manifest.resolve()),
+        "manifest": str(config.manifest.resolve()),
         "tokenizer": f"{spec.name} ({spec.hash})",
         "weights": digest.hexdigest()[:12],
     }
-    check_settings(output, settings, fresh=fresh)
-    names = sorted({row.voice for row in rows})
-    references = items.pick_references(manifest, names, rows)
-    sections = measure_tokenizer(tokenizer, rows, references, output, processes)
+    begin_results(config.output, settings, fresh=config.fresh)
+    names = sorted({item.voice for item in items})
+    references = pick_references(config.manifest, names, items)
+    judges = Judges(config.judge, config.device)
+    sections = measure_tokenizer(
+        tokenizer, items, references, judges, config.output, config.processes
+    )
     size = sum(parameter.numel() for parameter in tokenizer.parameters())
     return sections, [
         f"Tokenizer: {spec.name} ({spec.hash}), {spec.kind.replace('_', '-')}, "
-        f"{len(spec.streams)} streams at {spec.frame_rate:g} frames a second, "
+        f"{len(spec.streams)} streams at {spec.frame_rate:g} frames/s, "
         f"{size / 1e6:.1f} M parameters.",
-        f"Utterances: {len(rows)} of the split {split}, in {len(names)} voices.",
+        f"Utterances: {len(items)} of the split {config.split}, in {len(names)} voices.",
     ]
+
+
+def run_disentanglement(source: str, config: ManifestEvalConfig) -> list[Metric]:
+    """Probe the streams of a tokenizer, and swap the speaker vectors of its decoder.
+
+    Raises:
+        InputError: the tokenizer or the recordings are missing, or have no phone times.
+    """
+    tokenizer = load_tokenizer(source).to(config.device)
+    items = pick_items(config.manifest, config.split, config.voice_names, config.limit)
+    metrics = probe_streams(tokenizer, items)
+    if tokenizer.spec.speaker_dim:
+        names = sorted({item.voice for item in items})
+        references = pick_references(config.manifest, names, items)
+        evaluators = Evaluators(Judges(config.judge, config.device), references, config.output)
+        swapped = swap_timbre(tokenizer, items, evaluators, config.output)
+        metrics += as_metrics("swapped timbre", swapped)
+    return metrics
 
 
 def measure_tokenizer(
     tokenizer: SpeechTokenizer,
-    rows: Sequence[Utterance],
+    items: Sequence[Utterance],
     references: Sequence[Utterance],
+    judges: Judges,
     output: Path,
-    processes: int = 2,
+    processes: int = 1,
 ) -> Sections:
-    """Resynthesis beside natural speech, rates and speed, use of the codes, and what they hold.
+    """Speed, resynthesis beside natural speech, codebook use, probes, swapped timbre.
 
-    Rows of `output` are kept and used again. Raises InputError if a judge is not installed.
+    Args:
+        tokenizer: the tokenizer.
+        items: recordings.
+        references: recordings that represent the voices.
+        judges: what the resynthesis is judged by.
+        output: audio and rows are kept there.
+        processes: files that are recognized at once.
+
+    Raises:
+        InputError: a package is missing.
     """
-    spec = tokenizer.spec
-    decodes = spec.name not in list_cards() or list_cards()[spec.name].decodes
-    sections = {"Rates and speed": measure_speed(tokenizer, rows, decodes)}
+    spec, cards = tokenizer.spec, list_cards()
+    decodes = spec.name not in cards or cards[spec.name].decodes
+    evaluators = Evaluators(judges, references, output, processes)
+    sections = {"Rates and speed": measure_speed(tokenizer, items, decodes)}
     if decodes:
-        for name in JUDGES:  # before the long work
+        for name in PACKAGES:  # fail before the long work
             require(name)
-        spoke = {name: speak(name, rows, CodecOnly(tokenizer), output) for name in SYSTEMS}
-        sections["Resynthesis"] = [
-            *measure_intelligibility(spoke, output, processes),
-            *measure_similarity(spoke, references, output),
-            *measure_quality(spoke, output),
-        ]
-    frames = disentanglement.gather(tokenizer, rows)
-    sections["Use of the codes"] = codebook_use(spec, frames.codes)
-    sections["What the streams hold"] = probe_groups(spec, frames)
-    sections["The vector of the voice"] = swapped(tokenizer, rows, output / "swapped")
+        _ = judges.recognizer, judges.speaker, judges.mos
+        sections["Resynthesis"] = measure_resynthesis(tokenizer, items, evaluators, output)
+    frames = gather(tokenizer, items)
+    sections["Codebook use"] = codebook_use(spec, frames.codes)
+    sections["Probes of the streams"] = probe_groups(spec, frames)
+    swapped: Estimates = dict.fromkeys(SWAPPED, NOT_MEASURED)
+    if decodes and spec.kind == "decoupled" and spec.speaker_dim:
+        swapped |= swap_timbre(tokenizer, items, evaluators, output)
+    sections["Speaker vector"] = as_metrics("swapped timbre", swapped)
     return sections
 
 
+def measure_resynthesis(
+    tokenizer: SpeechTokenizer, items: Sequence[Utterance], evaluators: Evaluators, output: Path
+) -> list[Metric]:
+    """All metrics of resynthesis and natural speech."""
+    natural = synthesize(NATURAL, items, CodecOnly(), output)
+    resynthesis = synthesize(RESYNTHESIS, items, CodecOnly(tokenizer), output)
+    words = evaluators.word_scores(NATURAL, natural, output)
+    metrics = []
+    for system, spoken in ((NATURAL, natural), (RESYNTHESIS, resynthesis)):
+        found = evaluators.intelligibility(system, spoken, output, words) | success(spoken)
+        found |= evaluators.similarity(system, spoken, output)
+        found |= evaluators.opinion(system, spoken, output)
+        if system == RESYNTHESIS:
+            found |= evaluators.fidelity(system, spoken, output)
+        metrics += as_metrics(system, found)
+    return metrics
+
+
+def swap_timbre(
+    tokenizer: SpeechTokenizer, items: Sequence[Utterance], evaluators: Evaluators, output: Path
+) -> Estimates:
+    """Similarities of resynthesis with the next voice's speaker vector; empty with one voice."""
+    references = evaluators.references
+    chosen = [item for item in items if item.voice in {row.voice for row in references}]
+    if len({item.voice for item in chosen}) < 2:
+        return {}
+    label = f"swapped-{RESYNTHESIS}"
+    codec = swapped_codec(
+        tokenizer, [r for r in references if r.voice in {item.voice for item in chosen}]
+    )
+    few = first_of_each_voice(chosen, SWAPPED_ITEMS)
+    spoken = synthesize(RESYNTHESIS, few, codec, output, label=label)
+    return evaluators.swapped(label, spoken, output)
+
+
 def measure_speed(
-    tokenizer: SpeechTokenizer, rows: Sequence[Utterance], decodes: bool = True
-) -> list[Line]:
-    """Bits a second, and seconds of computing per second of audio, of one utterance at a time."""
+    tokenizer: SpeechTokenizer, items: Sequence[Utterance], decodes: bool = True
+) -> list[Metric]:
+    """Bits per second, and real-time factors of encoding and decoding single utterances."""
     name, rate = tokenizer.spec.name, tokenizer.spec.input_rate
-    taken: dict[str, list[float]] = {"encode": [], "decode": []}
-    for turn, row in enumerate([*rows[:1], *rows[:TIMED]]):  # the first one warms up
-        wav = torch.from_numpy(read_audio(row.audio, rate))[None]
-        start = time.perf_counter()
-        made = tokenizer.encode(wav)
-        middle = time.perf_counter()
-        if decodes:
-            tokenizer.decode(made.codes, made.speaker, made.lengths)
-        end = time.perf_counter()
+    factors: dict[str, list[float]] = {"encode": [], "decode": []}
+    for turn, item in enumerate([*items[:1], *items[:TIMED]]):  # the first one warms up
+        wav = torch.from_numpy(read_audio(item.audio, rate))[None].to(tokenizer.device)
+        times = [seconds_now(tokenizer.device)]
+        with torch.inference_mode():
+            codes = tokenizer.encode(wav)
+            times.append(seconds_now(tokenizer.device))
+            if decodes:
+                tokenizer.decode(codes.codes, codes.speaker, codes.lengths)
+            times.append(seconds_now(tokenizer.device))
         if turn:
-            taken["encode"].append((middle - start) * rate / wav.shape[1])
-            taken["decode"].append((end - middle) * rate / wav.shape[1])
-    lines = [Line("bits per second", name, once(tokenizer.spec.bits_per_second), "", 0)]
-    for what, factors in taken.items():
-        factor = spread(factors) if decodes or what == "encode" else NOTHING
-        lines.append(Line(f"real-time factor, {what}", name, factor, "", 3))
-    return lines
+            for part, start, end in zip(factors, times, times[1:], strict=False):
+                factors[part].append((end - start) * rate / wav.shape[1])
+    bits = single(tokenizer.spec.bits_per_second)
+    metrics = [Metric("bits per second", name, bits, "", 0)]
+    for part, values in factors.items():
+        factor = median_range(values) if decodes or part == "encode" else NOT_MEASURED
+        metrics.append(Metric(f"real-time factor, {part}", name, factor, "", 3))
+    return metrics
 
 
-def codebook_use(spec: TokenizerSpec, codes: Tensor) -> list[Line]:
-    """Of every stream, from `codes` [N, Q]: perplexity, and the share of its codes that occur.
+def codebook_use(spec: TokenizerSpec, codes: Tensor) -> list[Metric]:
+    """Perplexity of every stream of `codes` [N, Q], and the share of its codes that occur.
 
-    Perplexity is the exponential of the entropy: as many codes, equally frequent, are as hard to
-    guess. Few frames cannot use many codes, so their number stands first.
+    Few frames cannot use many codes, so their number comes first.
     """
-    lines = [Line("frames", "perplexity", once(len(codes)), "", 0)]
+    metrics = [Metric("frames", "perplexity", single(len(codes)), "", 0)]
     for q, stream in enumerate(spec.streams):
         counts = codes[:, q].bincount(minlength=stream.size).double()
         shares = counts[counts > 0] / counts.sum()
         perplexity = math.exp(-(shares * shares.log()).sum().item())
-        used = once(len(shares) / stream.size)
-        what = f"{stream.name}, {stream.size} codes"
-        lines.append(Line(what, "perplexity", once(perplexity), "", 1))
-        lines.append(Line(what, "used", used, "%", 1))
-    return lines
+        name = f"{stream.name}, {stream.size} codes"
+        metrics.append(Metric(name, "perplexity", single(perplexity), "", 1))
+        metrics.append(Metric(name, "used", single(len(shares) / stream.size), "%", 1))
+    return metrics
 
 
-def probe_groups(spec: TokenizerSpec, frames: Frames) -> list[Line]:
-    """As `disentanglement.probe_frames`, with n/a for the groups that the tokenizer does not have.
+def probe_groups(spec: TokenizerSpec, frames: Frames) -> list[Metric]:
+    """Probe all groups of streams, with n/a for those that the tokenizer does not have.
 
-    All of it is n/a if there are not two sentences to tell apart.
+    Everything is n/a if there are not two sentences.
     """
     if bool(frames.held.all()):
-        return [Line("probes", name, NOTHING) for name in GROUPS]
-    found = disentanglement.probe_frames(spec, frames)
-    lines = []
-    for what in dict.fromkeys(line.what for line in found):
-        own = {line.system: line for line in found if line.what == what}
-        for name in GROUPS:
-            lines.append(own.pop(name, Line(what, name, NOTHING)))
-        lines += own.values()
-    return lines
-
-
-def swapped(tokenizer: SpeechTokenizer, rows: Sequence[Utterance], folder: Path) -> list[Line]:
-    """As `disentanglement.swap_timbre`; n/a where nothing but the codes tells the voice."""
-    spec = tokenizer.spec
-    if spec.kind == "decoupled" and spec.speaker_dim and disentanglement.can_swap(rows):
-        return disentanglement.swap_timbre(tokenizer, rows, folder)
-    return [Line(what, "swapped timbre", NOTHING) for what in SWAPPED]
+        return [Metric("probes", name, NOT_MEASURED) for name in GROUPS]
+    found = probe_frames(spec, frames)
+    metrics = []
+    for name in dict.fromkeys(metric.name for metric in found):
+        own = {metric.system: metric for metric in found if metric.name == name}
+        for group in GROUPS:
+            metrics.append(own.pop(group, Metric(name, group, NOT_MEASURED)))
+        metrics += own.values()
+    return metrics

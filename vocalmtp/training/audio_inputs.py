@@ -73,7 +73,7 @@ class CodeInputs:
         return SpokenText(item.text, item.codes.shape[1], codes=item)
 
     def question(self, row: QuestionRow) -> SpokenText | None:
-        return self.questions.get(row.asked or "")
+        return self.questions.get(row.question_audio or "")
 
     def load(self, item: SpokenText) -> AudioInput:
         assert item.codes is not None, "an item of CodeInputs"

@@ -12,11 +12,12 @@ from vocalmtp.data.manifest import Utterance, read_manifest
 from vocalmtp.decoding.generate import Prompt, collect_utterances, generate
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.errors import InputError
-from vocalmtp.evaluation.answers import final_answer, text_scores
-from vocalmtp.evaluation.intelligibility import corpus_rate, recognise, word_errors
+from vocalmtp.evaluation.judges import Judges
+from vocalmtp.evaluation.scoring import corpus_rate, final_answer, text_scores, word_errors
 from vocalmtp.models.prompts import AudioInput, ControlToken, Segment
 from vocalmtp.models.speech_lm import SpeechLM
 from vocalmtp.models.text_mode import TextDecodingView
+from vocalmtp.recognizers.base import transcribe_file
 from vocalmtp.text import char_text
 from vocalmtp.training.distributed import from_first
 from vocalmtp.training.export import export_model
@@ -211,8 +212,12 @@ class EvalCallback(TrainerCallback):
 
     def heard(self, paths: list[Path]) -> float:
         """Word error rate of recordings of the held-out sentences."""
+        recognizer = Judges(self.recipe.judges).recognizer
         return corpus_rate(
-            [word_errors(i.text, recognise(p)) for i, p in zip(self.items, paths, strict=True)]
+            [
+                word_errors(item.text, transcribe_file(recognizer, path))
+                for item, path in zip(self.items, paths, strict=True)
+            ]
         ).value
 
 

@@ -319,3 +319,4 @@ class FinetuneRecipe(StrictModel):
         save_every=50,
     )
     eval_sentences: int = Field(default=16, ge=1)  # held-out ones, synthesized at each evaluation
+    judges: tuple[str, ...] = ()  # NAME or NAME=ARGUMENT, as of `vocalmtp eval --judge`

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from vocalmtp.evaluation.report import load_pyplot
+from vocalmtp.evaluation.report import load_pyplot, markdown_table, save_figure
 
 Row = dict[str, Any]
 TITLES = {
@@ -34,9 +34,8 @@ def write_report(folder: Path) -> None:
 def table(rows: list[Row]) -> str:
     """Rows as Markdown; the columns are those of all rows."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    lines = [columns, ["---"] * len(columns)]
-    lines += [[shown(row.get(key)) for key in columns] for row in rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+    cells = [[shown(row.get(key)) for key in columns] for row in rows]
+    return markdown_table(columns, cells) + "\n"
 
 
 def shown(value: Any) -> str:
@@ -55,16 +54,13 @@ def draw(found: dict[str, list[Row]], file: Path) -> None:
     ]
     if not rows:
         return
-    pyplot = load_pyplot()
-    figure, axes = pyplot.subplots(figsize=(8, 0.6 + 0.35 * len(rows)))
+    figure, axes = load_pyplot().subplots(figsize=(8, 0.6 + 0.35 * len(rows)))
     names, values = zip(*reversed(rows), strict=True)
     axes.barh(range(len(names)), values, color="#3a6ea5")
     axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.axvline(1, color="#808080", linewidth=1)
     axes.set_xlabel("tokens a forward pass, greedy (1 = next-token decoding)")
-    figure.tight_layout()
-    figure.savefig(file, dpi=120)
-    pyplot.close(figure)
+    save_figure(figure, file, dpi=120)
 
 
 def means(rows: list[Row]) -> list[Row]:

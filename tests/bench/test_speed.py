@@ -1,0 +1,45 @@
+"""Measurements of speed, on the toy model."""
+
+import numpy as np
+import pytest
+from helpers.errors import raises_input_error
+from helpers.toy_model import save_toy_model
+
+from vocalmtp.bench import speed
+from vocalmtp.bench.speed import (
+    cold_start,
+    first_audio,
+    hardware,
+    real_time_factors,
+    steps_per_second,
+)
+from vocalmtp.tts import load
+
+
+@pytest.fixture(scope="module")
+def toy_folder(tmp_path_factory):
+    return save_toy_model(tmp_path_factory.mktemp("model") / "toy")
+
+
+def test_speed_estimates_are_positive_and_ordered(toy_folder, monkeypatch):
+    monkeypatch.setattr(speed, "SENTENCES", ("Hi.", "No."))
+    tts = load(toy_folder)
+    factors = real_time_factors(tts, (1, 2), repeats=2, temperature=1.0)
+    rates = steps_per_second({"a": tts}, frames=8, repeats=2)["a"]
+    wait = first_audio(tts, repeats=2, temperature=1.0)
+    for estimate in (*factors.values(), *rates.values(), wait):
+        assert 0 < estimate.low <= estimate.value <= estimate.high and estimate.count == 2
+    # 2 frames per step at 25 frames per second
+    assert rates["audio"].value == pytest.approx(rates["steps"].value * 2 / 25)
+    assert "cores" in hardware()
+
+
+def test_cold_start_measures_the_memory_of_the_process_alone(toy_folder):
+    ballast = np.ones(150_000_000)  # 1.1 GiB here, which must not count there
+    seconds, memory = cold_start(toy_folder, repeats=1)
+    assert seconds.value > 0 and 0.05 < memory.value < ballast.nbytes / 2**30
+
+
+def test_cold_start_of_a_model_that_is_missing_is_refused(tmp_path):
+    with raises_input_error("unusable", "model"):
+        cold_start(tmp_path / "nothing", repeats=1)

@@ -1,0 +1,130 @@
+"""Judges of speech by name: recognizers, speaker embeddings and predicted opinion scores.
+
+A new speaker or MOS judge is one file in this package, such as resemblyzer.py or dnsmos.py; a new
+recognizer is one file in `vocalmtp.recognizers`. Every command that judges speech accepts it as
+`--judge NAME` or `--judge NAME=ARGUMENT`.
+"""
+
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from vocalmtp.config import Registry, split_spec
+from vocalmtp.errors import InputError, nearest
+from vocalmtp.optional import require
+from vocalmtp.recognizers.base import (
+    DEFAULT_RECOGNIZER,
+    RECOGNIZERS,
+    SAMPLE_RATE,
+    Recognizer,
+    build_recognizer,
+)
+
+__all__ = ["MOS_JUDGES", "SAMPLE_RATE", "SPEAKER_JUDGES", "Judges", "MOSJudge", "SpeakerJudge"]
+
+
+class SpeakerJudge(Protocol):
+    """A speaker embedding. `name` is part of file names, `description` of reports."""
+
+    name: str
+    description: str
+
+    def embed(self, samples: np.ndarray) -> np.ndarray:
+        """Embed the speaker of `samples` [N], float32 at SAMPLE_RATE, as a unit vector [D]."""
+        ...
+
+
+class MOSJudge(Protocol):
+    """A predictor of mean opinion scores. `name` is part of file names, `description` of reports."""
+
+    name: str
+    description: str
+    title: str
+
+    def score(self, samples: np.ndarray) -> dict[str, float]:
+        """Opinion scores, 1 to 5, of `samples` [N], float32 at SAMPLE_RATE; the overall one first."""
+        ...
+
+
+SPEAKER_JUDGES: Registry[type[SpeakerJudge]] = Registry("speaker judge", __name__)
+MOS_JUDGES: Registry[type[MOSJudge]] = Registry("MOS judge", __name__)
+DEFAULTS = {"recognizer": DEFAULT_RECOGNIZER, "speaker": "resemblyzer", "mos": "dnsmos"}
+
+
+class Judges:
+    """One judge of every kind: the chosen ones, and the default for the other kinds.
+
+    A judge is loaded when it is first used, so packages of judges that are not used may be missing.
+
+    Args:
+        specs: "NAME" or "NAME=ARGUMENT" of recognizers, speaker judges and MOS judges, at most one
+            of a kind.
+        device: torch device that they run on.
+
+    Raises:
+        InputError: an unknown name, or two judges of a kind.
+    """
+
+    def __init__(self, specs: Iterable[str] | None = None, device: str = "cpu"):
+        self.device = device
+        self.chosen: dict[str, str] = {}
+        kinds: dict[str, Registry[Any]] = {
+            "recognizer": RECOGNIZERS,
+            "speaker": SPEAKER_JUDGES,
+            "mos": MOS_JUDGES,
+        }
+        for spec in specs or ():
+            name, _ = split_spec(spec)
+            kind = next((kind for kind, known in kinds.items() if name in known), None)
+            if kind is None and Path(spec).is_dir():  # of a recognizer's model
+                kind = "recognizer"
+            if kind is None:
+                names = [name for known in kinds.values() for name in known]
+                raise InputError(
+                    f"judge '{name}': no such judge; {nearest(name, names)}", code="unknown_name"
+                )
+            if kind in self.chosen:
+                raise InputError(
+                    f"judge '{spec}': '{self.chosen[kind]}' is of the same kind; leave one out",
+                    code="conflict",
+                )
+            self.chosen[kind] = spec
+
+    def __getstate__(self) -> dict[str, Any]:  # loaded judges stay in this process
+        return {"device": self.device, "chosen": self.chosen}
+
+    def spec(self, kind: str) -> str:
+        """The spec of the judge of a kind: recognizer, speaker or mos."""
+        return self.chosen.get(kind, DEFAULTS[kind])
+
+    @cached_property
+    def recognizer(self) -> Recognizer:
+        """The recognizer, loaded at the first access."""
+        return build_recognizer(self.spec("recognizer"), self.device)
+
+    @cached_property
+    def speaker(self) -> SpeakerJudge:
+        """The speaker judge, loaded at the first access."""
+        found: SpeakerJudge = SPEAKER_JUDGES.create(self.spec("speaker"), device=self.device)
+        return found
+
+    @cached_property
+    def mos(self) -> MOSJudge:
+        """The MOS judge, loaded at the first access."""
+        found: MOSJudge = MOS_JUDGES.create(self.spec("mos"), device=self.device)
+        return found
+
+    def is_installed(self, kind: str) -> bool:
+        """Whether the judge of a kind, and what scores its output, can be loaded."""
+        try:
+            if kind == "recognizer":
+                require("jiwer")
+            getattr(self, kind)
+        except InputError as error:
+            if error.code != "not_installed":
+                raise
+            return False
+        return True
