@@ -34,7 +34,7 @@ def run(*arguments: object) -> int:
 @pytest.fixture(autouse=True)
 def _quick_judge(monkeypatch):
     """pocketsphinx takes seconds for what is no speech."""
-    monkeypatch.setattr("vocalmtp.training.callbacks.recognise", lambda path: "one two four")
+    monkeypatch.setattr("vocalmtp.training.callbacks.transcribe_file", lambda *_: "one two four")
 
 
 @pytest.fixture
@@ -129,7 +129,9 @@ def test_best_model_is_exported(recipe, tmp_path, monkeypatch):
         ("one two three", best + 1, True),
         ("one two three", best - 1, False),
     ):
-        monkeypatch.setattr("vocalmtp.training.callbacks.recognise", lambda path, text=heard: text)
+        monkeypatch.setattr(
+            "vocalmtp.training.callbacks.transcribe_file", lambda *_, text=heard: text
+        )
         state = SimpleNamespace(global_step=9)
         evaluation.on_evaluate(None, state, None, metrics={"eval_loss": loss}, model=model)
         assert ((out / "model.safetensors").read_bytes() == before) is kept

@@ -53,7 +53,7 @@ def test_texts_that_sound_alike_have_one_spoken_form(written, spoken):
 def test_number_words_of_every_number_are_recognized():
     from num2words import num2words
 
-    for number in (*range(2, 130), *range(900, 2100, 7), 12_345, 999_999, 1_000_000, 7_654_321):
+    for number in (*range(130), *range(900, 2100, 7), 12_345, 999_999, 1_000_000, 7_654_321):
         words = num2words(number).replace("-", " ").replace(",", "")
         assert spoken_form(words) == spoken_form(str(number)) == " ".join(str(number))
 

@@ -52,7 +52,6 @@ class Cell(Place):
         after: the cell whose model it takes.
         distilled: sentences that the model of `after` generates for its training.
         tree: candidates of its draft tree; 0 without one.
-
     """
 
     folder: Path
@@ -71,7 +70,6 @@ def expand(grid: "Grid") -> Iterator[Cell]:
 
     Raises:
         InputError: a cell cannot exist, or a recipe has a wrong key.
-
     """
     made: dict[str, Cell] = {}
     seeds = {seed for arm in grid.arms.values() for seed in arm.seeds or grid.seeds}
@@ -192,7 +190,6 @@ def frames_per_step(count: int, name: str, spec: TokenizerSpec) -> int:
 
     Raises:
         InputError: `count` is not 1 or a multiple of the streams of `spec`.
-
     """
     streams = len(spec.streams)
     if count == 1:

@@ -54,7 +54,6 @@ class GridEvaluation:
 
     Raises:
         InputError: the corpus is missing, or has no such sentences.
-
     """
 
     def __init__(self, grid: Grid):
@@ -274,16 +273,15 @@ def text_speech_similarity(model: SpeechLM, rows: Sequence[list[Segment]]) -> Es
     Args:
         model: the speech LM.
         rows: complete utterances, as in training.
-
     """
     collate = model.collator()
     texts, speeches = [], []
     for start in range(0, len(rows), ALIGNED_BATCH):
         batch = collate(rows[start : start + ALIGNED_BATCH], left=True).to(model.device)
         _, hidden, state = model.prefill(batch)  # [B, L, D]
-        if model.config.text == "track" and state.encoded_text is not None:
+        if state.encoded_text is not None and state.character_lengths is not None:
             place = torch.arange(state.encoded_text.shape[1], device=model.device)
-            texts.append(_mean(state.encoded_text, place < batch.character_lengths[:, None]))
+            texts.append(_mean(state.encoded_text, place < state.character_lengths[:, None]))
         else:
             texts.append(_mean(hidden, batch.kinds == PositionKind.TEXT))
         speeches.append(_mean(hidden, batch.kinds == PositionKind.SPEECH))

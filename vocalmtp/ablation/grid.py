@@ -189,7 +189,6 @@ class Grid(StrictModel):
 
         Raises:
             InputError: the shape of a pretrained backbone is missing.
-
         """
         model, shape = cell.model, self.backbones[cell.backbone].shape
         if model.pretrained is not None:
@@ -217,7 +216,6 @@ def load_grid(
 
     Raises:
         InputError: a key is wrong, a cell cannot exist, or the section `smoke` is missing.
-
     """
     data = load_yaml(path)
     tiny = data.pop("smoke", None)
@@ -257,7 +255,6 @@ def pick_cells(grid: Grid, names: str | None) -> list[Cell]:
 
     Raises:
         InputError: no name matches.
-
     """
     if names is None:
         return list(grid.cells)

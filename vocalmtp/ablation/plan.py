@@ -69,7 +69,7 @@ class Planner:
             with torch.device("meta"):
                 model = SpeechLM(config)
             backbone, base = model.backbone.config, model.backbone.base_model
-            embedded = model.backbone.get_input_embeddings().weight.numel()
+            embedded = sum(p.numel() for p in model.backbone.get_input_embeddings().parameters())
             self._sizes[key] = Sizes(
                 parameters=sum(p.numel() for p in model.parameters()),
                 in_layers=sum(p.numel() for p in base.parameters()) - embedded,

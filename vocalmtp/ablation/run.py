@@ -67,7 +67,6 @@ def run_grid(
     Raises:
         InputError: the corpus is missing, a folder belongs to other settings, or another process
             is running the grid.
-
     """
     with only_writer(grid.output) if is_first() else nullcontext():
         tokenizers = list(dict.fromkeys(cell.tokenizer for cell in cells))

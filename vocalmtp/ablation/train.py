@@ -98,7 +98,6 @@ def corpus_rows(grid: Grid) -> list[Utterance]:
 
     Raises:
         InputError: the corpus is missing, or has none of a split.
-
     """
     rows = []
     for split, most in grid.utterances.model_dump().items():

@@ -29,7 +29,6 @@ class Check:
         tries: number of syntheses.
         request: that of the synthesis that was kept.
         scores: `similarity` and `mos` of the chosen judges.
-
     """
 
     transcript: str
@@ -47,7 +46,6 @@ class Verifier:
 
     Args:
         judges: the judges.
-
     """
 
     def __init__(self, judges: Judges):
@@ -67,7 +65,6 @@ class Verifier:
             request: its request.
             tries: number of syntheses so far.
             reference: the recording that the voice imitates.
-
         """
         samples = resample(audio.samples, audio.sample_rate, SAMPLE_RATE)
         transcript = self.judges.recognizer.transcribe(samples)

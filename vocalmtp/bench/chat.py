@@ -78,7 +78,6 @@ def run_chat_bench(model: Path | str, device: str = "cpu", quick: bool = False) 
         model: name or folder.
         device: torch device of the server.
         quick: fewer clients at once.
-
     """
     tts, name = load(model, device=device), str(model)
     questions, clients = record(tts), CLIENTS[:2] if quick else CLIENTS
@@ -232,7 +231,6 @@ def serving(*options: str, headers: Sequence[tuple[str, str]] = ()) -> Iterator[
 
     Raises:
         InputError: the process fails, or the page does not appear.
-
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

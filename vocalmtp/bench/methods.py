@@ -84,7 +84,6 @@ def drafting_methods(frames: int, ways: Sequence[str] = LOSSLESS) -> list[Method
     Args:
         frames: frames per step.
         ways: lossless acceptances of the recursive head; the others have the first one alone.
-
     """
     base: dict[str, Any] = NEXT if frames == 0 else {"flat": False, "frames_per_step": frames}
     base = base | {"draft": {}}
@@ -102,7 +101,6 @@ def run_methods(tts: TTS, quick: bool = False) -> Iterator[tuple[str, list[Metri
     Args:
         tts: sizes, tokenizer and texts are taken from it.
         quick: one size of steps, one way of acceptance, batch 1, and two repetitions.
-
     """
     streams = len(tts.tokenizer.spec.streams)
     batches, repeats = (BATCHES[:1], 2) if quick else (BATCHES, REPEATS)

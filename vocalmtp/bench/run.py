@@ -39,7 +39,6 @@ def run_bench(
         decoding: how the model decodes; bare loops and their parts are measured without drafts.
         device: torch device.
         quick: fewer batch sizes and repetitions.
-
     """
     tts = load(model, device=device, decoding=decoding)
     name, repeats = str(model), 2 if quick else REPEATS

@@ -124,7 +124,6 @@ def cold_start(
 
     Raises:
         InputError: the process fails.
-
     """
     seconds, memory = [], []
     with tempfile.TemporaryDirectory() as folder:
@@ -159,7 +158,6 @@ def steps_per_second(
 
     Returns:
         By model: `steps`, per second, and `audio`, seconds of audio per second.
-
     """
     steps = {name: tts.model.layout.num_steps(frames) for name, tts in models.items()}
     taken = loop_seconds(models, batch_size, steps, repeats)

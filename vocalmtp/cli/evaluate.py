@@ -117,7 +117,6 @@ def recognition(config: RecognitionConfig) -> None:
     Example:
 
     vocalmtp eval recognition --judge speech-lm=chat-mini --manifest corpus -o results/recognition
-
     """
     from vocalmtp.evaluation.run import run_recognition
 
@@ -142,7 +141,6 @@ def tokenizer(config: TokenizerConfig) -> None:
     Example:
 
     vocalmtp eval tokenizer mimi-8=weights -m corpus -o results/mimi
-
     """
     from vocalmtp.bench.speed import hardware
     from vocalmtp.evaluation.report import write_sections
@@ -165,7 +163,6 @@ def roletriviaqa(config: RoleTriviaQAConfig) -> None:
     vocalmtp eval roletriviaqa --data mini --output results --limit 5
 
     vocalmtp eval roletriviaqa --data chat_mini --model mine --answers own --ask speech -o results
-
     """
     from vocalmtp.evaluation.roletriviaqa import run_roletriviaqa
 
@@ -181,7 +178,6 @@ def testlist(config: PromptListConfig) -> None:
     Example:
 
     vocalmtp eval testlist --list seedtts_testset/en/meta.lst --output results
-
     """
     from vocalmtp.evaluation.prompt_lists import run_prompt_list
 

@@ -119,7 +119,6 @@ class ModelAnswers:
 
     Raises:
         InputError: the model has no audio input.
-
     """
 
     name: str
@@ -209,7 +208,6 @@ def read_answers(path: Path, questions: Sequence[Question]) -> dict[str, str]:
 
     Raises:
         InputError: the file is missing, a line is malformed, or no answer is to these questions.
-
     """
     if not path.is_file():
         raise InputError(
@@ -237,7 +235,6 @@ def collect_answers(source: AnswerSource, questions: Sequence[Question], folder:
 
     Returns:
         For each question its fields, the text and the audio of the answer, and its failure.
-
     """
     rows = JsonlStore(folder / "rows" / "answers.jsonl")
     todo = [question for question in questions if rows.get(question.id) is None]
@@ -279,7 +276,6 @@ def role_voices(found: QuestionSet, tts: TTS) -> dict[str, Voice | None]:
 
     Raises:
         InputError: a role has no recording that makes a voice.
-
     """
     spec = tts.tokenizer.spec
     voices: dict[str, Voice | None] = {}

@@ -90,7 +90,6 @@ class Evaluators:
         references: recordings that represent the voices.
         folder: where rows of the references are kept.
         processes: how many files are recognized at once.
-
     """
 
     def __init__(

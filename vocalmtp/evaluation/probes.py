@@ -99,7 +99,6 @@ def probe(
 
     Returns:
         Logits [N, classes], or values [N].
-
     """
     torch.manual_seed(0)
     width = 32 if hidden else classes or 1
@@ -159,7 +158,6 @@ def probe_frames(spec: TokenizerSpec, frames: Frames) -> list[Metric]:
 
     Raises:
         InputError: there is only one sentence.
-
     """
     if bool(frames.held.all()):
         raise InputError(

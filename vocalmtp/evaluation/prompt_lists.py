@@ -76,7 +76,6 @@ def load_list(source: Path, layout: str, root: Path | None = None) -> PromptList
 
     Raises:
         InputError: nothing is there, no line is usable, or the layout takes no root.
-
     """
     if layout not in LAYOUTS:
         raise InputError(
@@ -235,7 +234,6 @@ def run_prompt_list(config: PromptListConfig, tts: TTS | None = None) -> str:
     Raises:
         InputError: the list, the model or a judge is missing, or the output folder has results of
             other settings.
-
     """
     found = load_list(config.source, config.layout, config.root)
     convention = CONVENTIONS[config.convention or CONVENTION_OF[config.layout]]

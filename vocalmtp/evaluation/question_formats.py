@@ -54,7 +54,6 @@ def load_questions(
 
     Raises:
         InputError: nothing is there, the layout is unknown, or no row is usable.
-
     """
     path = MINI if str(data) == "mini" else Path(data)
     if str(data) == "mini" and not (path / QUESTIONS).is_file():

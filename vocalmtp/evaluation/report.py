@@ -94,7 +94,6 @@ def markdown_table(
         head: titles of the columns.
         rows: cells of every row, as many as columns.
         drop_empty: leave out columns, except the first, in which no row has anything.
-
     """
     lines = [list(head), ["---"] * len(head), *map(list, rows)]
     if drop_empty:

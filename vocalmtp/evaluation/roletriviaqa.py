@@ -53,7 +53,6 @@ def run_roletriviaqa(config: RoleTriviaQAConfig, tts: TTS | None = None) -> str:
     Raises:
         InputError: the data, the model or a judge is missing, or the output folder has results of
             other settings.
-
     """
     judges = Judges(config.judge, config.device)
     _ = judges.recognizer, judges.speaker  # fail before the synthesis
@@ -103,7 +102,6 @@ def make_source(
 
     Raises:
         InputError: settings exclude each other, or the model cannot answer so.
-
     """
     if config.ask == "speech" and config.answers != OWN:
         raise InputError(

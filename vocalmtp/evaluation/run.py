@@ -57,7 +57,6 @@ def synthesize_systems(config: EvalConfig, tts: TTS | None = None) -> Outcome:
     Raises:
         InputError: an option is wrong, there is nothing to evaluate, or the folder has results of
             other settings.
-
     """
     systems = [name for name in config.systems.split(",") if name]
     for name in systems:
@@ -121,7 +120,6 @@ def begin_results(folder: Path, settings: Mapping[str, Any], *, fresh: bool) -> 
 
     Raises:
         InputError: the folder has rows of other settings, or its settings are damaged.
-
     """
     if fresh:
         path = folder / SETTINGS
@@ -183,7 +181,6 @@ def run_references(config: EvalConfig, lengths: str, tts: TTS | None = None) -> 
 
     Raises:
         InputError: no voice can be made of a length, or there are no recordings.
-
     """
     seconds = [parse_seconds(part) for part in lengths.split(",")]
     tts = load_model(config) if tts is None else tts
@@ -247,7 +244,6 @@ def run_all(config: EvalConfig, against: str | None = None) -> dict[str, list[Me
 
     Returns:
         The metrics by section.
-
     """
     from vocalmtp.bench.run import run_bench
 
@@ -289,7 +285,6 @@ def run_recognition(config: RecognitionConfig) -> list[Metric]:
     Raises:
         InputError: the recognizer or the recordings are missing, or the output folder has results
             of another recognizer.
-
     """
     judges = Judges(config.judge, config.device)
     items = pick_items(config.manifest, config.split, config.voice_names, config.limit)

@@ -72,7 +72,8 @@ def spoken_form(text: str) -> str:
         plain = normalize(plain)
     except InputError:
         plain = plain.lower()
-    return re.sub(r"(\d)(?=\d)", r"\1 ", _english_normalizer()(plain))
+    digits = re.sub(r"(\d)(?=\d)", r"\1 ", _english_normalizer()(plain))
+    return re.sub(r"\bone\b", "1", digits)  # Whisper's normalizer writes a single 1 as "one"
 
 
 def _remove(signs: str) -> Normalizer:
@@ -113,7 +114,6 @@ def word_errors(
 
     Raises:
         InputError: the package jiwer is missing.
-
     """
     reference, hypothesis = normalizer(reference), normalizer(hypothesis)
     count = len(reference.split())

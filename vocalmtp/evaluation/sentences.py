@@ -42,7 +42,6 @@ def pick_items(
 
     Raises:
         InputError: nothing is left, or a line of the list cannot be spoken.
-
     """
     if Path(source).suffix != LIST:
         rows = read_manifest(source, split)
@@ -80,7 +79,6 @@ def read_list(path: Path | str) -> list[str]:
 
     Raises:
         InputError: the file is missing or empty, or a line is not UTF-8 or cannot be spoken.
-
     """
     path = Path(path)
     if not path.is_file():
@@ -128,7 +126,6 @@ def pick_references(
         items: the test sentences.
         limit: recordings of each voice.
         min_seconds: shorter recordings are taken only if a voice has no others.
-
     """
     spoken = {item.text for item in items}
     rows = [row for row in read_manifest(manifest) if row.voice in voices]
@@ -167,7 +164,6 @@ def cut_references(
 
     Raises:
         InputError: a voice has less speech.
-
     """
     folder.mkdir(parents=True, exist_ok=True)
     wanted = round((seconds + MARGIN) * SAMPLE_RATE)
@@ -185,6 +181,7 @@ def cut_references(
                 f"{seconds:g}; give a shorter length, or leave the voice out with --voices",
                 code="wrong_length",
             )
-        path = Audio(samples, SAMPLE_RATE).save(folder / f"{voice}.wav")
+        path = folder / f"{voice}.wav"
+        Audio(samples, SAMPLE_RATE).save(path)
         cut.append(replace(rows[0], id=f"{voice}-{seconds:g}s", audio=path, seconds=seconds))
     return cut

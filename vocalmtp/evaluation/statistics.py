@@ -24,7 +24,6 @@ class Estimate:
         Args:
             unit: appended to the value; `%` shows fractions as percentages.
             digits: decimal places.
-
         """
         if math.isnan(self.value):
             return "n/a"

@@ -88,7 +88,6 @@ class SwappedTTS(TTS):
     Args:
         tts: the model.
         voices: the voices by name; the last one is decoded as the first.
-
     """
 
     def __init__(self, tts: TTS, voices: Mapping[str, Voice]):
@@ -111,7 +110,6 @@ def swapped_codec(tokenizer: SpeechTokenizer, references: Sequence[Utterance]) -
 
     Raises:
         InputError: a voice has no recording that a voice can be made of.
-
     """
     vectors: dict[str, Tensor] = {}
     for name in {row.voice for row in references}:
@@ -142,7 +140,6 @@ def synthesize(
 
     Returns:
         One utterance for each item, in their order.
-
     """
     label = label or system
     rows = JsonlStore(folder / "rows" / f"audio-{label}.jsonl")

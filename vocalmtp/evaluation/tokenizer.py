@@ -46,7 +46,6 @@ def run_tokenizer(source: str, config: ManifestEvalConfig) -> tuple[Sections, li
     Raises:
         InputError: the tokenizer, its weights, or the recordings are missing, or the output folder
             has results of other settings.
-
     """
     tokenizer = load_tokenizer(source).to(config.device)
     items = pick_items(config.manifest, config.split, config.voice_names, config.limit)
@@ -79,7 +78,6 @@ def run_disentanglement(source: str, config: ManifestEvalConfig) -> list[Metric]
 
     Raises:
         InputError: the tokenizer or the recordings are missing, or have no phone times.
-
     """
     tokenizer = load_tokenizer(source).to(config.device)
     items = pick_items(config.manifest, config.split, config.voice_names, config.limit)
@@ -113,7 +111,6 @@ def measure_tokenizer(
 
     Raises:
         InputError: a package is missing.
-
     """
     spec, cards = tokenizer.spec, list_cards()
     decodes = spec.name not in cards or cards[spec.name].decodes

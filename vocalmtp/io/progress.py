@@ -23,7 +23,6 @@ def progress(
 
     Yields:
         A function that completes a step; its argument, the name of the step, is shown.
-
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn

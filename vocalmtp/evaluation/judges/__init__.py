@@ -66,7 +66,6 @@ class Judges:
 
     Raises:
         InputError: an unknown name, or two judges of a kind.
-
     """
 
     def __init__(self, specs: Iterable[str] | None = None, device: str = "cpu"):

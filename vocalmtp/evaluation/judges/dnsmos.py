@@ -18,7 +18,6 @@ class DNSMOS:
 
     Raises:
         InputError: a package is missing.
-
     """
 
     name = "dnsmos"

@@ -16,7 +16,6 @@ class Resemblyzer:
 
     Raises:
         InputError: the package is missing.
-
     """
 
     name = "resemblyzer"

@@ -21,7 +21,6 @@ class WavLM:
 
     Raises:
         InputError: the folder does not hold such a model.
-
     """
 
     def __init__(self, folder: str | None = None, *, device: str = "cpu"):
