@@ -11,7 +11,8 @@ import warnings
 from collections.abc import Sequence
 
 from vocalmtp.errors import InputError, nearest
-from vocalmtp.text.abbreviations import expand_abbreviations, spell_letters
+from vocalmtp.text.abbreviations import expand_abbreviations
+from vocalmtp.text.acronyms import spell_letters
 from vocalmtp.text.chemistry import CHEMISTRY
 from vocalmtp.text.codes import ADDRESSES, MODELS, PHONES
 from vocalmtp.text.dates import DATES, NAMED_DAYS, PERIODS, YEARS
