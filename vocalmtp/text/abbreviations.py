@@ -238,7 +238,7 @@ ABBREVIATION_RULES: tuple[Rule, ...] = (
     rule(
         rf"(?<!\S)({choice(SHORT_WORDS)})(?=[\s,;:!?)]|\.?$|\.\s[A-Z])",
         lambda m: SHORT_WORDS[m[1]],
-        ("/", "'n'", "Y", "y-", "p.a.", "w.r", "aka"),
+        ("/", "'n'", "Y", "y-", "yoy", "qoq", "p.a.", "w.r", "aka"),
     ),
     rule(r"(?<!\S)vs\b\.?", "versus", ("vs",)),
     rule(

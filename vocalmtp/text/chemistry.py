@@ -67,14 +67,21 @@ def _isotope_name(text: str) -> str:
     return f"{ELEMENTS[symbol]} {pairs(number)}"
 
 
+_SOLUTES = set(
+    "solution sodium potassium hydrochloric sulfuric nitric acetic acid glucose sucrose urea Tris EDTA "
+    "ammonium calcium magnesium phosphate buffer HEPES in of SDS imidazole ethanol".split()
+)
+
+
+def _molar(match: re.Match[str]) -> str:
+    """ "0.1 M HCl" is a concentration; "5M people" is not."""
+    if not (is_formula(match[2]) or (match[2] in _SOLUTES and " M" in match[0])):
+        return match[0]
+    return f"{cardinal(match[1])} molar "
+
+
 CHEMISTRY: tuple[Rule, ...] = (
-    rule(
-        r"(?<![\w.,])((?:\d{0,9}\.)?\d{1,9}) M (?=[A-Z][a-z]?[A-Z\d]|(?:solution|sodium|"
-        r"potassium|hydrochloric|sulfuric|nitric|acetic|acid|glucose|sucrose|urea|Tris|EDTA|"
-        r"ammonium|calcium|magnesium|phosphate|buffer|HEPES|in|of)\b)",
-        lambda m: f"{cardinal(m[1])} molar ",
-        needs=(" M ",),
-    ),
+    rule(r"(?<![\w.,])((?:\d{0,9}\.)?\d{1,9}) ?M (?=([\w()]+))", _molar, needs=("M ",)),
     rule(r"(?<![\w.,])(0?\.\d{1,9}) M\b", lambda m: f"{cardinal(m[1])} molar", needs=(" M",)),
     rule(
         r"\b(p|Sp|Pa|Fi|V|Hb)(O2|CO2|A1c)\b",

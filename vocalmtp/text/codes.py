@@ -71,11 +71,7 @@ _HEX = "[0-9a-fA-F]"
 PHONES: tuple[Rule, ...] = (
     rule(r"\b0([xX])\b", "zero ex"),
     rule(rf"\b0[xX]({_HEX}{{1,32}})\b", lambda m: f"zero ex, {spell(m[1])}"),
-    rule(
-        r"(?<![\w#])#(?=[0-9]{0,5}[A-Fa-f])([0-9A-F]{6}|[0-9a-f]{6})\b",
-        lambda m: f"hash {spell(m[1])}",
-        needs=("#",),
-    ),
+    rule(r"\b0([bo])([01]{2,64}|[0-7]{2,22})\b", lambda m: f"zero {letters(m[1])}, {digits(m[2])}"),
     rule(rf"\b{_HEX}{{8}}-(?:{_HEX}{{4}}-){{3}}{_HEX}{{12}}\b", _by_sign, needs=("-",)),
     rule(rf"\b(?:{_HEX}{{2}}[:-]){{5}}{_HEX}{{2}}\b", _by_sign, needs=("-", ":")),
     rule(  # IPv6
@@ -100,7 +96,7 @@ PHONES: tuple[Rule, ...] = (
     ),
     rule(
         r"(?<![\w-])(?:1[-. ]\(?\d{3}\)?|\(?(?:8\d\d|900)\)?)[-. ](?:\d{1,4}-)?(?=[A-Z]{3}|[A-Z]{2}-)"
-        r"[A-Z]{2,10}(?:-[A-Z\d]{2,10}){0,2}(?![\w-])",
+        r"[A-Z]{2,10}(?:-[A-Z\d]{1,10}){0,3}(?![\w-])",
         _phone,
     ),
     rule(r"(?<![\w-])\d{1,7}(?:-\d{1,7}){3,5}(?![\w-])", _phone, needs=("-",)),
@@ -182,6 +178,11 @@ _NAMED_NUMBER = (
 )
 _FLIGHTS = "AA|UA|DL|BA|AF|LH|KL|QF|EK|SQ|CX|JL|NH|AC|WN|B6|AS|VS|EI|IB|TK|QR|EY|MH|FR|U2"
 MODELS: tuple[Rule, ...] = (
+    rule(r"\b(7[0-8]7)(?= (?:MAX|Max|jets?|planes?|aircraft|Dreamliner)\b)", lambda m: pairs(m[1])),
+    rule(
+        r"\b([Hh]ighway|[Rr]oute|Rte\.?|Hwy\.?) (\d{1,3})([NSEW])\b",
+        lambda m: f"{m[1]} {cardinal(m[2])} {letters(m[3])}",
+    ),
     rule(r"(?<=\d\.\d\d)t\b", " tee"),  # a build of Python
     rule(r"\b(\d{1,2})W-(\d\d)\b", lambda m: f"{cardinal(m[1])} double you {cardinal(m[2])}"),
     rule(
@@ -294,6 +295,11 @@ def _keys(match: re.Match[str]) -> str:
 
 
 ADDRESSES: tuple[Rule, ...] = (
+    rule(
+        r"(?<![\w#])#(?=[0-9]{0,5}[A-Fa-f])([0-9A-F]{6}|[0-9a-f]{6})\b",
+        lambda m: f"hash {spell(m[1])}",
+        needs=("#",),
+    ),
     rule(r"(?<=[\dA-F])-(?=U\+[\dA-F]{4})", " to ", needs=("-U+",)),
     rule(r"\bU\+([0-9A-F]{4,6})\b", lambda m: f"you plus {spell(m[1])}", needs=("U+",)),
     rule(

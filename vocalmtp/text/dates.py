@@ -54,6 +54,8 @@ def _day_first(match: re.Match[str]) -> str:
 def _slashed(match: re.Match[str]) -> str:
     """Month first, as in America; day first if only that can be, and it is clearly a date."""
     first, second, after = match.groups()
+    if re.match(r" \([a-z]+/[a-z]+/", match.string[match.end() : match.end() + 20]):
+        return _each_number(match)  # "28/7/11 (points/rebounds/assists)"
     month_first = _date_words(after, first, second)
     clear = (
         len(after) == 4
@@ -279,7 +281,7 @@ _SECONDS_BEFORE = re.compile(
 _SECONDS_AFTER = re.compile(
     r" (?:timer|delay|timeout|left|later|ago|interval|pause|rest|clip|video|ad|spot|window|limit)\b"
 )
-_DECADE = r"'?(1[1-9]\d0|20[0-9]0|[2-9]0|(?<=')00)'?s\b"
+_DECADE = r"'?(1[1-9]\d0|20[0-9]0|[2-9]0|(?:(?<=')|(?<=the ))00)'?s\b"
 PERIODS: tuple[Rule, ...] = (
     rule(
         rf"(?<!\w){_DECADE}[-\u2013]{_DECADE}",
@@ -289,9 +291,10 @@ PERIODS: tuple[Rule, ...] = (
     rule(rf"(?<!\w){_DECADE}", _decade),
 )
 YEARS: tuple[Rule, ...] = (
+    rule(r"(?<!\w)'(0[1-9])\b(?!')", lambda m: f"oh {cardinal(m[1][1])}", needs=("'0",)),
     rule(r"\b(Q|H)([1-4])(?:[ -]'?|')(20\d\d|\d\d)\b", _quarter, needs=(" ", "'", "-")),
     rule(
-        r"\b([1-4])([QH])(\d\d)\b",
+        r"\b([1-4])([QH])'?(\d\d)\b",
         lambda m: f"{letters(m[2])} {cardinal(m[1])} {year(_full_year(m[3]))}",
     ),
     rule(

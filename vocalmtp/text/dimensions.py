@@ -149,6 +149,8 @@ def _kitchen(match: re.Match[str]) -> str:
 _SIDE = r"\d{1,4}(?:\.\d{1,4})?"
 _OUT_OF = r"(\d{1,3}(?:\.\d)?)/(5|10|20|100)"
 FRACTIONS: tuple[Rule, ...] = (
+    rule(r"(?<=/\d'') ?[xX] ?(?=\d)", " by ", needs=("''",)),
+    rule(r"(?<=\d) [Tt]bl?s?\.? (?=[a-z])", lambda m: " tbsp ", needs=(" Tb", " tb")),
     rule(r"(?<=\d/\d) ?[-\u2013] ?(?=\d)", " to ", needs=("-", "–")),
     rule(
         r"(?<=\d')[-\u2013](?=\d{1,2}'(?!'))|(?<='')[-\u2013](?=\d{1,3}'')",

@@ -308,6 +308,17 @@ def _raised(match: re.Match[str]) -> str:
 
 
 MATHEMATICS: tuple[Rule, ...] = (
+    rule(  # a size, not a product
+        r"(?<=\d) ?\u00d7 ?(?=\d[\d.]{0,6} ?(?:[cmk]?m|ft|in|px|yd)\b)"
+        r"|(?<=\d{3})\u00d7(?=\d{3,4}\b)",
+        "x",
+        needs=("\u00d7",),
+    ),
+    rule(
+        r"\bd([a-z])/d([a-z])\b",
+        lambda m: f"dee {_item(m[1])} over dee {_item(m[2])}",
+        needs=("/d",),
+    ),
     rule(  # "2-3x", "2x-3x"
         r"(?<![\w.+*/=-])(\d{1,4}(?:\.\d+)?)x?[-\u2013](\d{1,4}(?:\.\d+)?)x(?!\s?[\w^+*/=-])",
         lambda m: f"{cardinal(m[1])} to {cardinal(m[2])} times",

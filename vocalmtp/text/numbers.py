@@ -181,7 +181,9 @@ FOREIGN: tuple[Rule, ...] = (
         needs=("$", "£", "¥", "€"),
     ),
     rule(rf"(?<![\w.,])\d{{1,9}},\d\d?{_AMOUNT_AFTER}", _decimal_comma),
-    rule(r"(?<![\w.,-])\d{1,2}(?: \d{3}){2,}(?![\d-]| \d|,\d{3})", _plain),  # 1 234 567
+    rule(  # 1 234 567,89
+        r"(?<![\w.,-])\d{1,2}(?: \d{3}){2,9}(?:,\d\d)?(?![\d-]| \d|,\d{3})", _decimal_comma
+    ),
     rule(r"(?<![\w.,])\d{1,3},\d{4,9}(?![\d,])", _decimal_comma),
     rule(
         rf"(?<![\w.,$])[1-9]\d{{0,2}}\.\d00(?= (?:{COUNTED}|km|miles|kg|feet|meters)\b)",

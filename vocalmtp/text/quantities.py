@@ -250,7 +250,7 @@ def _coins(match: re.Match[str]) -> str:
 
 
 MONEY_FORMS: tuple[Rule, ...] = (
-    rule(r"\b([A-Z]{3})/([A-Z]{3})\b", _exchange, needs=("/",)),
+    rule(r"\b([A-Z]{3})/?([A-Z]{3})\b", _exchange),
     rule(r"([$\u00a3\u20ac])\s?\(([\d.,]{1,20})\)", lambda m: f"minus {m[1]}{m[2]}", needs=("(",)),
     rule(rf"({CURRENCY_SIGNS})\s?[-\u2212](?=[\d.])", lambda m: f"minus {m[1]}", needs=("-", "−")),
     rule(rf"({CURRENCY_SIGNS})\.(?=\d)", lambda m: f"{m[1]}0."),

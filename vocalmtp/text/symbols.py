@@ -60,6 +60,7 @@ GREEK |= {letter.upper(): name for letter, name in GREEK.items()}
 
 _SIGNS = str.maketrans(PUNCTUATION | LETTERS)
 _VULGAR_FRACTION = re.compile("[¼-¾⅐-⅞↉]")
+_BREADCRUMB = re.compile(r"(?<=\w) [\u203a\u00bb\u25b8\u25ba] (?=\w)")
 _CIRCLED = re.compile("[①-⑳]")
 _THIN_SPACE = re.compile(r"(?<=\d)(?:[\u00a0\u2009\u202f](?=\d{3}(?!\d))| (?=000(?!\d)))")
 _ROMAN = re.compile(r"(?<![A-Za-z] )[\u2160-\u217f]+")
@@ -84,6 +85,7 @@ def fold_characters(text: str) -> str:
     text = _THIN_SPACE.sub("", text)
     if text.isascii():
         return text
+    text = _BREADCRUMB.sub(", ", text)
     text = _VULGAR_FRACTION.sub(lambda m: " " + unicodedata.normalize("NFKD", m[0]), text)
     text = _CIRCLED.sub(lambda m: f" {unicodedata.normalize('NFKD', m[0])} ", text)
     text = _NOTE.sub("", text)

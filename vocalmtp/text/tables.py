@@ -77,7 +77,7 @@ LABELS = entries(  # before a colon
 NEVER_LAST = set("Ms e.g i.e vs approx a.k.a cf viz esp incl excl exc avg qty attn Attn".split())
 SHORT_WORDS = entries(
     "w/o:without w/:with w/in:within w/e:whatever b/c:because b/w:between 'n':and y/y:year_on_year "
-    "y-o-y:year_on_year m/m:month_on_month q/q:quarter_on_quarter d/d:day_on_day YoY:year_on_year "
+    "y-o-y:year_on_year m/m:month_on_month q/q:quarter_on_quarter d/d:day_on_day YoY:year_on_year yoy:year_on_year qoq:quarter_on_quarter "
     "QoQ:quarter_on_quarter n/a:not_applicable N/A:not_applicable c/o:care_of y/n:yes_or_no "
     "Y/N:yes_or_no s/he:she_or_he he/she:he_or_she and/or:and_or p.a.:per_year "
     "w.r.t.:with_respect_to aka:also_known_as A/C:ay_see a/c:ay_see"
@@ -168,7 +168,7 @@ SPELLED = set(  # capitals that are read letter by letter although they could be
     "NBA NFL NHL NCAA ACM AWS CD DVD LED OLED LCD IPA ASR EOS EST EDT NYC NYU IV ASAP IRS EPA FDA "
     "HIV HR ICU ABC NYPD UV BCE CE dpi IMO IMHO EPS USDA OECD AARP NYSE DOJ DOE DOB IPO ROI IRA "
     "VAT PIB CSI ESG ERA RBI OPS QA PA AA AAA IT OT ET OECD AOL ESL ESP USPS UPS LOL OMW IDK ADHD "
-    "AFAIK TBA ACL AFC EMT EKG ECG IUD AMC UFC UNC USC".split()
+    "AFAIK AFAICT TBA ACL AFC EMT EKG ECG IUD AMC UFC UNC USC".split()
 )
 CAPITAL_WORDS = set(  # two or three capitals in a sentence that are a word said loudly
     "AM AN AS AT BE BY DO GO HE IF IN IS IT ME MY NO OF ON OR SO TO UP WE AH OH HI HA YO OK ADD AGE "
@@ -195,7 +195,7 @@ WORDS_WITHOUT_VOWELS = set(
     "hm hmm hmmm mm mmm sh shh psst pfft brr grr nth tsk zzz cwm crwth".split()
 )
 PRONOUNCED = entries(  # as they are written, capitals and all
-    "Tbsp:tablespoon tbsp:tablespoon TBSP:tablespoon Tsp:teaspoon tsp:teaspoon TSP:teaspoon "
+    "Tbsp:tablespoon tbsp:tablespoon TBSP:tablespoon tbsps:tablespoons Tbsps:tablespoons Tbs:tablespoon tbs:tablespoon Tsps:teaspoons tsps:teaspoons Tsp:teaspoon tsp:teaspoon TSP:teaspoon "
     "OK:okay JPEG:jay_peg MPEG:em_peg NAACP:en_double_ay_see_pee IEEE:eye_triple_ee "
     "AAA:triple_ay PhDs:pee_aitch_dees PhD:pee_aitch_dee JSON:jason YAML:yaml WWI:world_war_one "
     "WWII:world_war_two iOS:eye_oh_ess macOS:mac_oh_ess LaTeX:lay_tek TeX:tek arXiv:archive "

@@ -73,6 +73,10 @@ def _military(match: re.Match[str]) -> str:
 
 TIMES_OF_DAY: tuple[Rule, ...] = (
     rule(
+        r"(?<![\w.,])(\d{1,2}) ?w ?(\d) ?d\b",
+        lambda m: f"{_count(m[1], 'week')} {_count(m[2], 'day')}",
+    ),
+    rule(
         r"(?<![\w.,])(?:(\d{1,3})\s?d(?:ays?)?,?\s)?(\d{1,3})\s?h(?:rs?|ours?)?\.?,?\s?(?:and )?"
         r"(\d{1,2})\s?m(?:ins?|inutes?)?\b\.?(?:,?\s?(\d{1,2})\s?s(?:ecs?|econds?)?\b)?(?!/)",
         _duration,
