@@ -28,7 +28,7 @@ from vocalmtp.decoding.synthesis import (
     SpeakerConditioning,
     split_text,
 )
-from vocalmtp.engines.device import float32_on_cpu, resolve_device
+from vocalmtp.engines.device import float32_on_cpu, move, resolve_device
 from vocalmtp.errors import InputError, nearest
 from vocalmtp.hub import DEFAULT_MODEL, model_folder
 from vocalmtp.models.checkpoint import load_text_tokenizer
@@ -85,7 +85,8 @@ def load(
             "run: pip install --upgrade vocalmtp",
             code="version_too_new",
         )
-    model, tokenizer = model.to(place), tokenizer.to(place)
+    move(model, place)
+    move(tokenizer, place)
     with float32_on_cpu():
         if place.type == "cpu":
             model.optimize_for_inference(card.get("int8", False) if int8 is None else int8)
@@ -235,7 +236,7 @@ class TTS(SentenceSynthesizer):
         """
         check_batch_size(batch_size)
         texts = list(_check_items(texts, "texts"))
-        voices = list(voice) if isinstance(voice, list | tuple) else [voice] * len(texts)
+        voices: list[Any] = list(voice) if isinstance(voice, list | tuple) else [voice] * len(texts)
         if len(voices) != len(texts):
             raise InputError(
                 f"voice: {len(voices)} for {len(texts)} texts; give one, or one for each",

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from itertools import product
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -19,6 +19,7 @@ from vocalmtp.decoding.generate import Prompt, generate
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.decoding.speculative import Speculative
 from vocalmtp.heads.base import Proposal
+from vocalmtp.models.backbone import KVCache
 from vocalmtp.models.layout import Stream, TokenLayout
 from vocalmtp.models.state import DecodeState
 
@@ -32,13 +33,9 @@ Q = (torch.tensor([2, 6, 0, 0, 0]) / 8, torch.tensor([4, 2, 2, 0, 0]) / 8)
 def view_of(layout: TokenLayout, rows: int, seed: int = 0) -> DecodeState:
     steps = torch.full((rows,), 3)
     generators = tuple(torch.Generator().manual_seed(seed + row) for row in range(rows))
-    return DecodeState(
-        cache=None,
-        steps=steps,
-        ended=torch.full_like(steps, -1),
-        generators=generators,
-        samplers=(Sampler(),) * rows,
-    )
+    state = DecodeState.start(cast(KVCache, None), steps)
+    state.generators, state.samplers = generators, (Sampler(),) * rows
+    return state
 
 
 def steps_with(parts: tuple[torch.Tensor, ...]) -> dict[tuple[int, ...], float]:

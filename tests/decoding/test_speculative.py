@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from itertools import product
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -15,6 +15,7 @@ from vocalmtp.decoding.generate import Prompt, generate, prefill_prompts
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.decoding.speculative import Speculative
 from vocalmtp.decoding.strategies import DecodeStrategy, Grouped
+from vocalmtp.models.backbone import KVCache
 from vocalmtp.models.layout import Stream, TokenLayout
 from vocalmtp.models.speech_lm import SpeechLM
 from vocalmtp.models.state import DecodeState
@@ -159,13 +160,9 @@ def test_draft_only_does_not_depend_on_the_batch(model: SpeechLM, make_rows: Mak
 
 def view_of(rows: int, layout: TokenLayout) -> DecodeState:
     steps = torch.full((rows,), 3)
-    return DecodeState(
-        cache=None,
-        steps=steps,
-        ended=torch.full_like(steps, -1),
-        generators=(torch.Generator(),),
-        samplers=(Sampler(),) * rows,
-    )
+    state = DecodeState.start(cast(KVCache, None), steps)
+    state.generators, state.samplers = (torch.Generator(),), (Sampler(),) * rows
+    return state
 
 
 def test_rejection_has_exactly_the_models_distribution() -> None:

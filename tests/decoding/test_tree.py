@@ -5,7 +5,7 @@ from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -21,6 +21,7 @@ from vocalmtp.decoding.tree import DraftTree, choose_paths
 from vocalmtp.decoding.tree_calibration import measure_ranks
 from vocalmtp.decoding.tree_speculative import CandidateRanker, TreeSpeculative, check_tree
 from vocalmtp.errors import ErrorCode
+from vocalmtp.models.backbone import KVCache
 from vocalmtp.models.layout import Stream, TokenLayout
 from vocalmtp.models.prompts import Text
 from vocalmtp.models.state import DecodeState
@@ -258,7 +259,7 @@ def test_candidates_are_ranked_by_distance_to_the_noise() -> None:
     """The sample, then its neighbours in the cumulative distribution; if greedy, by probability."""
     layout = TokenLayout(streams=(Stream(name="a", size=10),))
     steps = torch.full((3,), 3)
-    state = DecodeState(None, steps, ended=torch.full_like(steps, -1))
+    state = DecodeState.start(cast(KVCache, None), steps)
     state.samplers = (Sampler(), Sampler(), GREEDY)
     logits = torch.zeros(3, 12)
     logits[:, 10:] = -torch.inf  # neither end nor padding

@@ -5,6 +5,7 @@ Letters: B rows, L positions, M steps, n drafts, K slots, D hidden size, V vocab
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -19,13 +20,14 @@ from vocalmtp.models.base import GenerativeModel
 from vocalmtp.models.layout import TokenLayout
 from vocalmtp.models.state import DecodeState
 
-MakeSampler = Callable[[TokenLayout, DecodeState], ConstrainedSampler]
+AnySampler = TypeVar("AnySampler", bound=ConstrainedSampler)
 
 
 @dataclass
 class DraftState:
     """What a drafting strategy keeps of every row between two forward passes."""
 
+    head: DraftHead
     cache: DraftCache
     inputs: Tensor  # [B, L, D] of positions that the draft head has not read yet
     hidden: Tensor  # [B, L, D] of the same positions
@@ -78,6 +80,7 @@ def begin_drafting(
     source = source.clamp(max=length - 1)[..., None].expand_as(hidden)  # moves rows to the left
     shape = (len(hidden), drafts, model.layout.tokens_per_step)
     return DraftState(
+        head,
         head.start(len(hidden), hidden),
         inputs.gather(1, source),
         hidden.gather(1, source),
@@ -109,15 +112,18 @@ def check_drafts(model: GenerativeModel, drafts: int) -> DraftHead:
 
 
 def draft_steps(
-    model: GenerativeModel, state: DecodeState, tokens: Tensor, samplers: Sequence[MakeSampler]
-) -> tuple[Tensor, Tensor, list[ConstrainedSampler]]:
+    model: GenerativeModel,
+    state: DecodeState,
+    tokens: Tensor,
+    samplers: Sequence[Callable[[TokenLayout, DecodeState], AnySampler]],
+) -> tuple[Tensor, Tensor, list[AnySampler]]:
     """Draft one step per sampler after the steps `tokens` [B, K].
 
     These follow everything that the backbone has read. All steps enter the state; the draft head's
     states go to `state.draft` if it keeps them.
 
     Args:
-        model: the model, which has a draft head.
+        model: the model.
         state: the rows; advanced by n + 1 steps.
         tokens: the last step of every row.
         samplers: for each of the n drafts, makes its sampler from the layout and the state.
@@ -126,10 +132,11 @@ def draft_steps(
         The backbone's inputs [B, n + 1, D], the drafts [B, n, K] and the samplers used.
 
     """
-    draft, head = state.draft, model.draft
-    entered = model.embed_step(state, tokens)
-    read_verified(head, draft, entered)
-    inputs, drafts, used = [entered], [], []
+    draft: DraftState = state.draft
+    head, inputs = draft.head, [model.embed_step(state, tokens)]
+    drafts: list[Tensor] = []
+    used: list[AnySampler] = []
+    read_verified(draft, inputs[0])
     for k, make in enumerate(samplers, start=1):
         sampler = make(model.layout, state)
         vector, number = head.draft_step(draft.cache, k, inputs[-1])
@@ -145,12 +152,12 @@ def draft_steps(
     return torch.stack(inputs, 1), drafted, used
 
 
-def read_verified(head: DraftHead, draft: DraftState, entered: Tensor) -> None:
-    """Let the draft head read the verified positions, which the input `entered` [B, D] follows."""
+def read_verified(draft: DraftState, entered: Tensor) -> None:
+    """Run the draft head over the verified positions, which the input `entered` [B, D] follows."""
     rows = torch.arange(len(entered), device=entered.device)
     following = F.pad(draft.inputs[:, 1:], (0, 0, 0, 1))
     following[rows, draft.counts - 1] = entered
-    draft.cache = head.read(draft.cache, draft.hidden, following, draft.counts)
+    draft.cache = draft.head.read(draft.cache, draft.hidden, following, draft.counts)
 
 
 @dataclass
@@ -174,7 +181,8 @@ class DraftOnly:
 
     def emit(self, model: GenerativeModel, state: DecodeState) -> StepBatch:
         """See DecodeStrategy."""
-        draft, first = state.draft, state.steps
+        draft: DraftState = state.draft
+        first = state.steps
         with self.statistics.timed("heads"):
             sampler = ConstrainedSampler(model.layout, state)
             hidden = last_of(draft.hidden, draft.counts)
@@ -183,7 +191,7 @@ class DraftOnly:
         with self.statistics.timed("drafts"):
             samplers = [ConstrainedSampler] * self.drafts
             inputs, drafts, _ = draft_steps(model, state, tokens[:, 0], samplers)
-        ready = model.draft.ready(draft.cache)
+        ready = draft.head.ready(draft.cache)
         draft.inputs = inputs  # [B, M, D]
         draft.counts = torch.where(ready, inputs.shape[1], 1)
         kept = ready[:, None].expand(-1, self.drafts)
@@ -193,7 +201,7 @@ class DraftOnly:
 
     def forward(self, model: GenerativeModel, state: DecodeState, emitted: StepBatch) -> None:
         """See DecodeStrategy."""
-        draft = state.draft
+        draft: DraftState = state.draft
         with self.statistics.timed("backbone"):
             draft.hidden = model.steps(state, draft.inputs)
         state.rewind(draft.inputs.shape[1] - draft.counts)

@@ -1,7 +1,7 @@
 """Decoding options: the number of drafts, how they are accepted, and the strategy for them."""
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from vocalmtp.errors import InputError, nearest
 
@@ -153,4 +153,5 @@ class Decoding:
             return TreeSpeculative(self.tree, statistics)
         if self.accept == UNVERIFIED:
             return DraftOnly(self.drafts, statistics)
-        return Speculative(self.drafts, self.accept, self.tolerance, statistics)
+        accept = cast(Any, self.accept)  # checked when it was made
+        return Speculative(self.drafts, accept, self.tolerance, statistics)

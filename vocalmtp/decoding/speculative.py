@@ -3,7 +3,6 @@
 Letters: B rows, n drafts, N = B (n + 1) positions to verify, K slots, D hidden size, V vocabulary.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal
@@ -27,7 +26,6 @@ from vocalmtp.decoding.acceptance import (
 from vocalmtp.decoding.constraints import ConstrainedSampler
 from vocalmtp.decoding.draft_state import (
     DraftState,
-    MakeSampler,
     before_end,
     begin_drafting,
     draft_steps,
@@ -35,7 +33,6 @@ from vocalmtp.decoding.draft_state import (
 from vocalmtp.decoding.sampling import uniform
 from vocalmtp.decoding.statistics import DecodeStatistics
 from vocalmtp.decoding.strategies import StepBatch
-from vocalmtp.heads.draft.base import last_of
 from vocalmtp.models.base import GenerativeModel
 from vocalmtp.models.layout import TokenLayout
 from vocalmtp.models.state import DecodeState
@@ -76,8 +73,6 @@ class Speculative:
 
     def __post_init__(self) -> None:
         self.statistics.drafts = self.drafts
-        if self.tolerance is None:
-            self.tolerance = TOLERANCES.get(self.accept)
 
     def begin(
         self, inputs: Tensor, hidden: Tensor, state: DecodeState, model: GenerativeModel
@@ -97,7 +92,8 @@ class Speculative:
 
     def emit(self, model: GenerativeModel, state: DecodeState) -> StepBatch:
         """See DecodeStrategy."""
-        draft, layout, n = state.draft, model.layout, self.drafts
+        draft: DraftState = state.draft
+        layout, n = model.layout, self.drafts
         numbers = torch.arange(n + 1, device=draft.tried.device)
         first = state.steps - draft.tried  # [B] number of the step that the first position predicts
         place = (draft.counts - 1 - draft.tried)[:, None] + numbers  # [B, n + 1]
@@ -130,6 +126,7 @@ class Speculative:
     ) -> tuple[Tensor, Tensor]:
         """Tokens [B, n + 1, K] of all positions, and where they are the drafted ones [B, n + 1]."""
         if self.accept == "joint":
+            assert draft.log_probs is not None
             log_probs = F.pad(draft.log_probs, (0, 1))
             score = step_scorer(model, draft, drafted.shape[1])
             return verify_jointly(
@@ -148,53 +145,64 @@ class Speculative:
         tried: Tensor,
     ) -> Verifier:
         args = (layout, before, drafted.flatten(0, 1), tried.flatten())
+        tolerance = TOLERANCES.get(self.accept, 0.0) if self.tolerance is None else self.tolerance
         if draft.noise is not None:
             noise = draft.noise.flatten(0, 1)  # [N, K]
             if self.accept == "near":
-                return FSQToleranceVerifier(*args, noise, self.tolerance)
+                return FSQToleranceVerifier(*args, noise, tolerance)
             return SharedNoiseVerifier(*args, noise)
         if self.accept == "typical":
-            return TypicalVerifier(*args, self.tolerance)
+            return TypicalVerifier(*args, tolerance)
         probs = [F.pad(x, (0, 0, 0, 1)).flatten(0, 1) for x in draft.probs]  # [N, V] each
         return RejectionVerifier(*args, probs)
 
     def forward(self, model: GenerativeModel, state: DecodeState, emitted: StepBatch) -> None:
         """See DecodeStrategy."""
-        draft, n = state.draft, self.drafts
-        last = last_of(emitted.tokens, emitted.counts)  # [B, K]
+        draft: DraftState = state.draft
         with self.statistics.timed("drafts"):
-            inputs, drafts, used = draft_steps(model, state, last, self._samplers(draft))
-        ready = model.draft.ready(draft.cache)
+            inputs, draft.tokens = self._draft(model, state, emitted.last)
+        ready = draft.head.ready(draft.cache)
         with self.statistics.timed("backbone"):
             draft.hidden = model.steps(state, inputs)
-        draft.inputs, draft.tokens = inputs, drafts
-        draft.tried = torch.where(ready, n, 0)
+        draft.inputs = inputs
+        draft.tried = torch.where(ready, self.drafts, 0)
         draft.counts = draft.tried + 1
-        if self.accept == "rejection":
-            draft.probs = [torch.stack(x, 1) for x in zip(*(s.probs for s in used), strict=True)]
-        elif self.accept == "joint" and used:
-            draft.log_probs = torch.stack([sampler.total for sampler in used], 1)
-        state.rewind(n - draft.tried)
+        state.rewind(self.drafts - draft.tried)
 
-    def _samplers(self, draft: DraftState) -> Sequence[MakeSampler]:
-        """The samplers of the n drafts."""
+    def _draft(
+        self, model: GenerativeModel, state: DecodeState, last: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Draft after the steps `last` [B, K]: inputs [B, n + 1, D] and drafts [B, n, K]."""
+        draft: DraftState = state.draft
         if draft.noise is not None:
-            return [
+            shared = [
                 partial(ConstrainedSampler, noise=draft.noise[:, k]) for k in range(self.drafts)
             ]
-        return [LogProbScorer if self.accept == "joint" else DraftSampler] * self.drafts
+            inputs, drafts, _ = draft_steps(model, state, last, shared)
+        elif self.accept == "joint":
+            inputs, drafts, scorers = draft_steps(model, state, last, [LogProbScorer] * self.drafts)
+            if scorers:
+                draft.log_probs = torch.stack([scorer.total for scorer in scorers], 1)
+        else:
+            inputs, drafts, used = draft_steps(model, state, last, [DraftSampler] * self.drafts)
+            if self.accept == "rejection":
+                probs = zip(*(sampler.probs for sampler in used), strict=True)
+                draft.probs = [torch.stack(slot, 1) for slot in probs]
+        return inputs, drafts
 
 
 def step_scorer(model: GenerativeModel, draft: DraftState, positions: int) -> Scorer:
     """Score other steps in the positions of the drafts by the draft head's states of these."""
+    states = draft.states
+    assert states is not None
 
     def score(chosen: list[int], before: DecodeState, steps: Tensor) -> Tensor:
         total = torch.zeros(len(chosen), dtype=torch.float64, device=steps.device)
         for number in {position % positions for position in chosen} - {positions - 1}:
             own = [i for i, position in enumerate(chosen) if position % positions == number]
-            vectors = draft.states[[chosen[i] // positions for i in own], number]
+            vectors = states[[chosen[i] // positions for i in own], number]
             scorer = LogProbScorer(model.layout, select_positions(before, own), given=steps[own])
-            head = model.draft.head_of(draft.numbers[number], model.drafting_head)
+            head = draft.head.head_of(draft.numbers[number], model.drafting_head)
             head.propose(vectors, scorer)
             total[own] = scorer.total
         return total
@@ -225,13 +233,12 @@ def states_before(state: DecodeState, numbers: Tensor) -> DecodeState:
     count = numbers.shape[1]
     ended = state.ended[:, None]
     ended = torch.where(ended < numbers, ended, -1).flatten()
-    pointers = state.pointers
-    lengths = state.character_lengths
-    if pointers is not None:
+    pointers = lengths = None
+    if state.pointer_history is not None and state.character_lengths is not None:
         pointers = state.pointer_history.gather(
             1, numbers.clamp(max=state.pointer_history.shape[1] - 1)
         ).flatten()
-        lengths = lengths.repeat_interleave(count)
+        lengths = state.character_lengths.repeat_interleave(count)
     return replace(
         state,
         steps=numbers.flatten(),

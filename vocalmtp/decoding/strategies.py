@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vocalmtp.decoding.constraints import ConstrainedSampler
 from vocalmtp.decoding.statistics import DecodeStatistics
+from vocalmtp.heads.draft.base import last_of
 from vocalmtp.models.base import GenerativeModel
 from vocalmtp.models.state import DecodeState
 
@@ -21,6 +22,11 @@ class StepBatch:
     tokens: Tensor  # [B, M, K]
     first: Tensor  # [B] index of the first of them in its row, from 0
     counts: Tensor | None = None  # [B] how many of the M are valid, 1 or more; None = all
+
+    @property
+    def last(self) -> Tensor:
+        """The last valid step of every row, [B, K]."""
+        return self.tokens[:, -1] if self.counts is None else last_of(self.tokens, self.counts)
 
     def select(self, rows: list[int]) -> "StepBatch":
         """Return these rows, in this order."""
@@ -67,6 +73,7 @@ class Grouped:
 
     def emit(self, model: GenerativeModel, state: DecodeState) -> StepBatch:
         """See DecodeStrategy."""
+        assert state.hidden is not None
         with self.statistics.timed("heads"):
             sampler = ConstrainedSampler(model.layout, state)
             return StepBatch(model.head.propose(state.hidden, sampler).tokens, state.steps)

@@ -25,8 +25,8 @@ from vocalmtp.decoding.streaming import (
 )
 from vocalmtp.errors import InputError
 from vocalmtp.models import prompts
-from vocalmtp.models.base import GenerativeModel
 from vocalmtp.models.prompts import ControlToken, Segment, Text
+from vocalmtp.models.speech_lm import SpeechLM
 from vocalmtp.text import char_ids, normalize, split_sentences
 from vocalmtp.tokenizers import SpeechTokenizer
 from vocalmtp.voices import Voice, mean_vector
@@ -57,7 +57,7 @@ class SentenceSynthesizer:
 
     def __init__(
         self,
-        model: GenerativeModel,
+        model: SpeechLM,
         tokenizer: SpeechTokenizer,
         voices: dict[str, Voice],
         encode_text: Callable[[str], Sequence[int]],
@@ -81,8 +81,9 @@ class SentenceSynthesizer:
 
     def lm_speaker_vector(self, voice: Voice | None) -> Tensor | None:
         """Return the speaker vector [D_s] for the speech LM; None: without one."""
-        given = voice is not None and self.speaker_conditioning in ("both", "lm")
-        return torch.from_numpy(voice.vector) if given else None
+        if voice is None or self.speaker_conditioning not in ("both", "lm"):
+            return None
+        return torch.from_numpy(voice.vector)
 
     def decoder_speaker_vector(self, voice: Voice | None) -> Tensor | None:
         """Return the speaker vector [1, D_s] for the tokenizer's decoder, on its device."""
@@ -160,6 +161,7 @@ class SentenceSynthesizer:
         return Audio(samples, self.sample_rate, words, generated.truncated)
 
     def stream_sentences(self, sentences: list[SentenceRequest]) -> Iterator[Audio]:
+        """Yield chunks of audio and the silences between the sentences, as they are decoded."""
         for sentence in sentences:
             if self.tokenizer.spec.lookahead is None:  # its decoder needs the whole utterance
                 yield from (audio for _, audio in self.speak([sentence], batch_size=1))

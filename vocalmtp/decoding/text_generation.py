@@ -12,7 +12,7 @@ from vocalmtp.data.text_rows import DraftVocabulary, choose
 from vocalmtp.decoding.generate import Prompt, collect_utterances, generate
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.decoding.strategies import DecodeStrategy
-from vocalmtp.engines.device import float32_on_cpu, resolve_device
+from vocalmtp.engines.device import float32_on_cpu, move, resolve_device
 from vocalmtp.errors import InputError
 from vocalmtp.models.checkpoint import load_text_tokenizer
 from vocalmtp.models.prompts import Text
@@ -83,7 +83,7 @@ class TextGenerator:
         place = resolve_device(device)
         with float32_on_cpu():
             text_lm = TextLM.load(model, draft)
-        text_lm = text_lm.to(place)
+        move(text_lm, place)
         tokenizer = load_text_tokenizer(model)
         loaded = [DraftVocabulary.load(path).check(tokenizer) for path in vocabularies]
         if loaded and text_lm.draft is None:

@@ -229,7 +229,7 @@ def choose_paths(acceptance: Tensor, nodes: int) -> tuple[DraftTree, float]:
     depth, ranks = acceptance.shape
     shares = acceptance.tolist()
     chosen: list[Ranks] = []
-    value = {(rank,): shares[0][rank] for rank in range(ranks)}
+    value: dict[Ranks, float] = {(rank,): shares[0][rank] for rank in range(ranks)}
     total = 1.0
     while value and len(chosen) < min(nodes, MAX_NODES):
         best = max(value, key=lambda path: (value[path], [-rank for rank in path]))

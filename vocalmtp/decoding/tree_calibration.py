@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from vocalmtp.decoding.draft_state import DraftOnly, read_verified
+from vocalmtp.decoding.draft_state import DraftOnly, DraftState, read_verified
 from vocalmtp.decoding.generate import Prompt, generate, prefill_prompts
 from vocalmtp.decoding.speculative import draw_noise
 from vocalmtp.decoding.tree import DraftTree
@@ -68,9 +68,10 @@ def _replay(
 
     `tried` is [depth]; both are changed in place.
     """
-    (depth, ranks), head = right.shape, model.draft
+    depth, ranks = right.shape
     state = prefill_prompts(model, prompts, DraftOnly(depth))
-    draft = state.draft
+    draft: DraftState = state.draft
+    head = draft.head
     lengths = torch.tensor([len(steps) for steps in generated], device=model.device)
     tokens = pad_sequence(generated, batch_first=True)  # [B, S, 1]
     count = tokens.shape[1]
@@ -82,7 +83,7 @@ def _replay(
         inputs.append(model.embed_step(state, step))
     hidden = model.steps(state, torch.stack(inputs, 1))  # [B, S, D]
     for root in range(count - 1):
-        read_verified(head, draft, inputs[root])
+        read_verified(draft, inputs[root])
         for k in range(1, min(depth, count - 1 - root) + 1):
             target = root + k
             vector, number = head.draft_step(draft.cache, k, inputs[target - 1])

@@ -17,7 +17,6 @@ from vocalmtp.decoding.statistics import DecodeStatistics
 from vocalmtp.decoding.strategies import StepBatch
 from vocalmtp.decoding.tree import DraftTree, Level
 from vocalmtp.errors import InputError
-from vocalmtp.heads.draft.base import last_of
 from vocalmtp.models.base import GenerativeModel
 from vocalmtp.models.layout import TokenLayout
 from vocalmtp.models.state import DecodeState
@@ -60,7 +59,9 @@ class TreeSpeculative:
 
     def emit(self, model: GenerativeModel, state: DecodeState) -> StepBatch:
         """See DecodeStrategy."""
-        draft, tree, layout, first = state.draft, self.tree, model.layout, state.steps
+        draft: DraftState = state.draft
+        tree, layout, first = self.tree, model.layout, state.steps
+        assert draft.noise is not None
         nodes = torch.arange(len(tree.depths), device=first.device)
         rows = torch.arange(len(first), device=first.device)[:, None]
         tried = draft.tried > 0
@@ -101,10 +102,11 @@ class TreeSpeculative:
 
     def forward(self, model: GenerativeModel, state: DecodeState, emitted: StepBatch) -> None:
         """See DecodeStrategy."""
-        draft, drafts = state.draft, len(self.tree.paths)
+        draft: DraftState = state.draft
+        drafts = len(self.tree.paths)
         with self.statistics.timed("drafts"):
-            inputs = self._draft(model, state, last_of(emitted.tokens, emitted.counts))
-        ready = model.draft.ready(draft.cache)
+            inputs = self._draft(model, state, emitted.last)
+        ready = draft.head.ready(draft.cache)
         with self.statistics.timed("backbone"):
             draft.hidden = model.steps(state, inputs, self.tree.sees.to(inputs.device))
         draft.inputs = inputs
@@ -115,12 +117,13 @@ class TreeSpeculative:
 
     def _draft(self, model: GenerativeModel, state: DecodeState, last: Tensor) -> Tensor:
         """Draft the tree after the steps `last` [B, 1], depth by depth: inputs [B, N, D]."""
-        draft, head = state.draft, model.draft
-        root = model.embed_step(state, last)  # [B, D]
-        read_verified(head, draft, root)
+        draft: DraftState = state.draft
+        head, root = draft.head, model.embed_step(state, last)  # [B, D]
+        assert draft.noise is not None and draft.ended is not None
+        read_verified(draft, root)
         inputs = root[:, None].repeat(1, len(self.tree.depths), 1)
         draft.ended[:, 0] = state.ended
-        if draft.pointers is not None:
+        if draft.pointers is not None and state.pointers is not None:
             draft.pointers[:, 0] = state.pointers
         here, entered, states = state, root[:, None], None
         for depth, level in enumerate(self.tree.levels, start=1):
@@ -153,12 +156,13 @@ class TreeSpeculative:
         Returns the backbone's inputs [B, m, D].
         """
         tokens, numbers = chosen.flatten()[:, None], here.steps
+        assert draft.ended is not None
         ends = model.layout.ends(tokens[:, 0]) & (here.ended < 0)
         entered = model.embed_step(here, tokens)  # [B m, D]
         here.ended = torch.where(ends, numbers, here.ended)
         draft.tokens[:, level.nodes, 0] = chosen
         draft.ended[:, level.nodes] = here.ended.view_as(chosen)
-        if draft.pointers is not None:
+        if draft.pointers is not None and here.pointers is not None:
             draft.pointers[:, level.nodes] = here.pointers.view_as(chosen)
         return entered.unflatten(0, chosen.shape)
 
@@ -212,7 +216,9 @@ def keep_path(draft: DraftState, path: Tensor, accepted: Tensor) -> None:
 
 def states_at_nodes(state: DecodeState, tree: DraftTree) -> DecodeState:
     """The state after every node of every row, as B N rows for the rules."""
-    draft, count = state.draft, len(tree.depths)
+    draft: DraftState = state.draft
+    count = len(tree.depths)
+    assert draft.ended is not None
     depths = torch.tensor(tree.depths, device=state.steps.device)
     pointers, lengths = draft.pointers, state.character_lengths
     return replace(

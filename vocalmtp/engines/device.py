@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from torch import nn
 
 from vocalmtp.errors import InputError
 from vocalmtp.io.read import reason
@@ -43,6 +44,11 @@ def resolve_device(name: str | torch.device = AUTO) -> torch.device:
             code="unusable",
         ) from error
     return device
+
+
+def move(module: nn.Module, device: torch.device) -> None:
+    """Move a module to a device, in place."""
+    nn.Module.to(module, device)  # a model of Transformers wraps its own
 
 
 @contextmanager
