@@ -58,7 +58,7 @@ def _state(match: re.Match[str]) -> str:
     town, code = match[1], match[2]
     after = match.string[match.end() : match.end() + 12]
     whole = not after or re.match(
-        r"\s?[.,;:!?)]|\s(?:\d{5}|and|where|on|is|was|at|to|for|with|has|from|area|in)\b|-based",
+        r"\s?[.,;:!?)/]|\s(?:\d{5}|and|where|on|is|was|at|to|for|with|has|from|area|in)\b|-based",
         after,
     )
     if town in NOT_TOWNS or (code in STATE_WORDS and not whole):
