@@ -99,27 +99,36 @@ class SpeechHead(nn.Module):
 
         """
 
-    def loss(self, hidden: Tensor, targets: Tensor, mask: Tensor | None = None) -> HeadOutput:
+    def loss(
+        self,
+        hidden: Tensor,
+        targets: Tensor,
+        mask: Tensor | None = None,
+        shares: Tensor | None = None,
+    ) -> HeadOutput:
         """Compute the cross-entropy of a batch; logits are computed at positions with a target.
 
         Args:
             hidden: [B, S, D].
             targets: [B, S, K], -100 = none.
             mask: [B, S] which positions count; None for all.
-
+            shares: [K] factors of the slots' losses, see `LossShares`; None for 1.
         """
         valid = (targets != IGNORED).any(-1)  # [B, S]
         if mask is not None:
             valid = valid & mask
         chosen, wanted = hidden[valid][None], targets[valid][None]  # [1, N, D], [1, N, K]
-        return self.cross_entropy(self.logits(chosen, wanted), wanted)
+        return self.cross_entropy(self.logits(chosen, wanted), wanted, shares)
 
-    def cross_entropy(self, logits: list[Tensor], targets: Tensor) -> HeadOutput:
+    def cross_entropy(
+        self, logits: list[Tensor], targets: Tensor, shares: Tensor | None = None
+    ) -> HeadOutput:
         """Weigh and sum the cross-entropy of all slots.
 
         Args:
             logits: K tensors [B, S, V_k].
             targets: [B, S, K], -100 = none.
+            shares: [K] factors of the slots' losses; None for 1.
 
         Returns:
             The mean over codec slots plus the weighted joint slots, each a mean over its targets.
@@ -133,7 +142,8 @@ class SpeechHead(nn.Module):
             plain = F.cross_entropy(
                 slot_logits.flatten(0, -2).float(), wanted, ignore_index=IGNORED, reduction="none"
             )
-            total = total + (plain * weight).sum() / count
+            share = 1.0 if shares is None else shares[k]
+            total = total + share * (plain * weight).sum() / count
             per_slot.append(plain.detach().sum() / count)
         return HeadOutput(total, torch.stack(per_slot))
 

@@ -91,6 +91,21 @@ class TrainingOutput(ModelOutput):
     auxiliary: dict[str, Tensor] | None = None  # weighted loss of every objective, detached
 
 
+@dataclass(frozen=True)
+class LossShares:
+    """Factors of the losses of one process in data-parallel training.
+
+    Losses are means over the targets of a batch. Times these factors, they average over processes
+    with unequal numbers of targets to the mean over all targets.
+    """
+
+    slots: Tensor  # [K] of the head
+    drafts: Tensor  # [N, K] of the states of the draft head
+    objectives: dict[str, Tensor]  # [K] of each objective
+    text: Tensor  # [] of supervised text
+    characters: Tensor  # [] of the characters of the audio input
+
+
 class MultiTokenLM(PreTrainedModel):
     """A causal LM of Transformers with a slot head, and by settings a draft head and objectives.
 
@@ -149,7 +164,12 @@ class MultiTokenLM(PreTrainedModel):
         return hidden
 
     def step_losses(
-        self, hidden: Tensor, inputs: Tensor, targets: Tensor, active_drafts: int | None
+        self,
+        hidden: Tensor,
+        inputs: Tensor,
+        targets: Tensor,
+        active_drafts: int | None,
+        shares: LossShares | None = None,
     ) -> TrainingOutput:
         """Compute the losses of the head, the draft head and the objectives, and their sum.
 
@@ -158,14 +178,18 @@ class MultiTokenLM(PreTrainedModel):
             inputs: the backbone's inputs [B, L, D], from which they were made.
             targets: the step that every position predicts [B, L, K], -100 = none.
             active_drafts: how many states of the draft head count; None for all.
-
+            shares: factors of the losses; None for 1.
         """
-        head = self.head.loss(hidden, targets)
+        slots, drafts = (None, None) if shares is None else (shares.slots, shares.drafts)
+        head = self.head.loss(hidden, targets, shares=slots)
         loss, per_draft = head.loss, None
         if self.draft is not None:
-            drafted = self.draft.loss(hidden, inputs, targets, self.head, active_drafts)
+            drafted = self.draft.loss(hidden, inputs, targets, self.head, active_drafts, drafts)
             loss, per_draft = loss + drafted.loss, drafted.per_state
-        auxiliary = {name: own(hidden, targets) for name, own in self.objectives.items()}
+        auxiliary = {
+            name: own(hidden, targets, None if shares is None else shares.objectives[name])
+            for name, own in self.objectives.items()
+        }
         return TrainingOutput(
             loss=sum(auxiliary.values(), loss),
             head_loss=head.loss.detach(),

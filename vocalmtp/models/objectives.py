@@ -13,7 +13,7 @@ Letters: B rows, L positions, c positions of a chunk, W window, K slots, V vocab
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from pydantic import Field
@@ -28,6 +28,18 @@ from vocalmtp.models.layout import IGNORED, TokenLayout
 OBJECTIVES: Registry[type[nn.Module]] = Registry("objective")
 
 
+class Objective(Protocol):
+    """An auxiliary loss over the hidden states of all positions."""
+
+    def __call__(self, hidden: Tensor, targets: Tensor, shares: Tensor | None = None) -> Tensor:
+        """Compute the weighted loss []; see `TokenOrderObjective.forward`."""
+        ...
+
+    def counts(self, targets: Tensor) -> Tensor:
+        """Count the positions of every slot that have a loss: targets [B, L, K] to [K]."""
+        ...
+
+
 def build_objectives(
     config: Mapping[str, Mapping[str, Any]], layout: TokenLayout, width: int
 ) -> nn.ModuleDict:
@@ -39,8 +51,7 @@ def build_objectives(
         width: D, the size of hidden states.
 
     Returns:
-        Modules by name, which turn hidden states [B, L, D] and targets [B, L, K] into weighted
-        losses [].
+        Modules by name, each an `Objective`.
 
     Raises:
         InputError: a name, a key or a value is invalid.
@@ -74,20 +85,28 @@ class TokenOrderObjective(nn.Module):
         self.projection = SlotProjection(layout, width)
         self.num_slots = layout.tokens_per_step
 
-    def forward(self, hidden: Tensor, targets: Tensor) -> Tensor:
+    def forward(self, hidden: Tensor, targets: Tensor, shares: Tensor | None = None) -> Tensor:
         """Compute the weighted loss [].
 
         Args:
             hidden: [B, L, D].
             targets: [B, L, K] the step that every position predicts, -100 = none.
-
+            shares: [K] factors of the slots' losses, see `LossShares`; None for 1.
         """
         window, chunk = self.config.window, self.config.chunk
-        losses = [
-            order_loss(hidden, partial(self.projection, slot=k), targets[..., k], window, chunk)
-            for k in range(self.num_slots)
-        ]
-        return self.config.weight * torch.stack(losses).mean()
+        losses = torch.stack(
+            [
+                order_loss(hidden, partial(self.projection, slot=k), targets[..., k], window, chunk)
+                for k in range(self.num_slots)
+            ]
+        )
+        return self.config.weight * (losses if shares is None else losses * shares).mean()
+
+    def counts(self, targets: Tensor) -> Tensor:
+        """Count the positions of every slot that have a loss: targets [B, L, K] to [K]."""
+        known = (targets != IGNORED).transpose(1, 2)  # [B, K, L]
+        coming = F.pad(known, (0, self.config.window - 1)).unfold(-1, self.config.window, 1)
+        return coming.any(-1).sum((0, 2))
 
 
 def order_loss(

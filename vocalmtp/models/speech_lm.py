@@ -18,7 +18,7 @@ from vocalmtp.engines.cpu import LinearFactory
 from vocalmtp.errors import InputError
 from vocalmtp.heads import build_draft, build_head
 from vocalmtp.models.audio_encoder import AudioEncoder, place_audio
-from vocalmtp.models.base import MultiTokenLM, TrainingOutput
+from vocalmtp.models.base import LossShares, MultiTokenLM, TrainingOutput
 from vocalmtp.models.batch import Batch, Collator, PositionKind
 from vocalmtp.models.checkpoint import (
     FORMER_WEIGHTS,
@@ -208,29 +208,33 @@ class SpeechLM(MultiTokenLM):
 
     # -- training ------------------------------------------------------------------------------
 
-    def forward(self, batch: Batch, active_drafts: int | None = None) -> TrainingOutput:
+    def forward(
+        self, batch: Batch, active_drafts: int | None = None, shares: LossShares | None = None
+    ) -> TrainingOutput:
         """Compute the losses of a batch that is padded on the right.
 
         Args:
             batch: its steps may have any of the model's step sizes.
             active_drafts: how many states of the draft head count; None for all.
-
+            shares: factors of the losses in data-parallel training; None for 1.
         """
         model = self.for_batch(batch)
         inputs = model.embed(batch).inputs
         hidden = model.run_backbone(inputs)  # [B, L, D]
-        output = model.step_losses(hidden, inputs, batch.step_targets, active_drafts)
+        output = model.step_losses(hidden, inputs, batch.step_targets, active_drafts, shares)
         loss = output.loss
         parts: dict[str, Any] = {}
         if batch.text_targets is not None:
             parts["text_loss"], parts["text_loss_parts"] = self._text_losses(hidden, batch)
-            loss = loss + self.config.text_loss_weight * parts["text_loss"]
+            share = 1.0 if shares is None else shares.text
+            loss = loss + share * self.config.text_loss_weight * parts["text_loss"]
         if self.audio_encoder is not None and batch.audio_characters is not None:
             parts["character_loss"] = self.audio_encoder.character_loss(
                 hidden, batch.kinds, batch.audio_characters
             )
             weight = self.config.audio_input_config.character_loss_weight
-            loss = loss + weight * parts["character_loss"]
+            share = 1.0 if shares is None else shares.characters
+            loss = loss + share * weight * parts["character_loss"]
         return replace(output, loss=loss, **parts)
 
     def hidden_states(self, batch: Batch) -> Tensor:

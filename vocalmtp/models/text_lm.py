@@ -19,7 +19,7 @@ from vocalmtp.errors import InputError
 from vocalmtp.heads import build_draft
 from vocalmtp.heads.text import TextCollator, TextHead, TextLayout
 from vocalmtp.io.read import FORMAT, check_format, fill, read_object, reason
-from vocalmtp.models.base import MultiTokenLM, TrainingOutput
+from vocalmtp.models.base import LossShares, MultiTokenLM, TrainingOutput
 from vocalmtp.models.batch import Batch
 from vocalmtp.models.checkpoint import load_backbone, quiet
 from vocalmtp.models.objectives import build_objectives
@@ -126,17 +126,19 @@ class TextLM(MultiTokenLM):
 
     # -- training ------------------------------------------------------------------------------
 
-    def forward(self, batch: Batch, active_drafts: int | None = None) -> TrainingOutput:
+    def forward(
+        self, batch: Batch, active_drafts: int | None = None, shares: LossShares | None = None
+    ) -> TrainingOutput:
         """Compute the losses of a batch that is padded on the right.
 
         Args:
             batch: as TextCollator makes it.
             active_drafts: how many states of the draft head count; None for all.
-
+            shares: factors of the losses in data-parallel training; None for 1.
         """
         inputs = self.backbone.get_input_embeddings()(batch.ids)
         hidden = self.run_backbone(inputs)  # [B, L, D]
-        return self.step_losses(hidden, inputs, batch.step_targets, active_drafts)
+        return self.step_losses(hidden, inputs, batch.step_targets, active_drafts, shares)
 
     # -- decoding ------------------------------------------------------------------------------
 

@@ -1,1 +1,1 @@
-"""Training of speech LMs, text LMs, speech tokenizers and the aligner."""
+"""Training of speech LMs, text LMs, speech tokenizers and the aligner, from recipes."""

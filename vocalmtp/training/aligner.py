@@ -144,6 +144,7 @@ class AlignerTrainer(TrainingLoop):
         return {"loss": loss.detach(), "accuracy": accuracy}
 
     def save_model(self, folder: Path) -> None:
+        """Write the aligner to `folder`."""
         self.model.save_pretrained(folder)
 
 

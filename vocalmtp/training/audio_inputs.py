@@ -73,9 +73,11 @@ class CodeInputs:
         return SpokenText(item.text, item.codes.shape[1], codes=item)
 
     def question(self, row: QuestionRow) -> SpokenText | None:
+        """The spoken question of a row, by its path; None if it has none."""
         return self.questions.get(row.question_audio or "")
 
     def load(self, item: SpokenText) -> AudioInput:
+        """Codes [Q, T] of an item."""
         assert item.codes is not None, "an item of CodeInputs"
         codes, ends = item.codes.codes, item.codes.char_ends
         return AudioInput(codes, frame_characters(item.text, ends, codes.shape[1], self.rate))
@@ -116,6 +118,7 @@ class MelInputs:
         self.recipe = recipe if augments else None
 
     def question(self, row: QuestionRow) -> SpokenText | None:
+        """All recordings of a row's question; None if there is none."""
         recordings = self.by_text.get(row.question)
         if not recordings:
             return None
@@ -123,6 +126,7 @@ class MelInputs:
         return SpokenText(row.question, round(longest * self.rate), recordings=recordings)
 
     def load(self, item: SpokenText) -> AudioInput:
+        """Log-mels [C, T] of a recording of an item."""
         row, begin, rate = item.recordings[0], 0.0, SAMPLE_RATE
         if self.recipe is not None:
             row = self.draws.choice(item.recordings)

@@ -1,6 +1,7 @@
 """Batches of a speech LM: by length, shared by the processes, with a step size if it is elastic."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
 
 import torch
 from torch.utils.data import Dataset, Sampler
@@ -10,6 +11,16 @@ from vocalmtp.models.config import SpeechLMConfig
 from vocalmtp.models.prompts import Segment
 
 Sized = tuple[int, int]  # index of a row, and the frames per step to pack it with
+
+
+class SizedDataset(Protocol):
+    """Prompts, and the length of each in codec frames (tokens of a text LM)."""
+
+    frames: list[int]
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Sequence[Segment]: ...
 
 
 class FrameBatches(Sampler[list[int]]):
@@ -118,13 +129,13 @@ def every_step_size(batches: Iterable[list[int]], step_sizes: Sequence[int]) -> 
 class StepSizeDataset(Dataset):
     """Rows of `dataset`, each with its number of frames per step."""
 
-    def __init__(self, dataset: Dataset):
+    def __init__(self, dataset: SizedDataset):
         self.dataset = dataset
 
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, item: Sized) -> tuple[list[Segment], int]:
+    def __getitem__(self, item: Sized) -> tuple[Sequence[Segment], int]:
         index, frames = item
         return self.dataset[index], frames
 
@@ -140,6 +151,7 @@ class StepSizeCollator:
             for frames in config.step_sizes
         }
 
-    def __call__(self, rows: list[tuple[list[Segment], int]]) -> Batch:
+    def __call__(self, rows: list[tuple[Sequence[Segment], int]]) -> Batch:
+        """Collate rows of one step size."""
         segments, frames = zip(*rows, strict=True)
         return self.collators[frames[0]](list(segments))

@@ -142,6 +142,7 @@ def add_audio_input(model: SpeechLM, settings: dict[str, Any], tokenizer: Any) -
     if settings == model.config.audio_input:
         return
     model.add_audio_input(settings)
+    assert model.audio_encoder is not None, "add_audio_input"
     embedding = model.audio_encoder.embedding
     if isinstance(embedding, MelEmbedding) and before != "mels":
         weights = load_aligner().state_dict()  # with those of its output layer besides
@@ -160,7 +161,7 @@ def add_draft(model: SpeechLM | TextLM, settings: dict[str, Any], name: str) -> 
     """
     old = model.draft
     model.add_draft({**model.config.draft, **settings})
-    if old is None:
+    if old is None or model.draft is None:
         return
     try:
         model.draft.load_state_dict(old.state_dict())

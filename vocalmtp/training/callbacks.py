@@ -57,6 +57,7 @@ class RunLog(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
+        """Start the clock."""
         self.start, self.first_step = time.monotonic(), state.global_step
 
     def on_log(
@@ -67,6 +68,7 @@ class RunLog(TrainerCallback):
         logs: dict[str, float] | None = None,
         **_: Any,
     ) -> None:
+        """Write a row, in the first process."""
         if not state.is_world_process_zero or logs is None:
             return
         seconds = time.monotonic() - self.start
@@ -85,6 +87,7 @@ class RunLog(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> TrainerControl:
+        """Show the progress, and end the run after `max_seconds`."""
         seconds, limit = time.monotonic() - self.start, self.max_seconds
         self.show(max(state.global_step / state.max_steps, seconds / limit if limit else 0.0))
         if limit is not None and from_first(seconds) > limit:
@@ -121,6 +124,7 @@ class DialogueEvalCallback(TrainerCallback):
         model: SpeechLM | None = None,
         **_: Any,
     ) -> None:
+        """Write a row with the figures, in the first process."""
         if not state.is_world_process_zero or model is None:
             return
         training = model.training
@@ -147,7 +151,7 @@ class DialogueEvalCallback(TrainerCallback):
         return figures
 
     def generate(
-        self, model: SpeechLM, rows: list[list[Segment]], control: str
+        self, model: SpeechLM, rows: list[Sequence[Segment]], control: str
     ) -> list[tuple[str, str]]:
         """Reference and generated text of every row after its control token `control`."""
         view, sampler = TextDecodingView(model), Sampler(greedy=True)
@@ -158,7 +162,7 @@ class DialogueEvalCallback(TrainerCallback):
             assert isinstance(text, Text), "follows the control token"
             references.append(text.ids)
             most = 2 * len(text.ids) + SPARE_TOKENS
-            prompts.append(Prompt(row[:place], sampler, max_steps=most))
+            prompts.append(Prompt(list(row[:place]), sampler, max_steps=most))
         generated = dict(collect_utterances(generate(view, prompts, EVAL_BATCH), view.layout))
         return [
             (self.decode(reference), self.decode(generated[number].codes[0].tolist()))
@@ -172,12 +176,12 @@ class DialogueEvalCallback(TrainerCallback):
         return self.tokenizer.decode(ids, skip_special_tokens=True)
 
 
-def place_after(row: list[Segment], control: str) -> int:
+def place_after(row: Sequence[Segment], control: str) -> int:
     """Index of the segment after a control token of `row`; 0 if it is not there."""
     return next((n + 1 for n, s in enumerate(row) if s == ControlToken(control)), 0)
 
 
-def evenly_spaced(rows: list[list[Segment]], count: int) -> list[list[Segment]]:
+def evenly_spaced(rows: list[Sequence[Segment]], count: int) -> list[Sequence[Segment]]:
     """At most `count` rows, from all over the list."""
     return rows[:: max(1, len(rows) // count)][:count]
 
@@ -213,6 +217,7 @@ class EvalCallback(TrainerCallback):
         model: SpeechLM | None = None,
         **_: Any,
     ) -> None:
+        """Export the model if it is the best so far."""
         assert model is not None and metrics is not None, "the Trainer passes them"
         training = model.training
         model.save_pretrained(self.work / "now")
@@ -245,8 +250,10 @@ class EvalCallback(TrainerCallback):
         folder = self.recipe.output / "samples" / f"{step:06d}"
         folder.mkdir(parents=True, exist_ok=True)
         tts = load(model, device=self.recipe.device)
+        paths = [folder / f"{index:02d}.wav" for index in range(len(self.items))]
         audios = tts.batch([item.text for item in self.items], voice=voice)
-        paths = [audio.save(folder / f"{i:02d}.wav") for i, audio in enumerate(audios)]
+        for path, audio in zip(paths, audios, strict=True):
+            audio.save(path)
         try:
             return {"step": step, "wer": self.word_error_rate(paths)}
         except InputError as error:  # no recognizer is installed
@@ -256,7 +263,8 @@ class EvalCallback(TrainerCallback):
         """Log step 0: the model with the speaker vector alone, and the recordings themselves."""
         row = self.evaluate(0, model, voice)
         if row["wer"] is not None:
-            row["wer_natural"] = self.word_error_rate([item.audio for item in self.items])
+            recordings = [item.audio for item in self.items if item.audio is not None]
+            row["wer_natural"] = self.word_error_rate(recordings)
         write_row(self.log, row)
 
     def word_error_rate(self, paths: list[Path]) -> float:

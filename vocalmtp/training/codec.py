@@ -4,7 +4,7 @@ import random
 import secrets
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import soundfile
@@ -144,15 +144,23 @@ class TokenizerTrainer(TrainingLoop):
         return model
 
     def state(self) -> dict[str, Any]:
+        """Add the id of the codes to the state of the loop."""
         return super().state() | {"codes": self.model.config.codes}
 
     def restore(self, state: dict[str, Any]) -> None:
+        """Set what `state` returned."""
         super().restore(state)
-        for model in (self.model, self.averaged.module):
+        for model in (self.model, self.averaged_model):
             set_codes_id(model, state["codes"])
 
+    @property
+    def averaged_model(self) -> NeuralTokenizer:
+        """The model with averaged weights, in which it is saved."""
+        return cast(NeuralTokenizer, self.averaged.module)
+
     def save_model(self, folder: Path) -> None:
-        self.averaged.module.save_pretrained(folder)
+        """Write the model with averaged weights to `folder`."""
+        self.averaged_model.save_pretrained(folder)
 
     def update(self) -> dict[str, Tensor]:
         """One step of the generator and, once they have joined, of the discriminators."""
@@ -173,9 +181,10 @@ class TokenizerTrainer(TrainingLoop):
         return {name: value.detach() for name, value in losses.items()}
 
     def reconstruction_losses(self, batch: CropBatch) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Generated and target audio [B, n] of a part of every crop, and losses on them.
+        """Decode a random part of every crop, and compute the losses without discriminators.
 
-        Discriminator losses are not among them.
+        Returns:
+            Generated and target audio [B, n], and losses by name.
         """
         model, frames = self.model, self.recipe.decode_frames
         features = model.features(batch.wav, batch.lengths)

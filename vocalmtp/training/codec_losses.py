@@ -26,6 +26,8 @@ def spectrum(wav: Tensor, window: int) -> Tensor:
 class SpectralLoss(nn.Module):
     """Log-magnitude L1 and spectral convergence at three resolutions, and log-mel L1."""
 
+    bank: Tensor
+
     def __init__(self, sample_rate: int):
         super().__init__()
         self.register_buffer("bank", mel_filters(sample_rate, 1024, 80), persistent=False)

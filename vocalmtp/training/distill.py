@@ -92,6 +92,7 @@ class TextDistillJob(DistillJob):
     prompt_tokens: int | None = None  # number of tokens of a text that are its prompt; None: all
 
     def settings(self) -> dict[str, Any]:
+        """Everything that the answers depend on."""
         limits = {"max_tokens": self.max_tokens, "prompt_tokens": self.prompt_tokens}
         return super().settings() | limits
 
@@ -166,9 +167,11 @@ class SpeechDistillJob(DistillJob):
     split: str = "train"
 
     def settings(self) -> dict[str, Any]:
+        """Everything that the codes depend on."""
         return super().settings() | {"voices": list(self.voices), "split": self.split}
 
     def model_digest(self) -> str:
+        """Hash of the model's files."""
         return digest(model_folder(self.model))
 
 

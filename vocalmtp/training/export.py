@@ -64,7 +64,8 @@ def export_model(
     rows = [row for row in read_manifest(manifest, "train") if row.seconds > 2 * SHORTEST]
     recordings = {name: _recordings(name, rows) for name in origins}
     with atomic_folder(output) as folder:
-        speech_lm.to(DTYPES[dtype]).save_pretrained(folder)
+        torch.nn.Module.to(speech_lm, DTYPES[dtype])
+        speech_lm.save_pretrained(folder)
         if (Path(model) / "tokenizer_config.json").is_file():  # of a pretrained backbone
             load_text_tokenizer(model).save_pretrained(folder)
         codec.save_pretrained(folder / "tokenizer", DTYPES[dtype])

@@ -118,7 +118,11 @@ def write_labelled_manifest(rows: list[Utterance], folder: Path) -> None:
     with (folder / "manifest.jsonl").open("w", encoding="utf-8") as file:
         for row in rows:
             phones = row.phones or list(zip(row.text, row.chars, strict=True))
-            data = {"id": row.id, "audio": str(row.audio.resolve()), "text": row.text}
+            data: dict[str, Any] = {
+                "id": row.id,
+                "audio": str(row.audio.resolve()),
+                "text": row.text,
+            }
             data |= {"voice": row.voice, "seconds": row.seconds, "phones": phones}
             file.write(json.dumps(data) + "\n")
 

@@ -89,6 +89,7 @@ class TrainingLoop(ABC):
 
     @property
     def device(self) -> torch.device:
+        """Device of the modules."""
         return self.accelerator.device
 
     @property
@@ -115,7 +116,7 @@ class TrainingLoop(ABC):
     def seed_process(self) -> None:
         """Give this process random numbers of its own.
 
-        Call it after the weights are initialized, which must be equal in all processes.
+        Call it after the weights are initialized, which must be the same in all processes.
         """
         seed = self._run.seed + self.step + RANK_SEED * self.accelerator.process_index
         self.draws.seed(seed)

@@ -119,8 +119,8 @@ def check_run(output: Path, recipe: StrictModel, may_change: dict[str, Any]) -> 
     """Check that `output` is free, or holds checkpoints of a run of `recipe`.
 
     Args:
-        output: the folder of the run.
-        recipe: the configuration.
+        output: folder of the run.
+        recipe: of this command.
         may_change: keys in which the two may differ, as pydantic's `exclude` takes them.
 
     Raises:

@@ -9,7 +9,7 @@ Shape letters: Q streams, T frames.
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, cast
 
 from pydantic import ValidationError
 from torch import Tensor
@@ -21,23 +21,14 @@ from vocalmtp.errors import InputError
 from vocalmtp.evaluation.questions import QUESTIONS, QuestionRow
 from vocalmtp.io.read import problem_of, read_lines
 from vocalmtp.models.config import SpeechLMConfig
-from vocalmtp.models.prompts import Segment, Speaker, dialogue_turn, tts_prompt
+from vocalmtp.models.prompts import Segment, Speaker, TextMode, dialogue_turn, tts_prompt
 from vocalmtp.models.text_track import frame_advances
 from vocalmtp.text import char_ids, normalize
 from vocalmtp.training.audio_inputs import AudioInputs, CodeInputs, MelInputs, SpokenText
+from vocalmtp.training.batches import SizedDataset
 from vocalmtp.training.recipe import DataRecipe, QuestionsRecipe, QuestionTask
 
 CHARACTERS_PER_SECOND = 16.0  # of speech, on average
-
-
-class SizedDataset(Protocol):
-    """Prompts, and the length of each in codec frames."""
-
-    frames: list[int]
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> list[Segment]: ...
 
 
 class TextEncoder:
@@ -161,7 +152,7 @@ class Mixture(Dataset):
     def __len__(self) -> int:
         return len(self.entries)
 
-    def __getitem__(self, index: int) -> list[Segment]:
+    def __getitem__(self, index: int) -> Sequence[Segment]:
         dataset, place = self.entries[index]
         return dataset[place]
 
@@ -194,7 +185,9 @@ def build_dataset(
 
     """
     questions = data.questions
-    tasks: dict[str, float] = {**data.tasks, **(questions.tasks if questions else {})}
+    tasks: dict[str, float] = {task: times for task, times in data.tasks.items()}
+    if questions is not None:
+        tasks |= {task: times for task, times in questions.tasks.items()}
     for task, times in tasks.items():
         if task != "tts" and not config.audio_input and times > 0:
             raise InputError(
@@ -211,14 +204,11 @@ def build_dataset(
     if tasks.keys() & {"asr", "spoken_qa"}:
         inputs = build_audio_inputs(data, split, config, shards, answers)
     parts: list[tuple[SizedDataset, float]] = []
-    for task, times in data.tasks.items() if shards is not None else ():
-        dataset: SizedDataset
-        if task == "tts":
-            dataset = PromptDataset(shards, config, data.max_frames, tokenizer)
-        else:
-            assert inputs is not None, "asr needs audio inputs"
-            dataset = TranscriptDataset(inputs, config, data.max_frames, tokenizer)
-        parts.append((dataset, times))
+    for task, times in data.tasks.items():
+        if shards is not None and task == "tts":
+            parts.append((PromptDataset(shards, config, data.max_frames, tokenizer), times))
+        elif shards is not None and inputs is not None:
+            parts.append((TranscriptDataset(inputs, config, data.max_frames, tokenizer), times))
     if questions is not None:
         parts += [
             (
@@ -377,7 +367,7 @@ def item_segments(
         rate, most = config.tokenizer["frame_rate"], config.track_config.max_advance
         advances = frame_advances(item.char_ends, item.codes.shape[1], rate, most)  # [T]
     return tts_prompt(
-        config.text,
+        cast(TextMode, config.text),
         text_ids=characters if tokenizer is None else tokenizer(item.text)["input_ids"],
         characters=characters,
         speaker=item.speaker if config.speaker_dim else None,

@@ -4,24 +4,24 @@ The loop is the Trainer of Transformers, with batches of similar lengths under a
 Under `torchrun`, the processes share every batch, so that they train as one process does.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate.data_loader import prepare_data_loader
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from vocalmtp.data.shards import CodeShards
-from vocalmtp.heads import SpeechHead
+from vocalmtp.heads.draft.base import later_targets
 from vocalmtp.io.atomic import atomic_folder
-from vocalmtp.models.base import TrainingOutput
+from vocalmtp.models.base import LossShares, TrainingOutput
 from vocalmtp.models.batch import Batch
 from vocalmtp.models.checkpoint import quiet
 from vocalmtp.models.layout import IGNORED
+from vocalmtp.models.objectives import Objective
 from vocalmtp.models.speech_lm import SpeechLM
 from vocalmtp.models.text_lm import TextLM
 from vocalmtp.training.batches import (
@@ -52,7 +52,7 @@ from vocalmtp.training.run_files import (
     progress_bar,
     write_recipe,
 )
-from vocalmtp.training.tasks import build_dataset
+from vocalmtp.training.tasks import SizedDataset, build_dataset
 
 
 class SpeechTrainer(Trainer):
@@ -75,37 +75,35 @@ class SpeechTrainer(Trainer):
 
     def get_train_dataloader(self) -> DataLoader:
         """Load this process's share of every batch."""
-        batches = FrameBatches(
-            self.train_dataset.frames,
-            self.recipe.batch_frames,
-            self.recipe.max_steps,
-            self.recipe.seed,
-        )
+        dataset, optim = cast(SizedDataset, self.train_dataset), self.recipe
+        batches = FrameBatches(dataset.frames, optim.batch_frames, optim.max_steps, optim.seed)
         shares = BatchShares(
             batches, self.accelerator.process_index, self.accelerator.num_processes
         )
-        if self.elastic:
-            shares = RandomStepSizes(shares, self.model.step_sizes, self.recipe.seed)
-        return self._loader(self.train_dataset, shares)
+        if not self.elastic:
+            return self._loader(dataset, shares)
+        return self._loader(
+            StepSizeDataset(dataset), RandomStepSizes(shares, self.model.step_sizes, optim.seed)
+        )
 
-    def get_eval_dataloader(self, eval_dataset: Dataset | None = None) -> DataLoader:
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
         """Load all batches in every process, so that their means are those of one process."""
-        dataset = eval_dataset or self.eval_dataset
+        dataset = cast(SizedDataset, eval_dataset or self.eval_dataset)
         frames = torch.tensor(dataset.frames)
         order = frames.argsort()
         batches = cut_batches(order.tolist(), frames[order].tolist(), self.recipe.batch_frames)
-        if self.elastic:
-            batches = every_step_size(batches, self.model.step_sizes)
-        return self._loader(dataset, batches)
+        if not self.elastic:
+            return self._loader(dataset, batches)
+        return self._loader(
+            StepSizeDataset(dataset), every_step_size(batches, self.model.step_sizes)
+        )
 
     @property
     def elastic(self) -> bool:
         """Whether batches have different numbers of frames per step."""
         return len(self.model.step_sizes) > 1
 
-    def _loader(self, dataset: Dataset, batches: Any) -> DataLoader:
-        if self.elastic:
-            dataset = StepSizeDataset(dataset)
+    def _loader(self, dataset: Any, batches: Any) -> DataLoader:
         loader = DataLoader(dataset, batch_sampler=batches, collate_fn=self.data_collator)
         # As the Trainer does, but it would give every process other batches.
         return prepare_data_loader(
@@ -115,51 +113,47 @@ class SpeechTrainer(Trainer):
     def compute_loss(
         self,
         model: torch.nn.Module,
-        inputs: dict[str, Batch],
+        inputs: dict[str, Any],
         return_outputs: bool = False,
-        **_: Any,
+        num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         """Loss of a batch; the losses that it consists of are kept for the log."""
         batch, active = inputs["batch"], self._active_drafts(model.training)
-        counts = (batch.step_targets != IGNORED).sum((0, 1))  # [K]
         sized = self.model.for_batch(batch)
-        with weighted(sized.head, share_of_counts(counts)):
-            output: TrainingOutput = model(batch, active_drafts=active)
-        loss = output.loss + self._text_losses(batch, output, model.training)
+        counts, shares = loss_shares(sized, batch)
+        output: TrainingOutput = model(batch, active_drafts=active, shares=shares)
+        assert output.loss is not None and output.per_slot is not None, "of every batch"
         values, weights = [output.per_slot], [counts]
         if output.per_draft is not None:  # the first `active` states have a loss
             states = torch.arange(len(output.per_draft), device=counts.device)
+            is_active = states < (len(states) if active is None else active)
             values.append(output.per_draft)
-            weights.append(states < (len(states) if active is None else active))
-        for value in output.auxiliary.values():
+            weights.append(is_active)
+        for value in (output.auxiliary or {}).values():
             values.append(value[None])
-            weights.append(torch.ones_like(counts[:1]))
+            weights.append(torch.ones_like(value[None]))
         names = loss_names(sized)
         for name, value, weight in zip(names, torch.cat(values), torch.cat(weights), strict=True):
             self._keep(model.training, name, value, weight)
-        return (loss, output) if return_outputs else loss
+        if isinstance(self.model, SpeechLM) and self.model.audio_encoder is not None:
+            self._keep_text_losses(batch, output, model.training)
+        return (output.loss, output) if return_outputs else output.loss
 
-    def _text_losses(self, batch: Batch, output: TrainingOutput, training: bool) -> Tensor | float:
+    def _keep_text_losses(self, batch: Batch, output: TrainingOutput, training: bool) -> None:
         """Keep the losses of transcripts, answers and characters of the audio input.
 
-        Returns:
-            The difference that their weights over the processes make to the loss.
-
+        All are kept for every batch, so that all processes log the same names.
         """
-        if not isinstance(self.model, SpeechLM) or self.model.audio_encoder is None:
-            return 0.0
-        zero = output.head_loss.new_zeros(())
-        text = zero if output.text_loss is None else output.text_loss
-        characters = zero if output.character_loss is None else output.character_loss
-        targets = batch.text_targets, batch.audio_characters
-        counts = torch.stack([count_targets(each, zero) for each in targets])
-        parts = zero.new_zeros(2, 2) if output.text_loss_parts is None else output.text_loss_parts
+        assert output.head_loss is not None, "of every batch"
+        parts, characters = output.text_loss_parts, output.character_loss
+        if parts is None:  # [2, 2]
+            parts = output.head_loss.new_zeros(2, 2)
         for name, (value, count) in zip(("transcript", "answer"), parts, strict=True):
             self._keep(training, name, value, count)
-        self._keep(training, "characters", characters.detach(), counts[1])
-        config, more = self.model.config, share_of_counts(counts) - 1.0  # [2]
-        character_weight = config.audio_input_config.character_loss_weight
-        return config.text_loss_weight * more[0] * text + character_weight * more[1] * characters
+        if characters is None:
+            characters = output.head_loss.new_zeros(())
+        count = count_targets(batch.audio_characters, characters)
+        self._keep(training, "characters", characters.detach(), count)
 
     def _keep(self, training: bool, name: str, value: Tensor, weight: Tensor) -> None:
         """Keep a loss for the log, which has the mean by weight."""
@@ -191,7 +185,29 @@ class SpeechTrainer(Trainer):
 
 def count_targets(targets: Tensor | None, like: Tensor) -> Tensor:
     """Number of targets that are not ignored, [] in the dtype of `like`."""
-    return torch.zeros_like(like) if targets is None else (targets != IGNORED).sum().to(like.dtype)
+    return like.new_zeros(()) if targets is None else (targets != IGNORED).sum().to(like.dtype)
+
+
+def loss_shares(model: SpeechLM | TextLM, batch: Batch) -> tuple[Tensor, LossShares]:
+    """Count the targets of every slot, and compute the factors of this process's losses.
+
+    Args:
+        model: in the step size of the batch.
+        batch: this process's share of the rows.
+
+    Returns:
+        [K] counts of the head's slots, and the factors; 1 with one process.
+    """
+    targets = batch.step_targets
+    offsets = () if model.draft is None else model.draft.offsets
+    slots = [(later_targets(targets, n) != IGNORED).sum((0, 1)) for n in (0, *offsets)]
+    slots += [cast(Objective, each).counts(targets) for each in model.objectives.values()]
+    counts = torch.stack(slots).float()  # [1 + N + objectives, K]
+    others = [count_targets(x, counts) for x in (batch.text_targets, batch.audio_characters)]
+    shares = share_of_counts(torch.cat([counts.flatten(), torch.stack(others)]))
+    rows, drafts = shares[:-2].view_as(counts), 1 + len(offsets)
+    objectives = dict(zip(model.objectives, rows[drafts:], strict=True))
+    return counts[0], LossShares(rows[0], rows[1:drafts], objectives, shares[-2], shares[-1])
 
 
 def loss_names(model: SpeechLM | TextLM) -> list[str]:
@@ -204,20 +220,6 @@ def loss_names(model: SpeechLM | TextLM) -> list[str]:
     names = [*slots, *(f"draft.{offset}" for offset in offsets), *model.objectives]
     prefix = f"g{model.layout.frames_per_step}." if len(model.step_sizes) > 1 else ""
     return [prefix + name for name in names]
-
-
-@contextmanager
-def weighted(head: SpeechHead, shares: Tensor) -> Iterator[None]:
-    """Scale the loss of every slot of `head` by `shares` [K] inside the block."""
-    names = [f"weight_{k}" for k in range(len(shares))]
-    before = [getattr(head, name) for name in names]
-    try:
-        for name, weight, share in zip(names, before, shares, strict=True):
-            setattr(head, name, weight * share)
-        yield
-    finally:
-        for name, weight in zip(names, before, strict=True):
-            setattr(head, name, weight)
 
 
 def active_heads(curriculum: Curriculum, step: int, steps: int, heads: int) -> int:
@@ -241,21 +243,8 @@ def active_heads(curriculum: Curriculum, step: int, steps: int, heads: int) -> i
 
 
 # Keys that may differ when a run is resumed.
-MAY_CHANGE: dict[str, Any] = {
-    "output": True,
-    "device": True,
-    "optim": dict.fromkeys(
-        (
-            "max_steps",
-            "max_seconds",
-            "log_every",
-            "eval_every",
-            "save_every",
-            "precision",
-        ),
-        True,
-    ),
-}
+RUN_LENGTH = ("max_steps", "max_seconds", "log_every", "eval_every", "save_every", "precision")
+MAY_CHANGE = {"output": True, "device": True, "optim": dict.fromkeys(RUN_LENGTH, True)}
 
 
 def arguments(optim: OptimRecipe, device: str, folder: Path, evaluate: bool) -> TrainingArguments:
@@ -274,7 +263,7 @@ def arguments(optim: OptimRecipe, device: str, folder: Path, evaluate: bool) -> 
         bf16=optim.precision == "bf16",
         use_cpu=cpu,
         ddp_backend="gloo" if num_processes() > 1 and cpu else None,
-        ddp_broadcast_buffers=False,  # constants, which weighted() scales in each process
+        ddp_broadcast_buffers=False,  # they are constants
         seed=optim.seed,
         logging_steps=optim.log_every,
         eval_strategy="steps" if evaluate else "no",
@@ -329,8 +318,8 @@ def run_trainer(
     recipe: SpeechLMRecipe | TextLMRecipe,
     model: SpeechLM | TextLM,
     collator: Callable[[list[Any]], Batch],
-    data: Dataset,
-    valid: Dataset | None,
+    data: SizedDataset,
+    valid: SizedDataset | None,
     save: Callable[[Path], object],
     callbacks: Sequence[TrainerCallback] = (),
 ) -> Path:
@@ -366,7 +355,7 @@ def run_trainer(
         if trainer.is_world_process_zero():
             write_recipe(output, recipe)
         checkpoint = last_whole_checkpoint(checkpoints)
-        trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         if trainer.is_world_process_zero():
             with atomic_folder(output) as partial:
                 save(partial)

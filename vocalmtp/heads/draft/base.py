@@ -40,7 +40,7 @@ class DraftOutput:
     """Losses of a batch."""
 
     loss: Tensor  # [] weighted sum over states, to train on
-    per_state: Tensor  # [N] mean cross-entropy over slots, detached; 0 for inactive states
+    per_state: Tensor  # [N] mean over slots, times their shares, detached; 0 if inactive
 
 
 @dataclass
@@ -119,6 +119,7 @@ class DraftHead(nn.Module):
         targets: Tensor,
         own: SpeechHead,
         active: int | None = None,
+        shares: Tensor | None = None,
     ) -> DraftOutput:
         """Compute the weighted cross-entropy of the states.
 
@@ -128,15 +129,16 @@ class DraftHead(nn.Module):
             targets: those of the model's own head [B, L, K], the next step of every position.
             own: the model's head.
             active: how many states count; None for all.
-
+            shares: [N, K] factors of the losses of states and slots, see `LossShares`; None for 1.
         """
         count = len(self.offsets) if active is None else active
         total, per_state = hidden.new_zeros(()), hidden.new_zeros(len(self.offsets))
         for n, state in enumerate(self.states(hidden, inputs, count)):
-            later = F.pad(targets[:, self.offsets[n] :], (0, 0, 0, self.offsets[n]), value=IGNORED)
-            output = self.head_of(n, own).loss(state, later)
+            later = later_targets(targets, self.offsets[n])
+            share = None if shares is None else shares[n]
+            output = self.head_of(n, own).loss(state, later, shares=share)
             total = total + self.weights[n] * output.loss
-            per_state[n] = output.per_slot.mean()
+            per_state[n] = (output.per_slot if share is None else share * output.per_slot).mean()
         return DraftOutput(self.config.loss_weight * total, per_state)
 
     # -- decoding ------------------------------------------------------------------------------
@@ -201,6 +203,11 @@ class DraftHead(nn.Module):
         """Fuse the layers of the heads in place; they cannot be trained or saved then."""
         for head in self.heads:
             cast(SpeechHead, head).optimize_for_inference(convert)
+
+
+def later_targets(targets: Tensor, offset: int) -> Tensor:
+    """Targets [B, L, K] of `offset` steps later, -100 beyond the end."""
+    return F.pad(targets[:, offset:], (0, 0, 0, offset), value=IGNORED)
 
 
 def last_of(x: Tensor, counts: Tensor) -> Tensor:
