@@ -4,11 +4,11 @@ What depends on the step size are the slot embedding, the head and the objective
 them for its largest step size, and in `smaller_steps` for every other one, where they share all
 parameters that have the same name and shape: a step of G frames is the first G frames of the
 largest, so that code tables, maps, layers and projections are common. Only what describes a whole
-step is separate: the rows of joint symbols, and a head's slot positions. A learned vector at every
-position tells the backbone the step size.
+step is separate: the rows of joint symbols, and a head's slot positions. A learned vector that is
+added at every position indicates the step size.
 
-A view of the model with the modules of one step size is a model like any other, so neither heads
-nor decoding know of step sizes.
+A view of the model with the modules of one step size is a model like any other, so heads and
+decoding do not depend on step sizes.
 Letters: G frames per step, D width.
 """
 

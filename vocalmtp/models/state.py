@@ -139,9 +139,9 @@ class DecodeState:
         """Append the rows of another state."""
         self.cache.join(other.cache)
         for name in ROW_TENSORS:
-            ours, theirs = getattr(self, name), getattr(other, name)
-            if ours is not None:
-                setattr(self, name, _concatenate(ours, theirs))
+            own, added = getattr(self, name), getattr(other, name)
+            if own is not None:
+                setattr(self, name, _concatenate(own, added))
         self.history_steps = max(self.history_steps, other.history_steps)
         if self.draft is not None:
             self.draft.join(other.draft)

@@ -283,13 +283,13 @@ def check_output(model: TextLM, what: str) -> None:
     ids = torch.arange(4, device=model.device)[None] % model.layout.slots[0].size
     inputs = model.backbone.get_input_embeddings()(ids)
     try:
-        want = model.backbone(input_ids=ids, use_cache=False).logits
-        got = model.head.output(model.run_backbone(inputs))
+        expected = model.backbone(input_ids=ids, use_cache=False).logits
+        logits = model.head.output(model.run_backbone(inputs))
     except Exception as error:  # of any architecture
         raise InputError(
             f"{what}: cannot be run ({reason(error)}); give another model", code="unusable"
         ) from error
-    if got.shape != want.shape or not torch.allclose(got, want, atol=1e-3, rtol=1e-3):
+    if logits.shape != expected.shape or not torch.allclose(logits, expected, atol=1e-3, rtol=1e-3):
         raise InputError(
             f"{what}: a {model.backbone.config.model_type} changes its logits after the output "
             "layer, which is not supported; give another model",
