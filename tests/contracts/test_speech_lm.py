@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from vocalmtp.decoding.generate import Prompt, StepUnpacker, generate, unpack
 from vocalmtp.decoding.sampling import Sampler
+from vocalmtp.heads import HEADS as REGISTERED
 from vocalmtp.models.layout import IGNORED
 from vocalmtp.models.speech_lm import SpeechLM
 
@@ -40,6 +41,10 @@ CASES: dict[str, dict[str, Any]] = {
 }
 SAMPLER = Sampler(temperature=1.0, top_k=6)
 Make = Callable[..., Any]
+
+
+def test_every_head_is_covered() -> None:
+    assert {config["name"] for config in HEADS.values()} == set(REGISTERED)
 
 
 @pytest.fixture(params=CASES)

@@ -15,6 +15,7 @@ from vocalmtp.config import StrictModel, load_yaml, merge, parse, parse_override
 from vocalmtp.decoding.options import Decoding
 from vocalmtp.decoding.tree import MAX_NODES
 from vocalmtp.errors import InputError, nearest
+from vocalmtp.evaluation.judges import Judges
 from vocalmtp.models.config import SpeechLMConfig
 from vocalmtp.tokenizers import load_tokenizer
 from vocalmtp.tokenizers.base import TokenizerSpec
@@ -215,7 +216,8 @@ def load_grid(
             grid synthesizes a small one.
 
     Raises:
-        InputError: a key is wrong, a cell cannot exist, or the section `smoke` is missing.
+        InputError: a key is wrong, a cell cannot exist, a judge is unknown, or the section `smoke`
+            is missing.
     """
     data = load_yaml(path)
     tiny = data.pop("smoke", None)
@@ -238,6 +240,7 @@ def load_grid(
         data["corpus"] = str(Path(str(data["output"])) / SYNTHESIZED)
     grid = parse(Grid, data, str(path))
     _ = grid.cells
+    Judges(grid.eval.judges)
     return grid
 
 

@@ -69,7 +69,7 @@ class BatchOptions(ModelOptions, VoiceOptions, SamplingOptions, DecodingOptions)
         list[str] | None,
         option(
             help="A judge of --verify, NAME or NAME=ARGUMENT, such as whisper=FOLDER or dnsmos; "
-            "see 'vocalmtp eval'.",
+            "'vocalmtp eval judges' lists all.",
             show_default="pocketsphinx",
         ),
     ] = None

@@ -44,7 +44,7 @@ class ChatOptions(ModelOptions, VoiceOptions):
         str | None,
         option(
             help="The speech recognizer: pocketsphinx, whisper=FOLDER, faster-whisper=FOLDER, "
-            "speech-lm=FOLDER, or the folder of such a model.",
+            "speech-lm=FOLDER, or the folder of such a model; 'vocalmtp eval judges' lists all.",
             show_default="pocketsphinx",
         ),
     ] = None

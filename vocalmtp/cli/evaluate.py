@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from inspect import getdoc
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vocalmtp.cli.console import print_table
 from vocalmtp.cli.options import option, verb
 from vocalmtp.evaluation.config import (
     EvalConfig,
@@ -182,6 +184,30 @@ def testlist(config: PromptListConfig) -> None:
     from vocalmtp.evaluation.prompt_lists import run_prompt_list
 
     print(run_prompt_list(config))
+
+
+@app.command("judges")
+def judges() -> None:
+    """List the judges by name: recognizers, speaker embeddings and opinion scores.
+
+    Example:
+
+    vocalmtp eval judges
+
+    """
+    from vocalmtp.evaluation.judges import DEFAULTS, KINDS
+
+    rows = [
+        (name, kind, "yes" if name == DEFAULTS[kind] else "", first_line(judge))
+        for kind, registry in KINDS.items()
+        for name, judge in registry.items()
+    ]
+    print_table(rows, ["name", "kind", "default", "description"])
+
+
+def first_line(entry: object) -> str:
+    """The first line of the docstring of `entry`, empty if it has none."""
+    return (getdoc(entry) or "").partition("\n")[0]
 
 
 def _report(

@@ -18,7 +18,8 @@ CONDITIONING = (
 JUDGE = (
     "A judge, as NAME or NAME=ARGUMENT, once for each kind. Recognizers: pocketsphinx, "
     "pocketsphinx=FILE (of expected texts), whisper=FOLDER, faster-whisper=FOLDER, "
-    "speech-lm=FOLDER. Speakers: resemblyzer, wavlm=FOLDER. Opinion scores: dnsmos."
+    "speech-lm=FOLDER. Speakers: resemblyzer, wavlm=FOLDER. Opinion scores: dnsmos. "
+    "'vocalmtp eval judges' lists all."
 )
 CARD = "that of the model's card"
 Limit = Annotated[int | None, Option(min=1, help="Sentences of each voice.")]

@@ -12,6 +12,7 @@ from vocalmtp.data.manifest import Utterance, read_manifest
 from vocalmtp.data.prepare import prepare
 from vocalmtp.data.tokenize import tokenize_manifest
 from vocalmtp.errors import InputError
+from vocalmtp.evaluation.judges import Judges
 from vocalmtp.hub import model_folder, tokenizer_folder
 from vocalmtp.models.checkpoint import quiet
 from vocalmtp.models.config import read_card
@@ -33,13 +34,15 @@ def finetune(recipe: FinetuneRecipe) -> Path:
         The folder of the adapted model.
 
     Raises:
-        InputError: no recording is usable, or several processes were started by torchrun.
+        InputError: no recording is usable, a judge is unknown, or several processes were started
+            by torchrun.
 
     """
     if num_processes() > 1:
         raise InputError(
             "recipe finetune: runs in one process; start it without torchrun", code="unsupported"
         )
+    Judges(recipe.judges)  # an unknown name is reported before the training
     device = select_device(recipe.device)
     folder, work = model_folder(recipe.model), recipe.output / "work"
     (work / "lm").mkdir(parents=True, exist_ok=True)

@@ -321,4 +321,5 @@ class FinetuneRecipe(StrictModel):
         save_every=50,
     )
     eval_sentences: int = Field(default=16, ge=1)  # held-out ones, synthesized at each evaluation
-    judges: tuple[str, ...] = ()  # NAME or NAME=ARGUMENT, as of `vocalmtp eval --judge`
+    # NAME or NAME=ARGUMENT, as of `vocalmtp eval --judge`; the log has the recognizer's error rate.
+    judges: tuple[str, ...] = ()

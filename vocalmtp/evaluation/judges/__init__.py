@@ -27,7 +27,10 @@ __all__ = ["MOS_JUDGES", "SAMPLE_RATE", "SPEAKER_JUDGES", "Judges", "MOSJudge", 
 
 
 class SpeakerJudge(Protocol):
-    """A speaker embedding. `name` is part of file names, `description` of reports."""
+    """A speaker embedding, built with the keyword argument `device`.
+
+    `name` is part of file names, `description` of reports.
+    """
 
     name: str
     description: str
@@ -38,7 +41,10 @@ class SpeakerJudge(Protocol):
 
 
 class MOSJudge(Protocol):
-    """A predictor of mean opinion scores. `name` is part of file names, `description` of reports."""
+    """A predictor of mean opinion scores, built with the keyword argument `device`.
+
+    `name` is part of file names, `description` of reports, `title` of the names of metrics.
+    """
 
     name: str
     description: str
@@ -51,6 +57,11 @@ class MOSJudge(Protocol):
 
 SPEAKER_JUDGES: Registry[type[SpeakerJudge]] = Registry("speaker judge", __name__)
 MOS_JUDGES: Registry[type[MOSJudge]] = Registry("MOS judge", __name__)
+KINDS: dict[str, Registry[Any]] = {
+    "recognizer": RECOGNIZERS,
+    "speaker": SPEAKER_JUDGES,
+    "mos": MOS_JUDGES,
+}
 DEFAULTS = {"recognizer": DEFAULT_RECOGNIZER, "speaker": "resemblyzer", "mos": "dnsmos"}
 
 
@@ -71,18 +82,13 @@ class Judges:
     def __init__(self, specs: Iterable[str] | None = None, device: str = "cpu"):
         self.device = device
         self.chosen: dict[str, str] = {}
-        kinds: dict[str, Registry[Any]] = {
-            "recognizer": RECOGNIZERS,
-            "speaker": SPEAKER_JUDGES,
-            "mos": MOS_JUDGES,
-        }
         for spec in specs or ():
             name, _ = split_spec(spec)
-            kind = next((kind for kind, known in kinds.items() if name in known), None)
+            kind = next((kind for kind, known in KINDS.items() if name in known), None)
             if kind is None and Path(spec).is_dir():  # of a recognizer's model
                 kind = "recognizer"
             if kind is None:
-                names = [name for known in kinds.values() for name in known]
+                names = [name for known in KINDS.values() for name in known]
                 raise InputError(
                     f"judge '{name}': no such judge; {nearest(name, names)}", code="unknown_name"
                 )
