@@ -2,14 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import nn
 
 from vocalmtp.bench.speed import codec_seconds, decode_loop, seconds_now
 from vocalmtp.decoding.constraints import ConstrainedSampler
-from vocalmtp.models.speech_lm import SpeechLM
 from vocalmtp.tts import TTS
 
 FRAMES = 100  # codec frames of a run
@@ -55,7 +54,7 @@ def time_shares(tts: TTS, repeats: int = 3) -> dict[str, float]:
 @contextmanager
 def _timed(tts: TTS, spent: dict[str, float]) -> Iterator[None]:
     """Add the time of the loop's parts to `spent` while the block runs."""
-    model = cast(SpeechLM, tts.model)
+    model = tts.model
     runner = model.runner if model.runner is not None else model.backbone.base_model
     step = "step" if model.runner is not None else "forward"
     places: list[tuple[Any, str, str]] = [
@@ -132,7 +131,7 @@ def memory_bound(tts: TTS) -> tuple[float, float]:
 def weight_bytes(tts: TTS) -> int:
     """Bytes of the matrices of backbone and head, which every step reads."""
     # The fused runner has its own matrices; others run the modules of the backbone.
-    model = cast(SpeechLM, tts.model)
+    model = tts.model
     layers = getattr(model.runner, "linears", None)
     if layers is None:
         layers = list(model.backbone.base_model.modules())

@@ -141,7 +141,8 @@ class DraftingOptions(TextModelOptions):
         assert self.draft_tree is not None
         tree, accept = DraftTree.load(self.draft_tree), self.accept or "seed"
         settings: dict[str, Any] = {"drafts": self.drafts or 0, "accept": accept, "tree": tree}
-        Decoding(**settings).model(writer.model)  # raises if they do not go together
+        model: Any = writer.model  # a text LM has no step sizes to choose from
+        Decoding(**settings).model(model)  # raises if they do not go together
         return TreeSpeculative(tree)
 
 
@@ -328,11 +329,12 @@ def _write(output: str, text: str) -> None:
 
 def _report(strategy: "Speculative | TreeSpeculative | None", file: Path | None) -> None:
     """Write statistics of drafting to `file`, and report them on standard error."""
-    found = {} if strategy is None else strategy.statistics.summary()
     if file is not None:
-        _write(str(file), json.dumps(found, indent=2))
+        summary: object = {} if strategy is None else strategy.statistics.summary()
+        _write(str(file), json.dumps(summary, indent=2))
     if strategy is None or not strategy.statistics.forwards:
         return
+    found = strategy.statistics.summary()
     accepted = ", ".join(f"{share:.0%}" for share in found["acceptance"])
     tell(
         f"{found['tokens_per_forward']:.2f} tokens per forward pass; drafts accepted, given that "

@@ -9,7 +9,7 @@ Shape letters: Q streams, T frames.
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from pydantic import ValidationError
 from torch import Tensor
@@ -21,7 +21,7 @@ from vocalmtp.errors import InputError
 from vocalmtp.evaluation.questions import QUESTIONS, QuestionRow
 from vocalmtp.io.read import problem_of, read_lines
 from vocalmtp.models.config import SpeechLMConfig
-from vocalmtp.models.prompts import Segment, Speaker, TextMode, dialogue_turn, tts_prompt
+from vocalmtp.models.prompts import Segment, Speaker, dialogue_turn, tts_prompt
 from vocalmtp.models.text_track import frame_advances
 from vocalmtp.text import char_ids, normalize
 from vocalmtp.training.audio_inputs import AudioInputs, CodeInputs, MelInputs, SpokenText
@@ -367,7 +367,7 @@ def item_segments(
         rate, most = config.tokenizer["frame_rate"], config.track_config.max_advance
         advances = frame_advances(item.char_ends, item.codes.shape[1], rate, most)  # [T]
     return tts_prompt(
-        cast(TextMode, config.text),
+        config.text,
         text_ids=characters if tokenizer is None else tokenizer(item.text)["input_ids"],
         characters=characters,
         speaker=item.speaker if config.speaker_dim else None,
