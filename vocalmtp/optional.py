@@ -8,6 +8,7 @@ from vocalmtp.errors import InputError
 INSTALL = 'pip install "vocalmtp[eval]"'
 DEMO = 'pip install "vocalmtp[demo]"'
 HINTS = {
+    "accelerate": 'pip install "vocalmtp[train]"',
     "fastapi": DEMO,
     "gradio": DEMO,
     "httpx": DEMO,

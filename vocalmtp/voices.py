@@ -191,7 +191,7 @@ def consent_note(voice: Voice | None) -> str | None:
     """Return a reminder for users of a voice whose speaker is not known to have agreed, if any."""
     if voice is None or voice.consent != NO_CONSENT:
         return None
-    return f"note: '{voice.name}' is somebody's voice; use it with that person's consent only"
+    return f"note: '{voice.name}' is a recorded person's voice; use it with their consent only"
 
 
 def check_voice_path(path: Path | str) -> Path:
@@ -261,7 +261,7 @@ def state_consent(stated: bool, day: date | None = None) -> str:
     """
     if not stated:
         raise InputError(
-            "consent: a recording is somebody's voice; if that person agreed to its being made, "
+            "consent: is required for a recorded voice; if the speaker agreed to this, "
             "add --i-have-consent",
             code="consent_missing",
         )

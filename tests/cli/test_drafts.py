@@ -123,7 +123,8 @@ def test_an_elastic_model_speaks_with_the_tokens_that_are_asked_for(run, elastic
     assert passes == [True] * 3
     assert run("tts", TEXT, "-m", elastic, "--tokens-per-step", "5") == 2
     names = " or ".join(map(str, counts))
-    assert f"tokens_per_step '5': this model was trained for {names}" in capsys.readouterr().err
+    assert "tokens_per_step '5':" in (err := capsys.readouterr().err)
+    assert names in err
 
 
 def test_codes_without_digits_are_never_near(tmp_path):

@@ -170,6 +170,7 @@ def test_sampling_and_voice_are_heard(run, model):
         (["tts", "Hi.", "--voice", "bobb"], "not_found", "'bob'"),
         (["tts", "Hi.", "--voice", "none.wav"], "not_found", "audio 'none.wav'"),
         (["tts", "Hi.", "--timestamps", "w.txt"], "invalid_value", "timestamps 'w.txt'"),
+        (["speek", "Hi."], "unknown_name", "command 'speek'"),
         (["tts", "Hi.", "--temperature", "nan"], "out_of_range", "temperature 'nan'"),
         (["tts", "Hi.", "--temperature", "-1"], "out_of_range", "temperature '-1.0'"),
         (["tts", "Hi.", "--top-p", "2"], "out_of_range", "top_p '2.0'"),

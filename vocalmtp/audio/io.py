@@ -150,7 +150,7 @@ def check_no_address(path: Path | str, what: str) -> None:
     if match:
         address = f"{match[1]}://{str(path)[match.end() :]}"
         raise InputError(
-            f"{what} '{address}': addresses are not fetched; download it, and give the file",
+            f"{what} '{address}': URLs are not fetched; download the file and give its path",
             code="unsupported",
         )
 

@@ -92,7 +92,7 @@ class Job:
             _ = Judges(self.judges, self.device).recognizer
         elif self.judges:
             raise InputError(
-                f"judges '{', '.join(self.judges)}': are for a verification; give verify",
+                f"judges '{', '.join(self.judges)}': need a verification; set verify to 1 or more",
                 code="conflict",
             )
 

@@ -23,7 +23,7 @@ from vocalmtp.cli import (
     voices,
 )
 from vocalmtp.cli.options import verb
-from vocalmtp.errors import ErrorCode, InputError
+from vocalmtp.errors import ErrorCode, InputError, nearest
 
 # The base of every "no such option" and "not a number"; typer bundles its own copy of click.
 USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
@@ -117,6 +117,11 @@ def _usage(error: Exception) -> tuple[str, ErrorCode]:
             return f"{message}; put -- before a text that begins with a dash", "unknown_name"
         case "NoSuchOption" | "NoSuchCommand":
             return message, "unknown_name"
+        case "UsageError" if message.startswith("No such command"):
+            context = error.ctx  # type: ignore[attr-defined]
+            name = message.split("'")[1]
+            hint = nearest(name, context.command.list_commands(context))
+            return f"command '{name}': unknown; {hint}", "unknown_name"
         case "MissingParameter":
             return message, "missing"
         case _ if "unexpected extra argument" in message:

@@ -34,7 +34,7 @@ class BatchOptions(ModelOptions, VoiceOptions, SamplingOptions, DecodingOptions)
         typer.Argument(
             metavar="LIST",
             help="The texts: .txt (one per line), .jsonl or .csv (fields id, text, voice, seed, "
-            "temperature).",
+            "temperature; others are copied to the manifest).",
         ),
     ]
     output: Annotated[

@@ -55,7 +55,7 @@ class TTSOptions(ModelOptions, VoiceOptions, SamplingOptions, DecodingOptions):
         ),
     ] = False
     timestamps: Annotated[
-        Path | None, option(help="Also write the times of words: words.json, words.srt or .vtt.")
+        Path | None, option(help="Also write word times (.json) or subtitles (.srt, .vtt).")
     ] = None
     statistics: Annotated[
         bool,

@@ -258,8 +258,8 @@ class SpeechLMConfig(PretrainedConfig):
         counts = {layout.codec_tokens: layout.frames_per_step for layout in self.layouts}
         if tokens not in counts:
             raise InputError(
-                f"tokens_per_step '{tokens}': this model was trained for "
-                f"{' or '.join(map(str, counts))}",
+                f"tokens_per_step '{tokens}': the model was not trained for it; "
+                f"give {' or '.join(map(str, counts))}",
                 code="unsupported",
             )
         return counts[tokens]

@@ -156,7 +156,8 @@ def _resolve_unknown(text: str, original: str, unknown_characters: str) -> str:
     if unknown_characters == "refuse":
         raise InputError(
             f"text '{shorten(original)}': cannot read '{found[0][0]}' "
-            f"({_character_name(found[0][0])}); write it in English letters",
+            f"({_character_name(found[0][0])}); write it in English letters, "
+            "or set unknown_characters (skip or name)",
             code="unsupported",
         )
     words = text.split()
