@@ -32,13 +32,9 @@ Q = (torch.tensor([2, 6, 0, 0, 0]) / 8, torch.tensor([4, 2, 2, 0, 0]) / 8)
 def view_of(layout: TokenLayout, rows: int, seed: int = 0) -> DecodeState:
     steps = torch.full((rows,), 3)
     generators = tuple(torch.Generator().manual_seed(seed + row) for row in range(rows))
-    return DecodeState(
-        cache=None,
-        steps=steps,
-        ended=torch.full_like(steps, -1),
-        generators=generators,
-        samplers=(Sampler(),) * rows,
-    )
+    state = DecodeState.start(None, steps)
+    state.generators, state.samplers = generators, (Sampler(),) * rows
+    return state
 
 
 def steps_with(parts: tuple[torch.Tensor, ...]) -> dict[tuple[int, ...], float]:

@@ -159,13 +159,9 @@ def test_draft_only_does_not_depend_on_the_batch(model: SpeechLM, make_rows: Mak
 
 def view_of(rows: int, layout: TokenLayout) -> DecodeState:
     steps = torch.full((rows,), 3)
-    return DecodeState(
-        cache=None,
-        steps=steps,
-        ended=torch.full_like(steps, -1),
-        generators=(torch.Generator(),),
-        samplers=(Sampler(),) * rows,
-    )
+    state = DecodeState.start(None, steps)
+    state.generators, state.samplers = (torch.Generator(),), (Sampler(),) * rows
+    return state
 
 
 def test_rejection_has_exactly_the_models_distribution() -> None:

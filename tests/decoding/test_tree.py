@@ -258,7 +258,7 @@ def test_candidates_are_ranked_by_distance_to_the_noise() -> None:
     """The sample, then its neighbours in the cumulative distribution; if greedy, by probability."""
     layout = TokenLayout(streams=(Stream(name="a", size=10),))
     steps = torch.full((3,), 3)
-    state = DecodeState(None, steps, ended=torch.full_like(steps, -1))
+    state = DecodeState.start(None, steps)
     state.samplers = (Sampler(), Sampler(), GREEDY)
     logits = torch.zeros(3, 12)
     logits[:, 10:] = -torch.inf  # neither end nor padding

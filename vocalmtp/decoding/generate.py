@@ -113,7 +113,6 @@ def prefill_prompts(
     with torch.device("cpu"):  # where prompts are, whatever torch's default device is
         batch = model.collator()([prompt.segments for prompt in prompts], left=True)
     inputs, hidden, state = model.prefill(batch.to(model.device))
-    state.ended = torch.full_like(state.steps, -1)
     limits = torch.tensor([prompt.limit(model) for prompt in prompts], device=model.device)
     state.limits = state.steps + limits
     state.generators = tuple(torch.Generator("cpu").manual_seed(p.seed) for p in prompts)

@@ -25,8 +25,8 @@ from vocalmtp.decoding.streaming import (
 )
 from vocalmtp.errors import InputError
 from vocalmtp.models import prompts
-from vocalmtp.models.base import GenerativeModel
 from vocalmtp.models.prompts import ControlToken, Segment, Text
+from vocalmtp.models.speech_lm import SpeechLM
 from vocalmtp.text import char_ids, normalize, split_sentences
 from vocalmtp.tokenizers import SpeechTokenizer
 from vocalmtp.voices import Voice, mean_vector
@@ -57,7 +57,7 @@ class SentenceSynthesizer:
 
     def __init__(
         self,
-        model: GenerativeModel,
+        model: SpeechLM,
         tokenizer: SpeechTokenizer,
         voices: dict[str, Voice],
         encode_text: Callable[[str], Sequence[int]],

@@ -13,6 +13,7 @@ from vocalmtp.errors import InputError, nearest
 from vocalmtp.io.read import FORMAT, check_format, read_object, reason
 from vocalmtp.models.audio_encoder import MEL_RATE, AudioInputConfig
 from vocalmtp.models.layout import ADVANCE, Stream, TokenLayout
+from vocalmtp.models.prompts import TextMode
 from vocalmtp.models.text_track import TrackConfig
 
 # What Transformers and its Trainer add to the keys of a configuration.
@@ -62,7 +63,7 @@ class SpeechLMConfig(PretrainedConfig):
         streams: list[dict[str, Any]] | None = None,
         frames_per_step: int | Sequence[int] = 1,
         flat: bool = False,
-        text: str = "track",
+        text: TextMode = "track",
         head: dict[str, Any] | None = None,
         draft: dict[str, Any] | None = None,
         objectives: dict[str, Any] | None = None,

@@ -334,7 +334,7 @@ class SpeechLM(MultiTokenLM):
         """
         embedded = self.embed(batch, row_by_row=True)
         hidden, cache = self.decoder.prefill(embedded.inputs, batch.attention_mask)
-        state = DecodeState(cache, steps=torch.zeros_like(cache.lengths))
+        state = DecodeState.start(cache, torch.zeros_like(cache.lengths))
         if self.config.speaker_every_step:
             state.speaker = embedded.speaker
         if embedded.text is not None and batch.character_lengths is not None:

@@ -33,11 +33,15 @@ HISTORY_CHUNK = 64  # steps by which the pointer history grows
 class DecodeState:
     """Caches and positions of a batch, whose rows come and go. Generations share no state.
 
-    The model sets the first group of fields, the decode loop the second, its strategy the third.
+    The model sets `cache`, `steps` and the second group of fields, the decode loop `limits` and the
+    third group, its strategy the fourth.
     """
 
     cache: KVCache
     steps: Tensor  # [B] speech steps that the backbone has
+    ended: Tensor  # [B] step at which the leading slot had the end id, -1 = not yet
+    limits: Tensor  # [B] most steps of the row
+
     speaker: Tensor | None = None  # [B, D] projected, for models that add it to every step
     encoded_text: Tensor | None = None  # [B, U, D] text of the track
     character_lengths: Tensor | None = None  # [B]
@@ -45,13 +49,16 @@ class DecodeState:
     pointer_history: Tensor | None = None  # [B, room] the pointers after 0, 1, .. steps
     history_steps: int = 0  # an upper bound of `steps`, on the host
 
-    ended: Tensor | None = None  # [B] step at which the leading slot had the end id, -1 = not yet
-    limits: Tensor | None = None  # [B] most steps of the row
     generators: tuple[torch.Generator, ...] = ()  # noise of every row
     samplers: "tuple[Sampler, ...]" = ()
 
     hidden: Tensor | None = None  # [B, D] of the last position, which predicts the next step
     draft: Any = None  # DraftState of a strategy that drafts (decoding/draft_state.py)
+
+    @classmethod
+    def start(cls, cache: KVCache, steps: Tensor) -> "DecodeState":
+        """Return the state of rows whose prompts have been run, with `steps` [B] steps so far."""
+        return cls(cache, steps, ended=torch.full_like(steps, -1), limits=torch.zeros_like(steps))
 
     def start_pointers(self, encoded_text: Tensor, character_lengths: Tensor) -> None:
         """Point every row at the first character of its text [B, U, D] of `character_lengths` [B]."""
@@ -79,8 +86,7 @@ class DecodeState:
         if self.pointer_history is not None:
             self.history_steps = int(self.steps.max())
             self.pointers = self.pointer_history.gather(1, self.steps[:, None])[:, 0]
-        if self.ended is not None:
-            self.ended = torch.where(self.ended < self.steps, self.ended, -1)
+        self.ended = torch.where(self.ended < self.steps, self.ended, -1)
         return self
 
     def advance(self, counts: Tensor, pointers: Tensor | None) -> None:

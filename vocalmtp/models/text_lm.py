@@ -147,7 +147,7 @@ class TextLM(MultiTokenLM):
         """
         inputs = self.backbone.get_input_embeddings()(batch.ids)
         hidden, cache = self.decoder.prefill(inputs, batch.attention_mask)
-        return inputs, hidden, DecodeState(cache, steps=cache.lengths.clone())
+        return inputs, hidden, DecodeState.start(cache, cache.lengths.clone())
 
     def embed_step(self, state: DecodeState, tokens: Tensor) -> Tensor:
         """Count a token [B, 1] in `state`: the backbone's input [B, D] for it."""

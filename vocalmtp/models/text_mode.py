@@ -59,7 +59,7 @@ class TextDecodingView:
         """Run a left-padded batch of prompts: inputs and hidden states [B, L, D], and a state."""
         inputs = self.model.embed(batch, row_by_row=True).inputs
         hidden, cache = self.model.decoder.prefill(inputs, batch.attention_mask)
-        return inputs, hidden, DecodeState(cache, steps=torch.zeros_like(cache.lengths))
+        return inputs, hidden, DecodeState.start(cache, torch.zeros_like(cache.lengths))
 
     def embed_step(self, state: DecodeState, tokens: Tensor) -> Tensor:
         """Count a token [B, 1] in `state`: the backbone's input [B, D] for it."""

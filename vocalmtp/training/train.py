@@ -137,7 +137,7 @@ class SpeechTrainer(Trainer):
         names = loss_names(sized)
         for name, value, weight in zip(names, torch.cat(values), torch.cat(weights), strict=True):
             self._keep(model.training, name, value, weight)
-        return (loss, output) if return_outputs else loss
+        return (loss, {}) if return_outputs else loss
 
     def _text_losses(self, batch: Batch, output: TrainingOutput, training: bool) -> Tensor | float:
         """Keep the losses of transcripts, answers and characters of the audio input.
