@@ -63,7 +63,7 @@ def test_batch_embedding_on_meta(model: SpeechLM, make_rows: Make) -> None:
 def test_step_embedding_on_meta(model: SpeechLM) -> None:
     model.to("meta")
     steps = torch.zeros(2, dtype=torch.long, device="meta")
-    state = DecodeState(cache=None, steps=steps)
+    state = DecodeState.start(None, steps)
     if model.track is not None:
         text = torch.zeros(2, 4, model.width, device="meta")
         state.start_pointers(text, torch.full_like(steps, 4))

@@ -10,7 +10,6 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
-from transformers.utils import ModelOutput
 
 from vocalmtp.engines.cpu import Int8Linear, LinearFactory, keep_linear, replace_linears
 from vocalmtp.engines.llama import LlamaRunner
@@ -77,18 +76,18 @@ class GenerativeModel(Protocol):
         """Raise InputError if the backbone cannot verify draft trees."""
 
 
-@dataclass
-class TrainingOutput(ModelOutput):
+@dataclass(frozen=True, kw_only=True)
+class TrainingOutput:
     """Losses of a batch; `loss` is their weighted sum, the other ones are for logging."""
 
     loss: Tensor
-    text_loss: Tensor | None = None  # of supervised text
-    character_loss: Tensor | None = None  # of the audio input's characters
-    text_loss_parts: Tensor | None = None  # [2, 2] loss and count of transcripts, and of answers
-    head_loss: Tensor | None = None
-    per_slot: Tensor | None = None  # [K] cross-entropy of every slot, detached
+    head_loss: Tensor
+    per_slot: Tensor  # [K] cross-entropy of every slot, detached
+    auxiliary: dict[str, Tensor]  # weighted loss of every objective, detached
     per_draft: Tensor | None = None  # [N] cross-entropy of every state of the draft head, detached
-    auxiliary: dict[str, Tensor] | None = None  # weighted loss of every objective, detached
+    text_loss: Tensor | None = None  # of supervised text
+    text_loss_parts: Tensor | None = None  # [2, 2] loss and count of transcripts, and of answers
+    character_loss: Tensor | None = None  # of the audio input's characters
 
 
 @dataclass(frozen=True)
