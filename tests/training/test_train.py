@@ -171,3 +171,35 @@ def test_backbone_of_speech_lm_is_reused_with_another_tokenizer(
     assert not torch.equal(model.control_tokens.weight, known.control_tokens.weight)
     model.save_pretrained(tmp_path / "saved")
     assert SpeechLM.load(tmp_path / "saved").config.backbone == known.config.backbone
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_speech_lm_trains_and_resumes_on_cuda(shards: Path, tmp_path: Path, precision: str) -> None:
+    model = {"draft": {"name": "leap", "steps": 2}, "objectives": {"top": {"window": 4}}}
+    settings = recipe(shards, tmp_path / "run", max_steps=3, precision=precision)
+    changes = {"device": "cuda", "model": settings.model.model_copy(update=model)}
+    settings = settings.model_copy(update=changes)
+    output = train(settings)
+    longer = settings.optim.model_copy(update={"max_steps": 4})
+    train(settings.model_copy(update={"optim": longer}))
+    rows = [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if "train_runtime" in row] == [3, 4]
+    weights = SpeechLM.load(output).state_dict().values()
+    assert all(weight.isfinite().all() for weight in weights)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_first_losses_on_cuda_are_those_of_the_cpu(shards: Path, tmp_path: Path) -> None:
+    losses = {}
+    for device in ("cpu", "cuda"):
+        settings = recipe(shards, tmp_path / device, max_steps=1, log_every=1)
+        plain = {"speaker_dropout": 0.0, "step_dropout": 0.0}
+        changes = {"device": device, "model": settings.model.model_copy(update=plain)}
+        output = train(settings.model_copy(update=changes))
+        rows = [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines()]
+        losses[device] = next(row for row in rows if "loss" in row)
+    for name in ("loss", "content.0", "prosody.1"):
+        assert losses["cuda"][name] == pytest.approx(losses["cpu"][name], rel=1e-3)
