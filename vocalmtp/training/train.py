@@ -137,7 +137,7 @@ class SpeechTrainer(Trainer):
             self._keep(model.training, name, value, weight)
         if isinstance(self.model, SpeechLM) and self.model.audio_encoder is not None:
             self._keep_text_losses(batch, output, model.training)
-        return (output.loss, output) if return_outputs else output.loss
+        return (output.loss, {}) if return_outputs else output.loss
 
     def _keep_text_losses(self, batch: Batch, output: TrainingOutput, training: bool) -> None:
         """Keep the losses of transcripts, answers and characters of the audio input.
