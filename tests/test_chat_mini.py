@@ -1,4 +1,4 @@
-"""The closed world of recipes/chat_mini: right answers, and tests that nothing was trained on."""
+"""The closed world of recipes/chat_mini: facts, splits without overlap, voices, strangers."""
 
 import json
 import re
@@ -27,7 +27,7 @@ NAMES += ("align", "plan", "texts", "templates", "strangers")
 
 @pytest.fixture
 def recipe(monkeypatch):
-    """Imports a file of the recipe; its siblings are imported by name."""
+    """Import files of the recipe, which import each other by name."""
     pytest.importorskip("tzdata")
     with importing(monkeypatch, ("corpus", "roletriviaqa_mini", "chat_mini"), NAMES) as imported:
         yield imported
@@ -40,7 +40,7 @@ def rows(recipe) -> list[dict]:
     return list(questions.make_questions(world.world(), 0, RECIPES / "chat_mini", sizes))
 
 
-def test_facts_are_right(recipe):
+def test_facts_of_the_closed_world(recipe):
     found = {(fact.kind, fact.subject): fact.answers[0] for fact in recipe("world").world()}
     assert found["sum", "seven plus eight"] == "fifteen"
     assert found["product", "nine times six"] == "fifty four"
@@ -50,7 +50,7 @@ def test_facts_are_right(recipe):
     assert found["capital", "France"] == "Paris" and found["opposite", "hot"] == "cold"
 
 
-def test_wordings_of_tests_are_not_trained_and_what_they_ask_is(rows):
+def test_test_wordings_are_not_trained_but_their_facts_are(rows):
     for row in rows:
         QuestionRow.model_validate(row)
     of = {s: [r for r in rows if r["split"] == s] for s in ("train", "valid", "test")}
@@ -63,7 +63,7 @@ def test_wordings_of_tests_are_not_trained_and_what_they_ask_is(rows):
     assert "hello! what would you like to know?" in {row["answer"] for row in of["train"]}
 
 
-def test_tests_are_asked_by_voices_that_are_held_out(recipe, rows):
+def test_test_questions_have_held_out_voices(recipe, rows):
     speak = recipe("speak")
     shards, places = speak.plan_shards(rows, RECIPES / "chat_mini", aloud=True)
     assert len(places) == 2 * len(rows)
@@ -84,7 +84,7 @@ def test_tests_are_asked_by_voices_that_are_held_out(recipe, rows):
     assert len(silent) == len(shards) - len(asked)
 
 
-def test_strangers_say_what_is_trained_and_no_test(recipe, tmp_path, monkeypatch):
+def test_strangers_synthesize_no_test_question(recipe, tmp_path, monkeypatch):
     strangers = recipe("strangers")
     asked = {"train": "what is two plus two?", "valid": "and four?", "test": "is it four?"}
     lines = [json.dumps({"question": text, "split": split}) for split, text in asked.items()]

@@ -1,4 +1,4 @@
-"""The arms of recipes/roletriviaqa_mini: their recipes parse, and their tables are right."""
+"""The arms of recipes/roletriviaqa_mini: recipes and result tables."""
 
 import json
 import sys
@@ -15,7 +15,7 @@ RECIPE = Path(__file__).parent.parent / "recipes" / "roletriviaqa_mini"
 
 @pytest.fixture
 def recipe(monkeypatch):
-    """Imports a file of the recipe."""
+    """Import files of the recipe."""
     monkeypatch.syspath_prepend(str(RECIPE))
     yield __import__
     for name in ("run", "tables"):
@@ -37,7 +37,7 @@ def write_results(folder: Path, **changes: object) -> None:
     (folder / "results.jsonl").write_text(json.dumps(row) + "\n")
 
 
-def test_tables_have_what_was_measured(recipe, tmp_path):
+def test_tables_have_the_results_of_arms(recipe, tmp_path):
     run, tables = recipe("run"), recipe("tables")
     arms = {arm.name: arm for arm in run.ARMS}
     for name in ("g4", "text"):
@@ -57,7 +57,7 @@ def test_tables_have_what_was_measured(recipe, tmp_path):
     assert (tmp_path / "report.md").read_text() == text
 
 
-def test_arms_have_equal_updates_and_no_two_are_alike(recipe):
+def test_arms_differ_and_have_equal_updates(recipe):
     run = recipe("run")
     facts = [(a.frames, a.tokenizer, a.voice, a.text_only) for a in run.ARMS]
     assert len(set(facts)) == len(facts) == 11

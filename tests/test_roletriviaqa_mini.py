@@ -1,4 +1,4 @@
-"""The questions of recipes/roletriviaqa_mini: enough of them, and tests ask what was not read."""
+"""The questions of recipes/roletriviaqa_mini: facts, sizes and splits."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ NOUNS = """\
 
 @pytest.fixture
 def recipe(monkeypatch):
-    """Imports a file of the recipe; its siblings are imported by name."""
+    """Import files of the recipe, which import each other by name."""
     pytest.importorskip("tzdata")
     with importing(monkeypatch, ("corpus", "roletriviaqa_mini"), NAMES) as imported:
         yield imported
@@ -33,7 +33,7 @@ def recipe(monkeypatch):
 
 @pytest.fixture
 def wordnet(tmp_path) -> Path:
-    """A few lines of WordNet, as its files have them."""
+    """A few lines in the format of WordNet's files."""
     (tmp_path / "data.adj").write_text(ADJECTIVES)
     (tmp_path / "data.noun").write_text(NOUNS)
     (tmp_path / "index.adj").write_text(
@@ -49,7 +49,7 @@ def wordnet(tmp_path) -> Path:
     return tmp_path
 
 
-def test_wordnets_first_senses_the_most_frequent_first(recipe, wordnet):
+def test_wordnet_facts_have_the_first_sense_by_frequency(recipe, wordnet):
     facts = recipe("facts")
     assert list(facts.opposites(wordnet)) == [
         facts.Fact("opposite", "hot", ("cold",)),
@@ -59,7 +59,7 @@ def test_wordnets_first_senses_the_most_frequent_first(recipe, wordnet):
     assert kind == facts.Fact("kind", "a terrier", ("hunting dog", "hound"))
 
 
-def test_facts_are_right(recipe, wordnet):
+def test_facts_of_all_kinds(recipe, wordnet):
     facts = recipe("facts")
     found = {(fact.kind, fact.subject): fact.answers for fact in facts.all_facts(wordnet)}
     assert found["country", "Cairo"] == ("Egypt",)
@@ -74,7 +74,7 @@ def test_facts_are_right(recipe, wordnet):
     assert found["first_day", "nineteen ninety nine"] == ("Friday", "a Friday")
 
 
-def test_the_set_is_large_enough_and_tests_are_not_read_in_training(recipe, wordnet):
+def test_questions_are_enough_and_splits_do_not_overlap(recipe, wordnet):
     facts, questions = recipe("facts"), recipe("questions")
     found = facts.all_facts(wordnet)
     sizes = questions.Sizes(least=160)
@@ -102,7 +102,7 @@ def test_the_set_is_large_enough_and_tests_are_not_read_in_training(recipe, word
         assert (mine.count("in"), mine.count("out")) == (30, 12)
 
 
-def test_the_voices_of_roles_are_there(recipe):
+def test_voices_of_roles_exist(recipe):
     questions, voices = recipe("questions"), recipe("teachers.flite").flite.load_voices()
     for role in questions.load_roles():
         assert bool(voices[role.voice].share) == role.seen  # unseen ones are held out of the corpus

@@ -1,4 +1,4 @@
-"""Write the questions of the closed world: `questions.jsonl`, without audio. Run with --help."""
+"""Write the questions of the closed world to questions.jsonl, without audio. Run with --help."""
 
 from __future__ import annotations
 
@@ -14,28 +14,26 @@ sys.path += [str(RECIPES / "roletriviaqa_mini"), str(RECIPES / "corpus")]  # imp
 from questions import Sizes, make_questions, write_questions  # noqa: E402
 from world import RECIPE, world  # noqa: E402
 
-LEAST = 120  # training questions of a kind
+MIN_QUESTIONS = 120  # in training, of each kind
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 
 @app.command()
 def main(
-    output: Annotated[Path, typer.Option(help="The folder; made when missing.")] = Path(
-        "chat_mini"
-    ),
-    seed: Annotated[int, typer.Option(help="Another seed: other voices, wordings and tests.")] = 0,
-    times: Annotated[int, typer.Option(help="Training questions of a fact.")] = 10,
+    output: Annotated[Path, typer.Option(help="The folder to write.")] = Path("chat_mini"),
+    seed: Annotated[int, typer.Option(help="Of voices, wordings and tests.")] = 0,
+    times: Annotated[int, typer.Option(help="Training questions per fact.")] = 10,
 ) -> None:
-    """Ask about numbers, days, months, capitals, colors, opposites, and who one talks to.
+    """Questions about numbers, days, months, capitals, colors, opposites, and the model itself.
 
-    The same seed gives the same file. `recipes/roletriviaqa_mini/speak.py` has it spoken.
+    The same seed gives the same file. `recipes/roletriviaqa_mini/speak.py` synthesizes it.
 
     Needs `pip install num2words pyyaml typer numpy soxr tzdata`.
 
     Example: `python recipes/chat_mini/make.py`
     """
-    sizes = Sizes(train=times, valid=10, test_in=28, test_out=0, least=LEAST)
+    sizes = Sizes(train=times, valid=10, test_in=28, test_out=0, least=MIN_QUESTIONS)
     write_questions(output, list(make_questions(world(), seed, RECIPE, sizes)))
 
 

@@ -1,4 +1,4 @@
-"""The facts of the closed world: `world.yaml`, small arithmetic and the calendar."""
+"""The facts of the closed world: world.yaml, small arithmetic and the calendar."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import yaml
 from facts import Fact, months, words
 
 RECIPE = Path(__file__).parent
-MOST = 10  # of what is added and multiplied
+LARGEST = 10  # operand
 
 
 def world() -> list[Fact]:
-    """Every fact, in an order that does not depend on anything else."""
+    """Every fact, in a fixed order."""
     table = yaml.safe_load((RECIPE / "world.yaml").read_text("utf-8"))
     found = [*arithmetic(), *days(), *months()]
     for kind, pairs in table.items():
@@ -28,7 +28,7 @@ def world() -> list[Fact]:
 
 def arithmetic() -> Iterator[Fact]:
     """Sums, products and differences of small numbers."""
-    for a, b in product(range(1, MOST + 1), repeat=2):
+    for a, b in product(range(1, LARGEST + 1), repeat=2):
         yield Fact("sum", f"{words(a)} plus {words(b)}", (words(a + b), str(a + b)))
         if a > 1 and b > 1:
             yield Fact("product", f"{words(a)} times {words(b)}", (words(a * b), str(a * b)))

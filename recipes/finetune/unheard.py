@@ -1,7 +1,7 @@
-"""Recordings of a voice that the mini never heard, as a folder in the LJSpeech layout.
+"""Recordings of a voice that is in no training data, as a folder in the LJSpeech layout.
 
-A held-out voice of recipes/corpus reads texts of the corpus, those of its validation split first.
-None of them is a test sentence. Needs `apt install flite`.
+A held-out voice of recipes/corpus reads texts of the corpus, those of the validation split first; none
+is a test sentence. Needs `apt install flite`.
 """
 
 import sys
@@ -21,8 +21,9 @@ def main(
     corpus: Annotated[Path, typer.Argument(help="A corpus of recipes/corpus, for its texts.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write.")],
     voice: Annotated[str, typer.Option(help="kal or iris.")] = "kal",
-    items: Annotated[int, typer.Option(help="How many sentences.")] = 300,
+    items: Annotated[int, typer.Option(help="Number of sentences.")] = 300,
 ) -> None:
+    """Synthesize texts of CORPUS in a held-out voice."""
     teacher = load_teacher("flite")
     rows = read_manifest(corpus, "valid") + read_manifest(corpus, "train")
     (output / "wavs").mkdir(parents=True, exist_ok=True)

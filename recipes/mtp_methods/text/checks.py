@@ -1,7 +1,7 @@
-"""The small checks of four methods on text: what to train, and what to measure of it.
+"""Checks of four methods on text at small scale: training and measurements.
 
-Every check is a function of the folder to work in; it trains what is not there yet, and returns
-rows of figures for the report.
+Every check works in the current folder; it trains missing models, and yields rows of figures for the
+report.
 """
 
 import json
@@ -22,14 +22,14 @@ from vocalmtp.training.text_lm import train_text_lm
 
 RECIPE = Path(__file__).parent
 GREEDY = Sampler(greedy=True)
-TEXTS, PROMPT, TOKENS = 40, 8, 48  # texts to go on with, their first tokens, tokens to write
+TEXTS, PROMPT, TOKENS = 40, 8, 48  # texts, tokens of a prompt, tokens to generate
 VOCABULARIES = (0.25, 0.5)  # shares of the vocabulary
 
 Row = dict[str, Any]
 
 
 def train(name: str, seed: int = 0, **changes: Any) -> Path:
-    """The model of `name`.yaml in the working folder, trained if it is not there."""
+    """Train the model of `name`.yaml, unless it exists; returns its folder."""
     data = load_yaml(RECIPE / f"{name}.yaml")
     data["optim"] = data["optim"] | {"seed": seed}
     data |= changes
@@ -42,36 +42,37 @@ def train(name: str, seed: int = 0, **changes: Any) -> Path:
 
 
 def last_log(folder: Path, key: str) -> float:
-    """The last value of `key` in a run's log."""
+    """Last value of `key` in the log of a run."""
     rows = map(json.loads, (folder / "log.jsonl").read_text(encoding="utf-8").splitlines())
     return next(row[key] for row in reversed(list(rows)) if key in row)
 
 
-def spent(folder: Path) -> float:
+def training_seconds(folder: Path) -> float:
+    """Duration of a training."""
     return last_log(folder, "train_runtime")
 
 
-def prompts(writer: TextGenerator) -> list[GenerationRequest]:
-    """The first tokens of the first held-out texts."""
+def prompts(generator: TextGenerator) -> list[GenerationRequest]:
+    """Prompts: the first tokens of held-out texts."""
     lines = Path("texts/valid.txt").read_text(encoding="utf-8").splitlines()[:TEXTS]
     return [
-        GenerationRequest(text=t, ids=tuple(writer.encode(GenerationRequest(text=t))[:PROMPT]))
+        GenerationRequest(text=t, ids=tuple(generator.encode(GenerationRequest(text=t))[:PROMPT]))
         for t in lines
     ]
 
 
-def said(writer: TextGenerator, strategy: Speculative | None) -> list[list[int]]:
-    """What follows the prompts greedily, one at a time."""
-    made = writer.generate(prompts(writer), GREEDY, max_tokens=TOKENS, strategy=strategy)
-    return [written.ids for _, written in sorted(made, key=lambda pair: pair[0])]
+def continuations(generator: TextGenerator, strategy: Speculative | None) -> list[list[int]]:
+    """Generate after every prompt, greedily, with batch size 1."""
+    results = generator.generate(prompts(generator), GREEDY, max_tokens=TOKENS, strategy=strategy)
+    return [written.ids for _, written in sorted(results, key=lambda pair: pair[0])]
 
 
 def drafting(folder: Path, drafts: int, vocabulary: Path | None = None) -> Row:
-    """Acceptance of so many drafts; raises RuntimeError if the text is another than without."""
-    writer = TextGenerator.load(folder, vocabularies=[] if vocabulary is None else [vocabulary])
+    """Measure the acceptance of drafts. Raises RuntimeError if they change the output."""
+    generator = TextGenerator.load(folder, vocabularies=[] if vocabulary is None else [vocabulary])
     strategy = Speculative(drafts)
-    if said(writer, strategy) != said(writer, None):
-        raise RuntimeError(f"{folder}: drafts have changed what is said")
+    if continuations(generator, strategy) != continuations(generator, None):
+        raise RuntimeError(f"{folder}: drafts changed the output")
     counted, found = strategy.statistics, strategy.statistics.summary()
     return {
         "drafts": drafts,
@@ -91,29 +92,29 @@ def head_size(folder: Path) -> int:
 
 
 def fastmtp() -> Iterator[Row]:
-    """Acceptance before and after training the recursion, on the corpus and on own answers."""
+    """Acceptance before and after training the recursion, on the corpus and self-distilled data."""
     base = train("lm")
     for steps in (1, 2, 3):
         yield {"arm": "one-step head, reused", **drafting(base, steps)}
-    answer(base)
+    distill(base)
     arms = {
         "fast_released": "3 steps, corpus, attention as released",
         "fast_corpus": "3 steps, corpus",
-        "fast_self": "3 steps, own answers",
+        "fast_self": "3 steps, self-distilled data",
     }
     for name, arm in arms.items():
         model = train(name)
         for steps in (1, 2, 3):
-            yield {"arm": arm, **drafting(model, steps), "seconds": spent(model)}
+            yield {"arm": arm, **drafting(model, steps), "seconds": training_seconds(model)}
     for share in VOCABULARIES:
         file = count_vocabulary(base, share)
         row = drafting(model, 3, file)
-        yield {"arm": f"own answers, {share:.0%} of the vocabulary", **row}
+        yield {"arm": f"self-distilled data, {share:.0%} of the vocabulary", **row}
 
 
-def answer(base: Path) -> None:
-    """Let the model answer the prompts, sampled as in the paper."""
-    writer = TextGenerator.load(base)
+def distill(base: Path) -> None:
+    """Generate answers to the prompts, with the sampling of the paper."""
+    generator = TextGenerator.load(base)
     job = TextDistillJob(
         input=Path("texts/prompts.txt"),
         output=Path("answers"),
@@ -122,21 +123,22 @@ def answer(base: Path) -> None:
         max_tokens=64,
         prompt_tokens=PROMPT,
     )
-    distill_text(job, writer, batch_size=16)
+    distill_text(job, generator, batch_size=16)
 
 
 def count_vocabulary(base: Path, share: float) -> Path:
-    writer = TextGenerator.load(base)
-    pieces = read_pieces(["answers/manifest.jsonl"], writer.tokenizer, ())
+    """Count a draft vocabulary of the most frequent tokens of the answers."""
+    generator = TextGenerator.load(base)
+    pieces = read_pieces(["answers/manifest.jsonl"], generator.tokenizer, ())
     learned = (ids for text in pieces for ids, learn in text if learn)
-    size = round(share * len(writer.tokenizer))
+    size = round(share * len(generator.tokenizer))
     file = Path(f"vocabulary_{size}.json")
-    DraftVocabulary.count("wordnet", writer.tokenizer, learned, size).save(file)
+    DraftVocabulary.count("wordnet", generator.tokenizer, learned, size).save(file)
     return file
 
 
 def leap() -> Iterator[Row]:
-    """Strides at equal heads, and as many heads as the horizon of a stride of 2."""
+    """Strides at equal heads, and as many heads as stride 2 has drafts."""
     base, plain = train("lm"), Path("runs/plain")
     shutil.copytree(
         base, plain, ignore=shutil.ignore_patterns("draft.*", "checkpoints"), dirs_exist_ok=True
@@ -150,7 +152,7 @@ def leap() -> Iterator[Row]:
 
 
 def curriculum(seeds: int) -> Iterator[Row]:
-    """The next byte's loss, and drafting, after each schedule."""
+    """Loss of the next byte and acceptance of drafts after each schedule."""
     arms = {
         "next byte alone": "curriculum_ntp",
         "constant": "curriculum",
@@ -166,24 +168,24 @@ def curriculum(seeds: int) -> Iterator[Row]:
 
 
 def star(arms: int) -> Iterator[Row]:
-    """How many whole paths are right, by the objective that the model was trained on."""
+    """Share of right paths by training objective."""
     tests = [json.loads(line) for line in Path("stars/test.jsonl").read_text().splitlines()]
     for name in ("star", "star_mtp", "star_top"):
         model = train(name)
-        writer = TextGenerator.load(model)
-        asks = [GenerationRequest(text=row["prompt"]) for row in tests]
-        made = writer.generate(asks, GREEDY, max_tokens=12, batch_size=64)
+        generator = TextGenerator.load(model)
+        requests = [GenerationRequest(text=row["prompt"]) for row in tests]
+        results = generator.generate(requests, GREEDY, max_tokens=12, batch_size=64)
         right = first = 0
-        for number, written in made:
-            want = tests[number]["answer"].split()
-            right += written.text.split() == want
-            first += written.text.split()[:1] == want[:1]
+        for number, written in results:
+            answer = tests[number]["answer"].split()
+            right += written.text.split() == answer
+            first += written.text.split()[:1] == answer[:1]
         yield {
             "arm": {"star": "next token", "star_mtp": "next four tokens", "star_top": "TOP"}[name],
             "paths_right": round(right / len(tests), 3),
             "first_right": round(first / len(tests), 3),
             "chance": round(1 / arms, 3),
-            "seconds": spent(model),
+            "seconds": training_seconds(model),
         }
 
 

@@ -1,4 +1,4 @@
-"""The report of the text checks: report.json, report.md and a plot, from the figures there are."""
+"""Report of the text checks: report.json, report.md and a plot of the available figures."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ from vocalmtp.evaluation.report import load_pyplot, markdown_table, save_figure
 
 Row = dict[str, Any]
 TITLES = {
-    "fastmtp": "FastMTP: one block, fed what it drafted (lossless drafting)",
+    "fastmtp": "FastMTP: one recursive block (lossless drafting)",
     "leap": "L-MTP: strides at equal heads (lossless drafting)",
     "curriculum": "Curricula over heads (training-only, and drafting)",
     "star": "TOP: star graphs (training-only)",
@@ -16,7 +16,7 @@ TITLES = {
 
 
 def write_report(folder: Path) -> None:
-    """Write what `figures_*.json` in `folder` have, all together."""
+    """Write the report of all `figures_*.json` in `folder`."""
     found = {
         name: json.loads(file.read_text(encoding="utf-8"))
         for name in TITLES
@@ -32,20 +32,21 @@ def write_report(folder: Path) -> None:
 
 
 def table(rows: list[Row]) -> str:
-    """Rows as Markdown; the columns are those of all rows."""
+    """Format rows as a Markdown table with the columns of all rows."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
     cells = [[shown(row.get(key)) for key in columns] for row in rows]
     return markdown_table(columns, cells) + "\n"
 
 
 def shown(value: Any) -> str:
+    """Format a cell."""
     if isinstance(value, list):
         return " / ".join(f"{share:.0%}" for share in value)
     return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def draw(found: dict[str, list[Row]], file: Path) -> None:
-    """Tokens a forward pass of every arm that drafts."""
+    """Plot the tokens per forward pass of every arm that drafts."""
     rows = [
         (f"{name}: {row['arm']}", row["tau"])
         for name, own in found.items()
@@ -59,12 +60,12 @@ def draw(found: dict[str, list[Row]], file: Path) -> None:
     axes.barh(range(len(names)), values, color="#3a6ea5")
     axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.axvline(1, color="#808080", linewidth=1)
-    axes.set_xlabel("tokens a forward pass, greedy (1 = next-token decoding)")
+    axes.set_xlabel("tokens per forward pass, greedy (1 = next-token decoding)")
     save_figure(figure, file, dpi=120)
 
 
 def means(rows: list[Row]) -> list[Row]:
-    """What every arm has with its most drafts, in the mean over its seeds."""
+    """Mean over seeds of every arm, with its largest number of drafts."""
     arms: dict[str, list[Row]] = {}
     for row in rows:
         arms.setdefault(row["arm"], []).append(row)

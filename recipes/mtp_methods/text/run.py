@@ -1,9 +1,8 @@
-"""Train and measure the small checks of the text methods, and write their report.
+"""Train and measure the text methods at small scale, and write their report.
 
 python recipes/mtp_methods/text/run.py --share corpus/texts/usr/share --work mtp_text
 
-Stopped and started again, it goes on: what is trained is not trained again, and a check whose
-figures are there is not made again.
+The same command resumes: trained models and the figures of finished checks are kept.
 """
 
 import argparse
@@ -22,6 +21,7 @@ ARMS, LENGTH = 3, 3  # of the star graphs
 
 
 def main() -> None:
+    """Run the checks that the command line selects."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--share", type=Path, help="usr/share of the packages of recipes/corpus")
     parser.add_argument("--work", type=Path, default=Path("mtp_text"))
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def prepare(name: str, share: Path | None, parser: argparse.ArgumentParser) -> None:
-    """The data of a check, if it is not there."""
+    """Make the data of a check, unless it exists."""
     if name == "star":
         if not Path("stars/labels").is_dir():
             stars.write_stars(Path("stars"), ARMS, LENGTH, train=150_000, test=300)

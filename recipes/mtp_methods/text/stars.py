@@ -1,9 +1,9 @@
-"""Star graphs: paths that next-token prediction does not learn to plan.
+"""Star graphs: path finding that next-token prediction does not learn.
 
 Bachmann and Nagarajan, arXiv 2403.06963, as measured by TOP (arXiv 2508.19228, section 5). A graph
-has `arms` paths of `length` edges out of one node. The prompt lists the edges in any order, the
-start and the goal, the end of one arm; the answer is that arm. Only its first node needs a plan,
-and guessing it is right one time in `arms`.
+has `arms` paths of `length` edges from one node. The prompt lists the edges in random order, the
+start and the goal, the end of one arm; the answer is that arm. Only its first node needs planning;
+chance is one in `arms`.
 """
 
 import json
@@ -18,7 +18,7 @@ MARKS = ("<|end|>", "|", "/", "=")
 
 
 def star(random: Random, arms: int, length: int) -> dict[str, str]:
-    """One graph as a prompt and its answer."""
+    """Draw a graph: a prompt and its answer."""
     labels = random.sample(range(LABELS), 1 + arms * length)
     start, others = labels[0], labels[1:]
     paths = [others[i * length : (i + 1) * length] for i in range(arms)]
@@ -33,7 +33,7 @@ def star(random: Random, arms: int, length: int) -> dict[str, str]:
 
 
 def write_stars(folder: Path, arms: int, length: int, train: int, test: int, seed: int = 0) -> None:
-    """train.jsonl, test.jsonl and the tokenizer `labels` in `folder`; no graph is in both."""
+    """Write train.jsonl, test.jsonl and the tokenizer `labels`; no graph is in both splits."""
     folder.mkdir(parents=True, exist_ok=True)
     random, seen = Random(seed), set()
     for name, count in (("test", test), ("train", train)):

@@ -1,6 +1,6 @@
-"""What the text LMs read: WordNet's glosses and fortunes, a line each, and two tokenizers.
+"""Texts of the text LMs: WordNet's glosses and fortunes, one per line, and two tokenizers.
 
-The sources are the Debian packages that recipes/corpus reads too.
+The sources are the Debian packages that recipes/corpus uses as well.
 """
 
 import re
@@ -18,7 +18,7 @@ TRAIN, VALID, PROMPTS = 40_000, 600, 1500  # lines
 
 
 def write_texts(share: Path, folder: Path, seed: int = 0) -> None:
-    """train.txt, valid.txt and prompts.txt in `folder`, with tokenizers `bytes` and `bpe`."""
+    """Write train.txt, valid.txt and prompts.txt, and the tokenizers `bytes` and `bpe`."""
     lines = sorted({*glosses(share / "wordnet"), *fortunes(share / "games/fortunes")})
     Random(seed).shuffle(lines)
     folder.mkdir(parents=True, exist_ok=True)
@@ -32,7 +32,7 @@ def write_texts(share: Path, folder: Path, seed: int = 0) -> None:
 
 
 def glosses(folder: Path) -> Iterator[str]:
-    """The words of every synset and what they mean."""
+    """Yield the words of every synset with their gloss."""
     for name in ("data.noun", "data.verb", "data.adj", "data.adv"):
         for line in (folder / name).read_text(encoding="latin-1").splitlines():
             if line.startswith(" "):  # the licence
@@ -45,6 +45,7 @@ def glosses(folder: Path) -> Iterator[str]:
 
 
 def fortunes(folder: Path) -> Iterator[str]:
+    """Yield fortunes of 20 to 600 characters, each on one line."""
     for name in FORTUNES.split():
         if (folder / name).is_file():
             text = (folder / name).read_text(encoding="utf-8", errors="replace")
@@ -54,7 +55,7 @@ def fortunes(folder: Path) -> Iterator[str]:
 
 
 def save_tokenizer(folder: Path, lines: list[str], size: int) -> None:
-    """Byte pairs over bytes, up to `size` tokens: of no lines, the bytes themselves."""
+    """Train a byte-level BPE tokenizer of up to `size` tokens; without lines, its tokens are bytes."""
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
