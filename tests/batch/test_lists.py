@@ -145,7 +145,7 @@ def test_a_line_number_and_an_id_may_clash(read):
         ("a.xml", b"a", "invalid_value", ".csv, .jsonl, .txt"),
         ("a.json", b"a", "invalid_value", "'.jsonl'"),
         ("a", b"a", "invalid_value", "a"),
-        ("a.csv", b"id,txt\na,b\n", "empty", "'id', 'txt'"),
+        ("a.csv", b"id,txt\na,b\n", "missing", "'id', 'txt'"),
         ("a.csv", b"text,text\na,b\n", "invalid_value", "column 'text'"),
         ("a.csv", b'text,"\na,b\n', "invalid_value", "line 1"),
     ],
