@@ -1,8 +1,8 @@
-"""Synthesize ten paragraphs and recognize every sentence: is anything skipped, repeated or cut?
+"""Check synthesized paragraphs for skipped, repeated and truncated words.
 
     python recipes/bench/paragraphs.py --output results/paragraphs
 
-flite's reading of the same sentences is the reference (needs `apt install flite`). Loudness and
+The reference is flite's synthesis of the same sentences (`apt install flite`). Loudness and
 fundamental frequency of the last sentences are compared with those of the first.
 """
 
@@ -29,7 +29,7 @@ from vocalmtp.text import normalize, split_sentences  # noqa: E402
 RAW = 32768.0
 
 
-def natural(sentence: str, voice: str) -> Audio:
+def reference_speech(sentence: str, voice: str) -> Audio:
     """Synthesize `sentence` with flite."""
     speech = flite.synthesize(sentence, voice)
     return Audio(np.asarray(speech.samples, np.float32) / RAW, flite.FLITE_RATE)
@@ -66,14 +66,14 @@ def main(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the audio.")],
     model: Annotated[str, typer.Option(help="A model's name or folder.")] = "mini",
     voice: Annotated[str, typer.Option(help="A voice that flite has too.")] = "slt",
-    texts: Annotated[Path, typer.Option(help="A paragraph a line.")] = HERE / "paragraphs.txt",
+    texts: Annotated[Path, typer.Option(help="One paragraph per line.")] = HERE / "paragraphs.txt",
 ) -> None:
     """Synthesize the paragraphs, and report word errors, jumps and drift."""
     torch.set_num_threads(1)
     tts = vocalmtp.load(model)
     output.mkdir(parents=True, exist_ok=True)
     recognizer = build_recognizer()
-    scores: dict[str, list[WordErrors]] = {"ours": [], "flite": []}
+    scores: dict[str, list[WordErrors]] = {"vocalmtp": [], "flite": []}
     drift: list[tuple[float, float]] = []
     words = timed_words = jumps = 0
     for number, text in enumerate(texts.read_text().splitlines(), start=1):
@@ -82,10 +82,10 @@ def main(
         join(parts).save(output / f"{number:02d}.wav")
         for sentence, part in zip(sentences, parts, strict=True):
             transcript = transcribe(recognizer, part)
-            scores["ours"].append(word_errors(sentence, transcript))
-            if is_lost(scores["ours"][-1]):
+            scores["vocalmtp"].append(word_errors(sentence, transcript))
+            if is_lost(scores["vocalmtp"][-1]):
                 typer.echo(f"lost in {number:02d}.wav: {sentence!r}, recognized as {transcript!r}")
-            reference = transcribe(recognizer, natural(sentence, voice))
+            reference = transcribe(recognizer, reference_speech(sentence, voice))
             scores["flite"].append(word_errors(sentence, reference))
         words += sum(len(sentence.split()) for sentence in sentences)
         timed_words += sum(len(part.words) for part in parts)
@@ -94,7 +94,7 @@ def main(
         typer.echo(f"{number:2d}: {len(parts)} sentences", err=True)
     for system, found in scores.items():
         lost = sum(map(is_lost, found))
-        typer.echo(f"{system}: WER {corpus_rate(found).show('%', 1)}, sentences lost: {lost}")
+        typer.echo(f"{system}: WER {corpus_rate(found).format('%', 1)}, sentences lost: {lost}")
     loudness, height = (np.array(column) for column in zip(*drift, strict=True))
     typer.echo(f"words of the texts {words}, words with times {timed_words}, jumps {jumps}")
     typer.echo(

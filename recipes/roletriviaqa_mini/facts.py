@@ -1,7 +1,7 @@
-"""Facts with short answers, from packages that are free and already carry them.
+"""Facts with short answers, from freely packaged data.
 
-WordNet (a Debian package), the time zone database (the package tzdata of pip), the calendar of
-Python, the table of elements beside this file, and arithmetic. Nothing is downloaded here.
+Sources are WordNet (a Debian package), the time zone database (the Python package tzdata), Python's
+calendar, the table of elements beside this file, and arithmetic. Nothing is downloaded here.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from num2words import num2words
 
 RECIPE = Path(__file__).parent
 FIRST_YEAR, LAST_YEAR = 1990, 2030
-MOST_PLACES, MOST_ELEMENTS, LARGEST = 60, 60, 9  # of each kind; of tables
+MOST_PLACES, MOST_ELEMENTS, LARGEST = 60, 60, 9  # facts of each kind; operand of tables
 PARTS = {"Africa": (), "Asia": (), "Europe": (), "America": ("the americas",)}
-CONCRETE = {"05", "06", "08", "13", "20"}  # files of animals, things, bodies, food and plants
+CONCRETE = {"05", "06", "08", "13", "20"}  # files of animals, artifacts, body, food, plants
 MOST_OPPOSITES, MOST_KINDS = 60, 60
 
 
 @dataclass(frozen=True)
 class Fact:
-    """What is asked about (`subject`, as a wording has it), and every right answer, best first."""
+    """The subject, as it stands in a wording, and all correct answers, the preferred one first."""
 
     kind: str
     subject: str
@@ -35,7 +35,7 @@ class Fact:
 
 
 def all_facts(wordnet: Path, zones: Path | None = None) -> list[Fact]:
-    """Every fact, in an order that does not depend on anything else; see `wordings.yaml`."""
+    """All facts in a fixed order; see `wordings.yaml` for their kinds."""
     found = [
         *places(zones or Path(str(files("tzdata") / "zoneinfo"))),
         *elements(),
@@ -49,14 +49,14 @@ def all_facts(wordnet: Path, zones: Path | None = None) -> list[Fact]:
 
 
 def words(number: int) -> str:
-    """A number as it is said, without hyphens and commas."""
+    """A number in words, without hyphens and commas."""
     return num2words(number).replace("-", " ").replace(",", "")
 
 
 def places(zones: Path) -> Iterator[Fact]:
-    """The country of a city that has a time zone, and a country's part of the world.
+    """Countries of cities that have a time zone, and continents of countries.
 
-    Both are taken from all over the alphabet.
+    Both are drawn evenly from the sorted list.
     """
     lines = _table(zones / "iso3166.tab")
     names = {code: name for code, name in lines}
@@ -67,8 +67,8 @@ def places(zones: Path) -> Iterator[Fact]:
         parts[code].add(part)
         city = city.rpartition("/")[2].replace("_", " ")
         country = _plain(names[code])
-        told = city.isascii() and city.lower() != country.lower() and part in PARTS
-        if told and code not in cities:
+        is_known = city.isascii() and city.lower() != country.lower() and part in PARTS
+        if is_known and code not in cities:
             cities[code] = Fact("country", city, _country(names[code]))
     within = [
         Fact("continent", _plain(names[code]), (part, *PARTS[part]))
@@ -85,7 +85,7 @@ def _table(path: Path) -> list[list[str]]:
 
 
 def _plain(name: str) -> str:
-    """A country without what is in parentheses."""
+    """The name of a country without the part in parentheses."""
     return re.sub(r"\s*\(.*?\)", "", name)
 
 
@@ -94,7 +94,7 @@ def _country(name: str) -> tuple[str, ...]:
 
 
 def elements() -> Iterator[Fact]:
-    """The elements by their atomic number, and the other way round."""
+    """The atomic numbers of elements, and elements by atomic number."""
     names = (RECIPE / "elements.txt").read_text("utf-8").split()
     for number, name in enumerate(names[:MOST_ELEMENTS], start=1):
         yield Fact("atomic_number", name, (words(number), str(number)))
@@ -102,7 +102,7 @@ def elements() -> Iterator[Fact]:
 
 
 def arithmetic() -> Iterator[Fact]:
-    """Tables of multiplication and addition; differences and sums of three numbers."""
+    """Products, sums and differences of two numbers, and sums of three."""
     for a in range(2, LARGEST + 1):
         for b in range(2, LARGEST + 1):
             yield _result("product", f"{words(a)} times {words(b)}", a * b)
@@ -120,7 +120,7 @@ def _result(kind: str, text: str, value: int) -> Fact:
 
 
 def months() -> Iterator[Fact]:
-    """The order of the months, and their days in a year that is not a leap year."""
+    """The order of the months, and their days, with both answers for February."""
     names = list(calendar.month_name)[1:]
     for index, name in enumerate(names):
         yield Fact("month_after", name, (names[(index + 1) % 12],))
@@ -146,7 +146,7 @@ def _year(year: int) -> str:
 
 @dataclass(frozen=True)
 class Synset:
-    """One line of WordNet's data files: its words, and its pointers (sign, place, words meant)."""
+    """A line of WordNet's data files: lemmas, and pointers (sign, offset, lemma numbers)."""
 
     file: str
     lemmas: tuple[str, ...]
@@ -154,7 +154,7 @@ class Synset:
 
 
 def read_synsets(path: Path) -> dict[int, Synset]:
-    """The synsets of a data file by their place in it."""
+    """The synsets of a data file by their offset."""
     found = {}
     for line in path.read_text("latin-1").splitlines():
         head, bar, _ = line.partition(" | ")
@@ -172,7 +172,7 @@ def read_synsets(path: Path) -> dict[int, Synset]:
 
 
 def frequent(wordnet: Path, part: str) -> list[str]:
-    """Lemmas whose first sense is met in tagged texts, the most frequent first."""
+    """Lemmas whose first sense occurs in tagged texts, the most frequent first."""
     ranks = []
     for line in (wordnet / "cntlist.rev").read_text("latin-1").splitlines():
         key, sense, count = line.split()
@@ -183,7 +183,7 @@ def frequent(wordnet: Path, part: str) -> list[str]:
 
 
 def opposites(wordnet: Path) -> Iterator[Fact]:
-    """Adjectives and their antonyms, the most frequent ones."""
+    """The most frequent adjectives and their antonyms."""
     synsets, first = read_synsets(wordnet / "data.adj"), _first_senses(wordnet / "index.adj")
     pairs: dict[str, list[str]] = defaultdict(list)
     for own, synset in synsets.items():
@@ -200,7 +200,7 @@ def opposites(wordnet: Path) -> Iterator[Fact]:
 
 
 def kinds(wordnet: Path) -> Iterator[Fact]:
-    """Concrete nouns and what they are a kind of, the most frequent ones."""
+    """The most frequent concrete nouns and their hypernyms."""
     synsets = read_synsets(wordnet / "data.noun")
     by_lemma: dict[str, Synset] = {}
     first = _first_senses(wordnet / "index.noun")
@@ -223,7 +223,7 @@ def kinds(wordnet: Path) -> Iterator[Fact]:
 
 
 def _first_senses(index: Path) -> dict[str, int]:
-    """The place of every lemma's first sense."""
+    """The offset of the first sense of every lemma."""
     found = {}
     for line in index.read_text("latin-1").splitlines():
         if line.startswith("  "):

@@ -1,4 +1,4 @@
-"""Write the questions of RoleTriviaQA-mini: `questions.jsonl`, without audio. Run with --help."""
+"""Write the questions of RoleTriviaQA-mini to `questions.jsonl`, without audio. Run with --help."""
 
 from __future__ import annotations
 
@@ -8,34 +8,34 @@ from typing import Annotated
 
 import typer
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "corpus"))  # its files are imported by name
+sys.path.insert(0, str(Path(__file__).parent.parent / "corpus"))  # its modules are imported by name
 
 import texts  # noqa: E402
 from facts import all_facts  # noqa: E402
 from questions import Sizes, make_questions, write_questions  # noqa: E402
 
-SIZES = Sizes(least=160)  # the twelve months are asked as often as what there is more of
+SIZES = Sizes(least=160)  # as many questions about the few months as of other kinds
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 
 @app.command()
 def main(
-    output: Annotated[Path, typer.Option(help="The folder; made when missing.")] = Path(
+    output: Annotated[Path, typer.Option(help="Folder of the questions.")] = Path(
         "roletriviaqa_mini"
     ),
-    seed: Annotated[int, typer.Option(help="Another seed: other roles, wordings and tests.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of roles, wordings and test questions.")] = 0,
     source: Annotated[
         Path | None,
         typer.Option(
-            help="A `usr/share` that has WordNet, such as a corpus's `texts/usr/share`. Without it "
-            "`apt-get download` fetches it into `OUTPUT/texts`; nothing is installed."
+            help="Folder `usr/share` with WordNet, such as `texts/usr/share` of a corpus. By default, "
+            "it is downloaded to `OUTPUT/texts` by `apt-get download`; nothing is installed."
         ),
     ] = None,
 ) -> None:
-    """Ask what free packages know: thousands of questions of ten roles, in several wordings.
+    """Write questions for ten roles, in several wordings, about facts from free packages.
 
-    The same seed and packages give the same file. `speak.py` then has the answers spoken.
+    The same seed and package versions give the same file. `speak.py` synthesizes the answers.
 
     Needs `pip install num2words pyyaml tzdata typer numpy soxr`.
 

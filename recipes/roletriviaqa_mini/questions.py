@@ -1,7 +1,7 @@
-"""Questions of roles out of facts: which fact is asked in which words, of whom, in which split.
+"""Questions from facts: the wording, the role and the split of each.
 
-Everything is drawn by a hash of the seed and of what it is drawn for, so nothing depends on the
-order of work; a text that the voices cannot read as it is written is left out.
+Every random choice is seeded by a hash of the seed and of its own name, so that no choice depends on
+others. Texts that the corpus's normalization cannot read are left out.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Sizes:
-    """How many questions there are."""
+    """Numbers of questions."""
 
-    train: int = 4  # of a fact, in different words as far as there are any
-    valid: int = 10  # of a seen role
-    test_in: int = 30  # of every role
-    test_out: int = 12
-    least: int = 0  # for training of a kind: its facts are asked more often if they are few
+    train: int = 4  # per fact, in different wordings as far as there are enough
+    valid: int = 10  # per seen role
+    test_in: int = 30  # per role
+    test_out: int = 12  # per role
+    least: int = 0  # per kind in training: facts of small kinds get more questions
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class MiniRole:
 
 @dataclass(frozen=True)
 class Wording:
-    """The wordings of a kind of fact, see `wordings.yaml`; `answer` is said of what is asked."""
+    """The wordings of a kind of fact, see `wordings.yaml`, and the format of its answer."""
 
     domain: str
     test: tuple[str, ...]
@@ -88,12 +88,12 @@ def make_questions(
         if question is None or answer is None:
             return None
         answered = wordings[fact.kind].answer.format(answer.rstrip("."))
-        said = normalise(role.frame.format(answered))
+        spoken = normalise(role.frame.format(answered))
         return {
             "id": f"{split}-{name}",
             "question": question,
             "aliases": list(dict.fromkeys([answer.rstrip("."), *fact.answers])),
-            "answer": said,
+            "answer": spoken,
             "role": role.name,
             "split": split,
             "seen": role.seen,
@@ -102,7 +102,7 @@ def make_questions(
         }
 
     def order_of(index: int, fact: Fact) -> list[str]:
-        """The wordings of a fact in training; the last one is left for validation."""
+        """The training wordings of a fact in random order; the last one is for validation."""
         train = wordings[fact.kind].train
         return random_for(seed, f"wordings/{index}").sample(train, len(train))
 
@@ -133,10 +133,10 @@ def make_questions(
 
 
 def _mixed(facts: list[Fact], seed: int, what: str, count: int) -> list[tuple[int, Fact]]:
-    """`count` facts with their numbers, of every kind in turns; readable ones only."""
+    """`count` readable facts with their indices, alternating between kinds."""
     by_kind: dict[str, list[tuple[int, Fact]]] = defaultdict(list)
     for index, fact in enumerate(facts):
-        subject = not fact.subject or normalise(fact.subject)  # some have none
+        subject = not fact.subject or normalise(fact.subject)  # some kinds have none
         if subject and normalise(fact.answers[0]):
             by_kind[fact.kind].append((index, fact))
     for kind, own in by_kind.items():
@@ -146,10 +146,7 @@ def _mixed(facts: list[Fact], seed: int, what: str, count: int) -> list[tuple[in
 
 
 def write_questions(folder: Path, rows: list[Row]) -> None:
-    """Write `questions.jsonl` and all that is answered, `answers.txt`, into `folder`.
-
-    Prints how many questions there are.
-    """
+    """Write `questions.jsonl` and all answers, `answers.txt`, to `folder`; print the counts."""
     folder.mkdir(parents=True, exist_ok=True)
     files = {
         "answers.txt": sorted({row["answer"] for row in rows}),

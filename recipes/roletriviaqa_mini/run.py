@@ -1,4 +1,4 @@
-"""Train the arms of RoleTriviaQA-mini, measure them, and write their tables. Run with --help."""
+"""Train and evaluate the arms of RoleTriviaQA-mini, and write their tables. Run with --help."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from vocalmtp.tts import load
 
 RECIPE = Path(__file__).parent
 VOICES = RECIPE.parent / "mini" / "model" / "voices.yaml"
-SWITCHES = ("both", "lm", "decoder", "none", "swapped")
+CONDITIONINGS = ("both", "lm", "decoder", "none", "swapped")
 VALID = 120  # utterances
-ASKED_AGAIN = 10  # questions of a role and domain, when only who is told the voice differs
+REPEATED = 10  # questions per role and domain for all speaker conditionings but the first
 FEW = {"steps": 2, "batch_size": 2}
 SMOKE = {"max_steps": 3, "eval_every": 3, "save_every": 3, "log_every": 1, "warmup_steps": 1}
 
@@ -40,20 +40,29 @@ app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 @dataclass(frozen=True)
 class Arm:
-    """One model: `frames` of a step (0: a token a step), of which tokenizer, told voices or not."""
+    """One model.
+
+    Attributes:
+        name: of the arm.
+        frames: per step; 0 for next-token prediction.
+        tokenizer: the kind.
+        voice: whether the speech LM is trained with speaker vectors.
+        text_only: whether it is trained and evaluated on text alone.
+        switches: speaker conditionings of the evaluation.
+    """
 
     name: str
     frames: int = 4
     tokenizer: str = "decoupled"
     voice: bool = True
     text_only: bool = False
-    switches: tuple[str, ...] = ("both",)  # who is told the voice when it speaks
+    switches: tuple[str, ...] = ("both",)
 
 
 TEXT = Arm("text", text_only=True)
 ARMS = (
     TEXT,
-    Arm("g4", switches=SWITCHES),
+    Arm("g4", switches=CONDITIONINGS),
     Arm("g4-nobody", voice=False, switches=("decoder",)),
     Arm("coupled", tokenizer="coupled"),
     Arm("semi_decoupled", tokenizer="semi_decoupled"),
@@ -68,7 +77,7 @@ ARMS = (
 
 @dataclass(frozen=True)
 class Run:
-    """Where everything is."""
+    """Folders and sizes of a run."""
 
     corpus: Path
     questions: Path
@@ -79,7 +88,7 @@ class Run:
     smoke: bool
 
     def codes(self, tokenizer: str) -> tuple[Path, Path]:
-        """The shards of the corpus and of the questions, made if they are not there."""
+        """The code shards of the corpus and of the questions, tokenized if they are missing."""
         folders = self.work / "codes" / tokenizer, self.work / "codes-questions" / tokenizer
         codec = load_tokenizer(self.tokenizer(tokenizer))
         rows = read_manifest(self.corpus, "train")[: self.utterances]
@@ -90,7 +99,7 @@ class Run:
         return folders
 
     def tokenizer(self, name: str) -> Path:
-        """The tokenizer that speaks in all voices, trained if it is not there."""
+        """The tokenizer for all voices, trained if it is missing."""
         folder = self.work / "tokenizers" / name
         change = {"corpus": self.corpus, "init": self.tokenizers / name, "output": folder}
         data = merge(load_yaml(RECIPE / "tokenizer.yaml"), change | {"kind": name})
@@ -100,17 +109,17 @@ class Run:
         return folder
 
     def train(self, arm: Arm) -> Path:
-        """All stages of an arm, or what is left of them; the folder of the last."""
+        """Train the stages of an arm that are not complete; returns the folder of the last one."""
         folder = self.work / arm.name
         codes, own = map(str, self.codes(arm.tokenizer))
         data = {"shards": codes, "questions": {"folder": str(self.questions), "shards": own}}
         if arm.text_only:
             return self._stage("text", {"data": data}, folder / "stage0")
-        knows = self.work / TEXT.name / "stage0"
-        if not is_trained(knows):
+        knowledge = self.work / TEXT.name / "stage0"
+        if not is_trained(knowledge):
             self.train(TEXT)
         model = {"flat": not arm.frames, "frames_per_step": max(arm.frames, 1)}
-        model |= {"backbone": None, "pretrained": str(knows)}
+        model |= {"backbone": None, "pretrained": str(knowledge)}
         model |= {} if arm.voice else {"speaker_dropout": 1.0}
         aligned = self._stage("stage1", {"data": data, "model": model}, folder / "stage1")
         return self._stage("stage2", {"data": data, "init": str(aligned)}, folder / "stage2")
@@ -123,11 +132,14 @@ class Run:
         return output
 
     def export(self, arm: Arm, trained: Path) -> Path:
-        """A folder that `vocalmtp.load` reads."""
+        """Export the trained model as a folder for `vocalmtp.load`."""
         output = self.work / arm.name / "model"
         if not (output / "card.json").is_file():
             facts = {"licence": "Apache-2.0", "sampling": {"greedy": True}, "default_voice": "slt"}
-            facts |= {"trained_by": "recipes/roletriviaqa_mini", "data": "flite's speech"}
+            facts |= {
+                "trained_by": "recipes/roletriviaqa_mini",
+                "data": "speech synthesized by flite",
+            }
             export_model(
                 trained,
                 self.work / "tokenizers" / arm.tokenizer,
@@ -138,16 +150,16 @@ class Run:
             )
         return output
 
-    def measure(self, arm: Arm, model: Path) -> None:
-        """What the model knows and whose voice it has; nothing that is there is measured again."""
+    def evaluate(self, arm: Arm, model: Path) -> None:
+        """Evaluate knowledge and voice of a model; existing results are kept."""
         folder = self.work / arm.name
         (folder / "arm.json").write_text(json.dumps(asdict(arm)) + "\n")
         if arm.text_only:
-            self._knows(folder / "eval-text" / RESULTS, model)
+            self._evaluate_text(folder / "eval-text" / RESULTS, model)
             return
         for switch in arm.switches:
             output = folder / f"eval-{switch}"
-            again = switch != arm.switches[0] and self.limit is None
+            repeats = switch != arm.switches[0] and self.limit is None
             if not (output / RESULTS).is_file():
                 run_roletriviaqa(
                     RoleTriviaQAConfig(
@@ -156,22 +168,22 @@ class Run:
                         model=str(model),
                         answers="own",
                         speaker_conditioning=switch,
-                        limit=ASKED_AGAIN if again else self.limit,
+                        limit=REPEATED if repeats else self.limit,
                         judge=[f"pocketsphinx={self.questions / 'answers.txt'}"],
                         mos_items=0,
                         speed=False,
                     )
                 )
 
-    def _knows(self, results: Path, model: Path) -> None:
-        """The text answers of a model that has not learned to speak, of nobody in particular."""
+    def _evaluate_text(self, results: Path, model: Path) -> None:
+        """Score the text answers of a model that is trained on text alone, without a role."""
         if results.is_file():
             return
         found = load_questions(self.questions, results.parent, limit=self.limit).questions
         tts = load(model, speaker_conditioning="none")
-        asked = [Query(text=question.question) for question in found]
+        queries = [Query(text=question.question) for question in found]
         rows = []
-        for question, text in zip(found, DialogueModel(tts).answer(asked), strict=True):
+        for question, text in zip(found, DialogueModel(tts).answer(queries), strict=True):
             em, f1 = text_scores(text, question.aliases)
             rows.append({"id": question.id, "text_answer": text, "em": em, "f1": f1})
             rows[-1] |= {"domain": question.domain, "seen": question.seen}
@@ -180,33 +192,29 @@ class Run:
 
 
 def is_trained(folder: Path) -> bool:
-    """Whether a stage has been trained to its end."""
+    """Whether the training of a stage is complete."""
     return (folder / "config.json").is_file()
 
 
 @app.command()
 def main(
-    corpus: Annotated[Path, typer.Option(help="What recipes/corpus made.")] = Path("corpus"),
-    questions: Annotated[Path, typer.Option(help="What make.py and speak.py made.")] = Path(
+    corpus: Annotated[Path, typer.Option(help="Corpus of recipes/corpus.")] = Path("corpus"),
+    questions: Annotated[Path, typer.Option(help="Output folder of make.py and speak.py.")] = Path(
         "roletriviaqa_mini"
     ),
     tokenizers: Annotated[
         Path,
         typer.Option(
-            help="Folders decoupled, coupled and semi_decoupled of tokenizers to begin with."
+            help="Folder of the initial tokenizers decoupled, coupled and semi_decoupled."
         ),
     ] = RECIPE.parent / "tokenizer_ablation" / "tokenizers",
-    work: Annotated[Path, typer.Option(help="Everything is written here.")] = Path(
-        "runs/roletriviaqa"
-    ),
-    only: Annotated[str, typer.Option(help="Arms whose names match, such as 'g4*'.")] = "*",
-    utterances: Annotated[int, typer.Option(help="Of the corpus, for stage 1.")] = 8000,
-    limit: Annotated[
-        int | None, typer.Option(help="Test questions of each role and domain.")
-    ] = None,
-    smoke: Annotated[bool, typer.Option("--smoke", help="Three updates: does it run?")] = False,
+    work: Annotated[Path, typer.Option(help="Output folder.")] = Path("runs/roletriviaqa"),
+    only: Annotated[str, typer.Option(help="Pattern of arms, such as 'g4*'.")] = "*",
+    utterances: Annotated[int, typer.Option(help="Utterances of the corpus for stage 1.")] = 8000,
+    limit: Annotated[int | None, typer.Option(help="Test questions per role and domain.")] = None,
+    smoke: Annotated[bool, typer.Option("--smoke", help="Three updates per stage.")] = False,
 ) -> None:
-    """Train and measure every arm; started again, it goes on where it stopped.
+    """Train and evaluate every arm; the command is resumable.
 
     Example: `python recipes/roletriviaqa_mini/run.py --only 'g4*'`
     """
@@ -217,7 +225,7 @@ def main(
     for arm in arms:
         print(f"== {arm.name}", flush=True)
         try:
-            run.measure(arm, run.export(arm, run.train(arm)))
+            run.evaluate(arm, run.export(arm, run.train(arm)))
         except InputError as error:
             raise typer.BadParameter(f"{arm.name}: {error}") from error
         print(write_tables(work), flush=True)

@@ -1,4 +1,4 @@
-"""Have the answers of RoleTriviaQA-mini spoken, with the time of every letter. Run with --help."""
+"""Synthesize the answers of RoleTriviaQA-mini, with the times of letters. Run with --help."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "corpus"))  # its files are imported by name
+sys.path.insert(0, str(Path(__file__).parent.parent / "corpus"))  # its modules are imported by name
 
 import align  # noqa: E402
 import plan  # noqa: E402
@@ -26,71 +26,74 @@ from teachers.flite import draw, load_voices  # noqa: E402
 
 SHARD_ITEMS = 500
 SPLITS = ("test", "valid", "train")
-PREFIX = "references-"  # of the names of their shards
-ASKED = "asked-"  # in those of questions
+PREFIX = "references-"  # of the names of reference shards
+QUESTION = "asked-"  # in the names of question shards
 QUESTION_AUDIO = "question_audio"  # field of a row
-REFERENCES = 8  # recordings that stand for a role: sentences that are no answers
-RECYCLE = 8  # shards of a process: flite loses a little memory with every utterance
+REFERENCES = 8  # recordings per role, of sentences that are no answers
+RECYCLE = 8  # shards per process: flite leaks memory
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
-# One a process, set by _start.
+# One per process, set by _start.
 _teacher: Teacher | None = None
 _aligner: align.Aligner | None = None
 
 
-Places = dict[tuple[int, str], str]  # row and field -> where that audio goes
+Places = dict[tuple[int, str], str]  # index of a row and field -> path of the audio
 
 
-def plan_shards(rows: list[Row], recipe: Path, aloud: bool) -> tuple[list[Shard], Places]:
-    """The shards of all answers, of the questions if they are asked `aloud`, and of references.
+def plan_shards(rows: list[Row], recipe: Path, questions: bool) -> tuple[list[Shard], Places]:
+    """The shards of all answers, of `questions` if they are spoken too, and of references.
 
-    Answers are spoken by their role; questions by any voice, in tests by those that are held out.
+    An answer has the voice of its role; a question any voice, and in tests a held-out one.
     """
     voices, roles = load_voices(), {role.name: role for role in load_roles(recipe)}
-    strangers = [voice for voice in voices.values() if not voice.share]
+    held_out = [voice for voice in voices.values() if not voice.share]
     shards: list[Shard] = []
     places: Places = {}
-    for split, asked in product(SPLITS, (False, True)[: 1 + aloud]):
+    for split, asked in product(SPLITS, (False, True)[: 1 + questions]):
         own = [index for index, row in enumerate(rows) if row["split"] == split]
         for start in range(0, len(own), SHARD_ITEMS):
             part = own[start : start + SHARD_ITEMS]
-            name = f"{split}-{ASKED if asked else ''}{start // SHARD_ITEMS:03d}"
+            name = f"{split}-{QUESTION if asked else ''}{start // SHARD_ITEMS:03d}"
             items = []
             for number, index in enumerate(part):
                 row = rows[index]
                 voice, text = voices[roles[row["role"]].voice], row["answer"]
                 if asked:
                     voice, text = draw(voices, random_for(0, f"asked/{row['id']}")), row["question"]
-                    if split == "test":  # any of them asks any kind
-                        voice = random.Random(row["id"]).choice(strangers)
+                    if split == "test":
+                        voice = random.Random(row["id"]).choice(held_out)
                 items.append(Item(text, voice, split))
                 field = QUESTION_AUDIO if asked else "audio"
                 places[index, field] = f"shards/{name}/{number:04d}.flac"
             shards.append(Shard(name, items))
-    said = texts.read_lines("test.txt")[:REFERENCES]
+    sentences = texts.read_lines("test.txt")[:REFERENCES]
     for role in roles.values():
-        items = [Item(text, voices[role.voice], "reference") for text in said]
+        items = [Item(text, voices[role.voice], "reference") for text in sentences]
         shards.append(Shard(f"{PREFIX}{role.name}", items))
     return shards, places
 
 
 def _start(table: align.Table) -> None:
-    """Set a worker process up."""
+    """Initialize a worker process."""
     global _teacher, _aligner
     _teacher = load_teacher("flite")
     _aligner = align.Aligner(table)
 
 
 def _work(job: tuple[Path, Shard]) -> tuple[str, float]:
-    """Make one shard in a worker process."""
+    """Render a shard in a worker process; returns its name and seconds of audio."""
     assert _teacher is not None and _aligner is not None
     return job[1].name, render(*job, _teacher, _aligner)
 
 
 def finish(folder: Path, rows: list[Row], shards: list[Shard], places: Places) -> int:
-    """Write manifest.jsonl, references/ROLE and the audio into questions.jsonl; how much there is.
+    """Write manifest.jsonl, references/ROLE, and the audio paths in questions.jsonl.
 
-    The references are not in the manifest: they are for the judges, and for voices.
+    References are not in the manifest: they are for speaker judges and for making voices.
+
+    Returns:
+        The number of audio files of answers and questions.
     """
     manifest: list[Row] = []
     for shard in shards:
@@ -121,31 +124,30 @@ def _write(path: Path, rows: list[Row]) -> None:
 
 @app.command()
 def main(
-    folder: Annotated[Path, typer.Argument(help="What `make.py` wrote.")] = Path(
+    folder: Annotated[Path, typer.Argument(help="Output folder of `make.py`.")] = Path(
         "roletriviaqa_mini"
     ),
     letters: Annotated[
         Path | None,
-        typer.Option(help="`letters-cmulex.json` of a corpus; learned anew when not given."),
+        typer.Option(help="`letters-cmulex.json` of a corpus; trained again if not given."),
     ] = None,
     source: Annotated[
-        Path | None, typer.Option(help="A `usr/share` with the corpus's texts, to learn from.")
+        Path | None,
+        typer.Option(help="Folder `usr/share` with the corpus's texts, for `--letters`."),
     ] = None,
     splits: Annotated[
-        str, typer.Option(help="Only the answers of these splits; the references always.")
+        str, typer.Option(help="Splits whose audio is made; references are always made.")
     ] = ",".join(SPLITS),
-    recipe: Annotated[
-        Path, typer.Option(help="The recipe's folder, with its roles.yaml.")
-    ] = RECIPE,
+    recipe: Annotated[Path, typer.Option(help="Folder with roles.yaml.")] = RECIPE,
     questions: Annotated[
-        bool, typer.Option("--questions", help="Have the questions asked aloud as well.")
+        bool, typer.Option("--questions", help="Synthesize the questions too.")
     ] = False,
-    workers: Annotated[int, typer.Option(help="Processes; each keeps one core busy.")] = 2,
+    workers: Annotated[int, typer.Option(help="Processes, one per core.")] = 2,
 ) -> None:
-    """Speak every answer in the voice of its role, and a few sentences to know the voice by.
+    """Synthesize every answer in the voice of its role, and reference sentences per role.
 
-    Run it again after an interruption: finished shards are kept. An answer that the voice reads
-    otherwise than it is written has no audio.
+    The command is resumable: complete shards are kept. Answers whose letters cannot be aligned with
+    the synthesized phones have no audio.
 
     Needs `apt install flite`, beside what `make.py` needs, and `pip install soundfile`.
 
@@ -153,8 +155,8 @@ def main(
     """
     rows = read_rows(folder / "questions.jsonl")
     shards, places = plan_shards(rows, recipe, questions)
-    asked = (*splits.split(","), PREFIX.rstrip("-"))
-    shards = [shard for shard in shards if shard.name.partition("-")[0] in asked]
+    chosen = (*splits.split(","), PREFIX.rstrip("-"))
+    shards = [shard for shard in shards if shard.name.partition("-")[0] in chosen]
     (folder / "shards").mkdir(exist_ok=True)
     if letters is None:
         pool = texts.pool(source or texts.fetch(folder / "texts"), 0)
@@ -168,7 +170,7 @@ def main(
             print(f"shard {name}: {seconds / 60:.1f} min", flush=True)
     spoken = finish(folder, rows, shards, places)
     what = "answers and questions" if questions else "answers"
-    print(f"{folder / 'questions.jsonl'}: {spoken} of {len(places)} {what} are spoken")
+    print(f"{folder / 'questions.jsonl'}: {spoken} of {len(places)} {what} have audio")
 
 
 if __name__ == "__main__":

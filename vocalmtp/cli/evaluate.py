@@ -32,7 +32,7 @@ app = typer.Typer(
 
 @verb(app, "intelligibility")
 def intelligibility(config: EvalConfig) -> None:
-    """Word error rates, and outputs without an end, empty, cut off or run away."""
+    """Word error rates, and failures: missing end, empty, truncated or runaway speech."""
     from vocalmtp.evaluation.run import run_intelligibility
 
     _report(config, "intelligibility", run_intelligibility(config), config.model)
@@ -44,7 +44,7 @@ class SimilarityConfig(EvalConfig):
 
     reference_seconds: Annotated[
         str,
-        option(help="Instead: make every voice from so many seconds of it, such as 1,3,10."),
+        option(help="Compare voices made from references of these lengths in s, such as 1,3,10."),
     ] = ""
 
 
@@ -77,7 +77,7 @@ class AllConfig(EvalConfig):
 
     against: Annotated[
         str | None,
-        option(help="A next-token model that is measured and timed beside the model."),
+        option(help="A next-token model to compare with."),
     ] = None
 
 
@@ -97,9 +97,7 @@ def everything(config: AllConfig) -> None:
 class DisentanglementConfig(ProbeConfig):
     """Options of `vocalmtp eval disentanglement`."""
 
-    model: Annotated[str, option(help="A model or a tokenizer, by its name or folder.")] = (
-        DEFAULT_MODEL
-    )
+    model: Annotated[str, option(help="Name or folder of a model or a tokenizer.")] = DEFAULT_MODEL
 
 
 @verb(app, "disentanglement")
@@ -155,7 +153,7 @@ def tokenizer(config: TokenizerConfig) -> None:
 
 @verb(app, "roletriviaqa")
 def roletriviaqa(config: RoleTriviaQAConfig) -> None:
-    """RoleTriviaQA: what a model knows, and whether it keeps the voice of a role.
+    """RoleTriviaQA: knowledge of a model, and consistency of the voices of roles.
 
     Writes a row for every question to results.jsonl; metrics for seen and unseen roles, in and out
     of the domain; and the confusion of voices.
@@ -173,7 +171,7 @@ def roletriviaqa(config: RoleTriviaQAConfig) -> None:
 
 @verb(app, "testlist")
 def testlist(config: PromptListConfig) -> None:
-    """Sentences of a published list in the voices of prompts that were never trained.
+    """Published test lists: word error rate and similarity in the voices of unseen prompts.
 
     The word error rate follows the convention of the list, which the report names.
 

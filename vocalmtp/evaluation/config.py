@@ -29,7 +29,7 @@ Manifest = Annotated[Path, Option("--manifest", "-m", help=MANIFEST)]
 
 @dataclass(frozen=True, kw_only=True)
 class EvalSettings:
-    """What every evaluation has: where results go, and what they are measured with."""
+    """Options of every evaluation: folder of results, judges, device."""
 
     output: Annotated[
         Path, Option("--output", "-o", help="Folder of results; the same command continues there.")
@@ -40,8 +40,8 @@ class EvalSettings:
     device: Annotated[str, Option(help="Device of models and judges: cpu, cuda, cuda:N, auto.")] = (
         "cpu"
     )
-    processes: Annotated[int, Option(min=1, help="Files that are recognized at once.")] = 2
-    fresh: Annotated[bool, Option("--fresh", help="Discard the results that are there.")] = False
+    processes: Annotated[int, Option(min=1, help="Processes for speech recognition.")] = 2
+    fresh: Annotated[bool, Option("--fresh", help="Discard existing results.")] = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ class ManifestEvalConfig(EvalSettings):
 
     manifest: Manifest
     split: Annotated[str, Option(help="Split of the manifest.")] = "test"
-    voices: Annotated[str, Option(help="Only these, separated by commas; all if empty.")] = ""
+    voices: Annotated[str, Option(help="Voices, separated by commas; all if empty.")] = ""
     limit: Limit = None
 
     @property
@@ -89,7 +89,7 @@ class EvalConfig(ManifestEvalConfig):
         Option(
             "--manifest",
             "-m",
-            help="A corpus folder, a manifest, or a list of sentences, one a line (.txt).",
+            help="A corpus folder, a manifest, or a list with one sentence per line (.txt).",
         ),
     ]
     model: Annotated[str, Option(help="Name of a bundled model, or a model folder.")] = (
@@ -97,7 +97,7 @@ class EvalConfig(ManifestEvalConfig):
     )
     systems: Annotated[
         str,
-        Option(help="Which of natural, resynthesis (the tokenizer alone) and tts, with commas."),
+        Option(help="Systems, separated by commas: natural, resynthesis (the codec alone), tts."),
     ] = "natural,resynthesis,tts"
     natural: Annotated[
         Path | None, Option(help="For a list: a manifest with recordings of its sentences.")
@@ -125,7 +125,7 @@ class BenchmarkConfig(EvalSettings):
     model: Annotated[
         str, Option("--model", "-m", help="Name of a bundled model, or a model folder.")
     ] = DEFAULT_MODEL
-    batch_size: Annotated[int, Option(min=1, help="Texts that are synthesized together.")] = 8
+    batch_size: Annotated[int, Option(min=1, help="Texts per batch of synthesis.")] = 8
     seed: Seed = 0
 
 
@@ -169,7 +169,7 @@ class RoleTriviaQAConfig(BenchmarkConfig):
     answers: Annotated[
         str,
         Option(
-            help="The answers: gold (correct ones), own (the model's), natural (the data's "
+            help="Answers: gold (correct ones), own (the model's), natural (the data's "
             "recordings), or a .jsonl file with the 'id' and 'text' of another model's answers."
         ),
     ] = "gold"
