@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from helpers.errors import error_code
+from helpers.errors import error_code, raises_input_error
 from helpers.toy_model import save_toy_model
 
 import vocalmtp
@@ -13,7 +13,6 @@ from vocalmtp.bench import run as bench
 from vocalmtp.bench import speed
 from vocalmtp.cli import main
 from vocalmtp.decoding.options import Decoding
-from vocalmtp.errors import InputError
 from vocalmtp.evaluation.statistics import single
 
 TEXT = "Hello there."
@@ -41,7 +40,7 @@ def test_drafts_change_nothing_but_the_passes(run, drafting, capsys, options):
     assert run("tts", TEXT, "-o", "drafted.wav", "-m", drafting, *own) == 0
     told = capsys.readouterr().err
     assert Path("plain.wav").read_bytes() == Path("drafted.wav").read_bytes()
-    assert "of those whose predecessors were" in told and "wasted" in told
+    assert "wasted" in told
     assert all(part in told for part in ("prompts", "heads", "drafts", "backbone", "tokenizer"))
 
 
@@ -87,7 +86,7 @@ def test_a_model_decodes_as_it_is_asked_to_in_python(drafting):
         (["--accept", "seed"], "conflict", "accept 'seed'"),
         (["--drafts", "1", "--accept", "sed"], "unknown_name", "'seed'"),
         (["--drafts", "1", "--tolerance", "1"], "conflict", "tolerance '1.0'"),
-        (["--drafts", "1", "--accept", "typical", "--tolerance", "1"], "invalid_value", "'1.0'"),
+        (["--drafts", "1", "--accept", "typical", "--tolerance", "1"], "out_of_range", "'1.0'"),
     ],
 )
 def test_invalid_decoding_options_are_one_line(run, model, capsys, options, code, named):
@@ -133,7 +132,7 @@ def test_codes_without_digits_are_never_near(tmp_path):
     tts.model.layout = type(tts.model.layout)(
         streams=tuple(type(s)(name=s.name, size=s.size) for s in tts.model.layout.streams)
     )
-    with pytest.raises(InputError, match="accept 'near': no code"):
+    with raises_input_error("unsupported", "accept"):
         tts.using(Decoding(drafts=1, accept="near"))
 
 
