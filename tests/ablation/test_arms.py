@@ -113,16 +113,16 @@ def test_draft_heads_train_on_distilled_speech_and_get_trees(
     }
     grid = load_grid(write(settings, grid_file, arms))
     voice = torch.ones(grid.specs["apart"].speaker_dim)
-    spoken = [said(n, "one two three.", voice) for n in range(2)]
+    spoken = [code_item(n, "one two three.", voice) for n in range(2)]
     monkeypatch.setattr(
         "vocalmtp.training.distill.synthesize_codes", lambda *_: spoken
     )  # untrained, it never ends
     _, own, tree = grid.cells
     assert run_grid(grid, grid.cells, report=lambda line: None) == {}
-    learned = CodeShards(own.recipe.data.shards, "train")
-    assert [len(learned), len(CodeShards(own.recipe.data.shards, "valid"))] == [2, 2]
-    asked = json.loads((own.folder / "distilled/job.json").read_text())
-    assert asked["sampling"]["temperature"] == 0.6 and asked["voices"] == ["ann", "bob"]
+    distilled = CodeShards(own.recipe.data.shards, "train")
+    assert [len(distilled), len(CodeShards(own.recipe.data.shards, "valid"))] == [2, 2]
+    job = json.loads((own.folder / "distilled/job.json").read_text())
+    assert job["sampling"]["temperature"] == 0.6 and job["voices"] == ["ann", "bob"]
     chosen = json.loads((tree.folder / "tree.json").read_text())["paths"]
     assert len(chosen) == 3
     write_ablation(grid, {})
@@ -133,6 +133,6 @@ def test_draft_heads_train_on_distilled_speech_and_get_trees(
     assert run_grid(grid, [tree], report=lambda line: None) == {}, "what was chosen stays"
 
 
-def said(seed, text, voice):
+def code_item(seed, text, voice):
     codes = torch.randint(0, 8, (3, 12), generator=torch.Generator().manual_seed(seed))
     return CodeItem(f"{seed}", text, "ann", codes, voice, torch.linspace(0, 0.4, len(text)))

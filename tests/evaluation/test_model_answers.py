@@ -64,7 +64,7 @@ def test_spoken_questions_are_transcribed_and_answered(answer):
     text, rows = answer(ask="speech")
     assert rows["a"]["question_transcript"] and rows["a"]["asr_words"] == 3
     assert rows["b"]["failure"] == "no text" and "question_transcript" not in rows["b"]
-    assert "| asked by kal |" in text
+    assert "| questions in the voice kal |" in text
     with raises_input_error("other_run", "output", names="ask"):
         answer()
 

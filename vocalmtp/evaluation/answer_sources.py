@@ -61,7 +61,7 @@ class AnswerSource(Protocol):
 
 @dataclass
 class SpokenTexts:
-    """A text-to-speech model that speaks the text of every question id in `texts`.
+    """Synthesis of the text of every question id in `texts`.
 
     `contexts` are the segments before the answer's text, by id, see SynthesisRequest.
     """
@@ -252,8 +252,9 @@ def collect_answers(source: AnswerSource, questions: Sequence[Question], folder:
             "seconds": made.audio.duration if made.audio else 0.0,
             "failure": made.failure,
         }
-        heard = {} if made.transcript is None else {"question_transcript": made.transcript}
-        rows.append(row | heard)
+        if made.transcript is not None:
+            row |= {"question_transcript": made.transcript}
+        rows.append(row)
     return [
         {
             "id": question.id,

@@ -1,9 +1,9 @@
-"""Zero-shot synthesis benchmarks: published lists of sentences to say in the voice of a prompt.
+"""Zero-shot synthesis benchmarks: published lists of sentences with voice prompts.
 
 Layouts:
 
-- seed-tts-eval: `meta.lst`, lines of `id|text of the prompt|its audio|text to say` and optionally
-  `|recording of it`; paths are relative to the list's folder.
+- seed-tts-eval: `meta.lst`, lines of `id|text of the prompt|its audio|sentence` and optionally
+  `|recording of the sentence`; paths are relative to the list's folder.
 - librispeech-pc: F5-TTS's list of LibriSpeech-PC, six columns between tabs (prompt, its seconds and
   text; utterance, its seconds and text); audio is at ROOT/speaker/chapter/id.flac.
 - librispeech: a folder of the corpus with its *.trans.txt, of which, as in VALL-E's evaluation,
@@ -45,7 +45,7 @@ SHOWN_PROBLEMS = 20  # in a report
 
 @dataclass(frozen=True)
 class Prompted:
-    """A sentence to say in the voice of a recording; `natural` is its own recording."""
+    """A sentence and a voice prompt; `natural` is the recording of the sentence."""
 
     id: str
     text: str

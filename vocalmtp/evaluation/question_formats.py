@@ -3,10 +3,10 @@
 - A folder with questions.jsonl is ours.
 - A `.json` file is TriviaQA's (arXiv 1705.03551) or WebQuestions' (Berant et al. 2013).
 - A folder of parquet files is RoleTriviaQA as published (arXiv 2506.12537): a row has a question and
-  its answer as text, the answer as speech, and a speaker vector. The names of the columns tell them
-  apart (COLUMNS), the names of the files their split.
+  its answer as text, the answer as speech, and a speaker vector. Columns are found by name (COLUMNS),
+  splits by the names of files.
 
-A row that is unusable is left out and reported; it never stops the others.
+Unusable rows are left out and reported.
 """
 
 import hashlib

@@ -34,10 +34,10 @@ def write_role_report(
         some = [row for row in rows if belongs(row)]
         if some:
             metrics += group_metrics(group, some)
-    heard = [row for row in rows if "asr_errors" in row]
-    for voice in sorted({row["question_voice"] for row in heard} - {""}):
-        own = [row for row in heard if row["question_voice"] == voice]
-        metrics += group_metrics(f"asked by {voice}", own)
+    spoken = [row for row in rows if "asr_errors" in row]
+    for voice in sorted({row["question_voice"] for row in spoken} - {""}):
+        some = [row for row in spoken if row["question_voice"] == voice]
+        metrics += group_metrics(f"questions in the voice {voice}", some)
     text = write_report(folder, "roletriviaqa", [*metrics, *speed], notes)
     names, matrix = confusion(rows)
     if names:
@@ -65,9 +65,9 @@ def group_metrics(group: str, rows: Sequence[Row]) -> list[Metric]:
         Metric("F1, speech", group, mean("f1_speech"), "%", 1),
         Metric(AGREEMENT, group, bootstrap_ratio(errors, words), "%", 1),
     ]
-    heard = [row for row in rows if "asr_errors" in row]
-    if heard:
-        errors, words = ([row[key] for row in heard] for key in ("asr_errors", "asr_words"))
+    spoken = [row for row in rows if "asr_errors" in row]
+    if spoken:
+        errors, words = ([row[key] for row in spoken] for key in ("asr_errors", "asr_words"))
         rate = bootstrap_ratio(errors, words)
         metrics.append(Metric("WER of the questions", group, rate, "%", 1))
     metrics += _voice_metrics(group, rows)
@@ -104,7 +104,7 @@ def _kind(row: Row) -> str:
 
 
 def voice_scores(row: Row) -> tuple[float, float, float]:
-    """Cosine to the target role, to the nearest other one (NaN if none), and whether it is less."""
+    """Cosine to the target role and to the nearest other one (NaN if none), and 1 if it is lower."""
     others = dict(row["similarity"])
     own = others.pop(row["role"])
     other = max(others.values(), default=float("nan"))

@@ -1,4 +1,4 @@
-"""RoleTriviaQA: what a model knows, and whether it keeps the voice of a role (arXiv 2506.12537).
+"""RoleTriviaQA: knowledge of a model, and consistency of the voices of roles (arXiv 2506.12537).
 
 Questions are answered (answer_sources.py), the speech is recognized and embedded, and both are
 scored. Every part stores its rows, so that an interrupted run continues; the result is a row for
@@ -101,7 +101,7 @@ def make_source(
     """The source of answers that the settings name.
 
     Raises:
-        InputError: settings exclude each other, or the model cannot answer so.
+        InputError: settings exclude each other, or the model cannot answer questions in that form.
     """
     if config.ask == "speech" and config.answers != OWN:
         raise InputError(

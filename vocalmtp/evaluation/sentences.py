@@ -41,7 +41,7 @@ def pick_items(
         Utterances in their order; `audio` is NO_AUDIO where there is no recording.
 
     Raises:
-        InputError: nothing is left, or a line of the list cannot be spoken.
+        InputError: nothing is left, or a line of the list cannot be read.
     """
     if Path(source).suffix != LIST:
         rows = read_manifest(source, split)
