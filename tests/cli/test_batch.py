@@ -70,7 +70,7 @@ def test_failures_are_counted_and_the_rest_is_kept(run, model, capsys):
         (["a.txt", "-o", "a.txt"], "invalid_value", "output 'a.txt'"),
         (["none.txt", "-o", "o"], "not_found", "input 'none.txt'"),
         (["a.xml", "-o", "o"], "invalid_value", "input 'a.xml'"),
-        (["a.csv", "-o", "o"], "empty", "input 'a.csv'"),
+        (["a.csv", "-o", "o"], "missing", "input 'a.csv'"),
         (["b.txt", "-o", "o"], "empty", "input 'b.txt'"),
         (["a.txt", "-o", "o", "--batch-size", "x"], "invalid_value", "batch_size 'x'"),
         (["a.txt", "-o", "o", "--batch-size", "0"], "out_of_range", "batch_size '0'"),
