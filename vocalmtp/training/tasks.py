@@ -188,13 +188,7 @@ def build_dataset(
     tasks: dict[str, float] = {task: times for task, times in data.tasks.items()}
     if questions is not None:
         tasks |= {task: times for task, times in questions.tasks.items()}
-    for task, times in tasks.items():
-        if task != "tts" and not config.audio_input and times > 0:
-            raise InputError(
-                f"task '{task}': needs a model with audio input; set audio_input, such as "
-                "audio_input: {frames_per_position: 2}",
-                code="missing",
-            )
+    _check_tasks(tasks, config)
     rows = read_questions(Path(questions.folder), split) if questions else []
     shards = CodeShards(data.shards, split) if any(data.tasks.values()) else None
     answers: dict[str, CodeItem] = {}
@@ -228,6 +222,17 @@ def build_dataset(
             code="empty",
         )
     return mixture
+
+
+def _check_tasks(tasks: dict[str, float], config: SpeechLMConfig) -> None:
+    """Raise InputError if a task needs audio input, and the model has none."""
+    for task, times in tasks.items():
+        if task != "tts" and not config.audio_input and times > 0:
+            raise InputError(
+                f"task '{task}': needs a model with audio input; set audio_input, such as "
+                "audio_input: {frames_per_position: 2}",
+                code="missing",
+            )
 
 
 def _check_questions(
