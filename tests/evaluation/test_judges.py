@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from helpers.errors import raises_input_error
 from helpers.sounds import buzz
 
@@ -41,6 +42,14 @@ def test_every_kind_has_a_default_and_can_be_chosen():
     assert judges.spec("recognizer") == "pocketsphinx" and judges.spec("mos") == "test-three"
     assert judges.speaker.embed(np.ones(4)) == pytest.approx([0, 1])
     assert judges.mos.score(np.ones(4))["ovrl"] == 3
+
+
+def test_judges_run_on_the_resolved_device():
+    judges = Judges(["test-three", "test-loudness"], device="auto")
+    expected = "cuda" if torch.cuda.is_available() else "cpu"
+    assert judges.speaker.device == judges.mos.device == expected
+    with raises_input_error("unknown_name", "device"):
+        _ = Judges(["test-three"], device="gpu").mos
 
 
 def test_names_of_judges_are_unique_over_all_kinds():

@@ -17,15 +17,19 @@ from vocalmtp.training.callbacks import EvalCallback
 from vocalmtp.training.finetune import finetune
 from vocalmtp.training.recipe import FinetuneRecipe
 
-NAMES = ["test-heard", "test-loudness", "test-three"]  # a recognizer, a speaker judge, a MOS judge
+NAMES = [
+    "test-hi-there",
+    "test-loudness",
+    "test-three",
+]  # a recognizer, a speaker judge, a MOS judge
 ALL = [part for name in NAMES for part in ("--judge", name)]
 
 
-@RECOGNIZERS.register("test-heard")
-class Heard(Recognizer):
-    """Understands "hi there" in everything."""
+@RECOGNIZERS.register("test-hi-there")
+class HiThere(Recognizer):
+    """Returns "hi there" for everything."""
 
-    name = description = "heard"
+    name = description = "hi there"
 
     def __init__(self, *, device: str = "cpu"):
         self.device = device
@@ -63,7 +67,7 @@ def test_the_list_has_every_judge(capsys, monkeypatch):
     for kind, registry in KINDS.items():
         for name in registry:
             assert kind in rows[name]
-    assert "Understands" in rows["test-heard"] and "yes" in rows["pocketsphinx"].split()
+    assert "Returns" in rows["test-hi-there"] and "yes" in rows["pocketsphinx"].split()
 
 
 def test_eval_takes_a_registered_recognizer(manifest, tmp_path, capsys):
@@ -81,15 +85,17 @@ def test_batch_verifies_with_registered_judges(toy_folder, tmp_path):
 
 
 def test_chat_takes_a_registered_recognizer(toy_folder):
-    pipeline = build_pipeline(str(toy_folder), recognizer="test-heard")
-    assert isinstance(pipeline.recognizer, Heard)
+    pipeline = build_pipeline(str(toy_folder), recognizer="test-hi-there")
+    assert isinstance(pipeline.recognizer, HiThere)
 
 
-def test_finetune_recognizes_with_a_registered_recognizer(manifest, tmp_path):
+def test_finetune_scores_with_registered_judges(manifest, tmp_path):
     manifest.write_text(manifest.read_text().replace('"split": "test"', '"split": "valid"'))
     callback = EvalCallback(finetune_recipe(tmp_path, *NAMES), manifest, tmp_path, {})
     callback.items = callback.items[:1]  # "hi there."
-    assert callback.word_error_rate([callback.items[0].audio]) == 0
+    recordings = [callback.items[0].audio]
+    assert callback.word_error_rate(recordings) == 0
+    assert callback.mean_scores(recordings) == {"similarity": 1.0, "mos": 3.0}
 
 
 def test_ablate_takes_registered_judges(tmp_path):
@@ -97,8 +103,8 @@ def test_ablate_takes_registered_judges(tmp_path):
 
 
 def test_an_unknown_judge_is_reported_before_the_training(tmp_path):
-    with raises_input_error("unknown_name", "judge", names="test-heard"):
-        finetune(finetune_recipe(tmp_path, "test-hear"))
-    with raises_input_error("unknown_name", "judge", names="test-heard"):
-        load_grid(grid_file(tmp_path, "test-hear"))
+    with raises_input_error("unknown_name", "judge", names="test-hi-there"):
+        finetune(finetune_recipe(tmp_path, "test-hi-ther"))
+    with raises_input_error("unknown_name", "judge", names="test-hi-there"):
+        load_grid(grid_file(tmp_path, "test-hi-ther"))
     assert [path.name for path in tmp_path.iterdir()] == ["grid.yaml"]

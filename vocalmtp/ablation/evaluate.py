@@ -17,6 +17,7 @@ from vocalmtp.ablation.train import decoding_of, tokenizer_source
 from vocalmtp.bench.speed import codec_seconds, cold_start, first_audio, loop_seconds
 from vocalmtp.data.manifest import Utterance
 from vocalmtp.data.shards import CodeShards
+from vocalmtp.engines.device import resolve_device
 from vocalmtp.errors import InputError
 from vocalmtp.evaluation.judges import Judges
 from vocalmtp.evaluation.metrics import Estimates, Evaluators, MetricSet, success
@@ -133,7 +134,7 @@ def evaluate_tokenizer(grid: Grid, name: str, suite: GridEvaluation) -> MetricSe
     found = MetricSet.load(folder)
     if found is not None and found.is_complete(suite.judges):
         return found
-    tokenizer = load_tokenizer(tokenizer_source(grid, name)).to(grid.device)
+    tokenizer = load_tokenizer(tokenizer_source(grid, name)).to(resolve_device(grid.device))
     spoken = synthesize("resynthesis", suite.items, CodecOnly(tokenizer), folder)
     found = suite.measure("resynthesis", spoken, folder)
 
@@ -255,7 +256,7 @@ def training_seconds(log: Sequence[Mapping[str, Any]]) -> float:
 def alignment_metrics(grid: Grid, cell: Cell) -> Estimates:
     """The similarity of hidden states of text and speech on validation utterances."""
     recipe, folder = cell.recipe, Path(cell.recipe.output)
-    model = cell.decoding.model(SpeechLM.load(folder).eval().to(grid.device))
+    model = cell.decoding.model(SpeechLM.load(folder).eval().to(resolve_device(grid.device)))
     text = load_text_tokenizer(folder) if (folder / "tokenizer_config.json").is_file() else None
     shards = CodeShards(recipe.data.shards, recipe.data.valid_split or recipe.data.split)
     rows = PromptDataset(shards, model.config, recipe.data.max_frames, text)

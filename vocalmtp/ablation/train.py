@@ -18,6 +18,7 @@ from vocalmtp.decoding.options import Decoding
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.decoding.tree import DraftTree, choose_paths
 from vocalmtp.decoding.tree_calibration import measure_ranks
+from vocalmtp.engines.device import resolve_device
 from vocalmtp.io.atomic import atomic_path
 from vocalmtp.io.run_folder import write_settings
 from vocalmtp.tokenizers import load_tokenizer
@@ -88,7 +89,7 @@ def write_codes(grid: Grid, name: str) -> None:
     """Tokenize the utterances of the grid."""
     if codes_complete(grid, name):
         return
-    tokenizer = load_tokenizer(tokenizer_source(grid, name)).to(grid.device)
+    tokenizer = load_tokenizer(tokenizer_source(grid, name)).to(resolve_device(grid.device))
     count = tokenize_rows(corpus_rows(grid), grid.codes(name), tokenizer)
     (grid.tokenizer_folder(name) / CODES_COMPLETE).write_text(f"{count}\n")
 

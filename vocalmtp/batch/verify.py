@@ -11,8 +11,6 @@ from vocalmtp.evaluation.scoring import word_errors
 from vocalmtp.tts import SEED_STRIDE, SynthesisRequest
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from vocalmtp.audio.io import Audio
 
 # Sampling of retries: greedy decoding would repeat the same tokens.
@@ -24,7 +22,7 @@ class Check:
     """The recognition result of an item.
 
     Attributes:
-        transcript: what the recognizer understood.
+        transcript: by the recognizer.
         wer: word error rate against the text, both in spoken form.
         tries: number of syntheses.
         request: that of the synthesis that was kept.
@@ -69,18 +67,9 @@ class Verifier:
         samples = resample(audio.samples, audio.sample_rate, SAMPLE_RATE)
         transcript = self.judges.recognizer.transcribe(samples)
         wer = word_errors(request.text, transcript).rate
-        return Check(transcript, wer, tries, request, self._scores(samples, reference))
-
-    def _scores(self, samples: "np.ndarray", reference: Path | None) -> dict[str, float]:
-        scores = {}
-        chosen = self.judges.chosen
-        if "speaker" in chosen and reference is not None:
-            judge = self.judges.speaker
-            target = judge.embed(read_audio(reference, SAMPLE_RATE))
-            scores["similarity"] = round(float(judge.embed(samples) @ target), 4)
-        if "mos" in chosen:
-            scores["mos"] = round(next(iter(self.judges.mos.score(samples).values())), 4)
-        return scores
+        target = None if reference is None else read_audio(reference, SAMPLE_RATE)
+        scores = self.judges.scores(samples, target)
+        return Check(transcript, wer, tries, request, scores)
 
     def best_of(
         self,

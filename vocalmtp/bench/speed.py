@@ -17,6 +17,7 @@ import torch
 
 from vocalmtp.decoding.generate import prefill_prompts
 from vocalmtp.decoding.statistics import DecodeStatistics
+from vocalmtp.engines.device import resolve_device
 from vocalmtp.errors import InputError
 from vocalmtp.evaluation.statistics import Estimate, median_range
 from vocalmtp.io.progress import progress
@@ -47,8 +48,8 @@ def hardware(device: str = "cpu") -> str:
     if info.is_file():
         names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
         model = names[0].partition(":")[2].strip() if names else model
-    if torch.device(device).type == "cuda":
-        model = f"{torch.cuda.get_device_name(device)}, {model}"
+    if resolve_device(device).type == "cuda":
+        model = f"{torch.cuda.get_device_name(resolve_device(device))}, {model}"
     return (
         f"{model}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, "
         f"torch {torch.__version__}, Python {platform.python_version()}"

@@ -14,6 +14,7 @@ from torch import Tensor
 from vocalmtp.audio.io import read_audio
 from vocalmtp.bench.speed import seconds_now
 from vocalmtp.data.manifest import Utterance
+from vocalmtp.engines.device import resolve_device
 from vocalmtp.evaluation.config import ManifestEvalConfig
 from vocalmtp.evaluation.judges import Judges
 from vocalmtp.evaluation.metrics import SWAPPED, Estimates, Evaluators, as_metrics, success
@@ -47,7 +48,7 @@ def run_tokenizer(source: str, config: ManifestEvalConfig) -> tuple[Sections, li
         InputError: the tokenizer, its weights, or the recordings are missing, or the output folder
             has results of other settings.
     """
-    tokenizer = load_tokenizer(source).to(config.device)
+    tokenizer = load_tokenizer(source).to(resolve_device(config.device))
     items = pick_items(config.manifest, config.split, config.voice_names, config.limit)
     spec, digest = tokenizer.spec, hashlib.sha256()
     for tensor in tokenizer.state_dict().values():
@@ -79,7 +80,7 @@ def run_disentanglement(source: str, config: ManifestEvalConfig) -> list[Metric]
     Raises:
         InputError: the tokenizer or the recordings are missing, or have no phone times.
     """
-    tokenizer = load_tokenizer(source).to(config.device)
+    tokenizer = load_tokenizer(source).to(resolve_device(config.device))
     items = pick_items(config.manifest, config.split, config.voice_names, config.limit)
     metrics = probe_streams(tokenizer, items)
     if tokenizer.spec.speaker_dim:

@@ -61,7 +61,7 @@ class FasterWhisperRecognizer(Recognizer):
 
     Args:
         folder: the converted model.
-        device: cpu or cuda.
+        device: cpu, cuda or cuda:N.
 
     Raises:
         InputError: the package is missing, or the folder does not hold a converted model.
@@ -72,7 +72,10 @@ class FasterWhisperRecognizer(Recognizer):
         path = required_folder("faster-whisper", folder)
         package = require("faster_whisper")
         try:
-            self._model = package.WhisperModel(str(path), device=device, local_files_only=True)
+            kind, _, index = device.partition(":")
+            self._model = package.WhisperModel(
+                str(path), device=kind, device_index=int(index or 0), local_files_only=True
+            )
         except (OSError, RuntimeError, ValueError) as error:
             raise InputError(
                 f"recognizer 'faster-whisper={path}': cannot be loaded ({reason(error)}); convert "

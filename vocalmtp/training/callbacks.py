@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from transformers import (
@@ -13,11 +14,12 @@ from transformers import (
     TrainingArguments,
 )
 
+from vocalmtp.audio.io import read_audio
 from vocalmtp.data.manifest import read_manifest
 from vocalmtp.decoding.generate import Prompt, collect_utterances, generate
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.errors import InputError
-from vocalmtp.evaluation.judges import Judges
+from vocalmtp.evaluation.judges import SAMPLE_RATE, Judges
 from vocalmtp.evaluation.scoring import corpus_rate, final_answer, text_scores, word_errors
 from vocalmtp.models.prompts import AudioInput, ControlToken, Segment, Text
 from vocalmtp.models.speech_lm import SpeechLM
@@ -188,7 +190,9 @@ def evenly_spaced(rows: list[Sequence[Segment]], count: int) -> list[Sequence[Se
 
 @dataclass
 class EvalCallback(TrainerCallback):
-    """Synthesize held-out sentences in the new voice, log their word error rate, export the best.
+    """Synthesize held-out sentences in the new voice, log their scores, export the best model.
+
+    The scores are the word error rate and those of the speaker and MOS judges in `recipe.judges`.
 
     Args:
         recipe: the fine-tuning run.
@@ -207,6 +211,7 @@ class EvalCallback(TrainerCallback):
         self.work = self.recipe.output / "work"
         self.log = self.work / "lm" / LOG
         self.items = read_manifest(self.corpus, "valid")[: self.recipe.eval_sentences]
+        self.judges = Judges(self.recipe.judges, self.recipe.device)
 
     def on_evaluate(
         self,
@@ -246,7 +251,7 @@ class EvalCallback(TrainerCallback):
         )
 
     def evaluate(self, step: int, model: Path | str, voice: str | Voice) -> dict[str, Any]:
-        """Synthesize the held-out sentences to samples/`step`: a log row with their error rate."""
+        """Synthesize the held-out sentences to samples/`step`: a log row with their scores."""
         folder = self.recipe.output / "samples" / f"{step:06d}"
         folder.mkdir(parents=True, exist_ok=True)
         tts = load(model, device=self.recipe.device)
@@ -255,9 +260,9 @@ class EvalCallback(TrainerCallback):
         for path, audio in zip(paths, audios, strict=True):
             audio.save(path)
         try:
-            return {"step": step, "wer": self.word_error_rate(paths)}
+            return {"step": step, "wer": self.word_error_rate(paths)} | self.mean_scores(paths)
         except InputError as error:
-            if error.code != "not_installed":  # the recognizer, or jiwer
+            if error.code != "not_installed":  # a judge, or jiwer
                 raise
             return {"step": step, "wer": None, "note": str(error)}
 
@@ -271,10 +276,18 @@ class EvalCallback(TrainerCallback):
 
     def word_error_rate(self, paths: list[Path]) -> float:
         """Word error rate of recordings of the held-out sentences."""
-        recognizer = Judges(self.recipe.judges).recognizer
         return corpus_rate(
             [
-                word_errors(item.text, transcribe_file(recognizer, path))
+                word_errors(item.text, transcribe_file(self.judges.recognizer, path))
                 for item, path in zip(self.items, paths, strict=True)
             ]
         ).value
+
+    def mean_scores(self, paths: list[Path]) -> dict[str, float]:
+        """Mean `similarity` to the recordings of the same sentences, and `mos`, if judged."""
+        scores = []
+        for item, path in zip(self.items, paths, strict=True):
+            reference = None if item.audio is None else read_audio(item.audio, SAMPLE_RATE)
+            scores.append(self.judges.scores(read_audio(path, SAMPLE_RATE), reference))
+        names = scores[0] if scores else ()
+        return {name: round(fmean(score[name] for score in scores), 4) for name in names}

@@ -8,11 +8,12 @@ recognizer is one file in `vocalmtp.recognizers`. Every command that judges spee
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from vocalmtp.config import Registry, split_spec
+from vocalmtp.engines.device import resolve_device
 from vocalmtp.errors import InputError, nearest
 from vocalmtp.optional import require
 from vocalmtp.recognizers.base import (
@@ -24,6 +25,8 @@ from vocalmtp.recognizers.base import (
 )
 
 __all__ = ["MOS_JUDGES", "SAMPLE_RATE", "SPEAKER_JUDGES", "Judges", "MOSJudge", "SpeakerJudge"]
+
+T = TypeVar("T")
 
 
 class SpeakerJudge(Protocol):
@@ -73,7 +76,7 @@ class Judges:
     Args:
         specs: "NAME" or "NAME=ARGUMENT" of recognizers, speaker judges and MOS judges, at most one
             of a kind.
-        device: torch device that they run on.
+        device: torch device that they run on, or auto.
 
     Raises:
         InputError: an unknown name, or two judges of a kind.
@@ -109,19 +112,39 @@ class Judges:
     @cached_property
     def recognizer(self) -> Recognizer:
         """The recognizer, loaded at the first access."""
-        return build_recognizer(self.spec("recognizer"), self.device)
+        return build_recognizer(self.spec("recognizer"), str(resolve_device(self.device)))
 
     @cached_property
     def speaker(self) -> SpeakerJudge:
         """The speaker judge, loaded at the first access."""
-        found: SpeakerJudge = SPEAKER_JUDGES.create(self.spec("speaker"), device=self.device)
-        return found
+        return self._create(SPEAKER_JUDGES, "speaker")
 
     @cached_property
     def mos(self) -> MOSJudge:
         """The MOS judge, loaded at the first access."""
-        found: MOSJudge = MOS_JUDGES.create(self.spec("mos"), device=self.device)
-        return found
+        return self._create(MOS_JUDGES, "mos")
+
+    def _create(self, registry: Registry[type[T]], kind: str) -> T:
+        judge: T = registry.create(self.spec(kind), device=str(resolve_device(self.device)))
+        return judge
+
+    def scores(self, samples: np.ndarray, reference: np.ndarray | None = None) -> dict[str, float]:
+        """Scores of one recording by the speaker and MOS judges that were chosen.
+
+        Args:
+            samples: float32 [N] at SAMPLE_RATE.
+            reference: a recording [M] of the target voice; without it, there is no similarity.
+
+        Returns:
+            `similarity`, the cosine of speaker embeddings, and `mos`, the overall opinion score.
+        """
+        scores = {}
+        if "speaker" in self.chosen and reference is not None:
+            target = self.speaker.embed(reference)
+            scores["similarity"] = round(float(self.speaker.embed(samples) @ target), 4)
+        if "mos" in self.chosen:
+            scores["mos"] = round(next(iter(self.mos.score(samples).values())), 4)
+        return scores
 
     def is_installed(self, kind: str) -> bool:
         """Whether the judge of a kind, and what scores its output, can be loaded."""

@@ -12,7 +12,10 @@ WINDOW = 9.01  # seconds
 
 @MOS_JUDGES.register("dnsmos")
 class DNSMOS:
-    """The P.835 network of the package speechmos, in an ONNX session of one thread on the CPU.
+    """The P.835 network of the package speechmos, in an ONNX session of one thread.
+
+    It runs on CUDA if the device is one and the package onnxruntime has that provider, else on
+    the CPU.
 
     `speechmos.dnsmos.run` also runs the P.808 network, with busy-waiting threads: twice the work.
 
@@ -29,9 +32,13 @@ class DNSMOS:
         options = runtime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         model = Path(str(package.__file__)).parent / "dnsmos_models" / "sig_bak_ovr.onnx"
-        self.session = runtime.InferenceSession(
-            str(model), options, providers=["CPUExecutionProvider"]
-        )
+        providers = ["CPUExecutionProvider"]
+        if (
+            device.startswith("cuda")
+            and "CUDAExecutionProvider" in runtime.get_available_providers()
+        ):
+            providers.insert(0, "CUDAExecutionProvider")
+        self.session = runtime.InferenceSession(str(model), options, providers=providers)
         # Raw outputs to opinion scores; an unbound method that does not use its instance.
         self.polynomial = require("speechmos.dnsmos").DNSMOS.get_polyfit_val
 

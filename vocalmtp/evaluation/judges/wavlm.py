@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 
-from vocalmtp.engines.device import resolve_device
 from vocalmtp.errors import InputError
 from vocalmtp.evaluation.judges import SAMPLE_RATE, SPEAKER_JUDGES
 from vocalmtp.hub import load_pretrained
@@ -33,7 +32,7 @@ class WavLM:
         path, key = Path(folder), "speaker judge"
         self.features = load_pretrained(AutoFeatureExtractor, path, key)
         model = load_pretrained(WavLMForXVector, path, key)
-        self.model = model.eval().to(resolve_device(device))
+        self.model = model.eval().to(device)
         self.name = f"wavlm-{digest(path)}"
         self.description = f"WavLM speaker verification from the folder {path.name}"
 
