@@ -1,4 +1,4 @@
-"""Hints for names that nobody knows."""
+"""Hints for unknown names, and error lines that quote user input."""
 
 import pickle
 
@@ -22,7 +22,7 @@ def test_nearest_of_nothing():
     assert nearest("x", []) == "there are none"
 
 
-def test_what_users_typed_does_not_leave_the_line():
+def test_quoted_input_stays_on_the_line_and_survives_pickling():
     error = InputError("text 'a\n  b\x1b[2J\u202e\udcff': is no text", code="invalid_value")
     assert str(error) == "text 'a b?[2J??': is no text"
     assert str(pickle.loads(pickle.dumps(error))) == str(error)  # workers send it

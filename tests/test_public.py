@@ -1,4 +1,4 @@
-"""The public interface: its names, how fast it is there, and what must not shadow what."""
+"""The public interface: its names, and imports that stay light."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 HEAVY = ("torch", "transformers", "soundfile", "safetensors", "numpy", "num2words", "yaml")
 
 
-def test_the_public_names_are_pinned():
+def test_public_names_are_pinned():
     assert vocalmtp.__all__ == [
         "TTS",
         "Audio",
@@ -31,12 +31,12 @@ def test_the_public_names_are_pinned():
 
 
 @pytest.mark.parametrize("name", vocalmtp.__all__)
-def test_every_public_name_is_there(name):
+def test_every_public_name_can_be_imported(name):
     assert getattr(vocalmtp, name).__module__.startswith("vocalmtp.")
     assert name in dir(vocalmtp)
 
 
-def test_other_names_are_missing_as_usual():
+def test_unknown_names_raise_attribute_errors():
     assert vocalmtp.__version__ == version("vocalmtp")
     with pytest.raises(AttributeError, match="no attribute 'speak'"):
         _ = vocalmtp.speak
@@ -51,6 +51,6 @@ def test_other_names_are_missing_as_usual():
     ],
     ids=["import", "help", "tts-help"],
 )
-def test_what_should_be_quick_imports_nothing_heavy(code):
+def test_import_and_help_load_nothing_heavy(code):
     check = f"import sys\n{code}\nassert not (loaded := [m for m in {HEAVY} if m in sys.modules])"
     subprocess.run([sys.executable, "-c", check], check=True, capture_output=True)

@@ -1,11 +1,15 @@
-"""Roles: cards that are strict, voices that are found from the card, and who came with us."""
+"""Roles: strict YAML files, their voices, and the roles that come with the package."""
+
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import soundfile
+from helpers.errors import raises_input_error
 from helpers.sounds import buzz
 
 import vocalmtp
-from vocalmtp.errors import InputError
+from vocalmtp.errors import ErrorCode
 from vocalmtp.hub import model_folder
 from vocalmtp.roles import Role, list_roles, load_role
 from vocalmtp.voices import load_voices
@@ -14,8 +18,8 @@ CARD = "name: clerk\npersona: You file.\nvoice: ann\norigin: drawn at random\nco
 
 
 @pytest.fixture
-def card(tmp_path):
-    """Writes a card with something replaced; returns its path."""
+def card(tmp_path: Path) -> Callable[..., str]:
+    """Writes a role with something replaced; returns its path."""
 
     def write(old: str = "", new: str = "") -> str:
         path = tmp_path / "clerk.yaml"
@@ -25,7 +29,7 @@ def card(tmp_path):
     return write
 
 
-def test_eight_roles_came_with_the_package_each_with_its_own_voice():
+def test_bundled_roles_have_distinct_bundled_voices() -> None:
     voices = load_voices(model_folder("mini") / "voices")
     roles = [load_role(name) for name in list_roles()]
     assert len(roles) == 8 and [role.name for role in roles] == list_roles()
@@ -35,7 +39,9 @@ def test_eight_roles_came_with_the_package_each_with_its_own_voice():
     assert vocalmtp.load_role("captain") == load_role("captain")
 
 
-def test_a_card_survives_its_file(tmp_path, monkeypatch):
+def test_role_file_round_trip_from_another_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "roles").mkdir()
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path)
@@ -53,35 +59,37 @@ def test_a_card_survives_its_file(tmp_path, monkeypatch):
     assert load_role(path) == role.model_copy(update={"voice": str(tmp_path / "roles/me.wav")})
 
 
-def test_the_system_prompt_leaves_place_for_a_conversation(card):
+def test_system_prompt_leaves_room_for_a_conversation(card: Callable[..., str]) -> None:
     role = load_role(card())
     assert role.system_prompt() == "You file."
     styled = role.model_copy(update={"style": "dry"})
     assert styled.system_prompt() == "You file. Your manner: dry."
     assert role.prompt_ids(str.encode, 10) == list(b"You file.")
-    with pytest.raises(InputError, match="persona takes 9 tokens and the model reads 9 in all"):
+    with raises_input_error("wrong_length", key="role", names="clerk"):
         role.prompt_ids(str.encode, 9)
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "message"),
+    ("old", "new", "code", "named"),
     [
-        ("voice: ann\n", "", "role '.*': key 'voice' is missing"),
-        ("persona: You file.\n", "persona: ' '\n", "key 'persona'"),
-        ("persona", "personna", "unknown key 'personna'; did you mean 'persona'?"),
-        ("name: clerk", "name: a/b", "key 'name' is 'a/b'"),
-        ("consent: ''\n", "", "key 'consent' is missing"),
+        ("voice: ann\n", "", "missing", "voice"),
+        ("persona: You file.\n", "persona: ' '\n", "invalid_value", "persona"),
+        ("persona", "personna", "unknown_name", "did you mean 'persona'"),
+        ("name: clerk", "name: a/b", "invalid_value", "a/b"),
+        ("consent: ''\n", "", "missing", "consent"),
     ],
 )
-def test_cards_that_are_wrong(card, old, new, message):
-    with pytest.raises(InputError, match=message):
+def test_invalid_role_files(
+    card: Callable[..., str], old: str, new: str, code: ErrorCode, named: str
+) -> None:
+    with raises_input_error(code, key="role", names=named):
         load_role(card(old, new))
 
 
-def test_roles_that_are_not_there(tmp_path):
-    with pytest.raises(InputError, match=r"role 'capitan': no such role; did you mean 'captain'\?"):
+def test_missing_roles(tmp_path: Path) -> None:
+    with raises_input_error("not_found", key="role", names="did you mean 'captain'"):
         load_role("capitan")
-    with pytest.raises(InputError, match="role '.*none.yaml': no such file"):
+    with raises_input_error("not_found", key="role", names="none.yaml"):
         load_role(tmp_path / "none.yaml")
-    with pytest.raises(InputError, match="name it a.yaml"):
+    with raises_input_error("invalid_value", key="output"):
         load_role("captain").save(tmp_path / "a.json")

@@ -76,7 +76,8 @@ class DialogueModel:
         if not codes:
             return AudioInput(mel_frames(log_mels(wav)))
         with torch.inference_mode():
-            return AudioInput(tokenizer.encode(wav[None].to(tokenizer.device)).codes[0])
+            encoded = tokenizer.encode(wav[None].to(tokenizer.device))
+            return AudioInput(encoded.codes[0].cpu())
 
     def transcribe(self, audio: Sequence[AudioInput], batch_size: int = 8) -> list[str]:
         """Return the transcript of each recording."""

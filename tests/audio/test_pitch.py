@@ -1,3 +1,5 @@
+"""Pitch tracking: harmonics, noise, silence, and interpolation."""
+
 import math
 
 import pytest
@@ -7,7 +9,7 @@ from vocalmtp.audio.pitch import fill_unvoiced, track_pitch
 
 
 @pytest.mark.parametrize("hz", [70.0, 110.0, 205.0, 330.0])
-def test_finds_the_pitch_of_a_buzz(hz):
+def test_pitch_of_harmonics(hz):
     time = torch.arange(16_000) / 16_000
     wav = sum(torch.sin(2 * math.pi * hz * h * time) / h for h in range(1, 6))[None] * 0.1
     f0 = track_pitch(wav)
@@ -22,7 +24,7 @@ def test_noise_and_silence_are_unvoiced():
     assert (track_pitch(torch.zeros(1, 16_000)) == 0).all()
 
 
-def test_unvoiced_frames_are_bridged():
+def test_unvoiced_frames_are_interpolated():
     f0 = torch.tensor([[0.0, 100.0, 0.0, 0.0, 200.0, 0.0], [0.0] * 6])
     bridged = fill_unvoiced(f0)
     low, high = math.log(100), math.log(200)
