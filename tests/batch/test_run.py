@@ -13,6 +13,7 @@ import pytest
 from helpers import fake_tts
 from helpers.batch_checks import check_whole, rows
 from helpers.errors import raises_input_error
+from helpers.waiting import wait_until
 
 from vocalmtp.batch import plan_batch, run_batch
 from vocalmtp.batch.items import Item
@@ -192,7 +193,7 @@ def test_the_second_process_on_a_folder_is_refused(make_job, monkeypatch):
     job = make_job(SIXTY)
     first = get_context("fork").Process(target=run_batch, args=(job,))
     first.start()
-    wait_for(lambda: (job.output / "000001.wav").exists() or any(job.output.glob("*.wav")))
+    wait_until(lambda: (job.output / "000001.wav").exists() or any(job.output.glob("*.wav")))
     with raises_input_error("unusable", key="output"):
         run_batch(job)
     first.join()
@@ -279,13 +280,6 @@ def test_rows_are_as_many_as_the_machine_takes(make_job, monkeypatch):
     assert job.rows == 16
 
 
-def wait_for(what, seconds: float = 60.0) -> None:
-    end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end, "it took too long"
-        time.sleep(0.005)
-
-
 @pytest.mark.parametrize("seed", range(3))
 def test_killed_five_times_at_random_nothing_is_lost_torn_or_doubled(make_job, monkeypatch, seed):
     monkeypatch.setenv(fake_tts.DELAY, "0.01")
@@ -295,7 +289,7 @@ def test_killed_five_times_at_random_nothing_is_lost_torn_or_doubled(make_job, m
         process = get_context("fork").Process(target=run_batch, args=(job,))
         process.start()
         there = len(kept) + chance.randrange(10)
-        wait_for(lambda n=there: len(list(job.output.glob("*.wav"))) >= n)
+        wait_until(lambda n=there: len(list(job.output.glob("*.wav"))) >= n)
         time.sleep(chance.uniform(0, 0.03))
         os.kill(process.pid, signal.SIGKILL)
         process.join()

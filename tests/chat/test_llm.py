@@ -13,6 +13,7 @@ import torch
 from helpers.chat_fakes import ToneTTS, error_codes, until
 from helpers.errors import raises_input_error
 from helpers.tiny_chat_model import TEMPLATE, WORDS, save_tiny_chat_model
+from helpers.waiting import wait_until
 
 from vocalmtp.chat.answer_stream import APOLOGIES
 from vocalmtp.chat.history import Message
@@ -131,10 +132,7 @@ def test_interruption_disconnects_from_the_endpoint(make_session, url, model):
     session.ask("Enough?")
     assert until(session, "finished")[-1].text == "All is well."
     session.close()  # returns only because the request has ended
-    deadline = time.monotonic() + 60
-    while model == "endless" and model not in server_log(url)["disconnected"]:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: model != "endless" or model in server_log(url)["disconnected"])
 
 
 def test_interruption_stops_a_local_model(make_session, folder):

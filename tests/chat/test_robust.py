@@ -4,13 +4,12 @@ import asyncio
 import json
 import socket
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers.chat_fakes import RATE, ScriptedLLM, kinds, say, silence, tone, until
+from helpers.waiting import wait_until
 
 from vocalmtp.audio.formats import to_pcm
 
@@ -28,13 +27,6 @@ def memory() -> int:
     if not STATM.exists():
         pytest.skip("there is no /proc to read memory from")
     return int(STATM.read_text().split()[1]) * 4096
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 @pytest.mark.slow

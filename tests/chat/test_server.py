@@ -2,13 +2,13 @@
 
 import json
 import threading
-import time
 from contextlib import nullcontext
 
 import numpy as np
 import pytest
 from helpers.chat_fakes import silence, tone
 from helpers.errors import raises_input_error
+from helpers.waiting import wait_until
 
 from vocalmtp.audio.formats import to_pcm
 from vocalmtp.server.state import ServerState
@@ -44,13 +44,6 @@ def receive(socket, kind: str) -> tuple[list[dict], bytes]:
     return seen, audio
 
 
-def wait(condition) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 def test_spoken_turn_over_a_socket_is_answered_and_interrupted(make_server):
     server = make_server("One two.")
     before = threading.active_count()
@@ -70,7 +63,7 @@ def test_spoken_turn_over_a_socket_is_answered_and_interrupted(make_server):
         seen, _ = receive(socket, "interrupted")
         assert (seen[-1]["played_text"], round(seen[-1]["seconds"], 1)) == ("One", 0.3)
         assert server.active == 1
-    wait(lambda: server.active == 0 and threading.active_count() <= before + 1)
+    wait_until(lambda: server.active == 0 and threading.active_count() <= before + 1)
 
 
 def test_voice_responder_and_role_are_chosen_by_name_only(make_server):
@@ -170,7 +163,7 @@ def test_client_that_exceeds_a_limit_is_disconnected(make_server, messages, reas
         with pytest.raises(WebSocketDisconnect) as closed:
             receive(socket, "never")
         assert closed.value.code == code
-    wait(lambda: server.active == 0)
+    wait_until(lambda: server.active == 0)
 
 
 def test_conversation_has_a_time_limit(make_server):
@@ -185,7 +178,7 @@ def test_busy_server_refuses_a_conversation_until_another_one_ends(make_server):
         receive(first, "ready")
         with web.websocket_connect(SOCKET) as second:
             assert receive(second, "busy")[0][-1]["code"] == "busy"
-    wait(lambda: server.active == 0)
+    wait_until(lambda: server.active == 0)
     with web.websocket_connect(SOCKET) as third:
         assert receive(third, "ready")
 

@@ -3,9 +3,8 @@
 from collections.abc import Callable
 
 import pytest
+from helpers import command_line
 from helpers.toy_model import save_toy_model
-
-from vocalmtp.cli import main
 
 
 @pytest.fixture(scope="module")
@@ -18,9 +17,4 @@ def run(tmp_path, monkeypatch) -> Callable[..., int]:
     """Runs the command line in an empty folder and returns its exit status."""
     monkeypatch.chdir(tmp_path)
 
-    def call(*arguments: str) -> int:
-        with pytest.raises(SystemExit) as stop:
-            main(arguments)
-        return stop.value.code
-
-    return call
+    return command_line.run

@@ -1,18 +1,13 @@
 """`vocalmtp info`, `--version` and help."""
 
 import pytest
+from helpers.command_line import run
 from helpers.toy_model import save_toy_model
 
 import vocalmtp
-from vocalmtp.cli import app, main
+from vocalmtp.cli import app
 from vocalmtp.cli.describe import card_facts
 from vocalmtp.text import VERSION
-
-
-def run(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as stop:
-        main(arguments)
-    return stop.value.code
 
 
 def test_info_tells_what_a_model_is(tmp_path, capsys):

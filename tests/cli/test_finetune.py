@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import soundfile
 import yaml
+from helpers.command_line import run
 from helpers.errors import error_code
 from helpers.toy_model import save_toy_model
 
 from vocalmtp.audio.io import read_audio
-from vocalmtp.cli import main
 from vocalmtp.config import load_yaml, parse
 from vocalmtp.data.manifest import read_manifest
 from vocalmtp.models.speech_lm import SpeechLM
@@ -23,12 +23,6 @@ from vocalmtp.training.recipe import FinetuneRecipe
 from vocalmtp.training.run_files import read_log
 
 TEXT = "one two three."
-
-
-def run(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as stop:
-        main([str(argument) for argument in arguments])
-    return stop.value.code
 
 
 @pytest.fixture(autouse=True)

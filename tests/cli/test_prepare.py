@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from helpers.command_line import run
 
-from vocalmtp.cli import main
 from vocalmtp.data import prepare as module
 from vocalmtp.data.corpus_formats import find_sources
 from vocalmtp.data.manifest import read_manifest
@@ -17,12 +17,6 @@ from vocalmtp.errors import InputError
 from vocalmtp.io.run_folder import only_writer
 
 EASY = RecordingLimits(nll=100, coverage=0)  # noise is no speech: only the other checks count
-
-
-def run(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as stop:
-        main([str(argument) for argument in arguments])
-    return stop.value.code
 
 
 def noise(path: Path, seconds: float = 1.5, rate: int = 16_000) -> Path:

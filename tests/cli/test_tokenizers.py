@@ -5,19 +5,13 @@ import re
 import numpy as np
 import pytest
 import soundfile
+from helpers.command_line import run
 from helpers.errors import error_code
 from helpers.published_weights import make_published
 from helpers.tiny_codecs import make_model
 
-from vocalmtp.cli import main
 from vocalmtp.tokenizers import list_cards
 from vocalmtp.tokenizers.registry import VARIABLE
-
-
-def run(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as stop:
-        main([str(argument) for argument in arguments])
-    return stop.value.code
 
 
 @pytest.fixture(autouse=True)

@@ -8,18 +8,12 @@ import pytest
 import soundfile
 import torch
 import yaml
+from helpers.command_line import run
 from helpers.errors import error_code
 from helpers.toy_model import BACKBONE, tokenizer_config
 
-from vocalmtp.cli import main
 from vocalmtp.data.shards import CodeShards
 from vocalmtp.tokenizers.neural import NeuralTokenizer
-
-
-def run(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as stop:
-        main([str(argument) for argument in arguments])
-    return stop.value.code
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from helpers.command_line import pipe_in
 from helpers.errors import error_code
 from helpers.sounds import buzz
 from helpers.toy_model import save_toy_model
@@ -17,11 +18,6 @@ from helpers.toy_model import save_toy_model
 from vocalmtp.voices import Voice
 
 YES = "--i-have-consent"
-
-
-def pipe_in(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
-    """Make `content` the standard input."""
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,10 @@ import json
 
 import numpy as np
 import pytest
+from helpers.command_line import run
 from helpers.errors import error_code
 
 from vocalmtp.audio.io import read_audio
-from vocalmtp.cli import main
 from vocalmtp.evaluation.judges import Judges
 from vocalmtp.evaluation.metrics import Evaluators, compare, fidelity, mel_distance
 from vocalmtp.evaluation.report import Metric
@@ -19,12 +19,6 @@ from vocalmtp.recognizers.base import Recognizer
 
 OWN = "similarity to the target voice"
 JUDGES = ["--judge", "test-loudness", "--judge", "test-three"]
-
-
-def run(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as stop:
-        main([str(argument) for argument in arguments])
-    return stop.value.code
 
 
 def metrics_of(path) -> dict[tuple[str, str, str], dict]:

@@ -4,13 +4,12 @@ import json
 from pathlib import Path
 
 import numpy as np
-import pytest
 import yaml
+from helpers.command_line import run
 from helpers.errors import raises_input_error
 
 from vocalmtp.ablation.grid import load_grid
 from vocalmtp.chat.pipeline import build_pipeline
-from vocalmtp.cli import main
 from vocalmtp.evaluation.judges import KINDS
 from vocalmtp.recognizers.base import RECOGNIZERS, Recognizer
 from vocalmtp.training.callbacks import EvalCallback
@@ -36,12 +35,6 @@ class HiThere(Recognizer):
 
     def transcribe(self, samples: np.ndarray) -> str:
         return "hi there"
-
-
-def run(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as stop:
-        main([str(argument) for argument in arguments])
-    return stop.value.code
 
 
 def finetune_recipe(tmp_path: Path, *judges: str) -> FinetuneRecipe:

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from helpers.command_line import run
 from helpers.errors import error_code, raises_input_error
 from helpers.tiny_codecs import make_tiny
 
-from vocalmtp.cli import main
 from vocalmtp.evaluation import probes
 from vocalmtp.evaluation.judges import Judges
 from vocalmtp.evaluation.metrics import Evaluators
@@ -110,12 +110,6 @@ def test_tokenizer_without_a_decoder_has_no_resynthesis(manifest, tmp_path):
     assert "Resynthesis" not in sections
     assert values(sections["Codebook use"])["fsq, 6561 codes", "perplexity"] >= 1
     assert all(metric.estimate.count == 0 for metric in sections["Speaker vector"])
-
-
-def run(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as stop:
-        main([str(argument) for argument in arguments])
-    return stop.value.code
 
 
 def test_missing_package_is_reported_before_the_work(manifest, tmp_path, monkeypatch, capsys):

@@ -6,10 +6,9 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
+from helpers import command_line
 from helpers.errors import error_code
 from helpers.toy_model import save_toy_model
-
-from vocalmtp.cli import main
 
 UNLIMITED = resource.getrlimit(resource.RLIMIT_FSIZE)
 
@@ -32,12 +31,7 @@ def run(tmp_path, monkeypatch) -> Callable[..., int]:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
 
-    def call(*arguments: object) -> int:
-        with pytest.raises(SystemExit) as stop:
-            main([str(argument) for argument in arguments])
-        return stop.value.code
-
-    return call
+    return command_line.run
 
 
 @pytest.fixture

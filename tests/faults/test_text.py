@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers.command_line import pipe_in
 from helpers.errors import error_code
 
 
@@ -31,11 +32,6 @@ def test_what_cannot_be_said(refused, whole_model, text, says):
 def test_signs_that_are_not_heard_are_left_out(run, whole_model, capsys, text):
     assert run("tts", text, "--show-text") == 0
     assert capsys.readouterr().out == "hi there.\n"
-
-
-def pipe_in(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
-    """Make `content` the standard input."""
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
 
 
 def test_a_megabyte_is_read_to_its_end(run, monkeypatch, capsys):

@@ -2,12 +2,12 @@
 
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import uvicorn
 
+from helpers.waiting import wait_until
 from vocalmtp.server.app import make_app, settings
 from vocalmtp.server.state import ServerState
 
@@ -21,10 +21,7 @@ def serving(state: ServerState, **options) -> Iterator[int]:
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
-        deadline = time.monotonic() + 60
-        while not server.started:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        wait_until(lambda: server.started)
         try:
             yield listener.getsockname()[1]
         finally:

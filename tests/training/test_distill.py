@@ -4,12 +4,12 @@ import json
 
 import pytest
 import torch
+from helpers.command_line import run
 from helpers.errors import error_code
 from helpers.toy_model import save_toy_model
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vocalmtp.cli import main
 from vocalmtp.data.shards import CodeShards
 from vocalmtp.models.text_track import frame_advances
 from vocalmtp.training.distill import character_ends
@@ -28,12 +28,6 @@ def test_character_ends_invert_frame_advances(advances, rate):
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory):
     return save_toy_model(tmp_path_factory.mktemp("distill") / "toy")
-
-
-def run(*arguments):
-    with pytest.raises(SystemExit) as stop:
-        main([str(argument) for argument in arguments])
-    return stop.value.code
 
 
 def test_distilled_codes_equal_synthesis_and_job_resumes(toy, tmp_path, capsys):

@@ -152,14 +152,15 @@ def fill(module: "nn.Module", path: Path, what: str) -> None:
         mine, theirs = own[name], tensors[name]
         if mine.shape != theirs.shape or mine.is_floating_point() != theirs.is_floating_point():
             raise InputError(
-                f"{what}: '{name}' in {path.name} is {_kind(theirs)}, not {_kind(mine)}; "
-                "copy or make it again",
+                f"{what}: '{name}' in {path.name} is {dtype_and_shape(theirs)}, "
+                f"not {dtype_and_shape(mine)}; copy or make it again",
                 code="damaged",
             )
     module.load_state_dict(tensors)  # converts
 
 
-def _kind(tensor: "Tensor") -> str:
+def dtype_and_shape(tensor: "Tensor") -> str:
+    """Name the dtype and the shape of a tensor, as in "float32 [2, 3]"."""
     return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
 
 

@@ -18,7 +18,6 @@ from vocalmtp.text.tables import MONTH_NAMES, MONTHS, WEEKDAYS
 _MONTH = choice(MONTHS)
 _WEEKDAY = choice(WEEKDAYS)
 _SHORT = WEEKDAYS | MONTHS
-_MONTHS_NEEDED = sorted({name[:3] for name in MONTHS})
 _DAY = r"(\d{1,2})(?:st|nd|rd|th)?"
 
 

@@ -18,6 +18,7 @@ from typing_extensions import Self
 
 from vocalmtp.config import Registry
 from vocalmtp.errors import InputError
+from vocalmtp.io.read import dtype_and_shape
 
 if TYPE_CHECKING:
     from vocalmtp.tokenizers.cards import TokenizerCard
@@ -259,7 +260,7 @@ def check_wav(
     """
     if wav.dim() != 2 or not wav.is_floating_point():
         raise InputError(
-            f"audio: is {_dtype_and_shape(wav)}; give mono float samples [batch, samples] at "
+            f"audio: is {dtype_and_shape(wav)}; give mono float samples [batch, samples] at "
             f"{spec.input_rate} Hz for tokenizer '{spec.name}'",
             code="invalid_value",
         )
@@ -288,7 +289,7 @@ def check_codes(spec: TokenizerSpec, codes: Tensor) -> None:
     """Raise InputError (key `codes`) unless `codes` are [B, Q, T] integers of the spec's streams."""
     if codes.dim() != 3 or codes.shape[1] != len(spec.streams) or codes.is_floating_point():
         raise InputError(
-            f"codes: are {_dtype_and_shape(codes)}; give integers [batch, {len(spec.streams)}, "
+            f"codes: are {dtype_and_shape(codes)}; give integers [batch, {len(spec.streams)}, "
             f"frames] for tokenizer '{spec.name}'",
             code="invalid_value",
         )
@@ -323,7 +324,3 @@ def full_lengths(codes: Tensor, lengths: Tensor | None) -> Tensor:
 def inside(lengths: Tensor, size: int) -> Tensor:
     """Return which of `size` positions precede each of `lengths` [B]: bool [B, size]."""
     return torch.arange(size, device=lengths.device) < lengths[:, None]
-
-
-def _dtype_and_shape(tensor: Tensor) -> str:
-    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
