@@ -65,9 +65,9 @@ def test_test_wordings_are_not_trained_but_their_facts_are(rows):
 
 def test_test_questions_have_held_out_voices(recipe, rows):
     speak = recipe("speak")
-    shards, places = speak.plan_shards(rows, RECIPES / "chat_mini", aloud=True)
+    shards, places = speak.plan_shards(rows, RECIPES / "chat_mini", questions=True)
     assert len(places) == 2 * len(rows)
-    asked = [shard for shard in shards if speak.ASKED in shard.name]
+    asked = [shard for shard in shards if speak.QUESTION in shard.name]
     voices = {
         s: {i.voice.name for x in asked for i in x.items if i.split == s} for s in speak.SPLITS
     }
@@ -80,7 +80,7 @@ def test_test_questions_have_held_out_voices(recipe, rows):
     place = places[0, "question_audio"]
     shard = next(shard for shard in shards if f"/{shard.name}/" in place)
     assert shard.items[int(Path(place).stem)].text == rows[0]["question"]
-    silent, _ = speak.plan_shards(rows, RECIPES / "chat_mini", aloud=False)
+    silent, _ = speak.plan_shards(rows, RECIPES / "chat_mini", questions=False)
     assert len(silent) == len(shards) - len(asked)
 
 
