@@ -79,6 +79,11 @@ def test_tasks_wait_for_their_dependencies(tmp_path, jobs):
     assert "'bad'" in dict(outcomes)["needs bad"]
 
 
+def test_the_last_task_may_be_blocked():
+    tasks = [Task("bad", int, ("x",)), Task("needs bad", print, after=("bad",))]
+    assert list(dict(run_tasks(tasks, 2))) == ["bad", "needs bad"]
+
+
 @pytest.mark.parametrize("text", ["track", "prompt"])
 @pytest.mark.parametrize("flat", [False, True])
 def test_alignment_is_the_cosine_of_mean_hidden_states(make_model, make_rows, text, flat):

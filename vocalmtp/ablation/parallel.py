@@ -78,7 +78,8 @@ def _in_processes(tasks: Sequence[Task], jobs: int) -> Outcomes:
                     process.start()
                     theirs.close()  # so that the pipe ends with the process
                     running[ours] = (task.name, process)
-            for pipe in wait(list(running)):
+            # `wait` for nothing would never return.
+            for pipe in wait(list(running)) if running else ():
                 assert isinstance(pipe, Connection)
                 name, process = running.pop(pipe)
                 problems[name] = _outcome(pipe, process)
