@@ -1,5 +1,6 @@
 """Tiny random models over three backbone families, toy codes, and fixed seeds."""
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -26,7 +27,9 @@ STREAMS = [
 ]
 
 
-torch.set_num_threads(1)  # the models are tiny: a second thread only waits
+# The models are tiny: a second thread only waits, in this process and in those that tests start.
+torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(autouse=True)
