@@ -12,9 +12,7 @@ from functools import partial
 from itertools import chain, islice
 from operator import index
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from vocalmtp.audio.io import Audio, in_order, join
 from vocalmtp.audio.timestamps import spoken_words, written_tokens
@@ -28,16 +26,17 @@ from vocalmtp.decoding.synthesis import (
     SpeakerConditioning,
     split_text,
 )
-from vocalmtp.engines.device import float32_on_cpu, move, resolve_device
 from vocalmtp.errors import InputError, nearest
-from vocalmtp.hub import DEFAULT_MODEL, model_folder
-from vocalmtp.models.checkpoint import load_text_tokenizer
-from vocalmtp.models.config import read_card
+from vocalmtp.hub import DEFAULT_MODEL, model_folder, read_card
 from vocalmtp.models.prompts import Segment
-from vocalmtp.models.speech_lm import SpeechLM
 from vocalmtp.text import ALPHABET, char_ids, char_text
-from vocalmtp.tokenizers import SpeechTokenizer, load_tokenizer
 from vocalmtp.voices import AnyVoice, Voice, find_voice, load_voices
+
+if TYPE_CHECKING:
+    import torch
+
+    from vocalmtp.models.speech_lm import SpeechLM
+    from vocalmtp.tokenizers import SpeechTokenizer
 
 SEED_STRIDE = 0x9E3779B97F4A7C15  # so large that the sentences of two texts never share a seed
 
@@ -55,7 +54,7 @@ class SynthesisRequest:
 
 def load(
     name: Path | str = DEFAULT_MODEL,
-    device: str | torch.device = "cpu",
+    device: "str | torch.device" = "cpu",
     int8: bool | None = None,
     speaker_conditioning: SpeakerConditioning = "both",
     decoding: Decoding | None = None,
@@ -73,6 +72,11 @@ def load(
         InputError: there is no such model or device, or the model's parts do not belong together.
 
     """
+    from vocalmtp.engines.device import float32_on_cpu, move, resolve_device
+    from vocalmtp.models.checkpoint import load_text_tokenizer
+    from vocalmtp.models.speech_lm import SpeechLM
+    from vocalmtp.tokenizers import load_tokenizer
+
     place = resolve_device(device)
     folder = model_folder(name)
     card = read_card(folder)
@@ -131,8 +135,8 @@ class TTS(SentenceSynthesizer):
 
     def __init__(
         self,
-        model: SpeechLM,
-        tokenizer: SpeechTokenizer,
+        model: "SpeechLM",
+        tokenizer: "SpeechTokenizer",
         voices: dict[str, Voice] | None = None,
         card: dict[str, Any] | None = None,
         encode_text: Callable[[str], Sequence[int]] = char_ids,

@@ -23,7 +23,7 @@ from vocalmtp.data.shards import CodeShards
 from vocalmtp.data.text_lists import survey
 from vocalmtp.decoding.tree import DraftTree
 from vocalmtp.errors import InputError
-from vocalmtp.models.config import read_card
+from vocalmtp.hub import read_card
 from vocalmtp.tokenizers import load_tokenizer
 from vocalmtp.training.build import model_config
 from vocalmtp.training.recipe import SpeechLMRecipe

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from vocalmtp.arrays import last_of
 from vocalmtp.decoding.constraints import ConstrainedSampler
 from vocalmtp.decoding.statistics import DecodeStatistics
 from vocalmtp.decoding.strategies import StepBatch
 from vocalmtp.errors import InputError
-from vocalmtp.heads.draft.base import DraftCache, DraftHead, last_of
+from vocalmtp.heads.draft.base import DraftCache, DraftHead
 from vocalmtp.models.base import GenerativeModel
 from vocalmtp.models.layout import TokenLayout
 from vocalmtp.models.state import DecodeState

@@ -6,16 +6,19 @@ Letters: B rows, S steps, K slots, Q streams, T frames, U characters.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from vocalmtp.decoding.sampling import Sampler
+from vocalmtp.arrays import Array, constant, full, namespace, on_cpu, stack, without_gradients
+from vocalmtp.decoding.sampling import Sampler, noise_source
 from vocalmtp.decoding.strategies import DecodeStrategy, Grouped, StepBatch
-from vocalmtp.models.base import GenerativeModel
 from vocalmtp.models.layout import ADVANCE, TokenLayout
 from vocalmtp.models.prompts import Segment, Speech
 from vocalmtp.models.state import DecodeState
+
+if TYPE_CHECKING:
+    from vocalmtp.models.base import GenerativeModel
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Prompt:
         """Number of characters on the text track."""
         return sum(len(s.characters or ()) for s in self.segments if isinstance(s, Speech))
 
-    def limit(self, model: GenerativeModel) -> int:
+    def limit(self, model: "GenerativeModel") -> int:
         """Most steps: `max_steps`, or what the model derives from the length of the text."""
         return model.step_limit(self.segments) if self.max_steps is None else self.max_steps
 
@@ -42,7 +45,7 @@ class StepEvent:
     """One decoded step of the rows that are still being decoded."""
 
     rows: list[int]  # [B] numbers of their prompts
-    tokens: Tensor  # [B, K]
+    tokens: Array  # [B, K]
     finished: list[bool]  # [B] whether this was the row's last step
 
 
@@ -50,14 +53,13 @@ class StepEvent:
 class Generated:
     """A whole utterance as codes."""
 
-    codes: Tensor  # [Q, T] codec streams only
-    pointers: Tensor | None  # [T] character spoken in each frame, if there is a text track
+    codes: Array  # [Q, T] codec streams only
+    pointers: Array | None  # [T] character spoken in each frame, if there is a text track
     truncated: bool  # cut off by the limit on steps
 
 
-@torch.inference_mode()
 def generate(
-    model: GenerativeModel,
+    model: "GenerativeModel",
     prompts: Iterable[Prompt],
     batch_size: int = 1,
     strategy: DecodeStrategy | None = None,
@@ -79,7 +81,13 @@ def generate(
 
     """
     strategy = Grouped() if strategy is None else strategy
-    waiting = iter(prompts)
+    return without_gradients(_generate)(model, iter(prompts), batch_size, strategy)
+
+
+def _generate(
+    model: "GenerativeModel", waiting: Iterator[Prompt], batch_size: int, strategy: DecodeStrategy
+) -> Iterator[StepEvent]:
+    """See `generate`."""
     rows: list[int] = []  # numbers of the prompts that are being decoded
     started = 0
     state = None
@@ -107,15 +115,14 @@ def generate(
 
 
 def prefill_prompts(
-    model: GenerativeModel, prompts: list[Prompt], strategy: DecodeStrategy
+    model: "GenerativeModel", prompts: list[Prompt], strategy: DecodeStrategy
 ) -> DecodeState:
     """Run the backbone over prompts; return a state that is ready for the first step."""
-    with torch.device("cpu"):  # where prompts are, whatever torch's default device is
+    with on_cpu():  # where prompts are, whatever torch's default device is
         batch = model.collator()([prompt.segments for prompt in prompts], left=True)
-    inputs, hidden, state = model.prefill(batch.to(model.device))
-    limits = torch.tensor([prompt.limit(model) for prompt in prompts], device=model.device)
-    state.limits = state.steps + limits
-    state.generators = tuple(torch.Generator("cpu").manual_seed(p.seed) for p in prompts)
+    inputs, hidden, state = model.prefill(batch)
+    state.limits = state.steps + constant(state.steps, [prompt.limit(model) for prompt in prompts])
+    state.generators = tuple(noise_source(state.steps, prompt.seed) for prompt in prompts)
     state.samplers = tuple(prompt.sampler for prompt in prompts)
     strategy.begin(inputs, hidden, state, model)
     return state
@@ -123,7 +130,7 @@ def prefill_prompts(
 
 def iterate_steps(
     emitted: StepBatch, layout: TokenLayout, state: DecodeState
-) -> Iterator[tuple[list[int], Tensor, list[bool]]]:
+) -> Iterator[tuple[list[int], Array, list[bool]]]:
     """Split a batch of steps into single steps, and drop those after a row's last.
 
     Yields:
@@ -148,10 +155,10 @@ def iterate_steps(
 def mark_ends(
     layout: TokenLayout,
     state: DecodeState,
-    tokens: Tensor,
-    number: Tensor,
+    tokens: Array,
+    number: Array,
     rows: list[int] | None = None,
-) -> Tensor:
+) -> Array:
     """Record the end tokens in the step `tokens` [B, K] of index `number` [B] in `state.ended`.
 
     `rows` are the rows that have this step (None: all). Returns which rows have no further step,
@@ -159,10 +166,10 @@ def mark_ends(
     """
     end = layout.ends(tokens[:, 0]) & (state.ended < 0)
     if rows is not None:
-        here = torch.zeros_like(end)
+        here = full(end, end.shape, False)
         here[rows] = True
         end = end & here
-    state.ended = torch.where(end, number, state.ended)
+    state.ended = namespace(end).where(end, number, state.ended)
     out = (state.ended >= 0) & (number >= state.ended + layout.steps_after_end)
     return out | (number + 1 >= state.limits)
 
@@ -171,15 +178,15 @@ def collect_utterances(
     events: Iterable[StepEvent], layout: TokenLayout
 ) -> Iterator[tuple[int, Generated]]:
     """Collect steps to utterances; yield each with its prompt's number, in the order they end."""
-    steps: dict[int, list[Tensor]] = {}
+    steps: dict[int, list[Array]] = {}
     for event in events:
         for row, tokens, finished in zip(event.rows, event.tokens, event.finished, strict=True):
             steps.setdefault(row, []).append(tokens)
             if finished:
-                yield row, unpack(torch.stack(steps.pop(row)), layout)
+                yield row, unpack(stack(steps.pop(row)), layout)
 
 
-def unpack(steps: Tensor, layout: TokenLayout) -> Generated:
+def unpack(steps: Array, layout: TokenLayout) -> Generated:
     """Convert the steps [S, K] of one row to an utterance."""
     codes, lengths = layout.unpack(steps[None])
     codes = codes[0, :, : int(lengths[0])]
@@ -197,8 +204,8 @@ class StepUnpacker:
 
     def __init__(self, layout: TokenLayout):
         self.layout = layout
-        self.window: list[Tensor] = []
-        self.nothing = torch.zeros(len(layout.streams), 0, dtype=torch.long, device="cpu")
+        self.window: list[Array] = []
+        self.nothing: Array = np.zeros((len(layout.streams), 0), np.int64)
         # With one frame per step, the last step is never ragged: no step waits for the next one.
         wait = layout.leading_delay + 1 if layout.frames_per_step > 1 else 0
         self.lag = max(layout.max_delay, wait)
@@ -206,24 +213,24 @@ class StepUnpacker:
             self.lag = len(layout.streams) - 1
         self.over = False
 
-    def push(self, tokens: Tensor) -> Tensor:
+    def push(self, tokens: Array) -> Array:
         """Add a step [K]; return the frames it completes, [Q, t] of all the layout's streams."""
         self.window.append(tokens)
-        self.nothing = self.nothing.to(tokens.device)
+        self.nothing = full(tokens, (len(self.layout.streams), 0), 0)
         ended = any(int(t[0]) == self.layout.slots[0].end_id for t in self.window)
         if ended or self.over or len(self.window) <= self.lag:
             return self.nothing
         return self._take(1)
 
-    def flush(self) -> Tensor:
+    def flush(self) -> Array:
         """Return the remaining frames [Q, t] after the last step."""
         if not self.window or self.over:
             return self.nothing
         self.over = True
         return self._take(None)
 
-    def _take(self, steps: int | None) -> Tensor:
-        codes, lengths = self.layout.unpack(torch.stack(self.window)[None])
+    def _take(self, steps: int | None) -> Array:
+        codes, lengths = self.layout.unpack(stack(self.window)[None])
         if steps is None:
             return codes[0, :, : int(lengths[0])]
         if self.layout.flat:

@@ -111,8 +111,6 @@ class Decoding:
             InputError: the model does not support these options.
 
         """
-        from vocalmtp.decoding.draft_state import check_drafts
-
         model = full_model
         if self.tokens_per_step is not None:
             model = full_model.at_step_size(full_model.config.step_size_of(self.tokens_per_step))
@@ -121,6 +119,8 @@ class Decoding:
 
             check_tree(model, self.tree)
         elif self.drafts:
+            from vocalmtp.decoding.draft_state import check_drafts
+
             check_drafts(model, self.drafts)
         if self.accept == "near" and not any(stream.levels for stream in model.layout.streams):
             raise InputError(
@@ -142,13 +142,14 @@ class Decoding:
 
     def strategy(self, statistics: "DecodeStatistics") -> "DecodeStrategy":
         """Return a strategy with these options that counts in `statistics`."""
-        from vocalmtp.decoding.draft_state import DraftOnly
-        from vocalmtp.decoding.speculative import Speculative
         from vocalmtp.decoding.strategies import Grouped
-        from vocalmtp.decoding.tree_speculative import TreeSpeculative
 
         if not self.drafts:
             return Grouped(statistics)
+        from vocalmtp.decoding.draft_state import DraftOnly
+        from vocalmtp.decoding.speculative import Speculative
+        from vocalmtp.decoding.tree_speculative import TreeSpeculative
+
         if self.tree is not None:
             return TreeSpeculative(self.tree, statistics)
         if self.accept == UNVERIFIED:

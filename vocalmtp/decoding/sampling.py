@@ -5,11 +5,20 @@ Letters: B rows, V vocabulary.
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
-import torch
-from torch import Tensor
-from torch.nn import functional as F
+import numpy as np
 
+from vocalmtp.arrays import (
+    Array,
+    as_float,
+    descending,
+    log_softmax,
+    namespace,
+    range_like,
+    softmax,
+    take_along,
+)
 from vocalmtp.errors import ErrorCode, InputError
 
 
@@ -57,7 +66,7 @@ class Sampler:
         """Whether the most probable id is always taken, so that the noise has no effect."""
         return self.greedy or self.temperature == 0 or self.top_k == 1
 
-    def sample(self, logits: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    def sample(self, logits: Array, noise: Array) -> tuple[Array, Array]:
         """Sample one id per row.
 
         Args:
@@ -70,29 +79,31 @@ class Sampler:
         """
         if self.greedy or self.temperature == 0:
             tokens = logits.argmax(-1)
-            return tokens, logits.log_softmax(-1).gather(1, tokens[:, None])[:, 0]
-        logits = self._filter(logits.float() / self.temperature)
-        tokens = inverse_cdf(logits.softmax(-1), noise)
-        return tokens, logits.log_softmax(-1).gather(1, tokens[:, None])[:, 0]
+        else:
+            logits = self._filter(as_float(logits) / self.temperature)
+            tokens = inverse_cdf(softmax(logits), noise)
+        return tokens, take_along(log_softmax(logits), tokens[:, None], 1)[:, 0]
 
-    def probabilities(self, logits: Tensor) -> Tensor:
+    def probabilities(self, logits: Array) -> Array:
         """Distribution that `sample` draws from, [B, V] to [B, V]; one-hot if greedy."""
         if self.greedy or self.temperature == 0:
-            return F.one_hot(logits.argmax(-1), logits.shape[-1]).float()
-        return self._filter(logits.float() / self.temperature).softmax(-1)
+            ids = range_like(logits, logits.shape[-1])
+            return as_float(logits.argmax(-1)[..., None] == ids)
+        return softmax(self._filter(as_float(logits) / self.temperature))
 
-    def _filter(self, logits: Tensor) -> Tensor:
+    def _filter(self, logits: Array) -> Array:
         """Set the logits that top-k and top-p exclude to -inf."""
-        if self.top_k is not None and self.top_k < logits.shape[-1]:
-            least = logits.topk(self.top_k, -1).values[:, -1:]
-            logits = torch.where(logits < least, -torch.inf, logits)
+        where, size = namespace(logits).where, logits.shape[-1]
+        if self.top_k is not None and self.top_k < size:
+            least = descending(logits, self.top_k)[:, -1:]
+            logits = where(logits < least, -math.inf, logits)
         if self.top_p is not None and self.top_p < 1:
-            ordered = logits.sort(-1, descending=True).values
-            probs = ordered.softmax(-1)
+            ordered = descending(logits, size)
+            probs = softmax(ordered)
             before = probs.cumsum(-1) - probs  # mass of the more probable ids
-            inside = (before < self.top_p).sum(-1, keepdim=True)
-            least = ordered.gather(1, (inside - 1).clamp(min=0))
-            logits = torch.where(logits < least, -torch.inf, logits)
+            inside = (before < self.top_p).sum(-1)[:, None]
+            least = take_along(ordered, (inside - 1).clip(min=0), 1)
+            logits = where(logits < least, -math.inf, logits)
         return logits
 
 
@@ -101,14 +112,30 @@ def _is_number(value: object, kind: type[int] | type[float]) -> bool:
     return isinstance(value, accepted) and not isinstance(value, bool)
 
 
-def inverse_cdf(weights: Tensor, noise: Tensor) -> Tensor:
+def inverse_cdf(weights: Array, noise: Array) -> Array:
     """Sample ids in proportion to `weights` [B, V] by uniform numbers [B] in [0, 1): [B]."""
     cumulative = weights.cumsum(-1)  # [B, V]
     total = cumulative[:, -1:]
     last = (cumulative < total).sum(-1)  # the last id with any probability
-    return torch.minimum((cumulative <= noise[:, None] * total).sum(-1), last)
+    return namespace(weights).minimum((cumulative <= noise[:, None] * total).sum(-1), last)
 
 
-def uniform(generator: torch.Generator, *shape: int) -> Tensor:
+def noise_source(like: Array, seed: int) -> Any:
+    """Return a source of noise for `uniform` that draws arrays of the library of `like`.
+
+    The numbers of a seed do not depend on the library: torch's generator on the CPU is a Mersenne
+    twister whose seed is the lower half of the one given.
+    """
+    if isinstance(like, np.ndarray):
+        return np.random.RandomState(seed & 0xFFFFFFFF)
+    return namespace(like).Generator("cpu").manual_seed(seed)
+
+
+def uniform(source: Any, *shape: int) -> Array:
     """Draw float32 numbers in [0, 1) on the CPU, the same whatever torch's defaults are."""
-    return torch.rand(shape, generator=generator, dtype=torch.float32, device="cpu")
+    if isinstance(source, np.random.RandomState):
+        bits = source.randint(0, 1 << 32, shape, np.uint32) & 0xFFFFFF
+        return bits.astype(np.float32) * np.float32(2**-24)
+    import torch
+
+    return torch.rand(shape, generator=source, dtype=torch.float32, device="cpu")

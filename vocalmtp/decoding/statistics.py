@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
-from torch import Tensor
-from torch.nn import functional as F
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PARTS = ("prompts", "heads", "drafts", "backbone", "tokenizer")  # of the time, in this order
 
@@ -47,7 +47,7 @@ class DecodeStatistics:
             self.forwards += rows
             self.steps += rows
 
-    def count_drafts(self, kept: Tensor, inside: Tensor) -> None:
+    def count_drafts(self, kept: "Tensor", inside: "Tensor") -> None:
         """Add forward passes with drafts.
 
         Args:
@@ -55,7 +55,8 @@ class DecodeStatistics:
             inside: [B, n], which of them come before the row's end.
 
         """
-        before = F.pad(kept[:, :-1], (1, 0), value=True) & inside
+        before = inside.clone()  # where all earlier drafts were kept
+        before[:, 1:] &= kept[:, :-1]
         kept = kept & inside
         with self._lock:
             self.reached = _add_columns(self.reached, before)
@@ -111,7 +112,7 @@ class DecodeStatistics:
         return lines
 
 
-def _add_columns(total: list[int], flags: Tensor) -> list[int]:
+def _add_columns(total: list[int], flags: "Tensor") -> list[int]:
     """Add the number of true rows of every column of `flags` [B, n] to `total` [n]."""
     now = flags.sum(0).tolist()
     return [a + b for a, b in zip(total or [0] * len(now), now, strict=True)]

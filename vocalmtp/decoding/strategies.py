@@ -4,27 +4,27 @@ Letters: B rows, L positions, M steps, K slots, D hidden size.
 """
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from torch import Tensor
-
+from vocalmtp.arrays import Array, last_of
 from vocalmtp.decoding.constraints import ConstrainedSampler
 from vocalmtp.decoding.statistics import DecodeStatistics
-from vocalmtp.heads.draft.base import last_of
-from vocalmtp.models.base import GenerativeModel
 from vocalmtp.models.state import DecodeState
+
+if TYPE_CHECKING:
+    from vocalmtp.models.base import GenerativeModel
 
 
 @dataclass
 class StepBatch:
     """Steps that one forward pass yielded."""
 
-    tokens: Tensor  # [B, M, K]
-    first: Tensor  # [B] index of the first of them in its row, from 0
-    counts: Tensor | None = None  # [B] how many of the M are valid, 1 or more; None = all
+    tokens: Array  # [B, M, K]
+    first: Array  # [B] index of the first of them in its row, from 0
+    counts: Array | None = None  # [B] how many of the M are valid, 1 or more; None = all
 
     @property
-    def last(self) -> Tensor:
+    def last(self) -> Array:
         """The last valid step of every row, [B, K]."""
         return self.tokens[:, -1] if self.counts is None else last_of(self.tokens, self.counts)
 
@@ -40,18 +40,18 @@ class DecodeStrategy(Protocol):
     statistics: DecodeStatistics  # of everything that it has decoded
 
     def begin(
-        self, inputs: Tensor, hidden: Tensor, state: DecodeState, model: GenerativeModel
+        self, inputs: Array, hidden: Array, state: DecodeState, model: "GenerativeModel"
     ) -> None:
         """Prepare rows whose prompts were prefilled.
 
         `inputs` and `hidden` [B, L, D] are those of the prompts' positions, padded on the left.
         """
 
-    def emit(self, model: GenerativeModel, state: DecodeState) -> StepBatch:
+    def emit(self, model: "GenerativeModel", state: DecodeState) -> StepBatch:
         """Return the next steps of every row."""
         ...
 
-    def forward(self, model: GenerativeModel, state: DecodeState, emitted: StepBatch) -> None:
+    def forward(self, model: "GenerativeModel", state: DecodeState, emitted: StepBatch) -> None:
         """Run the backbone over the steps `emitted` last, for the next call of `emit`."""
 
 
@@ -65,20 +65,20 @@ class Grouped:
     statistics: DecodeStatistics = field(default_factory=DecodeStatistics)
 
     def begin(
-        self, inputs: Tensor, hidden: Tensor, state: DecodeState, model: GenerativeModel
+        self, inputs: Array, hidden: Array, state: DecodeState, model: "GenerativeModel"
     ) -> None:
         """See DecodeStrategy."""
         state.hidden = hidden[:, -1]
         self.statistics.slots = model.layout.tokens_per_step
 
-    def emit(self, model: GenerativeModel, state: DecodeState) -> StepBatch:
+    def emit(self, model: "GenerativeModel", state: DecodeState) -> StepBatch:
         """See DecodeStrategy."""
         assert state.hidden is not None
         with self.statistics.timed("heads"):
             sampler = ConstrainedSampler(model.layout, state)
             return StepBatch(model.head.propose(state.hidden, sampler).tokens, state.steps)
 
-    def forward(self, model: GenerativeModel, state: DecodeState, emitted: StepBatch) -> None:
+    def forward(self, model: "GenerativeModel", state: DecodeState, emitted: StepBatch) -> None:
         """See DecodeStrategy."""
         with self.statistics.timed("backbone"):
             state.hidden = model.step(state, emitted.tokens[:, 0])

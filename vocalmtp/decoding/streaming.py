@@ -1,19 +1,23 @@
 """From decoded steps to audio: one sentence while its steps arrive, or many in the background."""
 
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from itertools import chain, repeat
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
+from vocalmtp.arrays import Array, as_float, host, namespace
 from vocalmtp.audio.io import Audio, join, shift_words
 from vocalmtp.audio.timestamps import Token, word_times
 from vocalmtp.decoding.generate import Generated, StepUnpacker
 from vocalmtp.models.layout import ADVANCE, TokenLayout
-from vocalmtp.tokenizers import SpeechTokenizer
+
+if TYPE_CHECKING:
+    from vocalmtp.tokenizers import SpeechTokenizer
 
 CHUNKS = (1, 2, 4)  # steps of each chunk: few for a fast start, then more for less work
 
@@ -38,8 +42,8 @@ class SentenceStream:
         self,
         text: str,
         layout: TokenLayout,
-        tokenizer: SpeechTokenizer,
-        speaker: Tensor | None,
+        tokenizer: "SpeechTokenizer",
+        speaker: Array | None,
         written: Sequence[Token] | None = None,
     ):
         self.text, self.layout, self.spec = text, layout, tokenizer.spec
@@ -49,14 +53,14 @@ class SentenceStream:
         self.unpacker = StepUnpacker(layout)
         self.sizes = chain(CHUNKS, repeat(CHUNKS[-1]))
         self.due = next(self.sizes)  # complete steps of the next chunk
-        self.waiting: list[Tensor] = []  # [Q, t] frames that are not decoded yet
+        self.waiting: list[Array] = []  # [Q, t] frames that are not decoded yet
         self.pointers = np.zeros(0, np.int64)  # [T] character of every frame so far
         self.begun = False  # whether the codec has frames
         self.ended = False  # whether there was an end token
         self.num_words = 0  # returned so far
         self.num_samples = 0  # returned so far
 
-    def push(self, tokens: Tensor) -> Audio | None:
+    def push(self, tokens: Array) -> Audio | None:
         """Add a step [K]; return the next chunk if it is complete."""
         self.ended |= int(tokens[0]) == self.layout.slots[0].end_id
         frames = self.unpacker.push(tokens)  # [Q, t]
@@ -80,10 +84,10 @@ class SentenceStream:
 
     def _decode(self) -> np.ndarray:
         """Decode the waiting frames to samples [n]."""
-        codes = torch.cat(self.waiting, dim=1)  # [Q, t]
+        codes = namespace(self.waiting[0]).concatenate(self.waiting, 1)  # [Q, t]
         self.waiting = []
         if self.tracked:
-            moved = codes[0].cumsum(0).cpu().numpy()
+            moved = host(codes[0].cumsum(0))
             start = self.pointers[-1] if len(self.pointers) else 0
             pointers = np.minimum(start + moved, len(self.text) - 1)
             self.pointers = np.concatenate([self.pointers, pointers])
@@ -107,9 +111,9 @@ class SentenceStream:
         return audio
 
 
-def to_samples(wav: Tensor) -> np.ndarray:
+def to_samples(wav: Array) -> np.ndarray:
     """Convert a waveform [1, n] of any device and dtype to samples float32 [n]."""
-    return wav[0].float().cpu().numpy()
+    return host(as_float(wav[0]))
 
 
 def decode_in_background(
@@ -124,8 +128,9 @@ def decode_in_background(
         The number and the audio of every utterance, in the order of `utterances`.
 
     """
-    threads = torch.get_num_threads()  # a new thread would use all cores
-    pool = ThreadPoolExecutor(1, "codec", torch.set_num_threads, (threads,))
+    torch = sys.modules.get("torch")
+    limit = None if torch is None else partial(torch.set_num_threads, torch.get_num_threads())
+    pool = ThreadPoolExecutor(1, "codec", limit)  # without the limit, it would use all cores
     due: deque[tuple[int, Future[Audio]]] = deque()
     try:
         for number, generated in utterances:

@@ -5,12 +5,11 @@ Letters: D_s size of the speaker vector.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
-import torch
-from torch import Tensor
 
+from vocalmtp.arrays import Array, host
 from vocalmtp.audio.io import Audio
 from vocalmtp.audio.timestamps import Token, word_times
 from vocalmtp.decoding.generate import Generated, Prompt, collect_utterances, generate
@@ -26,10 +25,12 @@ from vocalmtp.decoding.streaming import (
 from vocalmtp.errors import InputError
 from vocalmtp.models import prompts
 from vocalmtp.models.prompts import ControlToken, Segment, Text
-from vocalmtp.models.speech_lm import SpeechLM
 from vocalmtp.text import char_ids, normalize, split_sentences
-from vocalmtp.tokenizers import SpeechTokenizer
 from vocalmtp.voices import Voice, mean_vector
+
+if TYPE_CHECKING:
+    from vocalmtp.models.speech_lm import SpeechLM
+    from vocalmtp.tokenizers import SpeechTokenizer
 
 SpeakerConditioning = Literal["both", "lm", "decoder", "none"]
 SPEAKER_CONDITIONINGS = get_args(SpeakerConditioning)
@@ -57,8 +58,8 @@ class SentenceSynthesizer:
 
     def __init__(
         self,
-        model: SpeechLM,
-        tokenizer: SpeechTokenizer,
+        model: "SpeechLM",
+        tokenizer: "SpeechTokenizer",
         voices: dict[str, Voice],
         encode_text: Callable[[str], Sequence[int]],
         speaker_conditioning: SpeakerConditioning,
@@ -79,20 +80,20 @@ class SentenceSynthesizer:
         """Whether `Audio.words` is filled: models with a text track know when words are spoken."""
         return self.model.config.has_text_track
 
-    def lm_speaker_vector(self, voice: Voice | None) -> Tensor | None:
+    def lm_speaker_vector(self, voice: Voice | None) -> np.ndarray | None:
         """Return the speaker vector [D_s] for the speech LM; None: without one."""
         if voice is None or self.speaker_conditioning not in ("both", "lm"):
             return None
-        return torch.from_numpy(voice.vector)
+        return voice.vector
 
-    def decoder_speaker_vector(self, voice: Voice | None) -> Tensor | None:
+    def decoder_speaker_vector(self, voice: Voice | None) -> Array | None:
         """Return the speaker vector [1, D_s] for the tokenizer's decoder, on its device."""
         if voice is None:
             return None
         vector = voice.vector
         if self.speaker_conditioning not in ("both", "decoder"):
             vector = mean_vector(self.voices.values(), len(vector))
-        return torch.from_numpy(vector)[None].to(self.tokenizer.device)
+        return self.tokenizer.speaker_batch(vector)
 
     def prompt(self, sentence: SentenceRequest) -> Prompt:
         """Return the prompt of a sentence."""
@@ -147,7 +148,7 @@ class SentenceSynthesizer:
         """Decode the codes of a sentence, and append the silence after it."""
         words = []
         if generated.pointers is not None:
-            pointers = generated.pointers.clamp(max=len(sentence.text) - 1).cpu().numpy()
+            pointers = host(generated.pointers).clip(max=len(sentence.text) - 1)
             rate = self.tokenizer.spec.frame_rate
             words = word_times(
                 sentence.text, pointers, rate, complete=True, written=sentence.written

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from vocalmtp.arrays import Array
 from vocalmtp.errors import InputError, nearest
 from vocalmtp.models.layout import ADVANCE, IGNORED, TokenLayout
 from vocalmtp.models.prompts import (
@@ -96,7 +97,7 @@ class PromptRow:
     text: list[int] = field(default_factory=list)  # the position's own id where it is supervised
     speech: list[SpeechSpan] = field(default_factory=list)
     characters: list[int] = field(default_factory=list)
-    speaker: Tensor | None = None
+    speaker: Array | None = None
     audio: AudioInput | None = None
 
     def add(self, kind: PositionKind, ids: list[int], supervised: bool = False) -> None:
@@ -237,7 +238,7 @@ class Collator:
                     code="mismatch",
                     key="speaker vector",
                 )
-            speaker[b], has_speaker[b] = row.speaker, True
+            speaker[b], has_speaker[b] = torch.as_tensor(row.speaker), True
         return {"speaker": speaker, "has_speaker": has_speaker}
 
     @staticmethod

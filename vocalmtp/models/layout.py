@@ -9,11 +9,22 @@ per step, V vocabulary of a slot.
 import math
 from dataclasses import dataclass
 from functools import cache, cached_property
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
+from vocalmtp.arrays import (
+    Array,
+    constant,
+    cummax,
+    full,
+    namespace,
+    pad_end,
+    range_like,
+    take_along,
+)
 from vocalmtp.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MAX_FRAMES = 64  # of a step
 MAX_IDS = 1 << 24  # of a slot: a joint stream has `size` to the power of the frames
@@ -73,8 +84,8 @@ class Slot:
 class Steps:
     """Codes packed into steps."""
 
-    tokens: Tensor  # [B, S, K] int64, ids of each slot
-    lengths: Tensor  # [B] int64, steps of each row
+    tokens: "Tensor"  # [B, S, K] int64, ids of each slot
+    lengths: "Tensor"  # [B] int64, steps of each row
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,7 +184,7 @@ class TokenLayout:
         """Delay of the leading slot in steps."""
         return self.slots[0].delay
 
-    def ends(self, leading: Tensor) -> Tensor:
+    def ends(self, leading: Array) -> Array:
         """Where tokens [..] of the leading slot are the end, [..] bool."""
         return leading == self.slots[0].end_id
 
@@ -192,10 +203,11 @@ class TokenLayout:
         """First id of every stream in the union vocabulary of a flat layout."""
         return tuple(sum(s.size for s in self.streams[:q]) for q in range(len(self.streams)))
 
-    def legal(self, positions: Tensor) -> Tensor:
+    def legal(self, positions: Array) -> Array:
         """Which codes are legal at `positions` [..] of a flat layout, [.., number of codes] bool."""
         sizes = tuple(stream.size for stream in self.streams)
-        return stream_of_codes(sizes, positions.device) == (positions % len(sizes))[..., None]
+        streams = constant(positions, stream_of_codes(sizes))
+        return streams == (positions % len(sizes))[..., None]
 
     @property
     def steps_per_frame(self) -> float:
@@ -208,7 +220,7 @@ class TokenLayout:
 
     # -- codes -> steps ------------------------------------------------------------------------
 
-    def pack(self, codes: Tensor, lengths: Tensor | None = None) -> Steps:
+    def pack(self, codes: "Tensor", lengths: "Tensor | None" = None) -> Steps:
         """Pack codes into steps.
 
         A row of n data steps takes max(n + leading delay + 1, n + max_delay) steps.
@@ -223,7 +235,9 @@ class TokenLayout:
             lengths = codes.new_full((batch,), frames)
         return self._pack_flat(codes, lengths) if self.flat else self._pack_grouped(codes, lengths)
 
-    def _pack_grouped(self, codes: Tensor, lengths: Tensor) -> Steps:
+    def _pack_grouped(self, codes: "Tensor", lengths: "Tensor") -> Steps:
+        import torch
+
         batch, group = codes.shape[0], self.frames_per_step
         num = (lengths + group - 1) // group  # [B] data steps
         longest = int(num.max())
@@ -251,7 +265,9 @@ class TokenLayout:
         tokens[..., 0] = tokens[..., 0].scatter(1, end, self.slots[0].end_id)
         return Steps(tokens, packed)
 
-    def _pack_flat(self, codes: Tensor, lengths: Tensor) -> Steps:
+    def _pack_flat(self, codes: "Tensor", lengths: "Tensor") -> Steps:
+        import torch
+
         slot, num = self.slots[0], lengths * len(self.streams)
         offsets = torch.tensor(self.offsets, device=codes.device)[:, None]
         flat = (codes + offsets).transpose(1, 2).flatten(1)[:, : int(num.max())]  # [B, T * Q]
@@ -261,11 +277,13 @@ class TokenLayout:
         tokens = tokens.scatter(1, num[:, None], slot.end_id)
         return Steps(tokens[..., None], num + 1)
 
-    def targets(self, tokens: Tensor) -> Tensor:
+    def targets(self, tokens: "Tensor") -> "Tensor":
         """Make training targets of steps [.., K]: padding that the layout forces becomes -100.
 
         Padding is learned only where it ends the speech within a step.
         """
+        import torch
+
         targets = tokens.clone()
         first = {slot.stream: k for k, slot in enumerate(self.slots) if slot.frame == 0}
         for k, slot in enumerate(self.slots):
@@ -278,7 +296,7 @@ class TokenLayout:
 
     # -- steps -> codes ------------------------------------------------------------------------
 
-    def unpack(self, tokens: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def unpack(self, tokens: Array, lengths: Array | None = None) -> tuple[Array, Array]:
         """Unpack steps into codes.
 
         The leading slot decides the end; a row without one (cut off by a limit) keeps complete
@@ -293,52 +311,55 @@ class TokenLayout:
 
         """
         batch, total, _ = tokens.shape
+        xp = namespace(tokens)
         if lengths is None:
-            lengths = tokens.new_full((batch,), total)
-        place = torch.arange(total, device=tokens.device)
+            lengths = full(tokens, (batch,), total)
+        place = range_like(tokens, total)
         ended = (tokens[..., 0] == self.slots[0].end_id) & (place < lengths[:, None])
         found = ended.any(1)
-        end = torch.where(found, ended.int().argmax(1), lengths)  # [B]
+        end = xp.where(found, (ended * 1).argmax(1), lengths)  # [B]
         if self.flat:
             return self._unpack_flat(tokens, end // len(self.streams))
-        num = torch.where(found, end - self.leading_delay, (lengths - self.max_delay)).clamp(min=0)
+        num = xp.where(found, end - self.leading_delay, lengths - self.max_delay).clip(min=0)
         return self._unpack_grouped(tokens, num)
 
-    def _unpack_grouped(self, tokens: Tensor, num: Tensor) -> tuple[Tensor, Tensor]:
+    def _unpack_grouped(self, tokens: Array, num: Array) -> tuple[Array, Array]:
+        xp, streams = namespace(tokens), len(self.streams)
         batch, group, longest = tokens.shape[0], self.frames_per_step, int(num.max())
-        tokens = torch.nn.functional.pad(tokens, (0, 0, 0, longest + self.max_delay))
-        codes = tokens.new_zeros(batch, len(self.streams), longest, group)
-        absent = torch.ones(batch, longest, group, dtype=torch.bool, device=tokens.device)
+        tokens = pad_end(tokens, longest + self.max_delay, axis=1)
+        codes = full(tokens, (batch, streams, longest, group), 0)
+        absent = full(tokens, (batch, longest, group), True)
         for k, slot in enumerate(self.slots):
             data = tokens[:, slot.delay : slot.delay + longest, k]  # [B, n]
             if slot.joint:
                 codes[:, slot.stream] = self.split_joint(slot, data)
             else:
-                codes[:, slot.stream, :, slot.frame] = torch.where(data < slot.size, data, -1)
+                codes[:, slot.stream, :, slot.frame] = xp.where(data < slot.size, data, -1)
                 absent[..., slot.frame] &= data == slot.pad_id
-        step = torch.arange(longest, device=tokens.device)[:, None]
+        step = range_like(tokens, longest)[:, None]
         tail = absent & (step == (num - 1)[:, None, None])  # [B, n, G]
         tail[..., 0] = False  # a step has at least one frame
-        tail = tail.int().cummax(-1).values
-        lengths = num * group - tail.sum((1, 2))
-        codes = codes.flatten(2)[..., : int(lengths.max())]  # [B, Q, T]
-        inside = torch.arange(codes.shape[2], device=codes.device) < lengths[:, None]
-        return torch.where(inside[:, None], hold(codes), 0), lengths
+        lengths = num * group - cummax(tail * 1, -1).sum((1, 2))
+        codes = codes.reshape(batch, streams, longest * group)[
+            ..., : int(lengths.max())
+        ]  # [B, Q, T]
+        inside = range_like(codes, codes.shape[2]) < lengths[:, None]
+        return xp.where(inside[:, None], hold(codes), 0), lengths
 
-    def _unpack_flat(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    def _unpack_flat(self, tokens: Array, lengths: Array) -> tuple[Array, Array]:
         frames, width = int(lengths.max()), len(self.streams)
-        offsets = torch.tensor(self.offsets, device=tokens.device)
-        codes = tokens[:, : frames * width, 0].unflatten(1, (frames, width)) - offsets  # [B, T, Q]
-        inside = torch.arange(frames, device=tokens.device) < lengths[:, None]
-        return torch.where(inside[..., None], codes, 0).transpose(1, 2), lengths
+        codes = tokens[:, : frames * width, 0].reshape(len(tokens), frames, width)  # [B, T, Q]
+        codes = codes - constant(tokens, self.offsets)
+        inside = range_like(tokens, frames) < lengths[:, None]
+        return namespace(tokens).where(inside[..., None], codes, 0).swapaxes(1, 2), lengths
 
-    def split_joint(self, slot: Slot, data: Tensor) -> Tensor:
+    def split_joint(self, slot: Slot, data: Array) -> Array:
         """Split symbols [..] of a joint slot into the values of G frames [.., G]; specials are 0."""
         base = self.streams[slot.stream].size
-        weights = base ** torch.arange(self.frames_per_step, device=data.device)
-        return torch.where(data < slot.size, data, 0)[..., None] // weights % base
+        weights = constant(data, [base**frame for frame in range(self.frames_per_step)])
+        return namespace(data).where(data < slot.size, data, 0)[..., None] // weights % base
 
-    def advances(self, tokens: Tensor, name: str = "advance") -> Tensor:
+    def advances(self, tokens: Array, name: str = "advance") -> Array:
         """Select the values of one stream.
 
         Args:
@@ -360,22 +381,22 @@ class TokenLayout:
         q = names.index(name)
         if self.flat:
             value, size = tokens - self.offsets[q], self.streams[q].size
-            return torch.where((value >= 0) & (value < size), value, 0)  # [B, S, 1]
+            return namespace(tokens).where((value >= 0) & (value < size), value, 0)  # [B, S, 1]
         places = [k for k, slot in enumerate(self.slots) if slot.stream == q]
         slot, data = self.slots[places[0]], tokens[..., places]
         if slot.joint:
             return self.split_joint(slot, data[..., 0])
-        return torch.where(data < slot.size, data, 0)
+        return namespace(tokens).where(data < slot.size, data, 0)
 
 
 @cache
-def stream_of_codes(sizes: tuple[int, ...], device: torch.device) -> Tensor:
+def stream_of_codes(sizes: tuple[int, ...]) -> tuple[int, ...]:
     """Return the stream that each code of a union vocabulary belongs to, [sum of sizes]."""
-    return torch.tensor([q for q, size in enumerate(sizes) for _ in range(size)], device=device)
+    return tuple(q for q, size in enumerate(sizes) for _ in range(size))
 
 
-def hold(codes: Tensor) -> Tensor:
+def hold(codes: Array) -> Array:
     """Repeat the last valid code over the -1 of [B, Q, T]; leading ones become 0."""
-    place = torch.arange(codes.shape[2], device=codes.device)
-    last = torch.where(codes >= 0, place, 0).cummax(2).values
-    return codes.gather(2, last).clamp(min=0)
+    place = range_like(codes, codes.shape[2])
+    last = cummax(namespace(codes).where(codes >= 0, place, 0), 2)
+    return take_along(codes, last, 2).clip(min=0)

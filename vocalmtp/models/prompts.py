@@ -6,10 +6,12 @@ of a log-mel frame.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch
-from torch import Tensor
+from vocalmtp.arrays import Array, namespace
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 TextMode = Literal["prompt", "track", "both"]
 # Every control token has a learned embedding; the order is part of saved models. A model without
@@ -36,7 +38,7 @@ class Speech:
 
     """
 
-    codes: Tensor | None
+    codes: "Tensor | None"
     characters: Sequence[int] | None = None
     supervised: bool = True
 
@@ -45,7 +47,7 @@ class Speech:
 class Speaker:
     """A speaker vector [D_s]; None leaves the voice to the model."""
 
-    vector: Tensor | None
+    vector: Array | None
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,8 @@ class AudioInput:
 
     """
 
-    frames: Tensor
-    frame_characters: Tensor | None = None
+    frames: "Tensor"
+    frame_characters: "Tensor | None" = None
 
 
 Segment = Text | Speech | Speaker | ControlToken | AudioInput
@@ -78,9 +80,9 @@ def tts_prompt(
     *,
     text_ids: Sequence[int] = (),
     characters: Sequence[int] = (),
-    speaker: Tensor | None = None,
-    codes: Tensor | None = None,
-    advances: Tensor | None = None,
+    speaker: Array | None = None,
+    codes: "Tensor | None" = None,
+    advances: "Tensor | None" = None,
     context: Sequence[Segment] = (),
 ) -> list[Segment]:
     """Text to speech: text (unless on the track), speaker, context, "speech", speech.
@@ -100,7 +102,7 @@ def tts_prompt(
     if codes is not None and tracked:
         if advances is None:
             raise ValueError("codes of a model with a text track need advances")
-        codes = torch.cat([advances[None], codes])
+        codes = namespace(codes).concatenate([advances[None], codes])
     segments: list[Segment] = [] if mode == "track" or context else [Text(text_ids)]
     segments += [Speaker(speaker), *context, ControlToken("speech")]
     segments.append(Speech(codes, characters if tracked else None))

@@ -336,6 +336,7 @@ class SpeechLM(MultiTokenLM):
             The backbone's inputs and hidden states of all positions, [B, L, D] each, and a state.
 
         """
+        batch = batch.to(self.device)
         embedded = self.embed(batch, row_by_row=True)
         hidden, cache = self.decoder.prefill(embedded.inputs, batch.attention_mask)
         state = DecodeState.start(cache, torch.zeros_like(cache.lengths))

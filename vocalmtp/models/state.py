@@ -6,14 +6,11 @@ Letters: B rows, S speech steps, U characters, D width.
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
-import torch
-from torch import Tensor
-from torch.nn import functional as F
-
-from vocalmtp.models.backbone import KVCache
+from vocalmtp.arrays import Array, constant, namespace, pad_end, range_like, take_along
 
 if TYPE_CHECKING:
     from vocalmtp.decoding.sampling import Sampler
+    from vocalmtp.models.backbone import KVCache
 
 ROW_TENSORS = (  # fields of DecodeState with an entry for every row
     "steps",
@@ -26,6 +23,7 @@ ROW_TENSORS = (  # fields of DecodeState with an entry for every row
     "limits",
     "hidden",
 )
+NO_LIMIT = 2**63 - 1  # steps
 HISTORY_CHUNK = 64  # steps by which the pointer history grows
 
 
@@ -37,47 +35,47 @@ class DecodeState:
     its strategy the last.
     """
 
-    cache: KVCache
-    steps: Tensor  # [B] speech steps that the backbone has
-    ended: Tensor  # [B] step at which the leading slot had the end id, -1 = not yet
-    limits: Tensor  # [B] most steps of the row
+    cache: "KVCache"
+    steps: Array  # [B] speech steps that the backbone has
+    ended: Array  # [B] step at which the leading slot had the end id, -1 = not yet
+    limits: Array  # [B] most steps of the row
 
-    speaker: Tensor | None = None  # [B, D] projected, for models that add it to every step
-    encoded_text: Tensor | None = None  # [B, U, D] text of the track
-    character_lengths: Tensor | None = None  # [B]
-    pointers: Tensor | None = None  # [B] character at the last frame of each row
-    pointer_history: Tensor | None = None  # [B, room] the pointers after 0, 1, .. steps
+    speaker: Array | None = None  # [B, D] projected, for models that add it to every step
+    encoded_text: Array | None = None  # [B, U, D] text of the track
+    character_lengths: Array | None = None  # [B]
+    pointers: Array | None = None  # [B] character at the last frame of each row
+    pointer_history: Array | None = None  # [B, room] the pointers after 0, 1, .. steps
     history_steps: int = 0  # an upper bound of `steps`, on the host
 
-    generators: tuple[torch.Generator, ...] = ()  # noise of every row
+    generators: tuple[Any, ...] = ()  # the source of every row's noise, see sampling.py
     samplers: "tuple[Sampler, ...]" = ()
 
-    hidden: Tensor | None = None  # [B, D] of the last position, which predicts the next step
+    hidden: Array | None = None  # [B, D] of the last position, which predicts the next step
     draft: Any = None  # DraftState of a strategy that drafts (decoding/draft_state.py)
 
     @classmethod
-    def start(cls, cache: KVCache, steps: Tensor) -> "DecodeState":
+    def start(cls, cache: "KVCache", steps: Array) -> "DecodeState":
         """Return the state of rows [B] that have `steps` [B] steps and no limit."""
-        limits = torch.full_like(steps, torch.iinfo(steps.dtype).max)
-        return cls(cache, steps, torch.full_like(steps, -1), limits)
+        limits = namespace(steps).full_like(steps, NO_LIMIT)
+        return cls(cache, steps, namespace(steps).full_like(steps, -1), limits)
 
-    def start_pointers(self, encoded_text: Tensor, character_lengths: Tensor) -> None:
+    def start_pointers(self, encoded_text: Array, character_lengths: Array) -> None:
         """Point every row at the first character of its text [B, U, D] of `character_lengths` [B]."""
         self.encoded_text, self.character_lengths = encoded_text, character_lengths
-        self.pointers = torch.zeros_like(self.steps)
+        self.pointers = namespace(self.steps).zeros_like(self.steps)
         self.pointer_history = self.pointers[:, None]
 
-    def advance_pointers(self, pointers: Tensor) -> None:
+    def advance_pointers(self, pointers: Array) -> None:
         """Set the pointers [B] after the next step, and keep them for `rewind`."""
         assert self.pointer_history is not None
         self.history_steps += 1
         if self.pointer_history.shape[1] <= self.history_steps:
-            self.pointer_history = F.pad(self.pointer_history, (0, HISTORY_CHUNK))
-        rows = torch.arange(len(pointers), device=pointers.device)
+            self.pointer_history = pad_end(self.pointer_history, HISTORY_CHUNK, axis=1)
+        rows = range_like(pointers, len(pointers))
         self.pointer_history[rows, self.steps + 1] = pointers
         self.pointers = pointers
 
-    def rewind(self, steps: Tensor | int) -> "DecodeState":
+    def rewind(self, steps: Array | int) -> "DecodeState":
         """Remove the last speech steps of every row: one number, or [B] for each row its own.
 
         The noise is not rewound.
@@ -86,18 +84,18 @@ class DecodeState:
         self.steps = self.steps - steps
         if self.pointer_history is not None:
             self.history_steps = int(self.steps.max())
-            self.pointers = self.pointer_history.gather(1, self.steps[:, None])[:, 0]
-        self.ended = torch.where(self.ended < self.steps, self.ended, -1)
+            self.pointers = take_along(self.pointer_history, self.steps[:, None], 1)[:, 0]
+        self.ended = namespace(self.steps).where(self.ended < self.steps, self.ended, -1)
         return self
 
-    def advance(self, counts: Tensor, pointers: Tensor | None) -> None:
+    def advance(self, counts: Array, pointers: Array | None) -> None:
         """Count `counts` [B] more steps of each row, after which the pointers are [B, n] in turn."""
         if pointers is None or self.pointers is None:
             self.steps = self.steps + counts
             return
-        for step, after in enumerate(pointers.unbind(1)):
-            counted = step < counts
-            self.advance_pointers(torch.where(counted, after, self.pointers))
+        for step in range(pointers.shape[1]):
+            counted, after = step < counts, pointers[:, step]
+            self.advance_pointers(namespace(counts).where(counted, after, self.pointers))
             self.steps = self.steps + counted
         self.history_steps = int(self.steps.max())
 
@@ -109,7 +107,7 @@ class DecodeState:
         tensors = {name: getattr(self, name) for name in ROW_TENSORS}
         return replace(
             self,
-            cache=cast(KVCache, None),  # to fail at once where it is used
+            cache=cast("KVCache", None),  # to fail at once where it is used
             draft=None,
             generators=(),
             samplers=tuple(self.samplers[row] for row in rows),
@@ -118,7 +116,7 @@ class DecodeState:
 
     def select(self, rows: list[int]) -> "DecodeState":
         """Keep only these rows, in this order."""
-        index = torch.tensor(rows, device=self.steps.device)
+        index = constant(self.steps, rows)
         self.cache.select(index)
         for name in ROW_TENSORS:
             value = getattr(self, name)
@@ -150,11 +148,9 @@ class DecodeState:
         return self
 
 
-def _concatenate(one: Tensor, other: Tensor) -> Tensor:
+def _concatenate(one: Array, other: Array) -> Array:
     """Rows [B, ..] and [B', ..] to [B + B', ..]; the second dimension is padded to the longer."""
-    if one.dim() > 1:
+    if one.ndim > 1:
         longest = max(one.shape[1], other.shape[1])
-        one, other = (
-            F.pad(x, (0, 0) * (x.dim() - 2) + (0, longest - x.shape[1])) for x in (one, other)
-        )
-    return torch.cat([one, other])
+        one, other = (pad_end(x, longest - x.shape[1], axis=1) for x in (one, other))
+    return namespace(one).concatenate([one, other])

@@ -147,6 +147,7 @@ class TextLM(MultiTokenLM):
 
         The state's steps include those of the prompt, whose tokens are like those that follow.
         """
+        batch = batch.to(self.device)
         inputs = self.backbone.get_input_embeddings()(batch.ids)
         hidden, cache = self.decoder.prefill(inputs, batch.attention_mask)
         return inputs, hidden, DecodeState.start(cache, cache.lengths.clone())

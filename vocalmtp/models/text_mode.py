@@ -57,6 +57,7 @@ class TextDecodingView:
 
     def prefill(self, batch: Batch) -> tuple[Tensor, Tensor, DecodeState]:
         """Run a left-padded batch of prompts: inputs and hidden states [B, L, D], and a state."""
+        batch = batch.to(self.device)
         inputs = self.model.embed(batch, row_by_row=True).inputs
         hidden, cache = self.model.decoder.prefill(inputs, batch.attention_mask)
         return inputs, hidden, DecodeState.start(cache, torch.zeros_like(cache.lengths))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
+import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
@@ -185,6 +186,10 @@ class SpeechTokenizer(nn.Module):
             f"tokenizer '{self.spec.name}': cannot stream, it decodes whole utterances; use decode",
             code="unsupported",
         )
+
+    def speaker_batch(self, vector: np.ndarray) -> Tensor:
+        """Return a speaker vector [D_s] as a batch of one row, [1, D_s], on the tokenizer's device."""
+        return torch.from_numpy(vector)[None].to(self.device)
 
     def optimize_for_inference(self) -> None:  # noqa: B027 (most tokenizers have nothing to do)
         """Replace the decoder's layers, in place and for good, by faster ones for this device."""

@@ -210,11 +210,6 @@ def later_targets(targets: Tensor, offset: int) -> Tensor:
     return F.pad(targets[:, offset:], (0, 0, 0, offset), value=IGNORED)
 
 
-def last_of(x: Tensor, counts: Tensor) -> Tensor:
-    """Select position `counts` - 1 of every row: [B, L, ..] to [B, ..]."""
-    return x[torch.arange(len(x), device=x.device), counts - 1]
-
-
 def build_draft(config: Mapping[str, Any], width: int, make_head: HeadFactory) -> DraftHead:
     """Build a draft head from its settings.
 

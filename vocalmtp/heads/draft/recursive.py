@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vocalmtp.arrays import last_of
 from vocalmtp.engines.llama import AlignedCache
 from vocalmtp.heads.draft.base import (
     DRAFTS,
@@ -19,7 +20,6 @@ from vocalmtp.heads.draft.base import (
     DraftHead,
     HeadFactory,
     check_heads,
-    last_of,
 )
 from vocalmtp.models.blocks import Block, KeyValues, empty_cache
 

@@ -12,6 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from vocalmtp.arrays import last_of
 from vocalmtp.heads.draft.base import (
     DRAFTS,
     DraftCache,
@@ -19,7 +20,6 @@ from vocalmtp.heads.draft.base import (
     DraftHead,
     HeadFactory,
     check_heads,
-    last_of,
 )
 from vocalmtp.models.blocks import Block, empty_cache
 
