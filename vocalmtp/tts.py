@@ -5,18 +5,23 @@ The plain call, `stream`, `batch` and `each` all consume that one generator.
 Letters: D_s size of the speaker vector.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Sequence
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, islice
-from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vocalmtp.audio.io import Audio, in_order, join
 from vocalmtp.audio.timestamps import spoken_words, written_tokens
-from vocalmtp.decoding.options import SAMPLING, Decoding
+from vocalmtp.decoding.options import (
+    SAMPLING,
+    Decoding,
+    check_batch_size,
+    check_items,
+    check_seed,
+)
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.decoding.statistics import DecodeStatistics
 from vocalmtp.decoding.synthesis import (
@@ -26,6 +31,7 @@ from vocalmtp.decoding.synthesis import (
     SpeakerConditioning,
     split_text,
 )
+from vocalmtp.decoding.text_stream import ArrivingText, AudioStream, speakable_clauses
 from vocalmtp.errors import InputError, nearest
 from vocalmtp.hub import DEFAULT_MODEL, model_folder, read_card
 from vocalmtp.models.prompts import Segment
@@ -208,22 +214,48 @@ class TTS(SentenceSynthesizer):
 
     def stream(
         self,
-        text: str,
+        text: str | Iterable[str] | AsyncIterable[str],
         voice: AnyVoice = None,
         seed: int = 0,
         context: tuple[Segment, ...] = (),
         **sampling: Any,
-    ) -> Iterator[Audio]:
+    ) -> AudioStream:
         """As the call, in chunks as soon as they are decoded; joined, they equal the call's audio.
 
-        A chunk has the words that ended since the chunk before it, timed from its own start, so that
-        a word may begin below 0; `audio.io.join` makes one Audio of all chunks. `context`: see
-        SynthesisRequest.
+        A text in pieces, such as the tokens of a language model, is spoken while it arrives: clause
+        by clause, without words that cannot be read out. The first clause may end at a comma. The
+        audio depends on the text and the clauses alone, not on how it was cut into pieces.
+
+        Args:
+            text: the text, or an iterable or asynchronous iterable of its pieces, in any size.
+            voice: as for the call.
+            seed: as for the call.
+            context: see SynthesisRequest.
+            sampling: as for the call.
+
+        Returns:
+            The chunks, for `for` or `async for`. A chunk has the words that ended since the chunk
+            before it, timed from its own start, so that a word may begin below 0; `audio.io.join`
+            makes one Audio of all chunks.
+
+        Raises:
+            InputError: see the call; an asynchronous text needs `async for`.
+
         """
         request = SynthesisRequest(
-            text=text, voice=voice, seed=seed, sampling=sampling, context=context
+            text="",
+            voice=self.find_voice(voice),
+            seed=check_seed(seed),
+            sampling=sampling,
+            context=context,
         )
-        return self.stream_sentences(self.plan(request))
+        self.sampler(sampling)  # raises before a piece is read
+        pieces = ArrivingText(text) if isinstance(text, AsyncIterable) else text
+        if isinstance(pieces, ArrivingText):
+            return AudioStream(self.stream_sentences(self._plan_pieces(pieces, request)), pieces)
+        if isinstance(pieces, Iterable) and not isinstance(pieces, str | bytes):
+            return AudioStream(self.stream_sentences(self._plan_pieces(pieces, request)))
+        return AudioStream(self.stream_sentences(self.plan(replace(request, text=pieces))))
 
     def batch(
         self,
@@ -239,7 +271,7 @@ class TTS(SentenceSynthesizer):
         for each.
         """
         check_batch_size(batch_size)
-        texts = list(_check_items(texts, "texts"))
+        texts = list(check_items(texts, "texts"))
         voices: list[Any] = list(voice) if isinstance(voice, list | tuple) else [voice] * len(texts)
         if len(voices) != len(texts):
             raise InputError(
@@ -267,7 +299,7 @@ class TTS(SentenceSynthesizer):
 
         """
         check_batch_size(batch_size)
-        return self._each(_check_items(requests, "requests"), batch_size)
+        return self._each(check_items(requests, "requests"), batch_size)
 
     def _each(
         self, requests: Iterable[SynthesisRequest | str], batch_size: int
@@ -327,8 +359,12 @@ class TTS(SentenceSynthesizer):
 
     # -- from requests to audio ----------------------------------------------------------------
 
-    def plan(self, request: SynthesisRequest) -> list[SentenceRequest]:
+    def plan(self, request: SynthesisRequest, first: int = 0) -> list[SentenceRequest]:
         """Split a request into sentences.
+
+        Args:
+            request: the text and how it is spoken.
+            first: the number of its first sentence, for a text that is planned part by part.
 
         Raises:
             InputError: a field of the request is invalid, or its text cannot be read out.
@@ -347,45 +383,20 @@ class TTS(SentenceSynthesizer):
         tokens = iter(written_tokens(request.text, list(chain.from_iterable(words))))
         planned = []
         for number, ((sentence, pause), own) in enumerate(zip(sentences, words, strict=True)):
-            own_seed = (seed + number * SEED_STRIDE) % 2**63
+            own_seed = (seed + (first + number) * SEED_STRIDE) % 2**63
             written = tuple(islice(tokens, len(own)))
             planned.append(
                 SentenceRequest(sentence, voice, own_seed, sampler, pause, request.context, written)
             )
         return planned
 
-
-def check_seed(seed: int) -> int:
-    """Return a seed as an int. Raises InputError unless it is a whole number in range."""
-    try:
-        number = index(seed)
-    except TypeError as error:
-        raise InputError(
-            f"seed '{seed}': must be a whole number, 0 or more", code="invalid_value"
-        ) from error
-    if not 0 <= number < 2**63:
-        raise InputError(
-            f"seed '{seed}': must be 0 or more, and below 2 ** 63", code="out_of_range"
-        )
-    return number
-
-
-def check_batch_size(batch_size: int) -> None:
-    """Raise InputError unless `batch_size` is a whole number of 1 or more."""
-    if not isinstance(batch_size, int) or isinstance(batch_size, bool):
-        raise InputError(
-            f"batch_size '{batch_size}': must be a whole number, 1 or more", code="invalid_value"
-        )
-    if batch_size < 1:
-        raise InputError(f"batch_size '{batch_size}': must be 1 or more", code="out_of_range")
-
-
-def _check_items(items: Iterable[Any], name: str) -> Iterable[Any]:
-    """Return `items`. Raises InputError if they are a single text, or no iterable at all."""
-    if isinstance(items, str | bytes) or not isinstance(items, Iterable):
-        raise InputError(
-            f"{name} '{items!s:.40}': is a {type(items).__name__}; give a list of them, or call "
-            "tts(text) for one",
-            code="invalid_value",
-        )
-    return items
+    def _plan_pieces(
+        self, pieces: Iterable[str], request: SynthesisRequest
+    ) -> Iterator[SentenceRequest]:
+        """Split a text in pieces into sentences as it arrives; `request` has the rest."""
+        first = 0
+        for clause, pause in speakable_clauses(pieces):
+            *sentences, last = self.plan(replace(request, text=clause), first)
+            first += len(sentences) + 1
+            yield from sentences
+            yield replace(last, pause=pause)

@@ -5,7 +5,9 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from helpers.command_line import pipe_in
 from helpers.errors import error_code
 from helpers.sounds import buzz
 from helpers.toy_model import save_toy_model
+from helpers.waiting import wait_until
 
 from vocalmtp.voices import Voice
 
@@ -66,6 +69,65 @@ def test_standard_input_that_is_not_utf8_is_refused(run, monkeypatch, capsys):
     pipe_in(monkeypatch, b"caf\xe9")
     assert run("tts", "-", "--show-text") == 2
     assert error_code(capsys.readouterr().err) == "invalid_value"
+
+
+def follow_in(monkeypatch, *writes: bytes) -> None:
+    """Make a pipe the standard input, into which a thread writes, with pauses."""
+    reader, writer = os.pipe()
+
+    def write() -> None:
+        with os.fdopen(writer, "wb", buffering=0) as pipe:
+            for data in writes:
+                pipe.write(data)
+                time.sleep(0.05)
+
+    monkeypatch.setattr(sys, "stdin", os.fdopen(reader))
+    Thread(target=write, daemon=True).start()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_followed_text_is_spoken_as_the_whole_text(run, model, monkeypatch, encoding):
+    assert run("tts", "Caf\u00e9. Really?", "--stream", "-o", "a.wav", "-m", model) == 0
+    data = "Caf\u00e9. Really?".encode(encoding)
+    follow_in(monkeypatch, *(data[n : n + 1] for n in range(len(data))))
+    assert run("tts", "--follow", "-", "-o", "b.wav", "-m", model) == 0
+    assert Path("a.wav").read_bytes() == Path("b.wav").read_bytes()
+
+
+def test_followed_text_that_is_not_utf8_ends_there(run, model, monkeypatch, capsys):
+    assert run("tts", "All good. Caf", "--stream", "-o", "a.wav", "-m", model) == 0
+    follow_in(monkeypatch, b"All good.\n\n", b"Caf\xe9. More.")
+    assert run("tts", "--follow", "-", "-o", "b.wav", "-m", model) == 2
+    assert error_code(capsys.readouterr().err) == "invalid_value"
+    assert Path("a.wav").read_bytes() == Path("b.wav").read_bytes()
+
+
+def test_a_line_is_spoken_before_the_text_goes_on(run, model, monkeypatch):
+    reader, writer = os.pipe()
+    monkeypatch.setattr(sys, "stdin", os.fdopen(reader))
+    os.write(writer, b"hello there\n")
+    speaking = Thread(target=run, args=("tts", "--follow", "-", "-o", "a.wav", "-m", model))
+    speaking.start()
+    wait_until(lambda: Path("a.wav").is_file() and Path("a.wav").stat().st_size > 44)
+    os.close(writer)
+    speaking.join(60)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "written", "code"),
+    [
+        (["hello"], b"", "conflict"),
+        (["-", "--show-text"], b"", "conflict"),
+        (["-", "--unknown-characters", "name"], b"", "conflict"),
+        (["-"], b"", "empty"),
+        (["-"], b"...\n", "empty"),
+    ],
+)
+def test_follow_refuses(run, model, monkeypatch, capsys, arguments, written, code):
+    follow_in(monkeypatch, written)
+    assert run("tts", "--follow", *arguments, "-m", model) == 2
+    assert error_code(capsys.readouterr().err) == code
+    assert os.listdir() == []
 
 
 def test_the_output_never_overwrites_the_reference(run, model, capsys):

@@ -20,7 +20,7 @@ from vocalmtp.chat.events import SpokenWord
 from vocalmtp.chat.history import Message
 from vocalmtp.chat.llm import LLM
 from vocalmtp.config import Registry
-from vocalmtp.decoding.synthesis import PAUSES, SHORT_PAUSE
+from vocalmtp.decoding.text_stream import clause_pause
 from vocalmtp.dialogue import DialogueModel, Query
 from vocalmtp.errors import InputError
 from vocalmtp.models.prompts import Segment
@@ -268,8 +268,7 @@ class ClauseSpeaker:
             self._synthesize(clause, text, start)
         except InputError as error:
             self._out.error("synthesis_failed", str(error))
-        short = clause.rstrip()[-1] in ",;:\u2014\u2013"
-        self._pause = SHORT_PAUSE if short else PAUSES["."]
+        self._pause = clause_pause(clause)
 
     def _synthesize(self, clause: str, text: str, start: int) -> None:
         """Speak the `text` of a clause that begins at character `start` of the answer."""

@@ -6,7 +6,8 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +22,7 @@ from vocalmtp.cli.options import (
     VoiceOptions,
     option,
 )
+from vocalmtp.cli.standard_input import FollowedText, read_stdin
 from vocalmtp.errors import InputError
 
 if TYPE_CHECKING:
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
     from vocalmtp.tts import TTS
 
 PROGRESS_WORDS = 60  # texts from this length on have a progress bar
-MAX_CHARACTERS = 1 << 24  # of standard input, which may be endless
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +53,14 @@ class TTSOptions(ModelOptions, VoiceOptions, SamplingOptions, DecodingOptions):
             "--stream",
             help="Write audio while it is generated, and report the latency of the first. With "
             "'-o -' it is PCM without a header: 16-bit, little-endian, mono.",
+        ),
+    ] = False
+    follow: Annotated[
+        bool,
+        option(
+            "--follow",
+            help="With - as TEXT: speak standard input while it is being written, clause by clause, "
+            "without words that cannot be read. Implies --stream.",
         ),
     ] = False
     timestamps: Annotated[
@@ -107,9 +116,14 @@ def tts(options: TTSOptions) -> None:
 
     vocalmtp tts "Live." --stream -o - | aplay -f S16_LE -r 16000
 
+    ollama run llama3.2 "A story" | vocalmtp tts --follow - -o - | aplay -f S16_LE -r 16000
+
     """
     from vocalmtp.text import split_sentences
 
+    if options.follow:
+        _follow(options)
+        return
     text = read_stdin() if options.text == "-" else options.text
     normalized = _normalize(text, options.unknown_characters)  # before the model is loaded
     if options.show_text:
@@ -117,6 +131,30 @@ def tts(options: TTSOptions) -> None:
         return
     if options.unknown_characters != "refuse":
         text = normalized
+    _load_and_synthesize(options, text)
+
+
+def _follow(options: TTSOptions) -> None:
+    """Speak standard input while it is being written."""
+    if options.text != "-":
+        raise InputError(
+            f"follow: reads standard input, not '{options.text:.40}'; give - as the text",
+            code="conflict",
+        )
+    for name in ("show_text", "unknown_characters"):
+        if (value := getattr(options, name)) != getattr(TTSOptions, name):
+            raise InputError(
+                f"{name} '{value}': does not go with --follow; leave it out", code="conflict"
+            )
+    text = FollowedText()
+    written = _load_and_synthesize(replace(options, stream=True), text)
+    if text.error is not None:  # what came before it was spoken
+        raise text.error
+    if not written.seconds:
+        raise InputError("text '-': has nothing to say; pipe a text in", code="empty")
+
+
+def _load_and_synthesize(options: TTSOptions, text: str | FollowedText) -> Written:
     decoding, speaker = options.decoding(), options.speaker()
     _check_output_is_not_reference(options)
     if options.timestamps is not None:
@@ -131,7 +169,7 @@ def tts(options: TTSOptions) -> None:
             f"timestamps: model '{options.model}' has no text track; use one that has",
             code="unsupported",
         )
-    _synthesize(options, text, model, model.find_voice(speaker), format, start)
+    return _synthesize(options, text, model, model.find_voice(speaker), format, start)
 
 
 def _normalize(text: str, unknown_characters: str) -> str:
@@ -146,8 +184,13 @@ def _normalize(text: str, unknown_characters: str) -> str:
 
 
 def _synthesize(
-    options: TTSOptions, text: str, model: "TTS", voice: Any, format: str, start: float
-) -> None:
+    options: TTSOptions,
+    text: str | FollowedText,
+    model: "TTS",
+    voice: Any,
+    format: str,
+    start: float,
+) -> Written:
     from vocalmtp.audio.timestamps import save_timestamps
     from vocalmtp.voices import consent_note
 
@@ -156,13 +199,15 @@ def _synthesize(
         _open_output(options, format, model.sample_rate) as write,
         _text_progress(text, model) as show,
     ):
-        if options.stream:
+        chunks: Iterator[Audio]
+        if options.stream or isinstance(text, FollowedText):
             chunks = model.stream(text, voice, options.seed, **sampling)
         elif options.output == "-":  # the header of a WAV in a pipe holds its length
             chunks = iter([model(text, voice, options.seed, **sampling)])
         else:
             chunks = model.sentences(text, voice, options.seed, **sampling)
-        written = _write_all(chunks, write, show, loaded if options.stream else None)
+        begin = partial(_begin, text, loaded) if options.stream else None
+        written = _write_all(chunks, write, show, begin)
         if options.timestamps is not None:
             save_timestamps(written.words, options.timestamps)
     spent = time.perf_counter() - loaded
@@ -180,6 +225,12 @@ def _synthesize(
         tell("note: the model decodes greedily, so --seed has no effect; give --temperature")
     if written.truncated:
         tell("warning: the limit of steps was reached before the end; the speech is truncated")
+    return written
+
+
+def _begin(text: str | FollowedText, loaded: float) -> float:
+    """When the text was there, by `time.perf_counter`."""
+    return text.begin or loaded if isinstance(text, FollowedText) else loaded
 
 
 def load_tts(model: str, device: str = "cpu") -> "TTS":
@@ -198,24 +249,6 @@ def load_tts(model: str, device: str = "cpu") -> "TTS":
     finally:
         gc.enable()
         gc.freeze()
-
-
-def read_stdin() -> str:
-    """Read a text in UTF-8 from standard input. Raises InputError if it is not one."""
-    data = sys.stdin.buffer.read(4 * MAX_CHARACTERS + 1)
-    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-    try:
-        text = data.decode(encoding)
-    except UnicodeDecodeError as error:
-        raise InputError(
-            "text '-': standard input is not UTF-8; convert it first", code="invalid_value"
-        ) from error
-    if len(text) > MAX_CHARACTERS:
-        raise InputError(
-            f"text '-': is longer than {MAX_CHARACTERS >> 20} million characters; split it",
-            code="wrong_length",
-        )
-    return text
 
 
 def _check_output_is_not_reference(options: TTSOptions) -> None:
@@ -274,16 +307,16 @@ def _write_all(
     chunks: Iterator["Audio"],
     write: Callable[["np.ndarray"], object],
     show: Callable[[Written], object],
-    start: float | None,
+    begin: Callable[[], float] | None,
 ) -> Written:
-    """Write chunks as they come; with `start`, report the latency of the first."""
+    """Write chunks as they come; with `begin`, report the latency of the first."""
     from vocalmtp.audio.io import shift_words
 
     written = Written()
     for chunk in chunks:
         write(chunk.samples)
-        if start is not None and not written.seconds:
-            tell(f"first audio after {(time.perf_counter() - start) * 1000:.0f} ms")
+        if begin is not None and not written.seconds:
+            tell(f"first audio after {(time.perf_counter() - begin()) * 1000:.0f} ms")
         written.words += shift_words(chunk.words, written.seconds)
         written.seconds += chunk.duration
         written.truncated |= chunk.truncated
@@ -292,11 +325,11 @@ def _write_all(
 
 
 @contextmanager
-def _text_progress(text: str, model: "TTS") -> Iterator[Callable[[Written], object]]:
+def _text_progress(text: str | FollowedText, model: "TTS") -> Iterator[Callable[[Written], object]]:
     """A function that shows the progress of a long text."""
     from rich.progress import TextColumn
 
-    words = len(text.split())
+    words = len(text.split()) if isinstance(text, str) else 0
     column = TextColumn("{task.fields[seconds]:.0f} s of speech")
     with progress_bar(column, hidden=words < PROGRESS_WORDS) as bar:
         task = bar.add_task("", total=words if model.has_word_times else None, seconds=0.0)

@@ -1,6 +1,8 @@
-"""Decoding options: the number of drafts, how they are accepted, and the strategy for them."""
+"""Decoding options: the drafts, how they are accepted, their strategy; checks of other arguments."""
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from operator import index
 from typing import TYPE_CHECKING, Any, cast
 
 from vocalmtp.errors import InputError, nearest
@@ -156,3 +158,39 @@ class Decoding:
             return DraftOnly(self.drafts, statistics)
         accept = cast(Any, self.accept)  # checked when it was made
         return Speculative(self.drafts, accept, self.tolerance, statistics)
+
+
+def check_seed(seed: int) -> int:
+    """Return a seed as an int. Raises InputError unless it is a whole number in range."""
+    try:
+        number = index(seed)
+    except TypeError as error:
+        raise InputError(
+            f"seed '{seed}': must be a whole number, 0 or more", code="invalid_value"
+        ) from error
+    if not 0 <= number < 2**63:
+        raise InputError(
+            f"seed '{seed}': must be 0 or more, and below 2 ** 63", code="out_of_range"
+        )
+    return number
+
+
+def check_batch_size(batch_size: int) -> None:
+    """Raise InputError unless `batch_size` is a whole number of 1 or more."""
+    if not isinstance(batch_size, int) or isinstance(batch_size, bool):
+        raise InputError(
+            f"batch_size '{batch_size}': must be a whole number, 1 or more", code="invalid_value"
+        )
+    if batch_size < 1:
+        raise InputError(f"batch_size '{batch_size}': must be 1 or more", code="out_of_range")
+
+
+def check_items(items: Iterable[Any], name: str) -> Iterable[Any]:
+    """Return `items`. Raises InputError if they are a single text, or no iterable at all."""
+    if isinstance(items, str | bytes) or not isinstance(items, Iterable):
+        raise InputError(
+            f"{name} '{items!s:.40}': is a {type(items).__name__}; give a list of them, or call "
+            "tts(text) for one",
+            code="invalid_value",
+        )
+    return items

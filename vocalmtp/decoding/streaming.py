@@ -116,6 +116,13 @@ def to_samples(wav: Array) -> np.ndarray:
     return host(as_float(wav[0]))
 
 
+def one_thread(name: str) -> ThreadPoolExecutor:
+    """Return a pool of one thread, in which torch uses as many cores as in this one, not all."""
+    torch = sys.modules.get("torch")
+    limit = None if torch is None else partial(torch.set_num_threads, torch.get_num_threads())
+    return ThreadPoolExecutor(1, name, limit)
+
+
 def decode_in_background(
     utterances: Iterable[tuple[int, Generated]], decode: Decode, most: int
 ) -> Iterator[tuple[int, Audio]]:
@@ -128,9 +135,7 @@ def decode_in_background(
         The number and the audio of every utterance, in the order of `utterances`.
 
     """
-    torch = sys.modules.get("torch")
-    limit = None if torch is None else partial(torch.set_num_threads, torch.get_num_threads())
-    pool = ThreadPoolExecutor(1, "codec", limit)  # without the limit, it would use all cores
+    pool = one_thread("codec")
     due: deque[tuple[int, Future[Audio]]] = deque()
     try:
         for number, generated in utterances:

@@ -3,8 +3,8 @@
 Letters: D_s size of the speaker vector.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
@@ -161,11 +161,17 @@ class SentenceSynthesizer:
             samples = np.concatenate([to_samples(wav), samples])
         return Audio(samples, self.sample_rate, words, generated.truncated)
 
-    def stream_sentences(self, sentences: list[SentenceRequest]) -> Iterator[Audio]:
+    def stream_sentences(
+        self, sentences: Iterable[SentenceRequest]
+    ) -> Generator[Audio, None, None]:
         """Yield chunks of audio and the silences between the sentences, as they are decoded."""
+        pause = 0.0
         for sentence in sentences:
+            if pause:
+                yield Audio(self._silence(pause), self.sample_rate)
+            pause = sentence.pause
             if self.tokenizer.spec.lookahead is None:  # its decoder needs the whole utterance
-                yield from (audio for _, audio in self.speak([sentence], batch_size=1))
+                yield from (a for _, a in self.speak([replace(sentence, pause=0.0)], batch_size=1))
                 continue
             vector = self.decoder_speaker_vector(sentence.voice)
             spoken = SentenceStream(
@@ -178,8 +184,6 @@ class SentenceSynthesizer:
                 if chunk is not None:
                     yield chunk
             yield spoken.finish()
-            if sentence.pause:
-                yield Audio(self._silence(sentence.pause), self.sample_rate)
 
     def _silence(self, seconds: float) -> np.ndarray:
         return np.zeros(round(seconds * self.sample_rate), np.float32)
