@@ -227,19 +227,15 @@ class TTS(SentenceSynthesizer):
         audio depends on the text and the clauses alone, not on how it was cut into pieces.
 
         Args:
-            text: the text, or an iterable or asynchronous iterable of its pieces, in any size.
-            voice: as for the call.
-            seed: as for the call.
+            text: the text, or an iterable or asynchronous iterable of its pieces, in any size; the
+                latter needs `async for`.
+            voice, seed, sampling: as for the call.
             context: see SynthesisRequest.
-            sampling: as for the call.
 
         Returns:
             The chunks, for `for` or `async for`. A chunk has the words that ended since the chunk
             before it, timed from its own start, so that a word may begin below 0; `audio.io.join`
             makes one Audio of all chunks.
-
-        Raises:
-            InputError: see the call; an asynchronous text needs `async for`.
 
         """
         request = SynthesisRequest(
@@ -251,11 +247,13 @@ class TTS(SentenceSynthesizer):
         )
         self.sampler(sampling)  # raises before a piece is read
         pieces = ArrivingText(text) if isinstance(text, AsyncIterable) else text
-        if isinstance(pieces, ArrivingText):
-            return AudioStream(self.stream_sentences(self._plan_pieces(pieces, request)), pieces)
+        sentences: Iterable[SentenceRequest]
         if isinstance(pieces, Iterable) and not isinstance(pieces, str | bytes):
-            return AudioStream(self.stream_sentences(self._plan_pieces(pieces, request)))
-        return AudioStream(self.stream_sentences(self.plan(replace(request, text=pieces))))
+            sentences = self._plan_pieces(pieces, request)
+        else:
+            sentences = self.plan(replace(request, text=pieces))
+        arriving = pieces if isinstance(pieces, ArrivingText) else None
+        return AudioStream(self.stream_sentences(sentences), arriving)
 
     def batch(
         self,
