@@ -17,7 +17,7 @@ from helpers.waiting import wait_until
 
 from vocalmtp.chat.answer_stream import APOLOGIES
 from vocalmtp.chat.history import Message
-from vocalmtp.chat.llm import ThoughtFilter, build_llm
+from vocalmtp.chat.llm import build_llm
 from vocalmtp.chat.openai_chat import KEY, OpenAIChat
 from vocalmtp.chat.responders import CascadeResponder
 from vocalmtp.chat.transformers_chat import TransformersChat
@@ -200,45 +200,6 @@ def test_damaged_weights_are_refused(folder, tmp_path):
 def test_tokens_are_counted(folder):
     assert TransformersChat(folder).count_tokens("the cat sat") == 3
     assert OpenAIChat("http://host/v1", "m").count_tokens("a" * 40) == 11
-
-
-@pytest.mark.parametrize("size", [1, 3, 100])
-def test_thoughts_are_removed(size):
-    text = "<think>Hm, <b>?</think>Yes <3, a<b.<think>or</think> Fine.<think>endless"
-    pieces = [text[start : start + size] for start in range(0, len(text), size)]
-    for opened in (False, None):
-        assert "".join(ThoughtFilter(opened).filter(pieces)) == "Yes <3, a<b. Fine."
-    assert "".join(ThoughtFilter().filter(["a <thin"])) == "a <thin"
-
-
-@pytest.mark.parametrize("size", [1, 3, 100])
-def test_thought_with_only_a_closing_tag_is_removed(size):
-    text = "Hm, a <b>?</think>\n\nYes."
-    pieces = [text[start : start + size] for start in range(0, len(text), size)]
-    assert "".join(ThoughtFilter(opened=True).filter(pieces)) == "Yes."
-    unknown = ThoughtFilter(opened=None)
-    for _ in range(2):
-        assert "".join(unknown.filter(pieces)) == "Yes."
-    assert unknown.opened is True
-    impatient = ThoughtFilter(opened=None)
-    assert "".join(impatient.filter(pieces, patience=0)).endswith("Yes.")
-    assert "".join(impatient.filter(pieces, patience=0)) == "Yes."  # known by now
-
-
-def test_text_is_not_withheld_once_answers_are_known_to_have_no_thoughts():
-    thoughts = ThoughtFilter(opened=None)
-    assert list(thoughts.filter(["All ", "is well."])) == ["All is well."]
-    assert list(thoughts.filter(["All ", "is well."])) == ["All ", "is well."]
-
-    def fails():
-        yield "All is"
-        raise RuntimeError
-
-    received = []
-    with pytest.raises(RuntimeError):
-        for piece in ThoughtFilter(opened=None).filter(fails()):
-            received.append(piece)
-    assert received == ["All is"]
 
 
 @pytest.mark.parametrize("model", ["thinks", "thought-closed"])

@@ -1,12 +1,9 @@
-"""Language models that write answers: their interface and registry, and the removal of thoughts.
+"""Language models that write answers: their interface and registry.
 
 A new one is one file in this package, whose factory is decorated with `@LLMS.register("name")`.
 """
 
-import math
-import re
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -14,9 +11,6 @@ from vocalmtp.chat.answer_stream import AnswerSink
 from vocalmtp.chat.history import Message
 from vocalmtp.config import Registry, split_spec
 from vocalmtp.errors import InputError, nearest
-
-OPEN, CLOSE = "<think>", "</think>"
-TAG = re.compile(f"{OPEN}|{CLOSE}")
 
 
 class LLM(Protocol):
@@ -95,65 +89,3 @@ def build_llm(spec: str | None = None, model: str | None = None, device: str = "
             )
     llm: LLM = LLMS.create(spec, model=model, device=device)
     return llm
-
-
-class ThoughtFilter:
-    """Removes the thoughts of reasoning models, between <think> and </think>, from their answers.
-
-    Some chat templates end with <think>, so that the answer has only the closing tag.
-
-    Args:
-        opened: whether answers begin within a thought. None if that is not known: then the first
-            answer is withheld until a tag or its end decides it, for `patience` seconds at most.
-
-    """
-
-    def __init__(self, opened: bool | None = False):
-        self.opened = opened
-
-    def filter(self, pieces: Iterable[str], patience: float = math.inf) -> Iterator[str]:
-        """Yield a streamed answer without its thoughts and without leading space."""
-        begun = False
-        for piece in self._outside(pieces, time.monotonic() + patience):
-            piece = piece if begun else piece.lstrip()
-            if piece:
-                begun = True
-                yield piece
-
-    def _outside(self, pieces: Iterable[str], deadline: float) -> Iterator[str]:
-        """Yield the text outside of thoughts; text is withheld until `deadline` if need be."""
-        text, thinking = "", self.opened is True
-        try:
-            for piece in pieces:
-                text += piece
-                while match := TAG.search(text):
-                    opens = match[0] == OPEN
-                    if opens and not thinking:
-                        yield text[: match.start()]
-                    if not opens and not thinking:  # all text before the tag was a thought
-                        self.opened = True
-                    elif self.opened is None:
-                        self.opened = False
-                    text, thinking = text[match.end() :], opens
-                if self.opened is None and time.monotonic() < deadline:
-                    continue
-                end = len(text) - _partial_tag(text)
-                if not thinking:
-                    yield text[:end]
-                text = text[end:]
-        except Exception:
-            if not thinking:
-                yield text
-            raise
-        if self.opened is None:
-            self.opened = False
-        if not thinking:
-            yield text
-
-
-def _partial_tag(text: str) -> int:
-    """Return how many characters at the end of `text` may be the beginning of a tag."""
-    for count in range(min(len(CLOSE) - 1, len(text)), 0, -1):
-        if OPEN.startswith(text[-count:]) or CLOSE.startswith(text[-count:]):
-            return count
-    return 0

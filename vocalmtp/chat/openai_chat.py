@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from vocalmtp.chat.answer_stream import AnswerError, AnswerSink
 from vocalmtp.chat.history import Message
-from vocalmtp.chat.llm import LLMS, ThoughtFilter
+from vocalmtp.chat.llm import LLMS
 from vocalmtp.errors import InputError
 from vocalmtp.optional import require
+from vocalmtp.text.thinking import ThoughtFilter
 
 if TYPE_CHECKING:
     import httpx

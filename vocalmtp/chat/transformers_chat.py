@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from vocalmtp.chat.answer_stream import AnswerError, AnswerSink
 from vocalmtp.chat.history import Message
-from vocalmtp.chat.llm import LLMS, OPEN, ThoughtFilter
+from vocalmtp.chat.llm import LLMS
 from vocalmtp.engines.device import resolve_device
 from vocalmtp.errors import InputError
 from vocalmtp.hub import load_pretrained
+from vocalmtp.text.thinking import THINK, ThoughtFilter
 
 if TYPE_CHECKING:
     import torch
@@ -52,7 +53,7 @@ class TransformersChat:
         from transformers import TextIteratorStreamer
 
         prompt = self.prompt(messages)
-        thoughts = ThoughtFilter(opened=prompt.rstrip().endswith(OPEN))
+        thoughts = ThoughtFilter(opened=prompt.rstrip().endswith(THINK))
         pieces = TextIteratorStreamer(self._tokenizer, skip_prompt=True, skip_special_tokens=True)
         stop = threading.Event()
         errors: list[Exception] = []
