@@ -222,6 +222,7 @@ def test_the_wheel_takes_the_cards_into_the_package():
     project = (ROOT / "pyproject.toml").read_text()
     assert line in project.partition("wheel.force-include]")[2].partition("[")[0]
     installed = Path(vocalmtp.__file__).parent
-    assert PACKAGED == installed / "tokenizers" / "cards"
-    assert CARDS == (ROOT / "tokenizers" if installed.parent == ROOT else PACKAGED)
+    assert installed / "tokenizers" / "cards" == PACKAGED
+    folder = ROOT / "tokenizers" if installed.parent == ROOT else PACKAGED
+    assert folder == CARDS
     assert (CARDS / "mini.yaml").is_file()
