@@ -222,20 +222,21 @@ class TTS(SentenceSynthesizer):
     ) -> AudioStream:
         """As the call, in chunks as soon as they are decoded; joined, they equal the call's audio.
 
-        A text in pieces, such as the tokens of a language model, is spoken while it arrives: clause
-        by clause, without words that cannot be read out. The first clause may end at a comma. The
-        audio depends on the text and the clauses alone, not on how it was cut into pieces.
+        A text in pieces, such as the tokens of a language model, is spoken clause by clause while it
+        arrives, without words that cannot be read out. How it was cut does not change the audio. The
+        first clause may end at a comma.
 
         Args:
-            text: the text, or an iterable or asynchronous iterable of its pieces, in any size; the
-                latter needs `async for`.
-            voice, seed, sampling: as for the call.
+            text: the text, or an iterable or asynchronous iterable of its pieces; the latter needs
+                `async for`.
+            voice: as for the call.
+            seed: as for the call.
             context: see SynthesisRequest.
+            sampling: as for the call.
 
         Returns:
-            The chunks, for `for` or `async for`. A chunk has the words that ended since the chunk
-            before it, timed from its own start, so that a word may begin below 0; `audio.io.join`
-            makes one Audio of all chunks.
+            The chunks, for `for` or `async for`, which `audio.io.join` joins. A chunk has the words
+            that ended since the chunk before it, timed from its own start: some begin below 0.
 
         """
         request = SynthesisRequest(
