@@ -7,13 +7,17 @@ from vocalmtp.errors import InputError
 
 INSTALL = 'pip install "vocalmtp[eval]"'
 DEMO = 'pip install "vocalmtp[demo]"'
+SERVE = 'pip install "vocalmtp[serve]"'
 HINTS = {
     "accelerate": 'pip install "vocalmtp[train]"',
-    "fastapi": DEMO,
+    "av": SERVE,
+    "fastapi": SERVE,
     "gradio": DEMO,
-    "httpx": DEMO,
-    "uvicorn": DEMO,
-    "websockets": DEMO,
+    "httpx": SERVE,
+    "multipart": SERVE,
+    "prometheus_client": SERVE,
+    "uvicorn": SERVE,
+    "websockets": SERVE,
     "silero_vad": DEMO,
     "faster_whisper": 'pip install "vocalmtp[whisper]"',
     "playwright": 'pip install "vocalmtp[test]"',

@@ -12,7 +12,7 @@ from helpers.chat_fakes import CountingRecognizer
 from vocalmtp.audio.io import Audio, Word
 from vocalmtp.batch.synthesizer import BatchSynthesizer
 from vocalmtp.hub import model_folder
-from vocalmtp.server.app import check_auth
+from vocalmtp.server.security import check_auth
 from vocalmtp.tokenizers import load_tokenizer
 from vocalmtp.tts import TTS, SentenceRequest, load
 
@@ -83,7 +83,7 @@ def replace_work(patch: pytest.MonkeyPatch, toy: Path) -> None:
         "vocalmtp.recognizers.base.build_recognizer": lambda *_: CountingRecognizer(),
         "vocalmtp.chat.recorded.converse": lambda *_: [],
         "vocalmtp.chat.terminal.run_terminal": lambda *_: None,
-        "vocalmtp.server.app.make_app": lambda state, host, auth: auth and check_auth(auth),
+        "vocalmtp.server.app.make_app": lambda state, host, auth, *_: auth and check_auth(auth),
         "vocalmtp.server.app.run": lambda *_: None,
         "vocalmtp.server.state.ServerState.warm_up": lambda _: None,
         "vocalmtp.training.train.train": lambda recipe: recipe.output,

@@ -17,6 +17,7 @@ from vocalmtp.cli import (
     describe,
     drafts,
     evaluate,
+    serve,
     synthesis,
     tokenizers,
     training,
@@ -40,6 +41,7 @@ SPEAK, TRAIN, MEASURE, TEXT = "Synthesis", "Training", "Evaluation", "Text LMs"
 verb(app, "tts", panel=SPEAK)(synthesis.tts)
 verb(app, "batch", panel=SPEAK)(batch.batch)
 verb(app, "chat", panel=SPEAK)(chat.chat)
+verb(app, "serve", panel=SPEAK)(serve.serve)
 app.add_typer(voices.voices_app, name="voices", rich_help_panel=SPEAK)
 app.add_typer(voices.roles_app, name="roles", rich_help_panel=SPEAK)
 app.command("info", rich_help_panel=SPEAK)(describe.info)

@@ -9,6 +9,8 @@ from vocalmtp.cli.options import ModelOptions, VoiceOptions, option
 from vocalmtp.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
 
     from vocalmtp.chat.config import ChatConfig
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from vocalmtp.chat.pipeline import ChatPipeline
     from vocalmtp.chat.session import ChatSession
     from vocalmtp.roles import Role
-    from vocalmtp.server.state import ServerState
+    from vocalmtp.tts import TTS
 
 LOCALHOST, PORT, SESSIONS = "127.0.0.1", 7860, 4
 TURNS, RECORDING, PAGE = "Turns", "Without the page", "The page"
@@ -180,7 +182,6 @@ def chat(options: ChatOptions) -> None:
         _check_page(options)
     samples = None if options.input is None else _read(options.input, options.output)
     from vocalmtp.chat.pipeline import build_pipeline
-    from vocalmtp.cli.synthesis import load_tts
     from vocalmtp.voices import consent_note
 
     pipeline = build_pipeline(
@@ -190,7 +191,7 @@ def chat(options: ChatOptions) -> None:
         options.recognizer,
         "speech-lm" if options.native else "cascade",
         options.device,
-        load_tts,
+        _loader(options),
     )
     if note := consent_note(pipeline.tts.find_voice(options.voice if role is None else role)):
         tell(note)
@@ -212,13 +213,26 @@ def _check_page(options: ChatOptions) -> None:
     """Raise InputError unless the page can be served."""
     from vocalmtp.optional import require
 
-    for name in ("gradio", "fastapi", "uvicorn", "websockets"):
+    for name in ("gradio", "fastapi", "uvicorn", "websockets", "prometheus_client"):
         require(name)
-    from vocalmtp.server.app import check_auth, check_port
+    from vocalmtp.server.app import check_port
+    from vocalmtp.server.security import check_auth
 
     check_port(options.host or LOCALHOST, options.port or PORT)
     if options.auth is not None:
         check_auth(options.auth)
+
+
+def _loader(options: ChatOptions) -> "Callable[[str, str], TTS]":
+    """What loads the model: for the page, with an engine that all visitors share."""
+    from vocalmtp.cli.synthesis import load_tts
+
+    if options.terminal or options.input is not None:
+        return load_tts
+    from vocalmtp.server.metrics import Metrics
+    from vocalmtp.server.service import SpeechLimits, served
+
+    return served(load_tts, SpeechLimits(), Metrics())
 
 
 def _read(input: Path, output: Path | None) -> "np.ndarray":
@@ -274,38 +288,19 @@ def _serve_page(
     options: ChatOptions, pipeline: "ChatPipeline", config: "ChatConfig", role: "Role | None"
 ) -> None:
     from vocalmtp.server.app import make_app, run
-
-    host, port = options.host or LOCALHOST, options.port or PORT
-    state = _server_state(options, pipeline, config, role)
-    app = make_app(state, host, options.auth)
-    state.warm_up()
-    shown = f"[{host}]" if ":" in host else host
-    tell(f"talk at http://{shown}:{port}; Ctrl-C ends")
-    run(app, state, host, port)
-
-
-def _server_state(
-    options: ChatOptions, pipeline: "ChatPipeline", config: "ChatConfig", role: "Role | None"
-) -> "ServerState":
-    """The state of a server that offers the responder, an echo, and all roles."""
-    from vocalmtp.chat.llm import Echo
-    from vocalmtp.chat.responders import CascadeResponder
-    from vocalmtp.roles import list_roles, load_role
     from vocalmtp.server.state import ServerLimits, ServerState
 
-    responder, tts = pipeline.responder, pipeline.tts
-    offered = [card for card in map(load_role, list_roles()) if card.voice in tts.voices]
-    echo = CascadeResponder(tts, Echo())
-    return ServerState(
-        tts,
-        pipeline.recognizer,
-        {responder.name: responder, echo.name: echo},
-        config,
-        ServerLimits(sessions=options.sessions or SESSIONS),
-        options.voice,
-        role,
-        {card.name: card for card in [*offered, *([role] if role else [])]},
-    )
+    host, port = options.host or LOCALHOST, options.port or PORT
+    limits = ServerLimits(sessions=options.sessions or SESSIONS)
+    state = ServerState.over(pipeline, config, limits, options.voice, role)
+    try:
+        app = make_app(state, host, options.auth)
+        state.warm_up()
+        shown = f"[{host}]" if ":" in host else host
+        tell(f"talk at http://{shown}:{port}; Ctrl-C ends")
+        run(app, state, host, port)
+    finally:
+        state.close()
 
 
 class EventPrinter:

@@ -3,7 +3,7 @@
 Letters: B rows, S steps, K slots, Q streams, T frames, U characters.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -58,6 +58,69 @@ class Generated:
     truncated: bool  # cut off by the limit on steps
 
 
+class RunningBatch:
+    """Rows that are decoded together, and that join and leave between two steps.
+
+    Every row draws noise from its own seed, so that its output does not depend on the others.
+
+    Args:
+        model: a speech LM or text LM.
+        strategy: which steps a forward pass yields; `Grouped` by default.
+
+    Attributes:
+        rows: numbers of the prompts that are being decoded.
+
+    """
+
+    def __init__(self, model: "GenerativeModel", strategy: DecodeStrategy | None = None):
+        self.model = model
+        self.strategy = Grouped() if strategy is None else strategy
+        self.rows: list[int] = []
+        self._removed: set[int] = set()
+        self._state: DecodeState | None = None
+
+    def add(self, prompts: Mapping[int, Prompt]) -> None:
+        """Let prompts, by number, join at the next step."""
+        if prompts:
+            without_gradients(self._add)(prompts)
+
+    def _add(self, prompts: Mapping[int, Prompt]) -> None:
+        with self.strategy.statistics.timed("prompts"):
+            fresh = prefill_prompts(self.model, list(prompts.values()), self.strategy)
+        self.rows += prompts
+        self._state = fresh if self._state is None else self._state.join(fresh)
+
+    def remove(self, numbers: Iterable[int]) -> None:
+        """Stop decoding these rows, of which no further event is yielded."""
+        self._removed.update(set(numbers).intersection(self.rows))
+
+    def step(self) -> Iterator[StepEvent]:
+        """Run one forward pass over all rows, and yield an event per step.
+
+        Rows leave with their last step. The pass is complete when the iterator is exhausted.
+        """
+        return iter(()) if self._state is None else without_gradients(self._step)(self._state)
+
+    def _step(self, state: DecodeState) -> Iterator[StepEvent]:
+        emitted = self.strategy.emit(self.model, state)
+        removed, self._removed = self._removed, set()
+        kept = [b for b, row in enumerate(self.rows) if row not in removed]
+        for active, tokens, finished in iterate_steps(emitted, self.model.layout, state):
+            wanted = [i for i, b in enumerate(active) if self.rows[b] not in removed]
+            if len(wanted) < len(active):
+                tokens = tokens[wanted]
+            if wanted:
+                rows = [self.rows[active[i]] for i in wanted]
+                yield StepEvent(rows, tokens, [finished[i] for i in wanted])
+            ended = {b for b, done in zip(active, finished, strict=True) if done}
+            kept = [b for b in kept if b not in ended]
+        if len(kept) < len(self.rows):
+            self.rows, emitted = [self.rows[b] for b in kept], emitted.select(kept)
+            self._state = state.select(kept) if kept else None
+        if self._state is not None:
+            self.strategy.forward(self.model, self._state, emitted)
+
+
 def generate(
     model: "GenerativeModel",
     prompts: Iterable[Prompt],
@@ -67,8 +130,7 @@ def generate(
     """Decode prompts, `batch_size` rows at a time.
 
     When a row ends, by its end token or at its limit, the next prompt takes its place at once;
-    `prompts` is consumed no further than that. Every row draws noise from its own seed, so that its
-    output does not depend on the batch. All state is local.
+    `prompts` is consumed no further than that. All state is local.
 
     Args:
         model: a speech LM or text LM.
@@ -80,38 +142,13 @@ def generate(
         One event per step, with the rows that have this step.
 
     """
-    strategy = Grouped() if strategy is None else strategy
-    return without_gradients(_generate)(model, iter(prompts), batch_size, strategy)
-
-
-def _generate(
-    model: "GenerativeModel", waiting: Iterator[Prompt], batch_size: int, strategy: DecodeStrategy
-) -> Iterator[StepEvent]:
-    """See `generate`."""
-    rows: list[int] = []  # numbers of the prompts that are being decoded
-    started = 0
-    state = None
+    batch = RunningBatch(model, strategy)
+    waiting = enumerate(prompts)
     while True:
-        new = list(islice(waiting, batch_size - len(rows)))
-        if new:
-            rows += range(started, started + len(new))
-            started += len(new)
-            with strategy.statistics.timed("prompts"):
-                fresh = prefill_prompts(model, new, strategy)
-            state = fresh if state is None else state.join(fresh)
-        if state is None:
+        batch.add(dict(islice(waiting, batch_size - len(batch.rows))))
+        if not batch.rows:
             return
-        emitted = strategy.emit(model, state)
-        kept = list(range(len(rows)))
-        for active, tokens, finished in iterate_steps(emitted, model.layout, state):
-            yield StepEvent([rows[b] for b in active], tokens, finished)
-            ended = {b for b, done in zip(active, finished, strict=True) if done}
-            kept = [b for b in kept if b not in ended]
-        if len(kept) < len(rows):
-            rows, emitted = [rows[b] for b in kept], emitted.select(kept)
-            state = state.select(kept) if kept else None
-        if state is not None:
-            strategy.forward(model, state, emitted)
+        yield from batch.step()
 
 
 def prefill_prompts(

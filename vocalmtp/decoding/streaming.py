@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vocalmtp.arrays import Array, as_float, host, namespace
+from vocalmtp.arrays import Array, as_float, host, namespace, stack
 from vocalmtp.audio.io import Audio, join, shift_words
 from vocalmtp.audio.timestamps import Token, word_times
-from vocalmtp.decoding.generate import Generated, StepUnpacker
+from vocalmtp.decoding.generate import Generated, StepUnpacker, unpack
 from vocalmtp.models.layout import ADVANCE, TokenLayout
 
 if TYPE_CHECKING:
@@ -109,6 +109,28 @@ class SentenceStream:
         audio = Audio(samples, rate, shift_words(words, -self.num_samples / rate))
         self.num_samples += len(samples)
         return audio
+
+
+class WholeSentence:
+    """A `SentenceStream` of a single chunk, for tokenizers that cannot stream.
+
+    Args:
+        layout: the layout of the steps.
+        decode: converts the codes of the utterance to audio.
+
+    """
+
+    def __init__(self, layout: TokenLayout, decode: Callable[[Generated], Audio]):
+        self.layout, self.decode = layout, decode
+        self.steps: list[Array] = []  # [K] each
+
+    def push(self, tokens: Array) -> None:
+        """Add a step [K]."""
+        self.steps.append(tokens)
+
+    def finish(self) -> Audio:
+        """Return the audio after the last step."""
+        return self.decode(unpack(stack(self.steps), self.layout))
 
 
 def to_samples(wav: Array) -> np.ndarray:

@@ -5,6 +5,7 @@ Letters: D_s size of the speaker vector.
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
@@ -19,6 +20,7 @@ from vocalmtp.decoding.statistics import DecodeStatistics
 from vocalmtp.decoding.streaming import (
     SentenceStream,
     TextAssembler,
+    WholeSentence,
     decode_in_background,
     to_samples,
 )
@@ -153,13 +155,23 @@ class SentenceSynthesizer:
             words = word_times(
                 sentence.text, pointers, rate, complete=True, written=sentence.written
             )
-        samples = self._silence(sentence.pause)
+        samples = self.silence(sentence.pause).samples
         if generated.codes.shape[1]:
             with self.statistics.timed("tokenizer"):
                 vector = self.decoder_speaker_vector(sentence.voice)
                 wav = self.tokenizer.decode(generated.codes[None], vector)
             samples = np.concatenate([to_samples(wav), samples])
         return Audio(samples, self.sample_rate, words, generated.truncated)
+
+    def open_stream(self, sentence: SentenceRequest) -> SentenceStream | WholeSentence:
+        """Return what converts the steps of a sentence to chunks of audio, without the pause."""
+        if self.tokenizer.spec.lookahead is None:  # its decoder needs the whole utterance
+            decode = partial(self._decode, replace(sentence, pause=0.0))
+            return WholeSentence(self.model.layout, decode)
+        vector = self.decoder_speaker_vector(sentence.voice)
+        return SentenceStream(
+            sentence.text, self.model.layout, self.tokenizer, vector, sentence.written
+        )
 
     def stream_sentences(
         self, sentences: Iterable[SentenceRequest]
@@ -168,15 +180,9 @@ class SentenceSynthesizer:
         pause = 0.0
         for sentence in sentences:
             if pause:
-                yield Audio(self._silence(pause), self.sample_rate)
+                yield self.silence(pause)
             pause = sentence.pause
-            if self.tokenizer.spec.lookahead is None:  # its decoder needs the whole utterance
-                yield from (a for _, a in self.speak([replace(sentence, pause=0.0)], batch_size=1))
-                continue
-            vector = self.decoder_speaker_vector(sentence.voice)
-            spoken = SentenceStream(
-                sentence.text, self.model.layout, self.tokenizer, vector, sentence.written
-            )
+            spoken = self.open_stream(sentence)
             strategy = self.decoding.strategy(self.statistics)
             for event in generate(self.model, [self.prompt(sentence)], strategy=strategy):
                 with self.statistics.timed("tokenizer"):
@@ -185,8 +191,9 @@ class SentenceSynthesizer:
                     yield chunk
             yield spoken.finish()
 
-    def _silence(self, seconds: float) -> np.ndarray:
-        return np.zeros(round(seconds * self.sample_rate), np.float32)
+    def silence(self, seconds: float) -> Audio:
+        """Return silence of so many seconds."""
+        return Audio(np.zeros(round(seconds * self.sample_rate), np.float32), self.sample_rate)
 
 
 def split_text(text: str) -> list[tuple[str, float]]:

@@ -1,35 +1,47 @@
-"""The web application: the Gradio page at its root, the socket and static files below /talk."""
+"""The web application: the speech routes, and the chat page if it is wanted."""
 
-import base64
-import secrets
 import socket
+from collections.abc import Collection
 from typing import Any
-from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Response, WebSocket
 from fastapi.staticfiles import StaticFiles
-from starlette.datastructures import Headers
+from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+import vocalmtp
 from vocalmtp.errors import InputError
+from vocalmtp.server.errors import add_error_handlers
 from vocalmtp.server.page import ASSETS, mount_page
+from vocalmtp.server.security import Authentication, BodyLimit, check_auth, same_origin
+from vocalmtp.server.service import SpeechService
 from vocalmtp.server.socket import serve
+from vocalmtp.server.speech import speech_router
 from vocalmtp.server.state import ServerState
+from vocalmtp.server.status import status_router
 
 LOCAL = ("localhost", "127.0.0.1", "[::1]", "::1")
-COOKIE = "vocalmtp"
 PING = 5.0  # seconds between two pings of a client, and until it has to reply
 
 
-def make_app(state: ServerState, host: str = "127.0.0.1", auth: str | None = None) -> FastAPI:
-    """Make the application: the page at /, its socket at /talk/socket.
+def make_app(
+    state: ServerState,
+    host: str = "127.0.0.1",
+    auth: str | None = None,
+    keys: Collection[str] = (),
+    origins: Collection[str] = (),
+    page: bool = True,
+) -> FastAPI:
+    """Make the application: the speech routes, and the chat page at /.
 
     Args:
-        state: the models and settings.
+        state: the models and settings; without `speech`, there is only the page.
         host: where it will be served; a local host is served by its local names only, against DNS
             rebinding.
         auth: "user:password", for HTTP Basic authentication; None for none.
+        keys: API keys, one of which requests then have to send.
+        origins: of pages elsewhere that may use the server (CORS).
+        page: whether to serve the chat page.
 
     Raises:
         InputError: `auth` is not of that form.
@@ -37,7 +49,31 @@ def make_app(state: ServerState, host: str = "127.0.0.1", auth: str | None = Non
     """
     if auth is not None:
         check_auth(auth)
-    app = FastAPI(title="vocalmtp", docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(title="vocalmtp", version=vocalmtp.__version__, docs_url=None, redoc_url=None)
+    add_error_handlers(app)
+    if state.speech is not None:
+        add_speech(app, state.speech, page)
+    if page:
+        app = add_page(app, state)
+    if auth is not None or keys:
+        app.add_middleware(Authentication, auth=auth, keys=keys)
+    if origins:
+        app.add_middleware(CORSMiddleware, allow_origins=list(origins), allow_headers=["*"])
+    if host in LOCAL:
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOCAL, "[::1]"])
+    return app
+
+
+def add_speech(app: FastAPI, service: SpeechService, page: bool) -> None:
+    """Add the routes of the speech interface."""
+    app.include_router(status_router(service, root=not page))
+    app.include_router(speech_router(service))
+    limits = service.limits
+    app.add_middleware(BodyLimit, body=limits.body, upload=limits.upload)
+
+
+def add_page(app: FastAPI, state: ServerState) -> FastAPI:
+    """Add the chat page at /, its socket and static files below /talk."""
     question: list[bytes] = []
 
     @app.websocket("/talk/socket")
@@ -48,19 +84,14 @@ def make_app(state: ServerState, host: str = "127.0.0.1", auth: str | None = Non
         await socket.accept()
         await serve(socket, state)
 
-    @app.get("/talk/sample.wav")
+    @app.get("/talk/sample.wav", include_in_schema=False)
     def sample() -> Response:
         if not question:
             question.append(state.sample_question())
         return Response(question[0], media_type="audio/wav")
 
     app.mount("/talk/assets", StaticFiles(directory=ASSETS))
-    app = mount_page(app, state)
-    if auth is not None:
-        app.add_middleware(BasicAuth, auth=auth)
-    if host in LOCAL:
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOCAL, "[::1]"])
-    return app
+    return mount_page(app, state)
 
 
 def run(app: FastAPI, state: ServerState, host: str, port: int) -> None:
@@ -98,63 +129,3 @@ def check_port(host: str, port: int) -> None:
             f"port '{port}': cannot be used on {host} ({error.strerror}); give another --port",
             code="unusable",
         ) from error
-
-
-def same_origin(headers: Headers) -> bool:
-    """Return whether a request comes from a page of this server, or a program without an origin."""
-    origin = headers.get("origin")
-    return origin is None or urlsplit(origin).netloc.lower() == headers.get("host", "").lower()
-
-
-def check_auth(auth: str) -> None:
-    """Raise InputError unless `auth` is "user:password"."""
-    user, _, password = auth.partition(":")
-    if not (user and password):
-        raise InputError("auth: must be user:password", code="invalid_value")
-
-
-class BasicAuth:
-    """Middleware for HTTP Basic authentication of pages and sockets.
-
-    A cookie replaces the header, which not every browser sends when it opens a socket.
-
-    Args:
-        app: the application to protect.
-        auth: "user:password".
-
-    """
-
-    def __init__(self, app: ASGIApp, auth: str):
-        self._app, self._token = app, secrets.token_urlsafe(32)
-        self._credentials = b"Basic " + base64.b64encode(auth.encode())
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass an authenticated request on, and refuse others."""
-        if scope["type"] not in ("http", "websocket"):
-            await self._app(scope, receive, send)
-            return
-        given = Headers(scope=scope).get("authorization", "").encode()
-        known = secrets.compare_digest(given, self._credentials)
-        if known or self._has_cookie(scope):
-            await self._app(scope, receive, self._with_cookie(send) if known else send)
-        elif scope["type"] == "websocket":
-            await receive()
-            await send({"type": "websocket.close", "code": 1008})
-        else:
-            challenge = {"WWW-Authenticate": 'Basic realm="vocalmtp", charset="UTF-8"'}
-            await Response("Please sign in.", 401, challenge)(scope, receive, send)
-
-    def _has_cookie(self, scope: Scope) -> bool:
-        cookies = Headers(scope=scope).get("cookie", "").split("; ")
-        expected = f"{COOKIE}={self._token}".encode()
-        return any(secrets.compare_digest(cookie.encode(), expected) for cookie in cookies)
-
-    def _with_cookie(self, send: Send) -> Send:
-        cookie = f"{COOKIE}={self._token}; HttpOnly; SameSite=Strict; Path=/".encode()
-
-        async def send_with_cookie(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], (b"set-cookie", cookie)]
-            await send(message)
-
-        return send_with_cookie

@@ -5,13 +5,16 @@ from dataclasses import dataclass, field
 from pydantic import Field
 
 from vocalmtp.chat.config import ChatConfig
+from vocalmtp.chat.llm import Echo
 from vocalmtp.chat.pipeline import ChatPipeline
-from vocalmtp.chat.responders import Responder, warm_up
+from vocalmtp.chat.responders import CascadeResponder, Responder, warm_up
 from vocalmtp.chat.session import ChatSession
 from vocalmtp.config import StrictModel
 from vocalmtp.errors import InputError, nearest
 from vocalmtp.recognizers.base import Recognizer
-from vocalmtp.roles import Role
+from vocalmtp.roles import Role, list_roles, load_role
+from vocalmtp.server.engine import EngineTTS
+from vocalmtp.server.service import SpeechService
 from vocalmtp.tts import TTS
 from vocalmtp.voices import AnyVoice
 
@@ -39,6 +42,7 @@ class ServerState:
         role: the default persona.
         roles: the personas that visitors may choose, by name.
         active: the number of conversations.
+        speech: what the speech routes use; None to serve conversations only.
 
     """
 
@@ -51,6 +55,32 @@ class ServerState:
     role: Role | None = None
     roles: dict[str, Role] = field(default_factory=dict)
     active: int = 0
+    speech: SpeechService | None = None
+
+    @classmethod
+    def over(
+        cls,
+        pipeline: ChatPipeline,
+        config: ChatConfig | None = None,
+        limits: ServerLimits | None = None,
+        voice: AnyVoice = None,
+        role: Role | None = None,
+        speech: SpeechService | None = None,
+    ) -> "ServerState":
+        """Return the state of a server that offers a pipeline's responder, an echo, and all roles."""
+        responder, tts = pipeline.responder, pipeline.tts
+        echo = CascadeResponder(tts, Echo())
+        return cls(
+            tts,
+            pipeline.recognizer,
+            {responder.name: responder, echo.name: echo},
+            config or ChatConfig(),
+            limits or ServerLimits(),
+            voice,
+            role,
+            {card.name: card for card in [*offered_roles(tts), *([role] if role else [])]},
+            speech=speech,
+        )
 
     def open_session(self) -> ChatSession:
         """Begin a conversation with the defaults."""
@@ -104,7 +134,19 @@ class ServerState:
         """Do one-time work before the first visitor; raises InputError if the defaults do not fit."""
         with self.open_session() as session:
             warm_up(self.tts, session.voice)
+        if self.speech is not None:
+            self.speech.ready = True
+
+    def close(self) -> None:
+        """End the engine, if there is one; its requests fail."""
+        if isinstance(self.tts, EngineTTS):
+            self.tts.engine.close()
 
     def sample_question(self) -> bytes:
         """Return a spoken question as a WAV file, for visitors without a microphone."""
         return self.tts(SAMPLE_QUESTION, self.voice).to_bytes("wav")
+
+
+def offered_roles(tts: TTS) -> list[Role]:
+    """Return the roles of the package whose voice the model has."""
+    return [card for card in map(load_role, list_roles()) if card.voice in tts.voices]

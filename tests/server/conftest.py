@@ -1,0 +1,69 @@
+"""The speech interface over a tiny random model."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from helpers.chat_fakes import CountingRecognizer, ScriptedLLM
+from helpers.toy_model import save_toy_model
+
+pytest.importorskip("prometheus_client", reason="the extra 'serve' is not installed")
+
+from starlette.testclient import TestClient  # noqa: E402
+
+from vocalmtp.chat.pipeline import ChatPipeline  # noqa: E402
+from vocalmtp.chat.responders import CascadeResponder  # noqa: E402
+from vocalmtp.server.app import make_app  # noqa: E402
+from vocalmtp.server.engine import EngineTTS, SpeechEngine  # noqa: E402
+from vocalmtp.server.metrics import Metrics  # noqa: E402
+from vocalmtp.server.service import SpeechLimits, SpeechService  # noqa: E402
+from vocalmtp.server.state import ServerState  # noqa: E402
+from vocalmtp.server.voices import VoiceCatalogue  # noqa: E402
+from vocalmtp.tts import TTS, load  # noqa: E402
+
+LOCAL = "http://127.0.0.1:8000"
+
+
+@pytest.fixture(scope="session")
+def tts(tmp_path_factory: pytest.TempPathFactory) -> TTS:
+    """A model with the voices `ann` and `bob`."""
+    return load(save_toy_model(tmp_path_factory.mktemp("toy")))
+
+
+@pytest.fixture
+def make_state(tts: TTS) -> Iterator[Callable[..., ServerState]]:
+    """Makes servers, which are closed at the end; settings go to SpeechLimits."""
+    made: list[ServerState] = []
+
+    def make(
+        model: TTS | None = None,
+        voices: Path | None = None,
+        lenient: bool = False,
+        llm: object = None,
+        **settings: float,
+    ) -> ServerState:
+        limits, metrics = SpeechLimits(**settings), Metrics()
+        engine = SpeechEngine(model or tts, limits.rows, limits.queue, metrics)
+        served = EngineTTS(engine)
+        catalogue = VoiceCatalogue(served, folder=voices, lenient=lenient)
+        speech = SpeechService(engine, catalogue, metrics, "toy", limits)
+        responder = CascadeResponder(served, llm or ScriptedLLM("Hello there."))
+        pipeline = ChatPipeline(responder, CountingRecognizer(), served)
+        made.append(ServerState.over(pipeline, speech=speech))
+        return made[-1]
+
+    yield make
+    for state in made:
+        state.close()
+
+
+@pytest.fixture
+def client(make_state: Callable[..., ServerState]) -> TestClient:
+    """A client of a server with default settings."""
+    return client_of(make_state())
+
+
+def client_of(state: ServerState, **options: object) -> TestClient:
+    """A client of a server without the page; `options` go to make_app."""
+    app = make_app(state, page=False, **options)
+    return TestClient(app, base_url=LOCAL, raise_server_exceptions=False)

@@ -1,0 +1,176 @@
+"""`vocalmtp serve`: the speech interface that programs use, with the chat page if it is wanted."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from vocalmtp.cli.console import tell
+from vocalmtp.cli.options import DecodingOptions, ModelOptions, option
+from vocalmtp.errors import InputError
+
+if TYPE_CHECKING:
+    from vocalmtp.chat.pipeline import ChatPipeline
+    from vocalmtp.server.metrics import Metrics
+    from vocalmtp.server.service import SpeechLimits
+    from vocalmtp.server.state import ServerState
+    from vocalmtp.tts import TTS
+
+LOCALHOST, PORT = "127.0.0.1", 8000
+KEY = "VOCALMTP_API_KEY"  # an environment variable
+ACCESS, ENGINE, ANSWERS = "Access", "Engine", "Answers and transcripts"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServeOptions(ModelOptions, DecodingOptions):
+    """Options of `vocalmtp serve`."""
+
+    host: Annotated[
+        str, option(panel=ACCESS, help="The address; 0.0.0.0 admits other machines.")
+    ] = LOCALHOST
+    port: Annotated[int, option(panel=ACCESS, min=1, max=65_535, help="The port.")] = PORT
+    api_key: Annotated[
+        list[str] | None,
+        option(
+            panel=ACCESS,
+            help=f"A key that requests have to send; repeatable. Also read from {KEY}.",
+            show_default="none: any request is served",
+        ),
+    ] = None
+    cors: Annotated[
+        list[str] | None,
+        option(panel=ACCESS, help="Origin of pages elsewhere that may use the server; repeatable."),
+    ] = None
+    per_client: Annotated[
+        int, option(panel=ACCESS, min=1, help="Most requests of one client at a time.")
+    ] = 32
+    max_chars: Annotated[int, option(panel=ACCESS, min=1, help="Most characters of a text.")] = 4096
+    voices: Annotated[
+        Path | None,
+        option(
+            panel=ACCESS, help="Folder for voices that clients make; they may make none without."
+        ),
+    ] = None
+    lenient: Annotated[
+        bool,
+        option("--lenient", panel=ACCESS, help="Speak with the default voice if one is unknown."),
+    ] = False
+
+    rows: Annotated[
+        int, option(panel=ENGINE, min=1, max=1024, help="Sentences that are decoded together.")
+    ] = 16
+    queue: Annotated[
+        int, option(panel=ENGINE, min=0, help="Requests beyond those; more are refused with 503.")
+    ] = 64
+    threads: Annotated[
+        int, option(panel=ENGINE, min=1, max=1024, help="Threads per step on a CPU.")
+    ] = 1
+
+    llm: Annotated[
+        str | None,
+        option(panel=ANSWERS, help="The language model, as for 'vocalmtp chat'."),
+    ] = None
+    llm_model: Annotated[
+        str | None, option(panel=ANSWERS, help="The name of the model at the endpoint.")
+    ] = None
+    recognizer: Annotated[
+        str | None,
+        option(
+            panel=ANSWERS,
+            help="The speech recognizer, as for 'vocalmtp chat'.",
+            show_default="pocketsphinx",
+        ),
+    ] = None
+    page: Annotated[bool, option("--page", panel=ANSWERS, help="Serve the chat page at / too.")] = (
+        False
+    )
+
+    def limits(self) -> "SpeechLimits":
+        """The limits of the engine and its clients. Raises InputError if one is out of range."""
+        from vocalmtp.server.service import SpeechLimits
+
+        return SpeechLimits(
+            rows=self.rows, queue=self.queue, chars=self.max_chars, per_client=self.per_client
+        )
+
+    def load(self, model: str, device: str) -> "TTS":
+        """Load the model with these decoding options."""
+        import torch
+
+        from vocalmtp.tts import load
+
+        torch.set_num_threads(self.threads)
+        return load(model, device=device, decoding=self.decoding())
+
+    def keys(self) -> list[str]:
+        """The API keys. Raises InputError if one is empty."""
+        keys = [*(self.api_key or ()), *filter(None, [os.environ.get(KEY)])]
+        if not all(key.strip() for key in keys):
+            raise InputError("api-key: is empty; give a key, or leave it out", code="empty")
+        return keys
+
+
+def serve(options: ServeOptions) -> None:
+    """Serve speech to programs that know OpenAI's interface, many requests at a time.
+
+    POST /v1/audio/speech and its relatives; /openapi.json has the schema.
+
+    Examples:
+
+    vocalmtp serve
+
+    vocalmtp serve --host 0.0.0.0 --api-key secret --voices voices
+
+    vocalmtp serve --page --llm http://localhost:11434/v1 --llm-model qwen3
+
+    """
+    from vocalmtp.optional import require
+
+    for name in ("fastapi", "uvicorn", "websockets", "av", "prometheus_client", "multipart"):
+        require(name)
+    if options.page:
+        require("gradio")
+    if options.voices is not None and not options.voices.is_dir():
+        raise InputError(
+            f"voices '{options.voices}': no such folder; create it first", code="not_found"
+        )
+    from vocalmtp.chat.pipeline import build_pipeline
+    from vocalmtp.server.app import check_port, make_app, run
+    from vocalmtp.server.metrics import Metrics
+    from vocalmtp.server.service import served
+
+    check_port(options.host, options.port)
+    keys, metrics, limits = options.keys(), Metrics(), options.limits()
+    pipeline = build_pipeline(
+        options.model,
+        options.llm,
+        options.llm_model,
+        options.recognizer,
+        device=options.device,
+        load_tts=served(options.load, limits, metrics),
+    )
+    state = _state(options, pipeline, limits, metrics)
+    try:
+        app = make_app(state, options.host, None, keys, options.cors or (), options.page)
+        state.warm_up()
+        shown = f"[{options.host}]" if ":" in options.host else options.host
+        tell(f"speech at http://{shown}:{options.port}/v1; Ctrl-C ends")
+        run(app, state, options.host, options.port)
+    finally:
+        state.close()
+
+
+def _state(
+    options: ServeOptions, pipeline: "ChatPipeline", limits: "SpeechLimits", metrics: "Metrics"
+) -> "ServerState":
+    """What the routes of the server share."""
+    from vocalmtp.server.engine import EngineTTS
+    from vocalmtp.server.service import SpeechService
+    from vocalmtp.server.state import ServerState, offered_roles
+    from vocalmtp.server.voices import VoiceCatalogue
+
+    tts = pipeline.tts
+    assert isinstance(tts, EngineTTS)
+    voices = VoiceCatalogue(tts, offered_roles(tts), options.voices, options.lenient)
+    service = SpeechService(tts.engine, voices, metrics, Path(options.model).name, limits)
+    return ServerState.over(pipeline, speech=service)

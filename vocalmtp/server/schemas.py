@@ -1,0 +1,71 @@
+"""Bodies of the requests of the HTTP interface. Unknown keys are ignored, as clients send many."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, Field
+
+from vocalmtp.audio.stream_encoder import StreamFormat
+
+MAX_ITEMS = 32  # of a batch
+SampleRate = Literal[8_000, 16_000, 24_000, 48_000]  # those that all formats support
+
+
+def _voice_name(voice: Any) -> Any:
+    """The name of a voice that is given as {"id": name}."""
+    return voice.get("id") if isinstance(voice, dict) else voice
+
+
+VoiceName = Annotated[
+    str,
+    BeforeValidator(_voice_name, json_schema_input_type=str | dict[str, str]),
+    Field(min_length=1, max_length=200, description='A name of /v1/audio/voices, or {"id": name}.'),
+]
+
+
+class SpeechSettings(BaseModel):
+    """How a text is spoken; everything has a default."""
+
+    model: str = Field("", max_length=200, description="The loaded model answers to every alias.")
+    voice: VoiceName | None = None
+    role: str | None = Field(None, max_length=200, description="A role, in place of a voice.")
+    instructions: str | None = Field(
+        None, max_length=4096, description="Accepted, and without effect on models without them."
+    )
+    response_format: StreamFormat = "mp3"
+    speed: float = Field(1.0, ge=0.25, le=4.0, allow_inf_nan=False)
+    sample_rate: SampleRate = 24_000  # what clients assume
+    seed: int = Field(0, ge=0, lt=2**63)
+    temperature: float | None = Field(None, ge=0, le=100, allow_inf_nan=False)
+    top_k: int | None = Field(None, ge=1, le=2**31)
+    top_p: float | None = Field(None, gt=0, le=1, allow_inf_nan=False)
+
+    def sampling(self) -> dict[str, Any]:
+        """Return the sampling options that were given."""
+        given = {"temperature": self.temperature, "top_k": self.top_k, "top_p": self.top_p}
+        return {name: value for name, value in given.items() if value is not None}
+
+
+class SpeechRequest(SpeechSettings):
+    """Body of POST /v1/audio/speech."""
+
+    input: str = Field(min_length=1, description="The text.")
+    stream_format: Literal["audio", "sse"] = "audio"
+
+
+class CaptionedRequest(SpeechSettings):
+    """Body of POST /dev/captioned_speech."""
+
+    input: str = Field(min_length=1, description="The text.")
+    stream: bool = Field(True, description="JSON lines while it is spoken, or one object.")
+
+
+class BatchItem(SpeechSettings):
+    """One text of a batch."""
+
+    input: str = Field(min_length=1, description="The text.")
+
+
+class BatchRequest(BaseModel):
+    """Body of POST /v1/audio/speech/batch: each item has its own settings."""
+
+    items: list[BatchItem] = Field(min_length=1, max_length=MAX_ITEMS)
