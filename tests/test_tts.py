@@ -20,8 +20,9 @@ from vocalmtp.audio.io import Audio, join
 from vocalmtp.decoding import synthesis
 from vocalmtp.decoding.synthesis import SPEAKER_CONDITIONINGS
 from vocalmtp.errors import ErrorCode, InputError
+from vocalmtp.loading import load
 from vocalmtp.roles import Role
-from vocalmtp.tts import TTS, SynthesisRequest, load
+from vocalmtp.tts import TTS, SynthesisRequest
 
 TEXT = "Good morning. How are you on May 5?"
 KINDS: dict[str, dict[str, Any]] = {

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from vocalmtp.chat.pipeline import talk as talk
     from vocalmtp.chat.session import ChatSession as ChatSession
     from vocalmtp.decoding.options import Decoding as Decoding
+    from vocalmtp.loading import load as load
     from vocalmtp.models.layout import TokenLayout as TokenLayout
     from vocalmtp.models.speech_lm import SpeechLM as SpeechLM
     from vocalmtp.roles import load_role as load_role
     from vocalmtp.tokenizers import SpeechTokenizer as SpeechTokenizer
     from vocalmtp.tts import TTS as TTS
     from vocalmtp.tts import SynthesisRequest as SynthesisRequest
-    from vocalmtp.tts import load as load
     from vocalmtp.voices import Voice as Voice
 
 __all__ = [
@@ -48,7 +48,7 @@ _HOME = {
     "TTS": "vocalmtp.tts",
     "TokenLayout": "vocalmtp.models.layout",
     "Voice": "vocalmtp.voices",
-    "load": "vocalmtp.tts",
+    "load": "vocalmtp.loading",
     "load_role": "vocalmtp.roles",
     "talk": "vocalmtp.chat.pipeline",
 }

@@ -1,4 +1,4 @@
-"""Text to speech: `load` a model folder, and `TTS` with its calls for one text, a stream or many.
+"""Text to speech: `TTS` with its calls for one text, a stream or many.
 
 text -> normalize -> sentences -> prompts -> decoding.generate -> unpack -> tokenizer -> Audio.
 The plain call, `stream`, `batch` and `each` all consume that one generator.
@@ -8,9 +8,7 @@ Letters: D_s size of the speaker vector.
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import chain, islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vocalmtp.audio.io import Audio, in_order, join
@@ -33,14 +31,11 @@ from vocalmtp.decoding.synthesis import (
 )
 from vocalmtp.decoding.text_stream import ArrivingText, AudioStream, speakable_clauses
 from vocalmtp.errors import InputError, nearest
-from vocalmtp.hub import DEFAULT_MODEL, model_folder, read_card
 from vocalmtp.models.prompts import Segment
-from vocalmtp.text import ALPHABET, char_ids, char_text
-from vocalmtp.voices import AnyVoice, Voice, find_voice, load_voices
+from vocalmtp.text import char_ids, char_text
+from vocalmtp.voices import AnyVoice, Voice, find_voice
 
 if TYPE_CHECKING:
-    import torch
-
     from vocalmtp.models.speech_lm import SpeechLM
     from vocalmtp.tokenizers import SpeechTokenizer
 
@@ -56,60 +51,6 @@ class SynthesisRequest:
     seed: int = 0
     sampling: dict[str, Any] = field(default_factory=dict)
     context: tuple[Segment, ...] = ()  # of an answer, see DialogueModel.context
-
-
-def load(
-    name: Path | str = DEFAULT_MODEL,
-    device: "str | torch.device" = "cpu",
-    int8: bool | None = None,
-    speaker_conditioning: SpeakerConditioning = "both",
-    decoding: Decoding | None = None,
-) -> "TTS":
-    """Load a text-to-speech model.
-
-    Args:
-        name: a model that comes with the package, or a model's folder.
-        device: a device of torch, or "auto": CUDA if this machine has it, else the CPU.
-        int8: run the speech LM on 8-bit weights (CPU only); None: as the model's card recommends.
-        speaker_conditioning: see TTS.
-        decoding: see TTS.
-
-    Raises:
-        InputError: there is no such model or device, or the model's parts do not belong together.
-
-    """
-    from vocalmtp.engines.device import float32_on_cpu, move, resolve_device
-    from vocalmtp.models.checkpoint import load_text_tokenizer
-    from vocalmtp.models.speech_lm import SpeechLM
-    from vocalmtp.tokenizers import load_tokenizer
-
-    place = resolve_device(device)
-    folder = model_folder(name)
-    card = read_card(folder)
-    with float32_on_cpu():
-        model = SpeechLM.load(folder)
-        tokenizer = load_tokenizer(folder / "tokenizer")
-    if model.config.has_text_track and model.config.alphabet != ALPHABET:
-        raise InputError(
-            f"model '{name}': reads another alphabet than this version writes; "
-            "run: pip install --upgrade vocalmtp",
-            code="version_too_new",
-        )
-    move(model, place)
-    move(tokenizer, place)
-    with float32_on_cpu():
-        if place.type == "cpu":
-            model.optimize_for_inference(card.get("int8", False) if int8 is None else int8)
-        tokenizer.optimize_for_inference()
-    encode_text, decode_text = char_ids, char_text
-    if (folder / "tokenizer_config.json").is_file():  # that of a pretrained backbone
-        text_tokenizer = load_text_tokenizer(folder)
-        encode_text = text_tokenizer.encode
-        decode_text = partial(text_tokenizer.decode, skip_special_tokens=True)
-    voices = load_voices(folder / "voices")
-    return TTS(
-        model, tokenizer, voices, card, encode_text, speaker_conditioning, decoding, decode_text
-    )
 
 
 class TTS(SentenceSynthesizer):
@@ -128,6 +69,7 @@ class TTS(SentenceSynthesizer):
             gets the mean of all built-in voices.
         decoding: how steps are decoded.
         decode_text: token ids to text.
+        threads: of torch, while it computes; None: as many as the calling program has set.
 
     Attributes:
         model: the speech LM; of an elastic one, the view with the steps that `decoding` sets.
@@ -149,6 +91,7 @@ class TTS(SentenceSynthesizer):
         speaker_conditioning: SpeakerConditioning = "both",
         decoding: Decoding | None = None,
         decode_text: Callable[[Sequence[int]], str] = char_text,
+        threads: int | None = None,
     ):
         found, required = tokenizer.spec, model.config.tokenizer
         if required.get("hash") != found.hash:
@@ -177,6 +120,7 @@ class TTS(SentenceSynthesizer):
             encode_text,
             speaker_conditioning,
             decoding,
+            threads,
         )
         for voice in self.voices.values():
             voice.check(found)

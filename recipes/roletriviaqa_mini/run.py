@@ -20,12 +20,12 @@ from vocalmtp.evaluation.config import RoleTriviaQAConfig
 from vocalmtp.evaluation.question_formats import load_questions
 from vocalmtp.evaluation.roletriviaqa import RESULTS, run_roletriviaqa
 from vocalmtp.evaluation.scoring import text_scores
+from vocalmtp.loading import load
 from vocalmtp.tokenizers import load_tokenizer
 from vocalmtp.training.codec import train_tokenizer
 from vocalmtp.training.export import export_model
 from vocalmtp.training.recipe import SpeechLMRecipe, TokenizerRecipe
 from vocalmtp.training.train import train
-from vocalmtp.tts import load
 
 RECIPE = Path(__file__).parent
 VOICES = RECIPE.parent / "mini" / "model" / "voices.yaml"

@@ -19,7 +19,7 @@ TEXTS = [f"Text {n}." for n in range(24)]
 def test_without_ray_there_is_a_hint(make_job, monkeypatch):
     monkeypatch.setattr(vocalmtp.batch.ray, "find_spec", lambda name: None)
     with raises_input_error("not_installed", key="package"):
-        run_batch(make_job(["One."], engine="ray"))
+        run_batch(make_job(["One."], executor="ray"))
 
 
 @pytest.fixture(scope="module")
@@ -49,13 +49,13 @@ def actors(cluster) -> list[int]:
 
 
 @pytest.mark.slow
-def test_results_equal_the_local_engine_though_an_actor_is_killed(make_job, cluster):
+def test_results_equal_the_local_executor_though_an_actor_is_killed(make_job, cluster):
     job = make_job(TEXTS, load=None, batch_size=1)
     run_batch(job)
     far = replace(
         job,
         output=job.output.parent / "far",
-        engine="ray",
+        executor="ray",
         ray_address=cluster.address,
         workers=2,
         voice=None,
@@ -76,7 +76,7 @@ def test_results_equal_the_local_engine_though_an_actor_is_killed(make_job, clus
 @pytest.mark.slow
 def test_what_is_wrong_is_one_error(make_job):
     pytest.importorskip("ray")
-    job = make_job(["One."], load=None, engine="ray")
+    job = make_job(["One."], load=None, executor="ray")
     with pytest.raises(InputError, match="voice 'cid': no such voice"):
         run_batch(replace(job, voice="cid"))
     with pytest.raises(InputError, match="nothing is there; start it with: ray start --head"):

@@ -250,7 +250,7 @@ def test_a_full_disk_stops_the_batch_and_not_an_item(make_job, monkeypatch):
     [
         ({"batch_size": 0}, "out_of_range", "batch_size"),
         ({"workers": 0}, "out_of_range", "workers"),
-        ({"engine": "rays"}, "unknown_name", "engine"),
+        ({"executor": "rays"}, "unknown_name", "executor"),
         ({"ray_address": "x"}, "conflict", "ray_address"),
         ({"seed": -1}, "out_of_range", "seed"),
         ({"format": "tape"}, "unsupported", "format"),

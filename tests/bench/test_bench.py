@@ -63,7 +63,7 @@ def test_shares_of_time_sum_to_one(metrics):
 
 
 def test_timing_restores_what_it_replaces(tmp_path):
-    from vocalmtp.tts import load
+    from vocalmtp.loading import load
 
     tts = load(save_toy_model(tmp_path / "toy"))
     before = dict(vars(tts.model.runner)), profile.ConstrainedSampler.all

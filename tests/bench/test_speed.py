@@ -13,7 +13,7 @@ from vocalmtp.bench.speed import (
     real_time_factors,
     steps_per_second,
 )
-from vocalmtp.tts import load
+from vocalmtp.loading import load
 
 
 @pytest.fixture(scope="module")

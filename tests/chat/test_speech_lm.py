@@ -15,8 +15,8 @@ from vocalmtp.chat.history import Message
 from vocalmtp.chat.responders import AnswerRequest, SpeechLMResponder
 from vocalmtp.cli import main
 from vocalmtp.dialogue import DialogueModel
+from vocalmtp.loading import load
 from vocalmtp.recognizers.base import build_recognizer
-from vocalmtp.tts import load
 
 
 @pytest.fixture(scope="module", params=["codes", "mels"])

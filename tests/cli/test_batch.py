@@ -75,7 +75,7 @@ def test_failures_are_counted_and_the_rest_is_kept(run, model, capsys):
         (["a.txt", "-o", "o", "--batch-size", "x"], "invalid_value", "batch_size 'x'"),
         (["a.txt", "-o", "o", "--batch-size", "0"], "out_of_range", "batch_size '0'"),
         (["a.txt", "-o", "o", "--workers", "0"], "invalid_value", "--workers"),
-        (["a.txt", "-o", "o", "--engine", "dask"], "unknown_name", "engine 'dask'"),
+        (["a.txt", "-o", "o", "--executor", "dask"], "unknown_name", "executor 'dask'"),
         (["a.txt", "-o", "o", "--ray-address", "x"], "conflict", "ray_address 'x'"),
         (["a.txt", "-o", "o", "--temperature", "nan"], "out_of_range", "temperature 'nan'"),
         (["a.txt", "-o", "o", "--format", "tape"], "unsupported", "format 'tape'"),

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from vocalmtp.audio.io import Audio, join
 from vocalmtp.decoding.synthesis import PAUSES, SHORT_PAUSE
 from vocalmtp.decoding.text_stream import speakable_clauses
-from vocalmtp.tts import SEED_STRIDE, TTS, load
+from vocalmtp.loading import load
+from vocalmtp.tts import SEED_STRIDE, TTS
 
 TEXT = "It is May 5, 2026. Dr. Smith has $5.20? Yes. All done"
 COMMA = "Well then, good morning. How are you?"

@@ -10,7 +10,8 @@ import soundfile
 from helpers.toy_model import save_toy_model
 
 from vocalmtp.evaluation.judges import MOS_JUDGES, SPEAKER_JUDGES
-from vocalmtp.tts import TTS, load
+from vocalmtp.loading import load
+from vocalmtp.tts import TTS
 
 HEAVY = ("resemblyzer", "speechmos", "pesq")
 TRAINING = [("ann", "one"), ("bob", "one"), ("ann", "two"), ("bob", "two"), ("bob", "three")]

@@ -12,7 +12,7 @@ from helpers.toy_model import save_toy_model
 from vocalmtp.dialogue import DialogueModel, Query
 from vocalmtp.evaluation.config import RoleTriviaQAConfig
 from vocalmtp.evaluation.roletriviaqa import run_roletriviaqa
-from vocalmtp.tts import load
+from vocalmtp.loading import load
 
 
 @pytest.fixture(scope="module")

@@ -24,11 +24,11 @@ from vocalmtp.data.text_lists import survey
 from vocalmtp.decoding.tree import DraftTree
 from vocalmtp.errors import InputError
 from vocalmtp.hub import read_card
+from vocalmtp.loading import load
 from vocalmtp.tokenizers import load_tokenizer
 from vocalmtp.training.build import model_config
 from vocalmtp.training.recipe import SpeechLMRecipe
 from vocalmtp.training.tasks import item_segments
-from vocalmtp.tts import load
 from vocalmtp.voices import Voice
 
 

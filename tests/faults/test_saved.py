@@ -17,7 +17,7 @@ from helpers.tiny_run import write_tiny_shards
 from vocalmtp.cli import main
 from vocalmtp.data.shards import CodeShards
 from vocalmtp.io.read import FORMAT
-from vocalmtp.tts import load
+from vocalmtp.loading import load
 from vocalmtp.voices import Voice
 
 NEWER = "version_too_new: "

@@ -12,9 +12,10 @@ from helpers.chat_fakes import CountingRecognizer
 from vocalmtp.audio.io import Audio, Word
 from vocalmtp.batch.synthesizer import BatchSynthesizer
 from vocalmtp.hub import model_folder
+from vocalmtp.loading import load
 from vocalmtp.server.security import check_auth
 from vocalmtp.tokenizers import load_tokenizer
-from vocalmtp.tts import TTS, SentenceRequest, load
+from vocalmtp.tts import TTS, SentenceRequest
 
 
 class ToneTTS(TTS):
@@ -53,7 +54,7 @@ def replace_work(patch: pytest.MonkeyPatch, toy: Path) -> None:
         return BatchSynthesizer(job)(items)
 
     for place, fake in {
-        "vocalmtp.tts.load": load_tones,
+        "vocalmtp.loading.load": load_tones,
         "vocalmtp.tokenizers.load_tokenizer": load_codec,
         "vocalmtp.batch.workers.Pool": speak_here,
         "vocalmtp.batch.ray.synthesize_on_ray": speak_here,

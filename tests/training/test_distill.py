@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vocalmtp.data.shards import CodeShards
+from vocalmtp.loading import load
 from vocalmtp.models.text_track import frame_advances
 from vocalmtp.training.distill import character_ends
-from vocalmtp.tts import load
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=60), st.sampled_from([12.5, 25.0, 75.0]))

@@ -33,6 +33,7 @@ from vocalmtp.evaluation.systems import (
     synthesize,
     voices_of,
 )
+from vocalmtp.loading import load
 from vocalmtp.models.batch import PositionKind
 from vocalmtp.models.checkpoint import load_text_tokenizer
 from vocalmtp.models.prompts import Segment
@@ -41,7 +42,7 @@ from vocalmtp.tokenizers import load_tokenizer
 from vocalmtp.training.batches import FrameBatches
 from vocalmtp.training.run_files import read_log
 from vocalmtp.training.tasks import PromptDataset
-from vocalmtp.tts import TTS, load
+from vocalmtp.tts import TTS
 from vocalmtp.voices import SHORTEST
 
 CODEC_SLOT = re.compile(r"eval_(flat|(?!.*draft\.).+\.\d+)")  # key of a codec slot's loss in a log

@@ -14,8 +14,8 @@ import torch
 from vocalmtp.ablation.grid import Grid
 from vocalmtp.audio.io import Audio
 from vocalmtp.io.atomic import atomic_path
+from vocalmtp.loading import load
 from vocalmtp.text import normalize
-from vocalmtp.tts import load
 
 TRAIN, VALID = 60, 8  # utterances, where the grid takes all
 SUBJECTS = ("The old ship", "A quiet bird", "My brother", "The last train", "Every child", "Rain")

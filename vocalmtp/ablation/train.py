@@ -21,12 +21,13 @@ from vocalmtp.decoding.tree_calibration import measure_ranks
 from vocalmtp.engines.device import resolve_device
 from vocalmtp.io.atomic import atomic_path
 from vocalmtp.io.run_folder import write_settings
+from vocalmtp.loading import load
 from vocalmtp.tokenizers import load_tokenizer
 from vocalmtp.training.codec import train_tokenizer
 from vocalmtp.training.distill import SpeechDistillJob, distill_speech
 from vocalmtp.training.export import export_model
 from vocalmtp.training.train import train
-from vocalmtp.tts import TTS, SynthesisRequest, load
+from vocalmtp.tts import TTS, SynthesisRequest
 from vocalmtp.voices import SHORTEST, load_voices
 
 CODES_COMPLETE = "codes.txt"  # file beside the codes: how many utterances, once all are there

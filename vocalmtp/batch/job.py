@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from vocalmtp.audio.formats import check_format
 from vocalmtp.decoding.options import Decoding
+from vocalmtp.engines.base import AUTO, check_threads, find_engine
 from vocalmtp.errors import InputError, nearest
 from vocalmtp.hub import DEFAULT_MODEL, model_folder
 from vocalmtp.io.read import digest
@@ -16,7 +17,7 @@ from vocalmtp.roles import Role
 if TYPE_CHECKING:
     from vocalmtp.tts import TTS
 
-ENGINES = ("local", "ray")
+EXECUTORS = ("local", "ray")
 MAX_ROWS = 16  # on a CPU, throughput does not grow beyond that
 ROW_BYTES = 64 << 20  # upper bound of a row: cache, audio, share of the codec
 
@@ -42,9 +43,11 @@ class Job:
 
     batch_size: int | None = None  # rows of each worker; None: see `rows`
     workers: int = 1  # processes, or Ray actors
-    engine: str = "local"
+    executor: str = "local"
     ray_address: str | None = None  # of a cluster; None: the local one, or a new one
     device: str = "cpu"  # of every worker
+    engine: str = AUTO  # of every worker
+    threads: int | None = None  # of a step
     load: "Callable[[str], TTS] | None" = None  # replaces `vocalmtp.load`; importable by workers
 
     def __post_init__(self) -> None:
@@ -56,14 +59,14 @@ class Job:
         for name, value in (("batch_size", self.rows), ("workers", self.workers)):
             if value < 1:
                 raise InputError(f"{name} '{value}': must be 1 or more", code="out_of_range")
-        if self.engine not in ENGINES:
+        if self.executor not in EXECUTORS:
             raise InputError(
-                f"engine '{self.engine}': unknown; {nearest(self.engine, ENGINES)}",
+                f"executor '{self.executor}': unknown; {nearest(self.executor, EXECUTORS)}",
                 code="unknown_name",
             )
-        if self.ray_address is not None and self.engine != "ray":
+        if self.ray_address is not None and self.executor != "ray":
             raise InputError(
-                f"ray_address '{self.ray_address}': is for the engine ray only", code="conflict"
+                f"ray_address '{self.ray_address}': is for the executor ray only", code="conflict"
             )
         if not 0 <= self.seed < 2**63:
             raise InputError(
@@ -78,10 +81,9 @@ class Job:
                 )
         Sampler(**self.sampling)
         model_folder(self.model)
-        if self.engine == "local":
-            from vocalmtp.engines.device import resolve_device
-
-            resolve_device(self.device)  # an actor may have what this machine lacks
+        check_threads(self.threads)
+        if self.executor == "local":  # an actor may have what this machine lacks
+            find_engine(self.engine, self.device)
         if self.verify is not None:
             if self.verify < 0:
                 raise InputError(f"verify '{self.verify}': must be 0 or more", code="out_of_range")
@@ -131,13 +133,13 @@ class Job:
         }
 
     def load_tts(self) -> "TTS":
-        """Load the model, on one thread: a step is too small to be split between threads."""
-        import torch
+        """Load the model."""
+        from vocalmtp.loading import load
 
-        from vocalmtp.tts import load
-
-        torch.set_num_threads(1)
-        tts = load(self.model, device=self.device) if self.load is None else self.load(self.model)
+        if self.load is None:
+            tts = load(self.model, self.device, engine=self.engine, threads=self.threads)
+        else:
+            tts = self.load(self.model)
         return tts if self.decoding == Decoding() else tts.using(self.decoding)
 
 

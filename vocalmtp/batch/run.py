@@ -130,7 +130,7 @@ def longest_first(items: Iterable[Item]) -> Iterator[Item]:
 
 
 def _results(job: Job, items: Iterator[Item]) -> Generator[Result, None, None]:
-    if job.engine == "ray":
+    if job.executor == "ray":
         from vocalmtp.batch.ray import synthesize_on_ray
 
         yield from synthesize_on_ray(job, items)

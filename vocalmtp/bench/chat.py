@@ -12,18 +12,18 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import torch
 
 from vocalmtp.audio.io import resample
 from vocalmtp.audio.vad import SAMPLE_RATE
-from vocalmtp.bench.speed import seconds_now
+from vocalmtp.bench.speed import runtime_options, seconds_now
 from vocalmtp.chat.client import Exchange, connect
 from vocalmtp.chat.config import ChatConfig
 from vocalmtp.decoding.generate import prefill_prompts
@@ -32,7 +32,8 @@ from vocalmtp.decoding.streaming import SentenceStream
 from vocalmtp.errors import InputError
 from vocalmtp.evaluation.report import Metric
 from vocalmtp.evaluation.statistics import median_range, single
-from vocalmtp.tts import TTS, SynthesisRequest, load
+from vocalmtp.loading import load
+from vocalmtp.tts import TTS, SynthesisRequest
 
 QUESTIONS = (
     "What is the capital of France?",
@@ -71,19 +72,22 @@ def record(tts: TTS, texts: tuple[str, ...] = QUESTIONS) -> list[SpokenQuestion]
     return made
 
 
-def run_chat_bench(model: Path | str, device: str = "cpu", quick: bool = False) -> list[Metric]:
+def run_chat_bench(
+    model: Path | str, runtime: Mapping[str, Any] | None = None, quick: bool = False
+) -> list[Metric]:
     """Measure conversations with a model and an LLM that echoes; times in milliseconds.
 
     Args:
         model: name or folder.
-        device: torch device of the server.
+        runtime: device, engine and threads, arguments of `vocalmtp.load`.
         quick: fewer clients at once.
     """
-    tts, name = load(model, device=device), str(model)
+    runtime = runtime or {}
+    tts, name = load(model, **runtime), str(model)
     questions, clients = record(tts), CLIENTS[:2] if quick else CLIENTS
     parts = first_audio_parts(tts)
     options = ["--model", str(model), "--sessions", str(max(clients) + 1)]
-    options += [] if device == "cpu" else ["--device", device]
+    options += runtime_options(runtime)
     with serving(*options) as server:
         asyncio.run(converse(server.socket, questions, 1))  # warms up
         exchanges = asyncio.run(converse(server.socket, questions, TURNS))

@@ -1,5 +1,6 @@
 """`vocalmtp bench`: the speed of a model as the metrics of a report."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from vocalmtp.bench.speed import (
 from vocalmtp.decoding.options import Decoding
 from vocalmtp.evaluation.report import Metric
 from vocalmtp.evaluation.statistics import single
-from vocalmtp.tts import TTS, load
+from vocalmtp.loading import load
+from vocalmtp.tts import TTS
 
 BATCHES = (1, 4, 16, 32)
 LOOP_BATCHES = (1, 8)
@@ -27,7 +29,7 @@ def run_bench(
     model: Path | str,
     against: Path | str | None = None,
     decoding: Decoding | None = None,
-    device: str = "cpu",
+    runtime: Mapping[str, Any] | None = None,
     quick: bool = False,
 ) -> list[Metric]:
     """Measure the speed of a model, and of its decode loop beside a next-token model's.
@@ -37,10 +39,11 @@ def run_bench(
         against: name or folder of a next-token model; by default one with random weights, whose
             loop takes as long.
         decoding: how the model decodes; bare loops and their parts are measured without drafts.
-        device: torch device.
+        runtime: device, engine and threads, arguments of `vocalmtp.load`.
         quick: fewer batch sizes and repetitions.
     """
-    tts = load(model, device=device, decoding=decoding)
+    runtime = runtime or {}
+    tts = load(model, decoding=decoding, **runtime)
     name, repeats = str(model), 2 if quick else REPEATS
     metrics = []
     factors = real_time_factors(tts, BATCHES[:2] if quick else BATCHES, repeats)
@@ -53,10 +56,10 @@ def run_bench(
         metrics += draft_metrics(tts, name, repeats)
         tts = tts.using(tts.decoding.without_drafts())
     metrics.append(Metric("first audio", name, first_audio(tts), "ms", 0))
-    seconds, peak = cold_start(model, 1 if quick else 3, device)
+    seconds, peak = cold_start(model, 1 if quick else 3, runtime)
     metrics.append(Metric("vocalmtp tts, complete process", name, seconds, "s"))
     metrics.append(Metric("... peak memory", name, peak, "GiB"))
-    twin = next_token_model(tts) if against is None else load(against, device=device)
+    twin = next_token_model(tts) if against is None else load(against, **runtime)
     metrics += loop_metrics(tts, name, twin, repeats)
     return metrics + profile_metrics(tts, name)
 

@@ -119,7 +119,7 @@ def first_audio(tts: TTS, repeats: int = 9, **sampling: Any) -> Estimate:
 
 
 def cold_start(
-    model: Path | str, repeats: int = 3, device: str = "cpu"
+    model: Path | str, repeats: int = 3, runtime: Mapping[str, Any] | None = None
 ) -> tuple[Estimate, Estimate]:
     """Seconds of a complete `vocalmtp tts` process, and its peak memory in GiB.
 
@@ -130,7 +130,7 @@ def cold_start(
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "vocalmtp", "tts", SENTENCES[0], "--model", str(model)]
         command += ["-o", str(Path(folder) / "cold.wav")]
-        command += [] if device == "cpu" else ["--device", device]
+        command += runtime_options(runtime or {})
         for _ in range(repeats):
             done = subprocess.run(
                 [sys.executable, "-c", MEASURE, *command], capture_output=True, text=True
@@ -145,6 +145,12 @@ def cold_start(
             seconds.append(float(taken))
             memory.append(float(peak) * PEAK_UNIT / 2**30)
     return median_range(seconds), median_range(memory)
+
+
+def runtime_options(runtime: Mapping[str, Any]) -> list[str]:
+    """Return arguments of `vocalmtp.load` as options of the command line."""
+    given = {name: value for name, value in runtime.items() if value is not None}
+    return [word for name, value in given.items() for word in (f"--{name}", str(value))]
 
 
 # -- decode loops ------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from vocalmtp.chat.config import ChatConfig
@@ -9,11 +10,13 @@ from vocalmtp.chat.llm import build_llm
 from vocalmtp.chat.responders import RESPONDERS, Responder
 from vocalmtp.chat.session import ChatSession
 from vocalmtp.config import parse
+from vocalmtp.engines.base import AUTO
 from vocalmtp.errors import InputError
 from vocalmtp.hub import DEFAULT_MODEL
+from vocalmtp.loading import load
 from vocalmtp.recognizers.base import Recognizer, build_recognizer
 from vocalmtp.roles import Role, load_role
-from vocalmtp.tts import TTS, load
+from vocalmtp.tts import TTS
 from vocalmtp.voices import AnyVoice
 
 DEFAULT_RESPONDER = "cascade"
@@ -88,6 +91,8 @@ def talk(
     recognizer: str | None = None,
     responder: str = DEFAULT_RESPONDER,
     device: str = "cpu",
+    engine: str = AUTO,
+    threads: int | None = None,
     **settings: Any,
 ) -> ChatSession:
     """Begin a conversation as `vocalmtp chat` does.
@@ -101,6 +106,8 @@ def talk(
         recognizer: NAME, NAME=ARGUMENT or a folder; pocketsphinx if None.
         responder: cascade, or speech-lm.
         device: torch device of all models.
+        engine: see `vocalmtp.load`.
+        threads: see `vocalmtp.load`.
         settings: fields of `ChatConfig`.
 
     Raises:
@@ -109,5 +116,6 @@ def talk(
     """
     config = parse(ChatConfig, settings, "chat")
     role = load_role(role) if isinstance(role, str) else role
-    pipeline = build_pipeline(model, llm, llm_model, recognizer, responder, device)
+    load_tts = partial(load, engine=engine, threads=threads)
+    pipeline = build_pipeline(model, llm, llm_model, recognizer, responder, device, load_tts)
     return pipeline.session(voice, role, config)

@@ -48,7 +48,7 @@ class BatchOptions(ModelOptions, VoiceOptions, SamplingOptions, DecodingOptions)
     workers: Annotated[
         int, option(panel=WORKERS, min=1, max=1024, help="Processes, or Ray actors.")
     ] = 1
-    engine: Annotated[str, option(panel=WORKERS, help="local, or ray for a cluster.")] = "local"
+    executor: Annotated[str, option(panel=WORKERS, help="local, or ray for a cluster.")] = "local"
     ray_address: Annotated[
         str | None,
         option(
@@ -91,7 +91,7 @@ def batch(options: BatchOptions) -> int:
 
     vocalmtp batch items.jsonl -o out --verify 2
 
-    vocalmtp batch items.jsonl -o out --engine ray --workers 32 --ray-address HEAD:6379
+    vocalmtp batch items.jsonl -o out --executor ray --workers 32 --ray-address HEAD:6379
 
     """
     from vocalmtp.batch import Job, plan_batch, run_batch
@@ -100,7 +100,7 @@ def batch(options: BatchOptions) -> int:
         input=options.input,
         output=options.output,
         model=options.model,
-        device=options.device,
+        **options.runtime(),
         voice=options.speaker(),
         seed=options.seed,
         sampling=options.sampling(),
@@ -110,7 +110,7 @@ def batch(options: BatchOptions) -> int:
         judges=tuple(options.judge or ()),
         batch_size=_rows(options.batch_size),
         workers=options.workers,
-        engine=options.engine,
+        executor=options.executor,
         ray_address=options.ray_address,
     )
     overwrite = not options.resume

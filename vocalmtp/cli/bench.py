@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-from vocalmtp.cli.options import DecodingOptions, DeviceOptions, option
+from vocalmtp.cli.options import DecodingOptions, EngineOptions, option
 from vocalmtp.errors import InputError
 from vocalmtp.hub import DEFAULT_MODEL
 
 
 @dataclass(frozen=True, kw_only=True)
-class BenchOptions(DeviceOptions, DecodingOptions):
+class BenchOptions(EngineOptions, DecodingOptions):
     """Options of `vocalmtp bench`."""
 
     model: Annotated[str, typer.Argument(help="Name of a bundled model, or a model folder.")] = (
@@ -26,9 +26,6 @@ class BenchOptions(DeviceOptions, DecodingOptions):
             show_default="the same backbone with random weights",
         ),
     ] = None
-    threads: Annotated[
-        int, option(min=1, max=1024, help="Threads per step; small models are fastest on one.")
-    ] = 1
     chat: Annotated[
         bool,
         option("--chat", help="Measure conversations: latency by part, and concurrent sessions."),
@@ -80,23 +77,23 @@ def bench(options: BenchOptions) -> None:
     from vocalmtp.bench.speed import hardware
     from vocalmtp.evaluation.report import Metric, as_json, as_markdown
     from vocalmtp.io.atomic import atomic_path, check_file
-    from vocalmtp.tts import load
+    from vocalmtp.loading import load
 
     if options.json is not None:
         check_file(options.json, "json")
-    torch.set_num_threads(options.threads)
+    torch.set_num_threads(options.threads or 1)
     decoding = options.decoding()
     options.check()
-    model, device = options.model, options.device
+    model, device, runtime = options.model, options.device, options.runtime()
     notes = [f"Model: {model}.", f"Machine: {hardware(device)}."]
     parts: Iterable[tuple[str, list[Metric]]]
     if options.chat:
-        parts = [("", run_chat_bench(model, device, options.quick))]
+        parts = [("", run_chat_bench(model, runtime, options.quick))]
     elif options.methods:
-        parts = run_methods(load(model, device=device), options.quick)
+        parts = run_methods(load(model, **runtime), options.quick)
         notes = [*NOTES, *notes]
     else:
-        parts = [("", run_bench(model, options.against, decoding, device, options.quick))]
+        parts = [("", run_bench(model, options.against, decoding, runtime, options.quick))]
     sections: dict[str, list[Metric]] = {}
     for heading, metrics in parts:  # printed as soon as they are complete
         sections[heading] = metrics

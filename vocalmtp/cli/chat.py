@@ -1,6 +1,7 @@
 """`vocalmtp chat`: the page, the terminal, or a recording."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -227,12 +228,13 @@ def _loader(options: ChatOptions) -> "Callable[[str, str], TTS]":
     """What loads the model: for the page, with an engine that all visitors share."""
     from vocalmtp.cli.synthesis import load_tts
 
+    load = partial(load_tts, engine=options.engine, threads=options.threads)
     if options.terminal or options.input is not None:
-        return load_tts
+        return load
     from vocalmtp.server.metrics import Metrics
     from vocalmtp.server.service import SpeechLimits, served
 
-    return served(load_tts, SpeechLimits(), Metrics())
+    return served(load, SpeechLimits(), Metrics())
 
 
 def _read(input: Path, output: Path | None) -> "np.ndarray":

@@ -124,7 +124,8 @@ def _text_prompts(options: DraftTreeOptions) -> "tuple[Any, list[Prompt]]":
 
 def _speech_prompts(options: DraftTreeOptions) -> "tuple[SpeechLM, list[Prompt]]":
     """A speech LM, and the prompts of the sentences of a list."""
-    from vocalmtp.tts import SynthesisRequest, load
+    from vocalmtp.loading import load
+    from vocalmtp.tts import SynthesisRequest
 
     tts, sampling = load(options.model, device=options.device), asdict(options.sampler())
     prompts = []

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
+from vocalmtp.engines.base import AUTO, ENGINES
 from vocalmtp.errors import InputError
 from vocalmtp.hub import DEFAULT_MODEL
 
@@ -83,8 +84,34 @@ class DeviceOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelOptions(DeviceOptions):
-    """A speech LM and its device."""
+class EngineOptions(DeviceOptions):
+    """How the steps of a model run."""
+
+    engine: Annotated[
+        str,
+        option(
+            help=f"How steps run: {', '.join(ENGINES)}, or auto: the best for the device.",
+            metavar="ENGINE",
+        ),
+    ] = AUTO
+    threads: Annotated[
+        int | None,
+        option(
+            min=1,
+            max=1024,
+            help="Threads of a step.",
+            show_default="1, the fastest for small models",
+        ),
+    ] = None
+
+    def runtime(self) -> dict[str, Any]:
+        """Return the keyword arguments of `vocalmtp.load` for these options."""
+        return {"device": self.device, "engine": self.engine, "threads": self.threads}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions(EngineOptions):
+    """A speech LM and how it runs."""
 
     model: Annotated[
         str, option("--model", "-m", help="Name of a bundled model, or a model folder.")

@@ -62,9 +62,6 @@ class ServeOptions(ModelOptions, DecodingOptions):
     queue: Annotated[
         int, option(panel=ENGINE, min=0, help="Requests beyond those; more are refused with 503.")
     ] = 64
-    threads: Annotated[
-        int, option(panel=ENGINE, min=1, max=1024, help="Threads per step on a CPU.")
-    ] = 1
 
     llm: Annotated[
         str | None,
@@ -95,12 +92,10 @@ class ServeOptions(ModelOptions, DecodingOptions):
 
     def load(self, model: str, device: str) -> "TTS":
         """Load the model with these decoding options."""
-        import torch
+        from vocalmtp.loading import load
 
-        from vocalmtp.tts import load
-
-        torch.set_num_threads(self.threads)
-        return load(model, device=device, decoding=self.decoding())
+        runtime = {"engine": self.engine, "threads": self.threads}
+        return load(model, device, decoding=self.decoding(), **runtime)
 
     def keys(self) -> list[str]:
         """The API keys. Raises InputError if one is empty."""

@@ -163,7 +163,7 @@ def _load_and_synthesize(options: TTSOptions, text: str | FollowedText) -> Writt
         timestamps_format(options.timestamps)
     format = _check_output(options.output, options.format, options.stream)
     start = time.perf_counter()
-    model = load_tts(options.model, options.device).using(decoding)
+    model = load_tts(options.model, **options.runtime()).using(decoding)
     if options.timestamps is not None and not model.has_word_times:
         raise InputError(
             f"timestamps: model '{options.model}' has no text track; use one that has",
@@ -233,19 +233,16 @@ def _begin(text: str | FollowedText, loaded: float) -> float:
     return text.begin or loaded if isinstance(text, FollowedText) else loaded
 
 
-def load_tts(model: str, device: str = "cpu") -> "TTS":
-    """Load a model on one thread, with garbage collection suspended.
+def load_tts(model: str, device: str = "cpu", **runtime: Any) -> "TTS":
+    """Load a model as `vocalmtp.load`, with garbage collection suspended.
 
     Imported modules stay: scanning them repeatedly takes a fifth of the start-up time.
     """
     gc.disable()
     try:
-        import torch
+        from vocalmtp.loading import load
 
-        from vocalmtp.tts import load
-
-        torch.set_num_threads(1)  # a step is too small to be split between threads
-        return load(model, device=device)
+        return load(model, device, **runtime)
     finally:
         gc.enable()
         gc.freeze()

@@ -159,14 +159,14 @@ def make_role(options: MakeRoleOptions) -> None:
 
     """
     from vocalmtp.config import parse
+    from vocalmtp.loading import load
     from vocalmtp.roles import Role, is_file_name
-    from vocalmtp.tts import load
     from vocalmtp.voices import NO_CONSENT, state_consent
 
     given = {key: getattr(options, key) for key in ("name", "persona", "voice", "style")}
     given |= {"greeting": options.greeting, "origin": "unknown", "consent": ""}
     role = parse(Role, given, f"role '{options.name}'")
-    voice = load(options.model, device=options.device).find_voice(role)
+    voice = load(options.model, **options.runtime()).find_voice(role)
     assert voice is not None, "a role names a voice"
     consent = voice.consent
     if is_file_name(options.voice) and consent == NO_CONSENT:  # made of a recording

@@ -24,6 +24,7 @@ from vocalmtp.decoding.streaming import (
     decode_in_background,
     to_samples,
 )
+from vocalmtp.engines.threads import iterate_with_threads
 from vocalmtp.errors import InputError
 from vocalmtp.models import prompts
 from vocalmtp.models.prompts import ControlToken, Segment, Text
@@ -66,8 +67,10 @@ class SentenceSynthesizer:
         encode_text: Callable[[str], Sequence[int]],
         speaker_conditioning: SpeakerConditioning,
         decoding: Decoding,
+        threads: int | None = None,
     ):
         self.model, self.tokenizer, self.voices = model, tokenizer, voices
+        self.threads = threads
         self.encode_text = encode_text
         self.speaker_conditioning = speaker_conditioning
         self.decoding, self.statistics = decoding, DecodeStatistics()
@@ -129,7 +132,8 @@ class SentenceSynthesizer:
         strategy = self.decoding.strategy(self.statistics)
         events = generate(self.model, prompts(), batch_size, strategy)
         utterances = collect_utterances(events, self.model.layout)
-        return decode_in_background(utterances, decode, batch_size)
+        spoken = decode_in_background(utterances, decode, batch_size)
+        return iterate_with_threads(spoken, self.threads)
 
     def speak_texts(
         self, work: Iterable[tuple[int, list[SentenceRequest]]], batch_size: int
@@ -177,6 +181,11 @@ class SentenceSynthesizer:
         self, sentences: Iterable[SentenceRequest]
     ) -> Generator[Audio, None, None]:
         """Yield chunks of audio and the silences between the sentences, as they are decoded."""
+        return iterate_with_threads(self._stream_sentences(sentences), self.threads)
+
+    def _stream_sentences(
+        self, sentences: Iterable[SentenceRequest]
+    ) -> Generator[Audio, None, None]:
         pause = 0.0
         for sentence in sentences:
             if pause:

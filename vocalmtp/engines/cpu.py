@@ -11,6 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vocalmtp.engines.base import EngineSettings
+from vocalmtp.engines.eager import Optimizable, TorchEngine
+
 LinearFactory = Callable[[nn.Linear], nn.Module]  # makes the module that replaces a linear layer
 
 MIN_WEIGHTS = 64 * 64  # a smaller layer is not worth the conversion of its input
@@ -119,3 +122,11 @@ def join_linears(linears: Iterable[nn.Module]) -> nn.Linear:
         bias = torch.cat([layer.bias.detach() for layer in layers])
         joined.bias = nn.Parameter(bias, requires_grad=False)
     return joined
+
+
+class CPUEngine(TorchEngine):
+    """Fused modules, with 8-bit weights where the model's card recommends them."""
+
+    def optimize(self, model: Optimizable, settings: EngineSettings) -> None:
+        int8 = settings.recommended if settings.int8 is None else settings.int8
+        model.optimize_for_inference(int8)

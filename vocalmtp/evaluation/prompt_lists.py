@@ -36,7 +36,8 @@ from vocalmtp.evaluation.systems import NATURAL
 from vocalmtp.hub import model_folder
 from vocalmtp.io.read import digest, read_lines
 from vocalmtp.io.run_folder import Row, only_writer
-from vocalmtp.tts import TTS, load
+from vocalmtp.loading import load
+from vocalmtp.tts import TTS
 from vocalmtp.voices import Voice, make_voice
 
 SHORTEST, LONGEST = 4.0, 10.0  # seconds of the utterances of VALL-E's evaluation

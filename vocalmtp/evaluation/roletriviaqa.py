@@ -38,8 +38,9 @@ from vocalmtp.hub import model_folder
 from vocalmtp.io.atomic import atomic_path
 from vocalmtp.io.read import digest
 from vocalmtp.io.run_folder import Row, only_writer
+from vocalmtp.loading import load
 from vocalmtp.optional import require
-from vocalmtp.tts import TTS, SpeakerConditioning, load
+from vocalmtp.tts import TTS, SpeakerConditioning
 
 GOLD, NATURAL, OWN = "gold", "natural", "own"
 SWAPPED = "swapped"  # speaker conditioning: the decoder receives the vector of the next role

@@ -27,8 +27,9 @@ from vocalmtp.hub import model_folder
 from vocalmtp.io.progress import track
 from vocalmtp.io.read import digest, read_object
 from vocalmtp.io.run_folder import SETTINGS, JsonlStore, check_settings, write_settings
+from vocalmtp.loading import load
 from vocalmtp.recognizers.base import SAMPLE_RATE, Recognizer
-from vocalmtp.tts import TTS, load
+from vocalmtp.tts import TTS
 
 MOS_ITEMS = 20  # sentences of each voice for the MOS judge, which takes seconds for each
 HELD_OUT_ITEMS = 40  # sentences of each voice that was not trained

@@ -6,8 +6,8 @@ import numpy as np
 
 from vocalmtp.dialogue import DialogueModel
 from vocalmtp.io.read import digest
+from vocalmtp.loading import load
 from vocalmtp.recognizers.base import RECOGNIZERS, SAMPLE_RATE, Recognizer, required_folder
-from vocalmtp.tts import load
 
 
 @RECOGNIZERS.register("speech-lm")

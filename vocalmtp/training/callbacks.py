@@ -21,6 +21,7 @@ from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.errors import InputError
 from vocalmtp.evaluation.judges import SAMPLE_RATE, Judges
 from vocalmtp.evaluation.scoring import corpus_rate, final_answer, text_scores, word_errors
+from vocalmtp.loading import load
 from vocalmtp.models.prompts import AudioInput, ControlToken, Segment, Text
 from vocalmtp.models.speech_lm import SpeechLM
 from vocalmtp.models.text_mode import TextDecodingView
@@ -31,7 +32,6 @@ from vocalmtp.training.export import export_model
 from vocalmtp.training.recipe import FinetuneRecipe
 from vocalmtp.training.run_files import LOG, read_log, write_row
 from vocalmtp.training.tasks import Mixture
-from vocalmtp.tts import load
 from vocalmtp.voices import Voice
 
 EVAL_ITEMS = 24  # transcripts, and as many answers

@@ -28,7 +28,8 @@ from vocalmtp.errors import InputError
 from vocalmtp.hub import model_folder
 from vocalmtp.io.read import digest
 from vocalmtp.io.run_folder import run_folder
-from vocalmtp.tts import TTS, SentenceRequest, SynthesisRequest, load
+from vocalmtp.loading import load
+from vocalmtp.tts import TTS, SentenceRequest, SynthesisRequest
 
 TEXTS_PER_ROUND = 64  # prompts that are answered before their rows are generated
 LINES_PER_SHARD = 200

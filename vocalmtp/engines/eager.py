@@ -1,0 +1,61 @@
+"""The engine that runs a model's modules as they are, and the base of the engines in torch."""
+
+from typing import Protocol
+
+import torch
+
+from vocalmtp.engines.base import AUTO, EngineSettings
+from vocalmtp.engines.device import resolve_device
+from vocalmtp.errors import InputError
+
+
+class Optimizable(Protocol):
+    """A model that can replace its modules by faster ones."""
+
+    def optimize_for_inference(self, int8: bool = False) -> None:
+        """Fuse modules for decoding on a CPU, with linear layers of 8 bits if `int8`, in place."""
+
+
+class TorchEngine:
+    """An engine for models that torch loads: it changes a loaded model in place.
+
+    Attributes:
+        devices: kinds of torch devices that it runs on.
+        loader: see Engine.
+
+    """
+
+    devices: tuple[str, ...] = ("cpu",)
+    loader = "vocalmtp.loading"
+
+    def check(self, device: str | torch.device) -> None:
+        """See Engine."""
+        self.place(device)
+
+    def place(self, device: str | torch.device) -> torch.device:
+        """Return the device to run on. Raises InputError if it does not exist."""
+        if device == AUTO and len(self.devices) == 1:
+            device = self.devices[0]
+        return resolve_device(device)
+
+    def optimize(self, model: Optimizable, settings: EngineSettings) -> None:
+        """Prepare a speech LM, which is on its device, for decoding; it cannot be trained then.
+
+        Raises:
+            InputError: the engine cannot run this model, or has no 8-bit weights.
+
+        """
+        raise NotImplementedError
+
+
+class EagerEngine(TorchEngine):
+    """The modules as they are, in float32: the reference for all other engines."""
+
+    devices = ("cpu", "cuda", "mps", "xpu")
+
+    def optimize(self, model: Optimizable, settings: EngineSettings) -> None:
+        if settings.int8:
+            raise InputError(
+                "int8 'True': the engine eager has no 8-bit weights; give the engine cpu",
+                code="conflict",
+            )

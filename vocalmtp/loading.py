@@ -1,0 +1,103 @@
+"""Loading of a text-to-speech model, on any engine."""
+
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vocalmtp.engines.base import AUTO, EngineSettings, find_engine
+from vocalmtp.errors import InputError
+from vocalmtp.hub import DEFAULT_MODEL, model_folder, read_card
+from vocalmtp.text import ALPHABET, char_ids, char_text
+from vocalmtp.tts import TTS
+from vocalmtp.voices import load_voices
+
+if TYPE_CHECKING:
+    import torch
+
+    from vocalmtp.decoding.options import Decoding
+    from vocalmtp.decoding.synthesis import SpeakerConditioning
+    from vocalmtp.engines.eager import TorchEngine
+    from vocalmtp.models.speech_lm import SpeechLM
+    from vocalmtp.tokenizers import SpeechTokenizer
+
+
+def load(
+    name: Path | str = DEFAULT_MODEL,
+    device: "str | torch.device" = "cpu",
+    int8: bool | None = None,
+    speaker_conditioning: "SpeakerConditioning" = "both",
+    decoding: "Decoding | None" = None,
+    engine: str = AUTO,
+    threads: int | None = None,
+) -> TTS:
+    """Load a text-to-speech model.
+
+    Args:
+        name: a model that comes with the package, or a model's folder.
+        device: a device of torch, or "auto": CUDA if this machine has it, else the CPU.
+        int8: run the speech LM on 8-bit weights (CPU only); None: if the model's card recommends it
+            and it is faster on this machine.
+        speaker_conditioning: see TTS.
+        decoding: see TTS.
+        engine: how steps run, a name of `vocalmtp.engines.base.ENGINES`; "auto": the best for the
+            device.
+        threads: of a step; None: as many as are fastest, which is one for small models.
+
+    Raises:
+        InputError: there is no such model, device or engine, or they do not go together, or the
+            model's parts do not belong together.
+
+    """
+    chosen = find_engine(engine, device)
+    folder = model_folder(name)
+    card = read_card(folder)
+    settings = EngineSettings(
+        device=device, threads=threads, int8=int8, recommended=card.get("int8", False)
+    )
+    loader = import_module(chosen.loader)
+    model, tokenizer = loader.load_parts(chosen, folder, settings)
+    if model.config.has_text_track and model.config.alphabet != ALPHABET:
+        raise InputError(
+            f"model '{name}': reads another alphabet than this version writes; "
+            "run: pip install --upgrade vocalmtp",
+            code="version_too_new",
+        )
+    encode_text, decode_text = char_ids, char_text
+    if (folder / "tokenizer_config.json").is_file():  # that of a pretrained backbone
+        from vocalmtp.models.checkpoint import load_text_tokenizer
+
+        text_tokenizer = load_text_tokenizer(folder)
+        encode_text = text_tokenizer.encode
+        decode_text = partial(text_tokenizer.decode, skip_special_tokens=True)
+    return TTS(
+        model,
+        tokenizer,
+        load_voices(folder / "voices"),
+        card,
+        encode_text,
+        speaker_conditioning,
+        decoding,
+        decode_text,
+        1 if threads is None else threads,  # a step of a small model is too short to be split
+    )
+
+
+def load_parts(
+    engine: "TorchEngine", folder: Path, settings: EngineSettings
+) -> "tuple[SpeechLM, SpeechTokenizer]":
+    """Load the speech LM and the tokenizer of a folder for an engine in torch, see Engine."""
+    from vocalmtp.engines.device import float32_on_cpu, move
+    from vocalmtp.models.speech_lm import SpeechLM
+    from vocalmtp.tokenizers import load_tokenizer
+
+    place = engine.place(settings.device)
+    with float32_on_cpu():
+        model = SpeechLM.load(folder)
+        tokenizer = load_tokenizer(folder / "tokenizer")
+    move(model, place)
+    move(tokenizer, place)
+    with float32_on_cpu():
+        engine.optimize(model, settings)
+        tokenizer.optimize_for_inference()
+    return model, tokenizer
