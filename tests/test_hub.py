@@ -7,7 +7,7 @@ import pytest
 from helpers.errors import raises_input_error
 
 from vocalmtp import hub
-from vocalmtp.hub import read_card
+from vocalmtp.model_card import read_card
 
 
 @pytest.fixture

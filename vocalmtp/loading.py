@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from vocalmtp.engines.base import AUTO, EngineSettings, find_engine
 from vocalmtp.errors import InputError
-from vocalmtp.hub import DEFAULT_MODEL, model_folder, read_card
+from vocalmtp.hub import DEFAULT_MODEL, model_folder
+from vocalmtp.model_card import read_card
 from vocalmtp.text import ALPHABET, char_ids, char_text
 from vocalmtp.tts import TTS
 from vocalmtp.voices import load_voices

@@ -23,8 +23,8 @@ from vocalmtp.data.shards import CodeShards
 from vocalmtp.data.text_lists import survey
 from vocalmtp.decoding.tree import DraftTree
 from vocalmtp.errors import InputError
-from vocalmtp.hub import read_card
 from vocalmtp.loading import load
+from vocalmtp.model_card import read_card
 from vocalmtp.tokenizers import load_tokenizer
 from vocalmtp.training.build import model_config
 from vocalmtp.training.recipe import SpeechLMRecipe

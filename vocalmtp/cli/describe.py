@@ -28,7 +28,8 @@ def info(
     vocalmtp info mini
 
     """
-    from vocalmtp.hub import model_folder, read_card
+    from vocalmtp.hub import model_folder
+    from vocalmtp.model_card import read_card
     from vocalmtp.models.config import SpeechLMConfig
     from vocalmtp.tokenizers import load_tokenizer
     from vocalmtp.voices import load_voices

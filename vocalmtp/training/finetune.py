@@ -13,7 +13,8 @@ from vocalmtp.data.prepare import prepare
 from vocalmtp.data.tokenize import tokenize_manifest
 from vocalmtp.errors import InputError
 from vocalmtp.evaluation.judges import Judges
-from vocalmtp.hub import model_folder, read_card, tokenizer_folder
+from vocalmtp.hub import model_folder, tokenizer_folder
+from vocalmtp.model_card import read_card
 from vocalmtp.models.checkpoint import quiet
 from vocalmtp.tokenizers import load_tokenizer
 from vocalmtp.training.callbacks import EvalCallback
