@@ -4,7 +4,7 @@ The number belongs to the calling program, which may want another one for its ow
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -26,7 +26,7 @@ def torch_threads(threads: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def iterate_with_threads(items: Iterator[T], threads: int | None) -> Iterator[T]:
+def iterate_with_threads(items: Iterator[T], threads: int | None) -> Generator[T, None, None]:
     """Yield `items`, with `threads` threads of torch while the next one is made."""
     try:
         while True:
