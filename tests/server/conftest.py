@@ -13,13 +13,14 @@ from starlette.testclient import TestClient  # noqa: E402
 
 from vocalmtp.chat.pipeline import ChatPipeline  # noqa: E402
 from vocalmtp.chat.responders import CascadeResponder  # noqa: E402
+from vocalmtp.loading import load  # noqa: E402
 from vocalmtp.server.app import make_app  # noqa: E402
 from vocalmtp.server.engine import EngineTTS, SpeechEngine  # noqa: E402
 from vocalmtp.server.metrics import Metrics  # noqa: E402
 from vocalmtp.server.service import SpeechLimits, SpeechService  # noqa: E402
 from vocalmtp.server.state import ServerState  # noqa: E402
 from vocalmtp.server.voices import VoiceCatalogue  # noqa: E402
-from vocalmtp.tts import TTS, load  # noqa: E402
+from vocalmtp.tts import TTS  # noqa: E402
 
 LOCAL = "http://127.0.0.1:8000"
 

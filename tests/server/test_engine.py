@@ -13,8 +13,9 @@ from helpers.waiting import wait_until
 from vocalmtp.audio.io import Audio, join
 from vocalmtp.decoding.generate import Prompt, RunningBatch, generate
 from vocalmtp.decoding.sampling import Sampler
+from vocalmtp.loading import load
 from vocalmtp.server.engine import EngineTTS, Overloaded, SpeechEngine, SynthesisFailed
-from vocalmtp.tts import TTS, SynthesisRequest, load
+from vocalmtp.tts import TTS, SynthesisRequest
 from vocalmtp.voices import Voice
 
 TEXTS = ("Good morning.", "One. Two! Three?", "The birch canoe slid on the smooth planks.", "A")

@@ -94,8 +94,13 @@ class ServeOptions(ModelOptions, DecodingOptions):
         """Load the model with these decoding options."""
         from vocalmtp.loading import load
 
-        runtime = {"engine": self.engine, "threads": self.threads}
-        return load(model, device, decoding=self.decoding(), **runtime)
+        return load(
+            model,
+            device,
+            decoding=self.decoding(),
+            engine=self.engine,
+            threads=self.threads,
+        )
 
     def keys(self) -> list[str]:
         """The API keys. Raises InputError if one is empty."""

@@ -122,7 +122,7 @@ class SpeechEngine:
         self._shared = _Shared()
         self._numbers = count()
         self._steps: Queue[tuple[_Row, Array, bool] | None] = Queue(4 * rows)
-        threads = torch.get_num_threads()  # a new thread would use all cores
+        threads = tts.threads or torch.get_num_threads()  # a new thread would use all cores
         self._threads = [
             threading.Thread(target=self._run, args=(work, threads), name=name, daemon=True)
             for name, work in (("decode", self._decode), ("codec", self._convert))
