@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from copy import copy, deepcopy
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
 from safetensors.torch import save_file
@@ -45,6 +45,23 @@ class TextLMConfig(PretrainedConfig):
         self.backbone = dict(backbone or {})
         self.draft, self.objectives = dict(draft or {}), dict(objectives or {})
         super().__init__(**kwargs)
+
+
+class Supervisor(Protocol):
+    """Adds losses to those of a text LM, such as those of distillation."""
+
+    def add_loss(
+        self,
+        output: TrainingOutput,
+        student: "TextLM",
+        batch: Batch,
+        hidden: Tensor,
+        inputs: Tensor,
+        active_drafts: int | None,
+        shares: LossShares | None,
+    ) -> TrainingOutput:
+        """Return the losses of a batch with those added; the arguments are those of `forward`."""
+        ...
 
 
 class TextLM(MultiTokenLM):
@@ -127,7 +144,11 @@ class TextLM(MultiTokenLM):
     # -- training ------------------------------------------------------------------------------
 
     def forward(
-        self, batch: Batch, active_drafts: int | None = None, shares: LossShares | None = None
+        self,
+        batch: Batch,
+        active_drafts: int | None = None,
+        shares: LossShares | None = None,
+        teacher: Supervisor | None = None,
     ) -> TrainingOutput:
         """Compute the losses of a batch that is padded on the right.
 
@@ -135,10 +156,14 @@ class TextLM(MultiTokenLM):
             batch: as TextCollator makes it.
             active_drafts: how many states of the draft head count; None for all.
             shares: factors of the losses in data-parallel training; None for 1.
+            teacher: adds losses of its own; None for no teacher.
         """
         inputs = self.backbone.get_input_embeddings()(batch.ids)
         hidden = self.run_backbone(inputs)  # [B, L, D]
-        return self.step_losses(hidden, inputs, batch.step_targets, active_drafts, shares)
+        output = self.step_losses(hidden, inputs, batch.step_targets, active_drafts, shares)
+        if teacher is None:
+            return output
+        return teacher.add_loss(output, self, batch, hidden, inputs, active_drafts, shares)
 
     # -- decoding ------------------------------------------------------------------------------
 

@@ -149,6 +149,18 @@ class TextDataRecipe(StrictModel):
     packed: bool = True  # rows are windows over all texts; else each text is a row
 
 
+class TeacherRecipe(StrictModel):
+    """Distillation from a teacher, see vocalmtp/training/teacher.py."""
+
+    model: str  # name or folder of a causal LM
+    weight: float = Field(
+        default=0.5, ge=0, le=1
+    )  # of the teacher's losses; the rest is of the texts'
+    decay: float = Field(default=0.6, gt=0, le=1)  # of the weight from one offset to the next
+    temperature: float = Field(default=1.0, gt=0)
+    loss: Literal["kl", "uld"] = "kl"  # uld: for another tokenizer
+
+
 class TextLMRecipe(StrictModel):
     """Training run of a text LM and its draft head.
 
@@ -163,6 +175,7 @@ class TextLMRecipe(StrictModel):
     tokenizer: str | None = None
     draft: dict[str, Any] = {}  # a new draft head, or changed settings of that of `init`
     objectives: dict[str, dict[str, Any]] = {}
+    teacher: TeacherRecipe | None = None
     optim: OptimRecipe = OptimRecipe()
     device: str = "auto"  # CUDA if there is one, else the CPU
     output: str

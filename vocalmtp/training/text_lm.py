@@ -15,8 +15,9 @@ from vocalmtp.errors import InputError
 from vocalmtp.models.checkpoint import load_backbone, load_text_tokenizer
 from vocalmtp.models.text_lm import TextLM, new_backbone
 from vocalmtp.training.build import add_draft, freeze
-from vocalmtp.training.distributed import flushed_denormals
+from vocalmtp.training.distributed import flushed_denormals, select_device
 from vocalmtp.training.recipe import TextDataRecipe, TextLMRecipe
+from vocalmtp.training.teacher import Teacher
 from vocalmtp.training.train import run_trainer
 
 
@@ -46,7 +47,10 @@ def train_text_lm(recipe: TextLMRecipe, callbacks: Sequence[TrainerCallback] = (
         model.save(folder)
         tokenizer.save_pretrained(folder)
 
-    return run_trainer(recipe, model, model.collator(), data, valid, save, callbacks)
+    teacher = None
+    if recipe.teacher is not None:
+        teacher = Teacher(recipe.teacher, tokenizer, select_device(recipe.device))
+    return run_trainer(recipe, model, model.collator(), data, valid, save, callbacks, teacher)
 
 
 def build_text_lm(recipe: TextLMRecipe) -> tuple[TextLM, Any]:

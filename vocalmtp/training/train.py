@@ -23,7 +23,7 @@ from vocalmtp.models.checkpoint import quiet
 from vocalmtp.models.layout import IGNORED
 from vocalmtp.models.objectives import Objective
 from vocalmtp.models.speech_lm import SpeechLM
-from vocalmtp.models.text_lm import TextLM
+from vocalmtp.models.text_lm import Supervisor, TextLM
 from vocalmtp.training.batches import (
     BatchShares,
     FrameBatches,
@@ -61,15 +61,23 @@ class SpeechTrainer(Trainer):
     Args:
         collator: makes a batch of prompts.
         optim: the recipe.
+        teacher: of a text LM; None for no teacher.
         kwargs: of the Trainer.
 
     """
 
     model: SpeechLM | TextLM
 
-    def __init__(self, collator: Callable[[list[Any]], Batch], optim: OptimRecipe, **kwargs: Any):
+    def __init__(
+        self,
+        collator: Callable[[list[Any]], Batch],
+        optim: OptimRecipe,
+        teacher: Supervisor | None = None,
+        **kwargs: Any,
+    ):
         super().__init__(data_collator=lambda rows: {"batch": collator(rows)}, **kwargs)
         self.recipe = optim
+        self.supervision = {} if teacher is None else {"teacher": teacher}
         # By whether in training: name -> [2] value times weight, and weight, of every batch.
         self.losses: dict[bool, dict[str, list[Tensor]]] = {True: {}, False: {}}
 
@@ -121,7 +129,9 @@ class SpeechTrainer(Trainer):
         batch, active = inputs["batch"], self._active_drafts(model.training)
         sized = self.model.for_batch(batch)
         counts, shares = loss_shares(sized, batch)
-        output: TrainingOutput = model(batch, active_drafts=active, shares=shares)
+        output: TrainingOutput = model(
+            batch, active_drafts=active, shares=shares, **self.supervision
+        )
         assert output.loss is not None and output.per_slot is not None, "of every batch"
         values, weights = [output.per_slot], [counts]
         if output.per_draft is not None:  # the first `active` states have a loss
@@ -132,7 +142,7 @@ class SpeechTrainer(Trainer):
         for value in (output.auxiliary or {}).values():
             values.append(value[None])
             weights.append(torch.ones_like(value[None]))
-        names = loss_names(sized)
+        names = [*loss_names(sized), *self.supervision]
         for name, value, weight in zip(names, torch.cat(values), torch.cat(weights), strict=True):
             self._keep(model.training, name, value, weight)
         if isinstance(self.model, SpeechLM) and self.model.audio_encoder is not None:
@@ -322,6 +332,7 @@ def run_trainer(
     valid: SizedDataset | None,
     save: Callable[[Path], object],
     callbacks: Sequence[TrainerCallback] = (),
+    teacher: Supervisor | None = None,
 ) -> Path:
     """Train a model with the `optim`, `device` and `output` of a recipe.
 
@@ -333,6 +344,7 @@ def run_trainer(
         valid: likewise for validation, or None.
         save: writes the trained model to a folder.
         callbacks: of the Trainer, besides the log.
+        teacher: of a text LM; None for no teacher.
 
     Returns:
         The output folder.
@@ -345,6 +357,7 @@ def run_trainer(
         trainer = SpeechTrainer(
             collator=collator,
             optim=optim,
+            teacher=teacher,
             model=model,
             args=arguments(optim, recipe.device, checkpoints, valid is not None),
             train_dataset=data,
