@@ -22,6 +22,7 @@ HINTS = {
     "faster_whisper": 'pip install "vocalmtp[whisper]"',
     "playwright": 'pip install "vocalmtp[test]"',
     "sounddevice": 'pip install "vocalmtp[terminal]"',
+    "trl": 'pip install "vocalmtp[rl]"',
     "pyarrow": 'pip install "vocalmtp[parquet]"',
 }
 

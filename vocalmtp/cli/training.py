@@ -11,6 +11,7 @@ import typer
 from vocalmtp.cli.console import counter, tell
 from vocalmtp.cli.options import option
 from vocalmtp.errors import InputError, nearest
+from vocalmtp.optional import require
 
 Overrides = Annotated[
     list[str] | None,
@@ -25,12 +26,20 @@ class RecipeKind(NamedTuple):
     config: str
     train: str
     usage: str = ""
+    package: str = ""  # of an extra, besides accelerate
 
 
 RECIPES = {
     "aligner": RecipeKind("aligner", "AlignerRecipe", "train_aligner"),
     "finetune": RecipeKind(
         "finetune", "FinetuneRecipe", "finetune", 'vocalmtp tts "Hello." --model {output}'
+    ),
+    "rl": RecipeKind(
+        "rl.trainer",
+        "RLRecipe",
+        "train_rl",
+        'vocalmtp text generate "2 + 3" --chat --model {output}',
+        "trl",
     ),
     "speech_lm": RecipeKind("train", "SpeechLMRecipe", "train"),
     "text_lm": RecipeKind(
@@ -90,6 +99,8 @@ def train(options: TrainOptions) -> None:
         _print_plan(options, name, data)
         return
     require_accelerate()
+    if kind.package:
+        require(kind.package)
     from vocalmtp.training.distributed import is_first
 
     module = import_module(f"vocalmtp.training.{kind.module}")
@@ -118,8 +129,6 @@ def _print_plan(options: TrainOptions, name: str, data: dict[str, Any]) -> None:
 
 def require_accelerate() -> None:
     """Raise InputError unless the extra `train` is installed."""
-    from vocalmtp.optional import require
-
     require("accelerate")
 
 

@@ -1,0 +1,1 @@
+"""Reinforcement learning of models that decide whether to think (extra `rl`)."""
