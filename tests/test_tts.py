@@ -18,6 +18,7 @@ from helpers.toy_model import save_toy_model
 
 from vocalmtp.audio.io import Audio, join
 from vocalmtp.decoding import synthesis
+from vocalmtp.decoding.reading import PAUSES
 from vocalmtp.decoding.synthesis import SPEAKER_CONDITIONINGS
 from vocalmtp.errors import ErrorCode, InputError
 from vocalmtp.loading import load
@@ -124,6 +125,45 @@ def test_batch_accepts_any_iterable(tts: TTS) -> None:
     audio = list(tts.batch(text for text in ("No.", "Yes.")))
     assert difference(audio[0], tts("No.")) <= 1e-3 and len(audio) == 2
     assert list(tts.batch([])) == []
+
+
+@pytest.mark.parametrize("speed", [0.5, 1.3, 2])
+def test_speed_divides_the_duration_of_every_call(tts: TTS, speed: float) -> None:
+    normal, audio = tts("Yes. No."), tts("Yes. No.", speed=speed)
+    assert audio.duration == pytest.approx(normal.duration / speed, abs=1e-3)
+    scaled = [(word.text, word.start / speed, word.end / speed) for word in normal.words]
+    for word, (text, start, end) in zip(audio.words, scaled, strict=True):
+        assert (word.text, word.start, word.end) == (
+            text,
+            pytest.approx(start, abs=1e-3),
+            pytest.approx(end, abs=1e-3),
+        )
+    for other in (
+        join(list(tts.stream("Yes. No.", speed=speed))),
+        *tts.batch(["Yes. No."], speed=speed),
+    ):
+        assert len(other.samples) == len(audio.samples)
+        assert np.median(np.abs(other.samples - audio.samples)) <= 1e-3  # rounding may move windows
+        assert [word.text for word in other.words] == ["Yes.", "No."]
+
+
+def test_marks_set_pauses_and_pronunciations(tts: TTS) -> None:
+    plain, marked = tts("Yes. No."), tts("<break time='1s'/>Yes. [pause 2 s] No. [pause]")
+    added = 1 + (2 - PAUSES["."]) + 0.5
+    assert marked.duration == pytest.approx(plain.duration + added, abs=1e-3)
+    assert [word.text for word in marked.words] == ["Yes.", "No."]
+    assert marked.words[0].start == pytest.approx(plain.words[0].start + 1, abs=1e-3)
+    assert not marked.samples[:16_000].any()
+    streamed = join(list(tts.stream("<break time='1s'/>Yes. [pause 2 s] No. [pause]")))
+    assert difference(streamed, marked) <= 1e-3
+    assert streamed.words == marked.words
+
+
+def test_own_pronunciations_are_spoken_and_written_as_they_were(tts: TTS, folder: Path) -> None:
+    own = load(folder, lexicon={"gif": "jiff"})
+    for audio in (own("A gif, yes."), tts("A [gif](jiff), yes.")):
+        assert [word.text for word in audio.words] == ["A", "gif,", "yes."]
+        assert difference(audio, tts("A jiff, yes.")) == 0
 
 
 def test_sentences_are_those_of_the_call(tts: TTS) -> None:

@@ -1,10 +1,12 @@
 """Loading of a text-to-speech model, on any engine."""
 
+from collections.abc import Mapping
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vocalmtp.decoding.reading import TextReader
 from vocalmtp.engines.base import AUTO, EngineSettings, find_engine
 from vocalmtp.errors import InputError
 from vocalmtp.hub import DEFAULT_MODEL, model_folder
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from vocalmtp.decoding.synthesis import SpeakerConditioning
     from vocalmtp.engines.eager import TorchEngine
     from vocalmtp.models.speech_lm import SpeechLM
+    from vocalmtp.text.lexicon import Lexicon
     from vocalmtp.tokenizers import SpeechTokenizer
 
 
@@ -31,6 +34,8 @@ def load(
     decoding: "Decoding | None" = None,
     engine: str = AUTO,
     threads: int | None = None,
+    lexicon: "Lexicon | Mapping[str, str] | Path | str | None" = None,
+    unknown_characters: str = "refuse",
 ) -> TTS:
     """Load a text-to-speech model.
 
@@ -44,12 +49,16 @@ def load(
         engine: how steps run, a name of `vocalmtp.engines.base.ENGINES`; "auto": the best for the
             device.
         threads: of a step; None: as many as are fastest, which is one for small models.
+        lexicon: own pronunciations: words with their spellings, or the file of them.
+        unknown_characters: what happens to letters of a script that is not read: "refuse", "skip" or
+            "name", see `vocalmtp.text.normalize`.
 
     Raises:
         InputError: there is no such model, device or engine, or they do not go together, or the
             model's parts do not belong together.
 
     """
+    reader = TextReader.of(lexicon, unknown_characters)
     chosen = find_engine(engine, device)
     folder = model_folder(name)
     card = read_card(folder)
@@ -81,6 +90,7 @@ def load(
         decoding,
         decode_text,
         1 if threads is None else threads,  # a step of a small model is too short to be split
+        reader,
     )
 
 

@@ -8,11 +8,10 @@ Letters: D_s size of the speaker vector.
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
-from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from vocalmtp.audio.io import Audio, in_order, join
-from vocalmtp.audio.timestamps import spoken_words, written_tokens
+from vocalmtp.audio.stretch import check_speed
 from vocalmtp.decoding.options import (
     SAMPLING,
     Decoding,
@@ -20,6 +19,7 @@ from vocalmtp.decoding.options import (
     check_items,
     check_seed,
 )
+from vocalmtp.decoding.reading import TextReader
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.decoding.statistics import DecodeStatistics
 from vocalmtp.decoding.synthesis import (
@@ -27,7 +27,6 @@ from vocalmtp.decoding.synthesis import (
     SentenceRequest,
     SentenceSynthesizer,
     SpeakerConditioning,
-    split_text,
 )
 from vocalmtp.decoding.text_stream import ArrivingText, AudioStream, speakable_clauses
 from vocalmtp.errors import InputError, nearest
@@ -49,6 +48,7 @@ class SynthesisRequest:
     text: str
     voice: AnyVoice = None
     seed: int = 0
+    speed: float = 1.0
     sampling: dict[str, Any] = field(default_factory=dict)
     context: tuple[Segment, ...] = ()  # of an answer, see DialogueModel.context
 
@@ -70,6 +70,7 @@ class TTS(SentenceSynthesizer):
         decoding: how steps are decoded.
         decode_text: token ids to text.
         threads: of torch, while it computes; None: as many as the calling program has set.
+        reader: splits texts into sentences, with own pronunciations.
 
     Attributes:
         model: the speech LM; of an elastic one, the view with the steps that `decoding` sets.
@@ -92,6 +93,7 @@ class TTS(SentenceSynthesizer):
         decoding: Decoding | None = None,
         decode_text: Callable[[Sequence[int]], str] = char_text,
         threads: int | None = None,
+        reader: TextReader | None = None,
     ):
         found, required = tokenizer.spec, model.config.tokenizer
         if required.get("hash") != found.hash:
@@ -113,6 +115,7 @@ class TTS(SentenceSynthesizer):
                 code="invalid_value",
             )
         self.full_model, self.card, self.decode_text = model.eval(), card or {}, decode_text
+        self.reader = TextReader() if reader is None else reader
         super().__init__(
             decoding.model(model),
             tokenizer.eval(),
@@ -139,28 +142,38 @@ class TTS(SentenceSynthesizer):
 
     # -- public calls --------------------------------------------------------------------------
 
-    def __call__(self, text: str, voice: AnyVoice = None, seed: int = 0, **sampling: Any) -> Audio:
+    def __call__(
+        self,
+        text: str,
+        voice: AnyVoice = None,
+        seed: int = 0,
+        speed: float = 1.0,
+        **sampling: Any,
+    ) -> Audio:
         """Speak `text`.
 
         Args:
-            text: English text of any length.
+            text: English text of any length, with marks for pauses and pronunciations, see
+                docs/usage.md.
             voice: the name of a built-in voice, a voice file, a recording to imitate (1 to 30 s), a
                 Voice, or a Role; None: the model's default voice.
             seed: equal seeds give equal audio. No effect in greedy decoding, which is the default of
                 models whose card says so, such as `mini`: give a temperature to vary the speech.
+            speed: 0.5 (slow) to 2 (fast), without a change of pitch.
             sampling: temperature, top_k, top_p, greedy; by default as the model's card recommends.
 
         Raises:
             InputError: an argument is invalid, or the text cannot be read out.
 
         """
-        return join(list(self.sentences(text, voice, seed, **sampling)))
+        return join(list(self.sentences(text, voice, seed, speed, **sampling)))
 
     def stream(
         self,
         text: str | Iterable[str] | AsyncIterable[str],
         voice: AnyVoice = None,
         seed: int = 0,
+        speed: float = 1.0,
         context: tuple[Segment, ...] = (),
         **sampling: Any,
     ) -> AudioStream:
@@ -175,6 +188,7 @@ class TTS(SentenceSynthesizer):
                 `async for`.
             voice: as for the call.
             seed: as for the call.
+            speed: as for the call.
             context: see SynthesisRequest.
             sampling: as for the call.
 
@@ -187,6 +201,7 @@ class TTS(SentenceSynthesizer):
             text="",
             voice=self.find_voice(voice),
             seed=check_seed(seed),
+            speed=check_speed(speed),
             sampling=sampling,
             context=context,
         )
@@ -205,6 +220,7 @@ class TTS(SentenceSynthesizer):
         texts: Iterable[str],
         voice: AnyVoice | Sequence[AnyVoice] = None,
         seed: int = 0,
+        speed: float = 1.0,
         batch_size: int = 8,
         **sampling: Any,
     ) -> Iterator[Audio]:
@@ -222,7 +238,7 @@ class TTS(SentenceSynthesizer):
                 code="wrong_length",
             )
         requests = [
-            SynthesisRequest(text=text, voice=own, seed=seed, sampling=sampling)
+            SynthesisRequest(text=text, voice=own, seed=seed, speed=speed, sampling=sampling)
             for text, own in zip(texts, voices, strict=True)
         ]
         work = [self.plan(request) for request in requests]  # raises before anything is spoken
@@ -265,7 +281,13 @@ class TTS(SentenceSynthesizer):
         yield from refused
 
     def sentences(
-        self, text: str, voice: AnyVoice = None, seed: int = 0, batch_size: int = 8, **sampling: Any
+        self,
+        text: str,
+        voice: AnyVoice = None,
+        seed: int = 0,
+        speed: float = 1.0,
+        batch_size: int = 8,
+        **sampling: Any,
     ) -> Iterator[Audio]:
         """As the call, sentence by sentence with the pauses between them.
 
@@ -273,7 +295,9 @@ class TTS(SentenceSynthesizer):
         audio.
         """
         check_batch_size(batch_size)
-        request = SynthesisRequest(text=text, voice=voice, seed=seed, sampling=sampling)
+        request = SynthesisRequest(
+            text=text, voice=voice, seed=seed, speed=speed, sampling=sampling
+        )
         return in_order(self.speak(self.plan(request), batch_size))
 
     def find_voice(self, voice: AnyVoice) -> Voice | None:
@@ -321,15 +345,12 @@ class TTS(SentenceSynthesizer):
             )
         sampler, seed = self.sampler(request.sampling), check_seed(request.seed)
         voice = self.find_voice(request.voice)
-        sentences = split_text(request.text)
-        words = [spoken_words(sentence) for sentence, _ in sentences]
-        tokens = iter(written_tokens(request.text, list(chain.from_iterable(words))))
+        speed = check_speed(request.speed)
         planned = []
-        for number, ((sentence, pause), own) in enumerate(zip(sentences, words, strict=True)):
+        for number, sentence in enumerate(self.reader.sentences(request.text, speed)):
             own_seed = (seed + (first + number) * SEED_STRIDE) % 2**63
-            written = tuple(islice(tokens, len(own)))
             planned.append(
-                SentenceRequest(sentence, voice, own_seed, sampler, pause, request.context, written)
+                SentenceRequest(sentence, voice, own_seed, sampler, speed, request.context)
             )
         return planned
 
@@ -337,9 +358,9 @@ class TTS(SentenceSynthesizer):
         self, pieces: Iterable[str], request: SynthesisRequest
     ) -> Iterator[SentenceRequest]:
         """Split a text in pieces into sentences as it arrives; `request` has the rest."""
-        first = 0
+        first, due = 0, 0.0  # seconds of silence before the next clause
         for clause, pause in speakable_clauses(pieces):
-            *sentences, last = self.plan(replace(request, text=clause), first)
-            first += len(sentences) + 1
-            yield from sentences
-            yield replace(last, pause=pause)
+            head, *others = self.plan(replace(request, text=clause), first)
+            yield head.after(due)
+            yield from others
+            first, due = first + 1 + len(others), pause / request.speed

@@ -14,6 +14,7 @@ from vocalmtp.chat.config import ChatConfig
 from vocalmtp.chat.events import Event
 from vocalmtp.chat.responders import CascadeResponder
 from vocalmtp.chat.session import ChatSession
+from vocalmtp.decoding.reading import TextReader
 from vocalmtp.recognizers.base import Recognizer
 from vocalmtp.roles import Role
 from vocalmtp.server.state import ServerLimits, ServerState
@@ -47,6 +48,7 @@ class ToneTTS:
 
     sample_rate = RATE
     has_word_times = True
+    reader = TextReader()
     voices = {name: SimpleNamespace(name=name) for name in ("ann", "bob")}
 
     def __init__(self) -> None:

@@ -118,6 +118,16 @@ def shift_words(words: Sequence[Word], seconds: float) -> list[Word]:
     ]
 
 
+def scale_words(words: list[Word], factor: float) -> list[Word]:
+    """Return the words with their times multiplied by `factor`."""
+    if factor == 1:
+        return words
+    return [
+        Word(word.text, round(word.start * factor, 6), round(word.end * factor, 6))
+        for word in words
+    ]
+
+
 def join(parts: Sequence[Audio]) -> Audio:
     """Concatenate audio, with the words of every part, which are timed from its own start."""
     words: list[Word] = []
@@ -127,6 +137,15 @@ def join(parts: Sequence[Audio]) -> Audio:
         start += part.duration
     samples = np.concatenate([part.samples for part in parts])
     return Audio(samples, parts[0].sample_rate, words, any(part.truncated for part in parts))
+
+
+def add_silence(audio: Audio, before: float, after: float) -> Audio:
+    """Return audio with so many seconds of silence before and after it."""
+    if not before and not after:
+        return audio
+    rate = audio.sample_rate
+    head, tail = (np.zeros(round(seconds * rate), np.float32) for seconds in (before, after))
+    return join([Audio(head, rate), audio, Audio(tail, rate)])
 
 
 def in_order(numbered: Iterable[tuple[int, Audio]]) -> Iterator[Audio]:

@@ -183,7 +183,7 @@ def first_audio_parts(tts: TTS, repeats: int = 9) -> dict[str, list[float]]:
     for turn in range(repeats + 1):
         row = tts.plan(SynthesisRequest(text=QUESTIONS[turn % len(QUESTIONS)]))[0]
         stream = SentenceStream(
-            row.text, tts.model.layout, tts.tokenizer, tts.decoder_speaker_vector(row.voice)
+            row.sentence, tts.model.layout, tts.tokenizer, tts.decoder_speaker_vector(row.voice)
         )
         strategy, chunk, decoding = Grouped(), None, 0.0
         times = [seconds_now(device)]

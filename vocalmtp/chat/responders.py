@@ -281,7 +281,8 @@ class ClauseSpeaker:
             words = []
             for word in audio.words:
                 if not spans:  # not before the first audio, which should not wait for it
-                    spoken = spoken_words(normalize(text))
+                    sentences = tts.reader.sentences(text)
+                    spoken = [word for own in sentences for word in spoken_words(own.text)]
                     spans = list(dict.fromkeys(written_tokens(clause, spoken)))
                 words.append(_spoken_word(word, offset, spans[0], start))
                 spans = spans[1:] or spans

@@ -2,7 +2,7 @@
 
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import chain, repeat
@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vocalmtp.arrays import Array, as_float, host, namespace, stack
-from vocalmtp.audio.io import Audio, join, shift_words
-from vocalmtp.audio.timestamps import Token, word_times
+from vocalmtp.audio.io import Audio, add_silence, join, scale_words, shift_words
+from vocalmtp.audio.stretch import TimeStretcher
+from vocalmtp.audio.timestamps import word_times
 from vocalmtp.decoding.generate import Generated, StepUnpacker, unpack
+from vocalmtp.decoding.reading import Sentence
 from vocalmtp.models.layout import ADVANCE, TokenLayout
 
 if TYPE_CHECKING:
@@ -25,29 +27,29 @@ Decode = Callable[[int, Generated], Audio]  # the number of an utterance and its
 
 
 class SentenceStream:
-    """Converts the steps of one utterance to chunks of audio; joined, they equal decoding it whole.
+    """Converts the steps of one sentence to chunks of audio; joined, they equal decoding it whole.
 
     `push` every step, then `finish`.
 
     Args:
-        text: the normalised text that is spoken.
+        sentence: what is spoken.
         layout: the layout of the steps.
         tokenizer: the speech tokenizer, which can stream.
         speaker: its speaker vector, [1, D_s].
-        written: the token that each word of `text` is written in; None: words as they are spoken.
+        speed: divisor of the duration.
 
     """
 
     def __init__(
         self,
-        text: str,
+        sentence: Sentence,
         layout: TokenLayout,
         tokenizer: "SpeechTokenizer",
         speaker: Array | None,
-        written: Sequence[Token] | None = None,
+        speed: float = 1.0,
     ):
-        self.text, self.layout, self.spec = text, layout, tokenizer.spec
-        self.written = written
+        self.sentence, self.layout, self.spec = sentence, layout, tokenizer.spec
+        self.stretcher = TimeStretcher(speed, self.spec.sample_rate)
         self.tracked = layout.streams[0].name == ADVANCE
         self.codec = tokenizer.stream(speaker)
         self.unpacker = StepUnpacker(layout)
@@ -77,7 +79,8 @@ class SentenceStream:
         self.waiting.append(self.unpacker.flush())
         samples = self._decode()
         if self.begun:
-            samples = np.concatenate([samples, to_samples(self.codec.flush())])
+            rest = self.stretcher.push(to_samples(self.codec.flush()))
+            samples = np.concatenate([samples, rest, self.stretcher.flush()])
         audio = self._chunk(samples, last=True)
         audio.truncated = not self.ended
         return audio
@@ -89,26 +92,27 @@ class SentenceStream:
         if self.tracked:
             moved = host(codes[0].cumsum(0))
             start = self.pointers[-1] if len(self.pointers) else 0
-            pointers = np.minimum(start + moved, len(self.text) - 1)
+            pointers = np.minimum(start + moved, len(self.sentence.text) - 1)
             self.pointers = np.concatenate([self.pointers, pointers])
             codes = codes[1:]
         if not codes.shape[1]:
             return np.zeros(0, np.float32)
         self.begun = True
-        return to_samples(self.codec.push(codes[None]))
+        return self.stretcher.push(to_samples(self.codec.push(codes[None])))
 
     def _chunk(self, samples: np.ndarray, last: bool) -> Audio:
         words = []
         if self.tracked:
+            text, written = self.sentence.text, self.sentence.written
             rate = self.spec.frame_rate
-            words = word_times(self.text, self.pointers, rate, complete=last, written=self.written)[
-                self.num_words :
-            ]
+            words = word_times(text, self.pointers, rate, complete=last, written=written)
+            words = scale_words(words[self.num_words :], 1 / self.stretcher.speed)
         self.num_words += len(words)
         rate = self.spec.sample_rate
         audio = Audio(samples, rate, shift_words(words, -self.num_samples / rate))
+        lead = 0.0 if self.num_samples else self.sentence.lead
         self.num_samples += len(samples)
-        return audio
+        return add_silence(audio, lead, self.sentence.pause if last else 0.0)
 
 
 class WholeSentence:

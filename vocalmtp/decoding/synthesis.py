@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 
 from vocalmtp.arrays import Array, host
-from vocalmtp.audio.io import Audio
-from vocalmtp.audio.timestamps import Token, word_times
+from vocalmtp.audio.io import Audio, add_silence, scale_words
+from vocalmtp.audio.stretch import stretch
+from vocalmtp.audio.timestamps import word_times
 from vocalmtp.decoding.generate import Generated, Prompt, collect_utterances, generate
 from vocalmtp.decoding.options import Decoding
+from vocalmtp.decoding.reading import Sentence
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.decoding.statistics import DecodeStatistics
 from vocalmtp.decoding.streaming import (
@@ -25,10 +27,9 @@ from vocalmtp.decoding.streaming import (
     to_samples,
 )
 from vocalmtp.engines.threads import iterate_with_threads
-from vocalmtp.errors import InputError
 from vocalmtp.models import prompts
 from vocalmtp.models.prompts import ControlToken, Segment, Text
-from vocalmtp.text import char_ids, normalize, split_sentences
+from vocalmtp.text import char_ids
 from vocalmtp.voices import Voice, mean_vector
 
 if TYPE_CHECKING:
@@ -38,22 +39,26 @@ if TYPE_CHECKING:
 SpeakerConditioning = Literal["both", "lm", "decoder", "none"]
 SPEAKER_CONDITIONINGS = get_args(SpeakerConditioning)
 
-PAUSES = {".": 0.25, "?": 0.25, "!": 0.25}  # seconds of silence after a sentence, by its last sign
-SHORT_PAUSE = 0.1  # after a piece of a sentence that was too long to be spoken at once
-LONGEST = 400  # characters of a sentence: it is cut at 200, unless it has a word that long
-
 
 @dataclass(frozen=True)
 class SentenceRequest:
-    """One normalised sentence of a request."""
+    """One sentence of a request, and how to speak it."""
 
-    text: str
+    sentence: Sentence
     voice: Voice | None
     seed: int
     sampler: Sampler
-    pause: float = 0.0  # seconds of silence after it
+    speed: float = 1.0
     context: tuple[Segment, ...] = ()
-    written: tuple[Token, ...] | None = None  # of every word, see word_times
+
+    @property
+    def text(self) -> str:
+        """The normalized text."""
+        return self.sentence.text
+
+    def after(self, seconds: float) -> "SentenceRequest":
+        """Return the same request with so many more seconds of silence before it."""
+        return replace(self, sentence=replace(self.sentence, lead=self.sentence.lead + seconds))
 
 
 class SentenceSynthesizer:
@@ -150,79 +155,48 @@ class SentenceSynthesizer:
             if complete := texts.add_audio(number, audio):
                 yield complete
 
-    def _decode(self, sentence: SentenceRequest, generated: Generated) -> Audio:
-        """Decode the codes of a sentence, and append the silence after it."""
+    def _decode(self, request: SentenceRequest, generated: Generated) -> Audio:
+        """Decode the codes of a sentence, with the silences around it."""
         words = []
         if generated.pointers is not None:
-            pointers = host(generated.pointers).clip(max=len(sentence.text) - 1)
+            pointers = host(generated.pointers).clip(max=len(request.text) - 1)
             rate = self.tokenizer.spec.frame_rate
-            words = word_times(
-                sentence.text, pointers, rate, complete=True, written=sentence.written
-            )
-        samples = self.silence(sentence.pause).samples
+            written = request.sentence.written
+            words = word_times(request.text, pointers, rate, complete=True, written=written)
+        samples = np.zeros(0, np.float32)
         if generated.codes.shape[1]:
             with self.statistics.timed("tokenizer"):
-                vector = self.decoder_speaker_vector(sentence.voice)
+                vector = self.decoder_speaker_vector(request.voice)
                 wav = self.tokenizer.decode(generated.codes[None], vector)
-            samples = np.concatenate([to_samples(wav), samples])
-        return Audio(samples, self.sample_rate, words, generated.truncated)
+                samples = stretch(to_samples(wav), request.speed, self.sample_rate)
+        words = scale_words(words, 1 / request.speed)
+        spoken = Audio(samples, self.sample_rate, words, generated.truncated)
+        return add_silence(spoken, request.sentence.lead, request.sentence.pause)
 
-    def open_stream(self, sentence: SentenceRequest) -> SentenceStream | WholeSentence:
-        """Return what converts the steps of a sentence to chunks of audio, without the pause."""
+    def open_stream(self, request: SentenceRequest) -> SentenceStream | WholeSentence:
+        """Return what converts the steps of a sentence to chunks of audio."""
         if self.tokenizer.spec.lookahead is None:  # its decoder needs the whole utterance
-            decode = partial(self._decode, replace(sentence, pause=0.0))
-            return WholeSentence(self.model.layout, decode)
-        vector = self.decoder_speaker_vector(sentence.voice)
+            return WholeSentence(self.model.layout, partial(self._decode, request))
+        vector = self.decoder_speaker_vector(request.voice)
         return SentenceStream(
-            sentence.text, self.model.layout, self.tokenizer, vector, sentence.written
+            request.sentence, self.model.layout, self.tokenizer, vector, request.speed
         )
 
     def stream_sentences(
         self, sentences: Iterable[SentenceRequest]
     ) -> Generator[Audio, None, None]:
-        """Yield chunks of audio and the silences between the sentences, as they are decoded."""
+        """Yield chunks of audio, with the silences around the sentences, as they are decoded."""
         return iterate_with_threads(self._stream_sentences(sentences), self.threads)
 
     def _stream_sentences(
         self, sentences: Iterable[SentenceRequest]
     ) -> Generator[Audio, None, None]:
-        pause = 0.0
-        for sentence in sentences:
-            if pause:
-                yield self.silence(pause)
-            pause = sentence.pause
-            spoken = self.open_stream(sentence)
+        for request in sentences:
+            spoken = self.open_stream(request)
             strategy = self.decoding.strategy(self.statistics)
-            for event in generate(self.model, [self.prompt(sentence)], strategy=strategy):
+            for event in generate(self.model, [self.prompt(request)], strategy=strategy):
                 with self.statistics.timed("tokenizer"):
                     chunk = spoken.push(event.tokens[0])
                 if chunk is not None:
                     yield chunk
             yield spoken.finish()
-
-    def silence(self, seconds: float) -> Audio:
-        """Return silence of so many seconds."""
-        return Audio(np.zeros(round(seconds * self.sample_rate), np.float32), self.sample_rate)
-
-
-def split_text(text: str) -> list[tuple[str, float]]:
-    """Normalise a text and split it into sentences, each with the seconds of silence after it.
-
-    Raises:
-        InputError: the text cannot be read out.
-
-    """
-    if not isinstance(text, str):
-        raise InputError(
-            f"text '{text}': is a {type(text).__name__}; give a string", code="invalid_value"
-        )
-    sentences = split_sentences(normalize(text))
-    for sentence in sentences:
-        if len(sentence) > LONGEST:
-            raise InputError(
-                f"text '{sentence[:37]}...': has a word of some {len(sentence)} letters; "
-                "put spaces into it",
-                code="wrong_length",
-            )
-    pauses = [PAUSES.get(sentence[-1], SHORT_PAUSE) for sentence in sentences[:-1]]
-    return list(zip(sentences, [*pauses, 0.0], strict=True))

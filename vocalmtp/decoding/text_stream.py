@@ -12,8 +12,8 @@ from collections.abc import (
 from concurrent.futures import Future
 
 from vocalmtp.audio.io import Audio
+from vocalmtp.decoding.reading import PAUSES, SHORT_PAUSE
 from vocalmtp.decoding.streaming import one_thread
-from vocalmtp.decoding.synthesis import PAUSES, SHORT_PAUSE
 from vocalmtp.errors import InputError
 from vocalmtp.text import ClauseSplitter, sayable
 

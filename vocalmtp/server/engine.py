@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import count
 from queue import Queue, SimpleQueue
 from typing import Protocol
@@ -333,8 +333,6 @@ class SpeechEngine:
                 logger.exception("the tokenizer has failed")
                 self._fail([row.job], _failure())
                 continue
-            if finished and row.sentence.pause:
-                parts.append(self.tts.silence(row.sentence.pause))
             for part in parts:
                 self._deliver(row.job, part)
             if finished:
@@ -400,6 +398,8 @@ class EngineTTS(TTS):
             tts.speaker_conditioning,
             tts.decoding,
             tts.decode_text,
+            tts.threads,
+            tts.reader,
         )
         self.engine = engine
 
@@ -413,9 +413,5 @@ class EngineTTS(TTS):
         if isinstance(sentences, list):
             yield from self.engine.stream(sentences)
             return
-        pause = 0.0
         for sentence in sentences:
-            if pause:
-                yield self.silence(pause)
-            pause = sentence.pause
-            yield from self.engine.stream([replace(sentence, pause=0.0)])
+            yield from self.engine.stream([sentence])

@@ -84,12 +84,7 @@ def normalize(text: str, unknown_characters: str = "refuse") -> str:
         InputError: nothing in the text can be spoken, or it has letters that are not read.
 
     """
-    if unknown_characters not in UNKNOWN_CHARACTERS:
-        raise InputError(
-            f"unknown_characters '{unknown_characters}': is not an option; "
-            f"{nearest(unknown_characters, UNKNOWN_CHARACTERS)}",
-            code="unknown_name",
-        )
+    check_unknown_characters(unknown_characters)
     spoken = _normalize_once(text, unknown_characters)
     # A form can appear that was hidden before, such as the abbreviation in "(approx).".
     for _ in range(_PASSES):
@@ -98,6 +93,16 @@ def normalize(text: str, unknown_characters: str = "refuse") -> str:
             return spoken
         spoken = again
     return spoken
+
+
+def check_unknown_characters(option: str) -> None:
+    """Raise InputError unless `option` is one of UNKNOWN_CHARACTERS."""
+    if option not in UNKNOWN_CHARACTERS:
+        raise InputError(
+            f"unknown_characters '{option}': is not an option; "
+            f"{nearest(str(option), UNKNOWN_CHARACTERS)}",
+            code="unknown_name",
+        )
 
 
 def _normalize_once(text: str, unknown_characters: str) -> str:

@@ -4,6 +4,7 @@ import re
 
 from vocalmtp.errors import InputError
 from vocalmtp.text.normalizer import normalize
+from vocalmtp.text.ssml import parse_marks
 
 # Sentences and words of a normalized text
 
@@ -142,7 +143,7 @@ def sayable(text: str) -> str:
 
 def _can_normalize(text: str) -> bool:
     try:
-        normalize(text)
+        normalize(" ".join(passage.spoken for passage in parse_marks(text)))
     except InputError:
         return False
     return True
