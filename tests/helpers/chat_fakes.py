@@ -144,7 +144,7 @@ def fake_server(*pieces: str | float | Exception, **limits) -> ServerState:
 
 def detect_by_level(monkeypatch: pytest.MonkeyPatch) -> None:
     """Replace silero-vad by a threshold on the level."""
-    place = "vocalmtp.chat.session.VoiceActivityDetector"
+    place = "vocalmtp.chat.turn_input.VoiceActivityDetector"
     monkeypatch.setattr(f"{place}.__init__", lambda self: None)
     monkeypatch.setattr(f"{place}.__call__", speech_probability)
 

@@ -2,9 +2,9 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -19,7 +19,9 @@ from vocalmtp.chat.events import (
     SpokenWord,
     TextDelta,
     Timing,
+    ToolCalled,
 )
+from vocalmtp.chat.history import ToolCall
 
 PLAYED = 0.05  # seconds: a word that ends so soon counts as played
 POLL = 0.05  # seconds between two checks how far the audio is ahead of playback
@@ -56,11 +58,13 @@ class AnswerSink(Protocol):
     Attributes:
         max_chars: characters of text after which the producer should stop.
         live: latency matters, as the answer is played while it is made.
+        tools: functions that the language model may call, in the form of OpenAI's chat completions.
 
     """
 
     max_chars: int
     live: bool
+    tools: Sequence[dict[str, Any]]
 
     def text(self, delta: str) -> None:
         """Show the next piece of the answer's text."""
@@ -74,6 +78,9 @@ class AnswerSink(Protocol):
             words: their times count from the start of the answer's audio.
 
         """
+
+    def call(self, call: ToolCall) -> None:
+        """Call a function of the client, whose result follows in a later message."""
 
     def error(self, code: FailureCode, message: str) -> None:
         """Report a failure to the user."""
@@ -96,6 +103,7 @@ class AnswerStream:
         lock: the session's lock, which orders events.
         clock: the session's clock.
         elapsed: seconds since the user's turn ended.
+        tools: functions that may be called.
 
     """
 
@@ -107,8 +115,10 @@ class AnswerStream:
         lock: threading.RLock,
         clock: Callable[[], float],
         elapsed: float,
+        tools: Sequence[dict[str, Any]] = (),
     ):
-        self.turn, self.max_chars = turn, config.max_answer_chars
+        self.turn, self.max_chars, self.tools = turn, config.max_answer_chars, tools
+        self.calls: list[ToolCall] = []
         self.live = config.max_lead is not None
         self.cancelled = False
         self.finished = False  # all of it was emitted
@@ -146,6 +156,12 @@ class AnswerStream:
                 self.mark("first_audio")
                 total = time.perf_counter() - self._begin + self._elapsed
                 self._emit(Timing(self.turn, "total", total))
+
+    def call(self, call: ToolCall) -> None:
+        """Emit a function call."""
+        with self._active():
+            self.calls.append(call)
+            self._emit(ToolCalled(self.turn, call))
 
     def error(self, code: FailureCode, message: str) -> None:
         """Emit a failure."""
@@ -197,8 +213,12 @@ class AnswerStream:
         if self.playback is None:
             return "", 0.0
         position = self.playback.position(now)
-        ends = [word.span[1] for word in self._words if word.end <= position + PLAYED]
-        return self.full_text[: max(ends, default=0)].strip(), position
+        return self.text_until(position), position
+
+    def text_until(self, seconds: float) -> str:
+        """Return the text whose words end within so many seconds of the audio."""
+        ends = [word.span[1] for word in self._words if word.end <= seconds + PLAYED]
+        return self.full_text[: max(ends, default=0)].strip()
 
     def _lead(self) -> float:
         """Seconds of audio ahead of playback; 0 once it is cancelled."""

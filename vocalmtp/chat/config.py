@@ -19,7 +19,9 @@ class ChatConfig(StrictModel):
     silence. Speech that is to interrupt an answer has to last for `barge_in` seconds. `echo` selects
     the echo suppression: "energy" accepts what is louder than the echo of the answer, "half-duplex"
     nothing while an answer plays, "off" everything. Audio is synthesized at most `max_lead` seconds
-    ahead of playback, so that an interrupted answer wastes little work.
+    ahead of playback, so that an interrupted answer wastes little work. Without `detect_turns`, turns
+    end on request; without `answer_turns`, answers begin on request; without `interruptible`, speech
+    does not interrupt an answer.
     """
 
     system: str = SYSTEM  # system prompt of the language model; empty for none
@@ -34,6 +36,9 @@ class ChatConfig(StrictModel):
     pause: float = Field(default=0.2, gt=0)  # silence after which the transcript is updated
     end_silence: float = Field(default=0.6, gt=0)  # silence that ends a turn
     pre_roll: float = Field(default=0.3, ge=0)  # audio before the onset that belongs to a turn
+    detect_turns: bool = True
+    answer_turns: bool = True
+    interruptible: bool = True
 
     echo: Literal["energy", "half-duplex", "off"] = "energy"  # suppression, see EchoGate
     max_lead: float | None = Field(default=3.0, gt=0)  # audio ahead of playback; None: no limit

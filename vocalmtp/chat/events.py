@@ -5,6 +5,8 @@ from typing import Literal
 
 import numpy as np
 
+from vocalmtp.chat.history import ToolCall
+
 
 @dataclass(frozen=True)
 class Event:
@@ -27,17 +29,25 @@ class Listening(Event):
 
 @dataclass(frozen=True)
 class SpeechStarted(Event):
-    """A turn of the user has begun."""
+    """A turn of the user has begun, `start` seconds after the session's audio input."""
 
     turn: int
+    start: float
 
 
 @dataclass(frozen=True)
 class SpeechEnded(Event):
-    """A turn of the user has ended; `seconds` is its duration."""
+    """A turn of the user has ended.
+
+    Attributes:
+        seconds: its duration.
+        end: seconds of the session's audio input until then.
+
+    """
 
     turn: int
     seconds: float
+    end: float
 
 
 @dataclass(frozen=True)
@@ -55,6 +65,14 @@ class TextDelta(Event):
 
     turn: int
     text: str
+
+
+@dataclass(frozen=True)
+class ToolCalled(Event):
+    """An answer calls a function of the client; its result is added to the history."""
+
+    turn: int
+    call: ToolCall
 
 
 @dataclass(frozen=True)

@@ -1,21 +1,39 @@
 """The messages of a conversation, as far as they were played, within a limit on tokens."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-Role = Literal["system", "user", "assistant"]
+Role = Literal["system", "user", "assistant", "tool"]
 INTERRUPTED = "\u2014 [the user interrupted here and heard no more]"
 OVERHEAD = 4  # tokens of a chat template around every message
 
 
 @dataclass(frozen=True)
+class ToolCall:
+    """A function call of a language model; the arguments are JSON."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True)
 class Message:
-    """One message of a chat model; an `interrupted` one has only the text that was played."""
+    """One message of a chat model.
+
+    Attributes:
+        text: of an `interrupted` message, only what was played; of a tool, its result.
+        calls: functions that the assistant called.
+        call_id: of a tool's result, the call that it belongs to.
+
+    """
 
     role: Role
     text: str
     interrupted: bool = False
+    calls: tuple[ToolCall, ...] = ()
+    call_id: str = ""
 
     @property
     def content(self) -> str:
@@ -46,6 +64,12 @@ class History:
             message = replace(message, text=f"{self._turns.pop().text} {message.text}")
         self._turns.append(message)
 
+    def replace(self, messages: Iterable[Message]) -> None:
+        """Replace all messages of the user and the assistant."""
+        self._turns.clear()
+        for message in messages:
+            self.add(message)
+
     def truncate(self, played_text: str) -> None:
         """Reduce the last answer to the text that was played; remove it if there is none."""
         if self._turns and self._turns[-1].role == "assistant":
@@ -70,6 +94,6 @@ class History:
             return sum(count(message.content) + OVERHEAD for message in messages)
 
         kept = list(self._turns)
-        while len(kept) > 1 and (kept[0].role == "assistant" or size(head + kept) > limit):
+        while len(kept) > 1 and (kept[0].role != "user" or size(head + kept) > limit):
             kept.pop(0)
         return head + kept

@@ -22,8 +22,9 @@ class LLM(Protocol):
         """Yield the answer to `messages` in pieces, without thoughts.
 
         Args:
-            messages: the conversation, which ends with a message of the user.
-            out: only its attributes and `on_cancel` are for the language model.
+            messages: the conversation, which ends with a message of the user or a tool, or is the
+                system prompt alone.
+            out: only its attributes, `on_cancel` and `call` are for the language model.
 
         Raises:
             AnswerError: the answer cannot be written.
@@ -54,8 +55,9 @@ class Echo:
             )
 
     def write(self, messages: list[Message], out: AnswerSink) -> Iterator[str]:
-        """Yield the text of the last message."""
-        yield messages[-1].text
+        """Yield the text of the last message, unless it is the system prompt."""
+        if messages[-1].role != "system":
+            yield messages[-1].text
 
     def count_tokens(self, text: str) -> int:
         """Return the number of words."""

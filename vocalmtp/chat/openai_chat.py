@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from vocalmtp.chat.answer_stream import AnswerError, AnswerSink
-from vocalmtp.chat.history import Message
+from vocalmtp.chat.history import Message, ToolCall
 from vocalmtp.chat.llm import LLMS
 from vocalmtp.errors import InputError
 from vocalmtp.optional import require
@@ -80,9 +80,10 @@ class OpenAIChat:
         """Yield the answer to `messages`, see `LLM`."""
         import httpx
 
-        body = self._body | {
-            "messages": [{"role": message.role, "content": message.content} for message in messages]
-        }
+        body = self._body | {"messages": [_as_json(message) for message in messages]}
+        if out.tools:
+            body["tools"] = list(out.tools)
+        calls: dict[int, dict[str, str]] = {}
         patience = WITHHOLD if out.live else math.inf
         written = False
         try:
@@ -91,7 +92,9 @@ class OpenAIChat:
                 out.on_cancel(lambda: _disconnect(response)),
             ):
                 _check_status(response)
-                for piece in self._thoughts.filter(_deltas(response, self._timeout), patience):
+                for piece in self._thoughts.filter(
+                    _deltas(response, self._timeout, calls), patience
+                ):
                     written = True
                     yield piece
         except httpx.ConnectError as error:
@@ -108,7 +111,9 @@ class OpenAIChat:
             raise AnswerError(
                 f"{self.name} closed the connection: {error}", "llm_failed"
             ) from error
-        if not written:
+        for call in calls.values():
+            out.call(ToolCall(**call))
+        if not (written or calls):
             raise AnswerError(f"{self.name} wrote no answer", "llm_failed")
 
 
@@ -146,14 +151,39 @@ def _check_status(response: "httpx.Response") -> None:
     )
 
 
-def _deltas(response: "httpx.Response", timeout: float) -> Iterator[str]:
+def _as_json(message: Message) -> dict[str, Any]:
+    """Return a message in the form of the endpoint."""
+    known: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.call_id:
+        known["tool_call_id"] = message.call_id
+    if message.calls:
+        known["tool_calls"] = [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {"name": call.name, "arguments": call.arguments},
+            }
+            for call in message.calls
+        ]
+    return known
+
+
+def _deltas(
+    response: "httpx.Response", timeout: float, calls: dict[int, dict[str, str]]
+) -> Iterator[str]:
     """Yield the pieces of text in a stream of server-sent events.
 
-    The first one has to arrive within `timeout` seconds, whatever else keeps the connection alive.
+    The first event has to arrive within `timeout` seconds, whatever else keeps the connection alive.
+
+    Args:
+        response: the stream.
+        timeout: in seconds.
+        calls: receives the fields of every `ToolCall`, by its index.
+
     """
     written, complete, begin = False, False, time.monotonic()
     for line in _lines(response):
-        if not written and time.monotonic() - begin > timeout:
+        if not (written or calls) and time.monotonic() - begin > timeout:
             raise AnswerError("the language model did not answer in time", "llm_timeout")
         if not line.startswith("data:"):
             continue
@@ -167,7 +197,10 @@ def _deltas(response: "httpx.Response", timeout: float) -> Iterator[str]:
                 message = _error_message(event)
                 raise AnswerError(f"the language model failed: {message}", "llm_failed")
             choices = event["choices"]
-            text = choices[0]["delta"].get("content") if choices else None
+            delta = choices[0]["delta"] if choices else {}
+            text = delta.get("content")
+            for part in delta.get("tool_calls") or ():
+                _add_call(calls, part)
             complete = complete or bool(choices and choices[0].get("finish_reason"))
         except (ValueError, TypeError, LookupError, AttributeError) as error:
             raise AnswerError(
@@ -178,6 +211,15 @@ def _deltas(response: "httpx.Response", timeout: float) -> Iterator[str]:
             yield text
     if not complete:
         raise AnswerError("the language model did not complete its answer", "llm_failed")
+
+
+def _add_call(calls: dict[int, dict[str, str]], part: dict[str, Any]) -> None:
+    """Add a piece of a function call."""
+    call = calls.setdefault(part.get("index", 0), {"id": "", "name": "", "arguments": ""})
+    function = part.get("function") or {}
+    call["id"] += part.get("id") or ""
+    call["name"] += function.get("name") or ""
+    call["arguments"] += function.get("arguments") or ""
 
 
 def _lines(response: "httpx.Response") -> Iterator[str]:

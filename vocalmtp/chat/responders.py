@@ -44,6 +44,7 @@ class AnswerRequest:
     Attributes:
         messages: the conversation, which ends with the user's message.
         samples: the audio of the turn, float32 [N] at SAMPLE_RATE; None if it was typed.
+        spoken: whether the answer has audio.
 
     """
 
@@ -51,6 +52,21 @@ class AnswerRequest:
     voice: AnyVoice
     seed: int
     samples: np.ndarray | None = None
+    spoken: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerOptions:
+    """How one answer differs from the session's settings.
+
+    Attributes:
+        system: its system prompt; None: that of the session.
+        spoken: whether it has audio.
+
+    """
+
+    system: str | None = None
+    spoken: bool = True
 
 
 class Responder(Protocol):
@@ -134,13 +150,15 @@ class SpeakingResponder:
             writer.start()
             try:
                 for clause in _clauses(pieces):
-                    speaker.say(clause)
+                    if request.spoken:
+                        speaker.say(clause)
             except AnswerError as error:
                 out.error(error.code, str(error))
                 apology = APOLOGIES.get(error.code, APOLOGIES["llm_failed"])
                 apology = f" {apology}" if speaker.chars else apology
                 out.text(apology)
-                speaker.say(apology)
+                if request.spoken:
+                    speaker.say(apology)
             finally:
                 stop.set()
                 writer.join()

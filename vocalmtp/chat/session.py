@@ -3,15 +3,15 @@
 import atexit
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from queue import Empty, SimpleQueue
+from typing import Any
 from weakref import WeakSet
 
 import numpy as np
 
-from vocalmtp.audio.vad import FRAME_SECONDS, SAMPLE_RATE, VoiceActivityDetector
+from vocalmtp.audio.vad import SAMPLE_RATE
 from vocalmtp.chat.answer_stream import AnswerSink, AnswerStream
 from vocalmtp.chat.audio_io import AudioInput
 from vocalmtp.chat.config import ChatConfig
@@ -28,8 +28,10 @@ from vocalmtp.chat.events import (
     Transcript,
 )
 from vocalmtp.chat.history import History, Message
-from vocalmtp.chat.responders import AnswerRequest, Responder
-from vocalmtp.chat.turns import Signal, TranscriptionWorker, TurnDetector, UserTurn
+from vocalmtp.chat.responders import AnswerOptions, AnswerRequest, Responder
+from vocalmtp.chat.turn_input import TurnInput
+from vocalmtp.chat.turns import TranscriptionWorker, UserTurn
+from vocalmtp.config import parse
 from vocalmtp.errors import InputError
 from vocalmtp.recognizers.base import Recognizer
 from vocalmtp.roles import Role
@@ -43,8 +45,9 @@ Answer = Callable[[AnswerRequest, AnswerSink], None]  # a method of a responder
 class ChatSession:
     """A conversation with a responder, which other sessions may use as well.
 
-    `feed` it audio from one thread and read `events` in another one. `responder`, `voice` and `role`
-    may be assigned at any time, and count from the next answer on.
+    `feed` it audio from one thread and read `events` in another one. `responder`, `voice`, `role` and
+    `tools` (functions that the language model may call, in the form of OpenAI's chat completions) may
+    be assigned at any time, and count from the next answer on.
 
     Args:
         responder: answers the turns.
@@ -75,6 +78,7 @@ class ChatSession:
         self.responder, self._own_voice = responder, voice
         self.config = ChatConfig() if config is None else config
         self.history = History(self.config.system)
+        self.tools: tuple[dict[str, Any], ...] = ()
         self.role = role
         self.voice = role if voice is None else voice
         self.closed = False
@@ -82,18 +86,16 @@ class ChatSession:
         self._events: SimpleQueue[Event | None] = SimpleQueue()
         self._lock = threading.RLock()  # guards the following, and the order of events
         self._turn = 0  # number of the user's last turn
+        self._untranscribed = 0  # turns that have ended
+        self._requested: tuple[int, AnswerOptions] | None = None  # answer that waits for them
         self._answer: AnswerStream | None = None  # the last one, which may still be playing
+        self._last_answer: AnswerStream | None = None  # also after it was interrupted
         self._threads: set[threading.Thread] = set()
         self._feed_lock = threading.Lock()  # guards the following, which only `feed` uses
         self._input = AudioInput()
-        self._speech_probability = VoiceActivityDetector()
-        self._detector = TurnDetector(self.config)
         self._echo_gate = EchoGate(self.config.echo)
-        pre_roll = self.config.pre_roll + max(self.config.onset, self.config.barge_in)
-        self._pre_roll: deque[np.ndarray] = deque(maxlen=round(pre_roll / FRAME_SECONDS) + 1)
-        self._trailing: list[np.ndarray] = []  # silence that may be the end of the turn
-        self._user_turn: UserTurn | None = None  # None between turns
         self._worker = TranscriptionWorker(recognizer, self._on_transcript, self._on_worker_error)
+        self._turns = TurnInput(self.config, self._worker, self._begin_turn, self._end_turn)
         self._start_thread(self._worker.run)
         _OPEN_SESSIONS.add(self)
         self._emit(Listening())
@@ -147,7 +149,47 @@ class ChatSession:
             self.interrupt()
             self._turn += 1
             self._emit(Transcript(self._turn, text, final=True))
-            self._answer_turn(self._turn, text, None)
+            self.history.add(Message("user", text))
+            self._answer_history(self._turn, AnswerOptions())
+
+    def respond(self, options: AnswerOptions | None = None) -> int:
+        """Answer the history as it is, as soon as all turns of it are transcribed.
+
+        Returns:
+            The number of the answer's turn.
+
+        """
+        with self._lock:
+            self._turn += 1
+            options = AnswerOptions() if options is None else options
+            if self._untranscribed:
+                self._requested = self._turn, options
+            else:
+                self._answer_history(self._turn, options)
+            return self._turn
+
+    def end_turn(self) -> bool:
+        """End the user's turn now; return whether there was one."""
+        with self._feed_lock:
+            return self._turns.end_turn()
+
+    def drop_turn(self) -> None:
+        """Discard the turn that the user has begun."""
+        with self._feed_lock:
+            self._turns.drop_turn()
+
+    def configure(self, **settings: Any) -> None:
+        """Change settings, fields of `ChatConfig`. Raises InputError if one is invalid."""
+        config = parse(ChatConfig, self.config.model_dump() | settings, "chat")
+        with self._feed_lock:
+            self.config = config
+            self._turns.configure(config)
+
+    def played_text(self, turn: int, seconds: float) -> str | None:
+        """Return the text of the last answer until `seconds`; None if `turn` is another one."""
+        with self._lock:
+            last = self._last_answer
+            return last.text_until(seconds) if last and last.turn == turn else None
 
     def greet(self) -> None:
         """Speak the role's greeting, if it has one and the conversation has not begun."""
@@ -223,54 +265,26 @@ class ChatSession:
             answering = answer is not None and not answer.is_over(now)
             playback = None if answer is None else answer.playback
             accepted = self._echo_gate.accepts(frame, playback, now)
-        probability = self._speech_probability(frame)
-        signal = self._detector.push(probability if accepted else 0.0, answering)
-        if signal == "start":
-            self._begin_turn(frame)
-        elif self._user_turn is None:
-            self._pre_roll.append(frame)
-        else:
-            self._continue_turn(self._user_turn, frame, signal)
+        self._turns.push(frame, accepted, answering)
 
-    def _begin_turn(self, frame: np.ndarray) -> None:
+    def _begin_turn(self, start: float) -> UserTurn:
         with self._lock:
-            self.interrupt()
+            if self.config.interruptible:
+                self.interrupt()
             self._turn += 1
-            self._user_turn = UserTurn(self._turn)
-            self._emit(SpeechStarted(self._turn))
-        self._worker.push(self._user_turn, np.concatenate([*self._pre_roll, frame]))
-        self._pre_roll.clear()
+            self._emit(SpeechStarted(self._turn, start))
+            return UserTurn(self._turn, start)
 
-    def _continue_turn(self, turn: UserTurn, frame: np.ndarray, signal: Signal | None) -> None:
-        """Process a frame of a turn; after a pause, silence is transcribed only if speech follows."""
-        if signal in ("end", "dropped"):
-            self._end_turn(turn, signal == "dropped")
-            return
-        if signal == "resume":
-            self._worker.push(turn, np.concatenate(self._trailing))
-            self._trailing.clear()
-        if self._trailing:
-            self._trailing.append(frame)
-        else:
-            self._worker.push(turn, frame)
-        if signal == "pause":
-            self._trailing.append(frame[:0])
-            self._worker.settle(turn)
-
-    def _end_turn(self, turn: UserTurn, dropped: bool) -> None:
-        self._user_turn = None
-        self._pre_roll.extend(self._trailing)
-        self._trailing.clear()
-        if dropped:
-            with self._lock:
-                turn.dropped = True
-                self._emit(Listening())
-            self._worker.drop(turn)
-            return
+    def _end_turn(self, turn: UserTurn, end: float, dropped: bool) -> None:
         with self._lock:
-            self._emit(SpeechEnded(turn.number, self._detector.length))
-            self._emit(Timing(turn.number, "silence", self._detector.silence))
-        self._worker.finish(turn)
+            turn.dropped = dropped
+            if dropped:
+                self._emit(Listening())
+                return
+            self._untranscribed += 1
+            self._emit(SpeechEnded(turn.number, end - turn.start, end))
+            if self.config.detect_turns:
+                self._emit(Timing(turn.number, "silence", self._turns.silence))
 
     def _on_transcript(self, turn: UserTurn, final: bool, elapsed: float) -> None:
         """Emit a transcript; answer the final one, `elapsed` seconds after the end of the turn."""
@@ -280,31 +294,43 @@ class ChatSession:
             if not final:
                 return
             self._emit(Timing(turn.number, "recognition", elapsed))
-            if not turn.text and not self.responder.end_to_end:
-                self._emit(Listening())
-            elif turn.number == self._turn and not self.closed:
-                self._answer_turn(turn.number, turn.text, turn.samples, elapsed)
-            else:  # the user has continued: one answer to both turns
+            self._untranscribed -= 1
+            if turn.text or self.responder.end_to_end:
                 self.history.add(Message("user", turn.text))
+            if self._requested is not None and not self._untranscribed:
+                (number, options), self._requested = self._requested, None
+                self._answer_history(number, options, turn.samples, elapsed)
+            elif not (turn.text or self.responder.end_to_end):
+                self._emit(Listening())
+            elif turn.number == self._turn and self.config.answer_turns:
+                self._answer_history(turn.number, AnswerOptions(), turn.samples, elapsed)
+            # else: the user has continued, and both turns get one answer
 
     def _on_worker_error(self, turn: int, error: Exception) -> None:
         self._emit(Error(turn, "recognition_failed", f"Speech recognition failed: {error}"))
 
     # -- output --------------------------------------------------------------------------------
 
-    def _answer_turn(
-        self, turn: int, text: str, samples: np.ndarray | None, elapsed: float = 0.0
+    def _answer_history(
+        self,
+        turn: int,
+        options: AnswerOptions,
+        samples: np.ndarray | None = None,
+        elapsed: float = 0.0,
     ) -> None:
-        """Answer a turn, `elapsed` seconds after its end."""
-        config = self.config
-        role, responder = self.role, self.responder
-        self.history.system = config.system if role is None else role.system_prompt()
-        self.history.add(Message("user", text))
+        """Answer the last message, `elapsed` seconds after the end of its turn."""
+        if self.closed:
+            return
+        self.interrupt()
+        config, role, responder = self.config, self.role, self.responder
+        system = config.system if role is None else role.system_prompt()
+        self.history.system = system if options.system is None else options.system
         request = AnswerRequest(
             messages=self.history.messages(config.history_tokens, responder.count_tokens),
             voice=self.voice,
             seed=config.seed + turn,
             samples=samples,
+            spoken=options.spoken,
         )
         self._start_answer(responder.answer, request, turn, elapsed)
 
@@ -313,8 +339,8 @@ class ChatSession:
     ) -> None:
         """Run `answer` in a thread of its own."""
         lock, clock = self._lock, self._clock
-        out = AnswerStream(turn, self.config, self._emit, lock, clock, elapsed)
-        self._answer = out
+        out = AnswerStream(turn, self.config, self._emit, lock, clock, elapsed, self.tools)
+        self._answer = self._last_answer = out
         self._start_thread(partial(self._run_answer, answer, request, out))
 
     def _run_answer(self, answer: Answer, request: AnswerRequest, out: AnswerStream) -> None:
@@ -328,8 +354,8 @@ class ChatSession:
                 return
             out.finished = True
             text = out.full_text.strip()
-            if text:
-                self.history.add(Message("assistant", text))
+            if text or out.calls:
+                self.history.add(Message("assistant", text, calls=tuple(out.calls)))
             self._emit(Finished(out.turn, out.full_text, out.seconds))
 
     def _start_thread(self, work: Callable[[], object]) -> None:

@@ -71,6 +71,7 @@ class UserTurn:
     """A turn of the user while it is transcribed."""
 
     number: int
+    start: float = 0.0  # seconds of input before it
     text: str = ""  # the transcript so far
     parts: list[np.ndarray] = field(default_factory=list)  # float32 [n] each
     stream: RecognizerStream | None = None  # None once it is closed
