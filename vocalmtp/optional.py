@@ -23,6 +23,8 @@ HINTS = {
     "playwright": 'pip install "vocalmtp[test]"',
     "sounddevice": 'pip install "vocalmtp[terminal]"',
     "trl": 'pip install "vocalmtp[rl]"',
+    "wyoming": 'pip install "vocalmtp[wyoming]"',
+    "zeroconf": 'pip install "vocalmtp[wyoming]"',
     "pyarrow": 'pip install "vocalmtp[parquet]"',
 }
 

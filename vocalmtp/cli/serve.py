@@ -29,6 +29,16 @@ class ServeOptions(ModelOptions, DecodingOptions):
         str, option(panel=ACCESS, help="The address; 0.0.0.0 admits other machines.")
     ] = LOCALHOST
     port: Annotated[int, option(panel=ACCESS, min=1, max=65_535, help="The port.")] = PORT
+    wyoming: Annotated[
+        int | None,
+        option(
+            panel=ACCESS,
+            min=1,
+            max=65_535,
+            help="Also serve the Wyoming protocol of Home Assistant at this port, such as 10200. It "
+            "has no keys. Announced to the network unless the host is local.",
+        ),
+    ] = None
     api_key: Annotated[
         list[str] | None,
         option(
@@ -130,6 +140,9 @@ def serve(options: ServeOptions) -> None:
         require(name)
     if options.page:
         require("gradio")
+    if options.wyoming is not None:
+        require("wyoming")
+        require("zeroconf")
     if options.voices is not None and not options.voices.is_dir():
         raise InputError(
             f"voices '{options.voices}': no such folder; create it first", code="not_found"
@@ -140,6 +153,8 @@ def serve(options: ServeOptions) -> None:
     from vocalmtp.server.service import served
 
     check_port(options.host, options.port)
+    if options.wyoming is not None:
+        check_port(options.host, options.wyoming)
     keys, metrics, limits = options.keys(), Metrics(), options.limits()
     pipeline = build_pipeline(
         options.model,
@@ -155,7 +170,7 @@ def serve(options: ServeOptions) -> None:
         state.warm_up()
         shown = f"[{options.host}]" if ":" in options.host else options.host
         tell(f"speech at http://{shown}:{options.port}/v1; Ctrl-C ends")
-        run(app, state, options.host, options.port)
+        run(app, state, options.host, options.port, options.wyoming)
     finally:
         state.close()
 

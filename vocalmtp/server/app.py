@@ -1,7 +1,9 @@
 """The web application: the speech routes, and the chat page if it is wanted."""
 
+import asyncio
 import socket
 from collections.abc import Collection
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 from fastapi import FastAPI, Response, WebSocket
@@ -94,11 +96,27 @@ def add_page(app: FastAPI, state: ServerState) -> FastAPI:
     return mount_page(app, state)
 
 
-def run(app: FastAPI, state: ServerState, host: str, port: int) -> None:
-    """Serve until Ctrl-C."""
+def run(
+    app: FastAPI, state: ServerState, host: str, port: int, wyoming: int | None = None
+) -> None:
+    """Serve until Ctrl-C, and the Wyoming protocol at the port `wyoming` if that is given."""
+    with suppress(KeyboardInterrupt):
+        asyncio.run(_serve(app, state, host, port, wyoming))
+
+
+async def _serve(
+    app: FastAPI, state: ServerState, host: str, port: int, wyoming: int | None
+) -> None:
     import uvicorn
 
-    uvicorn.run(app, host=host, port=port, **settings(state))
+    server = uvicorn.Server(uvicorn.Config(app, host=host, port=port, **settings(state)))
+    async with AsyncExitStack() as stack:
+        if wyoming is not None and state.speech is not None:
+            from vocalmtp.server.wyoming import wyoming_server, wyoming_service
+
+            service, public = wyoming_service(state, state.speech), host not in LOCAL
+            await stack.enter_async_context(wyoming_server(service, host, wyoming, public))
+        await server.serve()
 
 
 def settings(state: ServerState) -> dict[str, Any]:

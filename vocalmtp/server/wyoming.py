@@ -188,7 +188,8 @@ async def read_event(reader: asyncio.StreamReader) -> Event | None:
         header = json.loads(line)
         kind, data = header["type"], header.get("data") or {}
         if size := _size(header, "data_length"):
-            data |= json.loads(await asyncio.wait_for(reader.readexactly(size), TIMEOUT))
+            more = await asyncio.wait_for(reader.readexactly(size), TIMEOUT)
+            data = {**data, **json.loads(more)}
         size = _size(header, "payload_length")
         payload = await asyncio.wait_for(reader.readexactly(size), TIMEOUT) if size else None
         return Event(str(kind), dict(data), payload)
