@@ -30,9 +30,10 @@ from wyoming.tts import (
 )
 
 from vocalmtp.audio.formats import to_pcm
-from vocalmtp.audio.io import Audio
+from vocalmtp.audio.io import Audio, join
 from vocalmtp.errors import InputError
-from vocalmtp.server.wyoming import MAX_PART, Text, WyomingService, wyoming_server
+from vocalmtp.server.wyoming import wyoming_server, wyoming_service
+from vocalmtp.server.wyoming_connection import MAX_PART, Text, WyomingService
 
 TEXT = "One two three. Four five six seven."
 PCM = to_pcm(tone(0.5))
@@ -323,3 +324,29 @@ def test_a_streamed_text_has_a_limit():
 
     errors = [Error.from_event(event) for event in run(test) if Error.is_type(event.type)]
     assert [error.code for error in errors] == ["wrong_length"]
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_audio_of_an_engine_equals_the_library(make_state, tts, streamed):
+    """An unlisted voice is the default one."""
+    state = make_state()
+    text = ["Good morning. ", "How are you?"]
+
+    async def test() -> bytes:
+        service = wyoming_service(state, state.speech)
+        async with wyoming_server(service, "127.0.0.1", 0) as listening:
+            port = listening.sockets[0].getsockname()[1]
+            async with AsyncTcpClient("127.0.0.1", port) as connected:
+                if not streamed:
+                    await connected.write_event(
+                        Synthesize("".join(text), SynthesizeVoice("nobody")).event()
+                    )
+                    return pcm(await until(connected, AudioStop))
+                await connected.write_event(SynthesizeStart(SynthesizeVoice("bob")).event())
+                for piece in text:
+                    await connected.write_event(SynthesizeChunk(piece).event())
+                await connected.write_event(SynthesizeStop().event())
+                return pcm(await until(connected, SynthesizeStopped))
+
+    expected = join(list(tts.stream("".join(text), "bob" if streamed else None)))
+    assert run(test) == to_pcm(expected.samples)

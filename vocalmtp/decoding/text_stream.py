@@ -25,34 +25,59 @@ def clause_pause(clause: str) -> float:
     return SHORT_PAUSE if clause.rstrip()[-1] in ",;:\u2014\u2013" else PAUSES["."]
 
 
-def speakable_clauses(pieces: Iterable[str]) -> Iterator[tuple[str, float]]:
-    """Yield the clauses of a text as soon as they are complete, each with the pause after it.
+class SpeakableClauses:
+    """Splits a text that arrives in pieces into clauses, each with the pause after it.
 
     Words that cannot be read out are left out.
-
-    Args:
-        pieces: the text, in pieces of any size.
-
-    Raises:
-        InputError: a piece is not a string.
-
     """
-    for clause in _clauses(pieces):
-        if text := sayable(clause):
-            yield text, clause_pause(clause)
 
+    def __init__(self) -> None:
+        self._splitter = ClauseSplitter()
 
-def _clauses(pieces: Iterable[str]) -> Iterator[str]:
-    splitter = ClauseSplitter()
-    for piece in pieces:
+    def push(self, piece: str) -> Iterator[tuple[str, float]]:
+        """Add a piece of any size; yield the clauses that it completes.
+
+        Raises:
+            InputError: it is not a string.
+
+        """
         if not isinstance(piece, str):
             raise InputError(
                 f"text '{piece!s:.40}': a piece of it is a {type(piece).__name__}; give strings",
                 code="invalid_value",
             )
         for start in range(0, len(piece), PIECE):
-            yield from splitter.push(piece[start : start + PIECE])
-    yield from splitter.finish()
+            yield from _with_pauses(self._splitter.push(piece[start : start + PIECE]))
+
+    def finish(self) -> Iterator[tuple[str, float]]:
+        """Yield the rest at the end of the text."""
+        yield from _with_pauses(self._splitter.finish())
+
+
+def _with_pauses(clauses: Iterable[str]) -> Iterator[tuple[str, float]]:
+    for clause in clauses:
+        if text := sayable(clause):
+            yield text, clause_pause(clause)
+
+
+def speakable_clauses(pieces: Iterable[str]) -> Iterator[tuple[str, float]]:
+    """Yield the clauses of a text as soon as they are complete, see `SpeakableClauses`."""
+    clauses = SpeakableClauses()
+    for piece in pieces:
+        yield from clauses.push(piece)
+    yield from clauses.finish()
+
+
+async def arriving_clauses(
+    pieces: AsyncIterable[str],
+) -> AsyncGenerator[tuple[str, float], None]:
+    """As `speakable_clauses`, for an event loop, in which text is not analysed."""
+    clauses = SpeakableClauses()
+    async for piece in pieces:
+        for clause in await asyncio.to_thread(list, clauses.push(piece)):
+            yield clause
+    for clause in await asyncio.to_thread(list, clauses.finish()):
+        yield clause
 
 
 class ArrivingText:

@@ -1,15 +1,17 @@
 """What the speech routes of a server share: engine, voices, limits and measurements."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pydantic import Field
 
 from vocalmtp.audio.io import Audio
 from vocalmtp.config import StrictModel
-from vocalmtp.server.engine import EngineTTS, SpeechEngine
+from vocalmtp.decoding.synthesis import SentenceRequest
+from vocalmtp.decoding.text_stream import arriving_clauses
+from vocalmtp.server.engine import EngineTTS, Overloaded, SpeechEngine
 from vocalmtp.server.errors import APIError, overloaded
 from vocalmtp.server.metrics import Metrics
 from vocalmtp.server.schemas import SpeechSettings
@@ -17,6 +19,7 @@ from vocalmtp.server.voices import VoiceCatalogue
 from vocalmtp.tts import TTS, SynthesisRequest
 
 MODEL_ALIASES = ("tts-1", "tts-1-hd", "gpt-4o-mini-tts")
+LONGEST_WAIT = 0.5  # seconds between two attempts to continue a text while the queue is full
 
 
 class SpeechLimits(StrictModel):
@@ -87,21 +90,57 @@ class SpeechService:
             Overloaded: the queue is full.
 
         """
-        self.check_model(settings.model)
+        request = self._request(settings)
         if len(text) > self.limits.chars:
             message = f"input: has {len(text)} characters; send {self.limits.chars} at most"
             raise APIError(400, message, "string_above_max_length", "input")
-        request = SynthesisRequest(
-            text=text,
-            voice=self.voices.resolve(settings.voice, settings.role),
-            seed=settings.seed,
-            sampling=settings.sampling(),
-        )
         with self.admitted(client):
+            request = replace(request, text=text)
             sentences = await asyncio.to_thread(self.engine.tts.plan, request)
             async with aclosing(self.engine.stream_async(sentences)) as chunks:
                 async for chunk in chunks:
                     yield chunk
+
+    async def speak_pieces(
+        self, pieces: AsyncIterable[str], settings: SpeechSettings, client: str
+    ) -> AsyncGenerator[Audio]:
+        """Yield the chunks of a text clause by clause, while it arrives; see `speak`.
+
+        Words that cannot be spoken are left out. After the first clause, a full queue is waited for.
+        """
+        request, tts = self._request(settings), self.engine.tts
+        with self.admitted(client):
+            spoken, pause = 0, 0.0  # sentences; seconds of silence before the next one
+            async with aclosing(arriving_clauses(pieces)) as clauses:
+                async for clause, pause_after in clauses:
+                    own = replace(request, text=clause)
+                    sentences = await asyncio.to_thread(tts.plan, own, spoken)
+                    if pause:
+                        yield tts.silence(pause)
+                    pause = pause_after
+                    async with aclosing(self._decode(sentences, wait=spoken > 0)) as chunks:
+                        async for chunk in chunks:
+                            yield chunk
+                    spoken += len(sentences)
+
+    async def _decode(self, sentences: list[SentenceRequest], wait: bool) -> AsyncGenerator[Audio]:
+        while True:
+            try:
+                async with aclosing(self.engine.stream_async(sentences)) as chunks:
+                    async for chunk in chunks:
+                        yield chunk
+                return
+            except Overloaded as busy:  # before the first chunk
+                if not wait:
+                    raise
+                await asyncio.sleep(min(busy.retry_after, LONGEST_WAIT))
+
+    def _request(self, settings: SpeechSettings) -> SynthesisRequest:
+        """The request for a text that is not known yet."""
+        self.check_model(settings.model)
+        voice = self.voices.resolve(settings.voice, settings.role)
+        sampling = settings.sampling()
+        return SynthesisRequest(text="", voice=voice, seed=settings.seed, sampling=sampling)
 
 
 def served(
