@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vocalmtp.audio.io import Audio, join
-from vocalmtp.decoding.synthesis import PAUSES, SHORT_PAUSE
+from vocalmtp.decoding.reading import PAUSES, SHORT_PAUSE
 from vocalmtp.decoding.text_stream import speakable_clauses
 from vocalmtp.loading import load
 from vocalmtp.tts import SEED_STRIDE, TTS

@@ -96,9 +96,7 @@ def add_page(app: FastAPI, state: ServerState) -> FastAPI:
     return mount_page(app, state)
 
 
-def run(
-    app: FastAPI, state: ServerState, host: str, port: int, wyoming: int | None = None
-) -> None:
+def run(app: FastAPI, state: ServerState, host: str, port: int, wyoming: int | None = None) -> None:
     """Serve until Ctrl-C, and the Wyoming protocol at the port `wyoming` if that is given."""
     with suppress(KeyboardInterrupt):
         asyncio.run(_serve(app, state, host, port, wyoming))

@@ -110,18 +110,16 @@ class SpeechService:
         """
         request, tts = self._request(settings), self.engine.tts
         with self.admitted(client):
-            spoken, pause = 0, 0.0  # sentences; seconds of silence before the next one
+            spoken, due = 0, 0.0  # sentences; seconds of silence before the next clause
             async with aclosing(arriving_clauses(pieces)) as clauses:
-                async for clause, pause_after in clauses:
+                async for clause, pause in clauses:
                     own = replace(request, text=clause)
-                    sentences = await asyncio.to_thread(tts.plan, own, spoken)
-                    if pause:
-                        yield tts.silence(pause)
-                    pause = pause_after
+                    head, *others = await asyncio.to_thread(tts.plan, own, spoken)
+                    sentences = [head.after(due), *others]
                     async with aclosing(self._decode(sentences, wait=spoken > 0)) as chunks:
                         async for chunk in chunks:
                             yield chunk
-                    spoken += len(sentences)
+                    spoken, due = spoken + len(sentences), pause / request.speed
 
     async def _decode(self, sentences: list[SentenceRequest], wait: bool) -> AsyncGenerator[Audio]:
         while True:
