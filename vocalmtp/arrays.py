@@ -50,14 +50,25 @@ def beside(like: Array, x: Array) -> Array:
     return x if isinstance(x, np.ndarray) else x.to(like.device)
 
 
-def constant(like: Array, values: Sequence[int]) -> Array:
+def integers(like: Array, values: Sequence[int]) -> Array:
     """Return integers as an int64 array [n] beside `like`: of its library, on its device."""
+    if isinstance(like, np.ndarray):
+        return np.asarray(values, np.int64)
+    torch = namespace(like)
+    return torch.tensor(values, dtype=torch.int64, device=like.device)
+
+
+def constant(like: Array, values: Sequence[int]) -> Array:
+    """Return the same as `integers` for values of a program, such as those of a layout.
+
+    A device gets them once, and keeps them: they are not to be changed.
+    """
     if isinstance(like, np.ndarray):
         return np.asarray(values, np.int64)
     return _constant_tensor(tuple(values), like.device)
 
 
-@lru_cache(1024)
+@lru_cache(None)
 def _constant_tensor(values: tuple[int, ...], device: Any) -> Array:
     torch: Any = sys.modules["torch"]
     with torch.inference_mode(False):  # it may be used in training later

@@ -16,11 +16,12 @@ from vocalmtp.decoding.acceptance import (
     sample_residual,
 )
 from vocalmtp.decoding.generate import Prompt, generate
-from vocalmtp.decoding.sampling import Sampler
+from vocalmtp.decoding.sampling import RowSamplers, Sampler
 from vocalmtp.decoding.speculative import Speculative
 from vocalmtp.heads.base import Proposal
 from vocalmtp.models.backbone import KVCache
 from vocalmtp.models.layout import Stream, TokenLayout
+from vocalmtp.models.noise import RowNoise
 from vocalmtp.models.state import DecodeState
 
 Make = Callable[..., Any]
@@ -34,7 +35,10 @@ def view_of(layout: TokenLayout, rows: int, seed: int = 0) -> DecodeState:
     steps = torch.full((rows,), 3)
     generators = tuple(torch.Generator().manual_seed(seed + row) for row in range(rows))
     state = DecodeState.start(cast(KVCache, None), steps)
-    state.generators, state.samplers = generators, (Sampler(),) * rows
+    state.noise, state.samplers = (
+        RowNoise(steps, generators),
+        RowSamplers(steps, [Sampler()] * rows),
+    )
     return state
 
 

@@ -9,9 +9,12 @@ import pytest
 import torch
 
 from vocalmtp.decoding.constraints import ConstrainedSampler
-from vocalmtp.decoding.generate import StepUnpacker, mark_ends, unpack
-from vocalmtp.decoding.sampling import Sampler, noise_source, uniform
+from vocalmtp.decoding.generate import StepUnpacker, unpack
+from vocalmtp.decoding.sampling import RowSamplers, Sampler
+from vocalmtp.decoding.stepper import PassOutput
+from vocalmtp.decoding.strategies import StepBatch
 from vocalmtp.models.layout import ADVANCE, Stream, TokenLayout
+from vocalmtp.models.noise import RowNoise, noise_source, uniform
 from vocalmtp.models.state import DecodeState
 
 CODEC = (Stream(name="content", size=8, delay=1), Stream(name="prosody", size=5, delay=1))
@@ -31,6 +34,14 @@ SAMPLERS = {
 ROWS = 3
 
 
+class NoCache:
+    def __init__(self, lengths: object):
+        self.lengths = lengths
+
+    def select(self, rows: object) -> None: ...
+    def join(self, other: object) -> None: ...
+
+
 def state_of(layout: TokenLayout, steps: int, sampler: Sampler, like: object) -> DecodeState:
     """Rows before step `steps`, of which the last one has ended in the step before."""
     numpy = like is np
@@ -38,8 +49,8 @@ def state_of(layout: TokenLayout, steps: int, sampler: Sampler, like: object) ->
     state = DecodeState.start(None, array([steps] * ROWS))
     state.ended = array([-1] * (ROWS - 1) + [steps - 1])
     state.limits = array([steps + 1, steps + 9, steps + 9])
-    state.generators = tuple(noise_source(state.steps, seed) for seed in range(ROWS))
-    state.samplers = (sampler,) * (ROWS - 1) + (SAMPLERS["temperature"],)
+    state.noise = RowNoise.seeded(state.steps, range(ROWS))
+    state.samplers = RowSamplers(state.steps, [sampler] * (ROWS - 1) + [SAMPLERS["temperature"]])
     if layout.streams[0].name == ADVANCE:
         text = np.zeros((ROWS, 4, 2), np.float32)
         state.start_pointers(text if numpy else torch.from_numpy(text), array([4] * ROWS))
@@ -58,7 +69,9 @@ def test_a_sampled_step_is_equal(layout: str, sampler: str) -> None:
         for library, own in ((np, logits), (torch, [torch.from_numpy(x) for x in logits])):
             state = state_of(LAYOUTS[layout], steps, SAMPLERS[sampler], library)
             tokens, log_probs = ConstrainedSampler(LAYOUTS[layout], state).all(own)
-            over = mark_ends(LAYOUTS[layout], state, tokens, state.steps)
+            emitted = StepBatch(tokens[:, None], state.steps)
+            state.cache = NoCache(state.steps)
+            over = PassOutput.of(emitted, LAYOUTS[layout], state).finished
             assert isinstance(tokens, np.ndarray) == (library is np)
             results.append((tokens, over, state.ended, log_probs))
         for ours, theirs in zip(*results, strict=True):
@@ -88,16 +101,12 @@ def test_a_seed_has_the_same_noise(seed: int) -> None:
 
 
 def test_states_of_rows_are_selected_and_joined_alike() -> None:
-    class NoCache:
-        def select(self, rows: object) -> None: ...
-        def join(self, other: object) -> None: ...
-
     made = []
     for library in (np, torch):
         one, other = (
             state_of(LAYOUTS["track"], steps, SAMPLERS["greedy"], library) for steps in (2, 4)
         )
-        one.cache = other.cache = NoCache()
+        one.cache = other.cache = NoCache(one.steps)
         one.advance_pointers(one.pointers + 1)
         made.append(one.select([2, 0]).join(other))
     for name in ("steps", "ended", "pointers", "pointer_history", "encoded_text"):

@@ -6,7 +6,8 @@ import pytest
 import torch
 from helpers.errors import raises_input_error
 
-from vocalmtp.decoding.sampling import Sampler, uniform
+from vocalmtp.decoding.sampling import Sampler
+from vocalmtp.models.noise import uniform
 
 
 def draw(sampler: Sampler, logits: torch.Tensor, count: int = 20_000) -> torch.Tensor:

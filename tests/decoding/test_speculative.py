@@ -12,11 +12,12 @@ from vocalmtp.decoding.acceptance import DraftSampler, RejectionVerifier
 from vocalmtp.decoding.constraints import ConstrainedSampler
 from vocalmtp.decoding.draft_state import DraftOnly
 from vocalmtp.decoding.generate import Prompt, generate, prefill_prompts
-from vocalmtp.decoding.sampling import Sampler
+from vocalmtp.decoding.sampling import RowSamplers, Sampler
 from vocalmtp.decoding.speculative import Speculative
 from vocalmtp.decoding.strategies import DecodeStrategy, Grouped
 from vocalmtp.models.backbone import KVCache
 from vocalmtp.models.layout import Stream, TokenLayout
+from vocalmtp.models.noise import RowNoise
 from vocalmtp.models.speech_lm import SpeechLM
 from vocalmtp.models.state import DecodeState
 
@@ -161,7 +162,10 @@ def test_draft_only_does_not_depend_on_the_batch(model: SpeechLM, make_rows: Mak
 def view_of(rows: int, layout: TokenLayout) -> DecodeState:
     steps = torch.full((rows,), 3)
     state = DecodeState.start(cast(KVCache, None), steps)
-    state.generators, state.samplers = (torch.Generator(),), (Sampler(),) * rows
+    state.noise, state.samplers = (
+        RowNoise(steps, [torch.Generator()]),
+        RowSamplers(steps, [Sampler()] * rows),
+    )
     return state
 
 

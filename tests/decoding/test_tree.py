@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from vocalmtp.decoding.generate import Prompt, generate, prefill_prompts
 from vocalmtp.decoding.options import Decoding
-from vocalmtp.decoding.sampling import Sampler
+from vocalmtp.decoding.sampling import RowSamplers, Sampler
 from vocalmtp.decoding.speculative import Speculative
 from vocalmtp.decoding.strategies import DecodeStrategy, Grouped, StepBatch
 from vocalmtp.decoding.tree import DraftTree, choose_paths
@@ -260,7 +260,7 @@ def test_candidates_are_ranked_by_distance_to_the_noise() -> None:
     layout = TokenLayout(streams=(Stream(name="a", size=10),))
     steps = torch.full((3,), 3)
     state = DecodeState.start(cast(KVCache, None), steps)
-    state.samplers = (Sampler(), Sampler(), GREEDY)
+    state.samplers = RowSamplers(state.steps, [Sampler(), Sampler(), GREEDY])
     logits = torch.zeros(3, 12)
     logits[:, 10:] = -torch.inf  # neither end nor padding
     logits[2] = torch.arange(12.0).roll(5)

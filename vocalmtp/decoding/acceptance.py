@@ -6,12 +6,13 @@ hidden size.
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 
 import torch
 from torch import Tensor
 
 from vocalmtp.decoding.constraints import ConstrainedSampler
-from vocalmtp.decoding.sampling import inverse_cdf, uniform
+from vocalmtp.decoding.sampling import inverse_cdf
 from vocalmtp.heads.base import SpeechHead
 from vocalmtp.models.embeddings import digits_of
 from vocalmtp.models.layout import TokenLayout
@@ -129,14 +130,15 @@ class FSQToleranceVerifier(Verifier):
         for i, (token, drafted) in enumerate(
             zip(tokens.unbind(1), self.drafted[:, first:].unbind(1), strict=False)
         ):
-            points = code_points(self.layout, first + i).to(token.device)  # [V, F]
+            points = code_points(self.layout, first + i, token.device)  # [V, F]
             near = (points[token] - points[drafted]).abs().amax(-1) <= self.tolerance
             self.agreed = self.agreed & near
             chosen.append(torch.where(self.agreed, drafted, token))
         return torch.stack(chosen, 1), log_probs
 
 
-def code_points(layout: TokenLayout, k: int) -> Tensor:
+@cache
+def code_points(layout: TokenLayout, k: int, device: torch.device) -> Tensor:
     """Points [V, F] for the ids of slot `k`: near each other if and only if their digits are."""
     slot = layout.slots[k]
     streams = layout.streams if layout.flat else (layout.streams[slot.stream],)
@@ -152,17 +154,16 @@ def code_points(layout: TokenLayout, k: int) -> Tensor:
                 points[rows, 0] = -FAR * (1 + number)
         isolated = points[:, 0] == 0  # all other ids are far from every id
         points[isolated, 0] = FAR * (1 + torch.arange(slot.vocab_size)[isolated]).float()
-    return points
+    return points.to(device)
 
 
 class TokenVerifier(Verifier):
     """Decides slot by slot, with noise for the decision and for a replacement."""
 
     def __init__(self, layout: TokenLayout, state: DecodeState, drafted: Tensor, tried: Tensor):
-        per_row = len(drafted) // len(state.generators)
-        shape = (per_row, layout.tokens_per_step, 2)
-        noise = torch.stack([uniform(g, *shape) for g in state.generators])
-        noise = noise.flatten(0, 1).to(state.steps.device)  # [N, K, 2]
+        assert state.noise is not None
+        per_row = len(drafted) // len(state.noise.used)
+        noise = state.noise.take(per_row, layout.tokens_per_step, 2).flatten(0, 1)  # [N, K, 2]
         super().__init__(layout, state, drafted, tried, noise)
 
     def draw(self, first: int, logits: Tensor, must_pad: Tensor) -> tuple[Tensor, Tensor]:
@@ -276,10 +277,9 @@ def verify_jointly(
     """
     model = LogProbScorer(layout, state, given=drafted.flatten(0, 1))
     head.propose(hidden.flatten(0, 1), model)
-    noise = torch.stack([uniform(g, drafted.shape[1]) for g in state.generators])
-    accepts = accept_draft(
-        model.total.view_as(draft_log_probs), draft_log_probs, noise.to(drafted.device)
-    )
+    assert state.noise is not None
+    noise = state.noise.take(drafted.shape[1])
+    accepts = accept_draft(model.total.view_as(draft_log_probs), draft_log_probs, noise)
     accepts = tried & accepts
     accepted = accepts.int().cumprod(1).sum(1)  # [B]
     rows = torch.arange(len(drafted), device=drafted.device)
@@ -317,12 +317,13 @@ def sample_residual(
     shape = (len(hidden), layout.tokens_per_step)
     steps = torch.zeros(shape, dtype=torch.long, device=hidden.device)
     waiting, trials, each = list(range(len(hidden))), 0, 1
+    assert state.noise is not None
     while waiting:
         repeated = [row for row in waiting for _ in range(each)]
         chosen = [positions[row] for row in repeated]
         view = select_positions(state, chosen)
-        draws = [uniform(state.generators[row], each, shape[1] + 1) for row in waiting]
-        noise = torch.cat(draws).to(hidden.device)
+        rows = torch.tensor(waiting, device=hidden.device)
+        noise = state.noise.take(each, shape[1] + 1, rows=rows).flatten(0, 1)
         model = LogProbScorer(layout, view, noise[:, 1:])
         sampled = head.propose(hidden[repeated], model).tokens[:, 0]
         trials += each
@@ -332,8 +333,8 @@ def sample_residual(
         good = good.view(len(waiting), each) | (trials >= MAX_TRIALS)
         first = good.int().argmax(1)  # [waiting]
         found = good.any(1).tolist()
-        rows = torch.arange(len(first), device=first.device)
-        picked = sampled.view(len(waiting), each, -1)[rows, first]
+        places = torch.arange(len(first), device=first.device)
+        picked = sampled.view(len(waiting), each, -1)[places, first]
         for row, step, done in zip(waiting, picked, found, strict=True):
             if done:
                 steps[row] = step
@@ -344,15 +345,16 @@ def sample_residual(
 
 def select_positions(state: DecodeState, rows: list[int]) -> DecodeState:
     """What the rules read of a state, for these of its rows, some perhaps several times."""
+    index = torch.tensor(rows, device=state.steps.device)
 
     def of(x: Tensor | None) -> Tensor | None:
-        return None if x is None else x[rows]
+        return None if x is None else x[index]
 
     return replace(
         state,
-        steps=state.steps[rows],
-        ended=state.ended[rows],
+        steps=state.steps[index],
+        ended=state.ended[index],
         pointers=of(state.pointers),
         character_lengths=of(state.character_lengths),
-        samplers=tuple(state.samplers[row] for row in rows),
+        samplers=None if state.samplers is None else state.samplers.at(index),
     )

@@ -6,8 +6,7 @@ Letters: B rows, K slots, n slots sampled together, V vocabulary of a slot.
 import math
 from itertools import groupby
 
-from vocalmtp.arrays import Array, as_float, beside, constant, namespace, range_like
-from vocalmtp.decoding.sampling import Sampler, uniform
+from vocalmtp.arrays import Array, as_float, constant, namespace, range_like
 from vocalmtp.models.layout import TokenLayout
 from vocalmtp.models.state import DecodeState
 
@@ -22,7 +21,7 @@ class ConstrainedSampler:
     Args:
         layout: the slots of a step.
         state: the rows before the step; it is only read.
-        noise: [B, K] uniform in [0, 1); None: drawn from the rows' generators.
+        noise: [B, K] uniform in [0, 1); None: taken from the noise of the state.
 
     """
 
@@ -30,8 +29,8 @@ class ConstrainedSampler:
         self.layout, self.state, self.xp = layout, state, namespace(state.steps)
         self.ended = state.ended  # [B], including this step's own end after the leading slot
         if noise is None:
-            draws = [uniform(g, layout.tokens_per_step) for g in state.generators]
-            noise = beside(state.steps, self.xp.stack(draws))
+            assert state.noise is not None
+            noise = state.noise.take(layout.tokens_per_step)
         self.noise = noise
 
     def __call__(self, k: int, logits: Array) -> tuple[Array, Array]:
@@ -82,31 +81,17 @@ class ConstrainedSampler:
 
         """
         noise = self.noise[:, first : first + logits.shape[1]]
-        tokens, log_probs = self._sample_rows(logits, noise)
+        assert self.state.samplers is not None
+        tokens, log_probs = self.state.samplers.sample(logits, noise)
         tokens = self.xp.where(must_pad, self.layout.slots[first].pad_id, tokens)
         return tokens, self.xp.where(must_pad, 0.0, log_probs)
 
     def distribution(self, first: int, logits: Array, must_pad: Array) -> Array:
         """Probabilities [B, n, V] that `draw` samples from."""
-        probs = self.xp.empty_like(logits)
-        for sampler in dict.fromkeys(self.state.samplers):
-            rows = [b for b, own in enumerate(self.state.samplers) if own == sampler]
-            flat = logits[rows].reshape(-1, logits.shape[-1])
-            probs[rows] = sampler.probabilities(flat).reshape(-1, *logits.shape[1:])
+        assert self.state.samplers is not None
+        probs = self.state.samplers.probabilities(logits)
         pad = range_like(logits, logits.shape[-1]) == self.layout.slots[first].pad_id
         return self.xp.where(must_pad[..., None], as_float(pad), probs)
-
-    def _sample_rows(self, logits: Array, noise: Array) -> tuple[Array, Array]:
-        """Sample logits [B, n, V] with noise [B, n], every row by its own sampler."""
-        samplers = self.state.samplers
-        if all(sampler == samplers[0] for sampler in samplers):
-            return _sample(samplers[0], logits, noise)
-        tokens = self.xp.zeros_like(noise, dtype=self.xp.int64)
-        log_probs = self.xp.zeros_like(noise)
-        for sampler in dict.fromkeys(samplers):
-            rows = [b for b, own in enumerate(samplers) if own == sampler]
-            tokens[rows], log_probs[rows] = _sample(sampler, logits[rows], noise[rows])
-        return tokens, log_probs
 
     def _may_end(self) -> Array:
         """[B]: where the leading slot may carry the end token."""
@@ -134,9 +119,3 @@ class ConstrainedSampler:
         may_be_last = ~known & (delays <= self.layout.leading_delay)
         ragged = (known & (data_step == num - 1)) | may_be_last
         return must | (ragged & later), must
-
-
-def _sample(sampler: Sampler, logits: Array, noise: Array) -> tuple[Array, Array]:
-    flat = logits.reshape(-1, logits.shape[-1])
-    tokens, log_probs = sampler.sample(flat, noise.flatten())
-    return tokens.reshape(noise.shape), log_probs.reshape(noise.shape)

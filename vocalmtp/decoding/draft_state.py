@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from vocalmtp.arrays import last_of
 from vocalmtp.decoding.constraints import ConstrainedSampler
 from vocalmtp.decoding.statistics import DecodeStatistics
-from vocalmtp.decoding.strategies import StepBatch
+from vocalmtp.decoding.strategies import DraftOutcome, StepBatch
 from vocalmtp.errors import InputError
 from vocalmtp.heads.draft.base import DraftCache, DraftHead
 from vocalmtp.models.base import GenerativeModel
@@ -30,9 +30,9 @@ class DraftState:
 
     head: DraftHead
     cache: DraftCache
-    inputs: Tensor  # [B, L, D] of positions that the draft head has not read yet
-    hidden: Tensor  # [B, L, D] of the same positions
-    counts: Tensor  # [B] how many of the L are valid
+    inputs: Tensor  # [B, N, D] of positions that the draft head has not read yet
+    hidden: Tensor  # [B, N, D] of the same positions
+    counts: Tensor  # [B] how many of the N are valid, the first ones
     tried: Tensor  # [B] how many of these, the last ones, are drafts to be verified
     tokens: Tensor  # [B, n, K] the drafts
     probs: list[Tensor] = field(default_factory=list)  # [B, n, V] draft distributions of K slots
@@ -42,6 +42,11 @@ class DraftState:
     numbers: list[int] = field(default_factory=list)  # [n] of these states
     ended: Tensor | None = None  # [B, N] `DecodeState.ended` after each of the N nodes of a tree
     pointers: Tensor | None = None  # [B, N] `DecodeState.pointers` after each of them
+
+    def settle(self, positions: int) -> None:
+        """Set an upper bound of the positions that the draft head has read."""
+        if self.cache.past is not None:
+            self.cache.past.longest = positions
 
     def select(self, rows: Tensor) -> None:
         """Keep only these rows [B'], in this order."""
@@ -54,11 +59,7 @@ class DraftState:
         """Append the rows of another state."""
         self.cache.join(other.cache)
         for name in self._tensors():
-            ours, theirs = getattr(self, name), getattr(other, name)
-            if name in ("inputs", "hidden"):
-                longest = max(ours.shape[1], theirs.shape[1])
-                ours, theirs = (F.pad(x, (0, 0, 0, longest - x.shape[1])) for x in (ours, theirs))
-            setattr(self, name, torch.cat([ours, theirs]))
+            setattr(self, name, torch.cat([getattr(self, name), getattr(other, name)]))
         self.probs = [torch.cat(pair) for pair in zip(self.probs, other.probs, strict=True)]
 
     def _tensors(self) -> list[str]:
@@ -66,28 +67,47 @@ class DraftState:
 
 
 def begin_drafting(
-    inputs: Tensor, hidden: Tensor, state: DecodeState, model: GenerativeModel, drafts: int
+    inputs: Tensor,
+    hidden: Tensor,
+    state: DecodeState,
+    model: GenerativeModel,
+    drafts: int,
+    nodes: int | None = None,
 ) -> DraftState:
-    """Return the state of new rows, whose prompts [B, L, D] the draft head has still to read.
+    """Return the state of new rows, whose prompts [B, L, D] are padded on the left.
+
+    The draft head reads them but for their last position, the input after which is not known yet.
+
+    Args:
+        inputs: of the backbone.
+        hidden: its hidden states.
+        state: of the rows, after their prompts.
+        model: the model.
+        drafts: how many steps are drafted in a row.
+        nodes: how many steps are drafted together; None: a chain of `drafts`.
 
     Raises:
         InputError: the model cannot draft so many steps.
 
     """
     head = check_drafts(model, drafts)
-    counts = state.cache.lengths
-    length = hidden.shape[1]
-    source = length - counts[:, None] + torch.arange(length, device=hidden.device)
-    source = source.clamp(max=length - 1)[..., None].expand_as(hidden)  # moves rows to the left
-    shape = (len(hidden), drafts, model.layout.tokens_per_step)
+    nodes = drafts if nodes is None else nodes
+    lengths, last = state.cache.lengths, hidden.shape[1] - 1
+    cache = head.start(len(hidden), hidden)
+    if last:  # the rows move to the left
+        source = last + 1 - lengths[:, None] + torch.arange(last, device=hidden.device)
+        source = source[..., None].expand(-1, -1, hidden.shape[-1])
+        following = inputs.gather(1, (source + 1).clamp(max=last))
+        cache = head.read(cache, hidden.gather(1, source.clamp(max=last)), following, lengths - 1)
+    room = (0, 0, 0, nodes)
     return DraftState(
         head,
-        head.start(len(hidden), hidden),
-        inputs.gather(1, source),
-        hidden.gather(1, source),
-        counts,
-        torch.zeros_like(counts),
-        torch.zeros(shape, dtype=torch.long, device=hidden.device),
+        cache,
+        F.pad(inputs[:, last:], room),
+        F.pad(hidden[:, last:], room),
+        torch.ones_like(lengths),
+        torch.zeros_like(lengths),
+        lengths.new_zeros(len(hidden), nodes, model.layout.tokens_per_step),
     )
 
 
@@ -197,8 +217,8 @@ class DraftOnly:
         draft.counts = torch.where(ready, inputs.shape[1], 1)
         kept = ready[:, None].expand(-1, self.drafts)
         inside = before_end(model.layout, state, first + 1, self.drafts)
-        self.statistics.count_drafts(kept, inside)
-        return StepBatch(torch.cat([tokens, drafts], 1), first, draft.counts)
+        outcome = DraftOutcome(torch.ones_like(ready), kept, inside)
+        return StepBatch(torch.cat([tokens, drafts], 1), first, draft.counts, outcome)
 
     def forward(self, model: GenerativeModel, state: DecodeState, emitted: StepBatch) -> None:
         """See DecodeStrategy."""

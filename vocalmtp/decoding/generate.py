@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vocalmtp.arrays import Array, constant, full, namespace, on_cpu, stack, without_gradients
-from vocalmtp.decoding.sampling import Sampler, noise_source
-from vocalmtp.decoding.strategies import DecodeStrategy, Grouped, StepBatch
+from vocalmtp.arrays import Array, full, integers, on_cpu, stack, without_gradients
+from vocalmtp.decoding.sampling import RowSamplers, Sampler
+from vocalmtp.decoding.stepper import Stepper
+from vocalmtp.decoding.strategies import DecodeStrategy, Grouped
 from vocalmtp.models.layout import ADVANCE, TokenLayout
+from vocalmtp.models.noise import RowNoise
 from vocalmtp.models.prompts import Segment, Speech
 from vocalmtp.models.state import DecodeState
 
@@ -45,7 +47,7 @@ class StepEvent:
     """One decoded step of the rows that are still being decoded."""
 
     rows: list[int]  # [B] numbers of their prompts
-    tokens: Array  # [B, K]
+    tokens: Array  # [B, K] on the CPU
     finished: list[bool]  # [B] whether this was the row's last step
 
 
@@ -77,7 +79,7 @@ class RunningBatch:
         self.strategy = Grouped() if strategy is None else strategy
         self.rows: list[int] = []
         self._removed: set[int] = set()
-        self._state: DecodeState | None = None
+        self._stepper = Stepper(model, self.strategy)
 
     def add(self, prompts: Mapping[int, Prompt]) -> None:
         """Let prompts, by number, join at the next step."""
@@ -86,9 +88,8 @@ class RunningBatch:
 
     def _add(self, prompts: Mapping[int, Prompt]) -> None:
         with self.strategy.statistics.timed("prompts"):
-            fresh = prefill_prompts(self.model, list(prompts.values()), self.strategy)
+            self._stepper.add(prefill_prompts(self.model, list(prompts.values()), self.strategy))
         self.rows += prompts
-        self._state = fresh if self._state is None else self._state.join(fresh)
 
     def remove(self, numbers: Iterable[int]) -> None:
         """Stop decoding these rows, of which no further event is yielded."""
@@ -99,13 +100,13 @@ class RunningBatch:
 
         Rows leave with their last step. The pass is complete when the iterator is exhausted.
         """
-        return iter(()) if self._state is None else without_gradients(self._step)(self._state)
+        return without_gradients(self._step)() if self.rows else iter(())
 
-    def _step(self, state: DecodeState) -> Iterator[StepEvent]:
-        emitted = self.strategy.emit(self.model, state)
+    def _step(self) -> Iterator[StepEvent]:
+        output = self._stepper.next()
         removed, self._removed = self._removed, set()
         kept = [b for b, row in enumerate(self.rows) if row not in removed]
-        for active, tokens, finished in iterate_steps(emitted, self.model.layout, state):
+        for active, tokens, finished in output.steps():
             wanted = [i for i, b in enumerate(active) if self.rows[b] not in removed]
             if len(wanted) < len(active):
                 tokens = tokens[wanted]
@@ -115,10 +116,8 @@ class RunningBatch:
             ended = {b for b, done in zip(active, finished, strict=True) if done}
             kept = [b for b in kept if b not in ended]
         if len(kept) < len(self.rows):
-            self.rows, emitted = [self.rows[b] for b in kept], emitted.select(kept)
-            self._state = state.select(kept) if kept else None
-        if self._state is not None:
-            self.strategy.forward(self.model, self._state, emitted)
+            self.rows = [self.rows[b] for b in kept]
+            self._stepper.keep(kept)
 
 
 def generate(
@@ -158,57 +157,11 @@ def prefill_prompts(
     with on_cpu():  # where prompts are, whatever torch's default device is
         batch = model.collator()([prompt.segments for prompt in prompts], left=True)
     inputs, hidden, state = model.prefill(batch)
-    state.limits = state.steps + constant(state.steps, [prompt.limit(model) for prompt in prompts])
-    state.generators = tuple(noise_source(state.steps, prompt.seed) for prompt in prompts)
-    state.samplers = tuple(prompt.sampler for prompt in prompts)
+    state.limits = state.steps + integers(state.steps, [prompt.limit(model) for prompt in prompts])
+    state.noise = RowNoise.seeded(state.steps, [prompt.seed for prompt in prompts])
+    state.samplers = RowSamplers(state.steps, [prompt.sampler for prompt in prompts])
     strategy.begin(inputs, hidden, state, model)
     return state
-
-
-def iterate_steps(
-    emitted: StepBatch, layout: TokenLayout, state: DecodeState
-) -> Iterator[tuple[list[int], Array, list[bool]]]:
-    """Split a batch of steps into single steps, and drop those after a row's last.
-
-    Yields:
-        For every step: the indices of the rows [B'] that have it, its tokens [B', K], and whether
-        it is the row's last.
-
-    """
-    active = list(range(len(emitted.tokens)))
-    counts = None if emitted.counts is None else emitted.counts.tolist()
-    for m in range(emitted.tokens.shape[1]):
-        if counts is not None:
-            active = [b for b in active if m < counts[b]]
-        if not active:
-            return
-        tokens, everyone = emitted.tokens[:, m], len(active) == len(emitted.tokens)
-        last = mark_ends(layout, state, tokens, emitted.first + m, None if everyone else active)
-        finished = last.tolist() if everyone else last[active].tolist()
-        yield active, tokens if everyone else tokens[active], finished
-        active = [b for b, done in zip(active, finished, strict=True) if not done]
-
-
-def mark_ends(
-    layout: TokenLayout,
-    state: DecodeState,
-    tokens: Array,
-    number: Array,
-    rows: list[int] | None = None,
-) -> Array:
-    """Record the end tokens in the step `tokens` [B, K] of index `number` [B] in `state.ended`.
-
-    `rows` are the rows that have this step (None: all). Returns which rows have no further step,
-    [B] bool.
-    """
-    end = layout.ends(tokens[:, 0]) & (state.ended < 0)
-    if rows is not None:
-        here = full(end, end.shape, False)
-        here[rows] = True
-        end = end & here
-    state.ended = namespace(end).where(end, number, state.ended)
-    out = (state.ended >= 0) & (number >= state.ended + layout.steps_after_end)
-    return out | (number + 1 >= state.limits)
 
 
 def collect_utterances(

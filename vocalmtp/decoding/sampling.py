@@ -4,15 +4,15 @@ Letters: B rows, V vocabulary.
 """
 
 import math
+from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
 
 from vocalmtp.arrays import (
     Array,
     as_float,
     descending,
+    integers,
     log_softmax,
     namespace,
     range_like,
@@ -107,6 +107,60 @@ class Sampler:
         return logits
 
 
+class RowSamplers:
+    """The sampler of every row of a batch; rows of several samplers are sampled without branches.
+
+    Args:
+        like: an array of the library and on the device that `index` is to have.
+        samplers: one for each row.
+
+    Attributes:
+        kinds: the different samplers.
+        index: [B] which of them a row has.
+
+    """
+
+    def __init__(self, like: Array, samplers: Sequence[Sampler]):
+        self.kinds = tuple(dict.fromkeys(samplers))
+        self.numbers = [self.kinds.index(sampler) for sampler in samplers]  # `index` on the host
+        self.index = integers(like, self.numbers)
+
+    def at(self, rows: Array) -> "RowSamplers":
+        """Return the samplers of the rows [n], which may repeat; they neither join nor leave."""
+        view = copy(self)
+        view.index = self.index[rows]
+        return view
+
+    def select(self, rows: Array, numbers: Sequence[int]) -> None:
+        """Keep only the rows of these `numbers`, in this order; `rows` [B'] has them as an array."""
+        self.index, self.numbers = self.index[rows], [self.numbers[row] for row in numbers]
+
+    def join(self, other: "RowSamplers") -> None:
+        """Append the rows of another."""
+        both = [each.kinds[number] for each in (self, other) for number in each.numbers]
+        joined = RowSamplers(self.index, both)
+        self.kinds, self.numbers, self.index = joined.kinds, joined.numbers, joined.index
+
+    def sample(self, logits: Array, noise: Array) -> tuple[Array, Array]:
+        """Sample ids from logits [B, n, V] with noise [B, n]: ids and log-probabilities, [B, n]."""
+        flat = logits.reshape(-1, logits.shape[-1]), noise.reshape(-1)
+        tokens, log_probs = zip(*(sampler.sample(*flat) for sampler in self.kinds), strict=True)
+        return self._of_rows(tokens, noise.shape), self._of_rows(log_probs, noise.shape)
+
+    def probabilities(self, logits: Array) -> Array:
+        """Distributions that `sample` draws from, [B, n, V] to [B, n, V]."""
+        flat = logits.reshape(-1, logits.shape[-1])
+        return self._of_rows([kind.probabilities(flat) for kind in self.kinds], logits.shape)
+
+    def _of_rows(self, by_kind: Sequence[Array], shape: Sequence[int]) -> Array:
+        """What each row has with its own sampler, in `shape` [B, ..], of what all have with each."""
+        chosen = by_kind[0].reshape(shape)
+        for number, other in enumerate(by_kind[1:], start=1):
+            own = (self.index == number).reshape(-1, *[1] * (len(shape) - 1))
+            chosen = namespace(own).where(own, other.reshape(shape), chosen)
+        return chosen
+
+
 def _is_number(value: object, kind: type[int] | type[float]) -> bool:
     accepted = (int, float) if kind is float else int
     return isinstance(value, accepted) and not isinstance(value, bool)
@@ -118,24 +172,3 @@ def inverse_cdf(weights: Array, noise: Array) -> Array:
     total = cumulative[:, -1:]
     last = (cumulative < total).sum(-1)  # the last id with any probability
     return namespace(weights).minimum((cumulative <= noise[:, None] * total).sum(-1), last)
-
-
-def noise_source(like: Array, seed: int) -> Any:
-    """Return a source of noise for `uniform` that draws arrays of the library of `like`.
-
-    The numbers of a seed do not depend on the library: torch's generator on the CPU is a Mersenne
-    twister whose seed is the lower half of the one given.
-    """
-    if isinstance(like, np.ndarray):
-        return np.random.RandomState(seed & 0xFFFFFFFF)
-    return namespace(like).Generator("cpu").manual_seed(seed)
-
-
-def uniform(source: Any, *shape: int) -> Array:
-    """Draw float32 numbers in [0, 1) on the CPU, the same whatever torch's defaults are."""
-    if isinstance(source, np.random.RandomState):
-        bits = source.randint(0, 1 << 32, shape, np.uint32) & 0xFFFFFF
-        return bits.astype(np.float32) * np.float32(2**-24)
-    import torch
-
-    return torch.rand(shape, generator=source, dtype=torch.float32, device="cpu")

@@ -30,9 +30,8 @@ from vocalmtp.decoding.draft_state import (
     begin_drafting,
     draft_steps,
 )
-from vocalmtp.decoding.sampling import uniform
 from vocalmtp.decoding.statistics import DecodeStatistics
-from vocalmtp.decoding.strategies import StepBatch
+from vocalmtp.decoding.strategies import DraftOutcome, StepBatch
 from vocalmtp.models.base import GenerativeModel
 from vocalmtp.models.layout import TokenLayout
 from vocalmtp.models.state import DecodeState
@@ -107,13 +106,12 @@ class Speculative:
             tokens, agreed = self._verify(model, draft, hidden, before, drafted, tried)
         agreed = agreed[:, :n].int().cumprod(1).bool()
         accepted = agreed.sum(1)  # [B]
-        inside = before_end(layout, state, first, n)
-        self.statistics.count_drafts(agreed[draft.tried > 0], inside[draft.tried > 0])
+        outcome = DraftOutcome(draft.tried > 0, agreed, before_end(layout, state, first, n))
         state.rewind(draft.tried - accepted)
         draft.counts = draft.counts - (draft.tried - accepted)
         if draft.noise is not None:
-            draft.noise = shift_noise(draft.noise, accepted + 1, state, layout)
-        return StepBatch(tokens, first, accepted + 1)
+            draft.noise = shift_noise(state, accepted + 1, n + 1, layout)
+        return StepBatch(tokens, first, accepted + 1, outcome)
 
     def _verify(
         self,
@@ -211,26 +209,23 @@ def step_scorer(model: GenerativeModel, draft: DraftState, positions: int) -> Sc
 
 
 def draw_noise(state: DecodeState, steps: int, layout: TokenLayout) -> Tensor:
-    """Noise [B, steps, K] of the next steps of every row, as ConstrainedSampler draws it."""
-    rows = [
-        torch.stack([uniform(g, layout.tokens_per_step) for _ in range(steps)])
-        for g in state.generators
-    ]
-    return torch.stack(rows).to(state.steps.device)
+    """Noise [B, steps, K] of the next steps of every row, which is not taken yet."""
+    assert state.noise is not None
+    return state.noise.peek(steps, layout.tokens_per_step)
 
 
-def shift_noise(noise: Tensor, counts: Tensor, state: DecodeState, layout: TokenLayout) -> Tensor:
-    """Drop the noise of the first `counts` [B] steps of [B, n + 1, K], and draw as much anew."""
-    rows = []
-    for row, count, generator in zip(noise, counts.tolist(), state.generators, strict=True):
-        drawn = [uniform(generator, layout.tokens_per_step) for _ in range(count)]
-        rows.append(torch.cat([row[count:], torch.stack(drawn).to(row.device)]))
-    return torch.stack(rows)
+def shift_noise(state: DecodeState, counts: Tensor, steps: int, layout: TokenLayout) -> Tensor:
+    """Take the noise of the first `counts` [B] steps: noise [B, steps, K] of those that follow."""
+    assert state.noise is not None
+    slots = layout.tokens_per_step
+    state.noise.skip(counts * slots, steps * slots)
+    return draw_noise(state, steps, layout)
 
 
 def states_before(state: DecodeState, numbers: Tensor) -> DecodeState:
     """The state before each of the steps `numbers` [B, n + 1], as N rows for the rules."""
     count = numbers.shape[1]
+    rows = torch.arange(len(numbers), device=numbers.device).repeat_interleave(count)
     ended = state.ended[:, None]
     ended = torch.where(ended < numbers, ended, -1).flatten()
     pointers = lengths = None
@@ -245,5 +240,5 @@ def states_before(state: DecodeState, numbers: Tensor) -> DecodeState:
         ended=ended,
         pointers=pointers,
         character_lengths=lengths,
-        samplers=tuple(sampler for sampler in state.samplers for _ in range(count)),
+        samplers=None if state.samplers is None else state.samplers.at(rows),
     )

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, TypedDict
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from vocalmtp.decoding.strategies import DraftOutcome
+
 PARTS = ("prompts", "heads", "drafts", "backbone", "tokenizer")  # of the time, in this order
 
 
@@ -47,14 +49,9 @@ class DecodeStatistics:
             self.forwards += rows
             self.steps += rows
 
-    def count_drafts(self, kept: "Tensor", inside: "Tensor") -> None:
-        """Add forward passes with drafts.
-
-        Args:
-            kept: [B, n], which drafts were accepted.
-            inside: [B, n], which of them come before the row's end.
-
-        """
+    def count_drafts(self, drafts: "DraftOutcome") -> None:
+        """Add forward passes whose drafts had this outcome, on the CPU."""
+        kept, inside = drafts.kept[drafts.tried], drafts.inside[drafts.tried]  # [B, n]
         before = inside.clone()  # where all earlier drafts were kept
         before[:, 1:] &= kept[:, :-1]
         kept = kept & inside

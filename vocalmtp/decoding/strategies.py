@@ -16,12 +16,22 @@ if TYPE_CHECKING:
 
 
 @dataclass
+class DraftOutcome:
+    """What became of the n drafts of every row in one forward pass."""
+
+    tried: Array  # [B] which rows had drafts
+    kept: Array  # [B, n] which drafts were accepted
+    inside: Array  # [B, n] which of them come before the row's end
+
+
+@dataclass
 class StepBatch:
     """Steps that one forward pass yielded."""
 
     tokens: Array  # [B, M, K]
     first: Array  # [B] index of the first of them in its row, from 0
     counts: Array | None = None  # [B] how many of the M are valid, 1 or more; None = all
+    drafts: DraftOutcome | None = None  # None: nothing was drafted
 
     @property
     def last(self) -> Array:
@@ -82,4 +92,3 @@ class Grouped:
         """See DecodeStrategy."""
         with self.statistics.timed("backbone"):
             state.hidden = model.step(state, emitted.tokens[:, 0])
-        self.statistics.count_passes(len(state.hidden))

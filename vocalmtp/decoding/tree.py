@@ -20,6 +20,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from vocalmtp.arrays import constant
 from vocalmtp.config import StrictModel, load_yaml, parse
 from vocalmtp.errors import InputError
 from vocalmtp.io.atomic import atomic_path
@@ -44,12 +45,12 @@ class Level:
     Nodes are numbered in depth-first order, the root being 0.
     """
 
-    above: list[int]  # [n] indices of the parents among all nodes of the depth above
-    origin: list[int]  # [n] indices of the parents' own parents in the level above
-    path: Tensor  # [n, depth] of the parents, see DraftHead.branch
-    nodes: list[int]  # [m]
-    parents: list[int]  # [m] indices of their parents among the n
-    ranks: list[int]  # [m]
+    above: tuple[int, ...]  # [n] indices of the parents among all nodes of the depth above
+    origin: tuple[int, ...]  # [n] indices of the parents' own parents in the level above
+    path: tuple[Ranks, ...]  # [n, depth] of the parents, see DraftHead.branch
+    nodes: tuple[int, ...]  # [m]
+    parents: tuple[int, ...]  # [m] indices of their parents among the n
+    ranks: tuple[int, ...]  # [m]
 
 
 @dataclass(frozen=True)
@@ -132,14 +133,14 @@ class DraftTree:
         return {path: number for number, path in enumerate(((), *self.paths))}
 
     @cached_property
-    def depths(self) -> list[int]:
+    def depths(self) -> tuple[int, ...]:
         """Depth of every node; 0 for the root, which comes first."""
-        return [len(path) for path in self._numbers]
+        return tuple(len(path) for path in self._numbers)
 
     @cached_property
-    def parents(self) -> list[int]:
+    def parents(self) -> tuple[int, ...]:
         """Parent of every node; the root is its own."""
-        return [self._numbers[path[:-1]] for path in self._numbers]
+        return tuple(self._numbers[path[:-1]] for path in self._numbers)
 
     @cached_property
     def sees(self) -> Tensor:
@@ -150,14 +151,13 @@ class DraftTree:
         return sees
 
     @cached_property
-    def children(self) -> Tensor:
+    def children(self) -> tuple[tuple[int, ...], ...]:
         """Children of every node, [N, most], padded with 0."""
         own: list[list[int]] = [[] for _ in self.parents]
         for node, parent in enumerate(self.parents[1:], start=1):
             own[parent].append(node)
         most = max(map(len, own))
-        padded = [nodes + [0] * (most - len(nodes)) for nodes in own]
-        return torch.tensor(padded, device="cpu")
+        return tuple((*nodes, *[0] * (most - len(nodes))) for nodes in own)
 
     @cached_property
     def levels(self) -> list[Level]:
@@ -173,12 +173,12 @@ class DraftTree:
             lines = [[parents[path[:end]] for end in range(depth)] for path in inner]
             levels.append(
                 Level(
-                    above,
-                    [levels[-1].parents[place] for place in above] if levels else [],
-                    torch.tensor(lines, device="cpu"),
-                    [self._numbers[path] for path in below],
-                    [inner.index(path[:-1]) for path in below],
-                    [path[-1] for path in below],
+                    tuple(above),
+                    tuple(levels[-1].parents[place] for place in above) if levels else (),
+                    tuple(map(tuple, lines)),
+                    tuple(self._numbers[path] for path in below),
+                    tuple(inner.index(path[:-1]) for path in below),
+                    tuple(path[-1] for path in below),
                 )
             )
             here = below
@@ -193,7 +193,9 @@ class DraftTree:
 
         """
         rows = torch.arange(len(accepted), device=accepted.device)
-        children = self.children.to(accepted.device)
+        most = len(self.children[0])
+        children = constant(accepted, [node for own in self.children for node in own])
+        children = children.view(-1, most)
         node = torch.zeros_like(rows)
         counts, going, path = node, torch.ones_like(accepted[:, 0]), [node]
         for _ in range(self.depth):

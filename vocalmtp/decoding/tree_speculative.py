@@ -5,17 +5,20 @@ slot, D hidden size, V vocabulary.
 """
 
 from dataclasses import dataclass, field, replace
+from functools import cache
 
 import torch
 from torch import Tensor
 
+from vocalmtp.arrays import constant
 from vocalmtp.decoding.constraints import ConstrainedSampler
 from vocalmtp.decoding.draft_state import DraftState, begin_drafting, check_drafts, read_verified
 from vocalmtp.decoding.sampling import inverse_cdf
 from vocalmtp.decoding.speculative import draw_noise, shift_noise
 from vocalmtp.decoding.statistics import DecodeStatistics
-from vocalmtp.decoding.strategies import StepBatch
+from vocalmtp.decoding.strategies import DraftOutcome, StepBatch
 from vocalmtp.decoding.tree import DraftTree, Level
+from vocalmtp.engines.cache import TreeMask
 from vocalmtp.errors import InputError
 from vocalmtp.models.base import GenerativeModel
 from vocalmtp.models.layout import TokenLayout
@@ -47,8 +50,8 @@ class TreeSpeculative:
     ) -> None:
         """See DecodeStrategy."""
         check_tree(model, self.tree)
-        draft = begin_drafting(inputs, hidden, state, model, self.tree.depth)
         nodes = len(self.tree.depths)
+        draft = begin_drafting(inputs, hidden, state, model, self.tree.depth, nodes - 1)
         draft.tokens = draft.tokens.new_zeros(len(hidden), nodes, 1)
         draft.ended = state.ended[:, None].repeat(1, nodes)
         if state.pointers is not None:
@@ -68,37 +71,37 @@ class TreeSpeculative:
         place = (draft.counts - 1 - draft.tried)[:, None] + nodes  # [B, N]
         hidden = draft.hidden[rows, place.clamp(max=draft.hidden.shape[1] - 1)]  # [B, N, D]
         with self.statistics.timed("heads"):
-            noise = draft.noise[:, tree.depths].flatten(0, 1)
+            noise = draft.noise[:, constant(first, tree.depths)].flatten(0, 1)
             sampler = ConstrainedSampler(layout, states_at_nodes(state, tree), noise)
             sampled = model.head.propose(hidden.flatten(0, 1), sampler).tokens
         sampled = sampled.view_as(draft.tokens)
-        accepted = (sampled[:, tree.parents] == draft.tokens).all(2) & tried[:, None]  # [B, N]
+        parents = constant(first, tree.parents)
+        accepted = (sampled[:, parents] == draft.tokens).all(2) & tried[:, None]  # [B, N]
         path, count = tree.longest_path(accepted, layout.ends(draft.tokens[..., 0]))
         tokens = sampled[rows, path]  # [B, 1 + depth, 1]
-        self._count(state, layout, first, tokens, count)
+        outcome = self._outcome(state, layout, first, tokens, count)
         state.cache.keep_path(draft.tried, path[:, 1:] - 1, count)
         pointers = None if draft.pointers is None else draft.pointers[rows, path[:, 1:]]
         state.advance(count, pointers)
         keep_path(draft, path, count)
-        draft.noise = shift_noise(draft.noise, count + 1, state, layout)
-        return StepBatch(tokens, first, count + 1)
+        draft.noise = shift_noise(state, count + 1, tree.depth + 1, layout)
+        return StepBatch(tokens, first, count + 1, outcome)
 
-    def _count(
+    def _outcome(
         self,
         state: DecodeState,
         layout: TokenLayout,
         first: Tensor,
         tokens: Tensor,
         accepted: Tensor,
-    ) -> None:
-        """Record a pass that yields 1 + `accepted` steps of `tokens` [B, 1 + depth, 1]."""
+    ) -> DraftOutcome:
+        """Describe a pass that yields 1 + `accepted` steps of `tokens` [B, 1 + depth, 1]."""
         number = torch.arange(self.tree.depth, device=first.device)
         kept = number < accepted[:, None]  # [B, depth]
         ended = layout.ends(tokens[:, :-1, 0]) & kept
         over = ended.cumsum(1) - ended.int() > 0
         inside = ~over & (first[:, None] + number < state.limits[:, None])
-        tried = state.draft.tried > 0
-        self.statistics.count_drafts(kept[tried], inside[tried])
+        return DraftOutcome(state.draft.tried > 0, kept, inside)
 
     def forward(self, model: GenerativeModel, state: DecodeState, emitted: StepBatch) -> None:
         """See DecodeStrategy."""
@@ -108,12 +111,11 @@ class TreeSpeculative:
             inputs = self._draft(model, state, emitted.last)
         ready = draft.head.ready(draft.cache)
         with self.statistics.timed("backbone"):
-            draft.hidden = model.steps(state, inputs, self.tree.sees.to(inputs.device))
+            draft.hidden = model.steps(state, inputs, tree_mask(self.tree, inputs.device))
         draft.inputs = inputs
         draft.tried = torch.where(ready, drafts, 0)
         draft.counts = draft.tried + 1
-        if not bool(ready.all()):
-            state.cache.crop(drafts - draft.tried)
+        state.cache.crop(drafts - draft.tried)
 
     def _draft(self, model: GenerativeModel, state: DecodeState, last: Tensor) -> Tensor:
         """Draft the tree after the steps `last` [B, 1], depth by depth: inputs [B, N, D]."""
@@ -128,19 +130,21 @@ class TreeSpeculative:
         here, entered, states = state, root[:, None], None
         for depth, level in enumerate(self.tree.levels, start=1):
             width, count = entered.shape[1], len(level.above)
-            before = None if states is None else states[:, level.origin]
+            origin, parents = (constant(root, x) for x in (level.origin, level.above))
+            before = None if states is None else states[:, origin]
             states, number = head.branch(
-                draft.cache, depth, before, entered[:, level.above], level.path.to(root.device)
+                draft.cache, depth, before, entered[:, parents], level.path
             )  # [B, n, D]
-            above = here.without_cache(flat_indices(len(root), width, level.above))
+            above = here.without_cache(flat_indices(len(root), width, parents))
             noise = draft.noise[:, depth - 1].repeat_interleave(count, 0)
             ranker = CandidateRanker(model.layout, above, noise, 1 + max(level.ranks))
             head.head_of(number, model.drafting_head).propose(states.flatten(0, 1), ranker)
             candidates = ranker.candidates.unflatten(0, (-1, count))  # [B, n, ranks]
-            chosen = candidates[:, level.parents, level.ranks]  # [B, m]
-            here = above.without_cache(flat_indices(len(root), count, level.parents))
+            parents, ranks = (constant(root, x) for x in (level.parents, level.ranks))
+            chosen = candidates[:, parents, ranks]  # [B, m]
+            here = above.without_cache(flat_indices(len(root), count, parents))
             entered = self._enter(model, here, chosen, level, draft)
-            inputs[:, level.nodes] = entered
+            inputs[:, constant(root, level.nodes)] = entered
         return inputs
 
     def _enter(
@@ -155,15 +159,16 @@ class TreeSpeculative:
 
         Returns the backbone's inputs [B, m, D].
         """
+        nodes = constant(chosen, level.nodes)
         tokens, numbers = chosen.flatten()[:, None], here.steps
         assert draft.ended is not None
         ends = model.layout.ends(tokens[:, 0]) & (here.ended < 0)
         entered = model.embed_step(here, tokens)  # [B m, D]
         here.ended = torch.where(ends, numbers, here.ended)
-        draft.tokens[:, level.nodes, 0] = chosen
-        draft.ended[:, level.nodes] = here.ended.view_as(chosen)
+        draft.tokens[:, nodes, 0] = chosen
+        draft.ended[:, nodes] = here.ended.view_as(chosen)
         if draft.pointers is not None and here.pointers is not None:
-            draft.pointers[:, level.nodes] = here.pointers.view_as(chosen)
+            draft.pointers[:, nodes] = here.pointers.view_as(chosen)
         return entered.unflatten(0, chosen.shape)
 
 
@@ -205,11 +210,8 @@ def keep_path(draft: DraftState, path: Tensor, accepted: Tensor) -> None:
     In a row that tried no drafts, the positions to read are consecutive.
     """
     draft.counts = draft.counts - draft.tried + accepted
-    longest = int(draft.counts.max())
-    order = torch.arange(longest, device=path.device).repeat(len(path), 1)
-    own = path[:, :longest]
-    width = own.shape[1]
-    order[:, :width] = torch.where((draft.tried > 0)[:, None], own, order[:, :width])
+    order = torch.arange(path.shape[1], device=path.device)
+    order = torch.where((draft.tried > 0)[:, None], path, order)
     rows = torch.arange(len(path), device=path.device)[:, None]
     draft.inputs, draft.hidden = draft.inputs[rows, order], draft.hidden[rows, order]
 
@@ -219,7 +221,8 @@ def states_at_nodes(state: DecodeState, tree: DraftTree) -> DecodeState:
     draft: DraftState = state.draft
     count = len(tree.depths)
     assert draft.ended is not None
-    depths = torch.tensor(tree.depths, device=state.steps.device)
+    depths = constant(state.steps, tree.depths)
+    rows = torch.arange(len(state.steps), device=state.steps.device).repeat_interleave(count)
     pointers, lengths = draft.pointers, state.character_lengths
     return replace(
         state,
@@ -227,13 +230,20 @@ def states_at_nodes(state: DecodeState, tree: DraftTree) -> DecodeState:
         ended=draft.ended.flatten(),
         pointers=None if pointers is None else pointers.flatten(),
         character_lengths=None if lengths is None else lengths.repeat_interleave(count),
-        samplers=tuple(sampler for sampler in state.samplers for _ in range(count)),
+        samplers=None if state.samplers is None else state.samplers.at(rows),
     )
 
 
-def flat_indices(batch: int, width: int, chosen: list[int]) -> list[int]:
-    """Indices of the `chosen` ones of `width` per row in a batch [B, width] flattened to one axis."""
-    return [row * width + index for row in range(batch) for index in chosen]
+def flat_indices(batch: int, width: int, chosen: Tensor) -> Tensor:
+    """Indices of the `chosen` [n] of `width` per row in a batch [B, width] flattened to one axis."""
+    rows = torch.arange(batch, device=chosen.device)[:, None]
+    return (rows * width + chosen).flatten()  # [B n]
+
+
+@cache
+def tree_mask(tree: DraftTree, device: torch.device) -> TreeMask:
+    """Return the attention mask of a tree on a device."""
+    return TreeMask.of(tree.sees, device)
 
 
 def check_tree(model: GenerativeModel, tree: DraftTree) -> None:

@@ -6,7 +6,7 @@ Letters: B rows, L positions, P positions of room in the cache, D width, H query
 heads, d size of a head.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,79 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
+from vocalmtp.engines.cache import BLOCK, AlignedCache, TreeMask, join_caches
 from vocalmtp.engines.cpu import LinearFactory, join_linears, keep_linear
 
 SUPPORTED = ("llama", "qwen2")
-BLOCK = 64  # positions by which a cache grows, and in which it is read
-
-
-class AlignedCache:
-    """Keys and values of all layers, where every row starts at position 0.
-
-    Whole blocks are read, and what is beyond a row's end is masked: that adds zeros to the end of
-    its sums and nothing else, so that a row's numbers do not depend on the lengths of the others.
-
-    Attributes:
-        key_values: [layers, B, P, 2, J, d].
-        lengths: [B] positions of each row.
-
-    """
-
-    def __init__(self, key_values: Tensor, lengths: Tensor):
-        self.key_values, self.lengths = key_values, lengths
-
-    def select(self, rows: Tensor) -> None:
-        """Keep only the rows [B'], in that order."""
-        self.lengths = self.lengths[rows]
-        self.key_values = self.key_values[:, rows, : whole_blocks(int(self.lengths.max()))]
-
-    def join(self, other: "AlignedCache") -> None:
-        """Append the rows of another cache."""
-        both = join_caches([self, other])
-        self.key_values, self.lengths = both.key_values, both.lengths
-
-    def crop(self, positions: Tensor | int) -> None:
-        """Remove the last positions of every row: one number, or [B] for each row its own."""
-        self.lengths = self.lengths - positions
-
-    def keep_path(self, drafted: Tensor, path: Tensor, counts: Tensor) -> None:
-        """Keep one path of a draft tree, see KVCache.
-
-        The drafts are behind the positions that their longest path takes.
-        """
-        longest, last = path.shape[1], self.key_values.shape[2] - 1
-        first = (self.lengths - drafted)[:, None]  # [B, 1] position of the path's first draft
-        number = torch.arange(longest, device=path.device)
-        target = (first + number).clamp(max=last)
-        source = torch.where(number < counts[:, None], first + longest + path, target)
-        rows = torch.arange(len(path), device=path.device)[:, None]
-        self.key_values[:, rows, target] = self.key_values[:, rows, source]
-        self.lengths = first[:, 0] + counts
-
-    def grow(self, positions: int) -> int:
-        """Make room for more positions of every row; returns how many to read then."""
-        needed = whole_blocks(int(self.lengths.max()) + positions)
-        if needed > self.key_values.shape[2]:
-            self.key_values = _with_room(self.key_values, needed)
-        return needed
-
-
-def join_caches(caches: Sequence[AlignedCache]) -> AlignedCache:
-    """Return one cache with the rows of all."""
-    room = max(cache.key_values.shape[2] for cache in caches)
-    key_values = torch.cat([_with_room(cache.key_values, room) for cache in caches], 1)
-    return AlignedCache(key_values, torch.cat([cache.lengths for cache in caches]))
-
-
-def whole_blocks(positions: int) -> int:
-    """Round a number of positions up to whole blocks."""
-    return -(-positions // BLOCK) * BLOCK
-
-
-def _with_room(key_values: Tensor, positions: int) -> Tensor:
-    if key_values.shape[2] == positions:
-        return key_values
-    return F.pad(key_values, (0, 0, 0, 0, 0, 0, 0, positions - key_values.shape[2]))
 
 
 class Layer:
@@ -165,19 +96,19 @@ class LlamaRunner:
         """Run one more position [B, D] of every row: its hidden states [B, D]."""
         return self._run(inputs[:, None], cache)[:, 0]
 
-    def steps(self, inputs: Tensor, cache: AlignedCache, visible: Tensor | None = None) -> Tensor:
+    def steps(self, inputs: Tensor, cache: AlignedCache, tree: TreeMask | None = None) -> Tensor:
         """Run several more positions [B, L, D] of every row, see Runner: hidden states [B, L, D].
 
         Every position gets the bits that it gets as a step of its own.
         """
-        return self._run(inputs, cache, one_by_one=True, visible=visible)
+        return self._run(inputs, cache, one_by_one=True, tree=tree)
 
     def _run(
         self,
         inputs: Tensor,
         cache: AlignedCache,
         one_by_one: bool = False,
-        visible: Tensor | None = None,
+        tree: TreeMask | None = None,
     ) -> Tensor:
         """Run positions [B, L, D] after those in the cache: hidden states [B, L, D].
 
@@ -191,9 +122,8 @@ class LlamaRunner:
         rows = torch.arange(batch, device=device)[:, None]
         depths, deepest = self.places[:length], length - 1
         aside = None
-        if visible is not None:
-            depths = visible.sum(1) - 1
-            deepest = int(depths.max())
+        if tree is not None:
+            depths, deepest = tree.depths, tree.deepest
             cache.grow(deepest + length)
             number = torch.arange(1, length, device=device)
             aside = rows, cache.lengths[:, None] + deepest + number  # of the drafts
@@ -207,14 +137,14 @@ class LlamaRunner:
         for layer, memory in zip(self.layers, cache.key_values.unbind(), strict=True):
             qkv = layer.qkv(F.rms_norm(x, shape, None, layer.epsilon))
             qkv = qkv.view(batch, length, -1, self.dim)
-            tree = visible is not None
-            mixed = self._attend(qkv, rotation, memory, (rows, places), mask, one_by_one, tree)
+            here = rows, places
+            mixed = self._attend(qkv, rotation, memory, here, mask, one_by_one, tree is not None)
             x = x + layer.out(mixed)
             if aside is not None:
                 memory[aside] = self._key_values(qkv)[:, 1:]
             gate, up = layer.gate_up(F.rms_norm(x, shape, None, layer.epsilon)).chunk(2, -1)
             x = x + layer.down(F.silu(gate).mul_(up))
-        cache.lengths = cache.lengths + length
+        cache.append(length)
         return self.norm(x.view(inputs.shape))
 
     def _attend(

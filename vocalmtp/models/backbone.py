@@ -13,11 +13,14 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import DynamicCache, PretrainedConfig, PreTrainedModel
 
+from vocalmtp.engines.cache import TreeMask
+
 
 class KVCache(Protocol):
     """Keys and values of every row of a batch."""
 
     lengths: Tensor  # [B] positions of each row
+    longest: int  # an upper bound of them, on the host, where it is known
 
     def select(self, rows: Tensor) -> None:
         """Keep only the rows [B'], in that order."""
@@ -57,13 +60,11 @@ class Runner(Protocol):
     def step(self, inputs: Tensor, cache: Any) -> Tensor:
         """Run one more position [B, D] of every row: its hidden states [B, D]."""
 
-    def steps(self, inputs: Tensor, cache: Any, visible: Tensor | None = None) -> Tensor:
+    def steps(self, inputs: Tensor, cache: Any, tree: TreeMask | None = None) -> Tensor:
         """Run several more positions [B, L, D] of every row at once: hidden states [B, L, D].
 
-        They are a chain or, with `visible` [L, L], a tree in depth-first order whose root comes
-        first: `visible` is true where a position (row) attends to another: its ancestors and
-        itself. All but the root may then be removed (`KVCache.crop`), or one path be kept
-        (`KVCache.keep_path`).
+        They are a chain or, with the mask of a `tree`, a tree. All but its root may then be removed
+        (`KVCache.crop`), or one path be kept (`KVCache.keep_path`).
         """
 
 
@@ -73,6 +74,7 @@ class PaddedCache:
     def __init__(self, past: DynamicCache, mask: Tensor):
         self.past, self.mask = past, mask  # [B, P] 1 where a position belongs to the row
         self.lengths = mask.sum(1)
+        self.longest = mask.shape[1]
         self._update()
 
     def select(self, rows: Tensor) -> None:
@@ -103,6 +105,8 @@ class PaddedCache:
         if isinstance(positions, int):
             self.past.crop(-positions)
             self.mask = self.mask[:, : self.mask.shape[1] - positions]
+            return
+        if not bool(positions.any()):
             return
         place = torch.arange(self.mask.shape[1], device=self.mask.device)
         self._gather(place - positions[:, None])  # what is kept moves to the end
@@ -163,12 +167,12 @@ class TransformersRunner:
         """Run one more position [B, D] of every row: its hidden states [B, D]."""
         return self.steps(inputs[:, None], cache)[:, 0]
 
-    def steps(self, inputs: Tensor, cache: PaddedCache, visible: Tensor | None = None) -> Tensor:
+    def steps(self, inputs: Tensor, cache: PaddedCache, tree: TreeMask | None = None) -> Tensor:
         """Run several more positions [B, L, D] of every row, see Runner: hidden states [B, L, D]."""
         length, mask = inputs.shape[1], None
         depths = torch.arange(length, device=inputs.device)
-        if visible is not None:
-            depths, mask = visible.sum(1) - 1, tree_mask(cache.mask, visible, inputs.dtype)
+        if tree is not None:
+            depths, mask = tree.depths, tree_mask(cache.mask, tree.visible, inputs.dtype)
         positions = cache.lengths[:, None] + depths
         cache.append(length)
         return self._run(inputs, positions, cache, mask)
@@ -204,7 +208,7 @@ def tree_mask(before: Tensor, visible: Tensor, dtype: torch.dtype) -> Tensor:
 
     Args:
         before: [B, P] 1 where an earlier position belongs to the row.
-        visible: [L, L] bool, see `Runner.steps`.
+        visible: [L, L] bool, see TreeMask.
         dtype: of the mask.
 
     """

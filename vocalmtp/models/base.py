@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from vocalmtp.engines.cache import TreeMask
 from vocalmtp.engines.cpu import Int8Linear, LinearFactory, keep_linear, replace_linears
 from vocalmtp.engines.llama import LlamaRunner
 from vocalmtp.errors import InputError
@@ -63,10 +64,10 @@ class GenerativeModel(Protocol):
     def step(self, state: DecodeState, tokens: Tensor) -> Tensor:
         """Embed a step [B, K] and run the backbone: hidden states [B, D], which predict the next."""
 
-    def steps(self, state: DecodeState, inputs: Tensor, visible: Tensor | None = None) -> Tensor:
+    def steps(self, state: DecodeState, inputs: Tensor, tree: TreeMask | None = None) -> Tensor:
         """Run the backbone over embedded steps [B, n, D]: hidden states [B, n, D].
 
-        `visible` [n, n] makes them a tree, see `Runner.steps`.
+        They are a chain, or a draft `tree`, see `Runner.steps`.
         """
 
     def step_limit(self, segments: Sequence[Segment]) -> int:
@@ -137,12 +138,12 @@ class MultiTokenLM(PreTrainedModel):
         """Embed a step [B, K] and run the backbone: hidden states [B, D], which predict the next."""
         return self.decoder.step(self.embed_step(state, tokens), state.cache)
 
-    def steps(self, state: DecodeState, inputs: Tensor, visible: Tensor | None = None) -> Tensor:
+    def steps(self, state: DecodeState, inputs: Tensor, tree: TreeMask | None = None) -> Tensor:
         """Run the backbone over embedded steps [B, n, D]: hidden states [B, n, D].
 
-        `visible` [n, n] makes them a tree, see `Runner.steps`.
+        They are a chain, or a draft `tree`, see `Runner.steps`.
         """
-        return self.decoder.steps(inputs, state.cache, visible)
+        return self.decoder.steps(inputs, state.cache, tree)
 
     def check_tree_support(self) -> None:
         """Raise InputError if the backbone cannot verify draft trees."""

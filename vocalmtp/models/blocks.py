@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vocalmtp.engines.llama import AlignedCache, whole_blocks
+from vocalmtp.engines.cache import AlignedCache, whole_blocks
 
 KeyValues = tuple[Tensor, Tensor]  # of one layer, [N, H, L, d] each
 

@@ -6,10 +6,11 @@ Letters: B rows, S speech steps, U characters, D width.
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
-from vocalmtp.arrays import Array, constant, namespace, pad_end, range_like, take_along
+from vocalmtp.arrays import Array, integers, namespace, pad_end, range_like, take_along
+from vocalmtp.models.noise import RowNoise
 
 if TYPE_CHECKING:
-    from vocalmtp.decoding.sampling import Sampler
+    from vocalmtp.decoding.sampling import RowSamplers
     from vocalmtp.models.backbone import KVCache
 
 ROW_TENSORS = (  # fields of DecodeState with an entry for every row
@@ -47,8 +48,8 @@ class DecodeState:
     pointer_history: Array | None = None  # [B, room] the pointers after 0, 1, .. steps
     history_steps: int = 0  # an upper bound of `steps`, on the host
 
-    generators: tuple[Any, ...] = ()  # the source of every row's noise, see sampling.py
-    samplers: "tuple[Sampler, ...]" = ()
+    noise: RowNoise | None = None
+    samplers: "RowSamplers | None" = None
 
     hidden: Array | None = None  # [B, D] of the last position, which predicts the next step
     draft: Any = None  # DraftState of a strategy that drafts (decoding/draft_state.py)
@@ -83,7 +84,6 @@ class DecodeState:
         self.cache.crop(steps)
         self.steps = self.steps - steps
         if self.pointer_history is not None:
-            self.history_steps = int(self.steps.max())
             self.pointers = take_along(self.pointer_history, self.steps[:, None], 1)[:, 0]
         self.ended = namespace(self.steps).where(self.ended < self.steps, self.ended, -1)
         return self
@@ -97,10 +97,19 @@ class DecodeState:
             counted, after = step < counts, pointers[:, step]
             self.advance_pointers(namespace(counts).where(counted, after, self.pointers))
             self.steps = self.steps + counted
-        self.history_steps = int(self.steps.max())
 
-    def without_cache(self, rows: list[int]) -> "DecodeState":
-        """Copy these rows, which may repeat, for constraints and `embed_step` alone.
+    def settle(self, steps: int, positions: int) -> None:
+        """Set upper bounds of `steps` and of the cache's lengths, once they are known on the host.
+
+        The state counts on from them, so that no pass has to wait for the device.
+        """
+        self.history_steps = steps
+        self.cache.longest = positions
+        if self.draft is not None:
+            self.draft.settle(positions)
+
+    def without_cache(self, rows: Array) -> "DecodeState":
+        """Copy the rows [n], which may repeat, for constraints and `embed_step` alone.
 
         The copy has no cache, no noise and no drafts.
         """
@@ -109,14 +118,14 @@ class DecodeState:
             self,
             cache=cast("KVCache", None),  # to fail at once where it is used
             draft=None,
-            generators=(),
-            samplers=tuple(self.samplers[row] for row in rows),
+            noise=None,
+            samplers=None if self.samplers is None else self.samplers.at(rows),
             **{name: value[rows] for name, value in tensors.items() if value is not None},
         )
 
     def select(self, rows: list[int]) -> "DecodeState":
         """Keep only these rows, in this order."""
-        index = constant(self.steps, rows)
+        index = integers(self.steps, rows)
         self.cache.select(index)
         for name in ROW_TENSORS:
             value = getattr(self, name)
@@ -129,8 +138,9 @@ class DecodeState:
             self.pointer_history = self.pointer_history[:, : self.history_steps + 1]
         if self.draft is not None:
             self.draft.select(index)
-        self.generators = tuple(self.generators[row] for row in rows if self.generators)
-        self.samplers = tuple(self.samplers[row] for row in rows if self.samplers)
+        if self.noise is not None and self.samplers is not None:
+            self.noise.select(index, rows)
+            self.samplers.select(index, rows)
         return self
 
     def join(self, other: "DecodeState") -> "DecodeState":
@@ -143,8 +153,10 @@ class DecodeState:
         self.history_steps = max(self.history_steps, other.history_steps)
         if self.draft is not None:
             self.draft.join(other.draft)
-        self.generators += other.generators
-        self.samplers += other.samplers
+        if self.noise is not None and self.samplers is not None:
+            assert other.noise is not None and other.samplers is not None
+            self.noise.join(other.noise)
+            self.samplers.join(other.samplers)
         return self
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from vocalmtp.engines.cache import TreeMask
 from vocalmtp.errors import InputError
 from vocalmtp.heads.text import TextHead, TextLayout
 from vocalmtp.models.batch import Batch, Collator
@@ -73,9 +74,9 @@ class TextDecodingView:
         """Embed a token [B, 1] and run the backbone: hidden states [B, D]."""
         return self.model.decoder.step(self.embed_step(state, tokens), state.cache)
 
-    def steps(self, state: DecodeState, inputs: Tensor, visible: Tensor | None = None) -> Tensor:
+    def steps(self, state: DecodeState, inputs: Tensor, tree: TreeMask | None = None) -> Tensor:
         """Run the backbone over embedded tokens [B, n, D]: hidden states [B, n, D]."""
-        return self.model.decoder.steps(inputs, state.cache, visible)
+        return self.model.decoder.steps(inputs, state.cache, tree)
 
     def step_limit(self, segments: Sequence[Segment]) -> int:
         """Tokens after which a text is cut off."""

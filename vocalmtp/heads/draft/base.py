@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vocalmtp.config import Registry, StrictModel, parse
+from vocalmtp.engines.cache import AlignedCache
 from vocalmtp.engines.cpu import LinearFactory
-from vocalmtp.engines.llama import AlignedCache
 from vocalmtp.errors import InputError
 from vocalmtp.heads.base import SpeechHead
 from vocalmtp.models.layout import IGNORED
@@ -26,6 +26,7 @@ from vocalmtp.models.layout import IGNORED
 DRAFTS: Registry[type["DraftHead"]] = Registry("draft head", package="vocalmtp.heads.draft")
 
 HeadFactory = Callable[[], SpeechHead]  # makes one more head like the model's
+Paths = tuple[tuple[int, ...], ...]  # of nodes of a draft tree
 
 
 class DraftConfig(StrictModel):
@@ -156,7 +157,8 @@ class DraftHead(nn.Module):
             cache: of the rows.
             hidden: hidden states of new positions [B, L, D].
             following: the backbone's inputs one position later [B, L, D].
-            counts: [B] how many of the L positions are the row's, 1 or more.
+            counts: [B] how many of the L positions are the row's; before the first draft, 1 or more
+                must have been read.
 
         """
         raise NotImplementedError
@@ -176,7 +178,7 @@ class DraftHead(nn.Module):
         raise NotImplementedError
 
     def branch(
-        self, cache: DraftCache, ahead: int, before: Tensor | None, fed: Tensor, path: Tensor
+        self, cache: DraftCache, ahead: int, before: Tensor | None, fed: Tensor, path: Paths
     ) -> tuple[Tensor, int]:
         """Compute the states after n nodes of a draft tree, all `ahead` - 1 steps from its root.
 

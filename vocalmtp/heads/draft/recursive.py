@@ -11,14 +11,15 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vocalmtp.arrays import last_of
-from vocalmtp.engines.llama import AlignedCache
+from vocalmtp.arrays import constant, last_of
+from vocalmtp.engines.cache import AlignedCache
 from vocalmtp.heads.draft.base import (
     DRAFTS,
     DraftCache,
     DraftConfig,
     DraftHead,
     HeadFactory,
+    Paths,
     check_heads,
 )
 from vocalmtp.models.blocks import Block, KeyValues, empty_cache
@@ -123,6 +124,7 @@ class RecursiveDraft(DraftHead):
         assert cache.past is not None
         cache.past.lengths = cache.seen  # without drafts
         x = self._run(cache.past, self._joined(hidden, following))
+        cache.past.append(hidden.shape[1])
         cache.seen = cache.past.lengths = cache.seen + counts
         cache.vectors = self.norm(last_of(x, counts))[:, None]
         return cache
@@ -132,21 +134,23 @@ class RecursiveDraft(DraftHead):
         assert cache.past is not None
         if ahead > 1:
             x = self._run(cache.past, self._joined(cache.vectors, fed[:, None]))
-            cache.past.lengths = cache.past.lengths + 1
+            cache.past.append(1)
             cache.vectors = self.norm(x)
         return cache.vectors[:, 0], min(ahead, len(self.offsets)) - 1
 
     def branch(
-        self, cache: DraftCache, ahead: int, before: Tensor | None, fed: Tensor, path: Tensor
+        self, cache: DraftCache, ahead: int, before: Tensor | None, fed: Tensor, path: Paths
     ) -> tuple[Tensor, int]:
         """Run the block over the nodes of a tree, each of which attends to its ancestors."""
         if ahead == 1 or before is None:
             return super().branch(cache, ahead, before, fed, path)
         past, verified = cache.past, cache.seen[:, None]  # [B, 1]
         assert past is not None
-        slots = verified[..., None] + path[:, 1:] - 1  # [B, n, ahead - 1] behind what is verified
+        numbers = constant(fed, [node for own in path for node in own]).view(len(path), -1)
+        numbers = numbers[:, 1:] - 1  # [n, ahead - 1] of the path's states
+        slots = verified[..., None] + numbers  # [B, n, ahead - 1] behind what is verified
         past.lengths = cache.seen
-        room = torch.arange(past.grow(int(path.max())), device=fed.device)
+        room = torch.arange(past.grow(max(map(max, path))), device=fed.device)
         is_ancestor = (room == slots[..., None]).any(2)  # [B, n, P]
         visible = (room < verified[..., None]) | is_ancestor
         places = (verified + ahead - 2).expand(fed.shape[:2])

@@ -82,6 +82,7 @@ class SequentialDraft(DraftHead):
         for layer, norm, key_values in modules:
             x = cast(Block, layer).forward_cached(x, key_values[:, :read], places)
             states.append(norm(last_of(x, counts)))
+        past.append(length)
         cache.seen = past.lengths = cache.seen + counts
         cache.vectors = torch.stack(states, 1)
         return cache
