@@ -25,6 +25,7 @@ from vocalmtp.models.noise import RowNoise
 from vocalmtp.models.state import DecodeState
 
 Make = Callable[..., Any]
+CPU = torch.device("cpu")
 PAIR = TokenLayout(streams=(Stream(name="a", size=3), Stream(name="b", size=3)))
 # Distributions over three codes of two slots, without end and padding.
 P = (torch.tensor([4, 2, 2, 0, 0]) / 8, torch.tensor([1, 5, 2, 0, 0]) / 8)
@@ -134,7 +135,7 @@ def test_code_points_are_near_where_digits_are() -> None:
     layout = TokenLayout(
         streams=(Stream(name="advance", size=2, joint=True), fsq, Stream(name="b", size=3))
     )
-    places = code_points(layout, 1)  # [14, 3]
+    places = code_points(layout, 1, CPU)  # [14, 3]
     apart = (places[:, None] - places).abs().amax(-1)
     digits = [(code % 3, code // 3) for code in range(12)]
     for one, other in product(range(12), repeat=2):
@@ -142,11 +143,11 @@ def test_code_points_are_near_where_digits_are() -> None:
         assert apart[one, other] == want
     assert (apart[12:, :12] > 1000).all() and apart[12, 13] > 1000
     for k in (0, 2):  # advances, and codes without digits, equal only themselves
-        places = code_points(layout, k)
+        places = code_points(layout, k, CPU)
         apart = (places[:, None] - places).abs().amax(-1)
         assert ((apart == 0) == torch.eye(len(apart), dtype=torch.bool)).all()
         assert apart[~torch.eye(len(apart), dtype=torch.bool)].min() > 1000
-    flat = code_points(TokenLayout(streams=(Stream(name="x", size=3), fsq, fsq), flat=True), 0)
+    flat = code_points(TokenLayout(streams=(Stream(name="x", size=3), fsq, fsq), flat=True), 0, CPU)
     apart = (flat[:, None] - flat).abs().amax(-1)
     assert apart[3, 4] == 1 and apart[3, 15] > 1000 and apart[0, 1] > 1000
 

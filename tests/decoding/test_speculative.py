@@ -162,10 +162,8 @@ def test_draft_only_does_not_depend_on_the_batch(model: SpeechLM, make_rows: Mak
 def view_of(rows: int, layout: TokenLayout) -> DecodeState:
     steps = torch.full((rows,), 3)
     state = DecodeState.start(cast(KVCache, None), steps)
-    state.noise, state.samplers = (
-        RowNoise(steps, [torch.Generator()]),
-        RowSamplers(steps, [Sampler()] * rows),
-    )
+    state.noise = RowNoise(steps, [torch.Generator()])
+    state.samplers = RowSamplers(steps, [Sampler()] * rows)
     return state
 
 
