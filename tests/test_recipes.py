@@ -14,6 +14,7 @@ from vocalmtp.training.recipe import (
     TextLMRecipe,
     TokenizerRecipe,
 )
+from vocalmtp.training.rl.recipe import RLRecipe
 
 ROOT = Path(__file__).parent.parent
 RECIPES = {
@@ -27,6 +28,7 @@ KINDS = {
     "ablation": Grid,
     "aligner": AlignerRecipe,
     "finetune": FinetuneRecipe,
+    "rl": RLRecipe,
     "speech_lm": SpeechLMRecipe,
     "text_lm": TextLMRecipe,
     "tokenizer": TokenizerRecipe,

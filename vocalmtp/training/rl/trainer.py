@@ -43,6 +43,19 @@ from vocalmtp.training.run_files import (
     write_recipe,
 )
 
+LOGGED = (
+    "loss",
+    "grad_norm",
+    "reward",
+    "reward_std",
+    "think_rate",
+    "mode_entropy",
+    "groups_used",
+    "entropy",
+    "completions/mean_length",
+    "completions/clipped_ratio",
+    "train_runtime",
+)
 MAY_CHANGE = {"output": True, "device": True, "optim": {"max_steps", "max_seconds"}}
 THINKING: dict[Mode | None, float] = {"on": 1.0, "off": 0.0, None: math.nan}
 

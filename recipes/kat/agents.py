@@ -1,0 +1,173 @@
+"""Dual-regime data: questions answered with and without thinking, by agents over any language model.
+
+A solver answers at once and a thinker after thinking, several times each; a critic decides which of the
+thinker's replies are kept. The pass rates, by the answer that is known or by that of the majority, say
+whether a question needs thinking (KAT-style; the paper publishes no thresholds).
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from vocalmtp.decoding.sampling import Sampler
+from vocalmtp.decoding.text_generation import GenerationRequest, TextGenerator
+from vocalmtp.text.thinking import (
+    ANSWER,
+    END_ANSWER,
+    END_THINK,
+    THINK,
+    Mode,
+    Reply,
+    format_reply,
+)
+
+RATIONALES: dict[Mode, str] = {"on": "many steps", "off": "one step"}
+INTENTS: dict[Mode, str] = {"on": "think carefully", "off": "answer briefly"}
+AS_ASKED = "as asked"  # the rationale if the user says how much to think
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A reply to a question."""
+
+    thoughts: str
+    answer: str
+
+
+class Agent(Protocol):
+    """Replies to questions."""
+
+    def attempt(self, questions: Sequence[str], count: int, seed: int) -> list[list[Attempt]]:
+        """Reply to each question `count` times; an attempt may have no answer."""
+        ...
+
+
+Critic = Callable[[str, Attempt], bool]  # of a question and a reply: whether to keep its thoughts
+
+
+@dataclass
+class LocalAgent:
+    """A language model of this machine that was trained on the textbook.
+
+    Attributes:
+        generator: the model.
+        thinks: whether it is to think.
+
+    """
+
+    generator: TextGenerator
+    thinks: bool
+    max_tokens: int = 96
+    batch_size: int = 64
+
+    def attempt(self, questions: Sequence[str], count: int, seed: int) -> list[list[Attempt]]:
+        """Reply to each question, see `Agent`."""
+        opening = THINK if self.thinks else ANSWER
+        requests = [
+            GenerationRequest(text=f"{question} {opening}", seed=seed + 1000 * number + take)
+            for number, question in enumerate(questions)
+            for take in range(count)
+        ]
+        made = self.generator.generate(
+            requests,
+            Sampler(temperature=1.0),
+            max_tokens=self.max_tokens,
+            batch_size=self.batch_size,
+        )
+        texts = {number: completion.text for number, completion in made}
+        attempts = [self.read(texts[number]) for number in range(len(requests))]
+        return [attempts[start : start + count] for start in range(0, len(attempts), count)]
+
+    def read(self, text: str) -> Attempt:
+        """Split what was generated after the opening."""
+        thoughts, _, rest = text.rpartition(END_THINK) if self.thinks else ("", "", ANSWER + text)
+        _, _, answer = rest.partition(ANSWER)
+        return Attempt(thoughts.strip(), answer.partition(END_ANSWER)[0].strip())
+
+
+def last_step_critic(question: str, attempt: Attempt) -> bool:
+    """Keep thoughts whose last step is the answer."""
+    return bool(attempt.answer) and attempt.thoughts.endswith(attempt.answer)
+
+
+@dataclass(frozen=True)
+class Tagged:
+    """A question with its mode.
+
+    Attributes:
+        thoughts: verified ones; "" if there are none.
+        rates: pass rates without and with thinking.
+
+    """
+
+    prompt: str
+    answer: str
+    mode: Mode
+    thoughts: str
+    rates: tuple[float, float]
+
+
+def tag(
+    prompt: str,
+    answer: str | None,
+    off: Sequence[Attempt],
+    on: Sequence[Attempt],
+    critic: Critic,
+    margin: float,
+) -> Tagged | None:
+    """Decide by votes whether a question needs thinking.
+
+    Args:
+        prompt: the question.
+        answer: the right answer; None if it is not known: then that of the majority.
+        off: replies without thinking.
+        on: replies with thinking.
+        critic: says which thoughts may be kept.
+        margin: by how much the pass rate without thinking may be lower.
+
+    Returns:
+        None if no reply that may be kept is right.
+
+    """
+    if answer is None:
+        votes = Counter(attempt.answer for attempt in (*off, *on) if attempt.answer)
+        if not votes:
+            return None
+        answer = votes.most_common(1)[0][0]
+    rates = tuple(
+        sum(attempt.answer == answer for attempt in attempts) / len(attempts)
+        for attempts in (off, on)
+    )
+    verified = [a.thoughts for a in on if a.answer == answer and critic(prompt, a)]
+    mode: Mode = "off" if rates[0] >= rates[1] - margin else "on"
+    if (mode == "on" and not verified) or (mode == "off" and not rates[0]):
+        return None
+    shortest = min(verified, key=len) if verified else ""
+    return Tagged(prompt, answer, mode, shortest, (rates[0], rates[1]))
+
+
+def cold_start_rows(questions: Sequence[Tagged], intents: float) -> list[dict[str, str]]:
+    """Write replies in the template; a share of the questions says how much to think.
+
+    Args:
+        questions: with their modes.
+        intents: the share; those that are to be answered after thinking need thoughts.
+
+    """
+    rows = []
+    for number, question in enumerate(questions):
+        mode, prompt, judge = question.mode, question.prompt, RATIONALES[question.mode]
+        if int((number + 1) * intents) > int(number * intents):
+            mode = "on" if number % 2 and question.thoughts else "off"
+            prompt, judge = f"{INTENTS[mode]} {prompt}", AS_ASKED
+        reply = Reply(mode=mode, judge=judge, thoughts=question.thoughts, answer=question.answer)
+        rows.append({"prompt": prompt, "answer": format_reply(reply)})
+    return rows
+
+
+def load_agents(model: Path) -> tuple[LocalAgent, LocalAgent]:
+    """Load a solver and a thinker over one model."""
+    generator = TextGenerator.load(model)
+    return LocalAgent(generator, thinks=False), LocalAgent(generator, thinks=True)

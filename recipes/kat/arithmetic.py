@@ -1,0 +1,178 @@
+"""Arithmetic of six levels, with worked solutions: the testbed of recipes/kat.
+
+A problem is written in words, with its numbers in words or digits, as people say it and as recognizers
+write it. Level 1 is a sum or difference of digits, levels 2 to 4 a product of a number of 1 to 3
+digits with a digit, levels 5 and 6 a chain of 3 or 5 operations modulo a number.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+from num2words import num2words
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from vocalmtp.text.thinking import ANSWER, END_ANSWER, END_THINK, TAGS, THINK
+
+LEVELS = range(1, 7)
+END = "<|end|>"
+SPACE = "\u2581"  # before every word in the vocabulary
+OPERATIONS = ("plus", "minus", "times")
+# Of the judge's rationale, and of people who say how much to think.
+OTHER_WORDS = (
+    "many",
+    "steps",
+    "one",
+    "step",
+    "as",
+    "asked",
+    "answer",
+    "briefly",
+    "think",
+    "carefully",
+)
+CHAT_TEMPLATE = "{{ messages[-1]['content'] }}"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A problem with its answer and worked solution."""
+
+    level: int
+    prompt: str
+    answer: str
+    thoughts: str
+
+
+def draw(random: Random, level: int) -> Problem:
+    """Draw a problem of a level."""
+    if level == 1:
+        a, b = random.randrange(10), random.randrange(10)
+        sign = random.choice("+-")
+        a, b = (max(a, b), min(a, b)) if sign == "-" else (a, b)
+        result = a + b if sign == "+" else a - b
+        name = "plus" if sign == "+" else "minus"
+        return _problem(random, level, [a, name, b], result, f"{a}{sign}{b}={result}")
+    if level <= 4:
+        a = random.randrange(10 ** (level - 2), 10 ** (level - 1))
+        b = random.randrange(2, 10)
+        return _problem(random, level, [a, "times", b], a * b, product_steps(a, b))
+    return _chain(random, level, 3 if level == 5 else 5)
+
+
+def product_steps(a: int, b: int) -> str:
+    """Work out a product digit by digit, from the right: "2*7+0=14;1*7+1=8;..."."""
+    steps, carry = [], 0
+    for digit in reversed(str(a)):
+        value = int(digit) * b + carry
+        steps.append(f"{digit}*{b}+{carry}={value}")
+        carry = value // 10
+    return ";".join([*steps, str(a * b)])
+
+
+def _chain(random: Random, level: int, count: int) -> Problem:
+    modulus = random.randrange(7, 20)
+    value = random.randrange(modulus)
+    spoken: list[str | int] = [value]
+    steps = []
+    for _ in range(count):
+        operation, operand = random.choice(OPERATIONS), random.randrange(2, 10)
+        spoken += [operation, operand]
+        sign = {"plus": "+", "minus": "-", "times": "*"}[operation]
+        full = {"+": value + operand, "-": value - operand, "*": value * operand}[sign]
+        steps.append(f"{value}{sign}{operand}={full},{full % modulus}")
+        value = full % modulus
+    return _problem(random, level, [*spoken, "modulo", modulus], value, ";".join(steps))
+
+
+def _problem(
+    random: Random, level: int, parts: list[str | int], result: int, thoughts: str
+) -> Problem:
+    in_words = random.random() < 0.5
+    written = [
+        in_english(part) if in_words and isinstance(part, int) else str(part) for part in parts
+    ]
+    return Problem(level, " ".join(written), str(result), thoughts)
+
+
+def in_english(number: int) -> str:
+    """Write a number in words, without "and" and hyphens."""
+    return num2words(number).replace("-", " ").replace(" and ", " ")
+
+
+# -- texts -----------------------------------------------------------------------------------------
+
+
+def solution(problem: Problem, thinks: bool) -> str:
+    """Write the answer of a textbook, with or without the steps to it."""
+    steps = f"{THINK} {problem.thoughts} {END_THINK} " if thinks else ""
+    return f"{steps}{ANSWER} {problem.answer} {END_ANSWER}"
+
+
+def write_problems(folder: Path, train: int, test: int, seed: int = 0) -> None:
+    """Write problems of all levels: a textbook, questions, and their test and validation splits.
+
+    The textbook has half of the solutions with steps. No prompt of the test split is in another one;
+    levels 1 and 2 have so few problems that their numbers in words are in one split and those in
+    digits may be in another.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    random, held_out = Random(seed), set()
+    splits: dict[str, list[Problem]] = {"test": [], "train": []}
+    for name, count in (("test", test), ("train", train)):
+        while len(splits[name]) < count:
+            problem = draw(random, LEVELS[len(splits[name]) % len(LEVELS)])
+            if name == "train" and problem.prompt in held_out:
+                continue
+            if name == "test" and problem.level > 2:
+                held_out.add(problem.prompt)
+            splits[name].append(problem)
+    _write(folder / "test.jsonl", [vars(problem) for problem in splits["test"]])
+    _write(folder / "train.jsonl", [vars(problem) for problem in splits["train"]])
+    lines = [
+        {"prompt": problem.prompt, "answer": solution(problem, thinks=bool(n // len(LEVELS) % 2))}
+        for n, problem in enumerate(splits["train"])
+    ]
+    held = max(1, len(lines) // 50)
+    _write(folder / "textbook_valid.jsonl", lines[:held])
+    _write(folder / "textbook.jsonl", lines[held:])
+
+
+def _write(file: Path, rows: list[dict]) -> None:
+    file.write_text("\n".join(map(json.dumps, rows)) + "\n", encoding="utf-8")
+
+
+# -- tokenizer -------------------------------------------------------------------------------------
+
+
+def make_tokenizer() -> PreTrainedTokenizerFast:
+    """Make the tokenizer: words, single digits and signs; words that it does not know are dropped."""
+    numbers = {word for n in (*range(101), 1000) for word in in_english(n).split()}
+    words = sorted({*numbers, *OPERATIONS, "modulo", *OTHER_WORDS})
+    pieces = [END, SPACE, *(SPACE + word for word in words), *"0123456789+-*=,;"]
+    tokenizer = Tokenizer(models.WordLevel({p: n for n, p in enumerate(pieces)}, unk_token=END))
+    known = "|".join(words)
+    tokenizer.normalizer = normalizers.Sequence(
+        [
+            normalizers.Lowercase(),
+            normalizers.Replace(Regex(rf"\b(?!(?:{known})\b)[a-z']+|[?!.\"]"), " "),
+            normalizers.Replace(Regex(r"(?<=[a-z])-(?=[a-z])"), " "),
+            normalizers.Replace(Regex(r"\s+"), " "),
+            normalizers.Strip(),
+        ]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Metaspace(SPACE, prepend_scheme="always"),
+            pre_tokenizers.Split(Regex(r"[0-9+\-*=,;]"), "isolated"),
+        ]
+    )
+    tokenizer.decoder = decoders.Metaspace(SPACE, prepend_scheme="always")
+    tokenizer.add_tokens(
+        [AddedToken(tag, lstrip=True, rstrip=True, normalized=False) for tag in TAGS]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token=END, chat_template=CHAT_TEMPLATE
+    )

@@ -1,0 +1,131 @@
+"""Report of recipes/kat: report.md with tables, and plots of decisions, Pareto fronts and learning."""
+
+import json
+from collections import defaultdict
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from vocalmtp.evaluation.report import load_pyplot, markdown_table, save_figure
+
+Figures = dict[str, Any]
+LEVELS = [str(level) for level in range(1, 7)]
+COLOURS = ("#3a6ea5", "#c8553d", "#5a8f5a", "#8a6bbf", "#b8860b")
+
+
+def write_report(folder: Path) -> None:
+    """Write the report of all figures in `folder`; nothing if there are none."""
+    stages: dict[str, list[Figures]] = defaultdict(list)
+    for file in sorted((folder / "figures").glob("*.json")):
+        figures = json.loads(file.read_text(encoding="utf-8"))
+        stages[figures["stage"]].append(figures)
+    decided = {name: runs for name, runs in stages.items() if "modes" in runs[0]}
+    taught = {name: runs for name, runs in stages.items() if "drafting" in runs[0]}
+    parts = []
+    if taught:
+        parts.append(f"## Distillation, equal steps\n\n{distillation_table(taught)}")
+    if decided:
+        parts.append(f"## Deciding whether to think\n\n{decision_table(decided)}")
+        parts.append(f"## Share of replies that think, by level\n\n{rate_table(decided)}")
+        draw_decisions(decided, folder / "decisions.png")
+        draw_pareto(decided, folder / "pareto.png")
+        draw_learning(folder, list(decided), folder / "learning.png")
+    if parts:
+        (folder / "report.md").write_text("\n".join(parts), encoding="utf-8")
+
+
+def mean(runs: list[Figures], *keys: str) -> float:
+    """Mean over seeds of the figure that `keys` lead to."""
+    values = []
+    for run in runs:
+        value: Any = run
+        for key in keys:
+            value = value[key]
+        values.append(float(value))
+    return fmean(values)
+
+
+def distillation_table(stages: dict[str, list[Figures]]) -> str:
+    """Validation loss and tokens of a forward pass of every student."""
+    rows = [
+        [
+            name,
+            str(len(runs)),
+            f"{mean(runs, 'loss'):.4f}",
+            f"{mean(runs, 'drafting', 'tokens_per_forward'):.3f}",
+        ]
+        for name, runs in stages.items()
+    ]
+    return markdown_table(["student", "seeds", "validation loss", "tokens per pass"], rows) + "\n"
+
+
+def decision_table(stages: dict[str, list[Figures]]) -> str:
+    """Accuracy and tokens of every model when it decides, and when it may not."""
+    header = ["model", "seeds", "mode", "right", "tokens", "think", "broken"]
+    rows = [
+        [
+            name,
+            str(len(runs)),
+            mode,
+            f"{mean(runs, 'modes', mode, 'all', 'right'):.1%}",
+            f"{mean(runs, 'modes', mode, 'all', 'tokens'):.1f}",
+            f"{mean(runs, 'modes', mode, 'all', 'thinks'):.1%}",
+            f"{mean(runs, 'modes', mode, 'all', 'broken'):.1%}",
+        ]
+        for name, runs in stages.items()
+        for mode in runs[0]["modes"]
+    ]
+    return markdown_table(header, rows) + "\n"
+
+
+def rate_table(stages: dict[str, list[Figures]]) -> str:
+    """Share of thinking by level, and the accuracy of answering at once."""
+    rows = []
+    for name, runs in stages.items():
+        for key, mode in (("thinks", "free"), ("right", "free"), ("right", "off")):
+            cells = [f"{mean(runs, 'modes', mode, level, key):.0%}" for level in LEVELS]
+            what = "thinks" if key == "thinks" else f"right, {mode}"
+            rows.append([name, what, *cells])
+    return markdown_table(["model", "", *LEVELS], rows) + "\n"
+
+
+def draw_decisions(stages: dict[str, list[Figures]], file: Path) -> None:
+    """Plot the share of thinking by level."""
+    figure, axes = load_pyplot().subplots(figsize=(6, 4))
+    for (name, runs), colour in zip(stages.items(), COLOURS, strict=False):
+        rates = [mean(runs, "modes", "free", level, "thinks") for level in LEVELS]
+        axes.plot(LEVELS, rates, marker="o", color=colour, label=name)
+    axes.set(xlabel="level", ylabel="share of replies that think", ylim=(-0.05, 1.05))
+    axes.legend()
+    save_figure(figure, file, dpi=120)
+
+
+def draw_pareto(stages: dict[str, list[Figures]], file: Path) -> None:
+    """Plot accuracy over tokens, with the forced modes as the ends of a line."""
+    figure, axes = load_pyplot().subplots(figsize=(6, 4))
+    for (name, runs), colour in zip(stages.items(), COLOURS, strict=False):
+        points = [
+            (mean(runs, "modes", mode, "all", "tokens"), mean(runs, "modes", mode, "all", "right"))
+            for mode in ("off", "on", "free")
+        ]
+        axes.plot(*zip(*points[:2], strict=True), color=colour, linestyle=":", marker=".")
+        axes.plot(*points[2], color=colour, marker="*", markersize=12, linestyle="", label=name)
+    axes.set(xlabel="tokens of a reply (dots: never and always thinking)", ylabel="right")
+    axes.legend()
+    save_figure(figure, file, dpi=120)
+
+
+def draw_learning(folder: Path, stages: list[str], file: Path) -> None:
+    """Plot the reward and the share of thinking over the steps of reinforcement, first seed."""
+    figure, panels = load_pyplot().subplots(1, 2, figsize=(10, 4))
+    for name, colour in zip(stages, COLOURS, strict=False):
+        log = folder / "runs" / name / "log.jsonl"
+        rows = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+        rows = [row for row in rows if "think_rate" in row]
+        for axes, key in zip(panels, ("reward", "think_rate"), strict=True):
+            if rows:
+                steps = [row["step"] for row in rows]
+                axes.plot(steps, [row[key] for row in rows], color=colour, label=name)
+            axes.set(xlabel="step", ylabel=key.replace("_", " "))
+    panels[0].legend()
+    save_figure(figure, file, dpi=120)

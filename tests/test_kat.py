@@ -1,0 +1,120 @@
+"""recipes/kat: problems, votes of the agents, and its stages at a size without meaning."""
+
+import json
+import re
+import sys
+from random import Random
+
+import pytest
+from helpers.recipe_files import RECIPES, importing
+
+from vocalmtp.text.thinking import parse_reply
+
+NAMES = ("arithmetic", "agents", "evaluate", "report", "run")
+
+
+@pytest.fixture
+def recipe(monkeypatch):
+    with importing(monkeypatch, ("kat",), NAMES) as imported:
+        yield imported
+
+
+# -- problems --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("level", range(1, 7))
+def test_worked_solutions_end_with_the_right_answer(recipe, level):
+    arithmetic = recipe("arithmetic")
+    signs = {"plus": "+", "minus": "-", "times": "*"}
+    for seed in range(60):
+        problem = arithmetic.draw(Random(seed), level)
+        if re.search("[0-9]", problem.prompt):
+            start, *rest = problem.prompt.split()
+            value, modulus = int(start), int(rest[-1]) if "modulo" in rest else None
+            for name, operand in zip(rest[::2], rest[1::2], strict=True):
+                if name != "modulo":
+                    value = eval(f"{value}{signs[name]}{operand}")
+                    value = value % modulus if modulus else value
+            assert str(value) == problem.answer
+        assert problem.thoughts.endswith(problem.answer)
+    assert arithmetic.product_steps(612, 7) == "2*7+0=14;1*7+1=8;6*7+0=42;4284"
+
+
+def test_spoken_and_written_questions_are_tokenized_alike(recipe):
+    arithmetic = recipe("arithmetic")
+    tokenizer = arithmetic.make_tokenizer()
+    words = "What is six-hundred and twelve times 7?"
+    assert tokenizer(words)["input_ids"] == tokenizer("six hundred twelve times 7")["input_ids"]
+    text = arithmetic.solution(arithmetic.draw(Random(0), 4), thinks=True)
+    decoded = tokenizer.decode(tokenizer(text)["input_ids"])
+    assert decoded.replace(" ", "") == text.replace(" ", "")
+    assert tokenizer.unk_token_id not in tokenizer(text)["input_ids"]
+
+
+def test_test_problems_are_not_in_the_textbook(recipe, tmp_path):
+    recipe("arithmetic").write_problems(tmp_path, train=600, test=60)
+    rows = {
+        name: [json.loads(line) for line in (tmp_path / f"{name}.jsonl").read_text().splitlines()]
+        for name in ("train", "test", "textbook", "textbook_valid")
+    }
+    hard = {row["prompt"] for row in rows["test"] if row["level"] > 2}
+    assert len(rows["test"]) == 60 and not hard & {row["prompt"] for row in rows["train"]}
+    assert len(rows["textbook"]) + len(rows["textbook_valid"]) == 600
+    assert 0.45 < sum("<think>" in row["answer"] for row in rows["textbook"]) / 588 < 0.55
+
+
+# -- votes -----------------------------------------------------------------------------------------
+
+
+def test_pass_rates_decide_the_mode(recipe):
+    agents = recipe("agents")
+    right, wrong = agents.Attempt("1+1=2", "2"), agents.Attempt("1+1=3", "3")
+
+    def mode_of(off, on, answer="2", critic=agents.last_step_critic):
+        found = agents.tag("1 plus 1", answer, off, on, critic, margin=0.1)
+        return found and (found.mode, found.rates)
+
+    assert mode_of([right, right], [right, right]) == ("off", (1.0, 1.0))
+    assert mode_of([right, wrong], [right, right]) == ("on", (0.5, 1.0))
+    assert mode_of([right, wrong], [right, wrong]) == ("off", (0.5, 0.5))
+    assert mode_of([wrong, wrong], [wrong, wrong]) is None  # nobody is right
+    assert mode_of([wrong, right], [right, right], critic=lambda *_: False) is None  # unverified
+    # Without a known answer the majority decides.
+    assert mode_of([wrong, wrong], [right, wrong], answer=None) == ("off", (1.0, 0.5))
+    assert mode_of([agents.Attempt("", "")], [agents.Attempt("", "")], answer=None) is None
+
+
+def test_intents_override_the_mode(recipe):
+    agents = recipe("agents")
+    question = agents.Tagged("1 plus 1", "2", "off", "1+1=2", (1.0, 1.0))
+    rows = agents.cold_start_rows([question] * 8, intents=0.5)
+    assert [row["prompt"].split()[0] for row in rows] == ["1", "think"] * 4
+    modes = [parse_reply(row["answer"]) for row in rows]
+    assert {(m.mode, m.judge, m.problem) for m in modes} == {
+        ("off", "one step", ""),
+        ("on", "as asked", ""),
+    }
+
+
+# -- stages ----------------------------------------------------------------------------------------
+
+
+def test_stages_run_and_resume(recipe, tmp_path, monkeypatch):
+    pytest.importorskip("trl")
+    run = recipe("run")
+    stages = ["problems", "teacher", "distilled", "dual", "cold_start", "srpo"]
+    monkeypatch.chdir(tmp_path)
+    command = ["run.py", "--work", str(tmp_path / "kat"), "--smoke", "--only", *stages]
+    monkeypatch.setattr(sys, "argv", command)
+    run.main()
+    text = (tmp_path / "kat" / "report.md").read_text()
+    assert "| distilled | 1 |" in text and "| srpo | 1 | free |" in text
+    assert (tmp_path / "kat" / "learning.png").stat().st_size > 5000
+    before = (tmp_path / "kat" / "runs" / "srpo" / "log.jsonl").read_bytes()
+    run.main()
+    assert (tmp_path / "kat" / "runs" / "srpo" / "log.jsonl").read_bytes() == before
+
+
+def test_readme_names_every_stage(recipe):
+    text = (RECIPES / "kat" / "README.md").read_text()
+    assert all(stage in text for stage in recipe("run").STAGES)
