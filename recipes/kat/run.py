@@ -81,7 +81,7 @@ def make_dual_data(sizes: dict[str, int]) -> None:
     write_rows(DATA / "train_rl.jsonl", rows[-sizes["rl"] :])
     rows = rows[: sizes["dual"]]
     prompts = [row["prompt"] for row in rows]
-    solver, thinker = agents.load_agents(Path("runs/teacher"))
+    solver, thinker = agents.load_agents(Path("runs/distilled"))
     off = solver.attempt(prompts, sizes["takes"], seed=0)
     on = thinker.attempt(prompts, sizes["takes"], seed=1)
     tagged = [
@@ -90,7 +90,7 @@ def make_dual_data(sizes: dict[str, int]) -> None:
     ]
     write_rows(DATA / "tags.jsonl", [vars(question) for question in tagged if question])
     kept = balance([question for question in tagged if question])
-    # An untrained teacher of a smoke run is never right: its questions stand in for those kept.
+    # The untrained model of a smoke run is never right: its questions stand in for those kept.
     kept = kept or [agents.Tagged(r["prompt"], r["answer"], "off", "", (0, 0)) for r in rows]
     write_rows(DATA / "cold_start.jsonl", agents.cold_start_rows(kept, INTENTS))
 
