@@ -18,11 +18,10 @@ from vocalmtp.decoding.acceptance import (
 from vocalmtp.decoding.generate import Prompt, generate
 from vocalmtp.decoding.sampling import RowSamplers, Sampler
 from vocalmtp.decoding.speculative import Speculative
-from vocalmtp.heads.base import Proposal
 from vocalmtp.models.backbone import KVCache
 from vocalmtp.models.layout import Stream, TokenLayout
 from vocalmtp.models.noise import RowNoise
-from vocalmtp.models.state import DecodeState
+from vocalmtp.models.state import DecodeState, Proposal
 
 Make = Callable[..., Any]
 CPU = torch.device("cpu")

@@ -7,7 +7,7 @@ import torch
 
 from vocalmtp.config import parse
 from vocalmtp.data.shards import CodeItem, write_shard
-from vocalmtp.tokenizers.base import StreamSpec, TokenizerSpec
+from vocalmtp.tokenizers.spec import StreamSpec, TokenizerSpec
 from vocalmtp.training.recipe import SpeechLMRecipe
 
 

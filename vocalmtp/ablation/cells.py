@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from vocalmtp.config import merge, parse
 from vocalmtp.decoding.options import Decoding
 from vocalmtp.errors import InputError
-from vocalmtp.tokenizers.base import TokenizerSpec
+from vocalmtp.tokenizers.spec import TokenizerSpec
 from vocalmtp.training.recipe import ModelRecipe, SpeechLMRecipe
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from vocalmtp.errors import InputError, nearest
 from vocalmtp.evaluation.judges import Judges
 from vocalmtp.models.config import SpeechLMConfig
 from vocalmtp.tokenizers import load_tokenizer
-from vocalmtp.tokenizers.base import TokenizerSpec
 from vocalmtp.tokenizers.cards import find_card, list_cards
+from vocalmtp.tokenizers.spec import TokenizerSpec
 from vocalmtp.training.build import model_config
 from vocalmtp.training.recipe import TokenizerRecipe
 

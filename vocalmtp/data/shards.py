@@ -20,7 +20,7 @@ from vocalmtp.config import parse
 from vocalmtp.errors import InputError
 from vocalmtp.io.atomic import atomic_path
 from vocalmtp.io.read import problem_of, read_lines, read_object, read_tensors
-from vocalmtp.tokenizers.base import TokenizerSpec
+from vocalmtp.tokenizers.spec import TokenizerSpec
 
 SPEC_FILE = "tokenizer_spec.json"
 FORMER_SPEC_FILE = "card.json"  # folders of earlier versions have this name

@@ -3,7 +3,7 @@
 Every other module of this package, and of `draft`, registers a head under its name.
 """
 
-from vocalmtp.heads.base import HEADS, HeadOutput, Proposal, SlotSampler, SpeechHead, build_head
+from vocalmtp.heads.base import HEADS, HeadOutput, SlotSampler, SpeechHead, build_head
 from vocalmtp.heads.draft.base import DRAFTS, DraftCache, DraftHead, DraftOutput, build_draft
 
 __all__ = [
@@ -13,7 +13,6 @@ __all__ = [
     "DraftHead",
     "DraftOutput",
     "HeadOutput",
-    "Proposal",
     "SlotSampler",
     "SpeechHead",
     "build_draft",

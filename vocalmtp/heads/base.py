@@ -15,6 +15,7 @@ from vocalmtp.config import Registry, StrictModel, parse
 from vocalmtp.engines.cpu import LinearFactory
 from vocalmtp.errors import InputError, nearest
 from vocalmtp.models.layout import IGNORED, TokenLayout
+from vocalmtp.models.state import Proposal
 
 HEADS: Registry[type["SpeechHead"]] = Registry("head", package="vocalmtp.heads")
 
@@ -25,14 +26,6 @@ class HeadOutput:
 
     loss: Tensor  # [] weighted sum over slots, to train on
     per_slot: Tensor  # [K] mean cross-entropy, detached; 0 for a slot without any target
-
-
-@dataclass
-class Proposal:
-    """The step that a head proposes for one position."""
-
-    tokens: Tensor  # [B, 1, K]
-    log_probs: Tensor  # [B, 1, K] of the tokens, under the distribution they were drawn from
 
 
 class SlotSampler(Protocol):

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vocalmtp.config import StrictModel
-from vocalmtp.heads.base import HEADS, Proposal, SlotSampler, SpeechHead
+from vocalmtp.heads.base import HEADS, SlotSampler, SpeechHead
 from vocalmtp.models.blocks import BlockStack, KeyValues
 from vocalmtp.models.embeddings import SlotProjection
 from vocalmtp.models.layout import TokenLayout
+from vocalmtp.models.state import Proposal
 
 
 class DepthConfig(StrictModel):

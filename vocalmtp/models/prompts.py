@@ -109,6 +109,21 @@ def tts_prompt(
     return segments
 
 
+def longest_speech(segments: Sequence[Segment], tracked: bool) -> float:
+    """Return the seconds after which speech is cut off: 2, and 0.25 per character or text token.
+
+    Args:
+        segments: of the prompt.
+        tracked: whether the text is on a text track.
+
+    """
+    if tracked:
+        units = sum(len(s.characters or ()) for s in segments if isinstance(s, Speech))
+    else:
+        units = sum(len(s.ids) for s in segments if isinstance(s, Text))
+    return 2 + 0.25 * units
+
+
 def dialogue_turn(
     *,
     audio: AudioInput | None = None,

@@ -31,7 +31,7 @@ from vocalmtp.models.elastic import add_smaller_steps, check_draft, view_at_step
 from vocalmtp.models.embeddings import SlotEmbedding, SpeakerProjection
 from vocalmtp.models.layout import IGNORED
 from vocalmtp.models.objectives import build_objectives
-from vocalmtp.models.prompts import CONTROL_TOKENS, Segment, Speech, Text
+from vocalmtp.models.prompts import CONTROL_TOKENS, Segment, longest_speech
 from vocalmtp.models.state import DecodeState
 from vocalmtp.models.text_track import TextTrack
 
@@ -348,24 +348,16 @@ class SpeechLM(MultiTokenLM):
 
     def embed_step(self, state: DecodeState, tokens: Tensor) -> Tensor:
         """Count a step of tokens [B, K] in `state`: the backbone's input [B, D] for it."""
-        pointers = None
-        if state.pointers is not None and state.character_lengths is not None:
-            moves = self.layout.advances(tokens)  # [B, G]
-            last = (state.character_lengths - 1)[:, None]
-            pointers = torch.minimum(state.pointers[:, None] + moves.cumsum(1), last)  # [B, G]
-            state.advance_pointers(pointers[:, -1])
+        pointers = state.move_pointers(self.layout, tokens)  # [B, G]
         inputs = self._embed_speech(tokens, state.speaker, state.encoded_text, pointers)
         state.steps = state.steps + 1
         return self.with_step_size(inputs)
 
     def step_limit(self, segments: Sequence[Segment]) -> int:
-        """Steps after which speech is cut off: 2 s and 0.25 s per character or text token."""
-        if self.track is not None:
-            units = sum(len(s.characters or ()) for s in segments if isinstance(s, Speech))
-        else:
-            units = sum(len(s.ids) for s in segments if isinstance(s, Text))
+        """Steps after which speech is cut off, see `longest_speech`."""
         frame_rate = self.config.tokenizer.get("frame_rate", 25.0)
-        return self.layout.num_steps(int((2 + 0.25 * units) * frame_rate))
+        seconds = longest_speech(segments, tracked=self.track is not None)
+        return self.layout.num_steps(int(seconds * frame_rate))
 
     def _optimize_parts(self, convert: LinearFactory) -> None:
         super()._optimize_parts(convert)

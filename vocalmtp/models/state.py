@@ -12,6 +12,7 @@ from vocalmtp.models.noise import RowNoise
 if TYPE_CHECKING:
     from vocalmtp.decoding.sampling import RowSamplers
     from vocalmtp.models.backbone import KVCache
+    from vocalmtp.models.layout import TokenLayout
 
 ROW_TENSORS = (  # fields of DecodeState with an entry for every row
     "steps",
@@ -75,6 +76,22 @@ class DecodeState:
         rows = range_like(pointers, len(pointers))
         self.pointer_history[rows, self.steps + 1] = pointers
         self.pointers = pointers
+
+    def move_pointers(self, layout: "TokenLayout", tokens: Array) -> Array | None:
+        """Move the pointers by a step of tokens [B, K].
+
+        Returns:
+            The characters of the step's frames [B, G]; None without a text track.
+
+        """
+        if self.pointers is None or self.character_lengths is None:
+            return None
+        moves = layout.advances(tokens)  # [B, G]
+        last = (self.character_lengths - 1)[:, None]
+        reached = self.pointers[:, None] + moves.cumsum(1)
+        pointers = namespace(reached).minimum(reached, last)
+        self.advance_pointers(pointers[:, -1])
+        return pointers
 
     def rewind(self, steps: Array | int) -> "DecodeState":
         """Remove the last speech steps of every row: one number, or [B] for each row its own.
@@ -158,6 +175,14 @@ class DecodeState:
             self.noise.join(other.noise)
             self.samplers.join(other.samplers)
         return self
+
+
+@dataclass
+class Proposal:
+    """The step that a head proposes for one position."""
+
+    tokens: Array  # [B, 1, K]
+    log_probs: Array  # [B, 1, K] of the tokens, under the distribution they were drawn from
 
 
 def _concatenate(one: Array, other: Array) -> Array:

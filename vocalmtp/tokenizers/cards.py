@@ -13,7 +13,7 @@ from typing_extensions import Self
 
 from vocalmtp.config import StrictModel, load_yaml, parse
 from vocalmtp.errors import InputError, nearest
-from vocalmtp.tokenizers.base import Kind, Role, StreamSpec, TokenizerSpec
+from vocalmtp.tokenizers.spec import Kind, Role, StreamSpec, TokenizerSpec
 
 PACKAGED = Path(__file__).parent / "cards"  # in a wheel; an editable install reads the checkout
 CARDS = PACKAGED if PACKAGED.is_dir() else Path(__file__).parents[2] / "tokenizers"

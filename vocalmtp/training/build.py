@@ -15,7 +15,7 @@ from vocalmtp.models.config import SpeechLMConfig
 from vocalmtp.models.speech_lm import SpeechLM
 from vocalmtp.models.text_lm import TextLM
 from vocalmtp.text import ALPHABET
-from vocalmtp.tokenizers.base import TokenizerSpec
+from vocalmtp.tokenizers.spec import TokenizerSpec
 from vocalmtp.training.recipe import ModelRecipe, SpeechLMRecipe
 
 

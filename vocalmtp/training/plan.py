@@ -13,8 +13,8 @@ from vocalmtp.hub import model_folder
 from vocalmtp.models.config import SpeechLMConfig
 from vocalmtp.models.speech_lm import SpeechLM
 from vocalmtp.text import ALPHABET
-from vocalmtp.tokenizers.base import TokenizerSpec
 from vocalmtp.tokenizers.cards import find_card
+from vocalmtp.tokenizers.spec import TokenizerSpec
 from vocalmtp.training.build import check_source, model_config
 from vocalmtp.training.recipe import SpeechLMRecipe
 from vocalmtp.training.tasks import build_dataset

@@ -15,8 +15,8 @@ from vocalmtp.errors import InputError
 from vocalmtp.hub import DEFAULT_MODEL
 from vocalmtp.models.aligner import AlignerConfig
 from vocalmtp.models.prompts import TextMode
-from vocalmtp.tokenizers.base import Kind
 from vocalmtp.tokenizers.neural import NeuralTokenizerConfig
+from vocalmtp.tokenizers.spec import Kind
 from vocalmtp.training.distributed import Precision
 
 SpeechTask = Literal["tts", "asr"]

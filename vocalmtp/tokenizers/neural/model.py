@@ -23,7 +23,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vocalmtp.config import StrictModel
-from vocalmtp.tokenizers.base import Kind, Role, StreamSpec, TokenizerSpec
 from vocalmtp.tokenizers.neural.features import FOLD, MIDDLE_PITCH, Features, fold
 from vocalmtp.tokenizers.neural.layers import (
     ConvNeXtStack,
@@ -33,6 +32,7 @@ from vocalmtp.tokenizers.neural.layers import (
 )
 from vocalmtp.tokenizers.neural.quantizers import Quantised, ResidualQuantizer, SplitQuantizer
 from vocalmtp.tokenizers.neural.vocoder import SourceFilterVocoder, VocoderState
+from vocalmtp.tokenizers.spec import Kind, Role, StreamSpec, TokenizerSpec
 
 LOOKAHEAD = 1  # codec frames that decoding waits for
 EXCITATION_LEAD = 2  # 10 ms frames: the vocoder needs F0 this much earlier than the filters

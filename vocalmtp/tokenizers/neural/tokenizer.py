@@ -1,7 +1,6 @@
 """The trainable tokenizer behind the `SpeechTokenizer` contract, and its streamed decoding."""
 
 import json
-import math
 from pathlib import Path
 
 import torch
@@ -33,10 +32,7 @@ from vocalmtp.tokenizers.neural.model import (
     Encoder,
     NeuralTokenizerConfig,
 )
-
-# Seconds at both ends of an utterance that are silent, and over which the sound fades: without a
-# past, the decoder's first frames are a click, and so are the last ones, without a future.
-QUIET, FADE = 0.02, 0.03
+from vocalmtp.tokenizers.spec import edge_gain
 
 
 @TOKENIZERS.register("neural")
@@ -161,9 +157,3 @@ class NeuralStream:
                 len(self.speaker), 0, dtype=torch.float32, device=self.speaker.device
             )
         return self.state.vocoder.tail[:, : self.tokenizer.decoder.vocoder.delay]
-
-
-def edge_gain(distance: Tensor, sample_rate: int) -> Tensor:
-    """Return the gain of samples at an integer `distance` from an end; 0 beyond the end."""
-    share = (distance.float() / sample_rate - QUIET) / FADE
-    return 0.5 - 0.5 * (math.pi * share.clamp(0, 1)).cos()

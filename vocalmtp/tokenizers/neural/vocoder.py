@@ -30,6 +30,13 @@ class VocoderState:
     tail: Tensor  # [B, window - hop] overlap-add sums that are not final yet
 
 
+def noise_samples(window: int, hop: int) -> Tensor:
+    """Return the noise whose windows at steps of `hop` repeat after NOISE_FRAMES, [N]."""
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(NOISE_FRAMES * hop, generator=generator)
+    return torch.cat([noise, noise[: window - hop]])
+
+
 class SourceFilterVocoder(FixedDtype):
     """Frames of filters [B, F, 3 * bins] and F0 to samples, in float32.
 
@@ -48,9 +55,7 @@ class SourceFilterVocoder(FixedDtype):
         self.delay = (window - hop) // 2
         hann = torch.hann_window(window)
         self.register_buffer("hann", hann, persistent=False)
-        generator = torch.Generator().manual_seed(0)
-        noise = torch.randn(NOISE_FRAMES * hop, generator=generator)
-        noise = torch.cat([noise, noise[: window - hop]]).unfold(0, window, hop)
+        noise = noise_samples(window, hop).unfold(0, window, hop)
         spectra = torch.view_as_real(torch.fft.rfft(noise * hann))  # [NOISE_FRAMES, bins, 2]
         self.register_buffer("noise", spectra, persistent=False)
         # Hann squared, overlapped at a quarter window, sums to this.

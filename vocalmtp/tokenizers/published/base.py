@@ -20,7 +20,6 @@ from vocalmtp.io.read import FORMAT, check_format, fill, read_object
 from vocalmtp.tokenizers.base import (
     SpeechCodes,
     SpeechTokenizer,
-    TokenizerSpec,
     check_codes,
     check_speaker,
     check_wav,
@@ -28,6 +27,7 @@ from vocalmtp.tokenizers.base import (
     registered_type,
 )
 from vocalmtp.tokenizers.cards import TokenizerCard
+from vocalmtp.tokenizers.spec import TokenizerSpec
 
 
 class PublishedConfig(StrictModel):

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vocalmtp.tokenizers.base import TOKENIZERS, StreamSpec, TokenizerSpec
+from vocalmtp.tokenizers.base import TOKENIZERS
 from vocalmtp.tokenizers.published.alias_free import (
     Activation,
     Down,
@@ -20,6 +20,7 @@ from vocalmtp.tokenizers.published.alias_free import (
 from vocalmtp.tokenizers.published.base import PublishedConfig, PublishedTokenizer
 from vocalmtp.tokenizers.published.normed import NormedConv1d
 from vocalmtp.tokenizers.published.seanet import Recurrent
+from vocalmtp.tokenizers.spec import StreamSpec, TokenizerSpec
 
 SAMPLE_RATE = 16_000
 STRIDES = (2, 2, 2, 5, 5)  # their product is the hop of 200 samples

@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vocalmtp.tokenizers.base import TOKENIZERS, Role, StreamSpec, TokenizerSpec
+from vocalmtp.tokenizers.base import TOKENIZERS
 from vocalmtp.tokenizers.cards import TokenizerCard
 from vocalmtp.tokenizers.published.alias_free import (
     Activation,
@@ -26,6 +26,7 @@ from vocalmtp.tokenizers.published.alias_free import (
 from vocalmtp.tokenizers.published.base import PublishedConfig, PublishedTokenizer
 from vocalmtp.tokenizers.published.normed import NormedConv1d
 from vocalmtp.tokenizers.published.seanet import reflect
+from vocalmtp.tokenizers.spec import Role, StreamSpec, TokenizerSpec
 
 SAMPLE_RATE = 16_000
 STRIDES = (2, 4, 5, 5)  # their product is the hop of 200 samples

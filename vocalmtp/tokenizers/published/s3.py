@@ -18,11 +18,10 @@ from vocalmtp.tokenizers.base import (
     TOKENIZERS,
     CodecStream,
     FixedDtype,
-    StreamSpec,
-    TokenizerSpec,
 )
 from vocalmtp.tokenizers.cards import TokenizerCard
 from vocalmtp.tokenizers.published.base import PublishedConfig, PublishedTokenizer
+from vocalmtp.tokenizers.spec import StreamSpec, TokenizerSpec
 
 SAMPLE_RATE, WINDOW, HOP, MELS = 16_000, 400, 160, 128  # of the spectrogram, as Whisper's
 STRIDE = 4  # spectrogram frames per code

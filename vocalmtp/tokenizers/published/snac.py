@@ -20,8 +20,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
-from vocalmtp.tokenizers.base import TOKENIZERS, CodecStream, StreamSpec, TokenizerSpec
+from vocalmtp.tokenizers.base import (
+    TOKENIZERS,
+    CodecStream,
+)
 from vocalmtp.tokenizers.published.base import PublishedConfig, PublishedTokenizer
+from vocalmtp.tokenizers.spec import StreamSpec, TokenizerSpec
 from vocalmtp.tokenizers.streaming import WindowStream, dac_reach, in_windows
 
 SAMPLE_RATE = 24_000

@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from vocalmtp.tokenizers.base import TOKENIZERS, StreamSpec, TokenizerSpec
+from vocalmtp.tokenizers.base import TOKENIZERS
 from vocalmtp.tokenizers.cards import TokenizerCard
 from vocalmtp.tokenizers.published.base import PublishedConfig, PublishedTokenizer
 from vocalmtp.tokenizers.published.seanet import (
@@ -21,6 +21,7 @@ from vocalmtp.tokenizers.published.seanet import (
     Recurrent,
     ResidualBlock,
 )
+from vocalmtp.tokenizers.spec import StreamSpec, TokenizerSpec
 
 SAMPLE_RATE = 16_000
 STRIDES = (2, 4, 5, 8)  # their product is the hop of 320 samples

@@ -13,10 +13,14 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vocalmtp.tokenizers.base import TOKENIZERS, FixedDtype, StreamSpec, TokenizerSpec
+from vocalmtp.tokenizers.base import (
+    TOKENIZERS,
+    FixedDtype,
+)
 from vocalmtp.tokenizers.cards import TokenizerCard
 from vocalmtp.tokenizers.published.base import PublishedConfig, PublishedTokenizer
 from vocalmtp.tokenizers.published.seanet import Codebook, Conv, Recurrent, ResidualBlock
+from vocalmtp.tokenizers.spec import StreamSpec, TokenizerSpec
 
 SAMPLE_RATE = 24_000
 STRIDES = {75: (2, 4, 5, 8), 40: (4, 5, 5, 6)}  # by codes per second

@@ -1,0 +1,1 @@
+"""The onnxruntime engine: the graphs of a model folder, and what runs them without torch."""

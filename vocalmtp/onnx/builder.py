@@ -1,0 +1,208 @@
+"""Builds ONNX graphs whose weights are the tensors of a safetensors file, which stays as it is.
+
+A safetensors file is raw tensors behind a header, and an initializer of ONNX may be a range of bytes
+of another file. So a graph is some kilobytes beside the weights that torch reads too, and neither a
+package nor a page has to hold them twice.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vocalmtp.errors import InputError
+from vocalmtp.io.read import read_shapes
+from vocalmtp.optional import require
+
+OPSET = 20
+IR_VERSION = 9
+FLOATS = {"F16": "FLOAT16", "F32": "FLOAT", "BF16": "BFLOAT16", "F64": "DOUBLE", "I64": "INT64"}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a tensor is in a safetensors file."""
+
+    file: str
+    offset: int  # in bytes, from the start of the file
+    length: int  # in bytes
+    dtype: str
+    shape: tuple[int, ...]
+
+
+class Weights:
+    """The tensors of the safetensors files of one folder, by name.
+
+    Args:
+        folder: of the files.
+        former: former names of tensors, as regular expressions with what they are called now.
+
+    Raises:
+        InputError: a file is damaged.
+
+    """
+
+    def __init__(self, folder: Path, former: Mapping[str, str] | None = None):
+        self.places: dict[str, Place] = {}
+        self.folder = folder
+        for file in sorted(folder.glob("*.safetensors")):
+            read_shapes(file, f"model '{folder}'")  # raises if it is damaged
+            for name, place in tensor_places(file).items():
+                for pattern, new in (former or {}).items():
+                    name = re.sub(pattern, new, name)
+                self.places[name] = place
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.places
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Return the shape of a tensor. Raises InputError if there is none of this name."""
+        if name not in self.places:
+            raise InputError(
+                f"model '{self.folder}': its weights lack {name}; copy it again", code="damaged"
+            )
+        return self.places[name].shape
+
+
+def tensor_places(file: Path) -> dict[str, Place]:
+    """Return the places of all tensors of an intact safetensors file."""
+    with file.open("rb") as content:
+        size = int.from_bytes(content.read(8), "little")
+        header = json.loads(content.read(size))
+    header.pop("__metadata__", None)
+    places = {}
+    for name, facts in header.items():
+        begin, end = facts["data_offsets"]
+        offset = 8 + size + begin
+        places[name] = Place(file.name, offset, end - begin, facts["dtype"], tuple(facts["shape"]))
+    return places
+
+
+class Graph:
+    """One graph under construction; every method adds nodes and returns the name of their output.
+
+    Args:
+        name: of the graph.
+        weights: where `weight` finds tensors.
+
+    """
+
+    def __init__(self, name: str, weights: Weights):
+        self.onnx = require("onnx")
+        self.name, self.weights = name, weights
+        self.nodes: list[Any] = []
+        self.initializers: dict[str, Any] = {}
+        self.inputs: list[Any] = []
+        self.outputs: list[Any] = []
+
+    # -- ends and constants --------------------------------------------------------------------
+
+    def input(self, name: str, kind: str, shape: Sequence[int | str]) -> str:
+        """Add an input; `kind` is the name of a data type of ONNX."""
+        self.inputs.append(self._value(name, kind, shape))
+        return name
+
+    def output(self, name: str, value: str, kind: str, shape: Sequence[int | str]) -> None:
+        """Make `value` the output `name`."""
+        self.nodes.append(self.onnx.helper.make_node("Identity", [value], [name]))
+        self.outputs.append(self._value(name, kind, shape))
+
+    def _value(self, name: str, kind: str, shape: Sequence[int | str]) -> Any:
+        helper, types = self.onnx.helper, self.onnx.TensorProto
+        return helper.make_tensor_value_info(name, getattr(types, kind), list(shape))
+
+    def constant(self, value: Any, dtype: Any = np.float32) -> str:
+        """Add a constant that is stored in the graph."""
+        array = np.asarray(value, dtype)
+        name = f"c{len(self.initializers)}"
+        self.initializers[name] = self.onnx.numpy_helper.from_array(array, name)
+        return name
+
+    def integers(self, *values: int) -> str:
+        """Add an int64 constant [n]."""
+        return self.constant(values, np.int64)
+
+    def weight(self, name: str, kind: str = "FLOAT") -> str:
+        """Add a tensor of the weights, converted to `kind` when a session begins."""
+        self.weights.shape(name)
+        place, own = self.weights.places[name], f"w.{name}"
+        types = self.onnx.TensorProto
+        if own not in self.initializers:
+            tensor = types(
+                name=own, dims=place.shape, data_type=getattr(types, FLOATS[place.dtype])
+            )
+            tensor.data_location = types.EXTERNAL
+            entries = {"location": place.file, "offset": place.offset, "length": place.length}
+            for key, value in entries.items():
+                tensor.external_data.add(key=key, value=str(value))
+            self.initializers[own] = tensor
+        return own if FLOATS[place.dtype] == kind else self.cast(own, kind)
+
+    # -- nodes ---------------------------------------------------------------------------------
+
+    def op(self, kind: str, *inputs: str, outputs: int = 1, **attributes: Any) -> Any:
+        """Add a node; return its output, or a list of several."""
+        names = [f"{kind.lower()}{len(self.nodes)}.{i}" for i in range(outputs)]
+        self.nodes.append(self.onnx.helper.make_node(kind, list(inputs), names, **attributes))
+        return names[0] if outputs == 1 else names
+
+    def cast(self, x: str, kind: str) -> str:
+        """Convert to another data type."""
+        return self.op("Cast", x, to=getattr(self.onnx.TensorProto, kind))
+
+    def reshape(self, x: str, *shape: int) -> str:
+        """Reshape: 0 keeps a dimension, -1 is what is left."""
+        return self.op("Reshape", x, self.integers(*shape))
+
+    def slice(self, x: str, start: int, end: int, axis: int) -> str:
+        """Take a range along one axis."""
+        ends = (self.integers(value) for value in (start, end, axis))
+        return self.op("Slice", x, *ends)
+
+    def split(self, x: str, sizes: Sequence[int], axis: int) -> list[str]:
+        """Split along one axis into these sizes."""
+        if len(sizes) == 1:
+            return [x]
+        return self.op("Split", x, self.integers(*sizes), outputs=len(sizes), axis=axis)
+
+    def concat(self, parts: Sequence[str], axis: int) -> str:
+        """Concatenate along one axis."""
+        return parts[0] if len(parts) == 1 else self.op("Concat", *parts, axis=axis)
+
+    def sum(self, *terms: str) -> str:
+        """Add terms from left to right."""
+        total, *others = terms
+        for term in others:
+            total = self.op("Add", total, term)
+        return total
+
+    def linear(self, x: str, *prefixes: str, kind: str = "FLOAT") -> str:
+        """Apply linear layers of one input [N, in], as one product with joined outputs [N, out]."""
+        ends = ("weight", "bias") if f"{prefixes[0]}.bias" in self.weights else ("weight",)
+        joined = (
+            self.concat([self.weight(f"{p}.{end}", kind) for p in prefixes], 0) for end in ends
+        )
+        return self.op("Gemm", x, *joined, transB=1)
+
+    def layer_norm(self, x: str, prefix: str, kind: str = "FLOAT") -> str:
+        """Normalize over the last axis."""
+        scale, bias = (self.weight(f"{prefix}.{end}", kind) for end in ("weight", "bias"))
+        return self.op("LayerNormalization", x, scale, bias, epsilon=1e-5)
+
+    # -- end -----------------------------------------------------------------------------------
+
+    def save(self, path: Path) -> None:
+        """Write the graph; the weights must be in its folder."""
+        helper = self.onnx.helper
+        graph = helper.make_graph(
+            self.nodes, self.name, self.inputs, self.outputs, list(self.initializers.values())
+        )
+        opsets = [helper.make_opsetid("", OPSET)]
+        model = helper.make_model(
+            graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="vocalmtp"
+        )
+        self.onnx.save(model, str(path))
