@@ -6,6 +6,7 @@ from types import ModuleType
 from vocalmtp.errors import InputError
 
 INSTALL = 'pip install "vocalmtp[eval]"'
+ONNX = 'pip install "vocalmtp[onnx]"'
 DEMO = 'pip install "vocalmtp[demo]"'
 SERVE = 'pip install "vocalmtp[serve]"'
 HINTS = {
@@ -22,9 +23,13 @@ HINTS = {
     "faster_whisper": 'pip install "vocalmtp[whisper]"',
     "playwright": 'pip install "vocalmtp[test]"',
     "sounddevice": 'pip install "vocalmtp[terminal]"',
+<<<<<<< HEAD
     "trl": 'pip install "vocalmtp[rl]"',
     "wyoming": 'pip install "vocalmtp[wyoming]"',
     "zeroconf": 'pip install "vocalmtp[wyoming]"',
+=======
+    "onnx": ONNX,
+>>>>>>> a89cee7 (Engine onnx: graphs over the safetensors weights, without torch; vocalmtp export --onnx)
     "pyarrow": 'pip install "vocalmtp[parquet]"',
 }
 

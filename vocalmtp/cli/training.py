@@ -254,33 +254,70 @@ def prepare(options: PrepareOptions) -> None:
 class ExportOptions:
     """Options of `vocalmtp export`."""
 
-    model: Annotated[Path, typer.Argument(help="The output folder of 'vocalmtp train'.")]
-    output: Annotated[Path, option("--output", "-o", help="The model folder to write.")]
-    tokenizer: Annotated[
-        str, option("--tokenizer", "-t", help="The tokenizer whose codes it was trained on.")
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="The output folder of 'vocalmtp train'; with --onnx alone, a model folder."
+        ),
     ]
-    manifest: Annotated[Path, option(help="The corpus whose recordings the voices are made of.")]
-    voices: Annotated[Path, option(help="YAML: 'name: origin' of every voice.")]
+    output: Annotated[Path | None, option("--output", "-o", help="The model folder to write.")] = (
+        None
+    )
+    tokenizer: Annotated[
+        str | None, option("--tokenizer", "-t", help="The tokenizer whose codes it was trained on.")
+    ] = None
+    manifest: Annotated[
+        Path | None, option(help="The corpus whose recordings the voices are made of.")
+    ] = None
+    voices: Annotated[Path | None, option(help="YAML: 'name: origin' of every voice.")] = None
     card: Annotated[
         Path | None, option(help="YAML: data, figures, licence, as 'vocalmtp info' shows them.")
     ] = None
     dtype: Annotated[str, option(help="Of the stored weights: float32, float16 or bfloat16.")] = (
         "float16"
     )
+    onnx: Annotated[
+        bool,
+        option("--onnx", help="Also write the model's graphs for '--engine onnx' into its folder."),
+    ] = False
 
 
 def export(options: ExportOptions) -> None:
     """Write a trained speech LM, its tokenizer and voices as one folder for 'tts --model'.
 
-    Example:
+    Examples:
 
     vocalmtp export runs/mini -o mine -t runs/tokenizer --manifest corpus --voices voices.yaml
 
+    vocalmtp export mine --onnx
+
     """
+    from vocalmtp.hub import model_folder
+    from vocalmtp.optional import require
+
+    if options.onnx:
+        require("onnx")
+    if options.output is not None or not options.onnx:
+        _export_model(options)
+    folder = options.output or model_folder(options.model)
+    if options.onnx:
+        from vocalmtp.onnx.export import export_onnx
+
+        export_onnx(folder)
+    engine = " --engine onnx" if options.onnx else ""
+    print(f'{folder}: try it with: vocalmtp tts "Hello." --model {folder}{engine}')
+
+
+def _export_model(options: ExportOptions) -> None:
+    """Write the model folder. Raises InputError if an option for it is missing."""
     from vocalmtp.config import load_yaml
     from vocalmtp.hub import tokenizer_folder
     from vocalmtp.training.export import export_model
 
+    for name in ("output", "tokenizer", "manifest", "voices"):
+        if getattr(options, name) is None:
+            raise InputError(f"{name}: is missing; give --{name}", code="missing")
+    assert options.output and options.tokenizer and options.manifest and options.voices
     origins = load_yaml(options.voices)
     for name, origin in origins.items():
         if not isinstance(origin, str):
@@ -297,4 +334,3 @@ def export(options: ExportOptions) -> None:
         card={} if options.card is None else load_yaml(options.card),
         dtype=options.dtype,
     )
-    print(f'{options.output}: try it with: vocalmtp tts "Hello." --model {options.output}')

@@ -10,6 +10,7 @@ AUTO = "auto"
 ENGINES = {  # the class of each engine, whose module is imported when the engine is chosen
     "cpu": "vocalmtp.engines.cpu:CPUEngine",
     "eager": "vocalmtp.engines.eager:EagerEngine",
+    "onnx": "vocalmtp.engines.onnx:OnnxEngine",
 }
 BEST = {"cpu": "cpu"}  # the engine that "auto" stands for, by the kind of device
 

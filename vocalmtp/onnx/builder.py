@@ -7,7 +7,7 @@ package nor a page has to hold them twice.
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from vocalmtp.io.read import read_shapes
 from vocalmtp.optional import require
 
 OPSET = 20
+BLOCK = 32  # weights that share a scale in 8 bits
+MIN_WEIGHTS = 64 * 64  # a smaller product is not worth the conversion of its input
 IR_VERSION = 9
 FLOATS = {"F16": "FLOAT16", "F32": "FLOAT", "BF16": "BFLOAT16", "F64": "DOUBLE", "I64": "INT64"}
 
@@ -88,10 +90,14 @@ class Graph:
     Args:
         name: of the graph.
         weights: where `weight` finds tensors.
+        quantized: where large weights are rounded to 8 bits (onnxruntime's MatMulNBits): a graph
+            that is run once, whose outputs a session of this one then takes as its initializers;
+            None: all weights are floats.
 
     """
 
-    def __init__(self, name: str, weights: Weights):
+    def __init__(self, name: str, weights: Weights, quantized: "Graph | None" = None):
+        self.quantized = quantized
         self.onnx = require("onnx")
         self.name, self.weights = name, weights
         self.nodes: list[Any] = []
@@ -182,11 +188,68 @@ class Graph:
 
     def linear(self, x: str, *prefixes: str, kind: str = "FLOAT") -> str:
         """Apply linear layers of one input [N, in], as one product with joined outputs [N, out]."""
-        ends = ("weight", "bias") if f"{prefixes[0]}.bias" in self.weights else ("weight",)
-        joined = (
-            self.concat([self.weight(f"{p}.{end}", kind) for p in prefixes], 0) for end in ends
+        shapes = [self.weights.shape(f"{prefix}.weight") for prefix in prefixes]
+
+        def joined(graph: Graph, end: str = "weight") -> str:
+            return graph.concat([graph.weight(f"{prefix}.{end}", kind) for prefix in prefixes], 0)
+
+        bias = [joined(self, "bias")] if f"{prefixes[0]}.bias" in self.weights else []
+        return self.product(x, (sum(rows for rows, _ in shapes), shapes[0][1]), joined, *bias)
+
+    def product(
+        self, x: str, shape: tuple[int, int], weight: Callable[["Graph"], str], *bias: str
+    ) -> str:
+        """Multiply [N, in] by a weight, and add a bias: [N, out].
+
+        Args:
+            x: [N, in].
+            shape: of the weight, [out, in].
+            weight: adds the weight to a graph.
+            bias: [out], or none.
+
+        """
+        outputs, inputs = shape
+        if self.quantized is None or inputs % BLOCK or outputs * inputs < MIN_WEIGHTS:
+            return str(self.op("Gemm", x, weight(self), *bias, transB=1))
+        stored, scales = self.quantized.quantize(weight(self.quantized), outputs, inputs // BLOCK)
+        types = self.onnx.TensorProto
+        for name, kind, size in (
+            (stored, types.UINT8, (outputs, inputs // BLOCK, BLOCK)),
+            (scales, types.FLOAT, (outputs, inputs // BLOCK)),
+        ):
+            tensor = types(name=name, dims=size, data_type=kind, data_location=types.EXTERNAL)
+            tensor.external_data.add(key="location", value=self.quantized.name)
+            self.initializers[name] = tensor
+        return str(
+            self.op(
+                "MatMulNBits",
+                x,
+                stored,
+                scales,
+                *(("", "", *bias) if bias else ()),
+                domain="com.microsoft",
+                K=inputs,
+                N=outputs,
+                bits=8,
+                block_size=BLOCK,
+                accuracy_level=4,  # products of 8 bits
+            )
         )
-        return self.op("Gemm", x, *joined, transB=1)
+
+    def quantize(self, weight: str, outputs: int, blocks: int) -> tuple[str, str]:
+        """Round a weight to 8 bits, with a scale for every block: the names of two outputs.
+
+        As MatMulNBits stores it: uint8 [out, blocks, BLOCK] around 128, and scales [out, blocks].
+        """
+        x = self.reshape(weight, outputs, blocks, BLOCK)
+        largest = self.op("ReduceMax", self.op("Abs", x), self.integers(-1))
+        scale = self.op("Div", self.op("Max", largest, self.constant(1e-8)), self.constant(127))
+        rounded = self.op("Round", self.op("Div", x, scale))
+        stored = self.cast(self.op("Add", rounded, self.constant(128)), "UINT8")
+        names = f"stored.{len(self.outputs) // 2}", f"scales.{len(self.outputs) // 2}"
+        self.output(names[0], stored, "UINT8", [outputs, blocks, BLOCK])
+        self.output(names[1], self.reshape(scale, outputs, blocks), "FLOAT", [outputs, blocks])
+        return names
 
     def layer_norm(self, x: str, prefix: str, kind: str = "FLOAT") -> str:
         """Normalize over the last axis."""
@@ -201,7 +264,7 @@ class Graph:
         graph = helper.make_graph(
             self.nodes, self.name, self.inputs, self.outputs, list(self.initializers.values())
         )
-        opsets = [helper.make_opsetid("", OPSET)]
+        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("com.microsoft", 1)]
         model = helper.make_model(
             graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="vocalmtp"
         )

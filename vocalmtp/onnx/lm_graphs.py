@@ -146,14 +146,14 @@ def _sum_of_frames(graph: Graph, x: str, part: str, group: int) -> str:
     return graph.sum(frames[0], *mapped)
 
 
-def lm_graph(config: SpeechLMConfig, weights: Weights) -> Graph:
+def lm_graph(config: SpeechLMConfig, weights: Weights, quantized: Graph | None = None) -> Graph:
     """Build backbone and head.
 
     Inputs [B, L, D] at `positions` [B, L], `mask` [B, 1, L, P + L] to be added to the scores, and
     keys and values of each layer [B, J, P, d], to the logits of the last position [B, sum of V_k],
     and longer keys and values.
     """
-    graph, backbone = Graph("lm", weights), config.backbone
+    graph, backbone = Graph("lm", weights, quantized), config.backbone
     width, heads = backbone["hidden_size"], backbone["num_attention_heads"]
     kv_heads = backbone.get("num_key_value_heads") or heads
     dim = backbone.get("head_dim") or width // heads
@@ -284,16 +284,24 @@ def _head(graph: Graph, config: SpeechLMConfig, hidden: str) -> str:
 
 def _project(graph: Graph, hidden: str, parts: Sequence[int], config: SpeechLMConfig) -> str:
     """Project [N, D] by some tables of the head, with the digits merged into them: [N, sum of V]."""
-    tables = []
-    for part in parts:
-        free, digit = (f"head.projection.{name}.{part}" for name in ("free", "digit"))
-        table = graph.weight(f"{free}.weight")
-        if f"{digit}.weight" in graph.weights:
-            spread = graph.op(
-                "Transpose", graph.weight(f"head.projection.spread_{part}"), perm=[1, 0]
-            )
-            digits = graph.op("MatMul", spread, graph.weight(f"{digit}.weight"))
-            table = graph.op("Add", table, digits)
-        tables.append(table)
-    biases = [graph.weight(f"head.projection.free.{part}.bias") for part in parts]
-    return str(graph.op("Gemm", hidden, graph.concat(tables, 0), graph.concat(biases, 0), transB=1))
+    names = [f"head.projection.free.{part}" for part in parts]
+    outputs = sum(graph.weights.shape(f"{name}.weight")[0] for name in names)
+    shape = outputs, config.backbone["hidden_size"]
+    bias = graph.concat([graph.weight(f"{name}.bias") for name in names], 0)
+
+    def tables(own: Graph) -> str:
+        return own.concat([_table(own, part) for part in parts], 0)
+
+    return graph.product(hidden, shape, tables, bias)
+
+
+def _table(graph: Graph, part: int) -> str:
+    """The weights [V, D] of one table of the head, with those of the digits of its codes."""
+    table, digit = (
+        graph.weight(f"head.projection.free.{part}.weight"),
+        f"head.projection.digit.{part}",
+    )
+    if f"{digit}.weight" not in graph.weights:
+        return table
+    spread = graph.op("Transpose", graph.weight(f"head.projection.spread_{part}"), perm=[1, 0])
+    return graph.op("Add", table, graph.op("MatMul", spread, graph.weight(f"{digit}.weight")))

@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from pydantic import Field
 
 from vocalmtp.config import StrictModel, parse
@@ -12,14 +14,13 @@ from vocalmtp.errors import InputError
 from vocalmtp.io.read import FORMAT, check_format, read_object, reason
 from vocalmtp.models.layout import ADVANCE, TokenLayout
 from vocalmtp.models.prompts import TextMode
-from vocalmtp.optional import require
+from vocalmtp.optional import ONNX, require
 from vocalmtp.tokenizers.spec import TokenizerSpec
 
 if TYPE_CHECKING:
     import onnxruntime
 
 MANIFEST = "onnx.json"
-INSTALL = 'pip install "vocalmtp[onnx]"'
 AGAIN = "run: vocalmtp export MODEL --onnx"
 LARGEST_HEADER = 100 << 20  # bytes, as safetensors itself limits it
 
@@ -127,22 +128,53 @@ def header_digest(file: Path, what: str) -> str:
     return hashlib.sha256(header).hexdigest()[:16]
 
 
-def open_session(path: Path, threads: int) -> "onnxruntime.InferenceSession":
+def open_session(
+    path: Path, threads: int, weights: Mapping[str, np.ndarray] | None = None
+) -> "onnxruntime.InferenceSession":
     """Open a graph for the CPU.
 
     Args:
         path: of the graph.
         threads: that one call may use.
+        weights: of the graph by name, which must live as long as the session; None: it has all.
 
     Raises:
         InputError: onnxruntime is not installed, or the graph is missing or damaged.
 
     """
-    ort = require("onnxruntime", INSTALL)
+    ort = require("onnxruntime", ONNX)
+    options = _options(ort, threads)
+    if weights is not None:
+        values = [ort.OrtValue.ortvalue_from_numpy(array) for array in weights.values()]
+        options.add_external_initializers(list(weights), values)
+    return _open(ort, path, options)
+
+
+def run_once(path: Path, threads: int) -> dict[str, np.ndarray]:
+    """Run a graph without inputs, with as little memory as possible: its outputs by name.
+
+    Raises:
+        InputError: see `open_session`.
+
+    """
+    ort = require("onnxruntime", ONNX)
+    options = _options(ort, threads)
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.enable_cpu_mem_arena = False
+    session = _open(ort, path, options)
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, {}), strict=True))
+
+
+def _options(ort: Any, threads: int) -> Any:
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # cores may be busy
     options.log_severity_level = 4  # errors are raised
+    return options
+
+
+def _open(ort: Any, path: Path, options: Any) -> "onnxruntime.InferenceSession":
     if not path.is_file():
         raise InputError(f"graph '{path}': is missing; {AGAIN}", code="damaged")
     try:

@@ -23,7 +23,7 @@ from vocalmtp.models.prompts import (
     longest_speech,
 )
 from vocalmtp.models.state import DecodeState, Proposal
-from vocalmtp.onnx.manifest import OnnxManifest, open_session
+from vocalmtp.onnx.manifest import OnnxManifest, open_session, run_once
 
 Prompt = Sequence[Segment]
 
@@ -87,19 +87,21 @@ class OnnxSpeechLM:
         folder: of the model, with its graphs.
         manifest: of the graphs.
         threads: that one call may use.
+        int8: whether the backbone has weights of 8 bits.
 
     Raises:
         InputError: a graph is missing or damaged.
 
     """
 
-    draft = None
-
-    def __init__(self, folder: Path, manifest: OnnxManifest, threads: int):
+    def __init__(self, folder: Path, manifest: OnnxManifest, threads: int, int8: bool):
         self.config, self.layout = manifest, manifest.layout
         self.head = OnnxHead(self.layout)
-        names = ["prompt", "step", "lm", *(["text"] if manifest.has_text_track else [])]
+        names = ["prompt", "step", *(["text"] if manifest.has_text_track else [])]
         self.sessions = {name: open_session(folder / f"{name}.onnx", threads) for name in names}
+        self.weights = run_once(folder / "quantized.onnx", threads) if int8 else None
+        lm = folder / ("lm.int8.onnx" if int8 else "lm.onnx")
+        self.sessions["lm"] = open_session(lm, threads, self.weights)
         self.cache_names = [i.name for i in self.sessions["lm"].get_inputs()][3:]
         shapes = [i.shape for i in self.sessions["lm"].get_inputs()][3:]
         self.cache_shapes = [(1, shape[1], 0, shape[3]) for shape in shapes]  # of an empty cache
@@ -112,10 +114,11 @@ class OnnxSpeechLM:
         """Return the model, whose graphs have one step size; see `OnnxManifest.step_size_of`."""
         return self
 
-    def check_tree_support(self) -> None:
-        """Raise InputError: there is no draft head."""
+    @property
+    def draft(self) -> None:
+        """Raise InputError: there are no graphs of draft heads."""
         raise InputError(
-            "draft tree: the ONNX graphs have no draft head; use an engine of torch",
+            "drafts: the engine onnx has none; leave them out, or give the engine cpu",
             code="unsupported",
         )
 

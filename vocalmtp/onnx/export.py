@@ -1,0 +1,78 @@
+"""Export of a model folder to ONNX graphs, which refer to the weights that are in it."""
+
+from pathlib import Path
+from typing import Any
+
+from vocalmtp.errors import InputError
+from vocalmtp.io.atomic import atomic_path
+from vocalmtp.models.checkpoint import FORMER_WEIGHTS
+from vocalmtp.models.config import SpeechLMConfig
+from vocalmtp.onnx import codec_graphs, lm_graphs
+from vocalmtp.onnx.builder import Graph, Weights
+from vocalmtp.onnx.manifest import OnnxManifest, header_digest
+from vocalmtp.tokenizers import load_tokenizer
+from vocalmtp.tokenizers.neural import LOOKAHEAD, NeuralTokenizer
+
+
+def export_onnx(folder: Path) -> list[Path]:
+    """Write the graphs of a model's parts, and their manifest, into its folder.
+
+    Args:
+        folder: of the model, as `vocalmtp export` writes it. Its weights are not copied: the graphs
+            need them where they are.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        InputError: there is no graph for some part of the model (`unsupported`), or the folder is
+            damaged.
+
+    """
+    what = f"model '{folder}'"
+    config = SpeechLMConfig.load(folder)
+    lm_graphs.check_exportable(config, what)
+    tokenizer: Any = load_tokenizer(folder / "tokenizer")
+    if not isinstance(tokenizer, NeuralTokenizer):
+        raise InputError(
+            f"{what}: cannot be exported to ONNX: its tokenizer is "
+            f"'{tokenizer.spec.name}', not one that vocalmtp trained; use an engine of torch",
+            code="unsupported",
+        )
+    weights = Weights(folder, FORMER_WEIGHTS)
+    quantized = Graph("quantized", weights)
+    graphs: dict[str, Graph] = {
+        "prompt.onnx": lm_graphs.prompt_graph(config, weights),
+        "step.onnx": lm_graphs.step_graph(config, weights),
+        "lm.onnx": lm_graphs.lm_graph(config, weights),
+        "lm.int8.onnx": lm_graphs.lm_graph(config, weights, quantized),
+        "quantized.onnx": quantized,
+    }
+    if config.has_text_track:
+        graphs["text.onnx"] = lm_graphs.text_graph(config, weights)
+    own = Weights(folder / "tokenizer")
+    graphs["tokenizer/frames.onnx"] = codec_graphs.frames_graph(tokenizer.config, own)
+    graphs["tokenizer/samples.onnx"] = codec_graphs.samples_graph(tokenizer.config, own)
+    manifest = OnnxManifest(
+        layout=config.layout,
+        text=config.text,
+        alphabet=config.alphabet,
+        tokenizer=config.tokenizer,
+        codec=tokenizer.spec,
+        decoupled=tokenizer.decoder.decoupled,
+        delay=tokenizer.decoder.vocoder.delay,
+        lookahead=LOOKAHEAD,
+        speaker_dim=config.speaker_dim,
+        speaker_every_step=config.speaker_every_step,
+        layers=config.backbone["num_hidden_layers"],
+        weights={
+            str(file.relative_to(folder)): header_digest(file, what)
+            for place in (folder, folder / "tokenizer")
+            for file in sorted(place.glob("*.safetensors"))
+        },
+    )
+    for name, graph in graphs.items():
+        with atomic_path(folder / name) as partial:
+            graph.save(partial)
+    manifest.save(folder)
+    return [folder / name for name in graphs]
