@@ -23,13 +23,10 @@ HINTS = {
     "faster_whisper": 'pip install "vocalmtp[whisper]"',
     "playwright": 'pip install "vocalmtp[test]"',
     "sounddevice": 'pip install "vocalmtp[terminal]"',
-<<<<<<< HEAD
     "trl": 'pip install "vocalmtp[rl]"',
     "wyoming": 'pip install "vocalmtp[wyoming]"',
     "zeroconf": 'pip install "vocalmtp[wyoming]"',
-=======
     "onnx": ONNX,
->>>>>>> a89cee7 (Engine onnx: graphs over the safetensors weights, without torch; vocalmtp export --onnx)
     "pyarrow": 'pip install "vocalmtp[parquet]"',
 }
 

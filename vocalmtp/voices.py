@@ -244,7 +244,7 @@ def make_voice(
     vectors = []
     for file in files:
         wav = torch.from_numpy(_read_reference(file, spec.input_rate))[None]  # [1, N]
-        vectors.append(tokenizer.embed_speaker(wav.to(tokenizer.device))[0].float().cpu())
+        vectors.append(tokenizer.embed_speaker(wav)[0].float().cpu())
     vector = torch.stack(vectors).mean(0)
     vector = vector / vector.norm().clamp(min=1e-6)
     origin = origin or f"made from {', '.join(Path(file).name for file in files)}"
