@@ -1,7 +1,7 @@
 """Tiny random models over three backbone families, toy codes, and fixed seeds."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -30,6 +30,14 @@ STREAMS = [
 # The models are tiny: a second thread only waits, in this process and in those that tests start.
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _empty_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Models that were fetched on this machine have no effect."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VOCALMTP_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -61,13 +61,14 @@ def tokenizer_folder(name: Path | str) -> Path:
     )
 
 
-def load_pretrained(part: Any, folder: Path | str, key: str) -> Any:
+def load_pretrained(part: Any, folder: Path | str, key: str, **settings: Any) -> Any:
     """Load a class of Transformers from a local folder.
 
     Args:
         part: the class of the model, tokenizer or processor.
         folder: where its files are.
         key: what the folder is given as, for error messages.
+        settings: further arguments of `from_pretrained`.
 
     Raises:
         InputError: the folder does not hold such a part.
@@ -76,7 +77,7 @@ def load_pretrained(part: Any, folder: Path | str, key: str) -> Any:
     from safetensors import SafetensorError
 
     try:
-        return part.from_pretrained(folder, local_files_only=True)
+        return part.from_pretrained(folder, local_files_only=True, **settings)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise InputError(
             f"{key} '{folder}': not the folder of a {part.__name__} ({reason(error)}); give one "

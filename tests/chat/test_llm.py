@@ -156,18 +156,39 @@ def test_template_without_a_system_role_has_the_prompt_in_the_first_message(tmp_
     assert prompt.split() == "on a mat the cat".split()
 
 
+def test_model_without_a_template_gets_plain_prompts_and_ends_at_the_next_turn(
+    tmp_path, make_session, monkeypatch
+):
+    llm = TransformersChat(save_tiny_chat_model(tmp_path / "m", None))
+    assert "plain" in llm.name
+    messages = [Message("system", "on a mat"), Message("user", "the cat")]
+    assert llm.prompt(messages) == "System: on a mat\nUser: the cat\nAssistant:"
+    pieces = (" On a mat.", "\nUs", "er: and", " now?")
+    monkeypatch.setattr(llm, "_pieces", lambda *_: iter(pieces))
+    session = make_session(llm)
+    session.ask("the cat")
+    assert until(session, "finished")[-1].text == "On a mat."
+
+
+def test_conversation_longer_than_the_model_loses_its_oldest_turns(tmp_path, make_session):
+    folder = save_tiny_chat_model(tmp_path / "m", positions=96)
+    session = make_session(TransformersChat(folder, max_tokens=12), system="on a mat")
+    for _ in range(6):
+        session.ask("the cat saw one boat")
+        events = until(session, "finished")
+        assert not error_codes(events) and events[-1].text
+    session.ask("the cat " * 60)
+    assert error_codes(until(session, "finished")) == ["llm_failed"]
+
+
 def test_template_that_opens_a_thought_speaks_only_what_follows_it(
     tmp_path, make_session, monkeypatch
 ):
     template = TEMPLATE + "{% if add_generation_prompt %}<think>\n{% endif %}"
     llm = TransformersChat(save_tiny_chat_model(tmp_path / "m", template))
 
-    def generate(self, streamer, **_):
-        for piece in ("Hm. ", "Well.", "</think>", " Fine."):
-            streamer.on_finalized_text(piece)
-        streamer.end()
-
-    monkeypatch.setattr("transformers.LlamaForCausalLM.generate", generate)
+    pieces = ("Hm. ", "Well.", "</think>", " Fine.")
+    monkeypatch.setattr(llm, "_pieces", lambda *_: iter(pieces))
     session = make_session(llm)
     session.ask("the cat")
     assert until(session, "finished")[-1].text == "Fine."
@@ -224,14 +245,12 @@ def test_thoughts_of_an_endpoint_are_not_spoken(make_session, url, model):
         (".", "m", "conflict", "llm-model"),
         ("empty", None, "unusable", "llm"),
         ("transformers=empty", None, "unusable", "llm"),
-        ("plain", None, "missing", "llm"),  # no chat template
+        ("smollm2-135m", None, "not_found", "llm"),  # its card is known, and it is not here
     ],
 )
 def test_unusable_llms_are_refused(tmp_path, monkeypatch, llm, model, code, key):
     monkeypatch.chdir(tmp_path)
     Path("empty").mkdir()
-    if llm == "plain":
-        save_tiny_chat_model(Path("plain"), template=None)
     with raises_input_error(code, key=key):
         build_llm(llm, model)
 

@@ -131,6 +131,9 @@ class ScriptedLLM:
     def count_tokens(self, text: str) -> int:
         return len(text.split())
 
+    def prepare(self, system: str) -> None:
+        pass
+
 
 def fake_server(*pieces: str | float | Exception, **limits) -> ServerState:
     """A server with two responders: "llm" writes `pieces`, "other" writes "Other."."""

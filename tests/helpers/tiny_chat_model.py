@@ -14,7 +14,9 @@ TEMPLATE = (
 )
 
 
-def save_tiny_chat_model(folder: Path, template: str | None = TEMPLATE) -> Path:
+def save_tiny_chat_model(
+    folder: Path, template: str | None = TEMPLATE, positions: int = 2048
+) -> Path:
     torch.manual_seed(0)
     vocabulary = {token: number for number, token in enumerate([*SPECIAL, *WORDS])}
     core = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
@@ -29,6 +31,7 @@ def save_tiny_chat_model(folder: Path, template: str | None = TEMPLATE) -> Path:
         intermediate_size=32,
         num_hidden_layers=1,
         num_attention_heads=2,
+        max_position_embeddings=positions,
         eos_token_id=1,
         pad_token_id=1,
         bos_token_id=None,

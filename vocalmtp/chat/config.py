@@ -43,3 +43,4 @@ class ChatConfig(StrictModel):
     echo: Literal["energy", "half-duplex", "off"] = "energy"  # suppression, see EchoGate
     max_lead: float | None = Field(default=3.0, gt=0)  # audio ahead of playback; None: no limit
     max_answer_chars: int = Field(default=4000, ge=1)  # a longer answer is cut
+    filler: float | None = Field(default=None, gt=0)  # seconds without a clause until "Hmm."

@@ -7,6 +7,7 @@ from typing import Literal
 Role = Literal["system", "user", "assistant", "tool"]
 INTERRUPTED = "\u2014 [the user interrupted here and heard no more]"
 OVERHEAD = 4  # tokens of a chat template around every message
+KEPT_SHARE = 0.7  # of the limit that is filled after turns were dropped
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class History:
     def __init__(self, system: str = ""):
         self.system = system
         self._turns: list[Message] = []
+        self._dropped = 0  # the oldest turns, which did not fit
 
     @property
     def turns(self) -> tuple[Message, ...]:
@@ -67,6 +69,7 @@ class History:
     def replace(self, messages: Iterable[Message]) -> None:
         """Replace all messages of the user and the assistant."""
         self._turns.clear()
+        self._dropped = 0
         for message in messages:
             self.add(message)
 
@@ -74,6 +77,7 @@ class History:
         """Reduce the last answer to the text that was played; remove it if there is none."""
         if self._turns and self._turns[-1].role == "assistant":
             last = self._turns.pop()
+            self._dropped = min(self._dropped, len(self._turns))
             if played_text:
                 self._turns.append(replace(last, text=played_text, interrupted=True))
 
@@ -81,7 +85,9 @@ class History:
         """Return the messages that fit into `limit` tokens.
 
         The system prompt and the user's last message are always among them. The oldest turns are
-        dropped first, so that the first message after the system prompt is one of the user's.
+        dropped first, so that the first message after the system prompt is one of the user's. Once
+        they do not fit, KEPT_SHARE of the limit is kept, since a language model runs all of a
+        prompt again whose beginning has changed.
 
         Args:
             limit: tokens, those of the chat template included.
@@ -93,7 +99,10 @@ class History:
         def size(messages: list[Message]) -> int:
             return sum(count(message.content) + OVERHEAD for message in messages)
 
-        kept = list(self._turns)
+        kept = self._turns[self._dropped :]
+        if size(head + kept) > limit:
+            limit = int(limit * KEPT_SHARE)
         while len(kept) > 1 and (kept[0].role != "user" or size(head + kept) > limit):
             kept.pop(0)
+        self._dropped = len(self._turns) - len(kept)
         return head + kept

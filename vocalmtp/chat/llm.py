@@ -4,13 +4,13 @@ A new one is one file in this package, whose factory is decorated with `@LLMS.re
 """
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Protocol
 
 from vocalmtp.chat.answer_stream import AnswerSink
 from vocalmtp.chat.history import Message
 from vocalmtp.config import Registry, split_spec
 from vocalmtp.errors import InputError, nearest
+from vocalmtp.fetch.cards import local_folder
 
 
 class LLM(Protocol):
@@ -35,6 +35,9 @@ class LLM(Protocol):
     def count_tokens(self, text: str) -> int:
         """Return the number of tokens of a text."""
         ...
+
+    def prepare(self, system: str) -> None:
+        """Do what the first answer after a system prompt would otherwise wait for."""
 
 
 # Factories take the ARGUMENT of NAME=ARGUMENT, if there is one, and `model` and `device`.
@@ -63,13 +66,17 @@ class Echo:
         """Return the number of words."""
         return len(text.split())
 
+    def prepare(self, system: str) -> None:
+        """Do nothing: an echo needs no preparation."""
+
 
 def build_llm(spec: str | None = None, model: str | None = None, device: str = "cpu") -> LLM:
     """Return the language model that `spec` names.
 
     Args:
         spec: NAME or NAME=ARGUMENT of a registered language model, the URL of an OpenAI-compatible
-            endpoint, or the folder of a chat model of Transformers; an echo if None.
+            endpoint, the folder of a chat model of Transformers, or its name in 'vocalmtp get'; an
+            echo if None.
         model: the name of the model at the endpoint.
         device: torch device of a model in a folder.
 
@@ -81,12 +88,12 @@ def build_llm(spec: str | None = None, model: str | None = None, device: str = "
     if split_spec(spec)[0] not in LLMS:
         if "://" in spec:
             spec = f"openai={spec}"
-        elif Path(spec).is_dir():
-            spec = f"transformers={spec}"
+        elif folder := local_folder(spec, "llm"):
+            spec = f"transformers={folder}"
         else:
             raise InputError(
-                f"llm '{spec}': no such folder; give that of a chat model, or http://HOST:PORT/v1, "
-                f"or {nearest(spec, LLMS)}",
+                f"llm '{spec}': no such folder; give that of a chat model, a name from 'vocalmtp get', "
+                f"http://HOST:PORT/v1, or {nearest(spec, LLMS)}",
                 code="not_found",
             )
     llm: LLM = LLMS.create(spec, model=model, device=device)

@@ -76,6 +76,9 @@ class OpenAIChat:
         """Estimate the number of tokens of a text."""
         return len(text) // CHARS_PER_TOKEN + 1
 
+    def prepare(self, system: str) -> None:
+        """Do nothing: the endpoint keeps its own caches."""
+
     def write(self, messages: list[Message], out: AnswerSink) -> Iterator[str]:
         """Yield the answer to `messages`, see `LLM`."""
         import httpx

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from importlib.util import find_spec
+from typing import Any, Literal
 
 from vocalmtp.chat.config import ChatConfig
 from vocalmtp.chat.llm import build_llm
@@ -12,6 +13,7 @@ from vocalmtp.chat.session import ChatSession
 from vocalmtp.config import parse
 from vocalmtp.engines.base import AUTO
 from vocalmtp.errors import InputError
+from vocalmtp.fetch.cards import find_card, first_fetched
 from vocalmtp.hub import DEFAULT_MODEL
 from vocalmtp.loading import load
 from vocalmtp.recognizers.base import Recognizer, build_recognizer
@@ -52,9 +54,9 @@ def build_pipeline(
 
     Args:
         model: name or folder of the model that speaks.
-        llm: see `build_llm`.
+        llm: see `build_llm`; None for one that was fetched, or else an echo.
         llm_model: see `build_llm`.
-        recognizer: see `build_recognizer`.
+        recognizer: see `build_recognizer`; None for one that was fetched, or else pocketsphinx.
         responder: name of a registered responder: cascade, or speech-lm, for which `model` is
             responder and recognizer in one.
         device: torch device of all models.
@@ -66,7 +68,10 @@ def build_pipeline(
     """
     factory = RESPONDERS[responder]
     if not factory.end_to_end:
-        writer, listener = build_llm(llm, llm_model, device), build_recognizer(recognizer, device)
+        if llm is None and llm_model is None:
+            llm = best_here("llm")
+        writer = build_llm(llm, llm_model, device)
+        listener = build_recognizer(recognizer or best_here("recognizer"), device)
         listener.warm_up()
         tts = load_tts(model, device)
         return ChatPipeline(factory(tts, writer), listener, tts)
@@ -80,6 +85,13 @@ def build_pipeline(
     tts = load_tts(model, device)
     built = factory(tts)
     return ChatPipeline(built, built.recognizer or build_recognizer(None, device), tts)
+
+
+def best_here(kind: Literal["llm", "recognizer"]) -> str | None:
+    """Return the name of a fetched model whose packages are installed, or None."""
+    name = first_fetched(kind)
+    usable = name is not None and all(find_spec(package) for package in find_card(name).needs)
+    return name if usable else None
 
 
 def talk(
@@ -101,9 +113,11 @@ def talk(
         model: name or folder of the model that speaks.
         voice: as for `TTS`; overrides the role's voice.
         role: a persona and its voice, or its name or file.
-        llm: URL of an endpoint, or folder of a chat model; an echo if None.
+        llm: URL of an endpoint, or folder or name of a chat model; None for one that was fetched,
+            or else an echo.
         llm_model: name of the model at the endpoint.
-        recognizer: NAME, NAME=ARGUMENT or a folder; pocketsphinx if None.
+        recognizer: NAME, NAME=ARGUMENT or a folder; None for one that was fetched, or else
+            pocketsphinx.
         responder: cascade, or speech-lm.
         device: torch device of all models.
         engine: see `vocalmtp.load`.

@@ -4,10 +4,11 @@ A new one is one file in this package, whose class is decorated with `@RESPONDER
 """
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Protocol
 
 import numpy as np
@@ -35,6 +36,7 @@ Pieces = SimpleQueue[str | Exception | None]  # None: the text is complete
 WARM_UP = "One moment, please."
 CLAUSE_SEEDS = 1000  # between the seeds of two clauses, which have fewer sentences than that
 PUNCTUATION = " .,;:?!'-"
+FILLERS = ("Hmm.", "Let me think.", "Well, let me see.")  # neither shown nor in the history
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +47,7 @@ class AnswerRequest:
         messages: the conversation, which ends with the user's message.
         samples: the audio of the turn, float32 [N] at SAMPLE_RATE; None if it was typed.
         spoken: whether the answer has audio.
+        filler: seconds without a clause after which a filler is spoken; None for none.
 
     """
 
@@ -53,6 +56,7 @@ class AnswerRequest:
     seed: int
     samples: np.ndarray | None = None
     spoken: bool = True
+    filler: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +97,9 @@ class Responder(Protocol):
         """Return the number of tokens of a text."""
         ...
 
+    def prepare(self, system: str) -> None:
+        """Do what the first answer after a system prompt would otherwise wait for."""
+
 
 class ResponderFactory(Protocol):
     """Makes a responder from loaded parts; `llm` is None for end-to-end responders."""
@@ -118,6 +125,9 @@ class SpeakingResponder:
 
     def __init__(self, tts: TTS):
         self._tts = tts
+
+    def prepare(self, system: str) -> None:
+        """Do nothing, see `Responder`."""
 
     def say(self, text: str, request: AnswerRequest, out: AnswerSink) -> None:
         """Show and speak a given text, see `Responder`."""
@@ -149,7 +159,8 @@ class SpeakingResponder:
         with out.on_cancel(lambda: pieces.put(Cancelled())):
             writer.start()
             try:
-                for clause in _clauses(pieces):
+                fill = speaker.fill if request.spoken else None
+                for clause in _clauses(pieces, request.filler, fill):
                     if request.spoken:
                         speaker.say(clause)
             except AnswerError as error:
@@ -181,6 +192,10 @@ class CascadeResponder(SpeakingResponder):
     def count_tokens(self, text: str) -> int:
         """Return the number of tokens of a text."""
         return self.llm.count_tokens(text)
+
+    def prepare(self, system: str) -> None:
+        """Run the system prompt, see `Responder`."""
+        self.llm.prepare(system)
 
     def answer(self, request: AnswerRequest, out: AnswerSink) -> None:
         """Answer a turn, see `Responder`."""
@@ -243,11 +258,29 @@ def _show(text: Iterator[str], out: AnswerSink, pieces: Pieces, stop: threading.
         pieces.put(error)
 
 
-def _clauses(pieces: Pieces) -> Iterator[str]:
-    """Yield clauses as soon as they are complete; then raise the exception, if there is one."""
+def _clauses(
+    pieces: Pieces, patience: float | None = None, on_slow: Callable[[], None] | None = None
+) -> Iterator[str]:
+    """Yield clauses as soon as they are complete; then raise the exception, if there is one.
+
+    `on_slow` is called if the first one takes longer than `patience` seconds.
+    """
     splitter = ClauseSplitter()
-    while isinstance(piece := pieces.get(), str):
-        yield from splitter.push(piece)
+    deadline = None if patience is None else time.monotonic() + patience
+    while True:
+        wait = None if deadline is None else max(deadline - time.monotonic(), 0.0)
+        try:
+            piece = pieces.get(timeout=wait)
+        except Empty:
+            deadline = None
+            if on_slow is not None:
+                on_slow()
+            continue
+        if not isinstance(piece, str):
+            break
+        for clause in splitter.push(piece):
+            deadline = None
+            yield clause
     if isinstance(piece, Cancelled):
         raise piece
     yield from splitter.finish()
@@ -272,6 +305,12 @@ class ClauseSpeaker:
         self._clauses = 0
         self._samples = 0  # of the answer's audio so far
         self._pause = 0.0  # seconds before the next clause
+
+    def fill(self) -> None:
+        """Speak a filler, which has no place in the text."""
+        text = FILLERS[self._request.seed % len(FILLERS)]
+        for audio in self._stream(text, self._request.voice, self._request.seed):
+            self._play(audio.samples, [])
 
     def say(self, clause: str) -> None:
         """Speak a clause, without words that cannot be spoken."""

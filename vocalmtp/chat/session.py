@@ -331,6 +331,7 @@ class ChatSession:
             seed=config.seed + turn,
             samples=samples,
             spoken=options.spoken,
+            filler=config.filler,
         )
         self._start_answer(responder.answer, request, turn, elapsed)
 

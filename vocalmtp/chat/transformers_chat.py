@@ -3,26 +3,31 @@
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from vocalmtp.chat.answer_stream import AnswerError, AnswerSink
 from vocalmtp.chat.history import Message
 from vocalmtp.chat.llm import LLMS
 from vocalmtp.engines.device import resolve_device
 from vocalmtp.errors import InputError
+from vocalmtp.fetch.cards import local_folder
 from vocalmtp.hub import load_pretrained
+from vocalmtp.models.checkpoint import quiet
 from vocalmtp.text.thinking import THINK, ThoughtFilter
 
-if TYPE_CHECKING:
-    import torch
-    from transformers import TextIteratorStreamer
+PLAIN_TEMPLATE = (  # of models without one
+    "{% for m in messages %}{{ m.role.capitalize() }}: {{ m.content }}\n{% endfor %}"
+    "{% if add_generation_prompt %}Assistant:{% endif %}"
+)
+PLAIN_END = "\nUser:"  # ends the answer of such a model
+LEAST_ROOM = 64  # tokens of an answer for which the oldest turns are dropped from a prompt
 
 
 class TransformersChat:
     """A chat model that samples as its generation config specifies.
 
     Args:
-        folder: the model and its tokenizer, which has a chat template.
+        folder: the model and its tokenizer; without a chat template, prompts are plain text.
         device: torch device of the model.
         max_tokens: of an answer, thoughts included.
 
@@ -34,43 +39,45 @@ class TransformersChat:
     def __init__(self, folder: Path | str, device: str = "cpu", max_tokens: int = 400):
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
+        from vocalmtp.chat.generation import LocalGenerator
+
+        place = resolve_device(device)
         self._tokenizer = load_pretrained(AutoTokenizer, folder, "llm")
-        self._model = load_pretrained(AutoModelForCausalLM, folder, "llm").eval()
-        if not self._tokenizer.chat_template:
-            raise InputError(
-                f"llm '{folder}': has no chat template; give a model made for chat", code="missing"
-            )
-        self._model.to(resolve_device(device))
-        self._max_tokens = max_tokens
         self.name = Path(folder).resolve().name
+        self._end = ""  # text that ends an answer
+        if not self._tokenizer.chat_template:
+            self.name += " (no chat template: plain prompts)"
+            self._tokenizer.chat_template, self._end = PLAIN_TEMPLATE, PLAIN_END
+        settings = {"dtype": "float32"} if place.type == "cpu" else {}
+        with quiet():
+            model = load_pretrained(AutoModelForCausalLM, folder, "llm", **settings)
+        generation = model.generation_config
+        ends = generation.eos_token_id
+        self._ends = set(ends if isinstance(ends, list) else [ends]) - {None}
+        self._positions: int | None = getattr(model.config, "max_position_embeddings", None)
+        self._max_tokens = max_tokens
+        self._generator = LocalGenerator(model.eval().to(place))
 
     def count_tokens(self, text: str) -> int:
         """Return the number of tokens of a text."""
-        return len(self._tokenizer(text, add_special_tokens=False).input_ids)
+        return len(self._encode(text))
+
+    def prepare(self, system: str) -> None:
+        """Run a system prompt, so that the first answers do not wait for it."""
+        if system:
+            messages = [Message("system", system), Message("user", "")]
+            self._generator.prepare(self._encode(self.prompt(messages))[: self._positions])
 
     def write(self, messages: list[Message], out: AnswerSink) -> Iterator[str]:
         """Yield the answer to `messages`, see `LLM`."""
-        from transformers import TextIteratorStreamer
-
-        prompt = self.prompt(messages)
+        prompt, ids, limit = self._fit(messages)
         thoughts = ThoughtFilter(opened=prompt.rstrip().endswith(THINK))
-        pieces = TextIteratorStreamer(self._tokenizer, skip_prompt=True, skip_special_tokens=True)
-        stop = threading.Event()
-        errors: list[Exception] = []
-        arguments = (prompt, pieces, stop, errors)
-        thread = threading.Thread(target=self._generate, args=arguments, daemon=True)
-        written = False
+        stop, written = threading.Event(), False
+        tokens = self._generator.tokens(ids, self._ends, limit)
         with out.on_cancel(stop.set):
-            thread.start()
-            try:
-                for piece in thoughts.filter(pieces):
-                    written = True
-                    yield piece
-            finally:
-                stop.set()  # also if the reader has abandoned this generator
-                thread.join()
-        if errors:
-            raise errors[0]
+            for piece in thoughts.filter(self._until_end(self._pieces(tokens, stop))):
+                written = True
+                yield piece
         if not written:
             raise AnswerError(f"{self.name} wrote no answer", "llm_failed")
 
@@ -94,30 +101,61 @@ class TransformersChat:
         )
         return text
 
-    def _generate(
-        self,
-        prompt: str,
-        pieces: "TextIteratorStreamer",
-        stop: threading.Event,
-        errors: list[Exception],
-    ) -> None:
-        """Generate the answer into `pieces`, in a thread; append an exception to `errors`."""
-        import torch
+    def _encode(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer(text, add_special_tokens=False).input_ids
+        return ids
 
-        def stopped(ids: "torch.Tensor", _scores: object, **_: object) -> "torch.Tensor":
-            return torch.full((len(ids),), stop.is_set(), device=ids.device)  # [B]
+    def _fit(self, messages: list[Message]) -> tuple[str, list[int], int]:
+        """The prompt, its tokens and those left for the answer; without turns that do not fit."""
+        messages = list(messages)
+        while True:
+            prompt = self.prompt(messages)
+            ids, limit = self._encode(prompt), self._max_tokens
+            if self._positions is None or self._positions - len(ids) >= min(LEAST_ROOM, limit):
+                room = limit if self._positions is None else self._positions - len(ids)
+                return prompt, ids, min(limit, room)
+            oldest = 1 if messages[0].role == "system" else 0
+            if len(messages) - oldest < 2:
+                raise AnswerError(f"the question is too long for {self.name}", "llm_failed")
+            del messages[oldest]
 
-        try:
-            inputs = self._tokenizer(prompt, add_special_tokens=False, return_tensors="pt")
-            self._model.generate(
-                **inputs.to(self._model.device),
-                max_new_tokens=self._max_tokens,
-                streamer=pieces,
-                stopping_criteria=[stopped],
+    def _pieces(self, tokens: Iterator[int], stop: threading.Event) -> Iterator[str]:
+        """Yield the text of tokens, word by word, until `stop` is set."""
+        from transformers import TextStreamer
+
+        ready: list[str] = []
+        streamer: Any = TextStreamer(self._tokenizer, skip_special_tokens=True)
+        streamer.on_finalized_text = lambda text, stream_end=False: ready.append(text)
+        for token in tokens:
+            if stop.is_set():
+                return
+            streamer.put(_array(token))
+            yield from filter(None, ready)
+            ready.clear()
+        streamer.end()
+        yield from filter(None, ready)
+
+    def _until_end(self, pieces: Iterator[str]) -> Iterator[str]:
+        """Yield an answer up to the text that ends it; what may be its beginning is held back."""
+        text = ""
+        for piece in pieces:
+            text += piece
+            if self._end and self._end in text:
+                yield text.partition(self._end)[0]
+                return
+            held = next(
+                (n for n in range(len(self._end), 0, -1) if text.endswith(self._end[:n])), 0
             )
-        except Exception as error:
-            errors.append(error)
-            pieces.end()
+            yield text[: len(text) - held]
+            text = text[len(text) - held :]
+        yield text
+
+
+def _array(token: int) -> Any:
+    """A token as Transformers' streamers take it: [1]."""
+    import torch
+
+    return torch.tensor([token])
 
 
 @LLMS.register("transformers")
@@ -133,4 +171,4 @@ def load_chat_model(
         raise InputError(
             "llm 'transformers': needs a folder; give transformers=FOLDER", code="missing"
         )
-    return TransformersChat(folder, device)
+    return TransformersChat(local_folder(folder, "llm") or folder, device)

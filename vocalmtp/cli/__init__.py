@@ -17,6 +17,7 @@ from vocalmtp.cli import (
     describe,
     drafts,
     evaluate,
+    get,
     serve,
     synthesis,
     tokenizers,
@@ -42,6 +43,7 @@ verb(app, "tts", panel=SPEAK)(synthesis.tts)
 verb(app, "batch", panel=SPEAK)(batch.batch)
 verb(app, "chat", panel=SPEAK)(chat.chat)
 verb(app, "serve", panel=SPEAK)(serve.serve)
+verb(app, "get", panel=SPEAK)(get.get)
 app.add_typer(voices.voices_app, name="voices", rich_help_panel=SPEAK)
 app.add_typer(voices.roles_app, name="roles", rich_help_panel=SPEAK)
 app.command("info", rich_help_panel=SPEAK)(describe.info)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from vocalmtp.tts import TTS
 
 LOCALHOST, PORT, SESSIONS = "127.0.0.1", 7860, 4
+SUGGESTED = ("smollm2-135m", "whisper-tiny.en")  # a language model, a recognizer
 TURNS, RECORDING, PAGE = "Turns", "Without the page", "The page"
 
 
@@ -33,9 +34,9 @@ class ChatOptions(ModelOptions, VoiceOptions):
         str | None,
         option(
             help="The language model: the URL of an OpenAI-compatible endpoint "
-            "(http://HOST:PORT/v1, key in OPENAI_API_KEY), or the folder of a chat model of "
-            "Transformers.",
-            show_default="echo: repeats what you say",
+            "(http://HOST:PORT/v1, key in OPENAI_API_KEY), a name from 'vocalmtp get', or the folder "
+            "of a chat model of Transformers; echo repeats what you say.",
+            show_default="one that was fetched, or echo",
         ),
     ] = None
     llm_model: Annotated[str | None, option(help="The name of the model at the endpoint.")] = None
@@ -46,9 +47,10 @@ class ChatOptions(ModelOptions, VoiceOptions):
     recognizer: Annotated[
         str | None,
         option(
-            help="The speech recognizer: pocketsphinx, whisper=FOLDER, faster-whisper=FOLDER, "
-            "speech-lm=FOLDER, or the folder of such a model; 'vocalmtp eval judges' lists all.",
-            show_default="pocketsphinx",
+            help="The speech recognizer: a name from 'vocalmtp get', pocketsphinx, "
+            "whisper=FOLDER, faster-whisper=FOLDER, speech-lm=FOLDER, or the folder of such a "
+            "model; 'vocalmtp eval judges' lists all.",
+            show_default="one that was fetched, or pocketsphinx",
         ),
     ] = None
     native: Annotated[
@@ -76,6 +78,15 @@ class ChatOptions(ModelOptions, VoiceOptions):
             panel=TURNS,
             help="Seconds of speech that interrupt an answer; shorter sounds count as noise.",
             show_default="0.16",
+        ),
+    ] = None
+
+    filler: Annotated[
+        float | None,
+        option(
+            panel=TURNS,
+            help="Say 'Hmm.' or the like when the language model takes longer than so many seconds.",
+            show_default="never",
         ),
     ] = None
 
@@ -121,6 +132,7 @@ class ChatOptions(ModelOptions, VoiceOptions):
         from vocalmtp.config import parse
 
         given = {"system": self.system, "echo": self.echo, "barge_in": self.barge_in}
+        given["filler"] = self.filler
         settings = {key: value for key, value in given.items() if value is not None}
         return parse(ChatConfig, settings, "chat")
 
@@ -166,6 +178,8 @@ def chat(options: ChatOptions) -> None:
 
     Examples:
 
+    vocalmtp get smollm2-135m whisper-tiny.en && vocalmtp chat
+
     vocalmtp chat --llm http://localhost:8000/v1 --llm-model qwen --recognizer whisper-small
 
     vocalmtp chat --role captain --llm http://localhost:8000/v1 --llm-model qwen
@@ -197,6 +211,8 @@ def chat(options: ChatOptions) -> None:
     if note := consent_note(pipeline.tts.find_voice(options.voice if role is None else role)):
         tell(note)
     tell(f"answers: {pipeline.responder.name}; recognizer: {pipeline.recognizer.description}")
+    _suggest_models(options)
+    pipeline.responder.prepare(config.system if role is None else role.system_prompt())
     if samples is not None and options.output is not None:
         from vocalmtp.chat.recorded import SETTINGS
 
@@ -208,6 +224,22 @@ def chat(options: ChatOptions) -> None:
             _run_terminal(session, pipeline)
     else:
         _serve_page(options, pipeline, config, role)
+
+
+def _suggest_models(options: ChatOptions) -> None:
+    """Say how to get what is not here and was not given."""
+    from vocalmtp.chat.pipeline import best_here
+
+    given = {"llm": options.llm or options.llm_model, "recognizer": options.recognizer}
+    names = [
+        name
+        for (kind, value), name in zip(given.items(), SUGGESTED, strict=True)
+        if value is None and not options.native and best_here(kind) is None
+    ]
+    if "smollm2-135m" in names:
+        tell("answers repeat your words, as there is no language model")
+    if names:
+        tell(f"for better ones, run: vocalmtp get {' '.join(names)}")
 
 
 def _check_page(options: ChatOptions) -> None:

@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging
 
 from vocalmtp.errors import InputError
+from vocalmtp.fetch.cards import local_folder
 from vocalmtp.io.read import check_finite, read_object, read_shapes, reason
 from vocalmtp.models.config import SpeechLMConfig
 
@@ -128,7 +129,7 @@ def load_backbone(model: Path | str, key: str = "model") -> PreTrainedModel:
     """Load a causal LM of Transformers in float32.
 
     Args:
-        model: its folder or name.
+        model: its folder, or its name in 'vocalmtp get' or at the hub.
         key: the field that errors are about.
 
     Raises:
@@ -136,6 +137,7 @@ def load_backbone(model: Path | str, key: str = "model") -> PreTrainedModel:
 
     """
     what = f"{key} '{model}'"
+    model = local_folder(model, key) or model
     if (Path(model) / "config.json").is_file():
         kind = read_object(Path(model) / "config.json", what).get("model_type")
         if kind == SpeechLMConfig.model_type:
@@ -163,7 +165,7 @@ def load_backbone(model: Path | str, key: str = "model") -> PreTrainedModel:
 def load_text_tokenizer(folder: Path | str) -> Any:
     """Load the text tokenizer of a pretrained backbone. Raises InputError if it is damaged."""
     try:
-        return AutoTokenizer.from_pretrained(folder)
+        return AutoTokenizer.from_pretrained(local_folder(folder, "model") or folder)
     except Exception as error:  # whatever a file makes Transformers raise
         raise InputError(
             f"model '{folder}': its text tokenizer cannot be loaded ({reason(error)}); "

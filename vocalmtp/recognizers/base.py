@@ -18,6 +18,7 @@ import numpy as np
 
 from vocalmtp.config import Registry, split_spec
 from vocalmtp.errors import InputError, nearest
+from vocalmtp.fetch.cards import local_folder
 
 SAMPLE_RATE = 16_000  # Hz, of the samples that every recognizer takes
 DEFAULT_RECOGNIZER = "pocketsphinx"
@@ -123,12 +124,13 @@ def build_recognizer(spec: str | None = None, device: str = "cpu") -> Recognizer
     """
     spec = spec or DEFAULT_RECOGNIZER
     if split_spec(spec)[0] not in RECOGNIZERS:
-        if not Path(spec).is_dir():
+        folder = local_folder(spec, "recognizer")
+        if folder is None:
             raise InputError(
                 f"recognizer '{spec}': no such recognizer or folder; {nearest(spec, RECOGNIZERS)}",
                 code="unknown_name",
             )
-        spec = f"{_model_kind(Path(spec))}={spec}"
+        spec = f"{_model_kind(folder)}={folder}"
     recognizer: Recognizer = RECOGNIZERS.create(spec, device=device)
     return recognizer
 
@@ -144,12 +146,13 @@ def required_folder(name: str, folder: Path | str | None) -> Path:
     """Return the folder of a recognizer's model; raises InputError unless it exists."""
     if folder is None:
         raise InputError(f"recognizer '{name}': needs a model; give {name}=FOLDER", code="missing")
-    if not Path(folder).is_dir():
+    found = local_folder(folder, f"recognizer '{name}'")
+    if found is None:
         raise InputError(
             f"recognizer '{name}={folder}': no such folder; give the folder of its model",
             code="not_found",
         )
-    return Path(folder)
+    return found
 
 
 def transcribe_files(

@@ -1,0 +1,94 @@
+"""Generation by a local model: equal to Transformers, and nothing of a prompt is run twice."""
+
+import pytest
+import torch
+from torch import nn
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+
+from vocalmtp.chat.generation import KEPT, LocalGenerator, is_loop
+from vocalmtp.engines.weight_only import WeightOnlyLinear
+
+FIRST, SECOND = list(range(3, 15)), list(range(20, 25))
+
+
+def make_model(kind: str) -> nn.Module:
+    torch.manual_seed(3)
+    if kind == "gpt2":
+        config = GPT2Config(vocab_size=64, n_embd=64, n_layer=2, n_head=2, n_positions=256)
+        return GPT2LMHeadModel(config).eval()
+    sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
+    return LlamaForCausalLM(LlamaConfig(vocab_size=64, **sizes, **heads)).eval()
+
+
+@pytest.fixture(params=["gpt2", "llama"])
+def counted(request, monkeypatch) -> tuple[LocalGenerator, list[int]]:
+    """A generator, and the numbers of positions that it runs at once."""
+    generator, runs = LocalGenerator(make_model(request.param)), []
+    runner = generator._runner
+    for name in ("prefill", "steps"):
+        real = getattr(runner, name)
+
+        def run(inputs, *arguments, real=real, **settings):
+            if inputs.shape[1] > 1:
+                runs.append(inputs.shape[1])
+            return real(inputs, *arguments, **settings)
+
+        monkeypatch.setattr(runner, name, run)
+    return generator, runs
+
+
+def test_tokens_equal_those_of_transformers():
+    model = make_model("gpt2")
+    ids = torch.tensor([FIRST])
+    settings = {"max_new_tokens": 16, "do_sample": False, "pad_token_id": 0, "eos_token_id": None}
+    want = model.generate(ids, **settings)[0, len(FIRST) :].tolist()
+    assert list(LocalGenerator(model).tokens(FIRST, set(), 16)) == want
+    assert list(LocalGenerator(model).tokens(FIRST, {want[5]}, 16)) == want[: want.index(want[5])]
+
+
+def test_what_was_run_before_is_not_run_again(counted):
+    generator, runs = counted
+    generator.prepare(FIRST)
+    answer = list(generator.tokens([*FIRST, *SECOND], set(), 6))
+    assert runs == [len(FIRST), len(SECOND)]
+    follow = [*FIRST, *SECOND, *answer[:-1], 7, 8, 9]  # another last token, as after a cut
+    reused = list(generator.tokens(follow, set(), 6))
+    assert runs[2:] == [3]
+    generator._prompts._entries.clear()
+    assert list(generator.tokens(follow, set(), 6)) == reused
+    list(generator.tokens([*FIRST, 40, 41], set(), 2))  # another conversation
+    assert runs[3:] == [len(follow), 2]
+
+
+def test_an_abandoned_answer_leaves_a_usable_cache_and_old_ones_are_dropped(counted):
+    generator, runs = counted
+    tokens = generator.tokens(FIRST, set(), 100)
+    made = [next(tokens), next(tokens)]
+    tokens.close()
+    again = generator.tokens([*FIRST, *made, 5], set(), 4)
+    assert len(list(again)) == 4
+    for number in range(KEPT + 3):
+        list(generator.tokens([50 + number, 4, 5], set(), 1))
+    assert len(generator._prompts._entries) == KEPT
+
+
+def test_weight_only_linear_is_close_to_float():
+    linear, x = nn.Linear(96, 64), torch.randn(2, 3, 96)
+    want = linear(x)
+    error = (WeightOnlyLinear(linear)(x) - want).norm() / want.norm()
+    assert error < 0.02
+
+
+@pytest.mark.parametrize(
+    ("ids", "loop"),
+    [
+        ([1, 2] * 12, True),
+        ([9, 8, *[1, 2, 3, 4, 5, 6, 7, 8, 9, 10] * 3], True),
+        ([1, 2] * 8, False),  # "ha ha ha"
+        (list(range(60)), False),
+        ([*range(10), *range(10)], False),  # a refrain
+    ],
+)
+def test_a_passage_that_repeats_is_a_loop(ids, loop):
+    assert is_loop(ids) == loop

@@ -1,0 +1,1 @@
+"""Models of other publishers by name: a catalogue of cards, and what `vocalmtp get` does with them."""

