@@ -59,6 +59,7 @@ def replace_work(patch: pytest.MonkeyPatch, toy: Path) -> None:
         "vocalmtp.batch.workers.Pool": speak_here,
         "vocalmtp.batch.ray.synthesize_on_ray": speak_here,
         "vocalmtp.recognizers.pocketsphinx.PocketsphinxRecognizer.transcribe": lambda *_: "hi",
+        "vocalmtp.fetch.get.get_model": lambda card, tell: Path(card.name),
         "vocalmtp.bench.run.run_bench": check_model,
         "vocalmtp.bench.methods.run_methods": lambda *_: iter(()),
         "vocalmtp.evaluation.run.run_intelligibility": lambda request: check_model(request.model),

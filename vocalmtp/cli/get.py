@@ -50,8 +50,8 @@ def get(options: GetOptions) -> None:
             _get(card)
         except InputError as error:  # the other ones are fetched all the same
             failures.append(error)
-    for error in failures[:-1]:
-        tell(f"error: {error} [{error.code}]")
+    for failure in failures[:-1]:
+        tell(f"error: {failure} [{failure.code}]")
     if failures:
         raise failures[-1]
 
