@@ -128,8 +128,12 @@ class TTS(SentenceSynthesizer):
         for voice in self.voices.values():
             voice.check(found)
 
-    def using(self, decoding: Decoding) -> "TTS":
+    def using(self, decoding: Decoding, reader: TextReader | None = None) -> "TTS":
         """Return a TTS with the same model and voices, another decoding and its own statistics.
+
+        Args:
+            decoding: how steps are decoded.
+            reader: splits texts into sentences; None: as before.
 
         Raises:
             InputError: the model does not support `decoding`.
@@ -138,6 +142,7 @@ class TTS(SentenceSynthesizer):
         other = copy(self)
         other.decoding, other.statistics = decoding, DecodeStatistics()
         other.model = decoding.model(self.full_model)
+        other.reader = self.reader if reader is None else reader
         return other
 
     # -- public calls --------------------------------------------------------------------------
@@ -159,7 +164,7 @@ class TTS(SentenceSynthesizer):
                 Voice, or a Role; None: the model's default voice.
             seed: equal seeds give equal audio. No effect in greedy decoding, which is the default of
                 models whose card says so, such as `mini`: give a temperature to vary the speech.
-            speed: 0.5 (slow) to 2 (fast), without a change of pitch.
+            speed: 0.25 (slow) to 4 (fast), without a change of pitch.
             sampling: temperature, top_k, top_p, greedy; by default as the model's card recommends.
 
         Raises:

@@ -8,7 +8,7 @@ import pytest
 from helpers.errors import raises_input_error
 
 from vocalmtp.batch.items import Item, read_items
-from vocalmtp.data.text_lists import survey
+from vocalmtp.data.text_lists import guess_kind, survey
 
 
 @pytest.fixture
@@ -169,3 +169,60 @@ def test_memory_does_not_grow_with_the_list(tmp_path, kind):
     tracemalloc.stop()
     assert count == 20_000
     assert peak < (1 << 20 if kind == "txt" else 5 << 20)  # ids are remembered, as hashes
+
+
+@pytest.mark.parametrize(
+    ("line", "meant"),
+    [
+        ('{"text": "a", "vioce": "ann"}', "voice"),
+        ('{"Text": "a"}', "text"),
+        ('{"txt": "a"}', "text"),
+        ('{"text": "a", "Speed": 2}', "speed"),
+        ('{"text": "a", "speeed": 2}', "speed"),
+        ('{"text": "a", "temprature": 2}', "temperature"),
+        ('{"text": "a", "Seed": 2}', "seed"),
+        ('{"text": "a", "ID": 2}', "id"),
+    ],
+)
+def test_a_misspelt_field_is_named(read, line, meant):
+    [item] = read("a.jsonl", line)
+    assert item.code == "unknown_name" and f"'{meant}'" in item.error
+
+
+@pytest.mark.parametrize("name", ["voices", "texts", "ids", "page", "context", "speech", "seeds"])
+def test_fields_of_ones_own_are_kept(read, name):
+    every = '"id": "a", "text": "b", "voice": "ann", "seed": 1, "temperature": 1, "speed": 1'
+    [item] = read("a.jsonl", f'{{{every}, "{name}": 5}}')
+    assert (item.error, item.extra) == (None, {name: 5})
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_csv_of_other_programs(read, encoding, delimiter):
+    content = 'id,text,speed\r\na,"He said ""5"",\r\nthen\u2026 left",1.5\r\nb,"No",\r\n'
+    mark = "\ufeff" if encoding[-2:] in ("le", "be") else ""
+    items = read("a.csv", (mark + content.replace(",", delimiter)).encode(encoding))
+    assert [item.error for item in items] == [None, None]
+    assert items[0].text.splitlines() == [f'He said "5"{delimiter}', "then\u2026 left"]
+    assert [item.speed for item in items] == [1.5, None]
+
+
+@pytest.mark.parametrize("speed", ["9", "0", "-1", '"fast"', "true", "NaN"])
+def test_an_invalid_speed_is_named(read, speed):
+    [item] = read("a.jsonl", f'{{"text": "a", "speed": {speed}}}')
+    assert item.error is not None
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        ('{"text": "a"}', ".jsonl"),
+        ("id,text\n1,a", ".csv"),
+        ("text;id\na;1", ".csv"),
+        ("text\na", ".txt"),
+        ("Hello, text me.\nNo.", ".txt"),
+        ("", ".txt"),
+    ],
+)
+def test_the_kind_of_a_list_is_guessed(content, kind):
+    assert guess_kind(content) == kind

@@ -138,6 +138,6 @@ def test_missing_device_or_library_is_reported(make_session, monkeypatch, where,
     if where == "device":
         sys.modules["sounddevice"].query_devices = missing
     else:
-        monkeypatch.setattr("vocalmtp.chat.terminal.require", missing)
+        monkeypatch.setattr("vocalmtp.audio.playback.require", missing)
     with raises_input_error(code, key="terminal"):
         run_terminal(make_session(), RATE, print)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 from helpers.batch_checks import check_whole, rows
+from helpers.command_line import pipe_in
 from helpers.errors import error_code
 
 LIST = """{"id": "one", "text": "Hello there. Go.", "seed": 4}
@@ -41,6 +42,24 @@ def test_every_file_equals_the_single_call(run, model, capsys):
         ("three", "bob", 2),
     ]
     assert rows(Path("out"))[1]["page"] == 7
+
+
+def test_a_list_from_standard_input_with_word_times(run, model, monkeypatch, capsys):
+    content = b'{"id": "a", "text": "Yes. No."}\n{"id": "b", "text": "No.", "speed": 0.5}\n'
+    options = ("-o", "out", "-m", model, "--speed", "2", "--timestamps", "vtt")
+    pipe_in(monkeypatch, content)
+    assert run("batch", "-", *options, "--sample-rate", "8000") == 0
+    assert {"a.vtt", "a.wav", "b.vtt", "b.wav", "manifest.jsonl"} <= set(os.listdir("out"))
+    assert Path("out/a.vtt").read_text().startswith("WEBVTT\n")
+    assert soundfile.info("out/a.wav").samplerate == 8000
+    assert rows(Path("out"))[1]["speed"] == 0.5
+    Path("out/b.vtt").unlink()
+    pipe_in(monkeypatch, content)
+    assert run("batch", "-", *options, "--sample-rate", "8000") == 0
+    assert "1 made" in (err := capsys.readouterr().err.splitlines()[-1]) and "1 kept" in err
+    pipe_in(monkeypatch, content)
+    assert run("batch", "-", "-o", "out", "-m", model) == 2
+    assert error_code(capsys.readouterr().err) == "other_run"
 
 
 def test_failures_are_counted_and_the_rest_is_kept(run, model, capsys):

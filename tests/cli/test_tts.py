@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -130,6 +131,75 @@ def test_follow_refuses(run, model, monkeypatch, capsys, arguments, written, cod
     assert os.listdir() == []
 
 
+def test_own_pronunciations_and_marks_are_shown(run, capsys):
+    Path("own.txt").write_text("gif = jiff\n")
+    text = "<speak>A GIF. [pause] <prosody rate='slow'>Yes</prosody></speak>"
+    assert run("tts", text, "--show-text", "--lexicon", "own.txt") == 0
+    shown = capsys.readouterr()
+    assert shown.out == "a jiff.\nyes.\n"
+    assert shown.err.startswith("warning: text: <prosody>") and shown.err.count("\n") == 1
+    assert run("tts", text, "--show-text", "--lexicon", "none.txt") == 2
+    assert error_code(capsys.readouterr().err) == "not_found"
+
+
+@pytest.mark.parametrize("stream", [(), ("--stream",)])
+def test_speed_and_sample_rate(run, model, stream):
+    assert run("tts", "Yes. No.", "-o", "a.wav", "-m", model) == 0
+    assert run("tts", "Yes. No.", "-o", "b.wav", "-m", model, "--speed", "2", *stream) == 0
+    assert (
+        run("tts", "Yes. No.", "-o", "c.wav", "-m", model, "--sample-rate", "48000", *stream) == 0
+    )
+    whole, fast, fine = (soundfile.info(f"{name}.wav") for name in "abc")
+    assert fast.duration == pytest.approx(whole.duration / 2, abs=1e-3)
+    assert (fine.samplerate, fine.duration) == (48_000, pytest.approx(whole.duration, abs=1e-3))
+
+
+def test_playing_needs_no_file(run, model, monkeypatch):
+    played = []
+
+    class Stream:
+        def __init__(self, rate, **_):
+            played.append(rate)
+
+        def write(self, samples):
+            played.append(len(samples))
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            played.append("closed")
+
+        def stop(self):
+            played.append("stopped")
+
+    module = SimpleNamespace(OutputStream=Stream, PortAudioError=OSError)
+    monkeypatch.setitem(sys.modules, "sounddevice", module)
+    assert run("tts", "Yes.", "--play", "-m", model) == 0
+    assert os.listdir() == []
+    assert played[0] == 16_000 and played[-2:] == ["stopped", "closed"]
+    first = sum(played[1:-2])
+    played.clear()
+    assert run("tts", "Yes.", "--play", "-o", "a.wav", "-m", model) == 0
+    assert sum(played[1:-2]) == soundfile.info("a.wav").frames == first
+
+
+def test_without_a_loudspeaker_playing_is_refused(run, model, monkeypatch, capsys):
+    def missing(*_, **__):
+        raise OSError("no device")
+
+    module = SimpleNamespace(OutputStream=missing, PortAudioError=OSError)
+    monkeypatch.setitem(sys.modules, "sounddevice", module)
+    assert run("tts", "Yes.", "--play", "-m", model) == 2
+    assert error_code(capsys.readouterr().err) == "unusable"
+
+
+def test_the_name_of_a_file_is_spoken_with_a_hint(run, model, capsys):
+    Path("story.txt").write_text("Once.")
+    assert run("tts", "story.txt", "-o", "a.wav", "-m", model) == 0
+    assert "vocalmtp tts - < story.txt" in capsys.readouterr().err
+
+
 def test_the_output_never_overwrites_the_reference(run, model, capsys):
     soundfile.write("me.wav", buzz(), 16_000)
     before = Path("me.wav").read_bytes()
@@ -234,6 +304,11 @@ def test_sampling_and_voice_are_heard(run, model):
         (["tts", "Hi.", "--top-p", "2"], "out_of_range", "top_p '2.0'"),
         (["tts", "Hi.", "--top-p", "nan"], "out_of_range", "top_p 'nan'"),
         (["tts", "Hi.", "--top-k", "0"], "out_of_range", "top_k '0'"),
+        (["tts", "Hi.", "--temperature", "1", "--greedy"], "conflict", "temperature '1'"),
+        (["tts", "Hi.", "--speed", "5"], "out_of_range", "speed '5.0'"),
+        (["tts", "Hi.", "--speed", "nan"], "out_of_range", "speed 'nan'"),
+        (["tts", "Hi.", "-o", "a.mp3", "--sample-rate", "12345"], "unsupported", "'12345'"),
+        (["tts", "Hi.", "--unknown-characters", "skp"], "unknown_name", "'skip'"),
         (["tts", "Hi.", "--seed", "x"], "invalid_value", "--seed"),
         (["tts", "Hi.", "--sed", "1"], "unknown_name", "--sed"),
         (["tts", "Hi.", "--device", "abacus"], "unknown_name", "device 'abacus'"),

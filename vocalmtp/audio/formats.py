@@ -5,11 +5,12 @@ Letters: N samples, n samples of one write.
 
 import os
 import struct
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from vocalmtp.io.atomic import atomic_path, check_file, os_errors
 BLOCK = 65_536  # samples per write: libsndfile's Vorbis encoder overflows its stack on huge ones
 WAV_HEADER = struct.Struct("<4sI4s4sIHHIIHH4sI")
 
-Write = Callable[[np.ndarray], None]  # appends float samples [n]
+Write = Callable[[np.ndarray], object]  # appends float samples [n]
 
 
 @dataclass(frozen=True)
@@ -115,12 +116,19 @@ def to_pcm(samples: np.ndarray) -> bytes:
 
 def encode(samples: np.ndarray, sample_rate: int, format: str) -> bytes:
     """Encode float samples [N] as the content of a file; `format` is a key of FORMATS."""
-    # In memory, but not in a BytesIO: that is written by a callback, where Ctrl-C would be lost.
-    with open(os.memfd_create("audio"), "r+b") as file:
+    # Not in a BytesIO: that is written by a callback, where Ctrl-C would be lost.
+    with _memory_file() as file:
         with _write_errors("memory"), _open_sound(file.fileno(), sample_rate, format) as sound:
             write_blocks(sound, samples)
         file.seek(0)
         return file.read()
+
+
+def _memory_file() -> IO[bytes]:
+    """A file in memory on Linux; elsewhere a temporary one."""
+    if hasattr(os, "memfd_create"):
+        return open(os.memfd_create("audio"), "r+b")
+    return tempfile.TemporaryFile()
 
 
 @contextmanager
@@ -155,6 +163,19 @@ def audio_writer(path: Path | str, sample_rate: int, format: str | None = None) 
         with _write_errors(path):
             if soundfile.info(os.fsencode(partial)).frames != count:
                 raise soundfile.SoundFileError("the disk is full")
+
+
+@contextmanager
+def resampled(write: Write, sample_rate: int, new_rate: int) -> Iterator[Write]:
+    """Yield a function that passes float samples [n] on to `write` at another rate in Hz."""
+    if sample_rate == new_rate:
+        yield write
+        return
+    import soxr
+
+    resampler = soxr.ResampleStream(sample_rate, new_rate, 1, dtype="float32")
+    yield lambda samples: write(resampler.resample_chunk(samples))
+    write(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
 
 
 @contextmanager

@@ -9,18 +9,18 @@ import numpy as np
 
 from vocalmtp.errors import InputError
 
-SPEEDS = (0.5, 2.0)  # slowest and fastest
+SPEEDS = (0.25, 4.0)  # slowest and fastest
 WINDOW = 0.040  # seconds; two to six periods of a voice
 SEARCH = 0.010  # seconds by which a window may move to fit the one before it
 
 
 def check_speed(speed: float) -> float:
-    """Return a speed as a float. Raises InputError unless it is a number from 0.5 to 2."""
+    """Return a speed as a float. Raises InputError unless it is a number from 0.25 to 4."""
     if isinstance(speed, bool) or not isinstance(speed, int | float):
         raise InputError(f"speed '{speed}': must be a number", code="invalid_value")
     if not SPEEDS[0] <= speed <= SPEEDS[1]:
         raise InputError(
-            f"speed '{speed}': must be from {SPEEDS[0]} to {SPEEDS[1]:g}", code="out_of_range"
+            f"speed '{speed}': must be from {SPEEDS[0]:g} to {SPEEDS[1]:g}", code="out_of_range"
         )
     return float(speed)
 

@@ -167,9 +167,24 @@ def save_timestamps(words: Sequence[Word], path: Path) -> None:
         InputError: see `timestamps_format`.
 
     """
-    write = {"json": _json, "srt": _srt, "vtt": _vtt}[timestamps_format(path)]
+    content = format_words(words, timestamps_format(path))
     with atomic_path(path) as partial:
-        partial.write_text(write(words), encoding="utf-8")
+        partial.write_text(content, encoding="utf-8")
+
+
+def format_words(words: Sequence[Word], format: str) -> str:
+    """Return the content of a timestamps file; `format` is one of FORMATS."""
+    return {"json": _json, "srt": _srt, "vtt": _vtt}[format](words)
+
+
+def check_timestamps(format: str) -> str:
+    """Return one of FORMATS. Raises InputError if `format` is not one of them."""
+    name = format.lower().lstrip(".")
+    if name not in FORMATS:
+        raise InputError(
+            f"timestamps '{format}': unknown format; {nearest(name, FORMATS)}", code="unknown_name"
+        )
+    return name
 
 
 def phrases(words: Sequence[Word]) -> Iterator[Word]:

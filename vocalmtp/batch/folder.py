@@ -18,6 +18,8 @@ from vocalmtp.io.run_folder import check_settings, only_writer, write_settings
 
 MANIFEST, JOB, REMOVED = "manifest.jsonl", "job.json", ".manifest.old"
 
+FILES = ("audio", "timestamps")  # keys of a row that name files
+
 Row = dict[str, Any]
 
 
@@ -40,11 +42,13 @@ class OutputFolder:
         """Return whether the item on this line of the list is complete."""
         return self._lines[line : line + 1] == b"\1"
 
-    def add(self, row: Row, audio: bytes | None) -> None:
-        """Write an item's audio, if any, to the file that `row` names; then append its row."""
-        if audio is not None:
-            with atomic_path(self.path / row["audio"]) as partial:
-                partial.write_bytes(audio)
+    def add(self, row: Row, audio: bytes | None, timestamps: str | None) -> None:
+        """Write an item's audio and word times, if any, to the files that `row` names; then `row`."""
+        times = None if timestamps is None else timestamps.encode()
+        for name, content in zip(FILES, (audio, times), strict=True):
+            if content is not None:
+                with atomic_path(self.path / row[name]) as partial:
+                    partial.write_bytes(content)
         assert self._file is not None, "open_folder opens the manifest"
         with os_errors(self.path / MANIFEST):
             self._file.write(_line(row))
@@ -56,7 +60,7 @@ class OutputFolder:
             line = row.get("line")
             if row.get("status") != "ok" or not isinstance(line, int) or self.has(line):
                 continue
-            present = "audio" not in row or _audio(self.path, row)
+            present = all(name not in row or _file(self.path, row, name) for name in FILES)
             if 0 < line < len(self._lines) and present:
                 self._lines[line] = 1
                 self.completed += 1
@@ -131,15 +135,15 @@ def _clear(path: Path, overwrite: bool) -> None:
         (path / MANIFEST).replace(path / REMOVED)
     if (path / REMOVED).exists():  # also if a run was killed while it removed them
         for row in _rows(path / REMOVED):
-            audio = _audio(path, row)
-            if audio is not None:
-                audio.unlink()
+            for name in FILES:
+                if (file := _file(path, row, name)) is not None:
+                    file.unlink()
         (path / REMOVED).unlink()
 
 
-def _audio(path: Path, row: Row) -> Path | None:
-    """The audio file of a row, or None if it does not exist."""
-    name = row.get("audio")
+def _file(path: Path, row: Row, key: str) -> Path | None:
+    """The file that a row names under `key`, or None if it does not exist."""
+    name = row.get(key)
     if not isinstance(name, str) or Path(name).name != name or not (path / name).is_file():
         return None
     return path / name

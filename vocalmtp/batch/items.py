@@ -2,14 +2,17 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from vocalmtp.audio.stretch import check_speed
 from vocalmtp.data.text_lists import read_fields, short
 from vocalmtp.errors import ErrorCode, InputError
 
 ID_BYTES = 200  # file names have at most 255 bytes, suffixes included
-KNOWN = ("id", "text", "voice", "seed", "temperature")
+KNOWN = ("id", "text", "voice", "seed", "temperature", "speed")
+SIMILAR = 0.8  # of a field's name to a known one that is probably meant
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +28,7 @@ class Item:
     voice: str | None = None
     seed: int | None = None
     temperature: float | None = None
+    speed: float | None = None
     extra: dict[str, Any] = field(default_factory=dict)  # other fields, copied to the manifest
     error: str | None = None
     code: ErrorCode | None = None  # of the error
@@ -66,6 +70,7 @@ def _line_id(line: int) -> str:
 
 
 def _item(line: int, fields: dict[str, Any]) -> Item:
+    _check_names(fields)
     return Item(
         line=line,
         id=_check_id(fields["id"]) if fields.get("id") is not None else _line_id(line),
@@ -73,8 +78,19 @@ def _item(line: int, fields: dict[str, Any]) -> Item:
         voice=_check_voice(fields.get("voice")),
         seed=_check_seed(fields.get("seed")),
         temperature=_check_temperature(fields.get("temperature")),
+        speed=None if fields.get("speed") is None else check_speed(fields["speed"]),
         extra={key: value for key, value in fields.items() if key not in KNOWN},
     )
+
+
+def _check_names(fields: dict[str, Any]) -> None:
+    """Raise InputError for a field whose name is nearly that of a known one, which is not there."""
+    absent = [name for name in KNOWN if name not in fields]
+    for name in fields:
+        for meant in () if name in KNOWN else get_close_matches(name.lower(), absent, 1, SIMILAR):
+            raise InputError(
+                f"field {short(name)}: is not known; did you mean '{meant}'?", code="unknown_name"
+            )
 
 
 def _failed(line: int, fields: dict[str, Any], error: str, code: ErrorCode) -> Item:

@@ -6,13 +6,17 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vocalmtp.audio.formats import check_format
+from vocalmtp.audio.formats import check_format, check_rate
+from vocalmtp.audio.stretch import check_speed
+from vocalmtp.audio.timestamps import check_timestamps
 from vocalmtp.decoding.options import Decoding
+from vocalmtp.decoding.reading import TextReader
 from vocalmtp.engines.base import AUTO, check_threads, find_engine
 from vocalmtp.errors import InputError, nearest
 from vocalmtp.hub import DEFAULT_MODEL, model_folder
 from vocalmtp.io.read import digest
 from vocalmtp.roles import Role
+from vocalmtp.text.lexicon import Lexicon
 
 if TYPE_CHECKING:
     from vocalmtp.tts import TTS
@@ -37,7 +41,12 @@ class Job:
     seed: int = 0  # of items without one
     sampling: dict[str, Any] = field(default_factory=dict)  # temperature, top_k, top_p, greedy
     decoding: Decoding = Decoding()
-    format: str = "wav"  # wav, flac or ogg
+    speed: float = 1.0  # of items without one
+    lexicon: Lexicon | Path | str | None = None  # own pronunciations, or the file of them
+    unknown_characters: str = "refuse"  # or skip, or name
+    format: str = "wav"  # wav, flac, ogg, mp3 or opus
+    sample_rate: int | None = None  # in Hz; None: the model's
+    timestamps: str | None = None  # also write word times: json, srt or vtt
     verify: int | None = None  # recognize every item, and retry it up to so many times
     judges: tuple[str, ...] = ()  # of the verification: NAME or NAME=ARGUMENT
 
@@ -56,6 +65,13 @@ class Job:
         object.__setattr__(self, "input", Path(self.input))
         object.__setattr__(self, "output", Path(self.output))
         object.__setattr__(self, "format", check_format(self.format))
+        object.__setattr__(self, "speed", check_speed(self.speed))
+        reader = TextReader.of(self.lexicon, self.unknown_characters)
+        object.__setattr__(self, "lexicon", reader.lexicon)  # with its content, for other machines
+        if self.sample_rate is not None:
+            check_rate(self.sample_rate, self.format)
+        if self.timestamps is not None:
+            object.__setattr__(self, "timestamps", check_timestamps(self.timestamps))
         for name, value in (("batch_size", self.rows), ("workers", self.workers)):
             if value < 1:
                 raise InputError(f"{name} '{value}': must be 1 or more", code="out_of_range")
@@ -99,6 +115,11 @@ class Job:
             )
 
     @property
+    def reader(self) -> TextReader:
+        """What splits the texts into sentences."""
+        return TextReader.of(self.lexicon, self.unknown_characters)
+
+    @property
     def rows(self) -> int:
         """Rows per worker: `batch_size`, or by default 16, or what a quarter of the memory holds."""
         if self.batch_size is not None:
@@ -122,6 +143,11 @@ class Job:
             own["decoding"] = self.decoding.facts()
         if self.judges:
             own["judges"] = list(self.judges)
+        if self.reader.lexicon.entries:
+            own["lexicon"] = self.reader.lexicon.digest()
+        for name in ("speed", "unknown_characters", "sample_rate", "timestamps"):
+            if (value := getattr(self, name)) != getattr(Job, name):
+                own[name] = value
         return own | {
             "list": digest(self.input),
             "model": digest(model_folder(self.model)),
@@ -140,7 +166,9 @@ class Job:
             tts = load(self.model, self.device, engine=self.engine, threads=self.threads)
         else:
             tts = self.load(self.model)
-        return tts if self.decoding == Decoding() else tts.using(self.decoding)
+        if self.decoding == Decoding() and self.reader == TextReader():
+            return tts
+        return tts.using(self.decoding, self.reader)
 
 
 def _memory() -> int:

@@ -72,7 +72,7 @@ def run_batch(
         pending: dict[int, Item] = {}
 
         def record(item: Item, result: Result) -> None:
-            folder.add(_row(job, item, result), result.audio)
+            folder.add(_row(job, item, result), result.audio, result.timestamps)
             state.made += result.error is None
             state.failed += result.error is not None
             state.seconds += result.seconds
@@ -99,8 +99,6 @@ def plan_batch(job: Job, *, overwrite: bool = False) -> Plan:
 
     Texts that cannot be normalized count as invalid; voices are not checked.
     """
-    from vocalmtp.text import normalize
-
     found = survey(job.input)
     folder = check_folder(job.output, job.identity(), found.lines, overwrite)
     to_make, letters, invalid = 0, 0, 0
@@ -111,7 +109,7 @@ def plan_batch(job: Job, *, overwrite: bool = False) -> Plan:
         error = item.error
         if error is None:
             try:
-                letters += len(normalize(item.text))
+                letters += sum(len(own.text) for own in job.reader.sentences(item.text))
             except InputError as problem:
                 error = f"{job.input} line {item.line}: {problem}"
         if error is None:
@@ -158,8 +156,11 @@ def _row(job: Job, item: Item, result: Result) -> Row:
     }
     if result.consent:
         row["consent"] = result.consent
-    if item.temperature is not None:
-        row["temperature"] = item.temperature
+    if result.timestamps is not None:
+        row["timestamps"] = f"{item.id}.{job.timestamps}"
+    for name in ("temperature", "speed"):
+        if (value := getattr(item, name)) is not None:
+            row[name] = value
     if result.truncated:
         row["truncated"] = True
     if result.check is not None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from vocalmtp.audio.timestamps import format_words
 from vocalmtp.batch.items import Item
 from vocalmtp.batch.job import Job
 from vocalmtp.batch.verify import Check, Verifier, recording_of
@@ -22,6 +23,7 @@ class Result:
 
     line: int
     audio: bytes | None = None
+    timestamps: str | None = None  # content of the file of word times, if the job wants one
     seconds: float = 0.0
     voice: str | None = None  # the default voice, if the item named none
     consent: str = ""  # of the person whose voice it is, see `Voice`
@@ -47,6 +49,11 @@ class BatchSynthesizer:
         self._find = lru_cache(256)(self.tts.find_voice)  # encoding a recording takes time
         if job.voice is not None:
             self._find(job.voice)
+        if job.timestamps is not None and not self.tts.has_word_times:
+            raise InputError(
+                f"timestamps: model '{job.model}' has no text track; use one that has",
+                code="unsupported",
+            )
         self._verifier = Verifier(Judges(job.judges, job.device))
 
     def __call__(self, items: Iterable[Item]) -> Iterator[Result]:
@@ -94,6 +101,7 @@ class BatchSynthesizer:
             text=item.text,
             voice=self._voice(item),
             seed=job.seed if item.seed is None else item.seed,
+            speed=job.speed if item.speed is None else item.speed,
             sampling=sampling,
         )
 
@@ -132,9 +140,12 @@ class BatchSynthesizer:
             )
         requested = item.voice or self.job.voice
         voice = self._find(requested)
+        rate, times = self.job.sample_rate, self.job.timestamps
+        sound = made if rate is None else made.resampled(rate)
         return Result(
             line=item.line,
-            audio=made.to_bytes(self.job.format),
+            audio=sound.to_bytes(self.job.format),
+            timestamps=None if times is None else format_words(made.words, times),
             seconds=made.duration,
             voice=voice.name if voice and not requested else None,
             consent=voice.consent if voice else "",

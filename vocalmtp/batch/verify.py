@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from vocalmtp.audio.io import read_audio, resample
 from vocalmtp.evaluation.judges import SAMPLE_RATE, Judges
 from vocalmtp.evaluation.scoring import word_errors
+from vocalmtp.text.ssml import parse_marks
 from vocalmtp.tts import SEED_STRIDE, SynthesisRequest
 
 if TYPE_CHECKING:
@@ -66,7 +67,8 @@ class Verifier:
         """
         samples = resample(audio.samples, audio.sample_rate, SAMPLE_RATE)
         transcript = self.judges.recognizer.transcribe(samples)
-        wer = word_errors(request.text, transcript).rate
+        written = " ".join(passage.written for passage in parse_marks(request.text))
+        wer = word_errors(written, transcript).rate
         target = None if reference is None else read_audio(reference, SAMPLE_RATE)
         scores = self.judges.scores(samples, target)
         return Check(transcript, wer, tries, request, scores)

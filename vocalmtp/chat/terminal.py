@@ -2,16 +2,15 @@
 
 import threading
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from vocalmtp.audio.playback import sounddevice
 from vocalmtp.chat.events import AudioChunk, Event, Interrupted
 from vocalmtp.chat.session import ChatSession
 from vocalmtp.errors import InputError
 from vocalmtp.io.read import reason
-from vocalmtp.optional import require
 
 BLOCK = 0.032  # seconds of the microphone in one read
 
@@ -65,7 +64,7 @@ def run_terminal(session: ChatSession, sample_rate: int, show: Callable[[Event],
             sounddevice is missing.
 
     """
-    devices = _sounddevice()
+    devices = sounddevice()
     player = Player(sample_rate)
     try:
         rate = int(devices.query_devices(kind="input")["default_samplerate"])
@@ -101,16 +100,6 @@ def run_terminal(session: ChatSession, sample_rate: int, show: Callable[[Event],
             f"terminal: the microphone stopped ({reason(errors[0])}); connect it again",
             code="unusable",
         ) from errors[0]
-
-
-def _sounddevice() -> ModuleType:
-    try:
-        return require("sounddevice")
-    except OSError as error:  # the package is installed, the library PortAudio is not
-        raise InputError(
-            f"terminal: {error}; install it, such as with: apt install libportaudio2",
-            code="not_installed",
-        ) from error
 
 
 def _feed(

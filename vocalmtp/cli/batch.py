@@ -13,6 +13,7 @@ from vocalmtp.cli.console import progress_bar, tell
 from vocalmtp.cli.options import (
     DecodingOptions,
     ModelOptions,
+    ReadingOptions,
     SamplingOptions,
     VoiceOptions,
     option,
@@ -26,7 +27,7 @@ WORKERS = "Workers"
 
 
 @dataclass(frozen=True, kw_only=True)
-class BatchOptions(ModelOptions, VoiceOptions, SamplingOptions, DecodingOptions):
+class BatchOptions(ModelOptions, VoiceOptions, ReadingOptions, SamplingOptions, DecodingOptions):
     """Options of `vocalmtp batch`."""
 
     input: Annotated[
@@ -34,7 +35,7 @@ class BatchOptions(ModelOptions, VoiceOptions, SamplingOptions, DecodingOptions)
         typer.Argument(
             metavar="LIST",
             help="The texts: .txt (one per line), .jsonl or .csv (fields id, text, voice, seed, "
-            "temperature; others are copied to the manifest).",
+            "temperature, speed; others are copied to the manifest); - is standard input.",
         ),
     ]
     output: Annotated[
@@ -42,6 +43,16 @@ class BatchOptions(ModelOptions, VoiceOptions, SamplingOptions, DecodingOptions)
         option("--output", "-o", help="The folder of ID.wav for every item, and manifest.jsonl."),
     ]
     format: Annotated[str, option(help="wav, flac, ogg, mp3 or opus.")] = "wav"
+    sample_rate: Annotated[
+        int | None, option(min=1, help="Of the audio in Hz.", show_default="the model's")
+    ] = None
+    timestamps: Annotated[
+        str | None,
+        option(
+            metavar="json|srt|vtt",
+            help="Also write ID.json with word times, or subtitles, for every item.",
+        ),
+    ] = None
     batch_size: Annotated[
         str, option(panel=WORKERS, help="Sentences per batch of each worker: a number, or auto.")
     ] = "auto"
@@ -97,7 +108,7 @@ def batch(options: BatchOptions) -> int:
     from vocalmtp.batch import Job, plan_batch, run_batch
 
     job = Job(
-        input=options.input,
+        input=_stored_input(options) if str(options.input) == "-" else options.input,
         output=options.output,
         model=options.model,
         **options.runtime(),
@@ -105,7 +116,12 @@ def batch(options: BatchOptions) -> int:
         seed=options.seed,
         sampling=options.sampling(),
         decoding=options.decoding(),
+        speed=options.speed,
+        lexicon=options.lexicon,
+        unknown_characters=options.unknown_characters,
         format=options.format,
+        sample_rate=options.sample_rate,
+        timestamps=options.timestamps,
         verify=options.verify,
         judges=tuple(options.judge or ()),
         batch_size=_rows(options.batch_size),
@@ -132,6 +148,23 @@ def batch(options: BatchOptions) -> int:
             tell(f"stopped: {done} of {state.total} are complete; the same command continues")
         raise
     return _report(state, options.output, time.perf_counter() - start)
+
+
+def _stored_input(options: BatchOptions) -> Path:
+    """Store standard input as a list beside the results, so that the run can be resumed."""
+    from vocalmtp.cli.standard_input import read_stdin
+    from vocalmtp.data.text_lists import guess_kind
+    from vocalmtp.io.atomic import atomic_path, os_errors
+
+    if options.dry_run:
+        raise InputError("input '-': is not kept by a dry run; give a file", code="conflict")
+    content = read_stdin()
+    path = options.output / f".input{guess_kind(content)}"
+    with os_errors(options.output):
+        options.output.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as partial:
+        partial.write_text(content, encoding="utf-8")
+    return path
 
 
 def _report(state: "Progress", output: Path, spent: float) -> int:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import torch
 
     from vocalmtp.decoding.options import Decoding
+    from vocalmtp.decoding.reading import TextReader
     from vocalmtp.roles import Role
 
 R = TypeVar("R")
@@ -152,6 +153,35 @@ class VoiceOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReadingOptions:
+    """How a text is read."""
+
+    speed: Annotated[
+        float, option(help="0.25 to 4 times as fast, at the same pitch.", metavar="FACTOR")
+    ] = 1.0
+    lexicon: Annotated[
+        Path | None,
+        option(help="A file of own pronunciations: lines 'word = spelling'."),
+    ] = None
+    unknown_characters: Annotated[
+        str,
+        option(
+            metavar="refuse|skip|name",
+            help="Words in a script that is not read: an error, left out with a warning, or each "
+            "character by its name.",
+        ),
+    ] = "refuse"
+
+    def reader(self) -> "TextReader":
+        """The options as one object. Raises InputError if one is invalid."""
+        from vocalmtp.audio.stretch import check_speed
+        from vocalmtp.decoding.reading import TextReader
+
+        check_speed(self.speed)
+        return TextReader.of(self.lexicon, self.unknown_characters)
+
+
+@dataclass(frozen=True, kw_only=True)
 class SamplingOptions:
     """How tokens are sampled."""
 
@@ -193,7 +223,12 @@ class SamplingOptions:
     ] = False
 
     def sampling(self) -> dict[str, Any]:
-        """The options that were given."""
+        """The options that were given. Raises InputError if they exclude each other."""
+        if self.greedy and self.temperature:
+            raise InputError(
+                f"temperature '{self.temperature:g}': has no effect with --greedy; leave out one",
+                code="conflict",
+            )
         given = {"temperature": self.temperature, "top_k": self.top_k, "top_p": self.top_p}
         chosen = {key: value for key, value in given.items() if value is not None}
         return chosen | ({"greedy": True} if self.greedy else {})

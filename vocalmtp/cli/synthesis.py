@@ -1,11 +1,10 @@
 """`vocalmtp tts`: a text of any length to a file or a pipe."""
 
 import gc
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -13,11 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vocalmtp.cli.audio_output import OutputOptions
 from vocalmtp.cli.console import progress_bar, tell
 from vocalmtp.cli.options import (
     DECODING,
     DecodingOptions,
     ModelOptions,
+    ReadingOptions,
     SamplingOptions,
     VoiceOptions,
     option,
@@ -29,32 +30,19 @@ if TYPE_CHECKING:
     import numpy as np
 
     from vocalmtp.audio.io import Audio, Word
+    from vocalmtp.decoding.reading import TextReader
     from vocalmtp.tts import TTS
 
 PROGRESS_WORDS = 60  # texts from this length on have a progress bar
 
 
 @dataclass(frozen=True, kw_only=True)
-class TTSOptions(ModelOptions, VoiceOptions, SamplingOptions, DecodingOptions):
+class TTSOptions(
+    ModelOptions, OutputOptions, VoiceOptions, ReadingOptions, SamplingOptions, DecodingOptions
+):
     """Options of `vocalmtp tts`."""
 
     text: Annotated[str, typer.Argument(help="The text; - reads it from standard input.")]
-    output: Annotated[
-        str,
-        option(
-            "--output",
-            "-o",
-            help="The file to write: .wav, .flac, .ogg, .mp3 or .opus. - is standard output.",
-        ),
-    ] = "speech.wav"
-    stream: Annotated[
-        bool,
-        option(
-            "--stream",
-            help="Write audio while it is generated, and report the latency of the first. With "
-            "'-o -' it is PCM without a header: 16-bit, little-endian, mono.",
-        ),
-    ] = False
     follow: Annotated[
         bool,
         option(
@@ -74,21 +62,9 @@ class TTSOptions(ModelOptions, VoiceOptions, SamplingOptions, DecodingOptions):
             help="Report forward passes, steps, accepted drafts and time by part.",
         ),
     ] = False
-    format: Annotated[
-        str | None,
-        option(help="wav, flac, ogg, mp3 or opus.", show_default="by the suffix of the output"),
-    ] = None
     show_text: Annotated[
         bool, option("--show-text", help="Only print the normalized text, one sentence per line.")
     ] = False
-    unknown_characters: Annotated[
-        str,
-        option(
-            metavar="refuse|skip|name",
-            help="Words in a script that is not read: an error, left out with a warning, or each "
-            "character by its name.",
-        ),
-    ] = "refuse"
 
 
 @dataclass
@@ -119,19 +95,19 @@ def tts(options: TTSOptions) -> None:
     ollama run llama3.2 "A story" | vocalmtp tts --follow - -o - | aplay -f S16_LE -r 16000
 
     """
-    from vocalmtp.text import split_sentences
-
     if options.follow:
         _follow(options)
         return
     text = read_stdin() if options.text == "-" else options.text
-    normalized = _normalize(text, options.unknown_characters)  # before the model is loaded
-    if options.show_text:
-        print("\n".join(split_sentences(normalized)))
-        return
-    if options.unknown_characters != "refuse":
-        text = normalized
-    _load_and_synthesize(options, text)
+    reader = options.reader()
+    with _told_warnings():
+        sentences = reader.sentences(text)  # before the model is loaded
+        if options.show_text:
+            print("\n".join(sentence.text for sentence in sentences))
+            return
+        if _is_file(text):
+            tell(f"note: the name is spoken; for its content: vocalmtp tts - < {text}")
+    _load_and_synthesize(options, text, reader)
 
 
 def _follow(options: TTSOptions) -> None:
@@ -147,23 +123,24 @@ def _follow(options: TTSOptions) -> None:
                 f"{name} '{value}': does not go with --follow; leave it out", code="conflict"
             )
     text = FollowedText()
-    written = _load_and_synthesize(replace(options, stream=True), text)
+    written = _load_and_synthesize(replace(options, stream=True), text, options.reader())
     if text.error is not None:  # what came before it was spoken
         raise text.error
     if not written.seconds:
         raise InputError("text '-': has nothing to say; pipe a text in", code="empty")
 
 
-def _load_and_synthesize(options: TTSOptions, text: str | FollowedText) -> Written:
-    decoding, speaker = options.decoding(), options.speaker()
-    _check_output_is_not_reference(options)
+def _load_and_synthesize(
+    options: TTSOptions, text: str | FollowedText, reader: "TextReader"
+) -> Written:
+    decoding, speaker, _ = options.decoding(), options.speaker(), options.sampling()
     if options.timestamps is not None:
         from vocalmtp.audio.timestamps import timestamps_format
 
         timestamps_format(options.timestamps)
-    format = _check_output(options.output, options.format, options.stream)
+    format = options.check_output(options.voice)
     start = time.perf_counter()
-    model = load_tts(options.model, **options.runtime()).using(decoding)
+    model = load_tts(options.model, **options.runtime()).using(decoding, reader)
     if options.timestamps is not None and not model.has_word_times:
         raise InputError(
             f"timestamps: model '{options.model}' has no text track; use one that has",
@@ -172,15 +149,24 @@ def _load_and_synthesize(options: TTSOptions, text: str | FollowedText) -> Writt
     return _synthesize(options, text, model, model.find_voice(speaker), format, start)
 
 
-def _normalize(text: str, unknown_characters: str) -> str:
-    from vocalmtp.text import normalize
-
+@contextmanager
+def _told_warnings() -> Iterator[None]:
+    """Print warnings as lines, once each; they are not repeated when the text is read again."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        normalized = normalize(text, unknown_characters)
-    for warning in caught:
-        tell(f"warning: {warning.message}")
-    return normalized
+        yield
+    for message in dict.fromkeys(str(warning.message) for warning in caught):
+        tell(f"warning: {message}")
+    warnings.filterwarnings("ignore", message="text", category=UserWarning)
+
+
+def _is_file(text: str) -> bool:
+    """Whether a text looks like a file's name, and is one."""
+    if len(text) > 255 or "." not in text or "\n" in text:
+        return False
+    with suppress(OSError, ValueError):
+        return Path(text).is_file()
+    return False
 
 
 def _synthesize(
@@ -196,25 +182,20 @@ def _synthesize(
 
     loaded, sampling = time.perf_counter(), options.sampling()
     with (
-        _open_output(options, format, model.sample_rate) as write,
+        options.open_output(format, model.sample_rate) as write,
         _text_progress(text, model) as show,
     ):
-        chunks: Iterator[Audio]
-        if options.stream or isinstance(text, FollowedText):
-            chunks = model.stream(text, voice, options.seed, **sampling)
-        elif options.output == "-":  # the header of a WAV in a pipe holds its length
-            chunks = iter([model(text, voice, options.seed, **sampling)])
-        else:
-            chunks = model.sentences(text, voice, options.seed, **sampling)
+        live = options.stream or options.play or isinstance(text, FollowedText)
+        speak: Any = model.stream if live else model.sentences
+        chunks = speak(text, voice, options.seed, options.speed, **sampling)
         begin = partial(_begin, text, loaded) if options.stream else None
         written = _write_all(chunks, write, show, begin)
         if options.timestamps is not None:
             save_timestamps(written.words, options.timestamps)
     spent = time.perf_counter() - loaded
     tell(
-        f"{'standard output' if options.output == '-' else options.output}: "
-        f"{written.seconds:.2f} s of speech in {spent:.2f} s, after {loaded - start:.2f} s to load "
-        "the model"
+        f"{options.name}: {written.seconds:.2f} s of speech in {spent:.2f} s, after "
+        f"{loaded - start:.2f} s to load the model"
     )
     if options.statistics:
         for line in model.statistics.report_lines():
@@ -246,58 +227,6 @@ def load_tts(model: str, device: str = "cpu", **runtime: Any) -> "TTS":
     finally:
         gc.enable()
         gc.freeze()
-
-
-def _check_output_is_not_reference(options: TTSOptions) -> None:
-    if options.voice is None or options.output == "-":
-        return
-    voice, output = Path(options.voice), Path(options.output)
-    if voice.is_file() and output.exists() and voice.samefile(output):
-        raise InputError(
-            f"output '{output}': is the reference recording, which would be overwritten; "
-            "choose another",
-            code="conflict",
-        )
-
-
-def _check_output(output: str, format: str | None, stream: bool) -> str:
-    """The format to write. Raises InputError if it cannot be written there."""
-    from vocalmtp.audio.formats import check_format, output_format
-
-    if output != "-":
-        return output_format(Path(output), format)
-    if sys.stdout.isatty():
-        raise InputError(
-            "output '-': is the terminal; pipe it into a player, or name a file",
-            code="invalid_value",
-        )
-    if stream and format is not None:
-        raise InputError(
-            f"format '{format}': a streamed pipe is PCM without a header; leave it out",
-            code="conflict",
-        )
-    return check_format(format or "wav")
-
-
-@contextmanager
-def _open_output(
-    options: TTSOptions, format: str, sample_rate: int
-) -> Iterator[Callable[["np.ndarray"], object]]:
-    """A function that writes float samples [N] to the output."""
-    from vocalmtp.audio.formats import audio_writer, live_writer, to_pcm
-    from vocalmtp.audio.io import Audio
-
-    if options.output != "-":
-        writer = live_writer if options.stream else audio_writer
-        with writer(options.output, sample_rate, format) as write:
-            yield write
-        return
-    pipe = sys.stdout.buffer
-    if options.stream:
-        yield lambda samples: (pipe.write(to_pcm(samples)), pipe.flush())
-    else:
-        yield lambda samples: pipe.write(Audio(samples, sample_rate).to_bytes(format))
-        pipe.flush()
 
 
 def _write_all(

@@ -3,7 +3,9 @@
 An invalid line gives an error message in place of fields, and never affects the lines after it.
 """
 
+import codecs
 import csv
+import io
 import json
 import math
 from collections import deque
@@ -11,13 +13,22 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from vocalmtp.errors import InputError, nearest
 
 LIMIT = 1 << 22  # bytes of a line or a CSV record; longer ones are not read into memory
 RECORD = 1000  # lines of a CSV record, which bounds a quote that is never closed
+KINDS = (".txt", ".jsonl", ".csv")
+UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 BOM = b"\xef\xbb\xbf"
+TYPES = {
+    "id": str,
+    "voice": str,
+    "seed": int,
+    "temperature": float,
+    "speed": float,
+}  # of CSV fields
 CONTROL = bytes(set(range(32)) - set(b"\t\n\r\f"))  # above 5 % of a file, it is binary
 
 
@@ -42,9 +53,11 @@ def survey(path: Path) -> Survey:
         )
     with path.open("rb") as file:
         head = file.read(1 << 16)
+        if head.startswith(UTF16_MARKS):
+            head = b""
         if 20 * len(head.translate(None, CONTROL)) < 19 * len(head):
             raise InputError(
-                f"input '{path}': is binary; give a list in UTF-8", code="invalid_value"
+                f"input '{path}': is binary; give a list in UTF-8 or UTF-16", code="invalid_value"
             )
     lines = items = 0
     for number, line in _lines(path):
@@ -70,27 +83,40 @@ def short(value: object) -> str:
     return shown if len(shown) <= 60 else f"{shown[:57]}..."
 
 
+def guess_kind(content: str) -> str:
+    """Return the suffix of a list by its first line: .jsonl, .csv or .txt."""
+    line = content.lstrip().partition("\n")[0]
+    if line.startswith("{"):
+        return ".jsonl"
+    return ".txt" if _delimiter(line) is None or line.strip() == "text" else ".csv"
+
+
 def _kind(path: Path) -> str:
-    kinds = (".txt", ".jsonl", ".csv")
     kind = path.suffix.lower()
-    if kind not in kinds:
+    if kind not in KINDS:
         raise InputError(
-            f"input '{path}': unknown format of a list; {nearest(kind, kinds)}",
+            f"input '{path}': unknown format of a list; {nearest(kind, KINDS)}",
             code="invalid_value",
         )
     return kind
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Every line with its number, from 1; the first LIMIT bytes of a longer one."""
+    """Every line in UTF-8 with its number, from 1; the first LIMIT bytes of a longer one."""
     with path.open("rb") as file:
+        wide = file.read(2) in UTF16_MARKS
+        file.seek(0)
+        source: IO[Any] = file
+        if wide:
+            source = io.TextIOWrapper(file, "utf-16", errors="replace", newline="\n")
         number = 0
-        while line := file.readline(LIMIT):
+        while line := source.readline(LIMIT):
             number += 1
             rest = line
-            while len(rest) == LIMIT and not rest.endswith(b"\n"):
-                rest = file.readline(LIMIT)
-            yield number, line.removeprefix(BOM) if number == 1 else line
+            while len(rest) == LIMIT and rest[-1:] not in (b"\n", "\n"):
+                rest = source.readline(LIMIT)
+            content = line.encode() if wide else line
+            yield number, content.removeprefix(BOM) if number == 1 else content
 
 
 def _text_lines(path: Path) -> Iterator[tuple[int, str, str | None]]:
@@ -175,12 +201,15 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, list[str] | str]]:
     """
     csv.field_size_limit(LIMIT)  # of the whole process; the default refuses a long text
     lines = _text_lines(path)
+    delimiter = _delimiter(next((text for _, text, _ in _text_lines(path) if text.strip()), ""))
     again: deque[tuple[int, str, str | None]] = deque()
     width: int | None = None
     while True:
         used: list[tuple[int, str, str | None]] = []
         try:
-            cells = next(csv.reader(_record(lines, again, used), strict=True))
+            cells = next(
+                csv.reader(_record(lines, again, used), strict=True, delimiter=delimiter or ",")
+            )
             problem = None
             if width is not None and cells and len(cells) != width:
                 problem = f"{len(cells)} fields, not {width}; put a text with commas in quotes"
@@ -196,6 +225,14 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, list[str] | str]]:
         elif cells and problem is None:
             width = width or len(cells)
             yield used[0][0], cells
+
+
+def _delimiter(header: str) -> str | None:
+    """What separates the columns of a header with a column "text"; None if there is none."""
+    for delimiter in ",;\t":
+        if "text" in [cell.strip().strip('"') for cell in header.split(delimiter)]:
+            return delimiter
+    return None
 
 
 def _record(
@@ -219,7 +256,7 @@ def _record(
 def _named(header: list[str], cells: list[str]) -> dict[str, Any]:
     """The fields of a record; an empty cell is an absent field."""
     fields: dict[str, Any] = dict(zip(header, cells, strict=True))
-    for name, kind in (("id", str), ("voice", str), ("seed", int), ("temperature", float)):
+    for name, kind in TYPES.items():
         if not fields.get(name):
             fields.pop(name, None)
             continue

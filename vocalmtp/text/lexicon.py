@@ -1,5 +1,6 @@
 """Own pronunciations: words and the spellings that they are read by."""
 
+import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -66,6 +67,17 @@ class Lexicon:
             except InputError as error:
                 raise InputError(f"{what} line {number}: {error}", code=error.code) from error
         return cls(entries)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Lexicon) and other.entries == self.entries
+
+    def __hash__(self) -> int:
+        return hash(tuple(sorted(self.entries.items())))
+
+    def digest(self) -> str:
+        """Return a hash of the entries."""
+        content = repr(sorted(self.entries.items())).encode()
+        return hashlib.sha256(content).hexdigest()[:16]
 
     def apply(self, text: str) -> str:
         """Return `text` with the words of the lexicon as they are spelled there."""
