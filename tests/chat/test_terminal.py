@@ -139,5 +139,5 @@ def test_missing_device_or_library_is_reported(make_session, monkeypatch, where,
         sys.modules["sounddevice"].query_devices = missing
     else:
         monkeypatch.setattr("vocalmtp.audio.playback.require", missing)
-    with raises_input_error(code, key="terminal"):
+    with raises_input_error(code):
         run_terminal(make_session(), RATE, print)

@@ -42,7 +42,7 @@ class OutputFolder:
         """Return whether the item on this line of the list is complete."""
         return self._lines[line : line + 1] == b"\1"
 
-    def add(self, row: Row, audio: bytes | None, timestamps: str | None) -> None:
+    def add(self, row: Row, audio: bytes | None, timestamps: str | None = None) -> None:
         """Write an item's audio and word times, if any, to the files that `row` names; then `row`."""
         times = None if timestamps is None else timestamps.encode()
         for name, content in zip(FILES, (audio, times), strict=True):

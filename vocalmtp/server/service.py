@@ -138,7 +138,9 @@ class SpeechService:
         self.check_model(settings.model)
         voice = self.voices.resolve(settings.voice, settings.role)
         sampling = settings.sampling()
-        return SynthesisRequest(text="", voice=voice, seed=settings.seed, sampling=sampling)
+        return SynthesisRequest(
+            text="", voice=voice, seed=settings.seed, speed=settings.speed, sampling=sampling
+        )
 
 
 def served(
