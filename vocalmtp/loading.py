@@ -1,6 +1,7 @@
 """Loading of a text-to-speech model, on any engine."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -10,6 +11,7 @@ from vocalmtp.decoding.reading import TextReader
 from vocalmtp.engines.base import AUTO, EngineSettings, find_engine
 from vocalmtp.errors import InputError
 from vocalmtp.hub import DEFAULT_MODEL, model_folder
+from vocalmtp.io.read import read_object
 from vocalmtp.model_card import read_card
 from vocalmtp.text import ALPHABET, char_ids, char_text
 from vocalmtp.tts import TTS
@@ -106,6 +108,8 @@ def load_parts(
     with float32_on_cpu():
         model = SpeechLM.load(folder)
         tokenizer = load_tokenizer(folder / "tokenizer")
+    stored = read_object(folder / "config.json", f"model '{folder}'").get("dtype")
+    settings = replace(settings, half=stored in ("float16", "bfloat16"))
     move(model, place)
     move(tokenizer, place)
     with float32_on_cpu():

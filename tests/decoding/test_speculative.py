@@ -15,6 +15,7 @@ from vocalmtp.decoding.generate import Prompt, generate, prefill_prompts
 from vocalmtp.decoding.sampling import RowSamplers, Sampler
 from vocalmtp.decoding.speculative import Speculative
 from vocalmtp.decoding.strategies import DecodeStrategy, Grouped
+from vocalmtp.engines.linears import Int8Linear
 from vocalmtp.models.backbone import KVCache
 from vocalmtp.models.layout import Stream, TokenLayout
 from vocalmtp.models.noise import RowNoise
@@ -329,7 +330,7 @@ def test_fused_model_gives_equal_output(make_model: Make, make_rows: Make) -> No
     plain = make_model(draft=DRAFTS["sequential"])
     rows = make_rows(plain, FRAMES, spoken=False)
     want = decode(plain, rows, [GREEDY] * 3, Speculative(2), 2)
-    plain.optimize_for_inference(int8=False)
+    plain.optimize_for_inference()
     assert same(decode(plain, rows, [GREEDY] * 3, Speculative(2), 2), want)
 
 
@@ -339,7 +340,7 @@ def test_int8_seeded_output_equals_output_without_drafts(
 ) -> None:
     monkeypatch.setattr("vocalmtp.engines.cpu.MIN_WEIGHTS", 1)
     model = make_model(draft=DRAFTS[name])
-    model.optimize_for_inference(int8=True)
+    model.optimize_for_inference(Int8Linear)
     rows = make_rows(model, FRAMES, spoken=False)
     samplers = [WARM, GREEDY, WARM]
     want = decode(model, rows, samplers)

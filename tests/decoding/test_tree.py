@@ -20,6 +20,7 @@ from vocalmtp.decoding.strategies import DecodeStrategy, Grouped, StepBatch
 from vocalmtp.decoding.tree import DraftTree, choose_paths
 from vocalmtp.decoding.tree_calibration import measure_ranks
 from vocalmtp.decoding.tree_speculative import CandidateRanker, TreeSpeculative, check_tree
+from vocalmtp.engines.linears import Int8Linear, keep_linear
 from vocalmtp.errors import ErrorCode
 from vocalmtp.models.backbone import KVCache
 from vocalmtp.models.layout import Stream, TokenLayout
@@ -92,7 +93,7 @@ def test_text_equals_text_without_drafts(family: str, draft: str, fast: bool) ->
     """Greedy and sampled, alone and in batches whose rows accept different numbers and are refilled."""
     model = text_lm(family, DRAFTS[draft])
     if fast:
-        model.optimize_for_inference(int8=False)
+        model.optimize_for_inference()
     prompts = make_prompts([WARM, GREEDY, Sampler(temperature=0.6), GREEDY, WARM])
     want = decode(model, prompts)
     kept = []
@@ -121,7 +122,7 @@ def test_speech_equals_speech_without_drafts(draft: str, make_model: Make, make_
 def test_int8_text_equals_text_without_drafts(draft: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vocalmtp.engines.cpu.MIN_WEIGHTS", 1)
     model = text_lm("llama", DRAFTS[draft])
-    model.optimize_for_inference(int8=True)
+    model.optimize_for_inference(Int8Linear)
     prompts = make_prompts([WARM] * 5, 40)
     assert decode(model, prompts, TreeSpeculative(TREE), 2) == decode(model, prompts)
 
@@ -166,7 +167,7 @@ def test_cache_holds_only_the_accepted_path(family: str, monkeypatch: pytest.Mon
     """After every pass it equals that of next-token decoding, bit by bit with our own runner."""
     monkeypatch.setattr("vocalmtp.engines.cpu.MIN_WEIGHTS", 1)
     model = text_lm(family, DRAFTS["recursive"])
-    model.optimize_for_inference(int8=family == "llama")
+    model.optimize_for_inference(Int8Linear if family == "llama" else keep_linear)
     prompts = make_prompts([WARM, GREEDY, WARM, GREEDY, WARM], 60)
     strategy, plain = TreeSpeculative(TREE), Grouped()
     state = prefill_prompts(model, prompts, strategy)

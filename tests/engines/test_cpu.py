@@ -1,58 +1,70 @@
-"""Layers for inference: near the float layers, and the same for a row in any batch."""
+"""The CPU engine chooses the kind of linear layers by measuring, and remembers what it measured."""
+
+import json
+from pathlib import Path
 
 import pytest
-import torch
-from torch import nn
 
-from vocalmtp.engines.cpu import (
-    Bf16Linear,
-    Int8Linear,
-    WindowedLinear,
-    has_bf16,
-    join_linears,
-    replace_linears,
+from vocalmtp.engines import cpu
+from vocalmtp.engines.base import EngineSettings
+from vocalmtp.engines.cpu import candidates, choose_kind, linear_times
+from vocalmtp.engines.linears import has_fp16
+
+BOTH = ("int8", "float32")
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(cpu, "SECONDS", 0.0)
+    monkeypatch.setattr(cpu, "WEIGHTS", 0)
+    monkeypatch.setattr(cpu, "cache_folder", lambda: tmp_path / "cache")
+    return tmp_path / "cache"
+
+
+def test_candidates_are_what_sounds_as_good() -> None:
+    half = ("float16",) if has_fp16() else ()
+    assert candidates(EngineSettings()) == ("float32",)
+    assert candidates(EngineSettings(half=True)) == (*half, "float32")
+    assert candidates(EngineSettings(half=True, recommended=True)) == ("int8", *half, "float32")
+    assert candidates(EngineSettings(int8=False, recommended=True)) == ("float32",)
+    assert candidates(EngineSettings(int8=True, half=True)) == ("int8",)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "chosen"),
+    [
+        ({"int8": 1.0, "float32": 2.0}, "int8"),
+        ({"int8": 1.05, "float16": 1.0, "float32": 3.0}, "int8"),
+        ({"int8": 1.5, "float16": 1.0, "float32": 3.0}, "float16"),
+        ({"int8": 4.0, "float32": 1.0}, "float32"),
+        ({"float32": 1.0}, "float32"),
+    ],
 )
-
-KINDS = [
-    Int8Linear,
-    pytest.param(
-        Bf16Linear, marks=pytest.mark.skipif(not has_bf16(), reason="this CPU has no bfloat16")
-    ),
-]
+def test_no_kind_much_slower_than_the_best_is_chosen(
+    seconds: dict[str, float], chosen: str
+) -> None:
+    assert choose_kind(seconds) == chosen
 
 
-@pytest.mark.parametrize("make", KINDS)
-@pytest.mark.parametrize("size", [(384, 1152), (100, 70), (64, 36)])
-@pytest.mark.parametrize("bias", [True, False])
-def test_converted_layer_is_close_and_same_in_any_batch(make, size, bias) -> None:
-    linear = nn.Linear(*size, bias=bias)
-    fast = make(linear)
-    x = torch.randn(33, 2, size[0])
-    with torch.inference_mode():
-        want, got = linear(x), fast(x)
-        assert got.dtype == torch.float32 and got.shape == want.shape
-        assert (got - want).norm() < 0.02 * want.norm()
-        for count in (1, 2, 7, 16):
-            assert torch.equal(fast(x[:count]), got[:count])
+def test_measurement_is_remembered_for_the_machine_and_the_width(home: Path, monkeypatch) -> None:
+    first = linear_times(BOTH, 64)
+    assert set(first) == set(BOTH) and all(0 < seconds < 60 for seconds in first.values())
+    assert linear_times(BOTH, 64) == first
+    assert linear_times(BOTH, 96).keys() == first.keys()
+    assert len(json.loads((home / "linears.json").read_text())) == 2
+    monkeypatch.setattr(cpu, "machine", lambda: "another machine")
+    linear_times(BOTH, 64)
+    assert len(json.loads((home / "linears.json").read_text())) == 3
 
 
-@pytest.mark.parametrize("width", [1, 4, 5])
-@torch.inference_mode()
-def test_windowed_linear_equals_convolution(width: int) -> None:
-    convolution = nn.Conv1d(8, 6, width, padding="same")
-    x = torch.randn(2, 8, 11)
-    product = WindowedLinear(convolution, lambda linear: linear)
-    torch.testing.assert_close(product(x), convolution(x))
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"a": 1}', "\x00"])
+def test_damaged_memory_is_measured_anew(home: Path, content: str) -> None:
+    home.mkdir()
+    (home / "linears.json").write_text(content)
+    linear_times(BOTH, 64)
+    assert json.loads((home / "linears.json").read_text())
 
 
-@torch.inference_mode()
-def test_joined_layers_concatenate_outputs() -> None:
-    parts = [nn.Linear(8, 3), nn.Linear(8, 5)]
-    x = torch.randn(4, 8)
-    torch.testing.assert_close(join_linears(parts)(x), torch.cat([part(x) for part in parts], 1))
-
-
-def test_small_layers_are_not_replaced() -> None:
-    module = nn.Sequential(nn.Linear(64, 64), nn.Sequential(nn.Linear(8, 8), nn.ReLU()))
-    replace_linears(module, Int8Linear)
-    assert isinstance(module[0], Int8Linear) and isinstance(module[1][0], nn.Linear)
+def test_home_that_cannot_be_written_is_tolerated(home: Path) -> None:
+    home.write_text("a file in the place of the folder")
+    assert set(linear_times(BOTH, 64)) == set(BOTH)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from vocalmtp.engines.cpu import Int8Linear
+from vocalmtp.engines.linears import Int8Linear
 from vocalmtp.engines.llama import BLOCK, LlamaRunner
 from vocalmtp.models.backbone import TransformersRunner
 

@@ -176,7 +176,7 @@ def test_optimized_model_gives_same_text(make_model: Make) -> None:
     model = make_model(audio_input=AUDIO_INPUT)
     rows = [text_prompt(turn(model, seed)) for seed in range(2)]
     before = write(model, rows)
-    model.optimize_for_inference(int8=False)
+    model.optimize_for_inference()
     assert write(model, rows) == before
 
 

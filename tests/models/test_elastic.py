@@ -122,7 +122,7 @@ def test_saved_model_gives_same_speech_at_every_step_size(
     assert separate_parameters(again) == separate_parameters(model)
     assert again.smaller_steps["1"]["embedding"].table is again.embedding.table
     if optimized:
-        again.optimize_for_inference(int8=False)
+        again.optimize_for_inference()
     for frames, made in want.items():
         speech = speak(again.at_step_size(frames), prompts, Sampler(greedy=True), [0, 0])
         for one, other in zip(made, speech, strict=True):

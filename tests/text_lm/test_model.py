@@ -74,7 +74,7 @@ def test_greedy_text_equals_that_of_transformers(family: str) -> None:
         want.append(made[:end])
     assert decode(model, GREEDY) == want
     assert decode(model, GREEDY, Speculative(3)) == want
-    model.optimize_for_inference(int8=False)
+    model.optimize_for_inference()
     assert decode(model, GREEDY, Speculative(3), batch_size=3) == want
 
 

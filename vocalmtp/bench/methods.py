@@ -187,5 +187,5 @@ def random_model(tts: TTS, settings: dict[str, Any]) -> SpeechLM:
     model = SpeechLM(SpeechLMConfig(**(config | {"objectives": {}} | settings))).eval()
     model = model.to(tts.full_model.device)
     if model.device == torch.device("cpu"):
-        model.optimize_for_inference(int8=tts.card.get("int8", False))
+        model.optimize_for_inference(tts.full_model.convert)
     return model

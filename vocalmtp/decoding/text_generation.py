@@ -97,7 +97,7 @@ class TextGenerator:
             )
         if place.type == "cpu":
             with float32_on_cpu():
-                text_lm.optimize_for_inference(int8=False)
+                text_lm.optimize_for_inference()
         return cls(text_lm, tokenizer, chat, loaded)
 
     def generate(

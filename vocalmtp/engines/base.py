@@ -24,6 +24,7 @@ class EngineSettings:
         threads: of a step; None: as many as are fastest.
         int8: whether to run linear layers on 8-bit weights; None: if `recommended` and faster.
         recommended: whether 8 bits were measured to sound as good, by the model's card.
+        half: whether the weights are stored in 16 bits.
 
     """
 
@@ -31,6 +32,7 @@ class EngineSettings:
     threads: int | None = None
     int8: bool | None = None
     recommended: bool = False
+    half: bool = False
 
     def __post_init__(self) -> None:
         check_threads(self.threads)

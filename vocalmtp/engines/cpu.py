@@ -1,132 +1,154 @@
-"""Linear layers for inference on a CPU, where reading its weights dominates the cost of a step.
+"""The engine for CPUs: fused modules, on the kind of linear layers that is fastest on this machine.
 
-Every kind gives each row of a batch the bits that the row gets alone, so that batching never
-changes the output. Inputs and outputs keep their dtype.
+Which kind that is depends on the CPU: 8-bit products are the fastest with VNNI instructions, and the
+slowest without. A measurement of half a second decides, once for a machine and version.
 """
 
-from collections.abc import Callable, Iterable
-from typing import cast
+import json
+import os
+import platform
+import sys
+import time
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
 from vocalmtp.engines.base import EngineSettings
+from vocalmtp.engines.device import float32_on_cpu
 from vocalmtp.engines.eager import Optimizable, TorchEngine
+from vocalmtp.engines.linears import (
+    Fp16Linear,
+    Int8Linear,
+    LinearFactory,
+    TransposedLinear,
+    has_fp16,
+)
+from vocalmtp.engines.threads import torch_threads
+from vocalmtp.errors import InputError
+from vocalmtp.io.atomic import atomic_path
 
-LinearFactory = Callable[[nn.Linear], nn.Module]  # makes the module that replaces a linear layer
-
-MIN_WEIGHTS = 64 * 64  # a smaller layer is not worth the conversion of its input
-INT8_MAX = 127  # of an int8 and its negative
-
-
-def keep_linear(linear: nn.Linear) -> nn.Module:
-    """Return a linear layer as it is: the LinearFactory of float weights."""
-    return linear
-
-
-class Int8Linear(nn.Module):
-    """A linear layer with int8 weights (a scale per output) and int8 inputs (a scale per row).
-
-    Integers have the same sum in any order, and a row's scale is its own.
-    """
-
-    def __init__(self, linear: nn.Linear):
-        super().__init__()
-        weight = linear.weight.detach().float()
-        scale = weight.abs().amax(1).clamp(min=1e-8) / INT8_MAX  # [out]
-        self.weight = (weight / scale[:, None]).round().to(torch.int8).t()  # [in, out]
-        self.scale = scale
-        self.bias = None if linear.bias is None else linear.bias.detach().float()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[.., in] -> [.., out]."""
-        y = self.product(x.reshape(-1, x.shape[-1]).float())
-        return y.view(*x.shape[:-1], -1).to(x.dtype)
-
-    def product(self, x: Tensor) -> Tensor:
-        """float32 [N, in] -> float32 [N, out]."""
-        scale = x.abs().amax(1, keepdim=True).clamp_(1e-8).div_(INT8_MAX)  # [N, 1]
-        y = torch._int_mm((x / scale).round_().to(torch.int8), self.weight) * self.scale
-        y.mul_(scale)
-        return y if self.bias is None else y.add_(self.bias)
-
-
-class Bf16Linear(nn.Module):
-    """A linear layer with bfloat16 weights, packed once for oneDNN: the fastest for many rows."""
-
-    def __init__(self, linear: nn.Linear):
-        super().__init__()
-        weight = linear.weight.detach().to(torch.bfloat16)
-        self.weight = torch.ops.mkldnn._reorder_linear_weight(weight, None)
-        bias = linear.bias
-        self.bias = None if bias is None else bias.detach().to(torch.bfloat16)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[.., in] -> [.., out]."""
-        y: Tensor = torch.ops.mkldnn._linear_pointwise(
-            x.to(torch.bfloat16), self.weight, self.bias, "none", [], ""
-        )
-        return y.to(x.dtype)
-
-
-class WindowedLinear(nn.Module):
-    """A Conv1d with padding "same" as one product of all its windows, for inference.
-
-    Args:
-        convolution: the layer that it replaces.
-        convert: makes the product of a linear layer over windows.
-
-    """
-
-    def __init__(self, convolution: nn.Conv1d, convert: LinearFactory):
-        super().__init__()
-        outputs, inputs, self.width = convolution.weight.shape
-        linear = nn.Linear(inputs * self.width, outputs, convolution.bias is not None, "meta")
-        linear.weight = nn.Parameter(convolution.weight.detach().flatten(1), requires_grad=False)
-        if convolution.bias is not None:
-            linear.bias = nn.Parameter(convolution.bias.detach(), requires_grad=False)
-        self.linear = convert(linear)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, in, L] -> [B, out, L]."""
-        before = (self.width - 1) // 2
-        x = F.pad(x, (before, self.width - 1 - before))
-        windows = x.unfold(2, self.width, 1).transpose(1, 2).flatten(2)  # [B, L, in * width]
-        outputs: Tensor = self.linear(windows)
-        return outputs.transpose(1, 2)
-
-
-def has_bf16() -> bool:
-    """Whether the CPU has bfloat16 products."""
-    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-
-
-def replace_linears(module: nn.Module, convert: LinearFactory) -> None:
-    """Replace the linear layers of `module` in place, except for small ones."""
-    for name, child in module.named_children():
-        if isinstance(child, nn.Linear) and child.weight.numel() >= MIN_WEIGHTS:
-            setattr(module, name, convert(child))
-        else:
-            replace_linears(child, convert)
-
-
-def join_linears(linears: Iterable[nn.Module]) -> nn.Linear:
-    """Join linear layers of one input into one, for inference, whose outputs are concatenated."""
-    layers = [cast(nn.Linear, linear) for linear in linears]
-    weight = torch.cat([layer.weight.detach() for layer in layers])
-    has_bias = layers[0].bias is not None
-    joined = nn.Linear(weight.shape[1], weight.shape[0], has_bias, device="meta")
-    joined.weight = nn.Parameter(weight, requires_grad=False)
-    if has_bias:
-        bias = torch.cat([layer.bias.detach() for layer in layers])
-        joined.bias = nn.Parameter(bias, requires_grad=False)
-    return joined
+KINDS: dict[str, LinearFactory] = {
+    "int8": Int8Linear,
+    "float16": Fp16Linear,
+    "float32": TransposedLinear,
+}
+SECONDS = 0.4  # of the measurement
+ROWS = (1, 16)  # of the measured batches
+WEIGHTS = 5_000_000  # measured, more than the caches nearest to a core hold
+MAX_WIDTH = 1024  # of the measured layers
+MARGIN = 1.1  # int8 is kept if nothing is faster by more: it gives equal bits in any batch
+LIMITS = ("ATEN_CPU_CAPABILITY", "FBGEMM_ENABLE_INSTRUCTIONS", "ONEDNN_MAX_CPU_ISA")
 
 
 class CPUEngine(TorchEngine):
-    """Fused modules, with 8-bit weights where the model's card recommends them."""
+    """Fused modules, with linear layers in 8 bits, float16 or float32."""
 
     def optimize(self, model: Optimizable, settings: EngineSettings) -> None:
-        int8 = settings.recommended if settings.int8 is None else settings.int8
-        model.optimize_for_inference(int8)
+        names = candidates(settings)
+        name = names[0] if len(names) == 1 else choose_kind(linear_times(names, model.width))
+        model.optimize_for_inference(KINDS[name])
+
+
+def candidates(settings: EngineSettings) -> tuple[str, ...]:
+    """Return the kinds of linear layers that lose nothing to be heard."""
+    if settings.int8:
+        return ("int8",)
+    allowed = {
+        "int8": settings.int8 is None and settings.recommended,
+        "float16": settings.half and has_fp16(),
+        "float32": True,
+    }
+    return tuple(name for name in KINDS if allowed[name])
+
+
+def choose_kind(seconds: dict[str, float]) -> str:
+    """Return the fastest kind; int8 also where it is slower by no more than the margin."""
+    best = min(seconds, key=lambda name: seconds[name])
+    return "int8" if seconds.get("int8", float("inf")) <= MARGIN * seconds[best] else best
+
+
+def linear_times(names: tuple[str, ...], width: int) -> dict[str, float]:
+    """Return the seconds of a pass through linear layers of every kind, measured or remembered.
+
+    Args:
+        names: kinds of layers.
+        width: D of the model.
+
+    """
+    file = cache_folder() / "linears.json"
+    try:
+        known = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        known = {}
+    key = f"{machine()}, width {width}"
+    found = known.get(key) if isinstance(known, dict) else None
+    if isinstance(found, dict) and all(isinstance(found.get(name), float) for name in names):
+        return {name: found[name] for name in names}
+    measured = measure_linears(names, width)
+    known = known if isinstance(known, dict) else {}
+    with suppress(OSError, InputError):  # a home that cannot be written: measured again next time
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(file) as partial:
+            partial.write_text(json.dumps(known | {key: measured}, indent=1) + "\n", "utf-8")
+    return measured
+
+
+@torch.inference_mode()
+def measure_linears(names: tuple[str, ...], width: int) -> dict[str, float]:
+    """Measure a pass through layers of every kind, in turns on one thread.
+
+    Returns:
+        The geometric mean over ROWS of the shortest times, in seconds: what else runs on the
+        machine prolongs the others.
+
+    """
+    width = min(width, MAX_WIDTH)
+    with float32_on_cpu(), torch_threads(1):
+        count = max(1, WEIGHTS // (6 * width * width))
+        pairs = [(width, 3 * width), (3 * width, width)] * count
+        made = [nn.Linear(*pair, bias=False) for pair in pairs]
+        layers = {name: [KINDS[name](linear) for linear in made] for name in names}
+        del made
+        inputs = {size: [torch.randn(rows, size) for rows in ROWS] for size in pairs[0]}
+        shortest = {name: [float("inf")] * len(ROWS) for name in names}
+        end, turn = time.perf_counter() + SECONDS, 0
+        while turn < 3 or time.perf_counter() < end:
+            for name, modules in layers.items():
+                for place in range(len(ROWS)):
+                    start = time.perf_counter()
+                    for (size, _), module in zip(pairs, modules, strict=True):
+                        module(inputs[size][place])
+                    taken = time.perf_counter() - start
+                    shortest[name][place] = min(shortest[name][place], taken)
+            turn += 1
+    return {name: float(torch.tensor(times).log().mean().exp()) for name, times in shortest.items()}
+
+
+@cache
+def machine() -> str:
+    """Describe everything that the speed of a product depends on: CPU, limits, versions."""
+    import vocalmtp
+
+    model = platform.processor() or platform.machine()
+    with suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+        model = names[0] if names else model
+    limits = [f"{name}={os.environ[name]}" for name in LIMITS if name in os.environ]
+    capability = torch.backends.cpu.get_cpu_capability()
+    versions = f"torch {torch.__version__}, vocalmtp {vocalmtp.__version__}"
+    return ", ".join([model, capability, *limits, versions])
+
+
+def cache_folder() -> Path:
+    """Return the folder for what may be deleted at any time, by the custom of the system."""
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "vocalmtp"

@@ -6,14 +6,19 @@ import torch
 
 from vocalmtp.engines.base import AUTO, EngineSettings
 from vocalmtp.engines.device import resolve_device
+from vocalmtp.engines.linears import LinearFactory
 from vocalmtp.errors import InputError
 
 
 class Optimizable(Protocol):
     """A model that can replace its modules by faster ones."""
 
-    def optimize_for_inference(self, int8: bool = False) -> None:
-        """Fuse modules for decoding on a CPU, with linear layers of 8 bits if `int8`, in place."""
+    @property
+    def width(self) -> int:
+        """D, the size of its hidden states."""
+
+    def optimize_for_inference(self, convert: LinearFactory) -> None:
+        """Fuse modules for decoding on a CPU, in place; `convert` replaces linear layers."""
 
 
 class TorchEngine:

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 from vocalmtp.engines.cache import BLOCK, AlignedCache, TreeMask, join_caches
-from vocalmtp.engines.cpu import LinearFactory, join_linears, keep_linear
+from vocalmtp.engines.linears import LinearFactory, join_linears, keep_linear
 
 SUPPORTED = ("llama", "qwen2")
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vocalmtp.config import Registry, StrictModel, parse
-from vocalmtp.engines.cpu import LinearFactory
+from vocalmtp.engines.linears import LinearFactory
 from vocalmtp.errors import InputError, nearest
 from vocalmtp.models.layout import IGNORED, TokenLayout
 from vocalmtp.models.state import Proposal

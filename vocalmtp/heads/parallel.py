@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vocalmtp.config import StrictModel
-from vocalmtp.engines.cpu import LinearFactory, join_linears
+from vocalmtp.engines.linears import LinearFactory, join_linears
 from vocalmtp.heads.base import HEADS, SpeechHead
 from vocalmtp.models.blocks import BlockStack
 from vocalmtp.models.embeddings import FusedProjection, SlotProjection

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from vocalmtp.engines.cache import TreeMask
-from vocalmtp.engines.cpu import Int8Linear, LinearFactory, keep_linear, replace_linears
+from vocalmtp.engines.linears import LinearFactory, keep_linear, replace_linears
 from vocalmtp.engines.llama import LlamaRunner
 from vocalmtp.errors import InputError
 from vocalmtp.heads.base import SpeechHead
@@ -118,6 +118,7 @@ class MultiTokenLM(PreTrainedModel):
     head: SpeechHead
     draft: DraftHead | None
     objectives: nn.ModuleDict
+    convert: LinearFactory = staticmethod(keep_linear)  # of an optimized model
     runner: Runner | None = None  # of an optimized model; None runs the backbone as it is
 
     @property
@@ -198,19 +199,19 @@ class MultiTokenLM(PreTrainedModel):
             auxiliary={name: value.detach() for name, value in auxiliary.items()},
         )
 
-    def optimize_for_inference(self, int8: bool = False) -> None:
+    def optimize_for_inference(self, convert: LinearFactory = keep_linear) -> None:
         """Fuse modules for decoding on a CPU, in place; the model cannot be trained or saved then.
 
         Args:
-            int8: whether to quantize the linear layers to 8 bits.
+            convert: makes the module that replaces a linear layer.
 
         """
-        convert: LinearFactory = Int8Linear if int8 else keep_linear
+        self.convert = convert
         if LlamaRunner.supports(self.backbone):
             self.runner = LlamaRunner(self.backbone, convert)
             self.backbone.base_model.layers = nn.ModuleList()  # the runner has their weights
         self._optimize_parts(convert)
-        if int8:
+        if convert is not keep_linear:
             replace_linears(self, convert)
 
     def _optimize_parts(self, convert: LinearFactory) -> None:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vocalmtp.engines.cpu import LinearFactory, join_linears
+from vocalmtp.engines.linears import LinearFactory, join_linears
 from vocalmtp.models.layout import Stream, TokenLayout
 
 

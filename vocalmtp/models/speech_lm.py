@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from vocalmtp.engines.cpu import LinearFactory
+from vocalmtp.engines.linears import LinearFactory
 from vocalmtp.errors import InputError
 from vocalmtp.heads import build_draft, build_head
 from vocalmtp.models.audio_encoder import AudioEncoder, place_audio

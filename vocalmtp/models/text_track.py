@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vocalmtp.config import StrictModel
-from vocalmtp.engines.cpu import LinearFactory, WindowedLinear
+from vocalmtp.engines.linears import LinearFactory, WindowedLinear
 from vocalmtp.models.layout import ADVANCE, Stream
 
 

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from vocalmtp.config import Registry, StrictModel, parse
 from vocalmtp.engines.cache import AlignedCache
-from vocalmtp.engines.cpu import LinearFactory
+from vocalmtp.engines.linears import LinearFactory
 from vocalmtp.errors import InputError
 from vocalmtp.heads.base import SpeechHead
 from vocalmtp.models.layout import IGNORED

@@ -10,7 +10,13 @@ from torch.nn import functional as F
 from typing_extensions import Self
 
 from vocalmtp.config import parse
-from vocalmtp.engines.cpu import Bf16Linear, has_bf16
+from vocalmtp.engines.linears import (
+    Bf16Linear,
+    Fp16Linear,
+    LinearFactory,
+    has_bf16,
+    has_fp16,
+)
 from vocalmtp.io.atomic import atomic_folder
 from vocalmtp.io.read import FORMAT, check_format, fill, read_object
 from vocalmtp.tokenizers.base import (
@@ -90,14 +96,17 @@ class NeuralTokenizer(SpeechTokenizer):
         return self.encoder.quantizer.values(codes.transpose(1, 2))
 
     def optimize_for_inference(self) -> None:
-        """Multiply in bfloat16 in the decoder's blocks, on CPUs with instructions for that.
+        """Multiply in 16 bits in the decoder's blocks on a CPU.
 
-        Filters and pitch stay float32 and float64: they are exponentiated and integrated.
+        That is bfloat16 with instructions for it, else float16 weights. Filters and pitch stay
+        float32 and float64: they are exponentiated and integrated.
         """
-        if self.device.type == "cpu" and has_bf16():
-            for stack in (self.decoder.slow, self.decoder.fast):
-                for block in stack.blocks:
-                    block.up, block.down = Bf16Linear(block.up), Bf16Linear(block.down)
+        if self.device.type != "cpu" or not (has_bf16() or has_fp16()):
+            return
+        convert: LinearFactory = Bf16Linear if has_bf16() else Fp16Linear
+        for stack in (self.decoder.slow, self.decoder.fast):
+            for block in stack.blocks:
+                block.up, block.down = convert(block.up), convert(block.down)
 
     def save_pretrained(self, folder: Path | str, dtype: torch.dtype | None = None) -> None:
         """Write weights in `dtype` (None = float32) and configuration to `folder`."""
