@@ -15,7 +15,9 @@ from vocalmtp.tokenizers.neural.features import MIDDLE_PITCH
 from vocalmtp.tokenizers.neural.model import NeuralTokenizerConfig
 from vocalmtp.tokenizers.neural.vocoder import NOISE_FRAMES, SourceFilterVocoder, noise_samples
 
-STACKS = {  # layers and kernel of the decoder's stacks, see Decoder
+STACKS: dict[
+    str, tuple[int | str, int]
+] = {  # layers and kernel of the decoder's stacks, see Decoder
     "pitch": (2, 3),
     "slow": ("decoder_layers", 5),
     "fast": ("frame_layers", 7),

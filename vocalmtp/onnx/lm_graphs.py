@@ -204,7 +204,7 @@ def _rotation(graph: Graph, config: SpeechLMConfig, positions: str, dim: int) ->
     """Cosine and sine of the rotary positions, [B, L, 1, d / 2] each."""
     rope = config.backbone.get("rope_parameters") or {}
     theta = rope.get("rope_theta") or config.backbone.get("rope_theta", 10_000.0)
-    frequencies = theta ** -(np.arange(0, dim, 2, np.float64) / dim)
+    frequencies = theta ** -(np.arange(0, dim, 2) / dim)
     places = graph.op("Unsqueeze", graph.cast(positions, "DOUBLE"), graph.integers(2, 3))
     angles = graph.op("Mul", places, graph.constant(frequencies, np.float64))
     turns = graph.op("Mod", angles, graph.constant(math.tau, np.float64), fmod=1)

@@ -7,7 +7,7 @@ heads, d size of a head, V vocabulary of all slots.
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -151,7 +151,7 @@ class OnnxSpeechLM:
         inputs, speaker = self._embed(prompt)
         empty = [np.zeros(shape, np.float32) for shape in self.cache_shapes]
         cache = OnnxCache(empty, np.zeros(1, np.int64))
-        state = DecodeState.start(cache, np.zeros(1, np.int64))
+        state = DecodeState.start(cast(Any, cache), np.zeros(1, np.int64))
         if self.config.speaker_every_step:
             state.speaker = speaker
         if self.config.has_text_track:
@@ -201,7 +201,7 @@ class OnnxSpeechLM:
         """Embed a step [B, K] and run the backbone: logits [B, V] of the next."""
         feeds = {"tokens": tokens}
         pointers = state.move_pointers(self.layout, tokens)
-        if pointers is not None:
+        if pointers is not None and state.encoded_text is not None:
             feeds["text"] = state.encoded_text[np.arange(len(tokens))[:, None], pointers]
         if state.speaker is not None:
             feeds["speaker"] = state.speaker
