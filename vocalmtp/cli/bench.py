@@ -34,6 +34,13 @@ class BenchOptions(EngineOptions, DecodingOptions):
         bool,
         option("--methods", help="Compare all heads and strategies, on random weights."),
     ] = False
+    peers: Annotated[
+        bool,
+        option("--peers", help="Compare with other text-to-speech systems that are installed."),
+    ] = False
+    neighbours: Annotated[
+        int, option(min=0, max=1024, help="With --peers: busy processes beside the measurement.")
+    ] = 0
     quick: Annotated[
         bool, option("--quick", help="Fewer batch sizes, methods and repetitions.")
     ] = False
@@ -41,9 +48,15 @@ class BenchOptions(EngineOptions, DecodingOptions):
 
     def check(self) -> None:
         """Raise InputError for options that exclude each other."""
-        if self.chat and self.methods:
-            raise InputError("methods: does not apply to --chat; leave out one", code="conflict")
-        for other, chosen in {"chat": self.chat, "methods": self.methods}.items():
+        special = {"chat": self.chat, "methods": self.methods, "peers": self.peers}
+        chosen_ones = [name for name, chosen in special.items() if chosen]
+        for name in chosen_ones[1:]:
+            raise InputError(
+                f"{name}: does not apply to --{chosen_ones[0]}; leave out one", code="conflict"
+            )
+        if self.neighbours and not self.peers:
+            raise InputError("neighbours: is for --peers; leave it out", code="conflict")
+        for other, chosen in special.items():
             for name in ("against", "drafts", "draft_tree", "tokens_per_step"):
                 if chosen and getattr(self, name):
                     raise InputError(
@@ -65,6 +78,8 @@ def bench(options: BenchOptions) -> None:
     vocalmtp bench mini --chat
 
     vocalmtp bench mini --methods --quick
+
+    vocalmtp bench mini --peers --json peers.json
 
     vocalmtp bench my-model --drafts 3 --accept joint
 
@@ -89,6 +104,14 @@ def bench(options: BenchOptions) -> None:
     parts: Iterable[tuple[str, list[Metric]]]
     if options.chat:
         parts = [("", run_chat_bench(model, runtime, options.quick))]
+    elif options.peers:
+        from vocalmtp.bench.peers import cpu_flags, run_peers
+
+        repeats = 2 if options.quick else 7
+        measured, missing = run_peers(load(model, **runtime), model, repeats, options.neighbours)
+        parts = [("", measured)]
+        busy = f"Busy processes beside it: {options.neighbours}."
+        notes = [*missing, *notes, f"CPU: {cpu_flags()}. One thread each. {busy}"]
     elif options.methods:
         parts = run_methods(load(model, **runtime), options.quick)
         notes = [*NOTES, *notes]

@@ -40,7 +40,12 @@ ROWS = (1, 16)  # of the measured batches
 WEIGHTS = 5_000_000  # measured, more than the caches nearest to a core hold
 MAX_WIDTH = 1024  # of the measured layers
 MARGIN = 1.1  # int8 is kept if nothing is faster by more: it gives equal bits in any batch
-LIMITS = ("ATEN_CPU_CAPABILITY", "FBGEMM_ENABLE_INSTRUCTIONS", "ONEDNN_MAX_CPU_ISA")
+LIMITS = (
+    "ATEN_CPU_CAPABILITY",
+    "FBGEMM_ENABLE_INSTRUCTIONS",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "ONEDNN_MAX_CPU_ISA",
+)
 
 
 class CPUEngine(TorchEngine):
@@ -137,10 +142,14 @@ def machine() -> str:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
         names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
         model = names[0] if names else model
-    limits = [f"{name}={os.environ[name]}" for name in LIMITS if name in os.environ]
     capability = torch.backends.cpu.get_cpu_capability()
     versions = f"torch {torch.__version__}, vocalmtp {vocalmtp.__version__}"
-    return ", ".join([model, capability, *limits, versions])
+    return ", ".join([model, capability, *environment_limits(), versions])
+
+
+def environment_limits() -> list[str]:
+    """Return the variables of the environment that keep libraries from using instructions."""
+    return [f"{name}={os.environ[name]}" for name in LIMITS if name in os.environ]
 
 
 def cache_folder() -> Path:
