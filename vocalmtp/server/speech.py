@@ -3,23 +3,28 @@
 import asyncio
 import base64
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
 
-from vocalmtp.audio.io import Audio
+from vocalmtp.audio.io import Word
 from vocalmtp.audio.stream_encoder import MEDIA_TYPES, StreamEncoder
-from vocalmtp.server.errors import APIError, as_api_error, error_body
-from vocalmtp.server.schemas import SpeechRequest, SpeechSettings
+from vocalmtp.server.errors import as_api_error, error_body
+from vocalmtp.server.schemas import (
+    BatchItem,
+    BatchRequest,
+    CaptionedRequest,
+    SpeechRequest,
+    SpeechSettings,
+)
 from vocalmtp.server.security import client_of
 from vocalmtp.server.service import SpeechService
+from vocalmtp.server.streams import Chunks, ClosingResponse, begin, encode, make_encoder, whole
 
-SSE = "text/event-stream"
-Chunks = AsyncGenerator[Audio]
+SSE, JSON_LINES = "text/event-stream", "application/x-ndjson"
 
 
 def speech_router(service: SpeechService) -> APIRouter:
@@ -39,69 +44,37 @@ def speech_router(service: SpeechService) -> APIRouter:
             return ClosingResponse(_events(chunks, encoder, body.input), SSE)
         return ClosingResponse(encode(chunks, encoder), MEDIA_TYPES[body.response_format])
 
+    @router.post("/v1/audio/speech/batch")
+    async def batch(body: BatchRequest, request: Request) -> dict[str, Any]:
+        """Speak up to 32 texts together. Each has a status of its own."""
+        client = client_of(request)
+        results = await asyncio.gather(
+            *(_batch_result(service, n, item, client) for n, item in enumerate(body.items))
+        )
+        succeeded = sum(result["status"] == "success" for result in results)
+        counts = {"succeeded": succeeded, "failed": len(results) - succeeded}
+        return {"results": results, "total": len(results), **counts}
+
+    @router.post(
+        "/dev/captioned_speech",
+        response_class=StreamingResponse,
+        responses={200: {"content": {JSON_LINES: {}}}},
+    )
+    async def captioned(body: CaptionedRequest, request: Request) -> StreamingResponse:
+        """Speak a text, with the times of its words in seconds from the start."""
+        chunks = await begin(service.speak(body.input, body, client_of(request)), request)
+        encoder = make_encoder(service, body)
+        if body.stream:
+            return ClosingResponse(_captions(chunks, encoder, body), JSON_LINES)
+        data, audio = await whole(chunks, encoder)
+        caption = _caption(data, audio.words, 0.0, body)
+
+        async def once() -> AsyncGenerator[bytes]:
+            yield json.dumps(caption).encode()
+
+        return ClosingResponse(once(), "application/json")
+
     return router
-
-
-class ClosingResponse(StreamingResponse):
-    """A stream whose source is closed with the response, however that ends."""
-
-    def __init__(self, source: AsyncGenerator[bytes], media_type: str):
-        super().__init__(source, media_type=media_type)
-        self._source = source
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the stream."""
-        async with aclosing(self._source):
-            await super().__call__(scope, receive, send)
-
-
-async def begin(chunks: Chunks, request: Request) -> Chunks:
-    """Wait for the first chunk, so that an error before it has a status; return all chunks.
-
-    Raises:
-        APIError: the client has gone.
-
-    """
-    first = asyncio.ensure_future(anext(chunks, None))
-    gone = asyncio.ensure_future(_disconnect(request))
-    try:
-        await asyncio.wait((first, gone), return_when=asyncio.FIRST_COMPLETED)
-        if not first.done():
-            raise APIError(499, "the client has gone", "client_gone")
-        return _with_first(first.result(), chunks)
-    finally:
-        gone.cancel()
-        if not first.done():
-            first.cancel()
-
-
-async def _disconnect(request: Request) -> None:
-    """Return when the client has gone."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-
-
-async def _with_first(first: Audio | None, chunks: Chunks) -> Chunks:
-    async with aclosing(chunks):
-        if first is not None:
-            yield first
-            async for chunk in chunks:
-                yield chunk
-
-
-def make_encoder(service: SpeechService, settings: SpeechSettings) -> StreamEncoder:
-    """Return the encoder of a response."""
-    rate = service.engine.tts.sample_rate
-    return StreamEncoder(settings.response_format, rate, settings.sample_rate)
-
-
-async def encode(chunks: Chunks, encoder: StreamEncoder) -> AsyncGenerator[bytes]:
-    """Yield the bytes of a stream."""
-    async with aclosing(chunks):
-        async for chunk in chunks:
-            if data := await asyncio.to_thread(encoder.push, chunk.samples):
-                yield data
-        yield encoder.finish()
 
 
 async def _events(chunks: Chunks, encoder: StreamEncoder, text: str) -> AsyncGenerator[bytes]:
@@ -115,7 +88,7 @@ async def _events(chunks: Chunks, encoder: StreamEncoder, text: str) -> AsyncGen
                     yield _event(_delta(data))
             if data := encoder.finish():
                 yield _event(_delta(data))
-    except Exception as error:
+    except Exception as error:  # the status was sent already
         found = as_api_error(error)
         body = error_body(found.status, str(found), found.code, found.param)
         yield _event({"type": "error", **body})
@@ -124,6 +97,7 @@ async def _events(chunks: Chunks, encoder: StreamEncoder, text: str) -> AsyncGen
 
 
 def _delta(data: bytes) -> dict[str, Any]:
+    """The event of a piece of audio, under the key of OpenAI's and that of other clients."""
     audio = base64.b64encode(data).decode()
     return {"type": "speech.audio.delta", "audio": audio, "delta": audio}
 
@@ -133,6 +107,55 @@ def _event(fields: dict[str, Any]) -> bytes:
 
 
 def usage(text: str, seconds: float) -> dict[str, int]:
-    """Return the usage of a request: its characters, and 20 tokens a second of audio."""
+    """Return the usage of a request: characters of its text, and 20 tokens a second of audio."""
     tokens = {"input_tokens": len(text), "output_tokens": round(20 * seconds)}
     return tokens | {"total_tokens": sum(tokens.values())}
+
+
+async def _batch_result(
+    service: SpeechService, index: int, item: BatchItem, client: str
+) -> dict[str, Any]:
+    try:
+        encoder = make_encoder(service, item)
+        data, _ = await whole(service.speak(item.input, item, client), encoder)
+    except Exception as error:  # the other items go on
+        found = as_api_error(error)
+        body = error_body(found.status, str(found), found.code, found.param)
+        return {"index": index, "status": "error", **body}
+    audio = base64.b64encode(data).decode()
+    media_type = MEDIA_TYPES[item.response_format]
+    return {"index": index, "status": "success", "audio_data": audio, "media_type": media_type}
+
+
+async def _captions(
+    chunks: Chunks, encoder: StreamEncoder, settings: SpeechSettings
+) -> AsyncGenerator[bytes]:
+    """Yield JSON lines: a piece of audio, and the words that have ended since the line before."""
+    start = 0.0
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            data = await asyncio.to_thread(encoder.push, chunk.samples)
+            if data or chunk.words:
+                yield _line(_caption(data, chunk.words, start, settings))
+            start += chunk.duration
+        yield _line(_caption(encoder.finish(), (), start, settings))
+
+
+def _line(fields: dict[str, Any]) -> bytes:
+    return json.dumps(fields).encode() + b"\n"
+
+
+def _caption(
+    data: bytes, words: Sequence[Word], start: float, settings: SpeechSettings
+) -> dict[str, Any]:
+    """The caption of a piece of audio that begins `start` seconds after the first."""
+    times = [
+        {
+            "word": word.text,
+            "start_time": round((start + word.start) / settings.speed, 3),
+            "end_time": round((start + word.end) / settings.speed, 3),
+        }
+        for word in words
+    ]
+    audio = base64.b64encode(data).decode()
+    return {"audio": audio, "audio_format": settings.response_format, "timestamps": times}
