@@ -4,17 +4,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from helpers.chat_fakes import CountingRecognizer, ScriptedLLM
-from helpers.toy_model import save_toy_model
 
 pytest.importorskip("prometheus_client", reason="the extra 'serve' is not installed")
 
+from helpers.chat_fakes import CountingRecognizer, ScriptedLLM  # noqa: E402
+from helpers.speech_client import client_of  # noqa: E402
+from helpers.toy_model import save_toy_model  # noqa: E402
 from starlette.testclient import TestClient  # noqa: E402
 
 from vocalmtp.chat.pipeline import ChatPipeline  # noqa: E402
 from vocalmtp.chat.responders import CascadeResponder  # noqa: E402
 from vocalmtp.loading import load  # noqa: E402
-from vocalmtp.server.app import make_app  # noqa: E402
 from vocalmtp.server.engine import EngineTTS, SpeechEngine  # noqa: E402
 from vocalmtp.server.metrics import Metrics  # noqa: E402
 from vocalmtp.server.service import SpeechLimits, SpeechService  # noqa: E402
@@ -22,13 +22,23 @@ from vocalmtp.server.state import ServerState  # noqa: E402
 from vocalmtp.server.voices import VoiceCatalogue  # noqa: E402
 from vocalmtp.tts import TTS  # noqa: E402
 
-LOCAL = "http://127.0.0.1:8000"
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a model with the voices `ann` and `bob`."""
+    return save_toy_model(tmp_path_factory.mktemp("toy"))
 
 
 @pytest.fixture(scope="session")
-def tts(tmp_path_factory: pytest.TempPathFactory) -> TTS:
+def tts(folder: Path) -> TTS:
     """A model with the voices `ann` and `bob`."""
-    return load(save_toy_model(tmp_path_factory.mktemp("toy")))
+    return load(folder)
+
+
+@pytest.fixture(scope="session")
+def mini() -> TTS:
+    """The bundled model, whose rows do not depend on the size of the batch by a single bit."""
+    return load("mini")
 
 
 @pytest.fixture
@@ -62,9 +72,3 @@ def make_state(tts: TTS) -> Iterator[Callable[..., ServerState]]:
 def client(make_state: Callable[..., ServerState]) -> TestClient:
     """A client of a server with default settings."""
     return client_of(make_state())
-
-
-def client_of(state: ServerState, **options: object) -> TestClient:
-    """A client of a server without the page; `options` go to make_app."""
-    app = make_app(state, page=False, **options)
-    return TestClient(app, base_url=LOCAL, raise_server_exceptions=False)

@@ -18,12 +18,12 @@ from vocalmtp.server.engine import EngineTTS, Overloaded, SpeechEngine, Synthesi
 from vocalmtp.tts import TTS, SynthesisRequest
 from vocalmtp.voices import Voice
 
-TEXTS = ("Good morning.", "One. Two! Three?", "The birch canoe slid on the smooth planks.", "A")
+TEXTS = ("Oh.", "One. Two!", "The birch canoe.")
 
 
 @pytest.fixture
-def engine(tts: TTS):
-    engine = SpeechEngine(tts, rows=3, queue=100)
+def engine(mini: TTS):
+    engine = SpeechEngine(mini, rows=3, queue=100)
     yield engine
     engine.close()
 
@@ -41,7 +41,7 @@ def test_concurrent_requests_equal_the_stream_of_each_alone(engine: SpeechEngine
     requests = [
         (text, voice, seed, temperature)
         for seed, temperature in ((0, None), (7, 1.5))
-        for voice in ("ann", "bob")
+        for voice in ("slt", "rms")
         for text in TEXTS
     ]
     found: dict[int, np.ndarray] = {}
@@ -74,8 +74,8 @@ def test_abandoned_request_leaves_the_batch_and_others_go_on(engine: SpeechEngin
         engine.cancel(job)
         engine.cancel(job)  # again: without effect
     assert engine.active == 0
-    expected = samples(engine.tts.stream("Good morning."))
-    assert np.array_equal(samples(engine.stream(plan(engine.tts, "Good morning."))), expected)
+    expected = samples(engine.tts.stream("Oh."))
+    assert np.array_equal(samples(engine.stream(plan(engine.tts, "Oh."))), expected)
 
 
 def test_client_that_takes_no_audio_is_not_synthesized_further(engine, monkeypatch):
@@ -115,7 +115,7 @@ def test_failing_prompt_fails_its_request_only(engine: SpeechEngine, monkeypatch
     monkeypatch.setattr(TTS, "prompt", fail)
     with pytest.raises(SynthesisFailed):
         list(engine.stream(plan(engine.tts, "Fail here.")))
-    assert samples(engine.stream(plan(engine.tts, "Good morning."))).size
+    assert samples(engine.stream(plan(engine.tts, "Oh."))).size
 
 
 def test_failing_step_fails_its_requests_and_the_engine_goes_on(engine, monkeypatch):
@@ -126,9 +126,9 @@ def test_failing_step_fails_its_requests_and_the_engine_goes_on(engine, monkeypa
 
     monkeypatch.setattr(RunningBatch, "step", fail)
     with pytest.raises(SynthesisFailed):
-        list(engine.stream(plan(engine.tts, "Good morning.")))
+        list(engine.stream(plan(engine.tts, "Oh.")))
     monkeypatch.setattr(RunningBatch, "step", step)
-    assert samples(engine.stream(plan(engine.tts, "Good morning."))).size
+    assert samples(engine.stream(plan(engine.tts, "Oh."))).size
 
 
 def test_closing_fails_open_requests(tts: TTS):

@@ -187,6 +187,25 @@ def check_timestamps(format: str) -> str:
     return name
 
 
+def aligned_words(text: str, ends: np.ndarray, written: Sequence[Token]) -> list[Word]:
+    """Return the words of a text that was aligned with its audio.
+
+    Args:
+        text: the normalised text.
+        ends: [U] the end of every character in seconds.
+        written: the token that each spoken word is written in.
+
+    """
+    words = []
+    pairs = zip(written, word_spans(text), strict=False)
+    for token, group in groupby(pairs, key=lambda pair: pair[0]):
+        spans = [span for _, span in group]
+        first, last = spans[0][0], spans[-1][1] - 1
+        start = float(ends[first - 1]) if first else 0.0
+        words.append(Word(token.text, round(start, 3), round(float(ends[last]), 3)))
+    return words
+
+
 def phrases(words: Sequence[Word]) -> Iterator[Word]:
     """Join words to phrases: up to `CUE_CHARACTERS`, a pause, or the end of a sentence."""
     phrase: Word | None = None

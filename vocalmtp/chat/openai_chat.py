@@ -36,6 +36,10 @@ class OpenAIChat:
         max_tokens: of an answer; sent only if given, as some endpoints do not know it.
         thinks: whether answers begin within a thought; None to find out from the first answer.
 
+    Attributes:
+        url: where completions are requested.
+        headers: of every request.
+
     Raises:
         InputError: `url` is invalid, or the package httpx is missing.
 
@@ -61,15 +65,14 @@ class OpenAIChat:
                 f"llm '{url}': not an address; give http://HOST:PORT/v1", code="invalid_value"
             )
         self.name = f"{model} at {address.host}"
-        self._url = f"{url.rstrip('/').removesuffix('/chat/completions')}/chat/completions"
+        self.model, self.headers = model, _headers()
+        self.url = f"{url.rstrip('/').removesuffix('/chat/completions')}/chat/completions"
         self._body: dict[str, Any] = {"model": model, "stream": True}
         if max_tokens is not None:
             self._body["max_tokens"] = max_tokens
-        key = os.environ.get(KEY)
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
         limits = httpx.Timeout(timeout, connect=min(CONNECT, timeout))
         self._timeout = timeout
-        self._client = httpx.Client(headers=headers, timeout=limits)
+        self._client = httpx.Client(headers=self.headers, timeout=limits)
         self._thoughts = ThoughtFilter(thinks)
 
     def count_tokens(self, text: str) -> int:
@@ -91,7 +94,7 @@ class OpenAIChat:
         written = False
         try:
             with (
-                self._client.stream("POST", self._url, json=body) as response,
+                self._client.stream("POST", self.url, json=body) as response,
                 out.on_cancel(lambda: _disconnect(response)),
             ):
                 _check_status(response)
@@ -132,6 +135,11 @@ def open_endpoint(
             f"llm '{url}': the model's name is missing; give --llm-model NAME", code="missing"
         )
     return OpenAIChat(url, model)
+
+
+def _headers() -> dict[str, str]:
+    key = os.environ.get(KEY)
+    return {"Authorization": f"Bearer {key}"} if key else {}
 
 
 def _disconnect(response: "httpx.Response") -> None:

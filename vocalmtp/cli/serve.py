@@ -104,13 +104,7 @@ class ServeOptions(ModelOptions, DecodingOptions):
         """Load the model with these decoding options."""
         from vocalmtp.loading import load
 
-        return load(
-            model,
-            device,
-            decoding=self.decoding(),
-            engine=self.engine,
-            threads=self.threads,
-        )
+        return load(model, decoding=self.decoding(), **self.runtime() | {"device": device})
 
     def keys(self) -> list[str]:
         """The API keys. Raises InputError if one is empty."""

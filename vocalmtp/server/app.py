@@ -12,9 +12,13 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 import vocalmtp
+from vocalmtp.chat.responders import CascadeResponder
 from vocalmtp.errors import InputError
+from vocalmtp.server.completions import completions_router
+from vocalmtp.server.engine import EngineTTS
 from vocalmtp.server.errors import add_error_handlers
 from vocalmtp.server.page import ASSETS, mount_page
+from vocalmtp.server.recordings import recordings_router
 from vocalmtp.server.security import Authentication, BodyLimit, check_auth, same_origin
 from vocalmtp.server.service import SpeechService
 from vocalmtp.server.socket import serve
@@ -54,7 +58,7 @@ def make_app(
     app = FastAPI(title="vocalmtp", version=vocalmtp.__version__, docs_url=None, redoc_url=None)
     add_error_handlers(app)
     if state.speech is not None:
-        add_speech(app, state.speech, page)
+        add_speech(app, state, state.speech, page)
     if page:
         app = add_page(app, state)
     if auth is not None or keys:
@@ -66,10 +70,14 @@ def make_app(
     return app
 
 
-def add_speech(app: FastAPI, service: SpeechService, page: bool) -> None:
+def add_speech(app: FastAPI, state: ServerState, service: SpeechService, page: bool) -> None:
     """Add the routes of the speech interface."""
     app.include_router(status_router(service, root=not page))
     app.include_router(speech_router(service))
+    app.include_router(recordings_router(service, state.recognizer))
+    responder = next(iter(state.responders.values()))
+    if isinstance(responder, CascadeResponder) and isinstance(state.tts, EngineTTS):
+        app.include_router(completions_router(service, state.tts, responder.llm))
     limits = service.limits
     app.add_middleware(BodyLimit, body=limits.body, upload=limits.upload)
 

@@ -92,6 +92,13 @@ def error_response(error: Exception) -> JSONResponse:
     return JSONResponse(body, found.status, found.headers)
 
 
+def error_event(error: Exception) -> dict[str, Any]:
+    """Return the event that reports an error within a response whose status was sent already."""
+    found = as_api_error(error)
+    body = error_body(found.status, str(found), found.code, found.param)
+    return {"type": "error", **body}
+
+
 def add_error_handlers(app: FastAPI) -> None:
     """Let all errors of an application be reported in OpenAI's form."""
 

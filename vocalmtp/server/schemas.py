@@ -2,9 +2,10 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from vocalmtp.audio.stream_encoder import StreamFormat
+from vocalmtp.chat.history import Message
 
 MAX_ITEMS = 32  # of a batch
 SampleRate = Literal[8_000, 16_000, 24_000, 48_000]  # those that all formats support
@@ -69,3 +70,53 @@ class BatchRequest(BaseModel):
     """Body of POST /v1/audio/speech/batch: each item has its own settings."""
 
     items: list[BatchItem] = Field(min_length=1, max_length=MAX_ITEMS)
+
+
+class ContentPart(BaseModel):
+    """A part of a message; parts that are not text are for the endpoint only."""
+
+    model_config = ConfigDict(extra="allow")
+    type: str = Field(max_length=50)
+    text: str = Field("", max_length=100_000)
+
+
+class ChatMessage(BaseModel):
+    """A message of the conversation."""
+
+    model_config = ConfigDict(extra="allow")
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | list[ContentPart] | None = None
+
+    def as_message(self) -> Message:
+        """Return the text of the message."""
+        content = self.content or ""
+        text = content if isinstance(content, str) else " ".join(part.text for part in content)
+        roles: dict[str, Literal["system", "assistant"]] = {
+            "system": "system",
+            "developer": "system",
+            "assistant": "assistant",
+        }
+        return Message(roles.get(self.role, "user"), text)
+
+
+class AudioOptions(BaseModel):
+    """How an answer is spoken."""
+
+    voice: VoiceName | None = None
+    format: StreamFormat | Literal["pcm16"] = "wav"
+
+    @property
+    def stream_format(self) -> StreamFormat:
+        """The format of the encoder."""
+        return "pcm" if self.format == "pcm16" else self.format
+
+
+class CompletionRequest(BaseModel):
+    """Body of POST /v1/chat/completions; other keys go to the endpoint as they are."""
+
+    model_config = ConfigDict(extra="allow")
+    messages: list[ChatMessage] = Field(min_length=1, max_length=1000)
+    model: str = Field("", max_length=200)
+    modalities: list[Literal["text", "audio"]] = Field(["text"], max_length=2)
+    audio: AudioOptions | None = None
+    stream: bool = False

@@ -12,7 +12,7 @@ from fastapi.responses import StreamingResponse
 
 from vocalmtp.audio.io import Word
 from vocalmtp.audio.stream_encoder import MEDIA_TYPES, StreamEncoder
-from vocalmtp.server.errors import as_api_error, error_body
+from vocalmtp.server.errors import error_event
 from vocalmtp.server.schemas import (
     BatchItem,
     BatchRequest,
@@ -22,9 +22,18 @@ from vocalmtp.server.schemas import (
 )
 from vocalmtp.server.security import client_of
 from vocalmtp.server.service import SpeechService
-from vocalmtp.server.streams import Chunks, ClosingResponse, begin, encode, make_encoder, whole
+from vocalmtp.server.streams import (
+    SSE,
+    Chunks,
+    ClosingResponse,
+    begin,
+    encode,
+    make_encoder,
+    sse_event,
+    whole,
+)
 
-SSE, JSON_LINES = "text/event-stream", "application/x-ndjson"
+JSON_LINES = "application/x-ndjson"
 
 
 def speech_router(service: SpeechService) -> APIRouter:
@@ -85,25 +94,19 @@ async def _events(chunks: Chunks, encoder: StreamEncoder, text: str) -> AsyncGen
             async for chunk in chunks:
                 seconds += chunk.duration
                 if data := await asyncio.to_thread(encoder.push, chunk.samples):
-                    yield _event(_delta(data))
+                    yield sse_event(_delta(data))
             if data := encoder.finish():
-                yield _event(_delta(data))
+                yield sse_event(_delta(data))
     except Exception as error:  # the status was sent already
-        found = as_api_error(error)
-        body = error_body(found.status, str(found), found.code, found.param)
-        yield _event({"type": "error", **body})
+        yield sse_event(error_event(error))
         return
-    yield _event({"type": "speech.audio.done", "usage": usage(text, seconds)})
+    yield sse_event({"type": "speech.audio.done", "usage": usage(text, seconds)})
 
 
 def _delta(data: bytes) -> dict[str, Any]:
     """The event of a piece of audio, under the key of OpenAI's and that of other clients."""
     audio = base64.b64encode(data).decode()
     return {"type": "speech.audio.delta", "audio": audio, "delta": audio}
-
-
-def _event(fields: dict[str, Any]) -> bytes:
-    return f"data: {json.dumps(fields)}\n\n".encode()
 
 
 def usage(text: str, seconds: float) -> dict[str, int]:
@@ -119,9 +122,7 @@ async def _batch_result(
         encoder = make_encoder(service, item)
         data, _ = await whole(service.speak(item.input, item, client), encoder)
     except Exception as error:  # the other items go on
-        found = as_api_error(error)
-        body = error_body(found.status, str(found), found.code, found.param)
-        return {"index": index, "status": "error", **body}
+        return error_event(error) | {"index": index, "status": "error"}
     audio = base64.b64encode(data).decode()
     media_type = MEDIA_TYPES[item.response_format]
     return {"index": index, "status": "success", "audio_data": audio, "media_type": media_type}

@@ -1,8 +1,10 @@
 """Responses that are sent while their audio is made, and that end with their client."""
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from typing import Any
 
 from fastapi import Request
 from fastapi.responses import StreamingResponse
@@ -14,14 +16,15 @@ from vocalmtp.server.errors import APIError
 from vocalmtp.server.schemas import SpeechSettings
 from vocalmtp.server.service import SpeechService
 
+SSE = "text/event-stream"
 Chunks = AsyncGenerator[Audio]
 
 
 class ClosingResponse(StreamingResponse):
     """A stream whose source is closed with the response, however that ends."""
 
-    def __init__(self, source: AsyncGenerator[bytes], media_type: str):
-        super().__init__(source, media_type=media_type)
+    def __init__(self, source: AsyncGenerator[bytes], media_type: str, status: int = 200):
+        super().__init__(source, status, media_type=media_type)
         self._source = source
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -67,9 +70,7 @@ async def _with_first(first: Audio | None, chunks: Chunks) -> Chunks:
 def make_encoder(service: SpeechService, settings: SpeechSettings) -> StreamEncoder:
     """Return the encoder of a response."""
     rate = service.engine.tts.sample_rate
-    return StreamEncoder(
-        settings.response_format, rate, settings.sample_rate, settings.speed
-    )
+    return StreamEncoder(settings.response_format, rate, settings.sample_rate, settings.speed)
 
 
 async def encode(chunks: Chunks, encoder: StreamEncoder) -> AsyncGenerator[bytes]:
@@ -89,3 +90,8 @@ async def whole(chunks: Chunks, encoder: StreamEncoder) -> tuple[bytes, Audio]:
             parts.append(chunk)
             data += await asyncio.to_thread(encoder.push, chunk.samples)
     return data + encoder.finish(), join(parts)
+
+
+def sse_event(fields: dict[str, Any]) -> bytes:
+    """Return a server-sent event."""
+    return f"data: {json.dumps(fields)}\n\n".encode()

@@ -9,11 +9,11 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
-from vocalmtp.audio.io import FFMPEG_SUFFIXES
 from vocalmtp.errors import InputError, nearest
 from vocalmtp.roles import Role
+from vocalmtp.server.errors import APIError
+from vocalmtp.server.uploads import with_recording
 from vocalmtp.tts import TTS
 from vocalmtp.voices import Voice, make_voice
 
@@ -113,8 +113,9 @@ class VoiceCatalogue:
             The identifier of the voice.
 
         Raises:
-            InputError: the server stores no voices, the name is taken, the consent is missing, the
-                recording cannot be used, or the disk is full.
+            InputError: the server stores no voices, the name is taken, the consent is missing, or
+                the recording cannot be used.
+            APIError: the disk is full.
 
         """
         folder = self._require_folder()
@@ -130,10 +131,13 @@ class VoiceCatalogue:
             raise InputError(f"name '{name}': is taken; choose another", code="conflict")
         if len(stored) >= MAX_VOICES:
             raise InputError("name: the server stores no more voices", code="unusable")
-        voice = self._encode(name, recording, Path(file_name).suffix.lower())
+        voice = self._encode(name, recording, file_name)
         consent = f"stated by a client on {date.today()}: {' '.join(consent.split())[:500]}"
         id = f"voice_{secrets.token_hex(8)}"
-        replace(voice, consent=consent).save(folder / f"{id}.safetensors")
+        try:
+            replace(voice, consent=consent).save(folder / f"{id}.safetensors")
+        except InputError as error:  # it names a path of the server
+            raise APIError(507, "the server cannot store the voice", "storage_failed") from error
         return id
 
     def delete(self, id: str) -> None:
@@ -163,17 +167,14 @@ class VoiceCatalogue:
             self._stored[id] = Voice.load(files[id]).check(self._tts.tokenizer.spec)
         return {id: self._stored[id] for id in files}
 
-    def _encode(self, name: str, recording: bytes, suffix: str) -> Voice:
-        """Make a voice; error messages do not show where the recording was put."""
-        suffix = suffix if suffix in FFMPEG_SUFFIXES else ""
-        with TemporaryDirectory() as folder:
-            path = Path(folder) / f"recording{suffix}"
-            path.write_bytes(recording)
-            try:
-                return make_voice(path, self._tts.tokenizer, name, "a recording of a client")
-            except InputError as error:
-                message = str(error).replace(str(path), path.name)
-                raise InputError(message, code=error.code, key="audio_sample") from error
+    def _encode(self, name: str, recording: bytes, file_name: str) -> Voice:
+        origin = "a recording of a client"
+        return with_recording(
+            recording,
+            file_name,
+            "audio_sample",
+            lambda path: make_voice(path, self._tts.tokenizer, name, origin),
+        )
 
 
 def _find(name: str, voices: dict[str, Voice]) -> Voice | None:

@@ -1,0 +1,228 @@
+"""POST /v1/chat/completions: passed on to the language model, and spoken if audio is requested."""
+
+import asyncio
+import base64
+import secrets
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import ExitStack, aclosing, contextmanager
+from typing import Any
+
+import numpy as np
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+
+from vocalmtp.audio.io import Audio
+from vocalmtp.audio.stream_encoder import StreamEncoder
+from vocalmtp.chat.answer_stream import AnswerError
+from vocalmtp.chat.events import FailureCode, Part, SpokenWord
+from vocalmtp.chat.llm import LLM
+from vocalmtp.chat.openai_chat import OpenAIChat
+from vocalmtp.decoding.streaming import one_thread
+from vocalmtp.optional import require
+from vocalmtp.server.engine import EngineTTS
+from vocalmtp.server.errors import APIError, error_event
+from vocalmtp.server.schemas import AudioOptions, CompletionRequest
+from vocalmtp.server.security import client_of
+from vocalmtp.server.service import SpeechService
+from vocalmtp.server.streams import SSE, ClosingResponse, sse_event
+
+MAX_ANSWER = 16_384  # characters
+TIMEOUT = 120.0  # seconds between two parts of an answer of the endpoint
+SAMPLE_RATE = 24_000  # Hz
+DONE = b"data: [DONE]\n\n"
+
+
+def completions_router(service: SpeechService, tts: EngineTTS, llm: LLM) -> APIRouter:
+    """Return the route.
+
+    Args:
+        service: has the limits and the voices.
+        tts: speaks the answers.
+        llm: writes them.
+
+    """
+    router = APIRouter(tags=["chat"])
+
+    @router.post("/v1/chat/completions", response_model=None)
+    async def completions(body: CompletionRequest, request: Request) -> Response:
+        """Answer a conversation, in text and, by `modalities`, in speech."""
+        spoken = "audio" in body.modalities
+        if isinstance(llm, OpenAIChat) and not spoken:
+            return await _forward(llm, await request.json())
+        with ExitStack() as stack:
+            stack.enter_context(service.admitted(client_of(request)))
+            answer = _Answer(llm, body, tts if spoken else None, service)
+            if not body.stream:
+                return JSONResponse(await answer.whole())
+            release = stack.pop_all().close
+        return ClosingResponse(_closing(answer.events(), release), SSE)
+
+    return router
+
+
+async def _closing(
+    events: AsyncGenerator[bytes], release: Callable[[], None]
+) -> AsyncGenerator[bytes]:
+    try:
+        async with aclosing(events):
+            async for event in events:
+                yield event
+    except Exception as error:  # the status was sent already
+        yield sse_event(error_event(error))
+    finally:
+        release()
+
+
+async def _forward(llm: OpenAIChat, body: dict[str, Any]) -> Response:
+    """Pass a request on to the endpoint, and its response back."""
+    httpx = require("httpx")
+    client = httpx.AsyncClient(headers=llm.headers, timeout=TIMEOUT)
+    try:
+        sent = client.build_request("POST", llm.url, json=body | {"model": llm.model})
+        response = await client.send(sent, stream=True)
+    except httpx.HTTPError as error:
+        await client.aclose()
+        raise APIError(502, f"{llm.name} cannot be reached", "llm_unreachable") from error
+
+    async def content() -> AsyncGenerator[bytes]:
+        async with client, aclosing(response):
+            async for data in response.aiter_bytes():
+                yield data
+
+    media_type = response.headers.get("content-type", "application/json")
+    return ClosingResponse(content(), media_type, response.status_code)
+
+
+class _Answer:
+    """One answer of a language model, as text and as audio if there is a `tts`."""
+
+    def __init__(
+        self, llm: LLM, body: CompletionRequest, tts: EngineTTS | None, service: SpeechService
+    ):
+        self._llm, self._body, self._tts = llm, body, tts
+        self._options = body.audio or AudioOptions()
+        self._voice = service.voices.resolve(self._options.voice)
+        self._id = f"chatcmpl-{secrets.token_hex(12)}"
+        self._audio_id = f"audio_{secrets.token_hex(12)}"
+        self._created = int(time.time())
+        self._messages = [message.as_message() for message in body.messages]
+        self._written: list[str] = []  # pieces of the answer so far
+
+    async def whole(self) -> dict[str, Any]:
+        """Return the answer as one object."""
+        data = b""
+        async with aclosing(self._parts()) as parts:
+            async for _, piece in parts:
+                data += piece
+        text = "".join(self._written)
+        message: dict[str, Any] = {"role": "assistant", "content": text}
+        if self._tts is not None:
+            audio = {"data": _encoded(data), "transcript": text, **self._audio_fields()}
+            message |= {"content": None, "audio": audio}
+        choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        return self._fields("chat.completion") | {"choices": [choice], "usage": self._usage()}
+
+    async def events(self) -> AsyncGenerator[bytes]:
+        """Yield the answer as server-sent events."""
+        yield self._event({"role": "assistant", "content": ""})
+        async with aclosing(self._parts()) as parts:
+            async for text, data in parts:
+                if self._tts is None:
+                    yield self._event({"content": text})
+                    continue
+                audio = {"transcript": text, "data": _encoded(data)}
+                given = {key: value for key, value in audio.items() if value}
+                yield self._event({"audio": self._audio_fields() | given})
+        yield self._event({}, "stop")
+        yield DONE
+
+    async def _parts(self) -> AsyncGenerator[tuple[str, bytes]]:
+        """Yield the answer in pieces: new text, new bytes of the encoded audio."""
+        if self._tts is None:
+            async with aclosing(self._pieces()) as pieces:
+                async for piece in pieces:
+                    yield piece, b""
+            return
+        encoder = StreamEncoder(self._options.stream_format, self._tts.sample_rate, SAMPLE_RATE)
+        reported = 0
+        async with aclosing(self._pieces()) as pieces, aclosing(self._speak(pieces)) as chunks:
+            async for chunk in chunks:
+                text = "".join(self._written[reported:])
+                reported = len(self._written)
+                yield text, await asyncio.to_thread(encoder.push, chunk.samples)
+        yield "".join(self._written[reported:]), encoder.finish()
+
+    def _speak(self, pieces: AsyncGenerator[str]) -> AsyncGenerator[Audio, None]:
+        assert self._tts is not None
+        return aiter(self._tts.stream(pieces, self._voice))
+
+    async def _pieces(self) -> AsyncGenerator[str]:
+        """Yield the text as it is written, in a thread of its own."""
+        loop, pool, sink = asyncio.get_running_loop(), one_thread("llm"), _Sink()
+        pieces = self._llm.write(self._messages, sink)
+        try:
+            while (piece := await loop.run_in_executor(pool, next, pieces, None)) is not None:
+                self._written.append(piece)
+                yield piece
+        except AnswerError as error:
+            raise APIError(502, str(error), error.code) from error
+        finally:
+            sink.cancel()
+            pool.shutdown(wait=False)
+
+    def _audio_fields(self) -> dict[str, Any]:
+        return {"id": self._audio_id, "expires_at": self._created}
+
+    def _fields(self, kind: str) -> dict[str, Any]:
+        model = self._body.model or self._llm.name
+        return {"id": self._id, "object": kind, "created": self._created, "model": model}
+
+    def _usage(self) -> dict[str, int]:
+        prompt = sum(self._llm.count_tokens(message.text) for message in self._messages)
+        answer = self._llm.count_tokens("".join(self._written))
+        total = prompt + answer
+        return {"prompt_tokens": prompt, "completion_tokens": answer, "total_tokens": total}
+
+    def _event(self, delta: dict[str, Any], reason: str | None = None) -> bytes:
+        choice = {"index": 0, "delta": delta, "finish_reason": reason}
+        return sse_event(self._fields("chat.completion.chunk") | {"choices": [choice]})
+
+
+def _encoded(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+class _Sink:
+    """What a language model needs of an `AnswerSink`: the limit, and how it is cancelled."""
+
+    max_chars, live = MAX_ANSWER, True
+
+    def __init__(self) -> None:
+        self._actions: list[Callable[[], object]] = []
+
+    @contextmanager
+    def on_cancel(self, action: Callable[[], object]) -> Iterator[None]:
+        """Call `action` if the answer is cancelled inside the block."""
+        self._actions.append(action)
+        try:
+            yield
+        finally:
+            self._actions.remove(action)
+
+    def cancel(self) -> None:
+        """Cancel the answer."""
+        for action in list(self._actions):
+            action()
+
+    def text(self, delta: str) -> None:
+        """Not used by language models."""
+
+    def audio(self, samples: np.ndarray, sample_rate: int, words: list[SpokenWord]) -> None:
+        """Not used by language models."""
+
+    def error(self, code: FailureCode, message: str) -> None:
+        """Not used by language models."""
+
+    def mark(self, part: Part) -> None:
+        """Not used by language models."""
