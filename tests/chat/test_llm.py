@@ -1,17 +1,16 @@
 """Language models: an HTTP server with its faults, a local model, and the removal of thoughts."""
 
-import json
 import shutil
 import subprocess
 import sys
 import time
-import urllib.request
 from pathlib import Path
 
 import pytest
 import torch
 from helpers.chat_fakes import ToneTTS, error_codes, until
 from helpers.errors import raises_input_error
+from helpers.llm_process import llm_server, server_log
 from helpers.tiny_chat_model import TEMPLATE, WORDS, save_tiny_chat_model
 from helpers.waiting import wait_until
 
@@ -22,8 +21,6 @@ from vocalmtp.chat.openai_chat import KEY, OpenAIChat
 from vocalmtp.chat.responders import CascadeResponder
 from vocalmtp.chat.transformers_chat import TransformersChat
 
-SERVER = Path(__file__).parents[1] / "helpers" / "llm_server.py"
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
@@ -33,18 +30,8 @@ def folder(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def url(folder):
     """The address of a server process."""
-    process = subprocess.Popen([sys.executable, SERVER, folder], stdout=subprocess.PIPE, text=True)
-    try:
-        yield f"http://127.0.0.1:{process.stdout.readline().strip()}/v1"
-    finally:
-        process.kill()
-        process.wait()
-
-
-def server_log(url: str) -> dict:
-    """The requests of the server so far, and the clients that disconnected."""
-    with urllib.request.urlopen(url) as answer:
-        return json.load(answer)
+    with llm_server(folder) as address:
+        yield address
 
 
 def spoken_text(events: list) -> str:

@@ -11,8 +11,6 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from transformers import AutoModelForCausalLM, AutoTokenizer, TextIteratorStreamer
-
 REQUESTS: list[dict] = []
 DISCONNECTED: list[str] = []
 
@@ -89,6 +87,8 @@ class Handler(BaseHTTPRequestHandler):
 
 def tiny(body: dict) -> Iterator[bytes]:
     """Stream the answer of the chat model."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer, TextIteratorStreamer
+
     tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
     model = AutoModelForCausalLM.from_pretrained(sys.argv[1])
     inputs = tokenizer.apply_chat_template(

@@ -8,6 +8,7 @@ import pytest
 pytest.importorskip("prometheus_client", reason="the extra 'serve' is not installed")
 
 from helpers.chat_fakes import CountingRecognizer, ScriptedLLM  # noqa: E402
+from helpers.llm_process import llm_server  # noqa: E402
 from helpers.speech_client import client_of  # noqa: E402
 from helpers.toy_model import save_toy_model  # noqa: E402
 from starlette.testclient import TestClient  # noqa: E402
@@ -39,6 +40,13 @@ def tts(folder: Path) -> TTS:
 def mini() -> TTS:
     """The bundled model, whose rows do not depend on the size of the batch by a single bit."""
     return load("mini")
+
+
+@pytest.fixture(scope="module")
+def llm_url() -> Iterator[str]:
+    """The address of an OpenAI-compatible server."""
+    with llm_server() as url:
+        yield url
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 Letters: n samples of one piece.
 """
 
-from itertools import pairwise
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -34,24 +33,20 @@ _CODECS: dict[str, tuple[str, str, str, dict[str, str]]] = {
 class StreamEncoder:
     """Encodes one stream of samples.
 
-    `push` every piece, then `finish`. Without a change of rate or speed, wav and pcm have the samples
-    as they are.
+    `push` every piece, then `finish`. Without a change of rate, wav and pcm have the samples as they
+    are.
 
     Args:
         format: of the stream; "pcm" is 16-bit little-endian without a header.
         source_rate: sample rate of the pieces in Hz.
         sample_rate: sample rate of the stream in Hz, one that the format supports.
-        speed: factor from 0.25 to 4 by which the speech is faster, at the same pitch.
 
     Raises:
-        InputError: the package av is missing, which speeds but 1 and formats but wav and pcm need.
+        InputError: the package av is missing, which formats but wav and pcm need.
 
     """
 
-    def __init__(
-        self, format: StreamFormat, source_rate: int, sample_rate: int, speed: float = 1.0
-    ):
-        self._tempo = None if speed == 1.0 else _Tempo(source_rate, speed)
+    def __init__(self, format: StreamFormat, source_rate: int, sample_rate: int):
         self._resampler = None
         if source_rate != sample_rate:
             import soxr
@@ -65,64 +60,18 @@ class StreamEncoder:
 
     def push(self, samples: np.ndarray) -> bytes:
         """Encode float samples [n]; return the bytes that are complete."""
-        if self._tempo is not None:
-            samples = self._tempo.push(samples)
         return self._codec.encode(self._resampled(samples))
 
     def finish(self) -> bytes:
         """Return the rest of the stream."""
-        rest = np.zeros(0, np.float32) if self._tempo is None else self._tempo.finish()
-        return self._codec.encode(self._resampled(rest, last=True)) + self._codec.close()
+        rest = self._resampled(np.zeros(0, np.float32), last=True)
+        return self._codec.encode(rest) + self._codec.close()
 
     def _resampled(self, samples: np.ndarray, last: bool = False) -> np.ndarray:
         if self._resampler is None:
             return samples
         resampled: np.ndarray = self._resampler.resample_chunk(samples, last=last)
         return resampled
-
-
-class _Tempo:
-    """FFmpeg's time stretching (atempo), whose factor is 0.5 or more: slower in two stages."""
-
-    def __init__(self, sample_rate: int, speed: float):
-        av: Any = require("av")
-        self._frame: Any = av.AudioFrame
-        self._rate, self._position = sample_rate, 0
-        self._graph = av.filter.Graph()
-        factors = [speed] if speed >= 0.5 else [0.5, speed / 0.5]
-        source = self._graph.add_abuffer(sample_rate=sample_rate, format="flt", layout="mono")
-        filters = [self._graph.add("atempo", str(factor)) for factor in factors]
-        chain = [source, *filters, self._graph.add("abuffersink")]
-        for node, following in pairwise(chain):
-            node.link_to(following)
-        self._graph.configure()
-        self._end_of_file: tuple[type[Exception], ...] = (
-            av.error.BlockingIOError,
-            av.error.EOFError,
-        )
-
-    def push(self, samples: np.ndarray) -> np.ndarray:
-        """Stretch float samples [n]; return the samples that are complete."""
-        if len(samples):
-            samples = np.ascontiguousarray(samples, np.float32)
-            frame = self._frame.from_ndarray(samples[None], format="flt", layout="mono")
-            frame.sample_rate, frame.pts = self._rate, self._position
-            self._position += len(samples)
-            self._graph.push(frame)
-        return self._pull()
-
-    def finish(self) -> np.ndarray:
-        """Return the rest."""
-        self._graph.push(None)
-        return self._pull()
-
-    def _pull(self) -> np.ndarray:
-        parts = [np.zeros(0, np.float32)]
-        while True:
-            try:
-                parts.append(self._graph.pull().to_ndarray()[0])
-            except self._end_of_file:
-                return np.concatenate(parts)
 
 
 class _Plain:

@@ -15,7 +15,6 @@ import vocalmtp
 from vocalmtp.chat.responders import CascadeResponder
 from vocalmtp.errors import InputError
 from vocalmtp.server.completions import completions_router
-from vocalmtp.server.engine import EngineTTS
 from vocalmtp.server.errors import add_error_handlers
 from vocalmtp.server.page import ASSETS, mount_page
 from vocalmtp.server.recordings import recordings_router
@@ -76,8 +75,8 @@ def add_speech(app: FastAPI, state: ServerState, service: SpeechService, page: b
     app.include_router(speech_router(service))
     app.include_router(recordings_router(service, state.recognizer))
     responder = next(iter(state.responders.values()))
-    if isinstance(responder, CascadeResponder) and isinstance(state.tts, EngineTTS):
-        app.include_router(completions_router(service, state.tts, responder.llm))
+    if isinstance(responder, CascadeResponder):
+        app.include_router(completions_router(service, responder.llm))
     limits = service.limits
     app.add_middleware(BodyLimit, body=limits.body, upload=limits.upload)
 

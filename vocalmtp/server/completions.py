@@ -5,73 +5,47 @@ import base64
 import secrets
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import ExitStack, aclosing, contextmanager
-from typing import Any
+from contextlib import aclosing, contextmanager
+from typing import Any, cast
 
-import numpy as np
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
-from vocalmtp.audio.io import Audio
 from vocalmtp.audio.stream_encoder import StreamEncoder
-from vocalmtp.chat.answer_stream import AnswerError
-from vocalmtp.chat.events import FailureCode, Part, SpokenWord
+from vocalmtp.chat.answer_stream import AnswerError, AnswerSink
 from vocalmtp.chat.llm import LLM
 from vocalmtp.chat.openai_chat import OpenAIChat
 from vocalmtp.decoding.streaming import one_thread
 from vocalmtp.optional import require
-from vocalmtp.server.engine import EngineTTS
 from vocalmtp.server.errors import APIError, error_event
-from vocalmtp.server.schemas import AudioOptions, CompletionRequest
+from vocalmtp.server.schemas import AudioOptions, CompletionRequest, SpeechSettings
 from vocalmtp.server.security import client_of
 from vocalmtp.server.service import SpeechService
-from vocalmtp.server.streams import SSE, ClosingResponse, sse_event
+from vocalmtp.server.streams import SSE, ClosingResponse, begin, sse_event
 
 MAX_ANSWER = 16_384  # characters
 TIMEOUT = 120.0  # seconds between two parts of an answer of the endpoint
-SAMPLE_RATE = 24_000  # Hz
 DONE = b"data: [DONE]\n\n"
 
+Parts = AsyncGenerator[tuple[str, bytes]]
 
-def completions_router(service: SpeechService, tts: EngineTTS, llm: LLM) -> APIRouter:
-    """Return the route.
 
-    Args:
-        service: has the limits and the voices.
-        tts: speaks the answers.
-        llm: writes them.
-
-    """
+def completions_router(service: SpeechService, llm: LLM) -> APIRouter:
+    """Return the route, which answers by `llm`."""
     router = APIRouter(tags=["chat"])
 
     @router.post("/v1/chat/completions", response_model=None)
     async def completions(body: CompletionRequest, request: Request) -> Response:
         """Answer a conversation, in text and, by `modalities`, in speech."""
-        spoken = "audio" in body.modalities
-        if isinstance(llm, OpenAIChat) and not spoken:
+        if isinstance(llm, OpenAIChat) and "audio" not in body.modalities:
             return await _forward(llm, await request.json())
-        with ExitStack() as stack:
-            stack.enter_context(service.admitted(client_of(request)))
-            answer = _Answer(llm, body, tts if spoken else None, service)
-            if not body.stream:
-                return JSONResponse(await answer.whole())
-            release = stack.pop_all().close
-        return ClosingResponse(_closing(answer.events(), release), SSE)
+        answer = _Answer(llm, body, service, client_of(request))
+        parts = await begin(answer.parts(), request)
+        if body.stream:
+            return ClosingResponse(answer.events(parts), SSE)
+        return JSONResponse(await answer.whole(parts))
 
     return router
-
-
-async def _closing(
-    events: AsyncGenerator[bytes], release: Callable[[], None]
-) -> AsyncGenerator[bytes]:
-    try:
-        async with aclosing(events):
-            async for event in events:
-                yield event
-    except Exception as error:  # the status was sent already
-        yield sse_event(error_event(error))
-    finally:
-        release()
 
 
 async def _forward(llm: OpenAIChat, body: dict[str, Any]) -> Response:
@@ -86,81 +60,90 @@ async def _forward(llm: OpenAIChat, body: dict[str, Any]) -> Response:
         raise APIError(502, f"{llm.name} cannot be reached", "llm_unreachable") from error
 
     async def content() -> AsyncGenerator[bytes]:
-        async with client, aclosing(response):
+        try:
             async for data in response.aiter_bytes():
                 yield data
+        finally:
+            await response.aclose()
+            await client.aclose()
 
     media_type = response.headers.get("content-type", "application/json")
     return ClosingResponse(content(), media_type, response.status_code)
 
 
 class _Answer:
-    """One answer of a language model, as text and as audio if there is a `tts`."""
+    """One answer of a language model, as text, and as audio if the request wants that."""
 
-    def __init__(
-        self, llm: LLM, body: CompletionRequest, tts: EngineTTS | None, service: SpeechService
-    ):
-        self._llm, self._body, self._tts = llm, body, tts
+    def __init__(self, llm: LLM, body: CompletionRequest, service: SpeechService, client: str):
+        self._llm, self._body, self._service, self._client = llm, body, service, client
+        self._spoken = "audio" in body.modalities
         self._options = body.audio or AudioOptions()
-        self._voice = service.voices.resolve(self._options.voice)
         self._id = f"chatcmpl-{secrets.token_hex(12)}"
         self._audio_id = f"audio_{secrets.token_hex(12)}"
         self._created = int(time.time())
         self._messages = [message.as_message() for message in body.messages]
         self._written: list[str] = []  # pieces of the answer so far
 
-    async def whole(self) -> dict[str, Any]:
-        """Return the answer as one object."""
-        data = b""
-        async with aclosing(self._parts()) as parts:
-            async for _, piece in parts:
-                data += piece
-        text = "".join(self._written)
-        message: dict[str, Any] = {"role": "assistant", "content": text}
-        if self._tts is not None:
-            audio = {"data": _encoded(data), "transcript": text, **self._audio_fields()}
-            message |= {"content": None, "audio": audio}
-        choice = {"index": 0, "message": message, "finish_reason": "stop"}
-        return self._fields("chat.completion") | {"choices": [choice], "usage": self._usage()}
-
-    async def events(self) -> AsyncGenerator[bytes]:
-        """Yield the answer as server-sent events."""
-        yield self._event({"role": "assistant", "content": ""})
-        async with aclosing(self._parts()) as parts:
-            async for text, data in parts:
-                if self._tts is None:
-                    yield self._event({"content": text})
-                    continue
-                audio = {"transcript": text, "data": _encoded(data)}
-                given = {key: value for key, value in audio.items() if value}
-                yield self._event({"audio": self._audio_fields() | given})
-        yield self._event({}, "stop")
-        yield DONE
-
-    async def _parts(self) -> AsyncGenerator[tuple[str, bytes]]:
-        """Yield the answer in pieces: new text, new bytes of the encoded audio."""
-        if self._tts is None:
-            async with aclosing(self._pieces()) as pieces:
-                async for piece in pieces:
-                    yield piece, b""
+    async def parts(self) -> Parts:
+        """Yield the answer in pieces: new text, and new bytes of the encoded audio."""
+        if not self._spoken:
+            with self._service.admitted(self._client):
+                async with aclosing(self._pieces()) as pieces:
+                    async for piece in pieces:
+                        yield piece, b""
             return
-        encoder = StreamEncoder(self._options.stream_format, self._tts.sample_rate, SAMPLE_RATE)
+        settings = SpeechSettings.model_validate({"voice": self._options.voice})
+        rate = self._service.engine.tts.sample_rate
+        encoder = StreamEncoder(self._options.stream_format, rate, settings.sample_rate)
         reported = 0
-        async with aclosing(self._pieces()) as pieces, aclosing(self._speak(pieces)) as chunks:
+        async with (
+            aclosing(self._pieces()) as pieces,
+            aclosing(self._service.speak_pieces(pieces, settings, self._client)) as chunks,
+        ):
             async for chunk in chunks:
                 text = "".join(self._written[reported:])
                 reported = len(self._written)
                 yield text, await asyncio.to_thread(encoder.push, chunk.samples)
         yield "".join(self._written[reported:]), encoder.finish()
 
-    def _speak(self, pieces: AsyncGenerator[str]) -> AsyncGenerator[Audio, None]:
-        assert self._tts is not None
-        return aiter(self._tts.stream(pieces, self._voice))
+    async def whole(self, parts: Parts) -> dict[str, Any]:
+        """Return the answer as one object."""
+        data = b""
+        async with aclosing(parts):
+            async for _, piece in parts:
+                data += piece
+        text = "".join(self._written)
+        message: dict[str, Any] = {"role": "assistant", "content": text}
+        if self._spoken:
+            audio = {"data": _encoded(data), "transcript": text, **self._audio_fields()}
+            message |= {"content": None, "audio": audio}
+        choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        return self._fields("chat.completion") | {"choices": [choice], "usage": self._usage()}
+
+    async def events(self, parts: Parts) -> AsyncGenerator[bytes]:
+        """Yield the answer as server-sent events."""
+        yield self._event({"role": "assistant", "content": ""})
+        try:
+            async with aclosing(parts):
+                async for text, data in parts:
+                    yield self._event(self._delta(text, data))
+        except Exception as error:  # the status was sent already
+            yield sse_event(error_event(error))
+            return
+        yield self._event({}, "stop")
+        yield DONE
+
+    def _delta(self, text: str, data: bytes) -> dict[str, Any]:
+        if not self._spoken:
+            return {"content": text}
+        audio = {"transcript": text, "data": _encoded(data)}
+        given = {key: value for key, value in audio.items() if value}
+        return {"audio": self._audio_fields() | given}
 
     async def _pieces(self) -> AsyncGenerator[str]:
         """Yield the text as it is written, in a thread of its own."""
         loop, pool, sink = asyncio.get_running_loop(), one_thread("llm"), _Sink()
-        pieces = self._llm.write(self._messages, sink)
+        pieces = self._llm.write(self._messages, cast(AnswerSink, sink))
         try:
             while (piece := await loop.run_in_executor(pool, next, pieces, None)) is not None:
                 self._written.append(piece)
@@ -194,9 +177,9 @@ def _encoded(data: bytes) -> str:
 
 
 class _Sink:
-    """What a language model needs of an `AnswerSink`: the limit, and how it is cancelled."""
+    """What a language model uses of an `AnswerSink`: its attributes, and how it is cancelled."""
 
-    max_chars, live = MAX_ANSWER, True
+    max_chars, live, tools = MAX_ANSWER, True, ()
 
     def __init__(self) -> None:
         self._actions: list[Callable[[], object]] = []
@@ -214,15 +197,3 @@ class _Sink:
         """Cancel the answer."""
         for action in list(self._actions):
             action()
-
-    def text(self, delta: str) -> None:
-        """Not used by language models."""
-
-    def audio(self, samples: np.ndarray, sample_rate: int, words: list[SpokenWord]) -> None:
-        """Not used by language models."""
-
-    def error(self, code: FailureCode, message: str) -> None:
-        """Not used by language models."""
-
-    def mark(self, part: Part) -> None:
-        """Not used by language models."""

@@ -153,8 +153,8 @@ def _caption(
     times = [
         {
             "word": word.text,
-            "start_time": round((start + word.start) / settings.speed, 3),
-            "end_time": round((start + word.end) / settings.speed, 3),
+            "start_time": round(start + word.start, 3),
+            "end_time": round(start + word.end, 3),
         }
         for word in words
     ]

@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import Request
 from fastapi.responses import StreamingResponse
@@ -18,6 +18,7 @@ from vocalmtp.server.service import SpeechService
 
 SSE = "text/event-stream"
 Chunks = AsyncGenerator[Audio]
+T = TypeVar("T")
 
 
 class ClosingResponse(StreamingResponse):
@@ -33,20 +34,20 @@ class ClosingResponse(StreamingResponse):
             await super().__call__(scope, receive, send)
 
 
-async def begin(chunks: Chunks, request: Request) -> Chunks:
-    """Wait for the first chunk, so that an error before it has a status; return all chunks.
+async def begin(items: AsyncGenerator[T], request: Request) -> AsyncGenerator[T]:
+    """Wait for the first item, so that an error before it has a status; return all items.
 
     Raises:
         APIError: the client has gone.
 
     """
-    first = asyncio.ensure_future(anext(chunks, None))
+    first = asyncio.ensure_future(anext(items, None))
     gone = asyncio.ensure_future(_disconnect(request))
     try:
         await asyncio.wait((first, gone), return_when=asyncio.FIRST_COMPLETED)
         if not first.done():
             raise APIError(499, "the client has gone", "client_gone")
-        return _with_first(first.result(), chunks)
+        return _with_first(first.result(), items)
     finally:
         gone.cancel()
         if not first.done():
@@ -59,18 +60,18 @@ async def _disconnect(request: Request) -> None:
         pass
 
 
-async def _with_first(first: Audio | None, chunks: Chunks) -> Chunks:
-    async with aclosing(chunks):
+async def _with_first(first: T | None, items: AsyncGenerator[T]) -> AsyncGenerator[T]:
+    async with aclosing(items):
         if first is not None:
             yield first
-            async for chunk in chunks:
-                yield chunk
+            async for item in items:
+                yield item
 
 
 def make_encoder(service: SpeechService, settings: SpeechSettings) -> StreamEncoder:
     """Return the encoder of a response."""
     rate = service.engine.tts.sample_rate
-    return StreamEncoder(settings.response_format, rate, settings.sample_rate, settings.speed)
+    return StreamEncoder(settings.response_format, rate, settings.sample_rate)
 
 
 async def encode(chunks: Chunks, encoder: StreamEncoder) -> AsyncGenerator[bytes]:
