@@ -5,7 +5,7 @@ Letters: B rows, L positions, M steps, n drafts, K slots, D hidden size, V vocab
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import torch
 from torch import Tensor
@@ -192,6 +192,7 @@ class DraftOnly:
 
     drafts: int
     statistics: DecodeStatistics = field(default_factory=DecodeStatistics)
+    has_fixed_shape: ClassVar[bool] = True
 
     def begin(
         self, inputs: Tensor, hidden: Tensor, state: DecodeState, model: GenerativeModel

@@ -12,7 +12,7 @@ import numpy as np
 
 from vocalmtp.arrays import Array, full, integers, on_cpu, stack, without_gradients
 from vocalmtp.decoding.sampling import RowSamplers, Sampler
-from vocalmtp.decoding.stepper import Stepper
+from vocalmtp.decoding.stepper import open_stepper
 from vocalmtp.decoding.strategies import DecodeStrategy, Grouped
 from vocalmtp.models.layout import ADVANCE, TokenLayout
 from vocalmtp.models.noise import RowNoise
@@ -79,7 +79,7 @@ class RunningBatch:
         self.strategy = Grouped() if strategy is None else strategy
         self.rows: list[int] = []
         self._removed: set[int] = set()
-        self._stepper = Stepper(model, self.strategy)
+        self._stepper = open_stepper(model, self.strategy)
 
     def add(self, prompts: Mapping[int, Prompt]) -> None:
         """Let prompts, by number, join at the next step."""
@@ -157,7 +157,8 @@ def prefill_prompts(
     with on_cpu():  # where prompts are, whatever torch's default device is
         batch = model.collator()([prompt.segments for prompt in prompts], left=True)
     inputs, hidden, state = model.prefill(batch)
-    state.limits = state.steps + integers(state.steps, [prompt.limit(model) for prompt in prompts])
+    limits = [prompt.limit(model) for prompt in prompts]
+    state.limits, state.most_steps = state.steps + integers(state.steps, limits), max(limits)
     state.noise = RowNoise.seeded(state.steps, [prompt.seed for prompt in prompts])
     state.samplers = RowSamplers(state.steps, [prompt.sampler for prompt in prompts])
     strategy.begin(inputs, hidden, state, model)

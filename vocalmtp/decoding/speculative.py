@@ -73,6 +73,11 @@ class Speculative:
     def __post_init__(self) -> None:
         self.statistics.drafts = self.drafts
 
+    @property
+    def has_fixed_shape(self) -> bool:
+        """See DecodeStrategy; `joint` samples as often as it takes."""
+        return self.accept != "joint"
+
     def begin(
         self, inputs: Tensor, hidden: Tensor, state: DecodeState, model: GenerativeModel
     ) -> None:
@@ -85,7 +90,8 @@ class Speculative:
             draft.log_probs = hidden.new_zeros(rows, self.drafts, dtype=torch.float64)
             draft.states = hidden.new_zeros(rows, self.drafts, hidden.shape[-1])
         elif self.accept == "rejection":
-            draft.probs = [hidden.new_zeros(rows, self.drafts, size) for size in sizes]
+            shapes = [(rows, self.drafts, size) for size in sizes]
+            draft.probs = [hidden.new_zeros(s, dtype=torch.float32) for s in shapes]
         state.draft = draft
         self.statistics.slots = len(sizes)
 

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from vocalmtp.decoding.strategies import DraftOutcome
 
-PARTS = ("prompts", "heads", "drafts", "backbone", "tokenizer")  # of the time, in this order
+# of the time, in this order; "passes" are those that run as one program, without parts
+PARTS = ("prompts", "heads", "drafts", "backbone", "passes", "tokenizer")
 
 
 class Summary(TypedDict):

@@ -5,7 +5,7 @@ Letters: B rows, M steps that a pass yields, K slots, C columns.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -98,6 +98,29 @@ class PassOutput:
             active = [b for b, last in zip(active, done, strict=True) if not last]
 
 
+class AnyStepper(Protocol):
+    """Runs passes over rows that join and leave."""
+
+    def add(self, fresh: DecodeState) -> None:
+        """Append rows, after their prompts."""
+
+    def next(self) -> PassOutput:
+        """Run a pass over all rows; return its output on the CPU."""
+
+    def keep(self, rows: list[int]) -> None:
+        """Keep only these rows, in this order, of those of the last pass."""
+
+
+def open_stepper(model: "GenerativeModel", strategy: DecodeStrategy) -> AnyStepper:
+    """Return what runs passes of a model: as programs if its engine has them."""
+    programs = getattr(model, "programs", None)
+    if programs is None or not strategy.has_fixed_shape:
+        return Stepper(model, strategy)
+    from vocalmtp.decoding.static import StaticStepper
+
+    return StaticStepper(model, strategy, programs)
+
+
 class Stepper:
     """Runs a strategy, operation by operation, over rows that join and leave.
 
@@ -122,7 +145,7 @@ class Stepper:
         """Run a pass over all rows; return its output on the CPU."""
         if self.state is not None and self.emitted is not None:
             self.strategy.forward(self.model, self.state, self.emitted)
-            if self.emitted.drafts is None:
+            if self.output is not None and self.output.drafts is None:
                 self.strategy.statistics.count_passes(len(self.state.steps))
         if self.fresh is not None:
             self.state = self.fresh if self.state is None else self.state.join(self.fresh)

@@ -4,7 +4,7 @@ Letters: B rows, L positions, M steps, K slots, D hidden size.
 """
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from vocalmtp.arrays import Array, last_of
 from vocalmtp.decoding.constraints import ConstrainedSampler
@@ -49,6 +49,10 @@ class DecodeStrategy(Protocol):
 
     statistics: DecodeStatistics  # of everything that it has decoded
 
+    @property
+    def has_fixed_shape(self) -> bool:
+        """Whether every pass has the same operations, whatever the tokens are."""
+
     def begin(
         self, inputs: Array, hidden: Array, state: DecodeState, model: "GenerativeModel"
     ) -> None:
@@ -73,6 +77,7 @@ class Grouped:
     """
 
     statistics: DecodeStatistics = field(default_factory=DecodeStatistics)
+    has_fixed_shape: ClassVar[bool] = True
 
     def begin(
         self, inputs: Array, hidden: Array, state: DecodeState, model: "GenerativeModel"

@@ -6,6 +6,7 @@ slot, D hidden size, V vocabulary.
 
 from dataclasses import dataclass, field, replace
 from functools import cache
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -41,6 +42,7 @@ class TreeSpeculative:
 
     tree: DraftTree
     statistics: DecodeStatistics = field(default_factory=DecodeStatistics)
+    has_fixed_shape: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         self.statistics.drafts, self.statistics.nodes = self.tree.depth, len(self.tree.paths)

@@ -9,8 +9,10 @@ from vocalmtp.errors import InputError, nearest
 AUTO = "auto"
 ENGINES = {  # the class of each engine, whose module is imported when the engine is chosen
     "cpu": "vocalmtp.engines.cpu:CPUEngine",
+    "cuda": "vocalmtp.engines.cuda:CudaEngine",
     "eager": "vocalmtp.engines.eager:EagerEngine",
     "onnx": "vocalmtp.engines.onnx:OnnxEngine",
+    "static": "vocalmtp.engines.cuda:StaticEngine",
 }
 BEST = {"cpu": "cpu"}  # the engine that "auto" stands for, by the kind of device
 

@@ -6,6 +6,7 @@ import torch
 
 from vocalmtp.engines.base import AUTO, EngineSettings
 from vocalmtp.engines.device import resolve_device
+from vocalmtp.engines.graphs import Programs
 from vocalmtp.engines.linears import LinearFactory
 from vocalmtp.errors import InputError
 
@@ -19,6 +20,9 @@ class Optimizable(Protocol):
 
     def optimize_for_inference(self, convert: LinearFactory) -> None:
         """Fuse modules for decoding on a CPU, in place; `convert` replaces linear layers."""
+
+    def use_programs(self, programs: Programs) -> None:
+        """Fuse modules, and decode with fixed shapes by `programs`, in place."""
 
 
 class TorchEngine:

@@ -12,11 +12,13 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from vocalmtp.engines.cache import TreeMask
+from vocalmtp.engines.graphs import Programs
 from vocalmtp.engines.linears import LinearFactory, keep_linear, replace_linears
 from vocalmtp.engines.llama import LlamaRunner
 from vocalmtp.errors import InputError
 from vocalmtp.heads.base import SpeechHead
 from vocalmtp.heads.draft.base import DraftHead
+from vocalmtp.models.aligned import AlignedRunner
 from vocalmtp.models.backbone import Runner, TransformersRunner, has_sliding_window
 from vocalmtp.models.batch import Batch, Collate
 from vocalmtp.models.layout import TokenLayout
@@ -120,6 +122,7 @@ class MultiTokenLM(PreTrainedModel):
     objectives: nn.ModuleDict
     convert: LinearFactory = staticmethod(keep_linear)  # of an optimized model
     runner: Runner | None = None  # of an optimized model; None runs the backbone as it is
+    programs: Programs | None = None  # of passes with fixed shapes, if the engine has them
 
     @property
     def decoder(self) -> Runner:
@@ -213,6 +216,20 @@ class MultiTokenLM(PreTrainedModel):
         self._optimize_parts(convert)
         if convert is not keep_linear:
             replace_linears(self, convert)
+
+    def use_programs(self, programs: Programs) -> None:
+        """Fuse modules, and decode with fixed shapes by `programs`, in place.
+
+        The model cannot be trained or saved then.
+
+        Raises:
+            InputError: the backbone does not support this.
+
+        """
+        self.runner = AlignedRunner(self.backbone, programs.compile_backbone)
+        if self.programs is None:
+            self._optimize_parts(keep_linear)
+        self.programs = programs
 
     def _optimize_parts(self, convert: LinearFactory) -> None:
         self.head.optimize_for_inference(convert)

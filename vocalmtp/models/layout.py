@@ -383,7 +383,7 @@ class TokenLayout:
             value, size = tokens - self.offsets[q], self.streams[q].size
             return namespace(tokens).where((value >= 0) & (value < size), value, 0)  # [B, S, 1]
         places = [k for k, slot in enumerate(self.slots) if slot.stream == q]
-        slot, data = self.slots[places[0]], tokens[..., places]
+        slot, data = self.slots[places[0]], tokens[..., constant(tokens, places)]
         if slot.joint:
             return self.split_joint(slot, data[..., 0])
         return namespace(tokens).where(data < slot.size, data, 0)

@@ -48,6 +48,7 @@ class DecodeState:
     pointers: Array | None = None  # [B] character at the last frame of each row
     pointer_history: Array | None = None  # [B, room] the pointers after 0, 1, .. steps
     history_steps: int = 0  # an upper bound of `steps`, on the host
+    most_steps: int = 0  # how many more steps a row may have, on the host
 
     noise: RowNoise | None = None
     samplers: "RowSamplers | None" = None
@@ -168,6 +169,7 @@ class DecodeState:
             if own is not None:
                 setattr(self, name, _concatenate(own, added))
         self.history_steps = max(self.history_steps, other.history_steps)
+        self.most_steps = max(self.most_steps, other.most_steps)
         if self.draft is not None:
             self.draft.join(other.draft)
         if self.noise is not None and self.samplers is not None:

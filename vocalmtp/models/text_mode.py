@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vocalmtp.engines.cache import TreeMask
+from vocalmtp.engines.graphs import Programs
 from vocalmtp.errors import InputError
 from vocalmtp.heads.text import TextHead, TextLayout
 from vocalmtp.models.batch import Batch, Collator
@@ -51,6 +52,11 @@ class TextDecodingView:
     def drafting_head(self) -> TextHead:
         """The text head; there are no drafts."""
         return self.head
+
+    @property
+    def programs(self) -> Programs | None:
+        """Those of the speech LM."""
+        return self.model.programs
 
     def collator(self) -> Collator:
         """Return what turns prompts into batches for this model."""
