@@ -12,7 +12,7 @@ import numpy as np
 
 from vocalmtp.arrays import Array, full, integers, on_cpu, stack, without_gradients
 from vocalmtp.decoding.sampling import RowSamplers, Sampler
-from vocalmtp.decoding.stepper import open_stepper
+from vocalmtp.decoding.stepper import AnyStepper, Stepper
 from vocalmtp.decoding.strategies import DecodeStrategy, Grouped
 from vocalmtp.models.layout import ADVANCE, TokenLayout
 from vocalmtp.models.noise import RowNoise
@@ -148,6 +148,16 @@ def generate(
         if not batch.rows:
             return
         yield from batch.step()
+
+
+def open_stepper(model: "GenerativeModel", strategy: DecodeStrategy) -> AnyStepper:
+    """Return what runs passes of a model: as programs if its engine has them."""
+    programs = getattr(model, "programs", None)
+    if programs is None or not strategy.has_fixed_shape:
+        return Stepper(model, strategy)
+    from vocalmtp.decoding.static import StaticStepper
+
+    return StaticStepper(model, strategy, programs)
 
 
 def prefill_prompts(

@@ -111,16 +111,6 @@ class AnyStepper(Protocol):
         """Keep only these rows, in this order, of those of the last pass."""
 
 
-def open_stepper(model: "GenerativeModel", strategy: DecodeStrategy) -> AnyStepper:
-    """Return what runs passes of a model: as programs if its engine has them."""
-    programs = getattr(model, "programs", None)
-    if programs is None or not strategy.has_fixed_shape:
-        return Stepper(model, strategy)
-    from vocalmtp.decoding.static import StaticStepper
-
-    return StaticStepper(model, strategy, programs)
-
-
 class Stepper:
     """Runs a strategy, operation by operation, over rows that join and leave.
 
