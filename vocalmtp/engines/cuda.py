@@ -30,7 +30,7 @@ class StaticEngine(TorchEngine):
 
     """
 
-    devices = ("cpu", "cuda")
+    devices: tuple[str, ...] = ("cpu", "cuda")
     mode = "none"
 
     def optimize(self, model: Optimizable, settings: EngineSettings) -> None:

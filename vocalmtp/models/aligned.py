@@ -64,7 +64,8 @@ class AlignedRunner:
         self.model: Any = backbone.base_model
         self.cache_argument = cache_argument(type(self.model).forward)
         self.shape = self._shape_of(backbone)  # layers, J, d
-        self.mode, self.compiled = mode, self.model
+        self.mode = mode
+        self.compiled: Any = self.model
         if mode is not None:
             self.compiled = torch.compile(self.model, mode=mode, dynamic=False)
 
