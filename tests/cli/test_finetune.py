@@ -18,7 +18,7 @@ from vocalmtp.data.manifest import read_manifest
 from vocalmtp.models.speech_lm import SpeechLM
 from vocalmtp.tokenizers import load_tokenizer
 from vocalmtp.training.callbacks import EvalCallback
-from vocalmtp.training.finetune import write_labelled_manifest
+from vocalmtp.training.finetune import intelligibility_warning, write_labelled_manifest
 from vocalmtp.training.recipe import FinetuneRecipe
 from vocalmtp.training.run_files import read_log
 
@@ -129,6 +129,23 @@ def test_best_model_is_exported(recipe, tmp_path, monkeypatch):
         state = SimpleNamespace(global_step=9)
         evaluation.on_evaluate(None, state, None, metrics={"eval_loss": loss}, model=model)
         assert ((out / "model.safetensors").read_bytes() == before) is kept
+
+
+@pytest.mark.parametrize(
+    ("natural", "wers", "warns"),
+    [
+        (0.1, [0.9, 0.77], True),
+        (0.1, [0.9, 0.15], False),
+        (0.3, [0.35], False),
+        (None, [0.9], False),
+        (0.1, [None], False),
+        (0.1, [], False),
+    ],
+)
+def test_an_unintelligible_result_is_reported(natural, wers, warns):
+    rows = [{"step": 0, "wer": 0.2} | ({} if natural is None else {"wer_natural": natural})]
+    rows += [{"step": 50, "wer": wer, "score": [wer or 0.0, 1.0]} for wer in wers]
+    assert (intelligibility_warning(rows) is not None) == warns
 
 
 def test_characters_replace_missing_phones(corpus, tmp_path):

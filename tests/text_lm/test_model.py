@@ -16,6 +16,7 @@ from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.decoding.speculative import Speculative
 from vocalmtp.decoding.strategies import DecodeStrategy
 from vocalmtp.decoding.text_generation import GenerationRequest, TextGenerator
+from vocalmtp.models.checkpoint import load_backbone, load_text_tokenizer
 from vocalmtp.models.prompts import Text
 from vocalmtp.models.text_lm import TextLM, check_output
 
@@ -146,6 +147,20 @@ def test_folder_has_model_and_draft_head(trained: Path, tmp_path: Path) -> None:
     for name, weight in model.state_dict().items():
         assert torch.equal(weight, again.state_dict()[name]), name
     assert again.draft.config.steps == 3
+
+
+@pytest.mark.parametrize(
+    ("model", "code"),
+    [
+        ("mini", "invalid_value"),
+        *((name, "not_found") for name in ("gpt5", "./none", "/none/such", "a/b/c", "../x", "a b")),
+    ],
+)
+def test_what_is_no_name_of_the_hub_is_refused_at_once(monkeypatch, model: str, code: str) -> None:
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", None)
+    for load in (load_backbone, load_text_tokenizer):
+        with raises_input_error(code, key="model"):
+            load(model)
 
 
 def test_invalid_folders_and_requests(trained: Path, texts: Path, tmp_path: Path) -> None:

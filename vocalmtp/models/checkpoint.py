@@ -14,6 +14,7 @@ from transformers.utils import logging
 
 from vocalmtp.errors import InputError
 from vocalmtp.fetch.cards import local_folder
+from vocalmtp.hub import list_models
 from vocalmtp.io.read import check_finite, read_object, read_shapes, reason
 from vocalmtp.models.config import SpeechLMConfig
 
@@ -137,7 +138,7 @@ def load_backbone(model: Path | str, key: str = "model") -> PreTrainedModel:
 
     """
     what = f"{key} '{model}'"
-    model = local_folder(model, key) or model
+    model = find_source(model, key)
     if (Path(model) / "config.json").is_file():
         kind = read_object(Path(model) / "config.json", what).get("model_type")
         if kind == SpeechLMConfig.model_type:
@@ -162,10 +163,35 @@ def load_backbone(model: Path | str, key: str = "model") -> PreTrainedModel:
     return cast(PreTrainedModel, backbone)
 
 
+def find_source(model: Path | str, key: str) -> Path | str:
+    """Return the folder of a causal LM, or its name OWNER/NAME at the Hugging Face Hub.
+
+    Raises:
+        InputError: it is neither, so that the hub need not be asked.
+
+    """
+    if (folder := local_folder(model, key)) is not None:
+        return folder
+    what = f"{key} '{model}'"
+    if model in list_models():
+        raise InputError(
+            f"{what}: is a speech LM that comes with the package; give the folder of a causal LM",
+            code="invalid_value",
+        )
+    if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(model)) or Path(model).parent.is_dir():
+        raise InputError(
+            f"{what}: no such folder; give one of a causal LM, a name of 'vocalmtp get', or "
+            "OWNER/NAME of the Hugging Face Hub",
+            code="not_found",
+        )
+    return model
+
+
 def load_text_tokenizer(folder: Path | str) -> Any:
-    """Load the text tokenizer of a pretrained backbone. Raises InputError if it is damaged."""
+    """Load the text tokenizer of a pretrained backbone. Raises InputError if it cannot be loaded."""
+    source = find_source(folder, "model")
     try:
-        return AutoTokenizer.from_pretrained(local_folder(folder, "model") or folder)
+        return AutoTokenizer.from_pretrained(source)
     except Exception as error:  # whatever a file makes Transformers raise
         raise InputError(
             f"model '{folder}': its text tokenizer cannot be loaded ({reason(error)}); "

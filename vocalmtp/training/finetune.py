@@ -26,6 +26,8 @@ from vocalmtp.training.run_files import read_log
 from vocalmtp.training.train import train
 from vocalmtp.voices import SHORTEST, make_voice
 
+MOST_ADDED_ERRORS = 0.1  # of the word error rate over that of the recordings, without a warning
+
 
 def finetune(recipe: FinetuneRecipe) -> Path:
     """Run `recipe`, or resume it.
@@ -63,8 +65,30 @@ def finetune(recipe: FinetuneRecipe) -> Path:
             evaluation.evaluate_before(folder, voice)
         train_speech_lm(recipe, folder, evaluation)
     report(5, f"done: losses.png, samples/ and the model are in {recipe.output}")
-    plot_losses(read_log(evaluation.log), recipe.output / "losses.png")
+    rows = read_log(evaluation.log)
+    if warning := intelligibility_warning(rows):
+        print(warning, flush=True)
+    plot_losses(rows, recipe.output / "losses.png")
     return recipe.output
+
+
+def intelligibility_warning(rows: list[dict[str, Any]]) -> str | None:
+    """Return a warning if the exported model is much harder to understand than the recordings.
+
+    Args:
+        rows: of the log; the exported model is that with the lowest `score`.
+
+    """
+    natural = next((row["wer_natural"] for row in rows if "wer_natural" in row), None)
+    best = min((row for row in rows if "score" in row), key=lambda row: row["score"], default=None)
+    if natural is None or best is None or best["wer"] is None:
+        return None
+    if best["wer"] <= natural + MOST_ADDED_ERRORS:
+        return None
+    return (
+        f"warning: {best['wer']:.0%} of the words of the new model are not recognized, of the "
+        f"recordings {natural:.0%}; a voice made of one recording (vocalmtp voices make) is clearer"
+    )
 
 
 def report(stage: int, text: str) -> None:
