@@ -18,6 +18,7 @@ from helpers.toy_model import save_toy_model
 
 from vocalmtp.audio.io import Audio, join
 from vocalmtp.decoding import synthesis
+from vocalmtp.decoding.options import noise_seed
 from vocalmtp.decoding.reading import PAUSES
 from vocalmtp.decoding.synthesis import SPEAKER_CONDITIONINGS
 from vocalmtp.errors import ErrorCode, InputError
@@ -221,6 +222,12 @@ def test_given_temperature_overrides_greedy_default(folder: Path) -> None:
     assert np.array_equal(greedy("Hello.", seed=1).samples, greedy("Hello.", seed=2).samples)
     sampled = [greedy("Hello.", seed=seed, temperature=1.0).samples for seed in (1, 2)]
     assert not np.array_equal(*sampled)
+
+
+def test_seeds_that_differ_in_their_upper_half_give_different_audio(tts: TTS) -> None:
+    audio = [tts("Yes.", seed=seed).samples for seed in (3, 3 + 2**32, 3 + 2**62)]
+    assert not any(np.array_equal(audio[a], audio[b]) for a, b in ((0, 1), (0, 2), (1, 2)))
+    assert [noise_seed(seed) for seed in (0, 3, 2**32 - 1)] == [0, 3, 2**32 - 1]
 
 
 # -- voices --------------------------------------------------------------------------------------

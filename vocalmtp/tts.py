@@ -18,6 +18,7 @@ from vocalmtp.decoding.options import (
     check_batch_size,
     check_items,
     check_seed,
+    noise_seed,
 )
 from vocalmtp.decoding.reading import TextReader
 from vocalmtp.decoding.sampling import Sampler
@@ -348,7 +349,7 @@ class TTS(SentenceSynthesizer):
                 "text",
                 code="invalid_value",
             )
-        sampler, seed = self.sampler(request.sampling), check_seed(request.seed)
+        sampler, seed = self.sampler(request.sampling), noise_seed(check_seed(request.seed))
         voice = self.find_voice(request.voice)
         speed = check_speed(request.speed)
         planned = []

@@ -59,3 +59,12 @@ def test_new_head_equals_its_original(stride: int) -> None:
     hidden = torch.randn(1, 3, 2)
     for state in draft.states(hidden, hidden, 3):
         assert torch.equal(state, hidden)
+
+
+def test_later_heads_count_less_with_a_decay() -> None:
+    def weights(**settings: float) -> tuple[float, ...]:
+        draft = {"name": "leap", "steps": 3, **settings}
+        return build_draft(draft, 8, lambda: build_head({"name": "parallel"}, LAYOUT, 8)).weights
+
+    assert weights() == (1.0, 1.0, 1.0)
+    assert weights(decay=0.5) == (0.5, 0.25, 0.125)

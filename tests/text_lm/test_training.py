@@ -133,7 +133,10 @@ def test_the_commands_go_together(
         said.append(capsys.readouterr())
     assert said[0].out == said[1].out == said[2].out and said[0].out.strip()
     assert "tokens per forward pass" in said[1].err and not said[0].err
-    assert run("text", "generate", "the", *asked[-2:], "--accept", "sed") == 2
+    typical = ("--accept", "typical", "--tolerance")
+    assert run("text", "generate", "the", *asked[-2:], "--max-tokens", "9", *typical, "0.3") == 0
+    for wrong in (["--accept", "sed"], ["--tolerance", "0.3"], [*typical, "1"]):
+        assert run("text", "generate", "the", *asked[-2:], *wrong) == 2
     assert run("text", "generate", "the", *asked[-2:], "--device", "abacus") == 2
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from vocalmtp.decoding.tree_speculative import TreeSpeculative
 
 DRAFTING = "Drafts"
-ACCEPT = ("rejection", "seed")
+ACCEPT = ("rejection", "seed", "typical")
 
 app = typer.Typer(
     help="Generate text with a causal LM, and prepare data for draft heads.", no_args_is_help=True
@@ -104,13 +104,18 @@ class DraftingOptions(TextModelOptions):
         option(
             panel=DRAFTING,
             help="rejection keeps the model's distribution and most drafts; seed gives exactly the "
-            "text of that seed without drafts.",
+            "text of that seed without drafts; typical accepts more, and changes the text.",
             show_default="rejection; seed with a tree",
         ),
+    ] = None
+    tolerance: Annotated[
+        float | None,
+        option(panel=DRAFTING, help="Threshold of typical, a probability.", show_default="0.09"),
     ] = None
 
     def strategy(self, writer: "TextGenerator") -> "Speculative | TreeSpeculative | None":
         """The decode strategy; None without drafts. Raises InputError if it does not fit."""
+        from vocalmtp.decoding.options import Decoding
         from vocalmtp.decoding.speculative import Speculative
 
         if self.draft_tree is not None:
@@ -120,6 +125,7 @@ class DraftingOptions(TextModelOptions):
             raise InputError(
                 f"accept '{accept}': unknown; {nearest(accept, ACCEPT)}", code="unknown_name"
             )
+        Decoding(drafts=1, accept=accept, tolerance=self.tolerance)  # raises if they do not fit
         head, drafts = writer.model.draft, self.drafts
         if drafts is None:
             drafts = 0 if head is None else head.offsets[-1]
@@ -131,7 +137,7 @@ class DraftingOptions(TextModelOptions):
                 "draft:), name one with --draft, or leave out --drafts",
                 code="missing",
             )
-        return Speculative(drafts, accept)
+        return Speculative(drafts, accept, self.tolerance)
 
     def _tree(self, writer: "TextGenerator") -> "TreeSpeculative":
         from vocalmtp.decoding.options import Decoding
@@ -141,6 +147,7 @@ class DraftingOptions(TextModelOptions):
         assert self.draft_tree is not None
         tree, accept = DraftTree.load(self.draft_tree), self.accept or "seed"
         settings: dict[str, Any] = {"drafts": self.drafts or 0, "accept": accept, "tree": tree}
+        settings["tolerance"] = self.tolerance
         model: Any = writer.model  # a text LM has no step sizes to choose from
         Decoding(**settings).model(model)  # raises if they do not go together
         return TreeSpeculative(tree)

@@ -194,3 +194,12 @@ def check_items(items: Iterable[Any], name: str) -> Iterable[Any]:
             code="invalid_value",
         )
     return items
+
+
+def noise_seed(seed: int) -> int:
+    """Return a seed whose lower 32 bits depend on all bits of `seed`; below 2 ** 32 it is the same.
+
+    The generators of torch use the lower 32 bits only.
+    """
+    high, low = divmod(seed, 2**32)
+    return low ^ (high * 0x9E3779B1 % 2**32)

@@ -10,6 +10,7 @@ from typing import Any
 
 from vocalmtp.data.text_rows import DraftVocabulary, choose
 from vocalmtp.decoding.generate import Prompt, collect_utterances, generate
+from vocalmtp.decoding.options import noise_seed
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.decoding.strategies import DecodeStrategy
 from vocalmtp.engines.device import float32_on_cpu, move, resolve_device
@@ -156,7 +157,7 @@ class TextGenerator:
 
     def prompt(self, ids: list[int], seed: int, sampler: Sampler, max_tokens: int) -> Prompt:
         """Return a prompt that continues `ids`. Raises InputError if they are too many."""
-        return Prompt([Text(ids)], sampler, seed, self._limit(ids, max_tokens))
+        return Prompt([Text(ids)], sampler, noise_seed(seed), self._limit(ids, max_tokens))
 
     def _limit(self, ids: list[int], max_tokens: int) -> int:
         """Most tokens to generate after `ids`, within the model's positions."""

@@ -21,6 +21,9 @@ class LeapConfig(DraftConfig):
 
     steps: int = Field(default=3, ge=1)
     stride: int = Field(default=2, ge=1)
+    decay: float = Field(
+        default=1.0, gt=0, le=1
+    )  # the loss of head i is weighted by its power of i
     mapped: bool = True  # h + silu(A h + b) before the grouped head; A starts at zero
     own_heads: bool = True  # a grouped head for every leap, as published, or the model's
 
@@ -40,7 +43,7 @@ class LeapDraft(DraftHead):
         own = range(config.steps) if config.own_heads else ()
         super().__init__(config, [make_head() for _ in own])
         self.offsets = tuple(config.stride * i for i in range(1, config.steps + 1))
-        self.weights = (1.0,) * config.steps
+        self.weights = tuple(config.decay**i for i in range(1, config.steps + 1))
         self.maps = nn.ModuleList(
             nn.Linear(width, width) for _ in range(config.steps if config.mapped else 0)
         )
