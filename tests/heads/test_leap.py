@@ -63,8 +63,7 @@ def test_new_head_equals_its_original(stride: int) -> None:
 
 def test_later_heads_count_less_with_a_decay() -> None:
     def weights(**settings: float) -> tuple[float, ...]:
-        draft = {"name": "leap", "steps": 3, **settings}
-        return build_draft(draft, 8, lambda: build_head({"name": "parallel"}, LAYOUT, 8)).weights
+        return build_draft({"name": "leap", "steps": 3, **settings}, 2, _make_head).weights
 
     assert weights() == (1.0, 1.0, 1.0)
     assert weights(decay=0.5) == (0.5, 0.25, 0.125)
