@@ -16,7 +16,7 @@ types:
 	mypy vocalmtp
 
 test:
-	pytest
+	pytest -n auto
 
 test-gpu:
 	pytest -m gpu

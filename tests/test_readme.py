@@ -40,7 +40,7 @@ def test_the_two_commands_and_the_api_are_there_to_the_letter():
         'pip install . && vocalmtp tts "The birch canoe slid on the smooth planks." -o canoe.wav'
     )
     assert speak in lines
-    assert 'pip install ".[test]" && pytest' in lines
+    assert 'pip install ".[test]" && pytest -n auto' in lines
     assert PYTHON[0].startswith(
         "import vocalmtp\n"
         'tts = vocalmtp.load("mini")\n'
