@@ -1,5 +1,6 @@
 """A chat model of Transformers, from a local folder."""
 
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from vocalmtp.chat.answer_stream import AnswerError, AnswerSink
 from vocalmtp.chat.history import Message
 from vocalmtp.chat.llm import LLMS
 from vocalmtp.engines.device import resolve_device
+from vocalmtp.engines.threads import iterate_with_threads
 from vocalmtp.errors import InputError
 from vocalmtp.fetch.cards import local_folder
 from vocalmtp.hub import load_pretrained
@@ -20,6 +22,7 @@ PLAIN_TEMPLATE = (  # of models without one
     "{% if add_generation_prompt %}Assistant:{% endif %}"
 )
 PLAIN_END = "\nUser:"  # ends the answer of such a model
+THREADS = max(1, (os.cpu_count() or 1) // 2)  # of torch, for the tokens of an answer
 LEAST_ROOM = 64  # tokens of an answer for which the oldest turns are dropped from a prompt
 
 
@@ -73,7 +76,8 @@ class TransformersChat:
         prompt, ids, limit = self._fit(messages)
         thoughts = ThoughtFilter(opened=prompt.rstrip().endswith(THINK))
         stop, written = threading.Event(), False
-        tokens = self._generator.tokens(ids, self._ends, limit)
+        # Speech is synthesized meanwhile, by another thread of this process.
+        tokens = iterate_with_threads(self._generator.tokens(ids, self._ends, limit), THREADS)
         with out.on_cancel(stop.set):
             for piece in thoughts.filter(self._until_end(self._pieces(tokens, stop))):
                 written = True

@@ -1,5 +1,6 @@
 """Whisper (arXiv 2212.04356) with Transformers, or with CTranslate2 through faster-whisper."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,10 @@ from vocalmtp.optional import require
 from vocalmtp.recognizers.base import RECOGNIZERS, SAMPLE_RATE, Recognizer, required_folder
 
 WINDOW = 30 * SAMPLE_RATE  # samples of the model's input
+THREADS = min(4, os.cpu_count() or 1)  # more than there are cores would wait for each other
+# Without a voice, Whisper writes words of its subtitles, such as "you" and "Thank you.". A segment is
+# dropped if silence is that probable and the mean log-probability of its words is that low.
+NO_SPEECH, DOUBTFUL = 0.6, -1.0
 
 
 @RECOGNIZERS.register("whisper")
@@ -59,6 +64,9 @@ class WhisperRecognizer(Recognizer):
 class FasterWhisperRecognizer(Recognizer):
     """A Whisper model that was converted for CTranslate2, through the package faster-whisper.
 
+    Silence and noise have no transcript: audio without voice activity is not decoded, and
+    neither are segments that the model itself takes for silence.
+
     Args:
         folder: the converted model.
         device: cpu, cuda or cuda:N.
@@ -74,7 +82,12 @@ class FasterWhisperRecognizer(Recognizer):
         try:
             kind, _, index = device.partition(":")
             self._model = package.WhisperModel(
-                str(path), device=kind, device_index=int(index or 0), local_files_only=True
+                str(path),
+                device=kind,
+                device_index=int(index or 0),
+                compute_type="int8" if kind == "cpu" else "default",
+                cpu_threads=THREADS,
+                local_files_only=True,
             )
         except (OSError, RuntimeError, ValueError) as error:
             raise InputError(
@@ -87,5 +100,13 @@ class FasterWhisperRecognizer(Recognizer):
 
     def transcribe(self, samples: np.ndarray) -> str:
         """Transcribe samples [N], float32 at SAMPLE_RATE."""
-        segments, _ = self._model.transcribe(samples, language="en")
+        segments, _ = self._model.transcribe(
+            samples,
+            language="en",
+            temperature=0.0,
+            condition_on_previous_text=False,
+            vad_filter=True,
+            no_speech_threshold=NO_SPEECH,
+            log_prob_threshold=DOUBTFUL,
+        )
         return " ".join(segment.text.strip() for segment in segments)

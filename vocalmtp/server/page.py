@@ -10,7 +10,10 @@ from vocalmtp.chat.llm import Echo
 from vocalmtp.server.state import ServerState
 
 ECHO = Echo.name
-NO_LLM = "Without a language model (option <code>--llm</code>), answers repeat your words."
+NO_LLM = (
+    "Without a language model, answers repeat your words; for one, run "
+    "<code>vocalmtp get smollm2-135m whisper-tiny.en</code> and start again."
+)
 ASSETS = Path(__file__).parent / "assets"
 HEAD = """
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -38,8 +41,8 @@ def mount_page(app: FastAPI, state: ServerState) -> FastAPI:
                 label="Persona",
             )
         about = f"Speech recognition: {escape(state.recognizer.description)}."
-        if choices[0][1] == ECHO:
-            about += f" {NO_LLM}"
+        echoes = choices[0][1] == ECHO
+        about += f" {NO_LLM}" if echoes else f" Language model: {escape(choices[0][1])}."
         gradio.HTML(f'<p id="talk-about">{about}</p>')
         for picker, name in ((voice, "voice"), (responder, "responder")):
             script = f"(value) => {{ window.vocalmtp.configure({{ {name}: value }}); }}"
