@@ -23,11 +23,22 @@ HEADS: dict[str, dict[str, Any]] = {
     "transformer": {"name": "parallel", "kind": "transformer", "heads": 2},
     "depth": {"name": "depth", "width": 32, "layers": 1, "heads": 2},
 }
+TRUNK: dict[str, Any] = {  # of another width than the backbone
+    "model_type": "llama",
+    "vocab_size": 16,
+    "hidden_size": 48,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+}
 CASES: dict[str, dict[str, Any]] = {
     "llama-track": {},
     "qwen2-prompt": {"backbone": "qwen2", "text": "prompt"},
     "gpt2-both": {"backbone": "gpt2", "text": "both", "frames_per_step": 3},
     "frame-parallel": {"frames_per_step": 1, "speaker_every_step": True},
+    "trunk-prompt": {"trunk": TRUNK, "text": "prompt", "backbone": "qwen2"},
+    "trunk-both": {"trunk": TRUNK | {"model_type": "gpt2"}, "text": "both"},
     "flat-track": {"flat": True},
     "flat-prompt": {"flat": True, "text": "prompt", "backbone": "gpt2"},
     "depth": {"head": HEADS["depth"], "frames_per_step": 2},
@@ -55,7 +66,9 @@ def model(request: pytest.FixtureRequest, make_model: Make) -> SpeechLM:
 def unused(model: SpeechLM) -> set[str]:
     """Parameters that speech does not train: the text vocabulary, and the missing speaker's vector."""
     names = {"speaker_projection.no_speaker", "backbone.lm_head.weight"}
-    if model.config.text == "track":
+    if model.trunk is not None:
+        names |= {name for name, _ in model.named_parameters() if name.startswith("trunk.lm.")}
+    if model.config.text == "track" or model.trunk is not None:
         names |= {"backbone.model.embed_tokens.weight", "backbone.transformer.wte.weight"}
     return names
 

@@ -114,7 +114,14 @@ def check_sizes(config: SpeechLMConfig, folder: Path, what: str) -> None:
     shapes = [shape for file in files for shape in read_shapes(file, what).values()]
     longest = max((length for shape in shapes for length in shape), default=0)
     most = {"layer": len(shapes)} | dict.fromkeys(("size", "width", "kernel", "dim"), longest)
-    parts = (config.backbone, config.track, config.head, config.draft, config.audio_input)
+    parts = (
+        config.backbone,
+        config.trunk,
+        config.track,
+        config.head,
+        config.draft,
+        config.audio_input,
+    )
     own = {"speaker_dim": config.speaker_dim}
     for key, value in chain(*(part.items() for part in (*parts, own))):
         limit = next((most[word] for word in most if word in key), None)

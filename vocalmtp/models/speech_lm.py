@@ -34,6 +34,7 @@ from vocalmtp.models.objectives import build_objectives
 from vocalmtp.models.prompts import CONTROL_TOKENS, Segment, longest_speech
 from vocalmtp.models.state import DecodeState
 from vocalmtp.models.text_track import TextTrack
+from vocalmtp.models.trunk import Trunk, check_wiring
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class EmbeddedBatch:
 class SpeechLM(MultiTokenLM):
     """Backbone, slot embedding, control tokens and head.
 
-    By configuration also a speaker projection, a text track, an audio encoder, a draft head,
+    By configuration also a trunk, a speaker projection, a text track, an audio encoder, a draft head,
     objectives and several step sizes.
 
     Speech tokens have their own embeddings and heads, so that the backbone's text vocabulary stays
@@ -65,6 +66,10 @@ class SpeechLM(MultiTokenLM):
         self.layout = config.layout
         self.backbone = AutoModelForCausalLM.from_config(AutoConfig.for_model(**config.backbone))
         width = self.width
+        self.trunk: Trunk | None = None
+        if config.trunk:
+            check_wiring(config.text, bool(config.audio_input))
+            self.trunk = Trunk(config.trunk, width)
         self.embedding = SlotEmbedding(self.layout, width, config.layouts)
         self.control_tokens = nn.Embedding(1, width)
         self.head = build_head(config.head, self.layout, width, config.stream_weights)
@@ -140,6 +145,8 @@ class SpeechLM(MultiTokenLM):
             InputError: the settings are invalid, or do not fit the model.
 
         """
+        if self.trunk is not None:
+            check_wiring(self.config.text, audio_input=True)
         self.config.audio_input = dict(settings)
         config, previous = self.config.audio_input_config, self.audio_encoder
         vocabulary = self.backbone.config.vocab_size
@@ -189,6 +196,22 @@ class SpeechLM(MultiTokenLM):
         config.backbone = backbone.config.to_diff_dict() | model_type
         model = cls(config)
         model.backbone = backbone
+        return model
+
+    @classmethod
+    def over_trunk(cls, name_or_folder: str, config: SpeechLMConfig) -> "SpeechLM":
+        """Build a speech LM over a pretrained text LM, which stays frozen (trunk.py).
+
+        Raises:
+            InputError: the text LM cannot be loaded.
+
+        """
+        trunk = load_backbone(name_or_folder, "model.trunk")
+        model_type = {"model_type": trunk.config.model_type}
+        config.trunk = trunk.config.to_diff_dict() | model_type
+        model = cls(config)
+        assert model.trunk is not None
+        model.trunk.load(trunk)
         return model
 
     @classmethod
@@ -290,7 +313,10 @@ class SpeechLM(MultiTokenLM):
             inputs = torch.where(kinds == PositionKind.SPEAKER, speaker[:, None], inputs)
         if self.config.uses_text_tokens:
             is_text = batch.kinds == PositionKind.TEXT
-            tokens = self.backbone.get_input_embeddings()(torch.where(is_text, batch.ids, 0))
+            if self.trunk is not None:
+                tokens = self.trunk(batch.ids, is_text, row_by_row)
+            else:
+                tokens = self.backbone.get_input_embeddings()(torch.where(is_text, batch.ids, 0))
             inputs = torch.where(is_text[..., None], tokens, inputs)
         if batch.audio is not None:
             assert self.audio_encoder is not None and batch.audio_lengths is not None

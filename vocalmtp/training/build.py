@@ -78,7 +78,9 @@ def model_config(recipe: ModelRecipe, spec: TokenizerSpec) -> SpeechLMConfig:
             "model.backbone: give either this (a configuration) or model.pretrained (a model)",
             code="missing" if recipe.backbone is None else "conflict",
         )
-    settings = recipe.model_dump(exclude={"pretrained", "pretrained_config", "audio_input"})
+    settings = recipe.model_dump(
+        exclude={"pretrained", "pretrained_config", "trunk", "audio_input"}
+    )
     return SpeechLMConfig(
         **settings,
         streams=[{"name": s.name, "size": s.size, "levels": list(s.levels)} for s in spec.streams],
@@ -95,6 +97,14 @@ def new_model(recipe: ModelRecipe, spec: TokenizerSpec) -> tuple[SpeechLM, Any]:
     the text tokenizer of the backbone, or None.
     """
     config, name = model_config(recipe, spec), recipe.pretrained
+    if recipe.trunk is not None:
+        if name is not None:
+            raise InputError(
+                "model.trunk: the backbone over a trunk is a new one; give model.backbone instead "
+                "of model.pretrained",
+                code="conflict",
+            )
+        return SpeechLM.over_trunk(recipe.trunk, config), load_text_tokenizer(recipe.trunk)
     if name is None:
         return SpeechLM(config), None
     if not is_speech_lm(name):
@@ -180,7 +190,7 @@ def freeze(model: SpeechLM | TextLM, trainable: str) -> None:
         InputError: the model has no draft head.
 
     """
-    if trainable == "all":
+    if trainable == "all":  # but for the text LM of a trunk, which is never trained
         return
     if model.draft is None:
         raise InputError(

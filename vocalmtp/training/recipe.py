@@ -100,11 +100,13 @@ class ModelRecipe(StrictModel):
     """A new speech LM, see `SpeechLMConfig`.
 
     `backbone` is the configuration of a causal LM; `pretrained` names a causal LM, or a speech LM
-    of which only the backbone is used.
+    of which only the backbone is used. `trunk` names a text LM, which stays frozen and whose hidden
+    states the backbone reads (vocalmtp/models/trunk.py).
     """
 
     backbone: dict[str, Any] | None = None
     pretrained: str | None = None
+    trunk: str | None = None
     pretrained_config: dict[str, Any] | None = None  # of `pretrained`, for --dry-run
     frames_per_step: int | tuple[int, ...] = 1  # several: an elastic model
     flat: bool = False
