@@ -197,7 +197,7 @@ def main(
     ):
         browser = tool.chromium.launch(executable_path=chromium, args=flags)
         page = browser.new_context(permissions=["microphone"]).new_page()
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(max(60, 3 * interval) * 1000)
         page.goto(server.page)
         page.wait_for_function("window.vocalmtp")
         answers = converse(page, len(samples), roles, output)

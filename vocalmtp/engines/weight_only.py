@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vocalmtp.engines.cpu import INT8_MAX
+from vocalmtp.engines.linears import INT8_MAX
 from vocalmtp.engines.llama import LlamaRunner
 
 

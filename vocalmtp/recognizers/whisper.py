@@ -13,7 +13,7 @@ from vocalmtp.optional import require
 from vocalmtp.recognizers.base import RECOGNIZERS, SAMPLE_RATE, Recognizer, required_folder
 
 WINDOW = 30 * SAMPLE_RATE  # samples of the model's input
-THREADS = min(4, os.cpu_count() or 1)  # more than there are cores would wait for each other
+THREADS = max(1, min(4, (os.cpu_count() or 1) // 2))  # on busy cores, threads wait for each other
 # Without a voice, Whisper writes words of its subtitles, such as "you" and "Thank you.". A segment is
 # dropped if silence is that probable and the mean log-probability of its words is that low.
 NO_SPEECH, DOUBTFUL = 0.6, -1.0
