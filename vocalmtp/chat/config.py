@@ -44,3 +44,4 @@ class ChatConfig(StrictModel):
     max_lead: float | None = Field(default=3.0, gt=0)  # audio ahead of playback; None: no limit
     max_answer_chars: int = Field(default=4000, ge=1)  # a longer answer is cut
     filler: float | None = Field(default=None, gt=0)  # seconds without a clause until "Hmm."
+    speed: float = Field(default=1.0, ge=0.5, le=2)  # of the speech of answers

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
-from vocalmtp.audio.io import Word
+from vocalmtp.audio.io import Audio, Word
 from vocalmtp.audio.timestamps import Token, spoken_words, written_tokens
 from vocalmtp.audio.vad import SAMPLE_RATE
 from vocalmtp.chat.answer_stream import APOLOGIES, AnswerError, AnswerSink, Cancelled
@@ -48,6 +48,7 @@ class AnswerRequest:
         samples: the audio of the turn, float32 [N] at SAMPLE_RATE; None if it was typed.
         spoken: whether the answer has audio.
         filler: seconds without a clause after which a filler is spoken; None for none.
+        speed: of its speech.
 
     """
 
@@ -57,6 +58,7 @@ class AnswerRequest:
     samples: np.ndarray | None = None
     spoken: bool = True
     filler: float | None = None
+    speed: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -300,7 +302,10 @@ class ClauseSpeaker:
         self, tts: TTS, request: AnswerRequest, out: AnswerSink, context: tuple[Segment, ...]
     ):
         self._tts, self._request, self._out = tts, request, out
-        self._stream = partial(tts.stream, context=context) if context else tts.stream
+        options: dict[str, Any] = {"context": context} if context else {}
+        if request.speed != 1.0:
+            options["speed"] = request.speed
+        self._stream: Callable[..., Iterator[Audio]] = partial(tts.stream, **options)
         self.chars = 0
         self._clauses = 0
         self._samples = 0  # of the answer's audio so far

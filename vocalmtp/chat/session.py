@@ -84,7 +84,8 @@ class ChatSession:
         self.closed = False
         self._clock = clock
         self._events: SimpleQueue[Event | None] = SimpleQueue()
-        self._lock = threading.RLock()  # guards the following, and the order of events
+        self._listener: Callable[[Event], None] = self._events.put
+        self.lock = threading.RLock()  # guards the following, and the order of events
         self._turn = 0  # number of the user's last turn
         self._untranscribed = 0  # turns that have ended
         self._requested: tuple[int, AnswerOptions] | None = None  # answer that waits for them
@@ -143,7 +144,7 @@ class ChatSession:
         text = text.strip()
         if not text:
             raise InputError("text: is empty; type a question", code="empty")
-        with self._lock:
+        with self.lock:
             if self.closed:
                 return
             self.interrupt()
@@ -159,7 +160,7 @@ class ChatSession:
             The number of the answer's turn.
 
         """
-        with self._lock:
+        with self.lock:
             self._turn += 1
             options = AnswerOptions() if options is None else options
             if self._untranscribed:
@@ -187,13 +188,13 @@ class ChatSession:
 
     def played_text(self, turn: int, seconds: float) -> str | None:
         """Return the text of the last answer until `seconds`; None if `turn` is another one."""
-        with self._lock:
+        with self.lock:
             last = self._last_answer
             return last.text_until(seconds) if last and last.turn == turn else None
 
     def greet(self) -> None:
         """Speak the role's greeting, if it has one and the conversation has not begun."""
-        with self._lock:
+        with self.lock:
             greeting = self.role and self.role.greeting
             if greeting and not (self.closed or self._turn or self._answer):
                 say = partial(self.responder.say, greeting)
@@ -202,7 +203,10 @@ class ChatSession:
 
     def interrupt(self) -> None:
         """Stop the answer that is being given or still playing, if there is one."""
-        with self._lock:
+        with self.lock:
+            if self._requested is not None:
+                self._emit(Interrupted(self._requested[0], "", 0.0))
+                self._requested = None
             answer, self._answer = self._answer, None
             if answer is None or answer.is_over(self._clock()):
                 return
@@ -221,9 +225,13 @@ class ChatSession:
             turn: the turn that is answered; None for the last one.
 
         """
-        with self._lock:
+        with self.lock:
             if self._answer is not None and turn in (None, self._answer.turn):
                 self._answer.report_playback(seconds, self._clock())
+
+    def subscribe(self, listener: Callable[[Event], None]) -> None:
+        """Call `listener` with every further event, under `lock`, in place of `events`."""
+        self._listener = listener
 
     def events(self, timeout: float | None = None) -> Iterator[Event]:
         """Yield events until `close`, or until there was none for `timeout` seconds."""
@@ -238,7 +246,7 @@ class ChatSession:
 
     def close(self, timeout: float = CLOSE_TIMEOUT) -> None:
         """End the conversation, and wait `timeout` seconds at most for its threads to end."""
-        with self._lock:
+        with self.lock:
             if not self.closed:
                 self.interrupt()
                 self.closed = True
@@ -260,7 +268,7 @@ class ChatSession:
 
     def _process(self, frame: np.ndarray) -> None:
         """Process the next frame [FRAME]."""
-        with self._lock:
+        with self.lock:
             answer, now = self._answer, self._clock()
             answering = answer is not None and not answer.is_over(now)
             playback = None if answer is None else answer.playback
@@ -268,7 +276,7 @@ class ChatSession:
         self._turns.push(frame, accepted, answering)
 
     def _begin_turn(self, start: float) -> UserTurn:
-        with self._lock:
+        with self.lock:
             if self.config.interruptible:
                 self.interrupt()
             self._turn += 1
@@ -276,7 +284,7 @@ class ChatSession:
             return UserTurn(self._turn, start)
 
     def _end_turn(self, turn: UserTurn, end: float, dropped: bool) -> None:
-        with self._lock:
+        with self.lock:
             turn.dropped = dropped
             if dropped:
                 self._emit(Listening())
@@ -288,7 +296,7 @@ class ChatSession:
 
     def _on_transcript(self, turn: UserTurn, final: bool, elapsed: float) -> None:
         """Emit a transcript; answer the final one, `elapsed` seconds after the end of the turn."""
-        with self._lock:
+        with self.lock:
             if not turn.dropped:
                 self._emit(Transcript(turn.number, turn.text, final))
             if not final:
@@ -332,6 +340,7 @@ class ChatSession:
             samples=samples,
             spoken=options.spoken,
             filler=config.filler,
+            speed=config.speed,
         )
         self._start_answer(responder.answer, request, turn, elapsed)
 
@@ -339,7 +348,7 @@ class ChatSession:
         self, answer: Answer, request: AnswerRequest, turn: int, elapsed: float = 0.0
     ) -> None:
         """Run `answer` in a thread of its own."""
-        lock, clock = self._lock, self._clock
+        lock, clock = self.lock, self._clock
         out = AnswerStream(turn, self.config, self._emit, lock, clock, elapsed, self.tools)
         self._answer = self._last_answer = out
         self._start_thread(partial(self._run_answer, answer, request, out))
@@ -350,7 +359,7 @@ class ChatSession:
         except Exception as error:  # the session continues, whatever the responder raises
             if not out.cancelled:
                 self._emit(Error(out.turn, "answer_failed", f"The answer failed: {error}"))
-        with self._lock:
+        with self.lock:
             if out.cancelled:
                 return
             out.finished = True
@@ -366,18 +375,18 @@ class ChatSession:
             try:
                 work()
             finally:
-                with self._lock:
+                with self.lock:
                     self._threads.discard(thread)
 
         thread = threading.Thread(target=run, daemon=True)
-        with self._lock:
+        with self.lock:
             self._threads.add(thread)
         thread.start()
 
     def _emit(self, event: Event) -> None:
-        with self._lock:
+        with self.lock:
             if not self.closed:
-                self._events.put(event)
+                self._listener(event)
 
 
 _OPEN_SESSIONS: "WeakSet[ChatSession]" = WeakSet()

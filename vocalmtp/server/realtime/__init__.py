@@ -1,0 +1,1 @@
+"""OpenAI's Realtime interface (the event names of its general availability) over a ChatSession."""
