@@ -237,7 +237,8 @@ class SpeechLMResponder(SpeakingResponder):
         self.speak(self._model.stream_text(query), request, out, self._model.context(query))
 
     def _query(self, request: AnswerRequest) -> Query:
-        audio, text = None, request.messages[-1].text
+        last = request.messages[-1]
+        audio, text = None, last.text if last.role == "user" else ""
         if request.samples is not None:
             audio = self._model.encode_audio(request.samples, SAMPLE_RATE)
             text = text or self._model.transcribe([audio])[0]

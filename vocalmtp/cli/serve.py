@@ -88,6 +88,10 @@ class ServeOptions(ModelOptions, DecodingOptions):
             show_default="pocketsphinx",
         ),
     ] = None
+    sessions: Annotated[
+        int,
+        option(panel=ANSWERS, min=1, max=1000, help="The most conversations at a time."),
+    ] = 8
     page: Annotated[bool, option("--page", panel=ANSWERS, help="Serve the chat page at / too.")] = (
         False
     )
@@ -175,11 +179,12 @@ def _state(
     """What the routes of the server share."""
     from vocalmtp.server.engine import EngineTTS
     from vocalmtp.server.service import SpeechService
-    from vocalmtp.server.state import ServerState, offered_roles
+    from vocalmtp.server.state import ServerLimits, ServerState, offered_roles
     from vocalmtp.server.voices import VoiceCatalogue
 
     tts = pipeline.tts
     assert isinstance(tts, EngineTTS)
     voices = VoiceCatalogue(tts, offered_roles(tts), options.voices, options.lenient)
     service = SpeechService(tts.engine, voices, metrics, Path(options.model).name, limits)
-    return ServerState.over(pipeline, speech=service)
+    conversations = ServerLimits(sessions=options.sessions)
+    return ServerState.over(pipeline, limits=conversations, speech=service)

@@ -17,6 +17,7 @@ from vocalmtp.errors import InputError
 from vocalmtp.server.completions import completions_router
 from vocalmtp.server.errors import add_error_handlers
 from vocalmtp.server.page import ASSETS, mount_page
+from vocalmtp.server.realtime.socket import MAX_MESSAGE, realtime_router
 from vocalmtp.server.recordings import recordings_router
 from vocalmtp.server.security import Authentication, BodyLimit, check_auth, same_origin
 from vocalmtp.server.service import SpeechService
@@ -24,6 +25,7 @@ from vocalmtp.server.socket import serve
 from vocalmtp.server.speech import speech_router
 from vocalmtp.server.state import ServerState
 from vocalmtp.server.status import status_router
+from vocalmtp.server.text_socket import text_router
 
 LOCAL = ("localhost", "127.0.0.1", "[::1]", "::1")
 PING = 5.0  # seconds between two pings of a client, and until it has to reply
@@ -77,6 +79,8 @@ def add_speech(app: FastAPI, state: ServerState, service: SpeechService, page: b
     responder = next(iter(state.responders.values()))
     if isinstance(responder, CascadeResponder):
         app.include_router(completions_router(service, responder.llm))
+    app.include_router(text_router(service))
+    app.include_router(realtime_router(state, service))
     limits = service.limits
     app.add_middleware(BodyLimit, body=limits.body, upload=limits.upload)
 
@@ -128,7 +132,7 @@ def settings(state: ServerState) -> dict[str, Any]:
     """Return the settings of uvicorn, which limit messages and detect lost connections."""
     return {
         "log_level": "warning",
-        "ws_max_size": state.limits.message,
+        "ws_max_size": state.limits.message if state.speech is None else MAX_MESSAGE,
         "ws_ping_interval": PING,
         "ws_ping_timeout": PING,
     }

@@ -10,8 +10,9 @@ import secrets
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
-from fastapi import HTTPException, Request
+from fastapi import HTTPException
 from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vocalmtp.errors import InputError
@@ -24,7 +25,7 @@ UPLOADS = ("/v1/audio/transcriptions", "/v1/audio/voices")  # paths that take re
 BODY_TIMEOUT = 30.0  # seconds that a part of a body may take
 
 
-def client_of(request: Request) -> str:
+def client_of(request: HTTPConnection) -> str:
     """Return what identifies the client of a request: its key, or its address."""
     key = request.headers.get("authorization")
     return key or (request.client.host if request.client else "")

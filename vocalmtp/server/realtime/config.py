@@ -3,8 +3,9 @@
 from copy import deepcopy
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field
 
+from vocalmtp.config import parse
 from vocalmtp.errors import InputError
 
 RATE = 24_000  # Hz, of audio in both directions
@@ -107,7 +108,7 @@ class SessionConfig(BaseModel):
         """Return the settings with those of a session.update; raises InputError."""
         if not isinstance(changes, dict):
             raise InputError("session: must be an object", code="invalid_value")
-        return parse_as(SessionConfig, _merged(self.model_dump(), changes), "session")
+        return parse(SessionConfig, _merged(self.model_dump(), changes), "session")
 
     def chat_settings(self, system: str) -> dict[str, Any]:
         """Return the fields of `ChatConfig`, given the system prompt."""
@@ -140,15 +141,3 @@ def _merged(known: Any, changes: Any, key: str = "") -> Any:
     if key in WHOLE or not (isinstance(known, dict) and isinstance(changes, dict)):
         return deepcopy(changes)
     return known | {name: _merged(known.get(name), value, name) for name, value in changes.items()}
-
-
-def parse_as(kind: type[Any], value: Any, name: str) -> Any:
-    """Return `value` as a pydantic model of that kind; raises InputError naming the field."""
-    try:
-        return kind.model_validate(value)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        place = ".".join(map(str, (name, *problem["loc"])))
-        raise InputError(f"{place}: {problem['msg']}", code="invalid_value", key=place) from error
-    except RecursionError as error:
-        raise InputError(f"{name}: is nested too deeply", code="invalid_value") from error

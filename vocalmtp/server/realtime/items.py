@@ -8,8 +8,8 @@ from uuid import uuid4
 from pydantic import BaseModel, Field
 
 from vocalmtp.chat.history import Message, ToolCall
+from vocalmtp.config import parse
 from vocalmtp.errors import InputError
-from vocalmtp.server.realtime.config import parse_as
 
 Item = dict[str, Any]
 
@@ -80,7 +80,7 @@ def parse_item(value: Any) -> Item:
             code="invalid_value",
             key="item.type",
         )
-    item: Item = parse_as(KINDS[kind], value, "item").model_dump(exclude_none=True)
+    item: Item = parse(KINDS[kind], value, "item").model_dump(exclude_none=True)
     item = Item(id=new_id("item"), object="realtime.item", status="completed") | item
     for part in item.get("content", ()):
         if item["role"] == "assistant":  # "text" and "audio" are names of the beta

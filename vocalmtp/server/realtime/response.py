@@ -2,17 +2,14 @@
 
 import base64
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
-from vocalmtp.audio.formats import to_pcm
+from vocalmtp.audio.stream_encoder import StreamEncoder
 from vocalmtp.chat.history import ToolCall
 from vocalmtp.server.realtime.config import RATE
 from vocalmtp.server.realtime.items import Conversation, Item, message_item, new_id
-
-if TYPE_CHECKING:
-    import soxr
 
 Emit = Callable[..., None]  # the type of an event, and its fields
 Status = Literal["in_progress", "completed", "cancelled", "failed"]
@@ -52,7 +49,7 @@ class ResponseEvents:
         self._text, self._seconds = "", 0.0
         self._outputs: list[Item] = []
         self._calls: list[ToolCall] = []
-        self._resampler: soxr.ResampleStream | None = None
+        self._encoder: StreamEncoder | None = None  # None before the first audio
         emit("response.created", response=self._object())
 
     @property
@@ -70,7 +67,9 @@ class ResponseEvents:
         """Add samples [n] of the audio, float32."""
         self._begin_message()
         self._seconds += len(samples) / sample_rate
-        self._send_audio(samples, sample_rate)
+        if self._encoder is None:
+            self._encoder = StreamEncoder("pcm", sample_rate, RATE)
+        self._send_audio(self._encoder.push(samples))
 
     def call(self, call: ToolCall) -> None:
         """Add a function call, which is emitted after the message."""
@@ -131,8 +130,8 @@ class ResponseEvents:
             return
         name, part = self._text_name, self._part(self._text)
         if self.modality == "audio":
-            if self._resampler is not None and status == "completed":
-                self._send(self._resampler.resample_chunk(np.zeros(0, np.float32), last=True))
+            if self._encoder is not None and status == "completed":
+                self._send_audio(self._encoder.finish())
             self._emit_part("response.output_audio.done")
         self._emit_part(
             f"response.output_{name}.done", **{key: part[key] for key in part if key != "type"}
@@ -171,18 +170,9 @@ class ResponseEvents:
         place = {"response_id": self._id, "item_id": self.item["id"]}
         self._emit(kind, **place, output_index=0, content_index=0, **fields)
 
-    def _send_audio(self, samples: np.ndarray, sample_rate: int) -> None:
-        if sample_rate != RATE:
-            if self._resampler is None:
-                import soxr
-
-                self._resampler = soxr.ResampleStream(sample_rate, RATE, 1, dtype="float32")
-            samples = self._resampler.resample_chunk(samples)
-        self._send(samples)
-
-    def _send(self, samples: np.ndarray) -> None:
-        if len(samples):
-            delta = base64.b64encode(to_pcm(samples)).decode()
+    def _send_audio(self, data: bytes) -> None:
+        if data:
+            delta = base64.b64encode(data).decode()
             self._emit_part("response.output_audio.delta", delta=delta)
 
     def _end(
