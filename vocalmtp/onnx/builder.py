@@ -113,8 +113,14 @@ class Graph:
         return name
 
     def output(self, name: str, value: str, kind: str, shape: Sequence[int | str]) -> None:
-        """Make `value` the output `name`."""
-        self.nodes.append(self.onnx.helper.make_node("Identity", [value], [name]))
+        """Make `value` the output `name`, under which alone it is known from then on."""
+        maker = next((node for node in self.nodes if value in node.output), None)
+        if maker is None:  # an initializer
+            self.nodes.append(self.onnx.helper.make_node("Identity", [value], [name]))
+        else:  # a copy by Identity would cost as much as a small product
+            for node in self.nodes:
+                for names in (node.input, node.output):
+                    names[:] = [name if each == value else each for each in names]
         self.outputs.append(self._value(name, kind, shape))
 
     def _value(self, name: str, kind: str, shape: Sequence[int | str]) -> Any:

@@ -149,8 +149,7 @@ class OnnxSpeechLM:
     def _start(self, prompt: Prompt) -> tuple[np.ndarray, DecodeState]:
         """Run one prompt: its logits [1, V], and its state."""
         inputs, speaker = self._embed(prompt)
-        empty = [np.zeros(shape, np.float32) for shape in self.cache_shapes]
-        cache = OnnxCache(empty, np.zeros(1, np.int64))
+        cache = self.empty_cache()
         state = DecodeState.start(cast(Any, cache), np.zeros(1, np.int64))
         if self.config.speaker_every_step:
             state.speaker = speaker
@@ -159,7 +158,7 @@ class OnnxSpeechLM:
             characters = np.array([c for part in spoken for c in part] or [0], np.int64)
             (text,) = self.sessions["text"].run(None, {"characters": characters})  # [U, D]
             state.start_pointers(text[None], np.array([len(characters)]))
-        return self._run(inputs[None], cache), state
+        return self.run_backbone(inputs[None], cache), state
 
     def _embed(self, prompt: Prompt) -> tuple[np.ndarray, np.ndarray | None]:
         """The backbone's inputs [L, D] for a prompt, and its speaker [1, D]."""
@@ -208,9 +207,14 @@ class OnnxSpeechLM:
         (inputs,) = self.sessions["step"].run(None, feeds)
         state.steps = state.steps + 1
         cache: Any = state.cache
-        return self._run(inputs[:, None], cache)
+        return self.run_backbone(inputs[:, None], cache)
 
-    def _run(self, inputs: np.ndarray, cache: OnnxCache) -> np.ndarray:
+    def empty_cache(self) -> OnnxCache:
+        """Return the cache of one row without positions."""
+        empty = [np.zeros(shape, np.float32) for shape in self.cache_shapes]
+        return OnnxCache(empty, np.zeros(1, np.int64))
+
+    def run_backbone(self, inputs: np.ndarray, cache: OnnxCache) -> np.ndarray:
         """Run positions [B, L, D] after those in the cache: logits [B, V] of the last one."""
         length = inputs.shape[1]
         positions = cache.lengths[:, None] + np.arange(length)
