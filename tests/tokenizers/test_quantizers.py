@@ -22,13 +22,16 @@ def test_fsq_codes_and_values_agree_and_pass_gradients():
     assert (x.grad > 0).all()
 
 
-@pytest.mark.parametrize("kind", [SplitQuantizer, ResidualQuantizer])
-def test_codes_have_the_values_that_training_decodes(kind):
+@pytest.mark.parametrize(
+    "quantizer",
+    [SplitQuantizer([LEVELS] * 4), ResidualQuantizer(4, LEVELS)],
+    ids=["split", "residual"],
+)
+def test_codes_have_the_values_that_training_decodes(quantizer):
     torch.manual_seed(0)
-    quantizer = kind(4, LEVELS)
     latent = torch.randn(2, 9, 12, requires_grad=True)
     quantised = quantizer(latent)
-    assert quantised.codes.shape == (2, 9, 4) and quantised.digits.shape == (2, 9, 4, 3)
+    assert quantised.codes.shape == (2, 9, 4) and quantised.digits.shape == (2, 9, 12)
     assert quantised.codes.min() >= 0 and quantised.codes.max() < 60
     assert torch.allclose(quantizer.values(quantised.codes), quantised.values, atol=1e-5)
     quantised.values.square().sum().backward()
@@ -57,7 +60,7 @@ def test_every_stream_reduces_the_residual_after_training():
     assert loss.item() < 0.7 * first
     latent = torch.randn(2000, 9) @ mixing.T
     rest, power = latent, [latent.square().mean().item()]
-    digits = quantizer(latent).digits
+    digits = quantizer(latent).digits.unflatten(-1, (3, 3))
     for stream, up in enumerate(quantizer.up):
         rest = rest - up(digits[:, stream])
         power.append(rest.square().mean().item())
@@ -65,10 +68,17 @@ def test_every_stream_reduces_the_residual_after_training():
 
 
 def test_streams_of_a_split_latent_are_independent():
-    quantizer = SplitQuantizer(2, LEVELS)
+    quantizer = SplitQuantizer([LEVELS, LEVELS])
     latent = torch.randn(20, 6)
     changed = latent.clone()
     changed[:, 3:] = torch.randn(20, 3)
     before, after = quantizer(latent), quantizer(changed)
     assert torch.equal(before.codes[:, 0], after.codes[:, 0])
     assert not torch.equal(before.codes[:, 1], after.codes[:, 1])
+
+
+def test_streams_of_a_split_latent_may_have_other_levels():
+    quantizer = SplitQuantizer([LEVELS, (8, 2)])
+    quantised = quantizer(3 * torch.randn(200, 5))
+    assert quantised.codes[:, 0].max() >= 16 > quantised.codes[:, 1].max()
+    assert torch.equal(quantizer.values(quantised.codes), quantised.values)

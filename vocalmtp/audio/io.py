@@ -298,7 +298,7 @@ def _read_by_ffmpeg(path: Path, sample_rate: int, longest: float | None) -> np.n
     return samples
 
 
-def resample(samples: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
+def resample(samples: np.ndarray, rate: float, new_rate: float) -> np.ndarray:
     """Resample [N] at `rate` Hz to [N * new_rate / rate] at `new_rate` Hz."""
     if rate == new_rate:
         return samples

@@ -1,95 +1,26 @@
 """Train the speech tokenizer: reconstruction, discriminators, and what each stream must hold."""
 
-import random
 import secrets
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
-import soundfile
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vocalmtp.data.manifest import Utterance, read_manifest
+from vocalmtp.data.manifest import read_manifest
 from vocalmtp.errors import InputError
 from vocalmtp.tokenizers import load_tokenizer
 from vocalmtp.tokenizers.neural import EXCITATION_LEAD, LOOKAHEAD, DecoderState, NeuralTokenizer
 from vocalmtp.tokenizers.neural.features import FOLD, Features
 from vocalmtp.training.augment import warp_mels
+from vocalmtp.training.codec_crops import CropBatch, CropDataset, draw_start
 from vocalmtp.training.codec_losses import Discriminators, Probes, SpectralLoss
 from vocalmtp.training.loop import TrainingLoop
 from vocalmtp.training.recipe import TokenizerRecipe
 
 SKIPPED_FRAMES = 8  # 10 ms frames at the start of a decoded part, whose past the decoder lacks
-EDGE_SHARE = 0.15  # of the crops begin an utterance, and as many end it
-
-
-@dataclass
-class CropBatch:
-    """Random crops of utterances, padded to one length."""
-
-    wav: Tensor  # [B, N]
-    lengths: Tensor  # [B] samples
-    phones: Tensor  # [B, T] index of the phone of every codec frame, -100 = none
-    starts: Tensor  # [B] samples of the utterance before the crop
-
-    def to(self, device: torch.device) -> "CropBatch":
-        """Copy to `device`."""
-        return CropBatch(*(getattr(self, field.name).to(device) for field in fields(self)))
-
-
-class CropDataset:
-    """Random crops of a corpus, whose audio is read when it is drawn.
-
-    Args:
-        rows: utterances with phones.
-        seconds: length of a crop.
-        rate: samples per second.
-        hop: samples of a codec frame.
-        draws: source of random numbers.
-
-    """
-
-    def __init__(
-        self, rows: list[Utterance], seconds: float, rate: int, hop: int, draws: random.Random
-    ):
-        self.rows, self.rate, self.hop, self.draws = rows, rate, hop, draws
-        self.samples = round(seconds * rate / hop) * hop
-        self.phones = sorted({phone for row in rows for phone, _ in row.phones})
-
-    def batch(self, size: int) -> CropBatch:
-        """Draw `size` crops."""
-        picked = [self._crop(row) for row in self.draws.choices(self.rows, k=size)]
-        wavs = np.stack([np.pad(wav, (0, self.samples - len(wav))) for wav, *_ in picked])
-        return CropBatch(
-            torch.from_numpy(wavs),
-            torch.tensor([len(wav) for wav, *_ in picked]),
-            torch.stack([phones for _, phones, _ in picked]),
-            torch.tensor([start for *_, start in picked]),
-        )
-
-    def _crop(self, row: Utterance) -> tuple[np.ndarray, Tensor, int]:
-        wav, _ = soundfile.read(row.audio, dtype="float32")
-        last = max(0, len(wav) - self.samples)
-        start = -(-draw_start(self.draws, last) // self.hop) * self.hop
-        wav = wav[start : start + self.samples]
-        ends = np.array([end for _, end in row.phones])
-        names = [self.phones.index(phone) for phone, _ in row.phones]
-        frames = self.samples // self.hop
-        labels = torch.full((frames,), -100)
-        middles = (start + (np.arange(len(wav) // self.hop) + 0.5) * self.hop) / self.rate
-        if len(ends):
-            place = np.searchsorted(ends, middles).clip(max=len(ends) - 1)
-            labels[: len(middles)] = torch.tensor([names[i] for i in place], dtype=torch.int64)
-        return wav, labels, start
-
-
-def draw_start(draws: random.Random, last: int) -> int:
-    """Draw a number from 0 to `last`; each of these two has an additional chance of EDGE_SHARE."""
-    kind = draws.random()
-    return 0 if kind < EDGE_SHARE else last if kind < 2 * EDGE_SHARE else draws.randint(0, last)
 
 
 class TokenizerTrainer(TrainingLoop):
@@ -104,9 +35,9 @@ class TokenizerTrainer(TrainingLoop):
         self.model = self._build_model()
         spec = self.model.spec
         rows = read_manifest(recipe.corpus, "train", recipe.voices)
-        self.crops = CropDataset(rows, recipe.crop_seconds, spec.sample_rate, spec.hop, self.draws)
+        self.crops = CropDataset(rows, recipe, spec.sample_rate, spec.hop, self.draws)
         self.probes = Probes(self.model.config, len(self.crops.phones))
-        self.discriminators = Discriminators()
+        self.discriminators = Discriminators(spec.sample_rate)
         self.spectral = SpectralLoss(spec.sample_rate).to(self.device)
         average = torch.optim.swa_utils.get_ema_multi_avg_fn(recipe.ema_decay)
         self.averaged = torch.optim.swa_utils.AveragedModel(self.model, multi_avg_fn=average)
@@ -167,7 +98,7 @@ class TokenizerTrainer(TrainingLoop):
         rate = self.learning_rate(floor=0.05)
         for optimizer in (self.gen_optimizer, self.disc_optimizer):
             optimizer.param_groups[0]["lr"] = rate
-        batch = self.crops.batch(self.recipe.batch_size).to(self.device)
+        batch = self.crops.batch().to(self.device)
         generated, target, losses = self.reconstruction_losses(batch)
         if self.progress >= self.recipe.discriminator_start:
             loss = self.discriminators.discriminator_loss(generated, target)
@@ -188,9 +119,10 @@ class TokenizerTrainer(TrainingLoop):
         """
         model, frames = self.model, self.recipe.decode_frames
         features = model.features(batch.wav, batch.lengths)
+        noisy = features if batch.noisy is None else model.features(batch.noisy, batch.lengths)
         with self.accelerator.autocast():
-            coded = model.encoder(self._encoder_features(features))
-            speaker = model.encoder.speaker(features)
+            coded = model.encoder(self._encoder_features(noisy))
+            speaker = model.encoder.speaker(noisy)
         starts = [self._first_frame(n) for n in batch.lengths.tolist()]
         start = torch.tensor(starts, device=self.device)  # [B] codec frames
         with self.accelerator.autocast():

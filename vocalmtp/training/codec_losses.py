@@ -14,7 +14,7 @@ from vocalmtp.tokenizers.neural.features import FOLD, Features
 from vocalmtp.tokenizers.neural.layers import reverse_gradient
 from vocalmtp.tokenizers.neural.quantizers import Quantised
 
-RESOLUTIONS = (256, 512, 1024)
+RESOLUTIONS = (0.016, 0.032, 0.064)  # seconds, of the windows of spectra
 
 
 def spectrum(wav: Tensor, window: int) -> Tensor:
@@ -30,19 +30,20 @@ class SpectralLoss(nn.Module):
 
     def __init__(self, sample_rate: int):
         super().__init__()
-        self.register_buffer("bank", mel_filters(sample_rate, 1024, 80), persistent=False)
+        self.windows = [round(seconds * sample_rate) for seconds in RESOLUTIONS]
+        self.register_buffer("bank", mel_filters(sample_rate, self.windows[-1], 80), False)
 
     def forward(self, generated: Tensor, target: Tensor) -> Tensor:
         """Loss [] of `generated` audio [B, N]."""
         total = generated.new_zeros(())
-        for window in RESOLUTIONS:
+        for window in self.windows:
             m, t = spectrum(generated, window), spectrum(target, window)
             total = total + F.l1_loss((m + 1e-3).log(), (t + 1e-3).log())
             total = total + (m - t).norm() / t.norm().clamp(min=1e-3)
-            if window == 1024:
+            if window == self.windows[-1]:
                 mel_m, mel_t = (x.transpose(1, 2) @ self.bank for x in (m, t))
                 total = total + 2 * F.l1_loss((mel_m + 1e-3).log(), (mel_t + 1e-3).log())
-        return total / len(RESOLUTIONS)
+        return total / len(self.windows)
 
 
 class SpectralDiscriminator(nn.Module):
@@ -71,9 +72,11 @@ class SpectralDiscriminator(nn.Module):
 class Discriminators(nn.Module):
     """One discriminator per resolution, with hinge losses (HiFi-GAN, arXiv 2010.05646, on spectra)."""
 
-    def __init__(self) -> None:
+    def __init__(self, sample_rate: int) -> None:
         super().__init__()
-        self.parts = nn.ModuleList(SpectralDiscriminator(window) for window in RESOLUTIONS)
+        self.parts = nn.ModuleList(
+            SpectralDiscriminator(round(seconds * sample_rate)) for seconds in RESOLUTIONS
+        )
 
     def discriminator_loss(self, generated: Tensor, target: Tensor) -> Tensor:
         """Hinge loss of the discriminators on audio [B, N]; no gradient reaches `generated`."""
@@ -111,14 +114,14 @@ class Probes(nn.Module):
 
     def __init__(self, config: NeuralTokenizerConfig, phones: int):
         super().__init__()
-        self.kind, digits = config.kind, len(config.levels)
+        self.kind = config.kind
         probed = {"coupled": 0, "semi_decoupled": 1, "decoupled": config.content_streams}
-        self.streams = probed[self.kind]  # the first ones
-        if self.streams:
-            self.phone = _probe(self.streams * digits, phones)
+        self.width = probed[self.kind] * len(config.levels)  # digits of the first streams
+        if self.width:
+            self.phone = _probe(self.width, phones)
         if self.kind == "decoupled":
-            self.pitch = _probe(self.streams * digits, FOLD)
-            self.timbre = _probe(self.streams * digits, config.speaker_dim)
+            self.pitch = _probe(self.width, FOLD)
+            self.timbre = _probe(self.width, config.speaker_dim)
 
     def losses(
         self, coded: Quantised, features: Features, speaker: Tensor, phones: Tensor
@@ -134,7 +137,7 @@ class Probes(nn.Module):
         """
         if self.kind == "coupled":
             return {"residual": coded.residual}
-        probed = coded.digits[..., : self.streams, :].flatten(-2)  # [B, T, C]
+        probed = coded.digits[..., : self.width]  # [B, T, C]
         logits = _over_time(self.phone, probed)  # [B, T, phones]
         losses = {"phone": F.cross_entropy(logits.transpose(1, 2), phones)}
         if self.kind == "semi_decoupled":

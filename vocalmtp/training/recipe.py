@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveFloat, model_validator
 
 from vocalmtp.config import StrictModel
 from vocalmtp.errors import InputError
@@ -258,6 +258,11 @@ class TokenizerRecipe(LoopRecipe):
     learning_rate: float = Field(default=1e-3, gt=0)
     warmup_steps: int = Field(default=200, ge=0)
     warp: float = Field(default=0.12, ge=0, lt=1)  # of the mel axis, against timbre in the content
+    resample_prob: float = Field(default=0.0, ge=0, le=1)  # of crops read at another sample rate
+    resample: tuple[PositiveFloat, PositiveFloat] = (0.8, 1.25)  # range of its factor
+    noise_prob: float = Field(default=0.0, ge=0, le=1)  # in the input of the encoder, as reverb
+    reverb_prob: float = Field(default=0.0, ge=0, le=1)
+    snr: tuple[float, float] = (10.0, 40.0)  # dB, range of the noise
     discriminator_start: float = Field(default=0.2, ge=0)  # share of the run
     predicted_pitch_start: float = Field(default=0.5, ge=0)  # share of the run; before, true F0
     ema_decay: float = Field(default=0.999, ge=0, lt=1)  # of the averaged weights, which are saved

@@ -13,7 +13,8 @@ from vocalmtp.audio.mel import mel_filters
 from vocalmtp.audio.pitch import fill_unvoiced, track_pitch
 from vocalmtp.tokenizers.base import FixedDtype, inside
 
-FOLD = 4  # 10 ms frames per codec frame
+FRAMES_PER_SECOND = 100  # of features and of the vocoder
+FOLD = 4  # of these per codec frame
 MIDDLE_PITCH = 5.0  # natural log of 148 Hz
 PITCH_SCALE = 4  # of log F0, so that it varies about as much as the other contours
 
@@ -43,14 +44,23 @@ class Features:
 
 
 class FeatureExtractor(FixedDtype):
-    """Waveform [B, N] to `Features` in float32; N is padded to whole codec frames."""
+    """Waveform [B, N] to `Features` in float32; N is padded to whole codec frames.
+
+    Args:
+        sample_rate: in Hz.
+        mels: number of mel bands.
+        pitch_range: lowest and highest F0 that is tracked, in Hz.
+
+    """
 
     hann: Tensor
     bank: Tensor
 
-    def __init__(self, sample_rate: int, mels: int, window: int = 640, hop: int = 160):
+    def __init__(self, sample_rate: int, mels: int, pitch_range: tuple[float, float]):
         super().__init__()
-        self.sample_rate, self.window, self.hop = sample_rate, window, hop
+        self.sample_rate, self.pitch_range = sample_rate, pitch_range
+        self.hop = hop = sample_rate // FRAMES_PER_SECOND
+        self.window = window = 4 * hop
         self.register_buffer("hann", torch.hann_window(window), persistent=False)
         self.register_buffer("bank", mel_filters(sample_rate, window, mels), persistent=False)
 
@@ -65,7 +75,8 @@ class FeatureExtractor(FixedDtype):
         blocks = F.pad(wav, (side, side)).unfold(-1, self.window, self.hop) * self.hann
         power = torch.fft.rfft(blocks).abs().square()  # [B, F, bins]
         mel = (power @ self.bank + 1e-5).log()
-        f0 = track_pitch(wav, sample_rate=self.sample_rate, hop=self.hop) * mask
+        low, high = self.pitch_range
+        f0 = track_pitch(wav, sample_rate=self.sample_rate, hop=self.hop, low=low, high=high) * mask
         voiced = f0 > 0
         log_f0 = fill_unvoiced(f0)
         energy = power.sum(-1).add(1e-5).log()

@@ -10,7 +10,7 @@ prosody -> F0 -> pulses.
 - semi_decoupled, coupled: all latent dimensions are quantised jointly and the decoder has no
   speaker vector, so that the codes hold everything. The vector is for a speech LM alone.
 
-Shapes: B batch, T codec frames, F = T * FOLD frames of 10 ms, Q streams of d FSQ digits each.
+Shapes: B batch, T codec frames, F = T * FOLD frames of 10 ms, Q streams, W FSQ digits of all streams.
 """
 
 import math
@@ -18,12 +18,19 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import torch
-from pydantic import Field
+from pydantic import Field, PositiveFloat, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
+from typing_extensions import Self
 
 from vocalmtp.config import StrictModel
-from vocalmtp.tokenizers.neural.features import FOLD, MIDDLE_PITCH, Features, fold
+from vocalmtp.tokenizers.neural.features import (
+    FOLD,
+    FRAMES_PER_SECOND,
+    MIDDLE_PITCH,
+    Features,
+    fold,
+)
 from vocalmtp.tokenizers.neural.layers import (
     ConvNeXtStack,
     FixedDtypeLinear,
@@ -35,10 +42,14 @@ from vocalmtp.tokenizers.neural.vocoder import SourceFilterVocoder, VocoderState
 from vocalmtp.tokenizers.spec import Kind, Role, StreamSpec, TokenizerSpec
 
 LOOKAHEAD = 1  # codec frames that decoding waits for
+LOWEST_PITCH, HIGHEST_PITCH = 3.9, 6.3  # natural log of 50 and 540 Hz, of the pulses
 EXCITATION_LEAD = 2  # 10 ms frames: the vocoder needs F0 this much earlier than the filters
 
 Width = Annotated[int, Field(ge=1, le=4096)]
 Layers = Annotated[int, Field(ge=1, le=64)]
+Levels = Annotated[
+    tuple[Annotated[int, Field(ge=2, le=64)], ...], Field(min_length=1, max_length=12)
+]
 
 
 class NeuralTokenizerConfig(StrictModel):
@@ -47,11 +58,11 @@ class NeuralTokenizerConfig(StrictModel):
     name: str = "mini"
     kind: Kind = "decoupled"
     codes: str = ""  # set by training, see TokenizerSpec
-    sample_rate: int = Field(default=16_000, ge=8_000, le=192_000)
+    sample_rate: int = Field(default=16_000, ge=8_000, le=192_000, multiple_of=200)
     content_streams: int = Field(default=3, ge=1, le=64)
-    levels: tuple[Annotated[int, Field(ge=2, le=64)], ...] = Field(
-        default=(4, 4, 4, 4, 4), min_length=1, max_length=12
-    )
+    levels: Levels = (4, 4, 4, 4, 4)
+    prosody_levels: Levels | None = None  # of a decoupled tokenizer; None: `levels`
+    pitch_range: tuple[PositiveFloat, PositiveFloat] = (60.0, 420.0)  # Hz, of the F0 tracker
     speaker_dim: Width = 64
     mels: Width = 80
     encoder_dim: Width = 256
@@ -61,10 +72,29 @@ class NeuralTokenizerConfig(StrictModel):
     frame_dim: Width = 256
     frame_layers: Layers = 4
 
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.prosody_levels is not None and self.kind != "decoupled":
+            raise ValueError(f"prosody_levels: a {self.kind} tokenizer has no prosody stream")
+        if self.pitch_range[0] >= self.pitch_range[1]:
+            raise ValueError("pitch_range: give the lowest F0 and then the highest, in Hz")
+        return self
+
+    @property
+    def all_levels(self) -> list[tuple[int, ...]]:
+        """The levels of every stream."""
+        return [*[self.levels] * self.content_streams, self.prosody_levels or self.levels]
+
+    @property
+    def latent_size(self) -> int:
+        """W, the number of digits of all streams."""
+        return sum(map(len, self.all_levels))
+
     def spec(self) -> TokenizerSpec:
         """Return the spec of a tokenizer of this configuration."""
-        frame_rate = self.sample_rate / (160 * FOLD)
-        vocoder_delay = 240 / self.sample_rate
+        hop = self.sample_rate // FRAMES_PER_SECOND
+        frame_rate = self.sample_rate / (hop * FOLD)
+        vocoder_delay = 1.5 * hop / self.sample_rate
         return TokenizerSpec(
             name=self.name,
             codes=self.codes,
@@ -85,12 +115,12 @@ class NeuralTokenizerConfig(StrictModel):
             "semi_decoupled": ["semantic", *acoustic],
             "decoupled": [*content, "prosody"],
         }
-        size, unnumbered = math.prod(self.levels), ("semantic", "prosody")
+        unnumbered = ("semantic", "prosody")
         specs: list[StreamSpec] = []
-        for role in roles[self.kind]:
+        for role, levels in zip(roles[self.kind], self.all_levels, strict=True):
             number = sum(spec.role == role for spec in specs) + 1
             name = role if role in unnumbered else f"{role}{number}"
-            specs.append(StreamSpec(name=name, size=size, role=role, levels=self.levels))
+            specs.append(StreamSpec(name=name, size=math.prod(levels), role=role, levels=levels))
         return tuple(specs)
 
 
@@ -99,19 +129,22 @@ class Encoder(nn.Module):
 
     def __init__(self, config: NeuralTokenizerConfig):
         super().__init__()
-        digits, dim = len(config.levels), config.encoder_dim
+        dim, *content, prosody = config.encoder_dim, *map(len, config.all_levels)
         self.content_in = nn.Linear(config.mels * FOLD, dim)
         self.content = ConvNeXtStack(dim, config.encoder_layers, 7, 4, causal=False)
-        self.content_out = nn.Linear(dim, config.content_streams * digits)
+        self.content_out = nn.Linear(dim, sum(content))
         self.prosody_in = nn.Linear(3 * FOLD, 96)
         self.prosody = ConvNeXtStack(96, 2, 5, 3, causal=False)
-        self.prosody_out = nn.Linear(96, digits)
+        self.prosody_out = nn.Linear(96, prosody)
         self.timbre_in = nn.Linear(config.mels * FOLD, 192)
         self.timbre = ConvNeXtStack(192, 2, 5, 3, causal=False)
         self.timbre_out = nn.Linear(2 * 192 + 1, config.speaker_dim)
         self.decoupled = config.kind == "decoupled"
-        quantizer = SplitQuantizer if self.decoupled else ResidualQuantizer
-        self.quantizer = quantizer(config.content_streams + 1, config.levels)
+        self.quantizer = (
+            SplitQuantizer(config.all_levels)
+            if self.decoupled
+            else ResidualQuantizer(config.content_streams + 1, config.levels)
+        )
 
     def forward(self, features: Features) -> Quantised:
         """Quantise an utterance: codes [B, T, Q] and their values."""
@@ -161,16 +194,19 @@ class Decoder(nn.Module):
 
     def __init__(self, config: NeuralTokenizerConfig):
         super().__init__()
-        digits, dim, speaker_dim = len(config.levels), config.decoder_dim, config.speaker_dim
-        self.digits, self.decoupled = digits, config.kind == "decoupled"
+        dim, speaker_dim = config.decoder_dim, config.speaker_dim
+        self.digits = digits = len(config.all_levels[-1])  # of the last stream
+        self.decoupled = config.kind == "decoupled"
+        self.highest = max(HIGHEST_PITCH, math.log(1.2 * config.pitch_range[1]))
         # Pitch is computed in float64: pulses accumulate phase, so a rounding error of F0 would
         # grow with time, and streamed audio would drift from offline audio.
         self.pitch_in = as_float64(FixedDtypeLinear(digits, 64))
         self.pitch = as_float64(FixedDtypeStack(64, 2, 3, 2, causal=True))
         self.pitch_out = as_float64(FixedDtypeLinear(64, FOLD))
         self.pitch_speaker = as_float64(FixedDtypeLinear(speaker_dim, 1))
-        width = (config.content_streams + 1) * digits
-        self.slow_in = nn.Sequential(nn.Linear(width, dim), nn.GELU(), nn.Linear(dim, dim))
+        self.slow_in = nn.Sequential(
+            nn.Linear(config.latent_size, dim), nn.GELU(), nn.Linear(dim, dim)
+        )
         self.slow = ConvNeXtStack(
             dim, config.decoder_layers, 5, 3, causal=True, condition=speaker_dim
         )
@@ -199,7 +235,7 @@ class Decoder(nn.Module):
         """Decode values; the caller appends the look-ahead.
 
         Args:
-            values: [B, T, Q * d].
+            values: [B, T, W].
             speaker: [B, D_s].
             state: of the calls before.
             excitation: [B, F] log F0 of the pulses in the place of the predicted one, in training.
@@ -213,7 +249,7 @@ class Decoder(nn.Module):
         prosody = values[..., -self.digits :].double()
         x, pitch_past = self.pitch(self.pitch_in(prosody), None, state.pitch)
         relative = self.pitch_out(x).flatten(1) / 4  # [B, T * FOLD]
-        log_f0 = (self.pitch_speaker(speaker.double()) + relative).clamp(3.9, 6.3)  # 50 to 540 Hz
+        log_f0 = (self.pitch_speaker(speaker.double()) + relative).clamp(LOWEST_PITCH, self.highest)
         dtype = self.fast_in.weight.dtype
         speaker = speaker.to(dtype)
         x, slow_past = self.slow(self.slow_in(values.to(dtype)), speaker, state.slow)

@@ -1,9 +1,10 @@
 """Quantisers of the trainable tokenizer: each stream by itself, or each the residual of others.
 
-Shapes: Q streams of d FSQ digits each.
+Shapes: Q streams of d FSQ digits, which may be another number for each.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +17,9 @@ from torch.nn import functional as F
 class Quantised:
     """A latent vector per frame, quantised to Q streams."""
 
-    values: Tensor  # [..., Q * d] for the decoder
+    values: Tensor  # [..., sum d] for the decoder
     codes: Tensor  # [..., Q] int64
-    digits: Tensor  # [..., Q, d] digits of every stream, in [-1, 1]
+    digits: Tensor  # [..., sum d] digits of all streams in their order, in [-1, 1]
     residual: Tensor  # scalar: share of the latent's power after a stream, mean over streams
 
 
@@ -49,20 +50,34 @@ class FiniteScalarQuantizer(nn.Module):
 
 
 class SplitQuantizer(nn.Module):
-    """Every stream quantises dimensions of the latent vector of its own."""
+    """Every stream quantises dimensions of the latent vector of its own.
 
-    def __init__(self, streams: int, levels: tuple[int, ...]):
+    Args:
+        levels: of the digits of every stream.
+
+    """
+
+    parts: Any  # nn.ModuleList of FiniteScalarQuantizer
+
+    def __init__(self, levels: Sequence[tuple[int, ...]]):
         super().__init__()
-        self.streams, self.scalar = streams, FiniteScalarQuantizer(levels)
+        self.sizes = [len(own) for own in levels]
+        self.parts = nn.ModuleList(FiniteScalarQuantizer(own) for own in levels)
 
     def forward(self, latent: Tensor) -> Quantised:
-        """Quantise `latent` [..., Q * d], with a straight-through gradient."""
-        digits, codes = self.scalar(latent.unflatten(-1, (self.streams, -1)))  # [..., Q, d]
-        return Quantised(digits.flatten(-2), codes, digits, latent.new_zeros(()))
+        """Quantise `latent` [..., sum d], with a straight-through gradient."""
+        latents = latent.split(self.sizes, dim=-1)
+        quantised = [part(x) for part, x in zip(self.parts, latents, strict=True)]
+        digits = torch.cat([values for values, _ in quantised], dim=-1)
+        codes = torch.stack([codes for _, codes in quantised], dim=-1)
+        return Quantised(digits, codes, digits, latent.new_zeros(()))
 
     def values(self, codes: Tensor) -> Tensor:
-        """Return the quantised values [..., Q * d] of `codes` [..., Q]."""
-        return self.scalar.values(codes).flatten(-2)
+        """Return the quantised values [..., sum d] of `codes` [..., Q]."""
+        return torch.cat(
+            [part.values(own) for part, own in zip(self.parts, codes.unbind(-1), strict=True)],
+            dim=-1,
+        )
 
 
 class ResidualQuantizer(nn.Module):
@@ -100,7 +115,7 @@ class ResidualQuantizer(nn.Module):
             left.append(rest.square().mean() / power)
         values = latent.float() - rest  # [..., Q * d]
         residual = torch.stack(left).mean()
-        return Quantised(values, torch.stack(codes, -1), torch.stack(digits, -2), residual)
+        return Quantised(values, torch.stack(codes, -1), torch.cat(digits, -1), residual)
 
     def values(self, codes: Tensor) -> Tensor:
         """Return the quantised values [..., Q * d] of `codes` [..., Q].

@@ -49,7 +49,9 @@ class NeuralTokenizer(SpeechTokenizer):
         super().__init__()
         self.config = config or NeuralTokenizerConfig()
         self.spec = self.config.spec()
-        self.features = FeatureExtractor(self.config.sample_rate, self.config.mels)
+        self.features = FeatureExtractor(
+            self.config.sample_rate, self.config.mels, self.config.pitch_range
+        )
         self.encoder = Encoder(self.config)
         self.decoder = Decoder(self.config)
 
@@ -92,7 +94,7 @@ class NeuralTokenizer(SpeechTokenizer):
         return NeuralStream(self, speaker.to(self.device))
 
     def values(self, codes: Tensor) -> Tensor:
-        """Return the values [B, T, Q * d] of `codes` [B, Q, T], which the decoder takes."""
+        """Return the values [B, T, W] of `codes` [B, Q, T], which the decoder takes."""
         return self.encoder.quantizer.values(codes.transpose(1, 2))
 
     def optimize_for_inference(self) -> None:
@@ -145,14 +147,14 @@ class NeuralStream:
     def flush(self) -> Tensor:
         """End the stream; return the samples [B, n] that waited for the look-ahead."""
         config = self.tokenizer.config
-        width = (config.content_streams + 1) * len(config.levels)
-        wav = self.decode(self.speaker.new_zeros(len(self.speaker), LOOKAHEAD, width))
+        ended = self.speaker.new_zeros(len(self.speaker), LOOKAHEAD, config.latent_size)
+        wav = self.decode(ended)
         wav = torch.cat([wav, self.tail()], dim=-1)
         left = torch.arange(wav.shape[-1] - 1, -1, -1, device=wav.device)
         return wav * edge_gain(left, config.sample_rate)
 
     def decode(self, values: Tensor, alive: Tensor | None = None) -> Tensor:
-        """Decode values [B, t, Q * d] to samples [B, n]; for `alive` see `Decoder.forward`."""
+        """Decode values [B, t, W] to samples [B, n]; for `alive` see `Decoder.forward`."""
         self.speaker = self.speaker.expand(len(values), -1)  # one row is the voice of all rows
         wav, _, self.state = self.tokenizer.decoder(values, self.speaker, self.state, alive=alive)
         place = torch.arange(self.position, self.position + wav.shape[-1], device=wav.device)

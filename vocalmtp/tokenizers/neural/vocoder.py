@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vocalmtp.tokenizers.base import FixedDtype
+from vocalmtp.tokenizers.neural.features import FRAMES_PER_SECOND
 
 NOISE_FRAMES = 400  # the noise repeats after this many frames (4 s)
 
@@ -48,9 +49,11 @@ class SourceFilterVocoder(FixedDtype):
     hann: Tensor
     noise: Tensor
 
-    def __init__(self, sample_rate: int, window: int = 640, hop: int = 160):
+    def __init__(self, sample_rate: int):
         super().__init__()
-        self.sample_rate, self.window, self.hop = sample_rate, window, hop
+        self.sample_rate = sample_rate
+        self.hop = hop = sample_rate // FRAMES_PER_SECOND
+        self.window = window = 4 * hop
         self.bins = window // 2 + 1
         self.delay = (window - hop) // 2
         hann = torch.hann_window(window)
