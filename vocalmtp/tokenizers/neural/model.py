@@ -15,7 +15,7 @@ Shapes: B batch, T codec frames, F = T * FOLD frames of 10 ms, Q streams, W FSQ 
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
 from pydantic import Field, PositiveFloat, model_validator
@@ -63,7 +63,6 @@ class NeuralTokenizerConfig(StrictModel):
     levels: Levels = (4, 4, 4, 4, 4)
     prosody_levels: Levels | None = None  # of a decoupled tokenizer; None: `levels`
     pitch_range: tuple[PositiveFloat, PositiveFloat] = (60.0, 420.0)  # Hz, of the F0 tracker
-    excitation: Literal["pulses", "none"] = "pulses"
     speaker_dim: Width = 64
     mels: Width = 80
     encoder_dim: Width = 256
@@ -217,7 +216,7 @@ class Decoder(nn.Module):
             config.frame_dim, config.frame_layers, 7, 3, causal=True, condition=speaker_dim
         )
         self.norm = nn.LayerNorm(config.frame_dim)
-        self.vocoder = SourceFilterVocoder(config.sample_rate, config.excitation)
+        self.vocoder = SourceFilterVocoder(config.sample_rate)
         self.out = nn.Linear(config.frame_dim, 3 * self.vocoder.bins)
         nn.init.normal_(self.out.weight, std=0.01)
         nn.init.zeros_(self.out.bias)

@@ -49,9 +49,9 @@ class SourceFilterVocoder(FixedDtype):
     hann: Tensor
     noise: Tensor
 
-    def __init__(self, sample_rate: int, excitation: str = "pulses"):
+    def __init__(self, sample_rate: int):
         super().__init__()
-        self.sample_rate, self.excitation = sample_rate, excitation
+        self.sample_rate = sample_rate
         self.hop = hop = sample_rate // FRAMES_PER_SECOND
         self.window = window = 4 * hop
         self.bins = window // 2 + 1
@@ -90,8 +90,6 @@ class SourceFilterVocoder(FixedDtype):
         pulses, state = self._pulses(log_f0, state)
         windows = pulses.unfold(-1, self.window, self.hop) * self.hann
         source = torch.fft.rfft(windows)  # [B, F, bins]
-        if self.excitation == "none":
-            source = torch.ones_like(source)
         place = torch.arange(state.frame, state.frame + frames, device=filters.device)
         noise = torch.view_as_complex(self.noise)[place % NOISE_FRAMES]  # [F, bins]
         gain, phase, noise_gain = filters.float().split(self.bins, dim=-1)
