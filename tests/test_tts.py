@@ -24,12 +24,14 @@ from vocalmtp.decoding.synthesis import SPEAKER_CONDITIONINGS
 from vocalmtp.errors import ErrorCode, InputError
 from vocalmtp.loading import load
 from vocalmtp.roles import Role
+from vocalmtp.text.ipa import PHONES
 from vocalmtp.tts import TTS, SynthesisRequest
 
 TEXT = "Good morning. How are you on May 5?"
 KINDS: dict[str, dict[str, Any]] = {
     "track": {},
     "both": {"text": "both"},
+    "phones": {"phones": " ".join(PHONES)},
     "prompt": {"text": "prompt"},
     "one-frame-per-step": {"frames_per_step": 1},
     "next-token": {"text": "prompt", "flat": True, "frames_per_step": 1},
@@ -57,6 +59,22 @@ def difference(one: Audio, other: Audio) -> float:
     """Largest difference of two waveforms of equal length."""
     assert one.samples.shape == other.samples.shape
     return float(np.abs(one.samples - other.samples).max(initial=0.0))
+
+
+# -- given pronunciations --------------------------------------------------------------------------
+
+
+def test_given_phones_are_read_by_a_model_with_phones(tmp_path: Path) -> None:
+    tts = load(save_toy_model(tmp_path / "phones", phones=" ".join(PHONES)))
+    audios = [tts(f"Say [tomato](/{ipa}/) now.") for ipa in ("təˈmɑtoʊ", "təˈmɑtoʊ", "təˌmɑtoʊ")]
+    assert [word.text for word in audios[0].words] == ["Say", "tomato", "now."]
+    assert np.array_equal(audios[0].samples, audios[1].samples)
+    assert not np.array_equal(audios[0].samples, audios[2].samples)  # the stress has no letters
+
+
+def test_phones_of_another_version_are_refused(tmp_path: Path) -> None:
+    with raises_input_error("version_too_new", key="model"):
+        load(save_toy_model(tmp_path / "other", phones="aa b"))
 
 
 # -- equal output by every way -------------------------------------------------------------------

@@ -14,6 +14,7 @@ from vocalmtp.hub import DEFAULT_MODEL, model_folder
 from vocalmtp.io.read import read_object
 from vocalmtp.model_card import read_card
 from vocalmtp.text import ALPHABET, char_ids, char_text
+from vocalmtp.text.ipa import PHONES
 from vocalmtp.tts import TTS
 from vocalmtp.voices import load_voices
 
@@ -69,7 +70,9 @@ def load(
     )
     loader = import_module(chosen.loader)
     model, tokenizer = loader.load_parts(chosen, folder, settings)
-    if model.config.has_text_track and model.config.alphabet != ALPHABET:
+    phones = " ".join(PHONES)
+    reads = (model.config.alphabet, model.config.phones or phones)
+    if model.config.has_text_track and reads != (ALPHABET, phones):
         raise InputError(
             f"model '{name}': reads another alphabet than this version writes; "
             "run: pip install --upgrade vocalmtp",

@@ -25,8 +25,9 @@ from torch.nn import functional as F
 
 from vocalmtp.errors import InputError
 from vocalmtp.io.progress import track
+from vocalmtp.text.ipa import read_ipa
 from vocalmtp.text.letter_phones import Chunk, Table, learn
-from vocalmtp.text.pronunciation import KERNEL, LETTERS, Pronouncer, plain, read_ipa
+from vocalmtp.text.pronunciation import KERNEL, LETTERS, Pronouncer, plain
 
 WIDTH, LAYERS, BATCH = 96, 4, 256
 RAREST = 20  # a group of phones that fewer letters stand for is no class of the network

@@ -378,3 +378,11 @@ def test_a_closed_pipe_is_no_traceback(model):
     process.stdout.close()
     assert b"Traceback" not in process.stderr.read()
     assert process.wait(60) == 1
+
+
+def test_show_text_in_phones(run, capsys):
+    text = "A [tomato](/təˈmɑtoʊ/). Two cats!"
+    assert run("tts", text, "--show-text", "--phones", "-m", "none/such") == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == "ə təmˈɑtoʊ." and second.endswith("kˈæts!")
+    assert run("tts", text, "--phones") == 2

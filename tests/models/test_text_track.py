@@ -58,3 +58,13 @@ def test_text_of_a_step_depends_on_frame_order() -> None:
     assert one.shape == (1, 1, 12)
     assert not torch.allclose(one, other)
     torch.testing.assert_close(one[0, 0], encoded[0, 0] + track.frame_proj[0](encoded[0, 2]))
+
+
+def test_phones_are_digits_of_the_ids() -> None:
+    track = TextTrack(TrackConfig(width=8, layers=1, kernel=3), 10, 12, 2, num_phones=5)
+    letters, length = torch.tensor([[1, 2, 3]]), torch.tensor([3])
+    first, second = letters + 10 * 4, letters + 10 * (4 + 6 * 2)  # phone 4; phones 4 and 2
+    embedded = track.embed(second) - track.embed(first)
+    torch.testing.assert_close(embedded, track.phone_embeddings[1].weight[2].expand(1, 3, 8))
+    torch.testing.assert_close(track.embed(letters), track.embedding(letters))
+    assert not torch.allclose(track.encode(first, length), track.encode(second, length))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from vocalmtp.text import normalize
 from vocalmtp.text.lexicon import Lexicon
-from vocalmtp.text.phones import respell
+from vocalmtp.text.phones import parse_phones, respell
 from vocalmtp.text.ssml import LONGEST_PAUSE, parse_marks
 
 PAUSES = {
@@ -184,7 +184,8 @@ def test_a_lexicon_that_is_none_is_refused(tmp_path):
     ],
 )
 def test_phones_become_letters(phones, alphabet, letters):
-    assert respell(phones, alphabet) == letters
+    words = parse_phones(phones, alphabet)
+    assert (words and respell(words)) == letters
 
 
 PIECES = (

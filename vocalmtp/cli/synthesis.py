@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from vocalmtp.audio.io import Audio, Word
-    from vocalmtp.decoding.reading import TextReader
+    from vocalmtp.decoding.reading import Sentence, TextReader
     from vocalmtp.tts import TTS
 
 PROGRESS_WORDS = 60  # texts from this length on have a progress bar
@@ -64,6 +64,9 @@ class TTSOptions(
     ] = False
     show_text: Annotated[
         bool, option("--show-text", help="Only print the normalized text, one sentence per line.")
+    ] = False
+    phones: Annotated[
+        bool, option("--phones", help="With --show-text: the phones of the words, in IPA.")
     ] = False
 
 
@@ -100,10 +103,12 @@ def tts(options: TTSOptions) -> None:
         return
     text = read_stdin() if options.text == "-" else options.text
     reader = options.reader()
+    if options.phones and not options.show_text:
+        raise InputError("phones: is for --show-text; give both", code="conflict")
     with _told_warnings():
         sentences = reader.sentences(text)  # before the model is loaded
         if options.show_text:
-            print("\n".join(sentence.text for sentence in sentences))
+            print("\n".join(_shown(sentence, options.phones) for sentence in sentences))
             return
         if _is_file(text):
             tell(f"note: the name is spoken; for its content: vocalmtp tts - < {text}")
@@ -147,6 +152,15 @@ def _load_and_synthesize(
             code="unsupported",
         )
     return _synthesize(options, text, model, model.find_voice(speaker), format, start)
+
+
+def _shown(sentence: "Sentence", phones: bool) -> str:
+    """The normalized text of a sentence; with `phones` in IPA, as models with phones read it."""
+    if not phones:
+        return sentence.text
+    from vocalmtp.text.pronunciation import phonetic
+
+    return phonetic(sentence.text, sentence.phones)
 
 
 @contextmanager

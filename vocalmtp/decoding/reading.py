@@ -8,6 +8,7 @@ from pathlib import Path
 from vocalmtp.audio.timestamps import Token, spoken_words, written_tokens
 from vocalmtp.errors import InputError
 from vocalmtp.text import normalize, shorten, split_sentences
+from vocalmtp.text.letter_phones import Chunk
 from vocalmtp.text.lexicon import Lexicon
 from vocalmtp.text.normalizer import check_unknown_characters
 from vocalmtp.text.ssml import LONGEST_PAUSE, Passage, parse_marks
@@ -26,6 +27,7 @@ class Sentence:
         written: the token that each of its words is written in, see `word_times`.
         pause: seconds of silence after it.
         lead: seconds of silence before it, of a pause at the start of the text.
+        phones: of words that the text or the lexicon gives phones for.
 
     """
 
@@ -33,6 +35,7 @@ class Sentence:
     written: tuple[Token, ...]
     pause: float = 0.0
     lead: float = 0.0
+    phones: Mapping[str, Chunk] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -114,21 +117,21 @@ class TextReader:
             texts[-1] = f"{texts[-1][:-1]},"  # the sentence goes on after the pause
         words = [spoken_words(_check_length(each)) for each in texts]
         tokens = iter(written_tokens(passage.written, list(chain.from_iterable(words))))
-        return list(_sentences(texts, words, tokens, passage.pause, speed))
+        return list(_sentences(texts, words, tokens, passage, speed))
 
 
 def _sentences(
     texts: list[str],
     words: list[list[str]],
     tokens: Iterator[Token],
-    last_pause: float | None,
+    passage: Passage,
     speed: float,
 ) -> Iterator[Sentence]:
     for number, (text, own) in enumerate(zip(texts, words, strict=True)):
         pause = PAUSES.get(text[-1], SHORT_PAUSE) / speed
         if number == len(texts) - 1:
-            pause = last_pause or 0.0
-        yield Sentence(text, tuple(islice(tokens, len(own))), pause)
+            pause = passage.pause or 0.0
+        yield Sentence(text, tuple(islice(tokens, len(own))), pause, phones=passage.phones)
 
 
 def _check_length(sentence: str) -> str:

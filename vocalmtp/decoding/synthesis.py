@@ -29,7 +29,7 @@ from vocalmtp.decoding.streaming import (
 from vocalmtp.engines.threads import iterate_with_threads
 from vocalmtp.models import prompts
 from vocalmtp.models.prompts import ControlToken, Segment, Text
-from vocalmtp.text import char_ids
+from vocalmtp.text.pronunciation import track_ids
 from vocalmtp.voices import Voice, mean_vector
 
 if TYPE_CHECKING:
@@ -114,7 +114,9 @@ class SentenceSynthesizer:
         segments = prompts.tts_prompt(
             self.model.config.text,
             text_ids=ids,
-            characters=char_ids(sentence.text),
+            characters=track_ids(
+                sentence.text, bool(self.model.config.phones), sentence.sentence.phones
+            ),
             speaker=self.lm_speaker_vector(sentence.voice),
             context=context,
         )

@@ -43,6 +43,8 @@ class SpeechLMConfig(PretrainedConfig):
         track: settings of the text track (TrackConfig).
         audio_input: settings of the audio encoder (AudioInputConfig); empty for none.
         alphabet: the characters of the text track, in the order of their ids.
+        phones: the phones that the characters of the text track have, in the order of their ids,
+            separated by spaces; empty for letters alone.
         tokenizer: the speech tokenizer: `name`, `hash` and `frame_rate`.
         speaker_dim: size of speaker vectors; 0 for none.
         speaker_every_step: whether the speaker vector is also added to every step's input.
@@ -72,6 +74,7 @@ class SpeechLMConfig(PretrainedConfig):
         track: dict[str, Any] | None = None,
         audio_input: dict[str, Any] | None = None,
         alphabet: str = "",
+        phones: str = "",
         tokenizer: dict[str, Any] | None = None,
         speaker_dim: int = 0,
         speaker_every_step: bool = False,
@@ -98,6 +101,7 @@ class SpeechLMConfig(PretrainedConfig):
         self.track = dict(track or {})
         self.audio_input = dict(audio_input or {})
         self.alphabet = alphabet
+        self.phones = phones
         self.tokenizer = dict(tokenizer or {})
         self.speaker_dim = speaker_dim
         self.speaker_every_step = speaker_every_step

@@ -85,7 +85,8 @@ class SpeechLM(MultiTokenLM):
         self.track: TextTrack | None = None
         if config.has_text_track:
             frames = self.layout.frames_per_step
-            self.track = TextTrack(config.track_config, len(config.alphabet), width, frames)
+            phones = len(config.phones.split())
+            self.track = TextTrack(config.track_config, len(config.alphabet), width, frames, phones)
         self.audio_encoder: AudioEncoder | None = None
         if config.audio_input:
             self.add_audio_input(config.audio_input)

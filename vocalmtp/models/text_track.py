@@ -2,6 +2,8 @@
 
 A stream named "advance" holds how many characters a pointer into the text moves at each frame. It
 leads the codec streams by one step, so the text of a step is known before its codes are predicted.
+A character may have phones: up to three numbers of phones are the digits of its id after that of the
+letter, see `vocalmtp.text.pronunciation.track_ids`.
 Letters: B rows, U characters, T frames, G frames per step, D width.
 """
 
@@ -15,6 +17,7 @@ from torch.nn import functional as F
 from vocalmtp.config import StrictModel
 from vocalmtp.engines.linears import LinearFactory, WindowedLinear
 from vocalmtp.models.layout import ADVANCE, Stream
+from vocalmtp.text.letter_phones import LONGEST
 
 
 class TrackConfig(StrictModel):
@@ -40,12 +43,24 @@ class TextTrack(nn.Module):
         alphabet_size: number of different characters.
         width: D.
         num_frames: most frames of a step.
+        num_phones: number of different phones; 0 if the track reads letters alone.
 
     """
 
-    def __init__(self, config: TrackConfig, alphabet_size: int, width: int, num_frames: int):
+    def __init__(
+        self,
+        config: TrackConfig,
+        alphabet_size: int,
+        width: int,
+        num_frames: int,
+        num_phones: int = 0,
+    ):
         super().__init__()
         self.embedding = nn.Embedding(alphabet_size, config.width)
+        self.phone_embeddings = nn.ModuleList(
+            nn.Embedding(num_phones + 1, config.width, padding_idx=0)  # 0: no phone
+            for _ in range(LONGEST if num_phones else 0)
+        )
         self.convolutions = nn.ModuleList(
             nn.Conv1d(config.width, config.width, config.kernel, padding="same")
             for _ in range(config.layers)
@@ -60,11 +75,21 @@ class TextTrack(nn.Module):
         """Encode characters [B, U] of `lengths` [B]: [B, U, D]. Padding has no influence."""
         place = torch.arange(char_ids.shape[1], device=char_ids.device)
         inside = (place < lengths[:, None])[:, None]  # [B, 1, U]
-        x = self.embedding(char_ids).transpose(1, 2) * inside  # [B, width, U]
+        x = self.embed(char_ids).transpose(1, 2) * inside  # [B, width, U]
         for convolution in self.convolutions:
             x = x + F.gelu(convolution(x)) * inside
         encoded: Tensor = self.output(self.norm(x.transpose(1, 2)))
         return encoded
+
+    def embed(self, char_ids: Tensor) -> Tensor:
+        """Embed characters [B, U], and the phones that they stand for: [B, U, width]."""
+        x: Tensor = self.embedding(char_ids % self.embedding.num_embeddings)
+        rest = char_ids // self.embedding.num_embeddings
+        for embedding in self.phone_embeddings:
+            layer = cast(nn.Embedding, embedding)
+            x = x + layer(rest % layer.num_embeddings)
+            rest = rest // layer.num_embeddings
+        return x
 
     def encode_rows(self, char_ids: Tensor, lengths: Tensor) -> Tensor:
         """Encode as `encode`, but row by row: a row gets the same bits in any batch.

@@ -4,10 +4,12 @@ import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from vocalmtp.errors import InputError
 from vocalmtp.io.read import read_lines
-from vocalmtp.text.phones import respell
+from vocalmtp.text.letter_phones import Chunk
+from vocalmtp.text.phones import parse_phones, respell
 
 _SPELLING = re.compile(r"[a-zA-Z][a-zA-Z' -]*")
 
@@ -21,6 +23,9 @@ class Lexicon:
         entries: by word, the spelling in English letters that it is read by, such as "see-quel",
             or its phones in the IPA between slashes.
 
+    Attributes:
+        phones: by spelling, the phones of words that have them.
+
     Raises:
         InputError: a spelling has other characters, or its phones are unknown.
 
@@ -33,7 +38,12 @@ class Lexicon:
                 "their spellings",
                 code="invalid_value",
             )
-        self.entries = {word.strip(): _check_spelling(word, read) for word, read in entries.items()}
+        self.phones: dict[str, Chunk] = {}
+        self.entries: dict[str, str] = {}
+        for word, read in entries.items():
+            spelling = _check_spelling(word, read)
+            self.entries[word.strip()] = spelling.letters
+            self.phones |= spelling.phones
 
     @classmethod
     def load(cls, path: Path | str) -> "Lexicon":
@@ -59,7 +69,8 @@ class Lexicon:
                     raise InputError(
                         f"line '{text}': write 'word = spelling'", code="invalid_value"
                     )
-                entries[word.strip()] = _check_spelling(word.strip(), read)
+                _check_spelling(word.strip(), read)
+                entries[word.strip()] = read
             except UnicodeDecodeError as error:
                 raise InputError(
                     f"{what} line {number}: is not UTF-8; convert the file", code="invalid_value"
@@ -93,15 +104,31 @@ class Lexicon:
         return self.entries.get(word) or self.entries.get(word.lower()) or word
 
 
-def read_spelling(text: str) -> str | None:
+class Spelling(NamedTuple):
+    """How words are read: letters, and by word of these, the phones if they were given."""
+
+    letters: str
+    phones: dict[str, Chunk]
+
+
+def spelling_of(phones: str, alphabet: str) -> Spelling | None:
+    """Return the spelling of phones; None if the alphabet or a phone is unknown."""
+    words = parse_phones(phones, alphabet)
+    if words is None:
+        return None
+    letters = respell(words)
+    return Spelling(letters, dict(zip(letters.split(), words, strict=True)))
+
+
+def read_spelling(text: str) -> Spelling | None:
     """Return a spelling in lower case, or that of phones between slashes; None if it is invalid."""
     text = text.strip()
     if len(text) > 2 and text[0] == text[-1] == "/":
-        return respell(text[1:-1], "ipa")
-    return text.lower() if _SPELLING.fullmatch(text) else None
+        return spelling_of(text[1:-1], "ipa")
+    return Spelling(text.lower(), {}) if _SPELLING.fullmatch(text) else None
 
 
-def _check_spelling(word: str, text: object) -> str:
+def _check_spelling(word: str, text: object) -> Spelling:
     found = read_spelling(text) if isinstance(text, str) else None
     if found is None:
         raise InputError(

@@ -10,42 +10,26 @@ Letters: L characters of a word with its borders, W width, C classes of phones.
 import gzip
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
 from vocalmtp.errors import InputError
 from vocalmtp.hub import PRETRAINED
 from vocalmtp.io.read import read_object
-from vocalmtp.text.letter_phones import LONGEST, Chunk, Table, from_json, split
+from vocalmtp.text.ipa import PHONES, write_ipa
+from vocalmtp.text.letter_phones import LONGEST, Chunk, Table, from_json, split, to_json
 from vocalmtp.text.normalizer import ALPHABET, char_ids
 from vocalmtp.text.segmentation import word_spans
 
-VOWELS = "aa ae ah ao aw ay eh er ey ih iy ow oy uh uw".split()
-CONSONANTS = "b ch d dh f g hh jh k l m n ng p r s sh t th v w y z zh".split()
-# The phones of CMUdict with the stress of vowels (0 none, 1 primary, 2 secondary), and the schwa.
-PHONES = (*(f"{vowel}{stress}" for vowel in VOWELS for stress in "012"), "ax", *CONSONANTS)
 _PHONE_IDS = {phone: number for number, phone in enumerate(PHONES, start=1)}  # 0: no phone
 LETTERS = "abcdefghijklmnopqrstuvwxyz'"  # of the network; the border of a word has the next id
 KERNEL = 5  # of the network's convolutions
+NOTHING: Mapping[str, Chunk] = MappingProxyType({})
 _PIECE = re.compile("[a-z']+")
-
-# IPA, in misaki's conventions after _SPELLINGS were replaced.
-_SPELLINGS = {
-    **{"eɪ": "A", "aɪ": "I", "oʊ": "O", "əʊ": "O", "aʊ": "W", "ɔɪ": "Y", "tʃ": "ʧ", "dʒ": "ʤ"},
-    **{"ɝ": "ɜɹ", "ɚ": "əɹ", "ː": "", "r": "ɹ", "g": "ɡ", "e": "ɛ", "a": "ɑ", "ɒ": "ɑ", "ɫ": "l"},
-    **{"ɾ": "t", "T": "t", "ʔ": "t", ".": "", "‿": ""},
-}
-_IPA = {
-    **{"A": "ey", "I": "ay", "O": "ow", "W": "aw", "Y": "oy", "ᵊ": "ax", "ə": "ax", "ɐ": "ax"},
-    **{"ɑ": "aa", "æ": "ae", "ʌ": "ah", "ɔ": "ao", "ɛ": "eh", "ɜ": "er", "ɪ": "ih", "ᵻ": "ih"},
-    **{"i": "iy", "ʊ": "uh", "u": "uw", "ʧ": "ch", "ʤ": "jh", "ð": "dh", "θ": "th", "ɡ": "g"},
-    **{"h": "hh", "j": "y", "ŋ": "ng", "ɹ": "r", "ʃ": "sh", "ʒ": "zh"},
-    **{phone: phone for phone in "bdfklmnpstvwz"},
-}
-_STRESS = {"ˈ": "1", "'": "1", "ˌ": "2"}
 
 
 class Pronouncer:
@@ -88,8 +72,6 @@ class Pronouncer:
         """Write the files that `load` reads."""
         from safetensors.numpy import save_file
 
-        from vocalmtp.text.letter_phones import to_json
-
         folder.mkdir(parents=True, exist_ok=True)
         lines = "".join(f"{word} {' '.join(p)}\n" for word, p in sorted(self.lexicon.items()))
         (folder / "lexicon.txt.gz").write_bytes(gzip.compress(lines.encode("ascii"), 9, mtime=0))
@@ -118,8 +100,8 @@ class Pronouncer:
         found = split(bare, tuple(plain(phone) for phone in phones), self.table)
         if found is None:
             raise InputError(
-                f"pronunciation of '{word}': has {len(phones)} phones for {len(bare)} letters; "
-                f"give at most {LONGEST} for each letter",
+                f"pronunciation '{write_ipa(phones)}': has {len(phones)} phones for the "
+                f"{len(bare)} letters of '{word}'; give at most {LONGEST} for each letter",
                 code="wrong_length",
             )
         chunks, used = [], 0
@@ -164,65 +146,42 @@ def possessive(chunks: Sequence[Chunk]) -> Chunk:
     return ("s",) if last in ("p", "t", "k", "f", "th") else ("z",)
 
 
-def read_ipa(ipa: str) -> Chunk:
-    """Return the phones of one word in IPA, such as `təˈmeɪtoʊ`.
-
-    Raises:
-        InputError: a character stands for no English phone, or there is no phone.
-
-    """
-    written = ipa.strip()
-    for spelling, character in _SPELLINGS.items():
-        written = written.replace(spelling, character)
-    phones: list[str] = []
-    stress, before = "0", ""
-    for character in written:
-        if character in _STRESS:
-            stress = _STRESS[character]
-        elif character not in _IPA:
-            raise InputError(
-                f"pronunciation '{ipa}': '{character}' is no phone of English in IPA; "
-                "see 'vocalmtp tts TEXT --show-text --phones'",
-                code="invalid_value",
-            )
-        elif character == "ɹ" and before in ("ə", "ɜ"):  # one phone
-            phones[-1] = "er" + (phones[-1][2:] or "0" if before == "ɜ" else "0")
-        else:
-            phone = _IPA[character]
-            phones.append(f"{phone}{stress}" if phone in VOWELS else phone)
-            stress = "0" if phone in VOWELS or phone == "ax" else stress
-        before = "" if character in _STRESS else character
-    if not phones:
-        raise InputError(f"pronunciation '{ipa}': has no phones; give IPA", code="empty")
-    return tuple(phones)
-
-
 def phones_of(
-    text: str, given: Sequence[Chunk | None] = (), pronouncer: Pronouncer | None = None
+    text: str, given: Mapping[str, Chunk] = NOTHING, pronouncer: Pronouncer | None = None
 ) -> list[Chunk]:
     """Return the phones of every character of a normalized text.
 
     Args:
         text: the text.
-        given: the phones of every word of `text`, None where they are not given.
+        given: the phones of words that have others than usual.
         pronouncer: None: that of the package.
 
     """
     pronouncer = pronouncer or load_pronouncer()
     chunks: list[Chunk] = [()] * len(text)
-    for number, (start, end) in enumerate(word_spans(text)):
+    for start, end in word_spans(text):
         word = text[start:end]
-        phones = given[number] if number < len(given) else None
-        if phones is not None:
-            bare = word.replace("-", "'")
-            chunks[start:end] = pronouncer.spread(bare, phones)
+        if word in given:
+            chunks[start:end] = pronouncer.spread(word.replace("-", "'"), given[word])
             continue
         for piece in _PIECE.finditer(word):
             chunks[start + piece.start() : start + piece.end()] = pronouncer.pronounce(piece[0])
     return chunks
 
 
-def track_ids(text: str, phones: bool = False, given: Sequence[Chunk | None] = ()) -> list[int]:
+def phonetic(text: str, given: Mapping[str, Chunk] = NOTHING) -> str:
+    """Return a normalized text with its words in IPA; for `given` see `phones_of`."""
+    chunks, parts, position = phones_of(text, given), [], 0
+    for start, end in word_spans(text):
+        phones = [phone for chunk in chunks[start:end] for phone in chunk]
+        parts += [text[position:start], write_ipa(phones)]
+        position = end
+    return "".join([*parts, text[position:]])
+
+
+def track_ids(
+    text: str, phones: bool = False, given: Mapping[str, Chunk] = NOTHING
+) -> list[int]:
     """Ids of the characters of a normalized text for a text track.
 
     The id of a character is its place in ALPHABET; with `phones`, the ids of the phones that it

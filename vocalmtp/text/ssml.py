@@ -7,11 +7,12 @@ elements of SSML have no effect, and a warning names them.
 
 import re
 import warnings
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from vocalmtp.text.lexicon import Lexicon, read_spelling
+from vocalmtp.text.letter_phones import Chunk
+from vocalmtp.text.lexicon import Lexicon, Spelling, read_spelling, spelling_of
 from vocalmtp.text.numbers import cardinal, groups, ordinal, spell
-from vocalmtp.text.phones import respell
 from vocalmtp.text.tables import MONTH_NAMES
 
 LONGEST_PAUSE = 10.0  # seconds
@@ -55,12 +56,14 @@ class Passage:
         spoken: the text to normalize, with own pronunciations in place.
         written: the same part as it is written, without marks.
         pause: seconds of silence after it that the text asks for; None if it is the end.
+        phones: phones of words of `spoken`, in lower case, that the text or the lexicon gives.
 
     """
 
     spoken: str
     written: str
     pause: float | None = None
+    phones: Mapping[str, Chunk] = field(default_factory=dict)
 
 
 def parse_marks(text: str, lexicon: Lexicon | None = None) -> list[Passage]:
@@ -76,11 +79,12 @@ def parse_marks(text: str, lexicon: Lexicon | None = None) -> list[Passage]:
     """
     lexicon = Lexicon({}) if lexicon is None else lexicon
     if not _WITH_MARKS.search(text):
-        return [Passage(lexicon.apply(text), text)]
+        return [Passage(lexicon.apply(text), text, phones=lexicon.phones)]
     document = re.search(r"<speak\b", text, re.IGNORECASE) is not None
     passages: list[Passage] = []
     spoken, written, place = "", "", 0
     ignored: dict[str, None] = {}
+    phones = dict(lexicon.phones)
     for match in _MARK.finditer(text):
         name = (match["name"] or match["ignored"] or "").lower()
         alias = name == "sub" and match["name"] and "alias" in _attributes(match["attributes"])
@@ -90,14 +94,18 @@ def parse_marks(text: str, lexicon: Lexicon | None = None) -> list[Passage]:
         spoken, written, place = spoken + lexicon.apply(plain), written + plain, match.end()
         seconds = _pause(match)
         if seconds is not None:
-            passages.append(Passage(spoken, written, seconds))
+            passages.append(Passage(spoken, written, seconds, phones))
             spoken = written = ""
         elif match["word"]:
             own = read_spelling(match["spelling"])
-            spoken += match[0] if own is None else own  # a link such as [page](/docs/)
+            spoken += match[0] if own is None else own.letters  # a link such as [page](/docs/)
+            phones |= own.phones if own else {}
             written += match["word"]
         elif match["name"]:
-            spoken += _reading(name, match["inner"], _attributes(match["attributes"]))
+            attributes = _attributes(match["attributes"])
+            own = _phoneme(attributes) if name == "phoneme" else None
+            spoken += own.letters if own else _reading(name, match["inner"], attributes)
+            phones |= own.phones if own else {}
             written += match["inner"]
         elif name in ("p", "s") and match["end"]:
             spoken, written = f"{spoken}\n\n", f"{written} "
@@ -105,7 +113,7 @@ def parse_marks(text: str, lexicon: Lexicon | None = None) -> list[Passage]:
             ignored[name] = None
     _warn_of(list(ignored))
     rest = text[place:]
-    passages.append(Passage(spoken + lexicon.apply(rest), written + rest))
+    passages.append(Passage(spoken + lexicon.apply(rest), written + rest, phones=phones))
     return passages
 
 
@@ -149,12 +157,6 @@ def _reading(name: str, inner: str, attributes: dict[str, str]) -> str:
     """What is read in place of the content of an element."""
     if name == "sub":
         return attributes.get("alias", inner)
-    if name == "phoneme":
-        alphabet, phones = attributes.get("alphabet", "ipa"), attributes.get("ph", "")
-        respelled = respell(phones, alphabet)
-        if respelled is None:
-            warnings.warn(f"text: phones '{phones}' ({alphabet}) are unknown", stacklevel=4)
-        return respelled or inner
     kind = attributes.get("interpret-as", "").lower()
     if kind in ("characters", "character", "spell-out", "verbatim", "letters"):
         return ", ".join(spell(part) for part in inner.split()) or inner
@@ -166,6 +168,15 @@ def _reading(name: str, inner: str, attributes: dict[str, str]) -> str:
     if kind == "date":
         return _date(inner, attributes.get("format", ""))
     return inner  # times, money and units are read by their form
+
+
+def _phoneme(attributes: dict[str, str]) -> Spelling | None:
+    """The spelling of the phones of an element; None with a warning if they are unknown."""
+    alphabet, phones = attributes.get("alphabet", "ipa"), attributes.get("ph", "")
+    spelling = spelling_of(phones, alphabet)
+    if spelling is None:
+        warnings.warn(f"text: phones '{phones}' ({alphabet}) are unknown", stacklevel=4)
+    return spelling
 
 
 def _date(text: str, order: str) -> str:

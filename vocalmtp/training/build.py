@@ -15,6 +15,7 @@ from vocalmtp.models.config import SpeechLMConfig
 from vocalmtp.models.speech_lm import SpeechLM
 from vocalmtp.models.text_lm import TextLM
 from vocalmtp.text import ALPHABET
+from vocalmtp.text.ipa import PHONES
 from vocalmtp.tokenizers.spec import TokenizerSpec
 from vocalmtp.training.recipe import ModelRecipe, SpeechLMRecipe
 
@@ -79,13 +80,14 @@ def model_config(recipe: ModelRecipe, spec: TokenizerSpec) -> SpeechLMConfig:
             code="missing" if recipe.backbone is None else "conflict",
         )
     settings = recipe.model_dump(
-        exclude={"pretrained", "pretrained_config", "trunk", "audio_input"}
+        exclude={"pretrained", "pretrained_config", "trunk", "audio_input", "phones"}
     )
     return SpeechLMConfig(
         **settings,
         streams=[{"name": s.name, "size": s.size, "levels": list(s.levels)} for s in spec.streams],
         speaker_dim=spec.speaker_dim,
         alphabet=ALPHABET,
+        phones=" ".join(PHONES) if recipe.phones else "",
         tokenizer={"name": spec.name, "hash": spec.hash, "frame_rate": spec.frame_rate},
     )
 

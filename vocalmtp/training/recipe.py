@@ -111,6 +111,7 @@ class ModelRecipe(StrictModel):
     frames_per_step: int | tuple[int, ...] = 1  # several: an elastic model
     flat: bool = False
     text: TextMode = "track"
+    phones: bool = False  # whether the text track reads phones beside letters
     head: dict[str, Any] = {"name": "parallel"}
     draft: dict[str, Any] = {}
     objectives: dict[str, dict[str, Any]] = {}

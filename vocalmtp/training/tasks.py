@@ -24,6 +24,7 @@ from vocalmtp.models.config import SpeechLMConfig
 from vocalmtp.models.prompts import Segment, Speaker, dialogue_turn, tts_prompt
 from vocalmtp.models.text_track import frame_advances
 from vocalmtp.text import char_ids, normalize
+from vocalmtp.text.pronunciation import track_ids
 from vocalmtp.training.audio_inputs import AudioInputs, CodeInputs, MelInputs, SpokenText
 from vocalmtp.training.batches import SizedDataset
 from vocalmtp.training.recipe import DataRecipe, QuestionsRecipe, QuestionTask
@@ -360,7 +361,7 @@ def item_segments(
         InputError: the model has a text track, and the utterance no character times.
 
     """
-    characters = char_ids(item.text)
+    characters = track_ids(item.text, bool(config.phones))
     advances: Tensor | None = None
     if config.has_text_track:
         if item.char_ends is None or len(item.char_ends) != len(characters):
@@ -373,7 +374,7 @@ def item_segments(
         advances = frame_advances(item.char_ends, item.codes.shape[1], rate, most)  # [T]
     return tts_prompt(
         config.text,
-        text_ids=characters if tokenizer is None else tokenizer(item.text)["input_ids"],
+        text_ids=char_ids(item.text) if tokenizer is None else tokenizer(item.text)["input_ids"],
         characters=characters,
         speaker=item.speaker if config.speaker_dim else None,
         codes=item.codes,
