@@ -19,8 +19,10 @@ import align
 import plan
 import texts
 from judge import write_manifest
+from normalise import VERSION
 from render import Shard, render
 from teachers import NAMES, Teacher, TeacherMissing, load_teacher
+from vocalmtp.text.letter_phones import Table, from_json, to_json
 
 SMOKE_HOURS, SMOKE_ITEMS = 0.01, 4
 TEST_HOURS = 10.0  # more than the test lists take
@@ -44,16 +46,36 @@ def parse_hours(value: str) -> dict[str, float]:
     return hours
 
 
-def letters(output: Path, teacher: Teacher, pool: list[tuple[str, str]]) -> align.Table:
+def letters(output: Path, teacher: Teacher, pool: list[tuple[str, str]]) -> Table:
     """The letters' phones, learned once a corpus and lexicon and kept in ``letters-NAME.json``."""
     path = output / f"letters-{teacher.lexicon}.json"
     if not path.exists():
         console.print(f"{teacher.name}: learning which letters stand for which phones")
         partial = path.with_suffix(".partial")
         table = plan.learn_letters(teacher, pool)
-        partial.write_text(json.dumps(align.to_json(table), indent=1), "utf-8")
+        partial.write_text(json.dumps(to_json(table), indent=1), "utf-8")
         os.replace(partial, path)
-    return align.from_json(json.loads(path.read_text("utf-8")))
+    return from_json(json.loads(path.read_text("utf-8")))
+
+
+def check_plan(output: Path, seed: int) -> None:
+    """Note what the plan of the texts depends on, or check that it is what the corpus has.
+
+    Raises:
+        typer.BadParameter: the corpus was begun with other texts; what it has stays valid.
+
+    """
+    path = output / "plan.json"
+    plan_now = {"texts": VERSION, "seed": seed}
+    if not path.exists() and not any((output / "shards").glob("*.jsonl")):
+        path.write_text(json.dumps(plan_now) + "\n", "utf-8")
+    found = json.loads(path.read_text("utf-8")) if path.exists() else {"texts": 1, "seed": seed}
+    if found != plan_now:
+        raise typer.BadParameter(
+            f"{output} has the plan {found}, not {plan_now}: it can be used as it is, but more "
+            "speech needs another folder, or the version of this recipe that began it",
+            param_hint="output",
+        )
 
 
 class Meter:
@@ -92,7 +114,7 @@ def make_shards(
     output: Path,
     shards: Iterator[Shard],
     teacher: Teacher,
-    table: align.Table,
+    table: Table,
     hours: float,
     smoke: bool = False,
 ) -> float:
@@ -141,6 +163,7 @@ def main(
     """
     (output / "shards").mkdir(parents=True, exist_ok=True)
     wanted = parse_hours(hours)
+    check_plan(output, seed)
     share = source or texts.fetch(output / "texts")
     pool = texts.pool(share, seed)
     for name, asked in wanted.items():

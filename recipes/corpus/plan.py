@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from random import Random
 
-import align
 import texts
 from render import Item, Shard
 from teachers import Misread, Teacher, random_for
+from vocalmtp.text.letter_phones import Chunk, Table, learn
 
 SHARD_ITEMS = 200
 VALID_ITEMS = 200
@@ -78,12 +78,12 @@ def evaluation_shards(teacher: Teacher) -> Iterator[Shard]:
         yield Shard(f"{teacher.name}-heldout", heldout)
 
 
-def learn_letters(teacher: Teacher, pool: list[tuple[str, str]]) -> align.Table:
+def learn_letters(teacher: Teacher, pool: list[tuple[str, str]]) -> Table:
     """Learn which letters stand for which phones from the reading of the pool's start."""
-    pairs: list[tuple[str, align.Chunk]] = []
+    pairs: list[tuple[str, Chunk]] = []
     for _, text in pool[:LEARN_TEXTS]:
         try:
             pairs += teacher.pronounce(text)
         except Misread:
             continue
-    return align.learn(pairs)
+    return learn(pairs)

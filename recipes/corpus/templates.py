@@ -16,13 +16,13 @@ _LISTS: dict[str, list[str]] = _DATA["lists"]
 KINDS = ("patterns", "dialogues", "named", "carriers")
 
 _NUMBERS: dict[str, Callable[[Random], str]] = {
-    "date": lambda r: f"{r.choice(_LISTS['month'])} {ordinal(r.randint(1, 31))}",
-    "year": lambda r: year(r.randint(1700, 2035)),
+    "date": lambda r: f"{r.choice(_LISTS['month'])} {ordinal(str(r.randint(1, 31)))}",
+    "year": lambda r: year(str(r.randint(1700, 2035))),
     "time": lambda r: clock(r.randint(1, 12), r.choice((0, r.randint(1, 59)))),
     "small": lambda r: number(r.randint(2, 99)),
     "big": lambda r: number(r.randint(100, 10 ** r.randint(3, 6))),
     "decimal": lambda r: number(r.randint(1, 999) / 10),
-    "nth": lambda r: ordinal(r.randint(1, 60)),
+    "nth": lambda r: ordinal(str(r.randint(1, 60))),
     "money": lambda r: money(r.randint(1, 300), r.choice((0, 0, r.randint(1, 99)))),
     "digits": lambda r: " ".join(number(r.randint(0, 9)) for _ in range(r.randint(3, 7))),
 }

@@ -23,6 +23,7 @@ from questions import RECIPE, Row, load_roles  # noqa: E402
 from render import Item, Shard, read_rows, render, rows_path  # noqa: E402
 from teachers import Teacher, load_teacher, random_for  # noqa: E402
 from teachers.flite import draw, load_voices  # noqa: E402
+from vocalmtp.text.letter_phones import Table, from_json  # noqa: E402
 
 SHARD_ITEMS = 500
 SPLITS = ("test", "valid", "train")
@@ -74,7 +75,7 @@ def plan_shards(rows: list[Row], recipe: Path, questions: bool) -> tuple[list[Sh
     return shards, places
 
 
-def _start(table: align.Table) -> None:
+def _start(table: Table) -> None:
     """Initialize a worker process."""
     global _teacher, _aligner
     _teacher = load_teacher("flite")
@@ -162,7 +163,7 @@ def main(
         pool = texts.pool(source or texts.fetch(folder / "texts"), 0)
         table = plan.learn_letters(load_teacher("flite"), pool)
     else:
-        table = align.from_json(json.loads(letters.read_text("utf-8")))
+        table = from_json(json.loads(letters.read_text("utf-8")))
     context = multiprocessing.get_context("spawn")
     with context.Pool(workers, _start, (table,), maxtasksperchild=RECYCLE) as pool:
         jobs = [(folder, shard) for shard in shards]

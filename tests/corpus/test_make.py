@@ -6,6 +6,7 @@ from random import Random
 import numpy as np
 import pytest
 import soundfile
+import typer
 from helpers.corpus_stub import HELD_OUT, UNSEEN
 
 from vocalmtp.data.manifest import read_manifest
@@ -44,6 +45,31 @@ def test_more_hours_keep_what_is_there(make, tmp_path):
     make(tmp_path, hours=0.02)
     after = contents(tmp_path / "shards")
     assert before.items() <= after.items() and len(after) > len(before)
+
+
+def test_a_corpus_with_other_texts_gets_no_more(make, tmp_path):
+    make(tmp_path)
+    before = contents(tmp_path)
+    for plan in (None, {"texts": 1, "seed": 0}):
+        (tmp_path / "plan.json").unlink() if plan is None else (tmp_path / "plan.json").write_text(
+            json.dumps(plan)
+        )
+        with pytest.raises(typer.BadParameter):
+            make(tmp_path, hours=0.02)
+    assert {**contents(tmp_path), "plan.json": before["plan.json"]} == before
+
+
+def test_texts_are_read_as_models_read_them(recipe):
+    normalise = recipe("normalise")
+    assert normalise.normalise('It was $3.50 at 5:05 (or so) in 1905, i.e. "cheap"...') == (
+        "it was three dollars and fifty cents at five oh five in nineteen oh five, that is cheap."
+    )
+    for uncertain in ("The NATO files.", "x = y^2 here.", "see b2b sites", "add H. pylori"):
+        assert normalise.normalise(uncertain) is None
+    for kind in recipe("templates").KINDS:
+        for seed in range(40):
+            text = recipe("templates").sentence(Random(seed), kind, word=["tree"], proper=["paris"])
+            assert normalise.normalise(text) == text
 
 
 def test_manifest_has_audio_and_times_of_every_item(make, tmp_path):

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import yaml
 
+from vocalmtp.text.letter_phones import learn
+
 TEXT = "well, the first one was twenty-one; don't you think so? i do."
 
 
@@ -53,7 +55,7 @@ def test_teacher_speaks_with_times(recipe, name):
         p for _, p in pronounced
     ]
     item = render.Item(TEXT, voice, "train")
-    aligner = align.Aligner(align.learn(pronounced))
+    aligner = align.Aligner(learn(pronounced))
     row, samples = render.make_row("a", "a.flac", item, teacher, aligner)
     assert len(row["chars"]) == len(TEXT) and (np.diff(row["chars"]) >= 0).all()
     again, same = render.make_row("a", "a.flac", item, teacher, aligner)

@@ -21,10 +21,21 @@ _STRESS = {"ˈ": "1", "'": "1", "ˌ": "2"}
 _MARKS = {"0": "", "1": "ˈ", "2": "ˌ"}
 # One character for each phone, as misaki writes them, and other spellings of the same.
 _SPELLINGS = {
-    **dict.fromkeys("ː͡.|‿ʰ̩̯ˑ", ""),
+    **dict.fromkeys("ː͡|‿ʰ̩̯ˑ", ""),
     **{"eɪ": "A", "aɪ": "I", "oʊ": "O", "əʊ": "O", "aʊ": "W", "ɔɪ": "Y", "tʃ": "ʧ", "dʒ": "ʤ"},
     **{"ɜɹ": "ɝ", "ɜr": "ɝ", "ɜ": "ɝ", "əɹ": "ɚ", "ər": "ɚ", "r": "ɹ", "g": "ɡ"},
-    **{"e": "ɛ", "a": "ɑ", "ɒ": "ɑ", "ɫ": "l", "ɾ": "t", "T": "t", "ʔ": "t", "o": "O", "ʍ": "w", "ɨ": "ɪ"},
+    **{
+        "e": "ɛ",
+        "a": "ɑ",
+        "ɒ": "ɑ",
+        "ɫ": "l",
+        "ɾ": "t",
+        "T": "t",
+        "ʔ": "t",
+        "o": "O",
+        "ʍ": "w",
+        "ɨ": "ɪ",
+    },
 }
 _PHONES = {
     **{"A": "ey", "I": "ay", "O": "ow", "W": "aw", "Y": "oy", "ʧ": "ch", "ʤ": "jh", "ɝ": "er"},
@@ -48,8 +59,8 @@ def read_ipa(ipa: str) -> Chunk:
     phones: list[str] = []
     stress = "0"
     for character in written:
-        if character in _STRESS:
-            stress = _STRESS[character]
+        if character in _STRESS or character == ".":
+            stress = _STRESS.get(character, stress)
             continue
         if character not in _PHONES:
             raise InputError(

@@ -179,9 +179,7 @@ def phonetic(text: str, given: Mapping[str, Chunk] = NOTHING) -> str:
     return "".join([*parts, text[position:]])
 
 
-def track_ids(
-    text: str, phones: bool = False, given: Mapping[str, Chunk] = NOTHING
-) -> list[int]:
+def track_ids(text: str, phones: bool = False, given: Mapping[str, Chunk] = NOTHING) -> list[int]:
     """Ids of the characters of a normalized text for a text track.
 
     The id of a character is its place in ALPHABET; with `phones`, the ids of the phones that it
