@@ -19,7 +19,9 @@ __all__ = ["ALPHABET", "bare", "clock", "money", "normalise", "number", "ordinal
 MAX_WORDS = 40
 VERSION = 2  # of the texts; raised when a text has another normal form, or none, than before
 
-_INITIALISM = re.compile(r"\b[A-Z]{2,}|(?<![\w'])[A-Za-z]\.(?=\s*[A-Za-z])|\b(?!I\b|A\b|O\b)[A-Z]\b")
+_INITIALISM = re.compile(
+    r"\b[A-Z]{2,}|(?<![\w'])[A-Za-z]\.(?=\s*[A-Za-z])|\b(?!I\b|A\b|O\b)[A-Z]\b"
+)
 _KNOWN_INITIALS = re.compile(r"(?<![\w.])(?:e\.g\.|i\.e\.)", re.IGNORECASE)
 # Signs of formulas, codes and markup, and numbers that are part of a name.
 _UNCERTAIN = re.compile(

@@ -213,8 +213,12 @@ def _report(
 ) -> None:
     from vocalmtp.evaluation.judges import DEFAULTS, Judges
     from vocalmtp.evaluation.report import write_report
+    from vocalmtp.evaluation.scoring import CONVENTIONS
 
     judges = Judges(config.judge, config.device)
     notes = [] if model is None else [f"Model: {model}."]
-    notes.append(f"Judges: {', '.join(judges.spec(kind) for kind in DEFAULTS)}.")
+    names = [*(judges.spec(kind) for kind in DEFAULTS), *judges.further]
+    notes.append(f"Judges: {', '.join(names)}.")
+    if any(metric.name.startswith("WER") for metric in metrics):
+        notes.append(f"{CONVENTIONS['vocalmtp'].describe()}.")
     print(write_report(config.output, title, metrics, notes))

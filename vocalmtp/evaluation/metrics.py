@@ -73,12 +73,21 @@ QUANTITIES = {
 SWAPPED = ("swapped_to_vector", "swapped_to_codes")
 
 
-def as_metrics(system: str, estimates: Mapping[str, Estimate]) -> list[Metric]:
-    """The estimates of a system as metrics of a report; keys are those of QUANTITIES, or titles."""
+def as_metrics(
+    system: str, estimates: Mapping[str, Estimate], judge: str | None = None
+) -> list[Metric]:
+    """The estimates of a system as metrics of a report.
+
+    Args:
+        system: its name.
+        estimates: by keys of QUANTITIES, or by titles.
+        judge: description of a further judge, which is added to the titles.
+    """
     metrics = []
     for key, estimate in estimates.items():
         shown = QUANTITIES.get(key, Quantity(key))
-        metrics.append(Metric(shown.title, system, estimate, shown.unit, shown.digits))
+        title = shown.title if judge is None else f"{shown.title} ({judge})"
+        metrics.append(Metric(title, system, estimate, shown.unit, shown.digits))
     return metrics
 
 
@@ -103,11 +112,16 @@ class Evaluators:
         self.folder, self.processes = folder, processes
 
     def word_scores(
-        self, system: str, items: Sequence[SpokenItem], folder: Path
+        self,
+        system: str,
+        items: Sequence[SpokenItem],
+        folder: Path,
+        recognizer: Recognizer | None = None,
     ) -> list[WordErrors]:
-        """Word errors of every utterance; failed ones lose all words."""
+        """Word errors of every utterance by the judges' recognizer or another; failures lose all."""
         files = {item.id: item.audio for item in items if not item.failure}
-        found = transcripts(self.judges.recognizer, files, folder, system, self.processes)
+        recognizer = recognizer or self.judges.recognizer
+        found = transcripts(recognizer, files, folder, system, self.processes)
         return [word_errors(item.text, found.get(item.id, "")) for item in items]
 
     def intelligibility(
@@ -116,9 +130,10 @@ class Evaluators:
         items: Sequence[SpokenItem],
         folder: Path,
         natural: Sequence[WordErrors] | None = None,
+        recognizer: Recognizer | None = None,
     ) -> Estimates:
         """Word error rates, also relative to `natural` speech of the same sentences."""
-        scores = self.word_scores(system, items, folder)
+        scores = self.word_scores(system, items, folder, recognizer)
         estimates = {"wer": corpus_rate(scores), "wer_sentences": mean_rate(scores)}
         if natural is not None and system != NATURAL:
             estimates["wer_over_natural"] = relative_rate(scores, natural)

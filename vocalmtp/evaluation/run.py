@@ -140,12 +140,15 @@ def begin_results(folder: Path, settings: Mapping[str, Any], *, fresh: bool) -> 
 def run_intelligibility(config: EvalConfig, tts: TTS | None = None) -> list[Metric]:
     """Word error rates and failures, with a bar plot."""
     outcome = synthesize_systems(config, tts)
-    metrics, natural = [], None
-    for system, items in outcome.spoken.items():
-        if system == NATURAL:
-            natural = outcome.evaluators.word_scores(system, items, config.output)
-        found = outcome.evaluators.intelligibility(system, items, config.output, natural)
-        metrics += as_metrics(system, found | success(items))
+    metrics, evaluators = [], outcome.evaluators
+    for number, recognizer in enumerate(evaluators.judges.recognizers):
+        judge, natural = (recognizer.description if number else None), None
+        for system, items in outcome.spoken.items():
+            if system == NATURAL:
+                natural = evaluators.word_scores(system, items, config.output, recognizer)
+            found = evaluators.intelligibility(system, items, config.output, natural, recognizer)
+            metrics += as_metrics(system, found, judge)
+            metrics += [] if number else as_metrics(system, success(items))
     plot_bars(metrics, ["WER", "success"], config.output / "intelligibility.png")
     return metrics
 

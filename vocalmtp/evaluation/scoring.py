@@ -197,7 +197,13 @@ for _convention in (
         "Whisper-large-v3",
         "URO-Bench, by Whisper's English normalizer with a short table of British spellings",
     ),
-    Convention("vocalmtp", spoken_form, "words", "pocketsphinx", "vocalmtp eval intelligibility"),
+    Convention(
+        "vocalmtp",
+        spoken_form,
+        "words",
+        "Whisper tiny.en, in older tables pocketsphinx",
+        "vocalmtp eval, by Whisper's English normalizer after the text front end",
+    ),
 ):
     CONVENTIONS.register(_convention.name)(_convention)
 

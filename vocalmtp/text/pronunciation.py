@@ -121,7 +121,8 @@ class Pronouncer:
         for layer in range(sum(name.startswith("weight") for name in w)):
             padded = np.pad(x, ((KERNEL // 2, KERNEL // 2), (0, 0)))
             windows = np.lib.stride_tricks.sliding_window_view(padded, KERNEL, axis=0)  # [L, W, 5]
-            y = np.einsum("lik,oik->lo", windows, w[f"weight{layer}"]) + w[f"bias{layer}"]
+            weight = w[f"weight{layer}"].reshape(x.shape[1], -1)  # [W, W * 5]
+            y = windows.reshape(len(x), -1) @ weight.T + w[f"bias{layer}"]
             x = x + np.maximum(y, 0)
         logits = x @ w["output"].T + w["output_bias"]  # [L, C]
         return tuple(self.classes[index] for index in logits[1:-1].argmax(-1))

@@ -15,6 +15,7 @@ import numpy as np
 from vocalmtp.config import Registry, split_spec
 from vocalmtp.engines.device import resolve_device
 from vocalmtp.errors import InputError, nearest
+from vocalmtp.fetch.cards import first_fetched, local_folder
 from vocalmtp.optional import require
 from vocalmtp.recognizers.base import (
     DEFAULT_RECOGNIZER,
@@ -71,11 +72,12 @@ DEFAULTS = {"recognizer": DEFAULT_RECOGNIZER, "speaker": "resemblyzer", "mos": "
 class Judges:
     """One judge of every kind: the chosen ones, and the default for the other kinds.
 
-    A judge is loaded when it is first used, so packages of judges that are not used may be missing.
+    The default recognizer is one that 'vocalmtp get' has fetched, such as whisper-tiny.en, else
+    pocketsphinx. A judge is loaded when it is first used, so packages of judges that are not used may be missing.
 
     Args:
-        specs: "NAME" or "NAME=ARGUMENT" of recognizers, speaker judges and MOS judges, at most one
-            of a kind.
+        specs: "NAME" or "NAME=ARGUMENT" of recognizers, speaker judges and MOS judges; of the last
+            two at most one. Recognizers after the first give further columns.
         device: torch device that they run on, or auto.
 
     Raises:
@@ -85,16 +87,20 @@ class Judges:
     def __init__(self, specs: Iterable[str] | None = None, device: str = "cpu"):
         self.device = device
         self.chosen: dict[str, str] = {}
+        self.further: list[str] = []  # recognizers
         for spec in specs or ():
             name, _ = split_spec(spec)
             kind = next((kind for kind, known in KINDS.items() if name in known), None)
-            if kind is None and Path(spec).is_dir():  # of a recognizer's model
+            if kind is None and local_folder(spec, "judge"):  # of a recognizer's model
                 kind = "recognizer"
             if kind is None:
                 names = [name for known in KINDS.values() for name in known]
                 raise InputError(
                     f"judge '{name}': no such judge; {nearest(name, names)}", code="unknown_name"
                 )
+            if kind == "recognizer" and kind in self.chosen and spec != self.chosen[kind]:
+                self.further.append(spec)
+                continue
             if kind in self.chosen:
                 raise InputError(
                     f"judge '{spec}': '{self.chosen[kind]}' is of the same kind; leave one out",
@@ -103,16 +109,23 @@ class Judges:
             self.chosen[kind] = spec
 
     def __getstate__(self) -> dict[str, Any]:  # loaded judges stay in this process
-        return {"device": self.device, "chosen": self.chosen}
+        return {"device": self.device, "chosen": self.chosen, "further": self.further}
 
     def spec(self, kind: str) -> str:
         """The spec of the judge of a kind: recognizer, speaker or mos."""
-        return self.chosen.get(kind, DEFAULTS[kind])
+        fetched = first_fetched("recognizer") if kind == "recognizer" else None
+        return self.chosen.get(kind) or fetched or DEFAULTS[kind]
 
     @cached_property
     def recognizer(self) -> Recognizer:
         """The recognizer, loaded at the first access."""
         return build_recognizer(self.spec("recognizer"), str(resolve_device(self.device)))
+
+    @cached_property
+    def recognizers(self) -> list[Recognizer]:
+        """The recognizer, and the further ones."""
+        device = str(resolve_device(self.device))
+        return [self.recognizer, *(build_recognizer(spec, device) for spec in self.further)]
 
     @cached_property
     def speaker(self) -> SpeakerJudge:
