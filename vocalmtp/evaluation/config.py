@@ -18,7 +18,8 @@ CONDITIONING = (
 JUDGE = (
     "A judge, as NAME or NAME=ARGUMENT, once for each kind; further recognizers give further columns. "
     "Recognizers: whisper-tiny.en (vocalmtp get), pocketsphinx, pocketsphinx=FILE (of expected "
-    "texts), whisper=FOLDER, faster-whisper=FOLDER, speech-lm=FOLDER. Speakers: resemblyzer, wavlm=FOLDER. Opinion scores: dnsmos. "
+    "texts), whisper=FOLDER, faster-whisper=FOLDER, speech-lm=FOLDER. Speakers: resemblyzer, "
+    "wavlm=FOLDER. Opinion scores: dnsmos. "
     "'vocalmtp eval judges' lists all."
 )
 CARD = "that of the model's card"

@@ -5,6 +5,7 @@ Shape letters: B batch, N samples, T codec frames.
 
 import random
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -32,8 +33,10 @@ class CropBatch:
 
     def to(self, device: torch.device) -> "CropBatch":
         """Copy to `device`."""
-        tensors = (getattr(self, field.name) for field in fields(self))
-        return CropBatch(*(x if x is None else x.to(device) for x in tensors))
+        tensors: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        return CropBatch(
+            **{name: None if x is None else x.to(device) for name, x in tensors.items()}
+        )
 
 
 class CropDataset:

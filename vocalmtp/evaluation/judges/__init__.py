@@ -7,7 +7,6 @@ recognizer is one file in `vocalmtp.recognizers`. Every command that judges spee
 
 from collections.abc import Iterable
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -73,7 +72,8 @@ class Judges:
     """One judge of every kind: the chosen ones, and the default for the other kinds.
 
     The default recognizer is one that 'vocalmtp get' has fetched, such as whisper-tiny.en, else
-    pocketsphinx. A judge is loaded when it is first used, so packages of judges that are not used may be missing.
+    pocketsphinx. A judge is loaded when it is first used, so packages of judges that are not used may
+    be missing.
 
     Args:
         specs: "NAME" or "NAME=ARGUMENT" of recognizers, speaker judges and MOS judges; of the last
