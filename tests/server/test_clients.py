@@ -7,19 +7,17 @@ import asyncio
 import io
 import json
 import socket
-import threading
 from collections.abc import Iterator
 
 import pytest
 
 openai = pytest.importorskip("openai", reason="needs the extra 'test'")
 
-import uvicorn  # noqa: E402
 from helpers.chat_fakes import ScriptedLLM, tone  # noqa: E402
+from helpers.chat_server import serving  # noqa: E402
 from helpers.waiting import wait_until  # noqa: E402
 
 from vocalmtp.audio.io import Audio, join  # noqa: E402
-from vocalmtp.server.app import make_app, settings  # noqa: E402
 from vocalmtp.server.state import ServerState  # noqa: E402
 
 TEXT = "Oh. Hi!"
@@ -34,15 +32,8 @@ def state(make_state, tmp_path) -> ServerState:
 @pytest.fixture
 def url(state: ServerState) -> Iterator[str]:
     """The address of a server in a thread."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(make_app(state, page=False), **settings(state)))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        wait_until(lambda: server.started)
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server.should_exit = True
-        thread.join(10)
+    with serving(state, page=False) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 @pytest.fixture

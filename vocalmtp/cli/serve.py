@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +11,8 @@ from vocalmtp.cli.options import DecodingOptions, ModelOptions, option
 from vocalmtp.errors import InputError
 
 if TYPE_CHECKING:
+    from socket import socket
+
     from vocalmtp.chat.pipeline import ChatPipeline
     from vocalmtp.server.metrics import Metrics
     from vocalmtp.server.service import SpeechLimits
@@ -72,6 +75,16 @@ class ServeOptions(ModelOptions, DecodingOptions):
     queue: Annotated[
         int, option(panel=ENGINE, min=0, help="Requests beyond those; more are refused with 503.")
     ] = 64
+
+    workers: Annotated[
+        int,
+        option(
+            panel=ENGINE,
+            min=1,
+            max=256,
+            help="Processes with a model each; limits apply to each of them.",
+        ),
+    ] = 1
 
     llm: Annotated[
         str | None,
@@ -145,14 +158,39 @@ def serve(options: ServeOptions) -> None:
         raise InputError(
             f"voices '{options.voices}': no such folder; create it first", code="not_found"
         )
-    from vocalmtp.chat.pipeline import build_pipeline
-    from vocalmtp.server.app import check_port, make_app, run
-    from vocalmtp.server.metrics import Metrics
-    from vocalmtp.server.service import served
+    from vocalmtp.server.app import check_port
 
+    options.keys()
     check_port(options.host, options.port)
     if options.wyoming is not None:
         check_port(options.host, options.wyoming)
+    shown = f"[{options.host}]" if ":" in options.host else options.host
+    address = f"speech at http://{shown}:{options.port}/v1; Ctrl-C ends"
+    if options.workers == 1:
+        serve_here(options, None, address)
+        return
+    if options.wyoming is not None:
+        raise InputError("wyoming: is served by one process; leave out --workers", code="conflict")
+    from vocalmtp.server.workers import run_workers
+
+    serve_worker = partial(serve_here, options, address=address)
+    run_workers(serve_worker, options.workers, options.host, options.port)
+
+
+def serve_here(options: ServeOptions, listener: "socket | None", address: str) -> None:
+    """Serve in this process.
+
+    Args:
+        options: of the verb.
+        listener: a socket that listens already; None: by the options.
+        address: what to print as soon as the model is warmed up.
+
+    """
+    from vocalmtp.chat.pipeline import build_pipeline
+    from vocalmtp.server.app import make_app, run
+    from vocalmtp.server.metrics import Metrics
+    from vocalmtp.server.service import served
+
     keys, metrics, limits = options.keys(), Metrics(), options.limits()
     pipeline = build_pipeline(
         options.model,
@@ -166,9 +204,8 @@ def serve(options: ServeOptions) -> None:
     try:
         app = make_app(state, options.host, None, keys, options.cors or (), options.page)
         state.warm_up()
-        shown = f"[{options.host}]" if ":" in options.host else options.host
-        tell(f"speech at http://{shown}:{options.port}/v1; Ctrl-C ends")
-        run(app, state, options.host, options.port, options.wyoming)
+        tell(address)
+        run(app, state, options.host, options.port, options.wyoming, listener)
     finally:
         state.close()
 

@@ -107,14 +107,36 @@ def add_page(app: FastAPI, state: ServerState) -> FastAPI:
     return mount_page(app, state)
 
 
-def run(app: FastAPI, state: ServerState, host: str, port: int, wyoming: int | None = None) -> None:
-    """Serve until Ctrl-C, and the Wyoming protocol at the port `wyoming` if that is given."""
+def run(
+    app: FastAPI,
+    state: ServerState,
+    host: str,
+    port: int,
+    wyoming: int | None = None,
+    listener: socket.socket | None = None,
+) -> None:
+    """Serve until Ctrl-C.
+
+    Args:
+        app: the application.
+        state: what it shares.
+        host: the address.
+        port: the port.
+        wyoming: the port of the Wyoming protocol; None: it is not served.
+        listener: a socket that listens already, in place of `port`.
+
+    """
     with suppress(KeyboardInterrupt):
-        asyncio.run(_serve(app, state, host, port, wyoming))
+        asyncio.run(_serve(app, state, host, port, wyoming, listener))
 
 
 async def _serve(
-    app: FastAPI, state: ServerState, host: str, port: int, wyoming: int | None
+    app: FastAPI,
+    state: ServerState,
+    host: str,
+    port: int,
+    wyoming: int | None,
+    listener: socket.socket | None,
 ) -> None:
     import uvicorn
 
@@ -125,7 +147,7 @@ async def _serve(
 
             service, public = wyoming_service(state, state.speech), host not in LOCAL
             await stack.enter_async_context(wyoming_server(service, host, wyoming, public))
-        await server.serve()
+        await server.serve(None if listener is None else [listener])
 
 
 def settings(state: ServerState) -> dict[str, Any]:

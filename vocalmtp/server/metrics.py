@@ -1,6 +1,17 @@
 """Measurements of a server, as Prometheus reads them."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+import os
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+    multiprocess,
+)
+
+from vocalmtp.server.workers import METRICS_FOLDER
 
 LATENCY = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)  # seconds
 FACTORS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # seconds per second of audio
@@ -60,7 +71,11 @@ class Metrics:
             buckets=LATENCY,
         )
         self._waiting = Gauge(
-            "queue_length", "Sentences that wait for a row", namespace=prefix, registry=registry
+            "queue_length",
+            "Sentences that wait for a row",
+            namespace=prefix,
+            registry=registry,
+            multiprocess_mode="livesum",
         )
 
     def batch(self, rows: int, waiting: int, seconds: float) -> None:
@@ -86,5 +101,9 @@ class Metrics:
             self._factor.observe(seconds / audio)
 
     def text(self) -> bytes:
-        """Return all measurements in Prometheus' text format."""
-        return generate_latest(self.registry)
+        """Return all measurements in Prometheus' text format, those of all workers together."""
+        if METRICS_FOLDER not in os.environ:
+            return generate_latest(self.registry)
+        registry = CollectorRegistry()
+        multiprocess.MultiProcessCollector(registry)
+        return generate_latest(registry)
