@@ -38,8 +38,8 @@ def tts(folder: Path) -> TTS:
 
 @pytest.fixture(scope="session")
 def mini() -> TTS:
-    """The bundled model, whose rows do not depend on the size of the batch by a single bit."""
-    return load("mini")
+    """The bundled model in 8 bits, whose rows do not depend on the batch by a single bit."""
+    return load("mini", int8=True)
 
 
 @pytest.fixture(scope="module")
