@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from vocalmtp.decoding.options import Decoding
     from vocalmtp.decoding.synthesis import SpeakerConditioning
     from vocalmtp.engines.eager import TorchEngine
-    from vocalmtp.models.speech_lm import SpeechLM
+    from vocalmtp.models.speech_decoding import SpeechDecoding
     from vocalmtp.text.lexicon import Lexicon
     from vocalmtp.tokenizers import SpeechTokenizer
 
@@ -101,15 +101,19 @@ def load(
 
 def load_parts(
     engine: "TorchEngine", folder: Path, settings: EngineSettings
-) -> "tuple[SpeechLM, SpeechTokenizer]":
+) -> "tuple[SpeechDecoding, SpeechTokenizer]":
     """Load the speech LM and the tokenizer of a folder for an engine in torch, see Engine."""
     from vocalmtp.engines.device import float32_on_cpu, move
-    from vocalmtp.models.speech_lm import SpeechLM
+    from vocalmtp.models.inference_lm import InferenceLM
     from vocalmtp.tokenizers import load_tokenizer
 
     place = engine.place(settings.device)
     with float32_on_cpu():
-        model = SpeechLM.load(folder)
+        model: SpeechDecoding | None = InferenceLM.load(folder) if engine.fuses else None
+        if model is None:
+            from vocalmtp.models.speech_lm import SpeechLM
+
+            model = SpeechLM.load(folder)
         tokenizer = load_tokenizer(folder / "tokenizer")
     stored = read_object(folder / "config.json", f"model '{folder}'").get("dtype")
     settings = replace(settings, half=stored in ("float16", "bfloat16"))

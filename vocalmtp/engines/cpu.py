@@ -51,6 +51,8 @@ LIMITS = (
 class CPUEngine(TorchEngine):
     """Fused modules, with linear layers in 8 bits, float16 or float32."""
 
+    fuses = True
+
     def optimize(self, model: Optimizable, settings: EngineSettings) -> None:
         names = candidates(settings)
         name = names[0] if len(names) == 1 else choose_kind(linear_times(names, model.width))

@@ -4,6 +4,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
@@ -46,8 +47,8 @@ def resolve_device(name: str | torch.device = AUTO) -> torch.device:
     return device
 
 
-def move(module: nn.Module, device: torch.device) -> None:
-    """Move a module to a device, in place."""
+def move(module: Any, device: torch.device) -> None:
+    """Move a module of torch to a device, in place."""
     nn.Module.to(module, device)  # a model of Transformers wraps its own
 
 

@@ -31,10 +31,12 @@ class TorchEngine:
     Attributes:
         devices: kinds of torch devices that it runs on.
         loader: see Engine.
+        fuses: whether LlamaRunner runs the backbones that it supports.
 
     """
 
     devices: tuple[str, ...] = ("cpu",)
+    fuses = False
     loader = "vocalmtp.loading"
 
     def check(self, device: str | torch.device) -> None:

@@ -6,14 +6,16 @@ Letters: B rows, L positions, P positions in the cache, D width.
 from collections.abc import Callable
 from functools import cache, partial
 from inspect import signature
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import DynamicCache, PretrainedConfig, PreTrainedModel
 
 from vocalmtp.engines.cache import TreeMask
+
+if TYPE_CHECKING:
+    from transformers import DynamicCache, PretrainedConfig, PreTrainedModel
 
 
 class KVCache(Protocol):
@@ -71,7 +73,7 @@ class Runner(Protocol):
 class PaddedCache:
     """The cache of Transformers: rows end together, and shorter ones are padded on the left."""
 
-    def __init__(self, past: DynamicCache, mask: Tensor):
+    def __init__(self, past: "DynamicCache", mask: Tensor):
         self.past, self.mask = past, mask  # [B, P] 1 where a position belongs to the row
         self.lengths = mask.sum(1)
         self.longest = mask.shape[1]
@@ -153,12 +155,14 @@ class PaddedCache:
 class TransformersRunner:
     """Runs any causal LM of Transformers through its own forward."""
 
-    def __init__(self, backbone: PreTrainedModel):
+    def __init__(self, backbone: "PreTrainedModel"):
         self.model: Any = backbone.base_model
         self.cache_argument = cache_argument(type(self.model).forward)
 
     def prefill(self, inputs: Tensor, mask: Tensor) -> tuple[Tensor, PaddedCache]:
         """Run left-padded prompts [B, L, D] with `mask` [B, L]: hidden [B, L, D], and a cache."""
+        from transformers import DynamicCache
+
         cache = PaddedCache(DynamicCache(), mask)
         positions = (mask.cumsum(1) - 1).clamp(min=0)
         return self._run(inputs, positions, cache), cache
@@ -219,7 +223,7 @@ def tree_mask(before: Tensor, visible: Tensor, dtype: torch.dtype) -> Tensor:
     return mask.masked_fill_(blocked, -torch.inf)
 
 
-def has_sliding_window(config: PretrainedConfig) -> bool:
+def has_sliding_window(config: "PretrainedConfig") -> bool:
     """Whether any layer of a backbone attends to the last few positions alone."""
     kinds = getattr(config, "layer_types", None)
     if kinds is not None:

@@ -5,11 +5,10 @@ Letters: B rows, L positions, n steps, K slots, N draft states, D width.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from vocalmtp.engines.cache import TreeMask
 from vocalmtp.engines.graphs import Programs
@@ -18,7 +17,6 @@ from vocalmtp.engines.llama import LlamaRunner
 from vocalmtp.errors import InputError
 from vocalmtp.heads.base import SpeechHead
 from vocalmtp.heads.draft.base import DraftHead
-from vocalmtp.models.aligned import AlignedRunner
 from vocalmtp.models.backbone import Runner, TransformersRunner, has_sliding_window
 from vocalmtp.models.batch import Batch, Collate
 from vocalmtp.models.layout import TokenLayout
@@ -108,18 +106,17 @@ class LossShares:
     characters: Tensor  # [] of the characters of the audio input
 
 
-class MultiTokenLM(PreTrainedModel):
-    """A causal LM of Transformers with a slot head, and by settings a draft head and objectives.
+class DecodableLM:
+    """What speech and text LMs have in common in decoding; a base of classes of modules.
 
     The backbone is called as a plain module. Nothing mutable of a generation is kept here, see
     DecodeState.
     """
 
-    backbone: PreTrainedModel
+    backbone: Any  # a causal LM of Transformers, or its weights alone (inference_lm.py)
     layout: TokenLayout
     head: SpeechHead
     draft: DraftHead | None
-    objectives: nn.ModuleDict
     convert: LinearFactory = staticmethod(keep_linear)  # of an optimized model
     runner: Runner | None = None  # of an optimized model; None runs the backbone as it is
     programs: Programs | None = None  # of passes with fixed shapes, if the engine has them
@@ -158,50 +155,6 @@ class MultiTokenLM(PreTrainedModel):
                 code="unsupported",
             )
 
-    def run_backbone(self, inputs: Tensor) -> Tensor:
-        """Run whole sequences [B, L, D], padded on the right: hidden states [B, L, D].
-
-        Attention is causal, so that padding on the right needs no mask.
-        """
-        output = self.backbone.base_model(inputs_embeds=inputs, use_cache=False)
-        hidden: Tensor = output.last_hidden_state
-        return hidden
-
-    def step_losses(
-        self,
-        hidden: Tensor,
-        inputs: Tensor,
-        targets: Tensor,
-        active_drafts: int | None,
-        shares: LossShares | None = None,
-    ) -> TrainingOutput:
-        """Compute the losses of the head, the draft head and the objectives, and their sum.
-
-        Args:
-            hidden: hidden states [B, L, D].
-            inputs: the backbone's inputs [B, L, D], from which they were made.
-            targets: the step that every position predicts [B, L, K], -100 = none.
-            active_drafts: how many states of the draft head count; None for all.
-            shares: factors of the losses; None for 1.
-        """
-        slots, drafts = (None, None) if shares is None else (shares.slots, shares.drafts)
-        head = self.head.loss(hidden, targets, shares=slots)
-        loss, per_draft = head.loss, None
-        if self.draft is not None:
-            drafted = self.draft.loss(hidden, inputs, targets, self.head, active_drafts, drafts)
-            loss, per_draft = loss + drafted.loss, drafted.per_state
-        auxiliary = {
-            name: own(hidden, targets, None if shares is None else shares.objectives[name])
-            for name, own in self.objectives.items()
-        }
-        return TrainingOutput(
-            loss=sum(auxiliary.values(), loss),
-            head_loss=head.loss.detach(),
-            per_slot=head.per_slot,
-            per_draft=per_draft,
-            auxiliary={name: value.detach() for name, value in auxiliary.items()},
-        )
-
     def optimize_for_inference(self, convert: LinearFactory = keep_linear) -> None:
         """Fuse modules for decoding on a CPU, in place; the model cannot be trained or saved then.
 
@@ -215,7 +168,7 @@ class MultiTokenLM(PreTrainedModel):
             self.backbone.base_model.layers = nn.ModuleList()  # the runner has their weights
         self._optimize_parts(convert)
         if convert is not keep_linear:
-            replace_linears(self, convert)
+            replace_linears(cast(nn.Module, self), convert)
 
     def use_programs(self, programs: Programs) -> None:
         """Fuse modules, and decode with fixed shapes by `programs`, in place.
@@ -226,6 +179,8 @@ class MultiTokenLM(PreTrainedModel):
             InputError: the backbone does not support this.
 
         """
+        from vocalmtp.models.aligned import AlignedRunner
+
         self.runner = AlignedRunner(self.backbone, programs.compile_backbone)
         if self.programs is None:
             self._optimize_parts(keep_linear)
@@ -235,8 +190,3 @@ class MultiTokenLM(PreTrainedModel):
         self.head.optimize_for_inference(convert)
         if self.draft is not None:
             self.draft.optimize_for_inference(convert)
-
-    def _init_weights(self, module: Any) -> None:
-        """Keep torch's initial values; the backbone initializes its own modules."""
-        if hasattr(module, "reset_parameters"):
-            module.reset_parameters()

@@ -5,12 +5,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
-from transformers.utils import logging
 
 from vocalmtp.errors import InputError
 from vocalmtp.fetch.cards import local_folder
@@ -18,7 +16,10 @@ from vocalmtp.hub import list_models
 from vocalmtp.io.read import check_finite, read_object, read_shapes, reason
 from vocalmtp.models.config import SpeechLMConfig
 
-Model = TypeVar("Model", bound=PreTrainedModel)
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+Model = TypeVar("Model", bound="PreTrainedModel")
 
 # Former names of parameters (regular expressions), which older saved models still use.
 FORMER_WEIGHTS = {
@@ -46,6 +47,8 @@ def rename_former_weights(model: nn.Module, weights: dict[str, Tensor], *_: Any)
 @contextmanager
 def quiet() -> Iterator[None]:
     """Silence the reports and progress bars of Transformers."""
+    from transformers.utils import logging
+
     shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
     logging.set_verbosity_error()
@@ -133,7 +136,7 @@ def check_sizes(config: SpeechLMConfig, folder: Path, what: str) -> None:
             )
 
 
-def load_backbone(model: Path | str, key: str = "model") -> PreTrainedModel:
+def load_backbone(model: Path | str, key: str = "model") -> "PreTrainedModel":
     """Load a causal LM of Transformers in float32.
 
     Args:
@@ -144,6 +147,8 @@ def load_backbone(model: Path | str, key: str = "model") -> PreTrainedModel:
         InputError: it cannot be loaded, lacks weights, or is a speech LM.
 
     """
+    from transformers import AutoModelForCausalLM
+
     what = f"{key} '{model}'"
     model = find_source(model, key)
     if (Path(model) / "config.json").is_file():
@@ -167,7 +172,7 @@ def load_backbone(model: Path | str, key: str = "model") -> PreTrainedModel:
     for name in sorted(str(key) for key in report["missing_keys"]):
         raise InputError(f"{what}: its weights lack {name}; copy it again", code="damaged")
     check_finite(backbone.state_dict(), "model.safetensors", what)
-    return cast(PreTrainedModel, backbone)
+    return cast("PreTrainedModel", backbone)
 
 
 def find_source(model: Path | str, key: str) -> Path | str:
@@ -196,6 +201,8 @@ def find_source(model: Path | str, key: str) -> Path | str:
 
 def load_text_tokenizer(folder: Path | str) -> Any:
     """Load the text tokenizer of a pretrained backbone. Raises InputError if it cannot be loaded."""
+    from transformers import AutoTokenizer
+
     source = find_source(folder, "model")
     try:
         return AutoTokenizer.from_pretrained(source)

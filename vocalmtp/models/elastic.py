@@ -13,7 +13,7 @@ Letters: G frames per step, D width.
 """
 
 from copy import copy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from torch import nn
 
@@ -24,7 +24,10 @@ from vocalmtp.models.embeddings import SlotEmbedding
 from vocalmtp.models.objectives import build_objectives
 
 if TYPE_CHECKING:
+    from vocalmtp.models.speech_decoding import SpeechDecoding
     from vocalmtp.models.speech_lm import SpeechLM
+
+Decoding = TypeVar("Decoding", bound="SpeechDecoding")
 
 
 def add_smaller_steps(model: "SpeechLM") -> None:
@@ -63,7 +66,7 @@ def share_parameters(part: nn.Module, whole: nn.Module) -> list[str]:
     return shared
 
 
-def view_at_step_size(model: "SpeechLM", frames: int) -> "SpeechLM":
+def view_at_step_size(model: Decoding, frames: int) -> Decoding:
     """Return the model for steps of `frames` frames; all weights are shared.
 
     Raises:

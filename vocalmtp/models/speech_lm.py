@@ -3,9 +3,7 @@
 Letters: B rows, L positions, n steps, K slots, G frames per step, U characters, D width.
 """
 
-from collections.abc import Sequence
-from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from vocalmtp.engines.linears import LinearFactory
-from vocalmtp.errors import InputError
-from vocalmtp.heads import build_draft, build_head
-from vocalmtp.models.audio_encoder import AudioEncoder, place_audio
-from vocalmtp.models.base import LossShares, MultiTokenLM, TrainingOutput
-from vocalmtp.models.batch import Batch, Collator, PositionKind
+from vocalmtp.models.base import LossShares, TrainingOutput
+from vocalmtp.models.batch import Batch, PositionKind
 from vocalmtp.models.checkpoint import (
     FORMER_WEIGHTS,
     load_backbone,
@@ -27,30 +21,15 @@ from vocalmtp.models.checkpoint import (
     rename_former_weights,
 )
 from vocalmtp.models.config import SpeechLMConfig
-from vocalmtp.models.elastic import add_smaller_steps, check_draft, view_at_step_size
-from vocalmtp.models.embeddings import SlotEmbedding, SpeakerProjection
+from vocalmtp.models.elastic import add_smaller_steps, view_at_step_size
 from vocalmtp.models.layout import IGNORED
-from vocalmtp.models.objectives import build_objectives
-from vocalmtp.models.prompts import CONTROL_TOKENS, Segment, longest_speech
-from vocalmtp.models.state import DecodeState
-from vocalmtp.models.text_track import TextTrack
-from vocalmtp.models.trunk import Trunk, check_wiring
+from vocalmtp.models.multi_token_lm import MultiTokenLM
+from vocalmtp.models.prompts import CONTROL_TOKENS
+from vocalmtp.models.speech_decoding import SpeechDecoding
 
 
-@dataclass(frozen=True)
-class EmbeddedBatch:
-    """The inputs of the backbone for a batch, and the parts that decoding goes on to use."""
-
-    inputs: Tensor  # [B, L, D]
-    speaker: Tensor | None  # [B, D] projected speaker vectors
-    text: Tensor | None  # [B, U, D] encoded text of the track
-
-
-class SpeechLM(MultiTokenLM):
-    """Backbone, slot embedding, control tokens and head.
-
-    By configuration also a trunk, a speaker projection, a text track, an audio encoder, a draft head,
-    objectives and several step sizes.
+class SpeechLM(SpeechDecoding, MultiTokenLM):
+    """The parts of `SpeechDecoding` as a model of Transformers, for training and for decoding.
 
     Speech tokens have their own embeddings and heads, so that the backbone's text vocabulary stays
     as it is.
@@ -63,109 +42,18 @@ class SpeechLM(MultiTokenLM):
 
     def __init__(self, config: SpeechLMConfig):
         super().__init__(config)
-        self.layout = config.layout
         self.backbone = AutoModelForCausalLM.from_config(AutoConfig.for_model(**config.backbone))
-        width = self.width
-        self.trunk: Trunk | None = None
-        if config.trunk:
-            check_wiring(config.text, bool(config.audio_input))
-            self.trunk = Trunk(config.trunk, width)
-        self.embedding = SlotEmbedding(self.layout, width, config.layouts)
-        self.control_tokens = nn.Embedding(1, width)
-        self.head = build_head(config.head, self.layout, width, config.stream_weights)
-        self.draft = None
-        if config.draft:
-            self.add_draft(config.draft)
-        self.objectives = build_objectives(config.objectives, self.layout, width)
-        self.speaker_projection: SpeakerProjection | None = None
-        if config.speaker_dim:
-            self.speaker_projection = SpeakerProjection(
-                config.speaker_dim, width, config.speaker_dropout
-            )
-        self.track: TextTrack | None = None
-        if config.has_text_track:
-            frames = self.layout.frames_per_step
-            phones = len(config.phones.split())
-            self.track = TextTrack(config.track_config, len(config.alphabet), width, frames, phones)
-        self.audio_encoder: AudioEncoder | None = None
-        if config.audio_input:
-            self.add_audio_input(config.audio_input)
-        self.smaller_steps = nn.ModuleDict()  # modules of an elastic model's other step sizes
-        self.step_size_index = len(config.step_sizes) - 1
-        self.step_size_embedding: nn.Embedding | None = None
-        if self.step_size_index:
-            self.step_size_embedding = nn.Embedding(len(config.step_sizes), width)
+        self.build_parts(config)
         self.register_load_state_dict_pre_hook(rename_former_weights)
         self.post_init()
         add_smaller_steps(self)
 
     # -- parts ---------------------------------------------------------------------------------
 
-    @property
-    def width(self) -> int:
-        """D, the size of the backbone's hidden states."""
-        size: int = self.backbone.config.hidden_size
-        return size
-
-    @property
-    def step_sizes(self) -> tuple[int, ...]:
-        """The numbers of frames that a step may have (elastic.py)."""
-        return self.config.step_sizes
-
-    def at_step_size(self, frames: int) -> "SpeechLM":
-        """Return a view of the model with steps of `frames` frames; all weights are shared.
-
-        Raises:
-            InputError: the model was not trained for this step size.
-
-        """
-        return view_at_step_size(self, frames)
-
     def for_batch(self, batch: Batch) -> "SpeechLM":
         """Return the view whose steps have as many slots as those of `batch`."""
         sizes = {layout.tokens_per_step: layout.frames_per_step for layout in self.config.layouts}
         return view_at_step_size(self, sizes[batch.steps.shape[-1]])
-
-    def add_draft(self, settings: dict[str, Any]) -> None:
-        """Add a new draft head; heads of its states start as copies of the model's.
-
-        Raises:
-            InputError: the settings are invalid, or do not fit an elastic model.
-
-        """
-        self.draft = build_draft(settings, self.width, lambda: deepcopy(self.head))
-        self.config.draft = dict(settings)
-        check_draft(self.draft, self.step_sizes)
-
-    def add_audio_input(self, settings: dict[str, Any]) -> None:
-        """Add an audio encoder and the control tokens of dialogue, or replace the audio encoder.
-
-        A new encoder starts with the weights of the previous one that fit.
-
-        Raises:
-            InputError: the settings are invalid, or do not fit the model.
-
-        """
-        if self.trunk is not None:
-            check_wiring(self.config.text, audio_input=True)
-        self.config.audio_input = dict(settings)
-        config, previous = self.config.audio_input_config, self.audio_encoder
-        vocabulary = self.backbone.config.vocab_size
-        if config.end_id >= vocabulary:
-            raise InputError(
-                f"backbone.vocab_size '{vocabulary}': a model with audio input writes text, whose "
-                f"end token has the id {config.end_id}; give {config.end_id + 1} or more",
-                code="out_of_range",
-            )
-        alphabet = len(self.config.alphabet)
-        self.audio_encoder = AudioEncoder(config, self.config.codec_streams, alphabet, self.width)
-        if previous is not None:
-            self.audio_encoder.load_fitting(previous)
-            return
-        control_tokens = nn.Embedding(len(CONTROL_TOKENS), self.width)
-        with torch.no_grad():
-            control_tokens.weight[:1] = self.control_tokens.weight[:1]
-        self.control_tokens = control_tokens
 
     def drop_objectives(self) -> None:
         """Remove the auxiliary losses and their weights, which serve training alone."""
@@ -176,11 +64,6 @@ class SpeechLM(MultiTokenLM):
         for ties in (self.all_tied_weights_keys, self._tied_weights_keys or {}):
             for name in [name for name in ties if ".objectives." in name]:
                 del ties[name]
-
-    def collator(self) -> Collator:
-        """Return what turns prompts into batches for this model."""
-        frames = self.config.audio_frames_per_position
-        return Collator(self.layout, self.config.speaker_dim, frames)
 
     # -- loading -------------------------------------------------------------------------------
 
@@ -286,109 +169,3 @@ class SpeechLM(MultiTokenLM):
             count = part.sum().float()
             parts.append(torch.stack([(losses.detach() * part).sum() / count.clamp(min=1), count]))
         return losses.mean(), torch.stack(parts)
-
-    def embed(self, batch: Batch, row_by_row: bool = False) -> EmbeddedBatch:
-        """Compute the backbone's inputs for a batch.
-
-        Args:
-            batch: padded on either side.
-            row_by_row: encode text and audio row by row, so that rounding does not depend on the
-                other rows of the batch: a prompt gives the same result in any batch.
-
-        """
-        speaker = text = None
-        if self.speaker_projection is not None:
-            assert batch.speaker is not None and batch.has_speaker is not None
-            speaker = self.speaker_projection(batch.speaker, batch.has_speaker)  # [B, D]
-        if self.track is not None:
-            assert batch.characters is not None and batch.character_lengths is not None
-            encode_text = self.track.encode_rows if row_by_row else self.track.encode
-            text = encode_text(batch.characters, batch.character_lengths)  # [B, U, D]
-        steps = self._embed_speech(batch.steps, speaker, text, batch.pointers, dropout=True)
-        kinds = batch.kinds[..., None]  # [B, L, 1]
-        inputs = torch.where(kinds == PositionKind.SPEECH, steps, 0)
-        is_control = batch.kinds == PositionKind.CONTROL
-        control = self.control_tokens(torch.where(is_control, batch.ids, 0))
-        inputs = torch.where(is_control[..., None], control, inputs)
-        if speaker is not None:
-            inputs = torch.where(kinds == PositionKind.SPEAKER, speaker[:, None], inputs)
-        if self.config.uses_text_tokens:
-            is_text = batch.kinds == PositionKind.TEXT
-            if self.trunk is not None:
-                tokens = self.trunk(batch.ids, is_text, row_by_row)
-            else:
-                tokens = self.backbone.get_input_embeddings()(torch.where(is_text, batch.ids, 0))
-            inputs = torch.where(is_text[..., None], tokens, inputs)
-        if batch.audio is not None:
-            assert self.audio_encoder is not None and batch.audio_lengths is not None
-            encoder = self.audio_encoder
-            encode = encoder.encode_rows if row_by_row else encoder.forward
-            inputs = place_audio(inputs, batch.kinds, encode(batch.audio, batch.audio_lengths))
-        return EmbeddedBatch(self.with_step_size(inputs), speaker, text)
-
-    def with_step_size(self, inputs: Tensor) -> Tensor:
-        """Add the embedding of the step size to inputs [.., D], in an elastic model."""
-        if self.step_size_embedding is None:
-            return inputs
-        return inputs + self.step_size_embedding.weight[self.step_size_index]
-
-    def _embed_speech(
-        self,
-        steps: Tensor,
-        speaker: Tensor | None,
-        text: Tensor | None,
-        pointers: Tensor | None,
-        dropout: bool = False,
-    ) -> Tensor:
-        """Embed steps [B, .., K] with the text at their `pointers` [B, .., G]: [B, .., D].
-
-        In training, `dropout` removes the codes of some steps, so that text and speaker matter.
-        """
-        speech: Tensor = self.embedding(steps)
-        if dropout and self.training and self.config.step_dropout > 0:
-            kept = torch.rand(steps.shape[:-1], device=steps.device) >= self.config.step_dropout
-            speech = speech * kept[..., None]
-        if self.track is not None and text is not None and pointers is not None:
-            speech = speech + self.track.read(text, pointers)
-        if speaker is not None and self.config.speaker_every_step:
-            speech = speech + speaker.view(len(speaker), *[1] * (speech.dim() - 2), -1)
-        return speech
-
-    # -- decoding ------------------------------------------------------------------------------
-
-    def prefill(self, batch: Batch) -> tuple[Tensor, Tensor, DecodeState]:
-        """Run a left-padded batch of prompts.
-
-        Returns:
-            The backbone's inputs and hidden states of all positions, [B, L, D] each, and a state.
-
-        """
-        batch = batch.to(self.device)
-        embedded = self.embed(batch, row_by_row=True)
-        hidden, cache = self.decoder.prefill(embedded.inputs, batch.attention_mask)
-        state = DecodeState.start(cache, torch.zeros_like(cache.lengths))
-        if self.config.speaker_every_step:
-            state.speaker = embedded.speaker
-        if embedded.text is not None and batch.character_lengths is not None:
-            state.start_pointers(embedded.text, batch.character_lengths)
-        return embedded.inputs, hidden, state
-
-    def embed_step(self, state: DecodeState, tokens: Tensor) -> Tensor:
-        """Count a step of tokens [B, K] in `state`: the backbone's input [B, D] for it."""
-        pointers = state.move_pointers(self.layout, tokens)  # [B, G]
-        inputs = self._embed_speech(tokens, state.speaker, state.encoded_text, pointers)
-        state.steps = state.steps + 1
-        return self.with_step_size(inputs)
-
-    def step_limit(self, segments: Sequence[Segment]) -> int:
-        """Steps after which speech is cut off, see `longest_speech`."""
-        frame_rate = self.config.tokenizer.get("frame_rate", 25.0)
-        seconds = longest_speech(segments, tracked=self.track is not None)
-        return self.layout.num_steps(int(seconds * frame_rate))
-
-    def _optimize_parts(self, convert: LinearFactory) -> None:
-        super()._optimize_parts(convert)
-        for frames in self.step_sizes[:-1]:
-            self.at_step_size(frames).head.optimize_for_inference(convert)
-        if self.track is not None:
-            self.track.optimize_for_inference(convert)

@@ -19,9 +19,10 @@ from vocalmtp.errors import InputError
 from vocalmtp.heads import build_draft
 from vocalmtp.heads.text import TextCollator, TextHead, TextLayout
 from vocalmtp.io.read import FORMAT, check_format, fill, read_object, reason
-from vocalmtp.models.base import LossShares, MultiTokenLM, TrainingOutput
+from vocalmtp.models.base import LossShares, TrainingOutput
 from vocalmtp.models.batch import Batch
 from vocalmtp.models.checkpoint import load_backbone, quiet
+from vocalmtp.models.multi_token_lm import MultiTokenLM
 from vocalmtp.models.objectives import build_objectives
 from vocalmtp.models.prompts import Segment
 from vocalmtp.models.state import DecodeState
