@@ -58,10 +58,10 @@ class SpeechDecoding(DecodableLM):
         width = self.width
         self.trunk: Trunk | None = None
         if config.trunk:
-            from vocalmtp.models.trunk import Trunk, check_wiring  # imports Transformers
+            from vocalmtp.models import trunk  # imports Transformers
 
-            check_wiring(config.text, bool(config.audio_input))
-            self.trunk = Trunk(config.trunk, width)
+            trunk.check_wiring(config.text, bool(config.audio_input))
+            self.trunk = trunk.Trunk(config.trunk, width)
         self.embedding = SlotEmbedding(self.layout, width, config.layouts)
         self.control_tokens = nn.Embedding(1, width)
         self.head = build_head(config.head, self.layout, width, config.stream_weights)
