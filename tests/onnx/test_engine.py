@@ -13,6 +13,7 @@ from vocalmtp.arrays import host
 from vocalmtp.audio.io import join
 from vocalmtp.decoding.generate import collect_utterances, generate
 from vocalmtp.loading import load
+from vocalmtp.text.ipa import PHONES
 from vocalmtp.tts import TTS, SynthesisRequest
 
 TEXTS = ["Hi.", "One two.", "A."]
@@ -31,6 +32,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "linear head": {"head": {"name": "parallel", "kind": "linear"}},
     "qwen2": {"backbone": QWEN},
     "elastic": {"frames_per_step": [1, 2]},
+    "phones": {"phones": " ".join(PHONES)},
 }
 SAMPLING: dict[str, dict[str, Any]] = {
     "greedy": {"greedy": True},
@@ -64,9 +66,17 @@ def test_tokens_and_audio_equal_those_of_torch(both: Both, settings: str) -> Non
         np.testing.assert_allclose(one, other, atol=1e-3)
 
 
-@pytest.mark.parametrize("kind", ["coupled", "semi_decoupled"])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"kind": "coupled"},
+        {"kind": "semi_decoupled"},
+        {"sample_rate": 24_000, "prosody_levels": (8, 8), "pitch_range": (60.0, 600.0)},
+    ],
+    ids=["coupled", "semi_decoupled", "24 kHz"],
+)
 def test_audio_of_other_tokenizers_equals_that_of_torch(
-    kind: Any, exported: Any, tmp_path: Any
+    changes: dict[str, Any], exported: Any, tmp_path: Any
 ) -> None:
     from helpers.toy_model import tokenizer_config
 
@@ -77,18 +87,20 @@ def test_audio_of_other_tokenizers_equals_that_of_torch(
     from vocalmtp.tokenizers.neural import NeuralTokenizer
 
     torch.manual_seed(0)
-    config = tokenizer_config().model_copy(update={"kind": kind})
+    config = tokenizer_config().model_copy(update=changes)
     tokenizer = NeuralTokenizer(config).eval()
     tokenizer.save_pretrained(tmp_path / "codec")
     weights = Weights(tmp_path / "codec")
     frames_graph(config, weights).save(tmp_path / "codec" / "frames.onnx")
     samples_graph(config, weights).save(tmp_path / "codec" / "samples.onnx")
     manifest = OnnxManifest.load(exported)
-    manifest = manifest.model_copy(update={"codec": tokenizer.spec, "decoupled": False})
-    made = OnnxTokenizer(tmp_path / "codec", manifest, threads=1)
-    tokens = torch.randint(0, 1024, (1, 4, 9))
-    wanted = tokenizer.decode(tokens).numpy()
-    np.testing.assert_allclose(made.decode(tokens.numpy()), wanted, atol=1e-3)
+    found = {"codec": tokenizer.spec, "decoupled": config.kind == "decoupled"}
+    found["delay"] = tokenizer.decoder.vocoder.delay
+    made = OnnxTokenizer(tmp_path / "codec", manifest.model_copy(update=found), threads=1)
+    tokens = torch.randint(0, 64, (1, 4, 9))
+    speaker = torch.nn.functional.normalize(torch.randn(1, config.speaker_dim), dim=-1)
+    wanted = tokenizer.decode(tokens, speaker).numpy()
+    np.testing.assert_allclose(made.decode(tokens.numpy(), speaker.numpy()), wanted, atol=1e-3)
 
 
 @pytest.mark.parametrize("int8", [False, True])

@@ -30,12 +30,12 @@ def frames_graph(config: NeuralTokenizerConfig, weights: Weights) -> Graph:
 
     Frames whose `present` [T, 1] is 0 are look-ahead without codes.
     """
-    graph, digits = Graph("frames", weights), len(config.levels)
+    graph, digits = Graph("frames", weights), len(config.all_levels[-1])
     codes = graph.input("codes", "INT64", ["T", config.content_streams + 1])
     present = graph.input("present", "FLOAT", ["T", 1])
     speaker = graph.input("speaker", "FLOAT", [1, config.speaker_dim])
     values = graph.op("Mul", _values(graph, config, codes), present)  # [T, Q d]
-    end = (config.content_streams + 1) * digits
+    end = config.latent_size
     prosody = graph.cast(graph.slice(values, end - digits, end, 1), "DOUBLE")
     x = graph.linear(prosody, "decoder.pitch_in", kind="DOUBLE")
     x = _stack(graph, config, "pitch", x, None)
@@ -43,7 +43,7 @@ def frames_graph(config: NeuralTokenizerConfig, weights: Weights) -> Graph:
     relative = graph.op("Div", relative, graph.constant(4, np.float64))
     height = graph.linear(graph.cast(speaker, "DOUBLE"), "decoder.pitch_speaker", kind="DOUBLE")
     log_f0 = graph.op("Add", graph.reshape(height, 1), relative)
-    log_f0 = graph.op("Clip", log_f0, *(graph.constant(x, np.float64) for x in (3.9, 6.3)))
+    log_f0 = graph.op("Clip", log_f0, *(graph.constant(x, np.float64) for x in config.pitch_limits))
     x = graph.op("Gelu", graph.linear(values, "decoder.slow_in.0"))
     x = _stack(graph, config, "slow", graph.linear(x, "decoder.slow_in.2"), speaker)
     vectors = graph.reshape(graph.linear(x, "decoder.fast_in"), -1, config.frame_dim)
@@ -74,15 +74,14 @@ def samples_graph(config: NeuralTokenizerConfig, weights: Weights) -> Graph:
 
 def _values(graph: Graph, config: NeuralTokenizerConfig, codes: str) -> str:
     """Quantised values [T, Q d] of codes [T, Q]."""
-    levels, streams = np.array(config.levels), config.content_streams + 1
-    radix = np.concatenate([[1], np.cumprod(levels)[:-1]])
-    wide = graph.op("Unsqueeze", codes, graph.integers(2))
-    digits = graph.op("Mod", graph.op("Div", wide, graph.integers(*radix)), graph.integers(*levels))
-    doubled = graph.op("Mul", graph.cast(digits, "FLOAT"), graph.constant(2))
-    values = graph.op("Div", doubled, graph.constant(levels - 1))
-    values = graph.op("Sub", values, graph.constant(1))  # [T, Q, d]
+    streams = config.content_streams + 1
     if config.kind == "decoupled":
-        return graph.reshape(values, -1, streams * len(levels))
+        own = zip(graph.split(codes, [1] * streams, 1), config.all_levels, strict=True)
+        return graph.concat(
+            [graph.reshape(_digits(graph, part, levels), -1, len(levels)) for part, levels in own],
+            1,
+        )
+    values = _digits(graph, codes, config.levels)
     parts = [
         graph.op("Squeeze", part, graph.integers(1))
         for part in graph.split(graph.cast(values, "DOUBLE"), [1] * streams, 1)
@@ -90,6 +89,17 @@ def _values(graph: Graph, config: NeuralTokenizerConfig, codes: str) -> str:
     up = [f"encoder.quantizer.up.{q}" for q in range(streams)]
     products = [graph.linear(x, name, kind="DOUBLE") for x, name in zip(parts, up, strict=True)]
     return graph.cast(graph.sum(*products), "FLOAT")
+
+
+def _digits(graph: Graph, codes: str, levels: tuple[int, ...]) -> str:
+    """The digits of codes [T, Q], in [-1, 1]: [T, Q, d]."""
+    sizes = np.array(levels)
+    radix = np.concatenate([[1], np.cumprod(sizes)[:-1]])
+    wide = graph.op("Unsqueeze", codes, graph.integers(2))
+    digits = graph.op("Mod", graph.op("Div", wide, graph.integers(*radix)), graph.integers(*sizes))
+    doubled = graph.op("Mul", graph.cast(digits, "FLOAT"), graph.constant(2))
+    scaled = graph.op("Div", doubled, graph.constant(sizes - 1))
+    return graph.op("Sub", scaled, graph.constant(1))
 
 
 def _stack(

@@ -57,6 +57,7 @@ def export_onnx(folder: Path) -> list[Path]:
         layout=config.layout,
         text=config.text,
         alphabet=config.alphabet,
+        phones=config.phones,
         tokenizer=config.tokenizer,
         codec=tokenizer.spec,
         decoupled=tokenizer.decoder.decoupled,

@@ -13,6 +13,7 @@ from vocalmtp.errors import InputError
 from vocalmtp.heads.parallel import ParallelConfig
 from vocalmtp.models.config import SpeechLMConfig
 from vocalmtp.onnx.builder import Graph, Weights
+from vocalmtp.text.letter_phones import LONGEST
 
 BACKBONES = ("llama", "qwen2")
 
@@ -52,7 +53,10 @@ def text_graph(config: SpeechLMConfig, weights: Weights) -> Graph:
     """Build the text encoder of the track: characters [U] to [U, D]."""
     graph, track = Graph("text", weights), config.track_config
     characters = graph.input("characters", "INT64", ["U"])
-    x = graph.op("Gather", graph.weight("track.embedding.weight"), characters)  # [U, width]
+    x, rest = _embed_digit(graph, "track.embedding.weight", characters)  # [U, width]
+    for place in range(LONGEST if config.phones else 0):
+        phone, rest = _embed_digit(graph, f"track.phone_embeddings.{place}.weight", rest)
+        x = graph.op("Add", x, phone)
     x = graph.op("Unsqueeze", graph.op("Transpose", x, perm=[1, 0]), graph.integers(0))
     before = (track.kernel - 1) // 2
     for layer in range(track.layers):
@@ -64,6 +68,13 @@ def text_graph(config: SpeechLMConfig, weights: Weights) -> Graph:
     encoded = graph.linear(graph.layer_norm(x, "track.norm"), "track.output")
     graph.output("text", encoded, "FLOAT", ["U", "D"])
     return graph
+
+
+def _embed_digit(graph: Graph, table: str, ids: str) -> tuple[str, str]:
+    """Rows of a table for the lowest digits of ids [U], and the rest of the ids."""
+    size = graph.integers(graph.weights.shape(table)[0])
+    rows = graph.op("Gather", graph.weight(table), graph.op("Mod", ids, size))
+    return rows, graph.op("Div", ids, size)
 
 
 def prompt_graph(config: SpeechLMConfig, weights: Weights) -> Graph:

@@ -32,6 +32,7 @@ class OnnxManifest(StrictModel):
         layout: of the steps.
         text: where the text is, see `tts_prompt`.
         alphabet: the characters of the text track.
+        phones: of the text track, as in config.json.
         tokenizer: name, hash and frame rate of the speech tokenizer, as in config.json.
         codec: the speech tokenizer's spec.
         delay: samples of its output before an utterance begins.
@@ -45,6 +46,7 @@ class OnnxManifest(StrictModel):
     layout: TokenLayout
     text: TextMode
     alphabet: str
+    phones: str = ""
     tokenizer: dict[str, Any]
     codec: TokenizerSpec
     decoupled: bool

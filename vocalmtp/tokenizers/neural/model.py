@@ -90,6 +90,11 @@ class NeuralTokenizerConfig(StrictModel):
         """W, the number of digits of all streams."""
         return sum(map(len, self.all_levels))
 
+    @property
+    def pitch_limits(self) -> tuple[float, float]:
+        """Lowest and highest natural log of the F0 of the pulses."""
+        return LOWEST_PITCH, max(HIGHEST_PITCH, math.log(1.2 * self.pitch_range[1]))
+
     def spec(self) -> TokenizerSpec:
         """Return the spec of a tokenizer of this configuration."""
         hop = self.sample_rate // FRAMES_PER_SECOND
@@ -197,7 +202,7 @@ class Decoder(nn.Module):
         dim, speaker_dim = config.decoder_dim, config.speaker_dim
         self.digits = digits = len(config.all_levels[-1])  # of the last stream
         self.decoupled = config.kind == "decoupled"
-        self.highest = max(HIGHEST_PITCH, math.log(1.2 * config.pitch_range[1]))
+        self.pitch_limits = config.pitch_limits
         # Pitch is computed in float64: pulses accumulate phase, so a rounding error of F0 would
         # grow with time, and streamed audio would drift from offline audio.
         self.pitch_in = as_float64(FixedDtypeLinear(digits, 64))
@@ -249,7 +254,7 @@ class Decoder(nn.Module):
         prosody = values[..., -self.digits :].double()
         x, pitch_past = self.pitch(self.pitch_in(prosody), None, state.pitch)
         relative = self.pitch_out(x).flatten(1) / 4  # [B, T * FOLD]
-        log_f0 = (self.pitch_speaker(speaker.double()) + relative).clamp(LOWEST_PITCH, self.highest)
+        log_f0 = (self.pitch_speaker(speaker.double()) + relative).clamp(*self.pitch_limits)
         dtype = self.fast_in.weight.dtype
         speaker = speaker.to(dtype)
         x, slow_past = self.slow(self.slow_in(values.to(dtype)), speaker, state.slow)
