@@ -513,10 +513,11 @@ def test_model_is_loaded_whatever_torch_defaults_are(tts: TTS, folder: Path) -> 
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="a platform without fork")
-def test_forked_child_speaks(tts: TTS) -> None:
+def test_forked_child_speaks(folder: Path) -> None:
     """Torch's worker threads do not survive a fork: a child that waits for them would hang."""
     import signal
 
+    tts = load(folder, threads=2)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:

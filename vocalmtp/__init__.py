@@ -6,6 +6,8 @@
 The names below are the public interface; each is imported when it is first used.
 """
 
+import os
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +39,10 @@ __all__ = [
     "load_role",
     "talk",
 ]
+
+if "torch" not in sys.modules:  # which reads this when it is imported
+    # Threads that spin while they wait are tens of times slower on a machine whose cores are busy.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 _HOME = {
     "Audio": "vocalmtp.audio.io",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from vocalmtp.decoding.reading import TextReader
 from vocalmtp.engines.base import AUTO, EngineSettings, find_engine
+from vocalmtp.engines.threads import default_threads
 from vocalmtp.errors import InputError
 from vocalmtp.hub import DEFAULT_MODEL, model_folder
 from vocalmtp.io.read import read_object
@@ -94,7 +95,7 @@ def load(
         speaker_conditioning,
         decoding,
         decode_text,
-        1 if threads is None else threads,  # a step of a small model is too short to be split
+        default_threads(folder) if threads is None else threads,
         reader,
     )
 

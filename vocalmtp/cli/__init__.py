@@ -83,12 +83,7 @@ def root(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line. A user error is one line on standard error and exit status 2.
-
-    OMP_WAIT_POLICY defaults to "passive" here: threads that spin while they wait make synthesis
-    tens of times slower on a machine whose cores are busy.
-    """
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    """Run the command line. A user error is one line on standard error and exit status 2."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _terminate)
     for stream in (sys.stdout, sys.stderr):  # a file name may not be valid text

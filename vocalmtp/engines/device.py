@@ -67,9 +67,13 @@ def float32_on_cpu() -> Iterator[None]:
             torch.set_default_dtype(before)
 
 
-def _use_one_thread() -> None:
+def _begin_forked() -> None:
+    """Prepare a forked child, which has none of its parent's threads; torch would wait for them."""
+    _building.release()
     torch.set_num_threads(1)
 
 
-# A forked child has none of its parent's worker threads, and torch would wait for them for ever.
-os.register_at_fork(after_in_child=_use_one_thread)
+# No other thread is building modules at a fork: the child would wait for it for ever.
+os.register_at_fork(
+    before=_building.acquire, after_in_parent=_building.release, after_in_child=_begin_forked
+)
