@@ -35,6 +35,23 @@ def on_cpu() -> AbstractContextManager[Any]:
     return nullcontext() if torch is None else torch.device("cpu")
 
 
+def codec_stream(tokenizer: Any) -> AbstractContextManager[Any]:
+    """Return a context in which a GPU runs a speech tokenizer beside other work, in its own order.
+
+    What is computed in it is to be used in it, or after a copy to the CPU.
+    """
+    device = getattr(tokenizer, "device", None)
+    if getattr(device, "type", "") != "cuda":
+        return nullcontext()
+    context: AbstractContextManager[Any] = sys.modules["torch"].cuda.stream(_codec_stream(device))
+    return context
+
+
+@lru_cache(None)
+def _codec_stream(device: Any) -> Any:
+    return sys.modules["torch"].cuda.Stream(device)
+
+
 def host(x: Array) -> np.ndarray:
     """Return `x` as a numpy array, from any device."""
     return x if isinstance(x, np.ndarray) else x.cpu().numpy()

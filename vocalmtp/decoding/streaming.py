@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vocalmtp.arrays import Array, as_float, host, namespace, stack
+from vocalmtp.arrays import Array, as_float, codec_stream, host, namespace, stack
 from vocalmtp.audio.io import Audio, add_silence, join, scale_words, shift_words
 from vocalmtp.audio.stretch import TimeStretcher
 from vocalmtp.audio.timestamps import word_times
@@ -51,7 +51,9 @@ class SentenceStream:
         self.sentence, self.layout, self.spec = sentence, layout, tokenizer.spec
         self.stretcher = TimeStretcher(speed, self.spec.sample_rate)
         self.tracked = layout.streams[0].name == ADVANCE
-        self.codec = tokenizer.stream(speaker)
+        self.tokenizer = tokenizer
+        with codec_stream(tokenizer):
+            self.codec = tokenizer.stream(speaker)
         self.unpacker = StepUnpacker(layout)
         self.sizes = chain(CHUNKS, repeat(CHUNKS[-1]))
         self.due = next(self.sizes)  # complete steps of the next chunk
@@ -79,7 +81,9 @@ class SentenceStream:
         self.waiting.append(self.unpacker.flush())
         samples = self._decode()
         if self.begun:
-            rest = self.stretcher.push(to_samples(self.codec.flush()))
+            with codec_stream(self.tokenizer):
+                rest = to_samples(self.codec.flush())
+            rest = self.stretcher.push(rest)
             samples = np.concatenate([samples, rest, self.stretcher.flush()])
         audio = self._chunk(samples, last=True)
         audio.truncated = not self.ended
@@ -98,7 +102,9 @@ class SentenceStream:
         if not codes.shape[1]:
             return np.zeros(0, np.float32)
         self.begun = True
-        return self.stretcher.push(to_samples(self.codec.push(codes[None])))
+        with codec_stream(self.tokenizer):
+            samples = to_samples(self.codec.push(codes[None]))
+        return self.stretcher.push(samples)
 
     def _chunk(self, samples: np.ndarray, last: bool) -> Audio:
         words = []

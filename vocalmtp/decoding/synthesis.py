@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
-from vocalmtp.arrays import Array, host
+from vocalmtp.arrays import Array, codec_stream, host
 from vocalmtp.audio.io import Audio, add_silence, scale_words
 from vocalmtp.audio.stretch import stretch
 from vocalmtp.audio.timestamps import word_times
@@ -167,7 +167,7 @@ class SentenceSynthesizer:
             words = word_times(request.text, pointers, rate, complete=True, written=written)
         samples = np.zeros(0, np.float32)
         if generated.codes.shape[1]:
-            with self.statistics.timed("tokenizer"):
+            with self.statistics.timed("tokenizer"), codec_stream(self.tokenizer):
                 vector = self.decoder_speaker_vector(request.voice)
                 wav = self.tokenizer.decode(generated.codes[None], vector)
                 samples = stretch(to_samples(wav), request.speed, self.sample_rate)
