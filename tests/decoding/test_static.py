@@ -1,23 +1,32 @@
 """Passes of fixed shape: the tokens of the plain loop, for every head and strategy, and one read."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 import torch
 from helpers.recorded_graph import RecordingCapture
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from vocalmtp import arrays
+from vocalmtp.decoding.acceptance import code_points
 from vocalmtp.decoding.draft_state import DraftOnly
 from vocalmtp.decoding.generate import Prompt, RunningBatch, generate, prefill_prompts
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.decoding.speculative import Speculative
-from vocalmtp.decoding.static import StaticBatch, StaticStepper, position_bucket, row_bucket
+from vocalmtp.decoding.static import (
+    StaticBatch,
+    StaticStepper,
+    map_tensors,
+    position_bucket,
+    row_bucket,
+)
+from vocalmtp.decoding.stepper import PassOutput
 from vocalmtp.decoding.strategies import DecodeStrategy, Grouped
 from vocalmtp.decoding.tree import DraftTree
-from vocalmtp.decoding.tree_speculative import TreeSpeculative
+from vocalmtp.decoding.tree_speculative import TreeSpeculative, tree_mask
+from vocalmtp.engines.cuda import store_in_bf16
 from vocalmtp.engines.graphs import Programs
 from vocalmtp.models.speech_lm import SpeechLM
 
@@ -161,8 +170,10 @@ def test_steps_launched_ahead_have_late_rows_wait(
 
 # -- reads ---------------------------------------------------------------------------------------
 
-READS = ("item", "tolist", "numpy", "__bool__", "__int__", "__float__", "__index__", "nonzero")
-READS = (*READS, "cpu", "unique", "equal", "__len__of_mask", "masked_select")
+READS = (
+    *("item", "tolist", "numpy", "cpu", "__bool__", "__int__", "__float__", "__index__"),
+    *("nonzero", "unique", "equal", "masked_select"),
+)
 
 
 class ReadCounter(TorchFunctionMode):
@@ -190,18 +201,25 @@ def has_mask(index: Any) -> bool:
     return any(isinstance(x, list) or getattr(x, "dtype", None) == torch.bool for x in parts)
 
 
-@contextmanager
-def reads() -> Iterator[list[str]]:
-    with ReadCounter() as counter:
-        yield counter.found
+@pytest.fixture
+def clean_constants() -> Iterator[None]:
+    """Forget tensors without values."""
+    yield
+    for cached in (arrays._constant_tensor, code_points, tree_mask):
+        cached.cache_clear()
 
 
 @pytest.mark.parametrize(("name", "strategy"), CASES)
 @torch.inference_mode()
-def test_a_pass_has_no_read(name: str, strategy: str, make_model: Make, make_rows: Make) -> None:
-    if not STRATEGIES[strategy]().has_fixed_shape:
+def test_a_pass_has_no_read_and_stays_on_its_device(
+    name: str, strategy: str, make_model: Make, make_rows: Make, clean_constants: None
+) -> None:
+    """Also in bfloat16, and with tensors without values, which refuse others from the CPU."""
+    made = STRATEGIES[strategy]()
+    if not made.has_fixed_shape:
         pytest.skip("samples as often as it takes")
-    model, made = make_model(**MODELS[name]), STRATEGIES[strategy]()
+    model = make_model(**MODELS[name])
+    store_in_bf16(model)
     model.use_programs(Programs())
     rows = make_rows(model, (9, 5), spoken=False)
     prompts = [Prompt(rows[0], WARM, 0, 9), Prompt(rows[1], GREEDY, 1, 9)]
@@ -209,13 +227,33 @@ def test_a_pass_has_no_read(name: str, strategy: str, make_model: Make, make_row
     batch = StaticBatch(model, made, model.programs, fresh)
     batch.add(fresh)
     batch.launch()
-    with reads() as found:
+    with ReadCounter() as counter:
         for _ in range(3):
             batch.launch()
-    assert found == []
-    with reads() as found:
+    assert counter.found == []
+    with ReadCounter() as counter:
         batch.launch().output.tolist()
-    assert found == ["tolist"]  # the counter counts
+    assert counter.found == ["tolist"]  # the counter counts
+    nn.Module.to(model, "meta")
+    state = map_tensors(
+        fresh,
+        lambda _, x: torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device="meta"),
+    )
+    for _ in range(2):
+        emitted = made.emit(model, state)
+        output = PassOutput.of(emitted, model.layout, state)
+        made.forward(model, state, emitted)
+    assert output.pack().device.type == "meta"
+    with pytest.raises(RuntimeError, match="meta"):  # the check checks
+        output.pack().sum().item()
+
+
+def test_bf16_keeps_rotary_frequencies(make_model: Make) -> None:
+    model = make_model()
+    before = model.backbone.model.rotary_emb.inv_freq.clone()
+    store_in_bf16(model)
+    assert torch.equal(model.backbone.model.rotary_emb.inv_freq, before)
+    assert model.backbone.model.layers[0].mlp.up_proj.weight.dtype == torch.bfloat16
 
 
 @torch.inference_mode()
