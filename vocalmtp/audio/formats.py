@@ -5,6 +5,7 @@ Letters: N samples, n samples of one write.
 
 import os
 import struct
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from vocalmtp.errors import InputError, nearest
 from vocalmtp.io.atomic import atomic_path, check_file, os_errors
 
 BLOCK = 65_536  # samples per write: libsndfile's Vorbis encoder overflows its stack on huge ones
+WINDOWS = sys.platform == "win32"
 WAV_HEADER = struct.Struct("<4sI4s4sIHHIIHH4sI")
 
 Write = Callable[[np.ndarray], object]  # appends float samples [n]
@@ -116,9 +118,8 @@ def to_pcm(samples: np.ndarray) -> bytes:
 
 def encode(samples: np.ndarray, sample_rate: int, format: str) -> bytes:
     """Encode float samples [N] as the content of a file; `format` is a key of FORMATS."""
-    # Not in a BytesIO: that is written by a callback, where Ctrl-C would be lost.
     with _memory_file() as file:
-        with _write_errors("memory"), _open_sound(file.fileno(), sample_rate, format) as sound:
+        with _write_errors("memory"), _open_sound(file, sample_rate, format) as sound:
             write_blocks(sound, samples)
         file.seek(0)
         return file.read()
@@ -161,7 +162,7 @@ def audio_writer(path: Path | str, sample_rate: int, format: str | None = None) 
             yield write
         # The rest of libsndfile's buffers is written on closing, which reports no error.
         with _write_errors(path):
-            if soundfile.info(os.fsencode(partial)).frames != count:
+            if soundfile.info(native_path(partial)).frames != count:
                 raise soundfile.SoundFileError("the disk is full")
 
 
@@ -196,7 +197,7 @@ def live_writer(path: Path | str, sample_rate: int, format: str | None = None) -
         append = _wav_appender(file, sample_rate)
         sound = None
         if format != "wav":  # libsndfile updates the header of a WAV when it is closed
-            sound = _open_sound(file.fileno(), sample_rate, format)
+            sound = _open_sound(file, sample_rate, format)
 
         def write(samples: np.ndarray) -> None:
             nonlocal count
@@ -239,12 +240,21 @@ def _wav_appender(file: BinaryIO, sample_rate: int) -> Write:
     return append
 
 
-def _open_sound(target: Path | int, sample_rate: int, format: str) -> Any:
-    """A mono `soundfile.SoundFile` for writing to a path or an open descriptor."""
+def native_path(path: Path) -> str | bytes:
+    """Return a path for libsndfile; a name need not be valid text, except on Windows."""
+    return str(path) if WINDOWS else os.fsencode(path)
+
+
+def _open_sound(target: Path | IO[bytes], sample_rate: int, format: str) -> Any:
+    """A mono `soundfile.SoundFile` for writing to a path or an open file."""
     import soundfile
 
     own = FORMATS[format]
-    file = os.fsencode(target) if isinstance(target, Path) else target  # a name need not be UTF-8
+    file: Any = target
+    if isinstance(target, Path):
+        file = native_path(target)
+    elif not WINDOWS:  # by its descriptor: in a callback, Ctrl-C would be lost
+        file = target.fileno()
     return soundfile.SoundFile(
         file, "w", sample_rate, 1, subtype=own.subtype, format=own.kind, closefd=False
     )

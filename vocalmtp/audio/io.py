@@ -17,7 +17,13 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from vocalmtp.audio.formats import audio_writer, check_format, check_rate, encode
+from vocalmtp.audio.formats import (
+    audio_writer,
+    check_format,
+    check_rate,
+    encode,
+    native_path,
+)
 from vocalmtp.errors import InputError
 
 BLOCK = 65_536  # samples per read
@@ -204,7 +210,7 @@ def read_audio(path: Path | str, sample_rate: int, longest: float | None = None)
             )
         if path.suffix.lower() in FFMPEG_SUFFIXES:
             return _check_samples(_read_by_ffmpeg(path, sample_rate, longest), path)
-        with soundfile.SoundFile(os.fsencode(path)) as sound:
+        with soundfile.SoundFile(native_path(path)) as sound:
             rate = sound.samplerate
             samples = _read_sound(sound, path, sample_rate, longest)
     except (soundfile.SoundFileError, OSError, TypeError) as error:  # TypeError: a .raw file

@@ -1,5 +1,6 @@
 """The items of a list, validated one by one."""
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -115,9 +116,10 @@ def _check_id(value: object) -> str:
             f"id {short(value)}: must be a string, which names the item's file",
             code="invalid_value",
         )
-    if not value.isprintable() or "/" in value or "\\" in value:
+    refused = '/\\:*?"<>|' if sys.platform == "win32" else "/\\"
+    if not value.isprintable() or any(character in value for character in refused):
         raise InputError(
-            f"id {short(value)}: must be a file name; leave out slashes and control characters",
+            f"id {short(value)}: must be a file name; leave out control characters and {refused}",
             code="invalid_value",
         )
     if value.startswith("."):

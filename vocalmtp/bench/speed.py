@@ -46,7 +46,11 @@ def hardware(device: str = "cpu") -> str:
     model = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.is_file():
-        names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
+        names = [
+            line
+            for line in info.read_text(encoding="utf-8", errors="replace").splitlines()
+            if line.startswith("model name")
+        ]
         model = names[0].partition(":")[2].strip() if names else model
     if resolve_device(device).type == "cuda":
         model = f"{torch.cuda.get_device_name(resolve_device(device))}, {model}"

@@ -67,8 +67,16 @@ class FollowedText:
         if text := decoder.decode(block):
             self.begin = self.begin or time.perf_counter()
             yield text
-            if text.endswith("\n") and not select.select([_descriptor()], [], [], IDLE)[0]:
+            if text.endswith("\n") and _is_idle():
                 yield "\n"
+
+
+def _is_idle() -> bool:
+    """Whether nothing arrives for IDLE seconds; never where pipes cannot be waited for (Windows)."""
+    try:
+        return not select.select([_descriptor()], [], [], IDLE)[0]
+    except OSError:
+        return False
 
 
 def _blocks() -> Iterator[bytes]:

@@ -74,6 +74,7 @@ def _begin_forked() -> None:
 
 
 # No other thread is building modules at a fork: the child would wait for it for ever.
-os.register_at_fork(
-    before=_building.acquire, after_in_parent=_building.release, after_in_child=_begin_forked
-)
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(
+        before=_building.acquire, after_in_parent=_building.release, after_in_child=_begin_forked
+    )
