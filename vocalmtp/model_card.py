@@ -25,6 +25,7 @@ class ModelCard(StrictModel):
 
     name: str | None = None
     default_voice: str | None = None
+    voice_aliases: dict[str, str] = {}  # other names of voices, for clients of a server
     sampling: RecommendedSampling = RecommendedSampling()
     int8: bool = False  # whether int8 was measured to be as good
 

@@ -41,6 +41,13 @@ class BenchOptions(EngineOptions, DecodingOptions):
     neighbours: Annotated[
         int, option(min=0, max=1024, help="With --peers: busy processes beside the measurement.")
     ] = 0
+    serve: Annotated[
+        str | None,
+        option(
+            help="Measure the server at this address with 1 to 64 clients, for two minutes each.",
+            metavar="URL",
+        ),
+    ] = None
     quick: Annotated[
         bool, option("--quick", help="Fewer batch sizes, methods and repetitions.")
     ] = False
@@ -48,7 +55,12 @@ class BenchOptions(EngineOptions, DecodingOptions):
 
     def check(self) -> None:
         """Raise InputError for options that exclude each other."""
-        special = {"chat": self.chat, "methods": self.methods, "peers": self.peers}
+        special = {
+            "chat": self.chat,
+            "methods": self.methods,
+            "peers": self.peers,
+            "serve": self.serve is not None,
+        }
         chosen_ones = [name for name, chosen in special.items() if chosen]
         for name in chosen_ones[1:]:
             raise InputError(
@@ -81,6 +93,8 @@ def bench(options: BenchOptions) -> None:
 
     vocalmtp bench mini --peers --json peers.json
 
+    vocalmtp bench --serve http://127.0.0.1:8000
+
     vocalmtp bench my-model --drafts 3 --accept joint
 
     """
@@ -104,6 +118,11 @@ def bench(options: BenchOptions) -> None:
     parts: Iterable[tuple[str, list[Metric]]]
     if options.chat:
         parts = [("", run_chat_bench(model, runtime, options.quick))]
+    elif options.serve is not None:
+        from vocalmtp.bench.serve import SECONDS, run_serve_bench
+
+        seconds = 10.0 if options.quick else SECONDS
+        parts = [("", run_serve_bench(options.serve, seconds=seconds))]
     elif options.peers:
         from vocalmtp.bench.peers import cpu_flags, run_peers
 

@@ -1,0 +1,133 @@
+"""`vocalmtp bench --serve URL`: latency and throughput of a running server, by concurrent clients.
+
+Every client requests one text after another, for a given time, and reads the audio as it comes.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from vocalmtp.evaluation.report import Metric
+from vocalmtp.evaluation.statistics import single
+from vocalmtp.optional import require
+
+CLIENTS = (1, 4, 16, 64)
+SECONDS = 120.0  # of every number of clients
+RATE = 24_000  # Hz
+TEXTS = (
+    "The birch canoe slid on the smooth planks. Glue the sheet to the dark blue background.",
+    "It is easy to tell the depth of a well. These days a chicken leg is a rare dish.",
+    "Rice is often served in round bowls. The juice of lemons makes fine punch.",
+    "The box was thrown beside the parked truck. Four hours of steady work faced us.",
+)
+
+
+@dataclass
+class Load:
+    """What the clients of one number have seen.
+
+    Attributes:
+        first: seconds until the first audio of every request.
+        factors: seconds per second of audio of every request.
+        underruns: seconds by which chunks came too late for playback, of every request.
+        refused: requests that the server was too busy for.
+        failed: requests that ended otherwise.
+
+    """
+
+    first: list[float] = field(default_factory=list)
+    factors: list[float] = field(default_factory=list)
+    underruns: list[float] = field(default_factory=list)
+    refused: int = 0
+    failed: int = 0
+
+
+def run_serve_bench(
+    url: str, clients: Sequence[int] = CLIENTS, seconds: float = SECONDS
+) -> list[Metric]:
+    """Measure a server.
+
+    Args:
+        url: its address, such as http://127.0.0.1:8000.
+        clients: numbers of clients at a time, one after the other.
+        seconds: for which each number of clients sends requests.
+
+    """
+    metrics = []
+    for count in clients:
+        metrics += load_metrics(count, asyncio.run(apply_load(url.rstrip("/"), count, seconds)))
+    return metrics
+
+
+async def apply_load(url: str, clients: int, seconds: float) -> Load:
+    """Send requests by so many clients, for so many seconds."""
+    httpx: Any = require("httpx")
+    load, end = Load(), time.monotonic() + seconds
+    limits = httpx.Limits(max_connections=None)
+    async with httpx.AsyncClient(base_url=url, timeout=120.0, limits=limits) as client:
+        await asyncio.gather(*(_run_client(client, n, end, load) for n in range(clients)))
+    return load
+
+
+async def _run_client(client: Any, number: int, end: float, load: Load) -> None:
+    httpx: Any = require("httpx")
+    turn = number
+    while time.monotonic() < end:
+        text = TEXTS[turn % len(TEXTS)]
+        turn += 1
+        try:
+            wait = await _request(client, text, load)
+        except httpx.HTTPError:
+            load.failed += 1
+            continue
+        if wait:
+            load.refused += 1
+            await asyncio.sleep(wait)
+
+
+async def _request(client: Any, text: str, load: Load) -> float:
+    """Speak a text; return the seconds to wait if the server is too busy, else 0."""
+    body = {"input": text, "response_format": "pcm", "sample_rate": RATE}
+    begin, received, started, late = time.monotonic(), 0, 0.0, 0.0
+    async with client.stream("POST", "/v1/audio/speech", json=body) as response:
+        if response.status_code in (429, 503):
+            return float(response.headers.get("retry-after", 1))
+        response.raise_for_status()
+        async for data in response.aiter_bytes():
+            now = time.monotonic()
+            if not received:
+                started = now
+            late = max(late, now - started - received / 2 / RATE)
+            received += len(data)
+    load.first.append(started - begin)
+    load.factors.append((time.monotonic() - begin) / (received / 2 / RATE))
+    load.underruns.append(late)
+    return 0.0
+
+
+def load_metrics(clients: int, load: Load) -> list[Metric]:
+    """The figures of one number of clients."""
+    name = f"{clients} clients" if clients > 1 else "1 client"
+
+    def metric(title: str, value: float, unit: str = "", digits: int = 2) -> Metric:
+        return Metric(title, name, single(value), unit, digits)
+
+    metrics = []
+    if load.first:
+        for share in (50, 95):
+            first = 1000 * float(np.percentile(load.first, share))
+            metrics.append(metric(f"first audio, {share}th percentile", first, "ms", 0))
+        metrics.append(
+            metric("real-time factor of a stream, median", float(np.median(load.factors)))
+        )
+        interrupted = sum(late > 0.001 for late in load.underruns) / len(load.underruns)
+        metrics.append(metric("streams with an underrun", interrupted, "%", 1))
+        metrics.append(metric("longest underrun", max(load.underruns), "s"))
+    metrics.append(metric("requests served", len(load.first), "", 0))
+    metrics.append(metric("requests refused (429, 503)", load.refused, "", 0))
+    metrics.append(metric("requests failed", load.failed, "", 0))
+    return metrics
