@@ -137,6 +137,19 @@ def test_update_merges(connect):
     assert client.chat.config.system == "Be brief."
 
 
+def test_null_leaves_a_setting_as_it_is_or_turns_it_off(connect):
+    client = connect(system="Base.")
+    audio = {"input": {"turn_detection": None, "format": None}, "output": {"speed": None}}
+    client.send("session.update", session={"instructions": None, "tools": None, "audio": audio})
+    session = client.wait("session.updated")["session"]
+    assert session["audio"]["input"]["turn_detection"] is None
+    assert session["audio"]["input"]["format"]["rate"] == 24_000
+    assert (session["instructions"], session["audio"]["output"]["speed"]) == ("Base.", 1.0)
+    client.send("conversation.item.create", item=QUESTION)
+    client.send("response.create", response={"instructions": None, "metadata": None})
+    assert client.wait("response.done")["response"]["status"] == "completed"
+
+
 def test_a_text_turn(connect):
     client = connect()
     client.send("conversation.item.create", item=QUESTION)

@@ -9,7 +9,7 @@ from vocalmtp.config import parse
 from vocalmtp.errors import InputError
 
 RATE = 24_000  # Hz, of audio in both directions
-WHOLE = ("turn_detection", "transcription", "noise_reduction")  # are replaced, not merged
+WHOLE = ("turn_detection", "transcription", "noise_reduction")  # are replaced, or null for off
 PATIENCE = {"low": 1.2, "medium": 0.6, "auto": 0.6, "high": 0.4}  # seconds of silence, by eagerness
 MAX_TOOLS = 128
 SLOWEST = 0.5
@@ -138,6 +138,8 @@ class SessionConfig(BaseModel):
 
 
 def _merged(known: Any, changes: Any, key: str = "") -> Any:
+    """`known` with changes; null changes only what can be turned off, as clients send many nulls."""
     if key in WHOLE or not (isinstance(known, dict) and isinstance(changes, dict)):
         return deepcopy(changes)
-    return known | {name: _merged(known.get(name), value, name) for name, value in changes.items()}
+    given = {name: value for name, value in changes.items() if value is not None or name in WHOLE}
+    return known | {name: _merged(known.get(name), value, name) for name, value in given.items()}

@@ -216,7 +216,7 @@ class RealtimeSession:
             )
         fields = ("instructions", "output_modalities")
         config = self._config.updated({key: wanted[key] for key in fields if key in wanted})
-        system = config.instructions if "instructions" in wanted else None
+        system = None if wanted.get("instructions") is None else config.instructions
         spoken = "audio" in config.output_modalities
         turn = self._chat.respond(AnswerOptions(system=system, spoken=spoken))
         if not self._chat.closed:
