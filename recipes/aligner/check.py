@@ -8,21 +8,22 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import soundfile
 import typer
 
+from vocalmtp.audio.io import read_audio
 from vocalmtp.data.manifest import Utterance, read_manifest
 from vocalmtp.data.prepare import RecordingLimits
 from vocalmtp.io.progress import track
 from vocalmtp.models.aligner import Aligner, load_aligner, word_ends
 from vocalmtp.optional import require
 
+RATE = 16_000  # samples per second of both aligners
 Words = list[tuple[str, float, float]]  # word, start and end in seconds
 
 
 def pocketsphinx_words(samples: np.ndarray, words: list[str]) -> Words | None:
     """Forced alignment of int16 `samples` by pocketsphinx; None if it fails or lacks a word."""
-    decoder = require("pocketsphinx").Decoder(samprate=16_000, loglevel="FATAL")
+    decoder = require("pocketsphinx").Decoder(samprate=RATE, loglevel="FATAL")
     if any(decoder.lookup_word(word) is None for word in words):
         return None
     decoder.set_align_text(" ".join(words))
@@ -64,8 +65,8 @@ def measure(rows: list[Utterance], aligner: Aligner) -> Iterator[str]:
     right, wrong, failures = [], [], 0
     pairs = list(zip(rows, rows[1:] + rows[:1], strict=True))
     for row, other in track(pairs, len(rows), "rows"):
-        samples, _ = soundfile.read(row.audio, dtype="int16")
-        audio = samples.astype(np.float32) / 32768
+        audio = read_audio(row.audio, RATE)
+        samples = (audio * 32767).astype(np.int16)
         found = aligner.align(audio, row.text)
         right.append((found.nll, found.coverage))
         if other.text != row.text:

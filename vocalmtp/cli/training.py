@@ -65,7 +65,9 @@ class TrainOptions:
     ] = False
     tokenizer: Annotated[
         str | None,
-        option(help="With --dry-run and without shards: a name from 'vocalmtp tokenizers'."),
+        option(
+            help="With --dry-run and without shards: a name from 'vocalmtp tokenizers', or a folder."
+        ),
     ] = None
     device: Annotated[
         str | None, option(help="auto, cpu, cuda or cuda:N.", show_default="the recipe's: auto")

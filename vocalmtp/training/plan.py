@@ -13,6 +13,7 @@ from vocalmtp.hub import model_folder
 from vocalmtp.models.config import SpeechLMConfig
 from vocalmtp.models.speech_lm import SpeechLM
 from vocalmtp.text import ALPHABET
+from vocalmtp.tokenizers import load_tokenizer
 from vocalmtp.tokenizers.cards import find_card
 from vocalmtp.tokenizers.spec import TokenizerSpec
 from vocalmtp.training.build import check_source, model_config
@@ -29,7 +30,7 @@ def show_recipe(
 
     Args:
         recipe: the run.
-        tokenizer: name in the catalogue, for a recipe whose shards do not exist yet.
+        tokenizer: name in the catalogue, or folder, for a recipe whose shards do not exist yet.
         folder: has the recipe of `init`, if that model does not exist yet.
 
     Raises:
@@ -117,6 +118,8 @@ def _read_spec(recipe: SpeechLMRecipe, tokenizer: str | None) -> TokenizerSpec:
         raise InputError(
             f"shards '{folder}': do not exist; plan with --tokenizer NAME", code="not_found"
         )
+    if Path(tokenizer).is_dir():
+        return load_tokenizer(tokenizer).spec
     return find_card(tokenizer).spec()
 
 
