@@ -86,7 +86,7 @@ def test_commands_of_the_guides_parse(line):
         verb = words.pop(0)
         command = command.commands[verb]
     context = command.make_context(verb, words)
-    if verb == "export":
+    if verb == "export" and context.params["voices"] is not None:
         assert (ROOT / context.params["voices"]).is_file()
     if verb == "train":
         recipe = load_yaml(ROOT / context.params["recipe"])
