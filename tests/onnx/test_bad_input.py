@@ -65,6 +65,7 @@ def test_a_damaged_manifest(folder: Path) -> None:
         {"backbone": {"model_type": "gpt2", "n_embd": 32, "n_layer": 1, "n_head": 2}},
         {"head": {"name": "depth", "width": 16, "layers": 1, "heads": 2}},
         {"head": {"name": "parallel", "kind": "transformer"}},
+        {"trunk": BACKBONE, "text": "prompt"},
         {"backbone": BACKBONE | {"rope_parameters": {"rope_type": "linear", "factor": 2.0}}},
     ],
 )

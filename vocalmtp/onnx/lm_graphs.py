@@ -40,6 +40,7 @@ def check_exportable(config: SpeechLMConfig, what: str) -> None:
         ),
         "its head has attention": head.get("kind") == "transformer",
         "it has audio input": bool(config.audio_input),
+        "it has a trunk": bool(config.trunk),
     }
     for problem, found in problems.items():
         if found:
