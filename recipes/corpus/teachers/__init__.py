@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +16,15 @@ from typing import Protocol
 
 import numpy as np
 
+from vocalmtp.fetch.cards import fetched_folder
+
 RATE = 24_000  # samples a second of every teacher's speech
 PAUSE = "pau"  # the phone of silence
 NAMES = ("hibari", "kokoro", "flite")
 
 
 class TeacherMissing(RuntimeError):
-    """A package or a weight file of the teacher is missing or has the wrong checksum."""
+    """A package or the weights of the teacher are missing."""
 
 
 class Misread(ValueError):
@@ -98,25 +99,12 @@ def load_teacher(name: str) -> Teacher:
     return importlib.import_module(f"teachers.{name}").load()
 
 
-def package_folder(package: str, install: str) -> Path:
-    """The folder of an installed package, found without importing it."""
-    try:
-        spec = importlib.util.find_spec(package)
-    except ModuleNotFoundError:
-        spec = None
-    if spec is None or spec.origin is None:
-        raise TeacherMissing(f"package {package!r} is not installed; run: {install}")
-    return Path(spec.origin).parent
-
-
-def check_sha256(name: str, data: bytes, expected: str) -> bytes:
-    """Return ``data`` if its SHA-256 starts with ``expected``; raise ``TeacherMissing`` if not."""
-    found = hashlib.sha256(data).hexdigest()
-    if not found.startswith(expected):
-        raise TeacherMissing(
-            f"{name}: SHA-256 {found[:16]} instead of {expected}; reinstall its package"
-        )
-    return data
+def weights_folder(name: str) -> Path:
+    """The folder of a model that ``vocalmtp get`` has fetched. Raises ``TeacherMissing``."""
+    folder = fetched_folder(name)
+    if folder is None:
+        raise TeacherMissing(f"the weights of {name!r} are not here; run: vocalmtp get {name}")
+    return folder
 
 
 def random_for(seed: int, item: str) -> Random:

