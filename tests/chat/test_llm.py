@@ -15,7 +15,7 @@ from helpers.tiny_chat_model import TEMPLATE, WORDS, save_tiny_chat_model
 from helpers.waiting import wait_until
 
 from vocalmtp.chat.answer_stream import APOLOGIES
-from vocalmtp.chat.history import Message
+from vocalmtp.chat.history import Message, ToolCall
 from vocalmtp.chat.llm import build_llm
 from vocalmtp.chat.openai_chat import KEY, OpenAIChat
 from vocalmtp.chat.responders import CascadeResponder
@@ -55,6 +55,34 @@ def test_endpoint_is_requested_and_its_answer_is_spoken(make_session, url, monke
     assert request["messages"] == [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "How is it?"},
+    ]
+
+
+def test_functions_are_offered_to_an_endpoint_and_its_calls_are_returned(make_session, url):
+    session = make_session(OpenAIChat(url, "calls"))
+    tool = {"type": "function", "function": {"name": "look", "parameters": {}}}
+    session.tools = (tool,)
+    session.ask("Where is it?")
+    (called,) = [event for event in until(session, "finished") if event.kind == "tool_called"]
+    assert called.call == ToolCall("call_1", "look", '{"at": 1}')
+    session.history.add(Message("tool", "There.", call_id="call_1"))
+    session.respond()
+    until(session, "finished")
+    first, second = [r for r in server_log(url)["requests"] if r["model"] == "calls"]
+    assert first["tools"] == [tool]
+    assert second["messages"][-2:] == [
+        {
+            "role": "assistant",
+            "content": "",
+            "tool_calls": [
+                {
+                    "id": "call_1",
+                    "type": "function",
+                    "function": {"name": "look", "arguments": '{"at": 1}'},
+                }
+            ],
+        },
+        {"role": "tool", "content": "There.", "tool_call_id": "call_1"},
     ]
 
 

@@ -23,6 +23,12 @@ def event(text: str, reason: str | None = None) -> bytes:
 DONE = b"data: [DONE]\n\n"
 
 
+def call(**function: str) -> bytes:
+    part = {"index": 0, "function": function} | ({"id": "call_1"} if "name" in function else {})
+    choice = {"index": 0, "delta": {"content": None, "tool_calls": [part]}}
+    return f"data: {json.dumps({'choices': [choice]})}\n\n".encode()
+
+
 def endless() -> Iterator[bytes]:
     while True:
         time.sleep(0.02)
@@ -43,6 +49,9 @@ RESPONSES = {
     "thoughts-only": lambda: iter([event("<think>Hm."), event("", "stop"), DONE]),
     "slow": slow,
     "endless": endless,
+    "calls": lambda: iter(
+        [call(name="look", arguments=""), call(arguments='{"at"'), call(arguments=": 1}"), DONE]
+    ),
     "garbage": lambda: iter([b"data: {not json\n\n"]),
     "binary": lambda: iter([bytes(range(256)) * 20]),
     "flood": lambda: iter([b"data: " + b"x" * (3 << 20)]),
