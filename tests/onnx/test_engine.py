@@ -1,7 +1,9 @@
 """The ONNX engine against the one in torch: the same tokens for a seed, the same audio."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -135,6 +137,18 @@ def test_the_bundled_model_equals_torch_and_8_bits_are_near() -> None:
     prompt = rounded.prompt(rounded.plan(SynthesisRequest(text=text))[0])
     logits = [tts.model.prefill([prompt.segments])[1] for tts in (exact, rounded)]
     assert 0 < np.abs(logits[0] - logits[1]).max() < 0.5  # of a range of some tens
+
+
+def test_the_bundled_graphs_are_those_that_the_exporter_writes(tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    from vocalmtp.hub import model_folder
+    from vocalmtp.onnx.export import export_onnx
+
+    bundled = model_folder("mini")
+    copy = Path(shutil.copytree(bundled, tmp_path / "mini"))
+    written = [*export_onnx(copy), copy / "onnx.json"]
+    for path in written:
+        assert path.read_bytes() == (bundled / path.relative_to(copy)).read_bytes(), path.name
 
 
 def _float_tokenizer() -> Any:
