@@ -134,8 +134,8 @@ class SlotProjection(nn.Module):
         if part not in self.digit:
             return free
         digit = cast(nn.Linear, self.digit[part])
-        like = {"device": free.weight.device, "dtype": free.weight.dtype}
-        merged = nn.Linear(free.in_features, free.out_features, **like)
+        device, dtype = free.weight.device, free.weight.dtype
+        merged = nn.Linear(free.in_features, free.out_features, device=device, dtype=dtype)
         spread = getattr(self, f"spread_{part}")
         with torch.no_grad():
             merged.weight.copy_(free.weight + spread.T @ digit.weight)
