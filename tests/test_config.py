@@ -64,6 +64,10 @@ def test_yaml_numbers_with_an_exponent_are_numbers(folder):
     [
         ({}, "r.yaml: key 'output' is missing; add it"),
         ({"output": "x", "optm": {}}, "r.yaml: unknown key 'optm'; did you mean 'optim'?"),
+        (
+            {"output": "x", "": 1},
+            "r.yaml: unknown key ''; choose one of: extra, kind, optim, output, stages",
+        ),
         ({"output": "x", "Optim": {}}, "r.yaml: unknown key 'Optim'; did you mean 'optim'?"),
         (
             {"output": "x", "optim": {"learnig_rate": 1}},

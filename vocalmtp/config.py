@@ -173,7 +173,7 @@ def parse(model: type[M], data: Mapping[str, Any], where: str = "config") -> M:
         *outer, last = problem["loc"] or ("",)
         named = problem["type"] in ("extra_forbidden", "missing")  # by what a user may have written
         place = [part for part in outer if not _is_tag(part)]
-        place += [last] if last and (named or not _is_tag(last)) else []
+        place += [last] if named or (last and not _is_tag(last)) else []
         key = ".".join(str(part) for part in place)
         if problem["type"] == "extra_forbidden":
             options = _fields_at(model, place[:-1])

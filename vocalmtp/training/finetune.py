@@ -65,10 +65,10 @@ def finetune(recipe: FinetuneRecipe) -> Path:
             evaluation.evaluate_before(folder, voice)
         train_speech_lm(recipe, folder, evaluation)
     report(5, f"done: losses.png, samples/ and the model are in {recipe.output}")
-    rows = read_log(evaluation.log)
-    if warning := intelligibility_warning(rows):
+    logged = read_log(evaluation.log)
+    if warning := intelligibility_warning(logged):
         print(warning, flush=True)
-    plot_losses(rows, recipe.output / "losses.png")
+    plot_losses(logged, recipe.output / "losses.png")
     return recipe.output
 
 
