@@ -338,7 +338,7 @@ def test_fused_model_gives_equal_output(make_model: Make, make_rows: Make) -> No
 def test_int8_seeded_output_equals_output_without_drafts(
     name: str, make_model: Make, make_rows: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vocalmtp.engines.cpu.MIN_WEIGHTS", 1)
+    monkeypatch.setattr("vocalmtp.engines.linears.MIN_WEIGHTS", 1)
     model = make_model(draft=DRAFTS[name])
     model.optimize_for_inference(Int8Linear)
     rows = make_rows(model, FRAMES, spoken=False)

@@ -120,7 +120,7 @@ def test_speech_equals_speech_without_drafts(draft: str, make_model: Make, make_
 
 @pytest.mark.parametrize("draft", DRAFTS)
 def test_int8_text_equals_text_without_drafts(draft: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vocalmtp.engines.cpu.MIN_WEIGHTS", 1)
+    monkeypatch.setattr("vocalmtp.engines.linears.MIN_WEIGHTS", 1)
     model = text_lm("llama", DRAFTS[draft])
     model.optimize_for_inference(Int8Linear)
     prompts = make_prompts([WARM] * 5, 40)
@@ -165,7 +165,7 @@ def test_draft_vocabulary_does_not_change_output() -> None:
 @torch.inference_mode()
 def test_cache_holds_only_the_accepted_path(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """After every pass it equals that of next-token decoding, bit by bit with our own runner."""
-    monkeypatch.setattr("vocalmtp.engines.cpu.MIN_WEIGHTS", 1)
+    monkeypatch.setattr("vocalmtp.engines.linears.MIN_WEIGHTS", 1)
     model = text_lm(family, DRAFTS["recursive"])
     model.optimize_for_inference(Int8Linear if family == "llama" else keep_linear)
     prompts = make_prompts([WARM, GREEDY, WARM, GREEDY, WARM], 60)
