@@ -332,7 +332,7 @@ def time_cell(grid: Grid, cell: Cell) -> MetricSet:
     found.estimates["rtf"] = median_range([(codec + taken) / LOOP_SECONDS for taken in loops])
     found.estimates["first_audio"] = first_audio(tts, repeats)
     try:
-        seconds, memory = cold_start(model, 1, grid.device)
+        seconds, memory = cold_start(model, 1, {"device": grid.device})
         found.estimates |= {"cold_start": seconds, "memory": memory}
     except InputError as error:  # a model that produces no speech: the rest is measured
         print(f"{cell.name}: {error}", flush=True)

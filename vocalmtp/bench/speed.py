@@ -118,7 +118,7 @@ def first_audio(tts: TTS, repeats: int = 9, **sampling: Any) -> Estimate:
         spoke = any(len(chunk.samples) for chunk in stream)  # up to the first that has some
         if turn and spoke:
             values.append(1000 * (time.perf_counter() - start))
-        stream.close()  # type: ignore[attr-defined]  # a generator
+        stream.close()  # a generator
     return median_range(values)
 
 

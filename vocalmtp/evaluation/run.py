@@ -276,7 +276,7 @@ def run_all(config: EvalConfig, against: str | None = None) -> dict[str, list[Me
         twin = part("test", "next-token", model=against, systems="tts")
         metrics = run_intelligibility(twin)
         sections[f"The next-token model on ordinary sentences ({against})"] = metrics
-    sections["Speed"] = run_bench(config.model, against, device=config.device)
+    sections["Speed"] = run_bench(config.model, against, runtime={"device": config.device})
     return sections
 
 
