@@ -41,7 +41,7 @@ def send(operation, count: int) -> Counter[int]:
     @settings(max_examples=count, deadline=None, database=None, suppress_health_check=health)
     @given(case=st.one_of(modes))
     def check(case) -> None:
-        status = case.call().status_code
+        status = case.call(timeout=600).status_code
         statuses[status] += 1
         assert status < 500, case.as_curl_command()
 

@@ -248,8 +248,8 @@ def _check_page(options: ChatOptions) -> None:
 
     for name in ("gradio", "fastapi", "uvicorn", "websockets", "prometheus_client"):
         require(name)
-    from vocalmtp.server.app import check_port
     from vocalmtp.server.security import check_auth
+    from vocalmtp.server.workers import check_port
 
     check_port(options.host or LOCALHOST, options.port or PORT)
     if options.auth is not None:

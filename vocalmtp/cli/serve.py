@@ -158,7 +158,7 @@ def serve(options: ServeOptions) -> None:
         raise InputError(
             f"voices '{options.voices}': no such folder; create it first", code="not_found"
         )
-    from vocalmtp.server.app import check_port
+    from vocalmtp.server.workers import check_port
 
     options.keys()
     check_port(options.host, options.port)

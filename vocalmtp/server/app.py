@@ -13,7 +13,6 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 import vocalmtp
 from vocalmtp.chat.responders import CascadeResponder
-from vocalmtp.errors import InputError
 from vocalmtp.server.completions import completions_router
 from vocalmtp.server.errors import add_error_handlers
 from vocalmtp.server.page import ASSETS, mount_page
@@ -158,23 +157,3 @@ def settings(state: ServerState) -> dict[str, Any]:
         "ws_ping_interval": PING,
         "ws_ping_timeout": PING,
     }
-
-
-def check_port(host: str, port: int) -> None:
-    """Raise InputError unless the server can listen there."""
-    try:
-        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    except OSError as error:
-        raise InputError(
-            f"host '{host}': not an address ({error.strerror}); give 127.0.0.1, or 0.0.0.0",
-            code="invalid_value",
-        ) from error
-    try:
-        with socket.socket(family, kind) as server:
-            server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            server.bind(address)
-    except OSError as error:
-        raise InputError(
-            f"port '{port}': cannot be used on {host} ({error.strerror}); give another --port",
-            code="unusable",
-        ) from error

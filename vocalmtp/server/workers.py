@@ -1,4 +1,4 @@
-"""Several processes that serve one port, and that are replaced when they die."""
+"""The port of a server, and several processes that serve it and are replaced when they die."""
 
 import os
 import socket
@@ -19,6 +19,26 @@ METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # where the processes add up their 
 USER_ERROR = 2  # exit status
 SHORTEST = 10.0  # seconds: a worker that lives less has failed to start
 MOST_FAILURES = 3  # in a row
+
+
+def check_port(host: str, port: int) -> None:
+    """Raise InputError unless the server can listen there."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError as error:
+        raise InputError(
+            f"host '{host}': not an address ({error.strerror}); give 127.0.0.1, or 0.0.0.0",
+            code="invalid_value",
+        ) from error
+    try:
+        with socket.socket(family, kind) as server:
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            server.bind(address)
+    except OSError as error:
+        raise InputError(
+            f"port '{port}': cannot be used on {host} ({error.strerror}); give another --port",
+            code="unusable",
+        ) from error
 
 
 def run_workers(serve: Serve, count: int, host: str, port: int) -> None:
