@@ -29,6 +29,7 @@ def test_recorded_question_is_transcribed_and_answered(question, tmp_path, capsy
     assert word_errors(QUESTION, user.removeprefix("you: ")).rate <= 0.5
     assert answer.removeprefix("answer: ") == user.removeprefix("you: ")  # the echo
     assert "answers: echo; recognizer: pocketsphinx" in printed.err
+    assert "vocalmtp get smollm2-135m whisper-tiny.en" in printed.err
     samples = read_audio(output, 16_000)
     assert 0.5 < len(samples) / 16_000 < 10
     assert np.abs(samples).max() > 0.05

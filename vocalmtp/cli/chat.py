@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from vocalmtp.tts import TTS
 
 LOCALHOST, PORT, SESSIONS = "127.0.0.1", 7860, 4
-SUGGESTED = ("smollm2-135m", "whisper-tiny.en")  # a language model, a recognizer
+LLM, RECOGNIZER = "smollm2-135m", "whisper-tiny.en"  # suggested ones
 TURNS, RECORDING, PAGE = "Turns", "Without the page", "The page"
 
 
@@ -230,16 +230,16 @@ def _suggest_models(options: ChatOptions) -> None:
     """Say how to get what is not here and was not given."""
     from vocalmtp.chat.pipeline import best_here
 
-    given = {"llm": options.llm or options.llm_model, "recognizer": options.recognizer}
-    names = [
-        name
-        for (kind, value), name in zip(given.items(), SUGGESTED, strict=True)
-        if value is None and not options.native and best_here(kind) is None
-    ]
-    if "smollm2-135m" in names:
+    if options.native:
+        return
+    missing = []
+    if not (options.llm or options.llm_model or best_here("llm")):
         tell("answers repeat your words, as there is no language model")
-    if names:
-        tell(f"for better ones, run: vocalmtp get {' '.join(names)}")
+        missing.append(LLM)
+    if not (options.recognizer or best_here("recognizer")):
+        missing.append(RECOGNIZER)
+    if missing:
+        tell(f"for better ones, run: vocalmtp get {' '.join(missing)}")
 
 
 def _check_page(options: ChatOptions) -> None:
