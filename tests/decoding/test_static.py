@@ -15,10 +15,10 @@ from vocalmtp.decoding.draft_state import DraftOnly
 from vocalmtp.decoding.generate import Prompt, RunningBatch, generate, prefill_prompts
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.decoding.speculative import Speculative
+from vocalmtp.decoding.state_tensors import map_tensors
 from vocalmtp.decoding.static import (
     StaticBatch,
     StaticStepper,
-    map_tensors,
     position_bucket,
     row_bucket,
 )
