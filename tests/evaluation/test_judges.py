@@ -44,6 +44,23 @@ def test_every_kind_has_a_default_and_can_be_chosen():
     assert judges.mos.score(np.ones(4))["ovrl"] == 3
 
 
+def test_recognizers_after_the_first_are_further_ones():
+    judges = Judges(["test-three", "pocketsphinx", "whisper=x"])
+    assert judges.spec("recognizer") == "pocketsphinx" and judges.further == ["whisper=x"]
+    copy = pickle.loads(pickle.dumps(judges))
+    assert copy.further == ["whisper=x"]
+
+
+def test_a_fetched_recognizer_is_the_default(tmp_path, monkeypatch):
+    monkeypatch.setenv("VOCALMTP_CACHE", str(tmp_path))
+    assert Judges().spec("recognizer") == "pocketsphinx"
+    monkeypatch.setattr(
+        "vocalmtp.evaluation.judges.first_fetched", {"recognizer": "whisper-tiny.en"}.get
+    )
+    assert Judges().spec("recognizer") == "whisper-tiny.en"
+    assert Judges(["pocketsphinx"]).spec("recognizer") == "pocketsphinx"
+
+
 def test_judges_run_on_the_resolved_device():
     judges = Judges(["test-three", "test-loudness"], device="auto")
     expected = "cuda" if torch.cuda.is_available() else "cpu"

@@ -4,8 +4,7 @@ Shape letters: B batch, N samples, T codec frames.
 """
 
 import random
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import soundfile
@@ -33,9 +32,12 @@ class CropBatch:
 
     def to(self, device: torch.device) -> "CropBatch":
         """Copy to `device`."""
-        tensors: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
         return CropBatch(
-            **{name: None if x is None else x.to(device) for name, x in tensors.items()}
+            wav=self.wav.to(device),
+            lengths=self.lengths.to(device),
+            phones=self.phones.to(device),
+            starts=self.starts.to(device),
+            noisy=None if self.noisy is None else self.noisy.to(device),
         )
 
 
