@@ -244,10 +244,10 @@ def _suggest_models(options: ChatOptions) -> None:
 
 def _check_page(options: ChatOptions) -> None:
     """Raise InputError unless the page can be served."""
-    from vocalmtp.optional import require
+    from vocalmtp.optional import DEMO, require
 
     for name in ("gradio", "fastapi", "uvicorn", "websockets", "prometheus_client"):
-        require(name)
+        require(name, DEMO)
     from vocalmtp.server.security import check_auth
     from vocalmtp.server.workers import check_port
 
