@@ -246,7 +246,7 @@ def _check_page(options: ChatOptions) -> None:
     """Raise InputError unless the page can be served."""
     from vocalmtp.optional import DEMO, require
 
-    for name in ("gradio", "fastapi", "uvicorn", "websockets", "prometheus_client"):
+    for name in ("fastapi", "uvicorn", "websockets", "prometheus_client", "gradio"):
         require(name, DEMO)
     from vocalmtp.server.security import check_auth
     from vocalmtp.server.workers import check_port
