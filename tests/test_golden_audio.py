@@ -16,6 +16,7 @@ import torch
 
 import vocalmtp
 from vocalmtp.audio.io import Audio
+from vocalmtp.engines.linears import has_exact_int8
 
 GOLDEN = Path(__file__).parent / "golden" / "mini_audio.json"
 TEXT = "Good morning to you."
@@ -49,7 +50,7 @@ def cases(tts: vocalmtp.TTS) -> dict[str, dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def tts() -> vocalmtp.TTS:
-    return vocalmtp.load("mini", int8=True)
+    return vocalmtp.load("mini", int8=has_exact_int8())
 
 
 def test_every_voice_and_seed_gives_the_golden_audio(tts: vocalmtp.TTS) -> None:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from helpers.errors import raises_input_error
 
 from vocalmtp.engines import cpu
 from vocalmtp.engines.base import EngineSettings
@@ -21,13 +22,21 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def test_candidates_are_what_sounds_as_good() -> None:
+def test_candidates_are_what_sounds_as_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu, "has_exact_int8", lambda: True)
     half = ("float16",) if has_fp16() else ()
     assert candidates(EngineSettings()) == ("float32",)
     assert candidates(EngineSettings(half=True)) == (*half, "float32")
     assert candidates(EngineSettings(half=True, recommended=True)) == ("int8", *half, "float32")
     assert candidates(EngineSettings(int8=False, recommended=True)) == ("float32",)
     assert candidates(EngineSettings(int8=True, half=True)) == ("int8",)
+
+
+def test_products_that_saturate_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu, "has_exact_int8", lambda: False)
+    assert candidates(EngineSettings(recommended=True)) == ("float32",)
+    with raises_input_error("unsupported", key="int8"):
+        candidates(EngineSettings(int8=True))
 
 
 @pytest.mark.parametrize(

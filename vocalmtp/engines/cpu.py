@@ -24,6 +24,7 @@ from vocalmtp.engines.linears import (
     Int8Linear,
     LinearFactory,
     TransposedLinear,
+    has_exact_int8,
     has_fp16,
 )
 from vocalmtp.engines.threads import torch_threads
@@ -60,11 +61,21 @@ class CPUEngine(TorchEngine):
 
 
 def candidates(settings: EngineSettings) -> tuple[str, ...]:
-    """Return the kinds of linear layers that lose nothing to be heard."""
+    """Return the kinds of linear layers that lose nothing to be heard.
+
+    Raises:
+        InputError: 8 bits are demanded, and this CPU's products of them are wrong.
+
+    """
+    if settings.int8 and not has_exact_int8():
+        raise InputError(
+            "int8 'True': 8-bit products saturate on this CPU, which has no VNNI; leave it out",
+            code="unsupported",
+        )
     if settings.int8:
         return ("int8",)
     allowed = {
-        "int8": settings.int8 is None and settings.recommended,
+        "int8": settings.int8 is None and settings.recommended and has_exact_int8(),
         "float16": settings.half and has_fp16(),
         "float32": True,
     }

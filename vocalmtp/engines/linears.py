@@ -145,6 +145,16 @@ def has_bf16() -> bool:
 
 
 @cache
+def has_exact_int8() -> bool:
+    """Whether products of int8 are right: without VNNI, oneDNN's saturate at large values."""
+    x = torch.full((32, 64), INT8_MAX, dtype=torch.int8, device="cpu")
+    try:
+        return bool((torch._int_mm(x, x.t().contiguous()) == 64 * INT8_MAX**2).all())
+    except RuntimeError:  # a build without that product
+        return False
+
+
+@cache
 def has_fp16() -> bool:
     """Whether torch has FBGEMM's products with float16 weights, which it has on x86 alone."""
     try:
