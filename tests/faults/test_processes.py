@@ -26,13 +26,13 @@ from vocalmtp.training.train import train
 
 
 @pytest.fixture
-def manifest() -> Callable[[int], Path]:
+def manifest() -> Callable[..., Path]:
     """Writes a manifest of so many utterances of one recording into the folder at hand."""
 
-    def make(count: int) -> Path:
-        soundfile.write("a.wav", buzz(), 16_000)
+    def make(count: int, seconds: float = 2.0) -> Path:
+        soundfile.write("a.wav", buzz(seconds), 16_000)
         rows = [
-            {"id": f"u{i}", "audio": "a.wav", "text": "hi.", "seconds": 2} for i in range(count)
+            {"id": f"u{i}", "audio": "a.wav", "text": "hi.", "seconds": seconds} for i in range(count)
         ]
         Path("m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         return Path("m.jsonl")
@@ -165,7 +165,7 @@ def test_an_interrupted_tokenize_leaves_whole_shards(
     whole_model, tmp_path, monkeypatch, manifest, number
 ):
     monkeypatch.chdir(tmp_path)
-    manifest(20_000)
+    manifest(20_000, seconds=0.2)
     begun = Path("codes/train-00000.jsonl").is_file
     interrupt(["tokenize", "m.jsonl", "-o", "codes", "-t", whole_model], number, begun)
     assert list(Path("codes").glob(".*.part")) == []
