@@ -28,6 +28,7 @@ def bash_lines(text: str) -> list[str]:
 SYNTHESIS = GUIDES["synthesis.md"].partition("## Lists")[0]
 RUN = [line.removeprefix("pip install . && ") for line in bash_lines(README.split("## Develop")[0])]
 RUN += bash_lines(SYNTHESIS)
+RUN = [line for line in RUN if "vocalmtp get" not in line]  # it downloads
 OTHERS = "".join(text for name, text in sorted(GUIDES.items()) if name != "synthesis.md")
 OTHERS += GUIDES["synthesis.md"].partition("## Lists")[2]
 PARSED = [line for line in bash_lines(OTHERS) if line.startswith("vocalmtp ")]

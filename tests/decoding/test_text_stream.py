@@ -84,7 +84,8 @@ def test_clauses_of_a_sentence_equal_texts_of_their_own(tts: TTS):
     first = list(tts.stream("Well then,", seed=3))
     second = list(tts.stream("good morning.", seed=(3 + SEED_STRIDE) % 2**63))
     pause = Audio(np.zeros(round(SHORT_PAUSE * tts.sample_rate), np.float32), tts.sample_rate)
-    assert np.array_equal(join(chunks).samples, join([*first, pause, *second]).samples)
+    expected = join([*first, pause, *second]).samples
+    np.testing.assert_allclose(join(chunks).samples, expected, atol=1e-5)  # rows of other batches
 
 
 def test_audio_of_a_clause_comes_before_the_rest_of_the_text(tts: TTS):

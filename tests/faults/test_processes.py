@@ -32,7 +32,8 @@ def manifest() -> Callable[..., Path]:
     def make(count: int, seconds: float = 2.0) -> Path:
         soundfile.write("a.wav", buzz(seconds), 16_000)
         rows = [
-            {"id": f"u{i}", "audio": "a.wav", "text": "hi.", "seconds": seconds} for i in range(count)
+            {"id": f"u{i}", "audio": "a.wav", "text": "hi.", "seconds": seconds}
+            for i in range(count)
         ]
         Path("m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         return Path("m.jsonl")

@@ -87,7 +87,11 @@ def test_a_reply_without_an_answer_tag_is_what_follows_its_last_tag(size):
         assert "".join(ThoughtFilter().filter(pieces_of(text, size))) == "It is 3."
 
 
-@given(st.lists(st.sampled_from([*TAGS, "x", " y", "<", "</th"])), st.integers(1, 9))
+# A closing tag alone makes a thought of the text before it, which may have been shown by then.
+PARTS = [tag for tag in TAGS if tag != "</think>"] + ["<think> z</think>", "x", " y", "<", "</th"]
+
+
+@given(st.lists(st.sampled_from(PARTS)), st.integers(1, 9))
 def test_pieces_do_not_matter(parts, size):
     text = "".join(parts)
     found = "".join(ThoughtFilter().filter(pieces_of(text, size)))

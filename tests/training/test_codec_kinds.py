@@ -85,7 +85,7 @@ def test_each_kind_resumes_and_loads(recipe, kind):
 
 def test_phone_loss_reaches_first_stream_only(recipe):
     trainer = TokenizerTrainer(with_kind(recipe, "semi_decoupled"))
-    batch = trainer.crops.batch(2)
+    batch = trainer.crops.batch()
     features = trainer.model.features(batch.wav, batch.lengths)
     coded, speaker = trainer.model.encoder(features), trainer.model.encoder.speaker(features)
     trainer.probes.losses(coded, features, speaker, batch.phones)["phone"].backward()

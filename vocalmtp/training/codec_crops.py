@@ -112,17 +112,21 @@ class CropDataset:
 
     def _draw_speed(self) -> float:
         """Speed, pitch and formants of the next crop relative to the recording."""
-        if self.draws.random() >= self.recipe.resample_prob:
+        if not self._happens(self.recipe.resample_prob):
             return 1.0
         low, high = self.recipe.resample
         return self.draws.uniform(low, high)
+
+    def _happens(self, probability: float) -> bool:
+        """Draw an event; nothing is drawn for one that never happens."""
+        return probability > 0 and self.draws.random() < probability
 
     def _spoil(self, wavs: Tensor) -> Tensor | None:
         """A copy of `wavs` [B, N] with noise or reverberation in some rows; None if in none."""
         spoiled = None
         for number, wav in enumerate(wavs):
-            noise = self.draws.random() < self.recipe.noise_prob
-            reverb = self.draws.random() < self.recipe.reverb_prob
+            noise = self._happens(self.recipe.noise_prob)
+            reverb = self._happens(self.recipe.reverb_prob)
             if not (noise or reverb) or not wav.any():
                 continue
             spoiled = wavs.clone() if spoiled is None else spoiled
