@@ -226,7 +226,9 @@ def test_codec_losses_equal_recorded_ones(tmp_path):
     losses = losses_of(TokenizerTrainer(recipe), 20)
     assert losses.keys() == CODEC.keys()
     for name, values in CODEC.items():
-        assert losses[name] == pytest.approx(values, rel=1e-3, abs=1e-3), name
+        # The discriminators amplify the rounding of other CPUs and kernels.
+        loose = 0.05 if name in ("adversarial", "feature_matching") else 1e-3
+        assert losses[name] == pytest.approx(values, rel=loose, abs=1e-3), name
 
 
 def test_aligner_losses_equal_recorded_ones(tmp_path):
