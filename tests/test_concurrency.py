@@ -11,6 +11,7 @@ from threading import active_count
 
 import numpy as np
 import pytest
+from helpers import spawned
 from helpers.toy_model import save_toy_model
 
 from vocalmtp.audio.io import join
@@ -70,14 +71,10 @@ def test_tasks_of_asyncio_share_a_model(tts: TTS) -> None:
         assert np.abs(called - streamed).max() <= 1e-3
 
 
-def _speak(folder: Path, text: str) -> np.ndarray:
-    return load(folder)(text, seed=3).samples
-
-
 @pytest.mark.slow
 def test_spawned_processes_speak_alike(tts: TTS, folder: Path) -> None:
     with ProcessPoolExecutor(2, get_context("spawn")) as pool:
-        spoken = list(pool.map(_speak, [folder] * 2, ["Yes.", "No."], timeout=300))
+        spoken = list(pool.map(spawned.speak, [folder] * 2, ["Yes.", "No."], timeout=300))
     for text, samples in zip(["Yes.", "No."], spoken, strict=True):
         assert np.array_equal(samples, tts(text, seed=3).samples)
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 from helpers.errors import raises_input_error
+from helpers.spawned import exit_with_user_error
 
 from vocalmtp.server.workers import run_workers
 
@@ -74,12 +75,6 @@ def test_killed_worker_is_replaced_and_the_others_serve_on(server):
     assert survivor in now and victim not in now
     text = httpx.get(f"{url}/metrics", timeout=DEADLINE).text
     assert 'vocalmtp_requests_total{outcome="complete"}' in text  # of both, added up
-
-
-def exit_with_user_error(listener: socket.socket) -> None:
-    from vocalmtp.errors import InputError
-
-    raise InputError("model 'x': no such model", code="not_found")
 
 
 def test_workers_that_cannot_start_end_the_command(capfd):
