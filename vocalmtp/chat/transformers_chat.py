@@ -14,7 +14,7 @@ from vocalmtp.engines.threads import iterate_with_threads
 from vocalmtp.errors import InputError
 from vocalmtp.fetch.cards import local_folder
 from vocalmtp.hub import load_pretrained
-from vocalmtp.models.checkpoint import quiet
+from vocalmtp.io.progress import quiet
 from vocalmtp.text.thinking import THINK, ThoughtFilter
 
 PLAIN_TEMPLATE = (  # of models without one

@@ -1,4 +1,4 @@
-"""Progress of long loops, on stderr: a bar on terminals, lines elsewhere where asked for."""
+"""Progress of long loops, on stderr: a bar on terminals, lines elsewhere; and quiet libraries."""
 
 import sys
 import time
@@ -52,3 +52,19 @@ def track(values: Iterable[T], total: int, label: str) -> Iterator[T]:
         for value in values:
             yield value
             advance("")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence the reports and progress bars of Transformers."""
+    from transformers.utils import logging
+
+    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if shown:
+            logging.enable_progress_bar()

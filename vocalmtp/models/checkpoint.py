@@ -1,8 +1,6 @@
 """Loading saved models and pretrained backbones, with one-line errors for what is wrong with them."""
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -13,6 +11,7 @@ from torch import Tensor, nn
 from vocalmtp.errors import InputError
 from vocalmtp.fetch.cards import local_folder
 from vocalmtp.hub import list_models
+from vocalmtp.io.progress import quiet
 from vocalmtp.io.read import check_finite, read_object, read_shapes, reason
 from vocalmtp.models.config import SpeechLMConfig
 
@@ -42,22 +41,6 @@ def rename_former_weights(model: nn.Module, weights: dict[str, Tensor], *_: Any)
             new = re.sub(pattern, replacement, new)
         if new != name:
             weights[new] = weights.pop(name)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silence the reports and progress bars of Transformers."""
-    from transformers.utils import logging
-
-    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if shown:
-            logging.enable_progress_bar()
 
 
 def load_speech_lm(cls: type[Model], folder: Path) -> Model:

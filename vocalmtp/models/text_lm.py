@@ -18,10 +18,11 @@ from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, Pre
 from vocalmtp.errors import InputError
 from vocalmtp.heads import build_draft
 from vocalmtp.heads.text import TextCollator, TextHead, TextLayout
+from vocalmtp.io.progress import quiet
 from vocalmtp.io.read import FORMAT, check_format, fill, read_object, reason
 from vocalmtp.models.base import LossShares, TrainingOutput
 from vocalmtp.models.batch import Batch
-from vocalmtp.models.checkpoint import load_backbone, quiet
+from vocalmtp.models.checkpoint import load_backbone
 from vocalmtp.models.multi_token_lm import MultiTokenLM
 from vocalmtp.models.objectives import build_objectives
 from vocalmtp.models.prompts import Segment

@@ -10,6 +10,7 @@ import torch
 from vocalmtp.data.manifest import Utterance, read_manifest
 from vocalmtp.errors import InputError, nearest
 from vocalmtp.io.atomic import atomic_folder
+from vocalmtp.io.progress import quiet
 from vocalmtp.models.checkpoint import load_text_tokenizer
 from vocalmtp.models.speech_lm import SpeechLM
 from vocalmtp.text import VERSION
@@ -63,7 +64,7 @@ def export_model(
     speech_lm.config.text_version = VERSION
     rows = [row for row in read_manifest(manifest, "train") if row.seconds > 2 * SHORTEST]
     recordings = {name: _recordings(name, rows) for name in origins}
-    with atomic_folder(output) as folder:
+    with quiet(), atomic_folder(output) as folder:
         torch.nn.Module.to(speech_lm, DTYPES[dtype])
         speech_lm.save_pretrained(folder)
         if (Path(model) / "tokenizer_config.json").is_file():  # of a pretrained backbone

@@ -14,8 +14,8 @@ from vocalmtp.data.tokenize import tokenize_manifest
 from vocalmtp.errors import InputError
 from vocalmtp.evaluation.judges import Judges
 from vocalmtp.hub import model_folder, tokenizer_folder
+from vocalmtp.io.progress import quiet
 from vocalmtp.model_card import read_card
-from vocalmtp.models.checkpoint import quiet
 from vocalmtp.tokenizers import load_tokenizer
 from vocalmtp.training.callbacks import EvalCallback
 from vocalmtp.training.codec import train_tokenizer

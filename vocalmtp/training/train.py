@@ -17,9 +17,9 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from vocalmtp.data.shards import CodeShards
 from vocalmtp.heads.draft.base import later_targets
 from vocalmtp.io.atomic import atomic_folder
+from vocalmtp.io.progress import quiet
 from vocalmtp.models.base import LossShares, TrainingOutput
 from vocalmtp.models.batch import Batch
-from vocalmtp.models.checkpoint import quiet
 from vocalmtp.models.layout import IGNORED
 from vocalmtp.models.objectives import Objective
 from vocalmtp.models.speech_lm import SpeechLM

@@ -20,6 +20,7 @@ from typing_extensions import Self
 from vocalmtp.engines.device import float32_on_cpu
 from vocalmtp.errors import InputError
 from vocalmtp.io.atomic import atomic_folder
+from vocalmtp.io.progress import quiet
 from vocalmtp.io.read import reason
 from vocalmtp.tokenizers.base import (
     CodecStream,
@@ -219,7 +220,7 @@ class HuggingFaceCodec(SpeechTokenizer):
 
     def save_pretrained(self, folder: Path | str, dtype: torch.dtype | None = None) -> None:
         """Write the published layout, with the weights as they are, and the card."""
-        with atomic_folder(folder) as partial:
+        with quiet(), atomic_folder(folder) as partial:
             self.model.save_pretrained(partial)
             save_card(self.card, partial / "card.yaml")
 

@@ -21,7 +21,8 @@ from trl import GRPOConfig, GRPOTrainer
 from vocalmtp.data.text_rows import read_rows
 from vocalmtp.errors import InputError
 from vocalmtp.io.atomic import atomic_folder
-from vocalmtp.models.checkpoint import load_backbone, load_text_tokenizer, quiet
+from vocalmtp.io.progress import quiet
+from vocalmtp.models.checkpoint import load_backbone, load_text_tokenizer
 from vocalmtp.text.thinking import MODES, Mode, Reply, opening, parse_reply
 from vocalmtp.training.callbacks import RunLog
 from vocalmtp.training.distributed import is_first, select_device
