@@ -14,6 +14,8 @@ import torch
 
 from vocalmtp.bench.speed import loop_seconds
 from vocalmtp.decoding.options import Decoding
+from vocalmtp.engines.cuda import store_in_bf16
+from vocalmtp.engines.graphs import Programs
 from vocalmtp.evaluation.report import Metric
 from vocalmtp.evaluation.statistics import median_range, single
 from vocalmtp.heads.base import HEADS
@@ -180,12 +182,17 @@ def build(tts: TTS, methods: list[Method]) -> dict[str, TTS]:
 
 
 def random_model(tts: TTS, settings: dict[str, Any]) -> SpeechLM:
-    """A model like that of `tts` except for `settings`, with random weights, ready to decode."""
-    config = tts.full_model.config.to_dict()
+    """A model like that of `tts` except for `settings`, with random weights, on the same engine."""
+    given = tts.full_model
+    config = given.config.to_dict()
     for key in ("architectures", "model_type", "transformers_version", "dtype"):
         config.pop(key, None)
     model = SpeechLM(SpeechLMConfig(**(config | {"objectives": {}} | settings))).eval()
-    model = model.to(tts.full_model.device)
-    if model.device == torch.device("cpu"):
-        model.optimize_for_inference(tts.full_model.convert)
+    model = model.to(given.device)
+    if given.programs is not None:
+        if given.dtype == torch.bfloat16:
+            store_in_bf16(model)
+        model.use_programs(Programs(given.programs.capture, given.programs.compile_backbone))
+    elif model.device == torch.device("cpu"):
+        model.optimize_for_inference(given.convert)
     return model

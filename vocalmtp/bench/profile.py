@@ -9,6 +9,7 @@ from torch import nn
 
 from vocalmtp.bench.speed import codec_seconds, decode_loop, seconds_now
 from vocalmtp.decoding.constraints import ConstrainedSampler
+from vocalmtp.decoding.static import StaticBatch
 from vocalmtp.tts import TTS
 
 FRAMES = 100  # codec frames of a run
@@ -32,41 +33,55 @@ COMPUTE = (
 def time_shares(tts: TTS, repeats: int = 3) -> dict[str, float]:
     """Shares of the wall time of synthesis at batch 1, by part; they sum to 1.
 
-    Backbone, head, sampling and inputs are timed inside the decode loop, the codec separately; the
-    rest is the loop itself.
+    Backbone, head, sampling and inputs are timed inside the decode loop, or recorded passes as
+    wholes, and the codec separately; the rest is the loop itself.
     """
     steps = tts.model.layout.num_steps(FRAMES)
-    spent = dict.fromkeys(("backbone", "head", "sampling", "inputs"), 0.0)
+    places = _timed_places(tts)
+    spent = {part: 0.0 for _, _, part in places}
     run = decode_loop(tts, 1, steps)
     run()
-    with _timed(tts, spent):
+    with _timed(places, spent, tts.model.device):
         start = seconds_now(tts.model.device)
         for _ in range(repeats):
             run()
         elapsed = seconds_now(tts.model.device) - start
-    spent["head"] -= spent["sampling"]  # the head calls the sampler
+    if "head" in spent:
+        spent["head"] -= spent["sampling"]  # the head calls the sampler
     spent["loop"] = elapsed - sum(spent.values())
     spent["tokenizer"] = repeats * codec_seconds(tts, FRAMES, 1)
     total = sum(spent.values())
     return {name: seconds / total for name, seconds in spent.items()}
 
 
-@contextmanager
-def _timed(tts: TTS, spent: dict[str, float]) -> Iterator[None]:
-    """Add the time of the loop's parts to `spent` while the block runs."""
+Place = tuple[
+    Any, str, str
+]  # an object, the method of it that is timed, and the part it belongs to
+
+
+def _timed_places(tts: TTS) -> list[Place]:
+    """What is timed in the decode loop of a model."""
     model = tts.model
+    programs = getattr(model, "programs", None)
+    if programs is not None and programs.records:  # no method of the model is called
+        return [(StaticBatch, "launch", "passes")]
     runner = model.runner if model.runner is not None else model.backbone.base_model
     step = "step" if model.runner is not None else "forward"
-    places: list[tuple[Any, str, str]] = [
+    return [
         (runner, step, "backbone"),
         (model.head, "propose", "head"),
         (ConstrainedSampler, "all", "sampling"),
         (ConstrainedSampler, "__call__", "sampling"),
         (model, "embed_step", "inputs"),
     ]
+
+
+@contextmanager
+def _timed(places: list[Place], spent: dict[str, float], device: torch.device) -> Iterator[None]:
+    """Add the time of the loop's parts to `spent` while the block runs."""
     before = [(owner, name, owner.__dict__.get(name)) for owner, name, _ in places]
     for owner, name, part in places:
-        setattr(owner, name, _clocked(getattr(owner, name), part, spent, model.device))
+        setattr(owner, name, _clocked(getattr(owner, name), part, spent, device))
     try:
         yield
     finally:

@@ -10,12 +10,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from vocalmtp.decoding.generate import prefill_prompts
+from vocalmtp.decoding.generate import open_stepper, prefill_prompts
 from vocalmtp.decoding.statistics import DecodeStatistics
 from vocalmtp.engines.device import resolve_device
 from vocalmtp.errors import InputError
@@ -202,19 +203,25 @@ def loop_seconds(
 
 
 def decode_loop(tts: TTS, batch_size: int, passes: int) -> Callable[[], None]:
-    """A function that executes a number of forward passes, whether or not a row has ended."""
+    """A function that executes a number of passes, whether or not a row has ended.
+
+    They run as in synthesis: as programs if the engine has them.
+    """
     requests = [
         SynthesisRequest(text=SENTENCES[i % len(SENTENCES)], sampling={"greedy": True})
         for i in range(batch_size)
     ]
-    prompts = [tts.prompt(tts.plan(request)[0]) for request in requests]
     strategy = tts.decoding.strategy(DecodeStatistics())
+    steps = passes * (1 + tts.decoding.drafts)  # at most
+    prompts = [replace(tts.prompt(tts.plan(each)[0]), max_steps=steps) for each in requests]
 
     @torch.inference_mode()
     def run() -> None:
-        state = prefill_prompts(tts.model, prompts, strategy)
+        stepper = open_stepper(tts.model, strategy)
+        stepper.add(prefill_prompts(tts.model, prompts, strategy))
         for _ in range(passes):
-            strategy.forward(tts.model, state, strategy.emit(tts.model, state))
+            stepper.next()
+        stepper.keep([])
 
     return run
 

@@ -81,6 +81,11 @@ class Programs:
         make, compile_backbone = MODES[mode]
         return cls(make(), compile_backbone)
 
+    @property
+    def records(self) -> bool:
+        """Whether passes are recorded, so that no code of the model runs when they are executed."""
+        return self.capture is not run_directly
+
     def acquire(self, key: Hashable) -> Any:
         """Return a batch that was released under this key, or None."""
         try:
