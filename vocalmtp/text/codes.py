@@ -115,7 +115,7 @@ PHONES: tuple[Rule, ...] = (
     rule(
         r"(?<![\w.,-])(?:\d{1,3}[-. ])?(?:\(\d{3}\) ?|\d{3}[-. ])\d{3}[-. ]\d{4}(?![\w-])", _phone
     ),
-    rule(r"(?<![\w.,-])\d{3}[-.]\d{4}(?<!00)(?![\w-])", _phone),
+    rule(r"(?<![\w.,-])\d{3}-\d{4}(?<!00)(?![\w-])", _phone),
 )
 
 # Versions, models, standards, flights and rooms
