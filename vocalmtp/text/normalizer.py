@@ -32,6 +32,7 @@ _INDEX = {character: index for index, character in enumerate(ALPHABET)}
 READINGS = {
     1: "63aa952f8598b954",
     2: "2d5fbb0142f22b26",
+    3: "7109eae5bcf3c930",
 }
 VERSION = max(READINGS)
 
