@@ -58,7 +58,7 @@ def _state(match: re.Match[str]) -> str:
     town, code = match[1], match[2]
     after = match.string[match.end() : match.end() + 12]
     whole = not after or re.match(
-        r"\s?[.,;:!?)/]|\s(?:\d{5}|and|where|on|is|was|at|to|for|with|has|from|area|in)\b|-based",
+        r"\s?[.,;:!?)/]|\s(?:\d{5}|and|[A-Z]\d[A-Z]|where|on|is|was|at|to|for|with|has|from|area|in)\b|-based",
         after,
     )
     if town in NOT_TOWNS or (code in STATE_WORDS and not whole):
@@ -140,6 +140,11 @@ PLACE_RULES: tuple[Rule, ...] = (
         _street,
     ),
     rule(
+        r"(?<=\d(?:ST|ND|RD|TH) )(ST|AVE|RD|BLVD)\b\.?",
+        lambda m: "street" if m[1] == "ST" else STREETS[m[1].capitalize()],
+        needs=("ST", "AVE", "RD", "BLVD"),
+    ),
+    rule(
         rf"(?<!\d )\b({choice(PLACES)})\b\.?(?= (?:[A-Z][a-z]|saint ))",
         lambda m: PLACES[m[1]],
         needs=("Ft", "Mt", "Pt"),
@@ -218,13 +223,20 @@ def _with_stop(match: re.Match[str], words: str) -> str:
     return f"{words}." if ends else words
 
 
+def _featuring(match: re.Match[str]) -> str:
+    before_name = not begins_sentence(match.string, match.end() - 1)
+    return "featuring " if before_name else match[0]
+
+
 _PHRASES = entries(
     "et_al:et_al et_seq:and_the_following op._cit:op_cit e.g:for_example i.e:that_is "
-    "a.k.a:also_known_as fl._oz:fluid_ounces ph.d:pee_aitch_dee"
+    "a.k.a:also_known_as fl._oz:fluid_ounces ph.d:pee_aitch_dee "
+    "tel:telephone tel._no:telephone_number"
 )
 _AREAS = entries("ft:feet m:meters mi:miles km:kilometers in:inches yd:yards")
 _TITLE = choice({spelling for key in TITLES for spelling in (key, key.lower(), key.upper())})
 ABBREVIATION_RULES: tuple[Rule, ...] = (
+    rule(r"\b(?:M(?:rs?|s|t)|Dr|Prof|St)\.(?=[A-Z][a-z])", lambda m: f"{m[0]} ", (".",)),
     rule(
         rf"(?<=\dst |\dnd |\drd |\dth )({choice(FLOORS)})(?:\.(?!\s?\d)|(?<=Fl)(?=[\s,;)]|$))",
         lambda m: f"{FLOORS[m[1]]}{_full_stop(m)}",
@@ -255,6 +267,16 @@ ABBREVIATION_RULES: tuple[Rule, ...] = (
         r"\b([Ll]at|[Ll]ong?)\.? (?=\d{1,3}(?:\.\d{1,9})?\u00b0)",
         lambda m: "latitude " if m[1].lower() == "lat" else "longitude ",
         ("\u00b0",),
+    ),
+    rule(
+        r"(?<=\d )(lg|lge|sm|med)\. (?=[a-z])",
+        lambda m: {"s": "small ", "m": "medium "}.get(m[1][0], "large "),
+        ("lg", "sm", "med"),
+    ),
+    rule(r"(?<=\d)[- ]spd\b\.?", "-speed", ("spd",)),
+    rule(r"\bMk\.? (?=\d|[IVX]{1,5}\b)", "Mark ", ("Mk",)),
+    rule(
+        r"\b[Ff]eat\. (?=[A-Z])|(?:(?<=[a-z)] )|(?<=\())ft\. (?=[A-Z])", _featuring, ("eat.", "ft.")
     ),
     rule(r"(?<!\S)w/(?=[a-z]{2})", "with ", ("w/",)),
     rule(r"\bext (?=\d)", "extension ", ("ext ",)),

@@ -53,6 +53,9 @@ def _initial(match: re.Match[str]) -> str:
 
 def _information_technology(match: re.Match[str]) -> str:
     before, after = match[1] or "", match[2] or ""
+    shouted = match.string.isupper() and not _ACRONYMS.fullmatch(match.string)
+    if shouted and " IT " in f" {match.string} ":
+        return match[0].replace("IT", "it")
     if before.lower() in IT_VERBS or after in ("is", "was", "will", "has", "would", "works", "all"):
         return match[0].replace("IT", "it")
     return match[0]
@@ -73,6 +76,7 @@ SMALL_LETTER_RULES: tuple[Rule, ...] = (
 )
 CAPITAL_RULES: tuple[Rule, ...] = (
     rule(r"\bI(?=/[A-Z]\b)", "eye", ("I/",)),
+    rule(r"(?<!\.)\.NET\b", "dot net", (".NET",)),
     rule(r"(?<=\b[Tt]he )WHO\b", letters("who"), ("WHO",)),
     rule(r"\bAM(?= (?:radio|station|band|and [FP]M|or [FP]M)\b|/FM)", letters("am"), ("AM",)),
     rule(rf"\b({choice(PRONOUNCED)})\b", lambda m: PRONOUNCED[m[1]]),

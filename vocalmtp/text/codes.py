@@ -79,7 +79,24 @@ PHONES: tuple[Rule, ...] = (
         _by_sign,
         needs=(":",),
     ),
+    rule(r"(?<![\w:])[\da-f]{1,4}::[\da-f]{1,4}(?![\w:])", _by_sign, needs=("::",)),
     rule(r"(?<![\w.-])(?:[A-Z\d]{7,40}|[a-f\d]{7,64})(?![\w-])", _key),
+    rule(r"(?<![\w.,-])\d{5}-\d{4}(?![\w-]|[.,]\d)", lambda m: groups(m[0]), needs=("-",)),
+    rule(
+        r"\b([Tt]elephone|[Ff]ax|[Pp]hone|[Mm]obile)((?: number)?:?) (\d{5,12}|\d{3} \d{4})\b(?! \d)",
+        lambda m: f"{m[1]}{m[2]} {groups(m[3])}",
+        needs=("elephone", "ax", "hone", "obile"),
+    ),
+    rule(
+        r"\b(911|999)(?= (?:calls?|operators?|dispatch\w*|emergency|cent(?:er|re)|services?)\b)",
+        lambda m: digits(m[1]),
+        needs=("911", "999"),
+    ),
+    rule(
+        r"(?<![\w*)] )(?<![\w*)])\*(\d{2,3})(?!\w|[.,]\d|%| [a-z]+s\b)",
+        lambda m: f"star {digits(m[1])}",
+        needs=("*",),
+    ),
     rule(
         r"\b([Cc]all|[Dd]ial|[Pp]hone|[Tt]ext) ([*#]\d{2,12}#?|\d{3,12})(?![-.,]\d|\w)"
         r"(?! (?:people|times|of|[a-z]+s\b))",
@@ -108,7 +125,7 @@ PHONES: tuple[Rule, ...] = (
     ),
     rule(
         r"(?<![\w+])(?:\+\d{1,3}(?:[ .-]?\(\d{1,4}\))?[ .-]?\d{1,12}(?:[ .-]\d{2,8}){0,5}"
-        r"|0\d{1,4}(?:[ -]\d{3,8}){1,4}|\(0\d{1,5}\)(?:[ -]?\d{3,8}){1,3})(?![\w,]|[.]\d)",
+        r"|0\d{1,4}(?:[ -]\d{3,8}){1,4}|0\d{2,4}(?: \d\d){3,4}|00 ?\d{1,3}(?: \d{2,8}){2,4}|\(0\d{1,5}\)(?:[ -]?\d{3,8}){1,3})(?![\w,]|[.]\d)",
         _phone,
         needs=(" ", "(0", "+", "-"),
     ),
@@ -177,6 +194,17 @@ _NAMED_NUMBER = (
     "Area|Xbox|[Pp]ort|[Ww]ard|[Bb]us|Intel|Pixel|Canon|Nikon|Mazda|Audi|Volvo|Lexus|Ferrari|code|Bldg|Apt"
 )
 _FLIGHTS = "AA|UA|DL|BA|AF|LH|KL|QF|EK|SQ|CX|JL|NH|AC|WN|B6|AS|VS|EI|IB|TK|QR|EY|MH|FR|U2"
+
+
+def _named_number(match: re.Match[str]) -> str:
+    """ "Boeing 747-400", but "Rooms 201-205" are a range."""
+    name, first, second = match.groups()
+    words = f"{name} {_model_number(first)}"
+    if not second:
+        return words
+    return f"{words}{' to ' if name[-1] == 's' else ' '}{_model_number(second)}"
+
+
 MODELS: tuple[Rule, ...] = (
     rule(r"\b(7[0-8]7)(?= (?:MAX|Max|jets?|planes?|aircraft|Dreamliner)\b)", lambda m: pairs(m[1])),
     rule(
@@ -223,7 +251,26 @@ MODELS: tuple[Rule, ...] = (
         r"(?<![\w.,])(\d{3,4})([pi])(\d\d)?\b",  # 1080p60
         lambda m: f"{pairs(m[1])} {letters(m[2])} {cardinal(m[3]) if m[3] else ''}",
     ),
-    rule(r"(?<=\d\.\d)-(?=\d{1,4}-[a-z])|(?<=\.\d\d)-(?=\d{1,4}-[a-z])", " ", needs=("-",)),
+    rule(r"(?:(?<=\d\.\d)|(?<=\.\d\d))-(?=\d{1,4}(?:-[a-z]|[+~][a-z]))", " ", needs=("-",)),
+    rule(
+        r"(?<![\w.])(\d{1,3}(?:\.\d{1,3})+)\.x\b",
+        lambda m: " point ".join(map(cardinal, m[1].split("."))) + " point ex",
+        needs=(".x",),
+    ),
+    rule(r"\bPHP (?=[4-9](?:(?:\.\d){1,2}(?!\d)|\b(?![.,]\d)))", "pee aitch pee ", needs=("PHP",)),
+    rule(  # a tyre: "205/55 R16 91V"
+        r"\b([12]\d5)/(\d\d) ?(Z?R) ?([12]\d)(?: (\d{2,3})([A-Z]))?\b",
+        lambda m: (
+            f"{pairs(m[1])} {cardinal(m[2])} {letters(m[3])} {cardinal(m[4])}"
+            + (f", {cardinal(m[5])} {letters(m[6])}" if m[5] else "")
+        ),
+        needs=("R",),
+    ),
+    rule(
+        r"\b((?:[Uu]nit|[Ff]lat|[Aa]pt\.?|[Aa]partment|[Ss]hop) \d{1,3}[A-Z]?)/(?=\d{1,4} [A-Z])",
+        lambda m: f"{m[1]}, ",
+        needs=("/",),
+    ),
     rule(
         r"(?<![\w-])(\d{1,4})-(in|on|for|by|of|and|vs|at)-(?:an?-)?(\d{1,4})(?![\w-])",
         lambda m: f"{cardinal(m[1])} {m[2]} {cardinal(m[3])}",
@@ -246,7 +293,7 @@ MODELS: tuple[Rule, ...] = (
     ),
     rule(
         rf"\b({_NAMED_NUMBER}) (\d{{3,5}})(?:[-\u2013](\d{{1,4}}))?(?!\d|[,.:]\d|%|-\w)",
-        lambda m: f"{m[1]} {_model_number(m[2])}{f' {_model_number(m[3])}' if m[3] else ''}",
+        _named_number,
     ),
     rule(rf"\b({_FLIGHTS}) ?(\d{{2,4}})\b(?!%)", lambda m: f"{spell(m[1])} {_model_number(m[2])}"),
     rule(
@@ -302,10 +349,12 @@ ADDRESSES: tuple[Rule, ...] = (
     ),
     rule(r"(?<=[\dA-F])-(?=U\+[\dA-F]{4})", " to ", needs=("-U+",)),
     rule(r"\bU\+([0-9A-F]{4,6})\b", lambda m: f"you plus {spell(m[1])}", needs=("U+",)),
+    rule(r"\bmailto:(?=\w)", "", needs=("mailto:",)),
     rule(
-        rf"(?<![\w.+-])[\w.+-]{{1,64}}@{_HOST}"
+        rf"(?<![\w.+-])[\w.+-]{{1,64}}@{_HOST}|(?<!\w)(?!http|ftp:)[a-z][a-z\d+]{{1,9}}://[\w.-]+{_PORT}{_PATH}"
         rf"|(?<!\w)(?:https?|ftp)://({_HOST}{_PORT}{_PATH})|\bwww\.{_HOST}{_PORT}{_PATH}"
-        rf"|(?<![\w.-]){_HOST}\.(?:{'|'.join(DOMAINS)})\b(?!\.\w){_PORT}{_PATH}",
+        rf"|(?<![\w.-]){_HOST}\.(?:{'|'.join(DOMAINS)})\b(?!\.\w){_PORT}{_PATH}"
+        rf"|(?<![\w./-]){_HOST}\.(?:ly|be|gl|me|us|gg|cc|ws|nl|ch|se|it|es|jp|cn|in|au|ru|br)/\w{_PATH}",
         lambda m: _address_words(m[1] or m[0]),
     ),
     rule(
@@ -318,9 +367,14 @@ ADDRESSES: tuple[Rule, ...] = (
         lambda m: _address_words(m[0]),
     ),
     rule(
-        r"(?<![\w/.:<])(?:~|\.{1,2})?(?:/[\w.-]{0,63}\w){2,12}",
+        r"(?<![\w/.:<])(?:(?:~|\.{1,2})(?:/[\w.-]{0,63}\w){1,12}|(?:/[\w.-]{0,63}\w){2,12})",
         lambda m: _address_words(m[0]),
         needs=("/",),
+    ),
+    rule(
+        r"(?<![\w./])\.(?=[a-z]{1,12}(?:rc|ignore)\b|(?:env|htaccess|ssh|git|config)\b)",
+        "dot ",
+        needs=(".",),
     ),
     rule(
         r"(?<![\w#&])#(?!(?=[A-Fa-f]{0,5}\d)[\dA-Fa-f]{6}\b)([A-Za-z]\w{0,99})",

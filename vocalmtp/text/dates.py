@@ -158,9 +158,21 @@ NAMED_DAYS: tuple[Rule, ...] = (  # without digits
     ),
 )
 DATES: tuple[Rule, ...] = (
-    rule(r"\b(BCE?|CE|AD) ?[-\u2013] ?(?=\d)", lambda m: f"{m[1]} to ", needs=("-", "–")),
+    rule(r"\b(BCE?|CE|AD) ?[-\u2013] ?(?=\d|AD\b)", lambda m: f"{m[1]} to ", needs=("-", "–")),
     rule(
-        rf"\b((?:{_MONTH})\.? \d{{1,2}}(?:st|nd|rd|th)?,?) '(\d\d)\b",
+        rf"((?:{_MONTH})\.?(?: \d{{1,2}},)? \d{{4}}){DASH}"
+        rf"(?=\d{{1,2}}(?:st|nd|rd|th)? (?:{_MONTH})\b|(?:{_MONTH})\.? \d)",
+        lambda m: f"{m[1]} to ",
+        needs=("-", "–", "—", "−"),
+    ),
+    rule(
+        r"(?<![\w-])(\d{4})-W([0-5]\d)(?![\w-])",
+        lambda m: f"{year(m[1])}, week {cardinal(m[2].lstrip('0'))}",
+        needs=("-W",),
+    ),
+    rule(
+        rf"\b((?:(?:{_MONTH})\.? \d{{1,2}}(?:st|nd|rd|th)?"
+        rf"|\d{{1,2}}(?:st|nd|rd|th)? (?:{_MONTH})\b\.?),?) '(\d\d)\b",
         lambda m: f"{m[1]} {_full_year(m[2])}",
         needs=(" '",),
     ),
@@ -172,7 +184,8 @@ DATES: tuple[Rule, ...] = (
     rule(r"(?<![\d/.-])(0?[1-9]|1[0-2])/((?:19|20)\d\d)(?![\d/-])", _month_year, needs=("/",)),
     rule(r"(?<![\w/.,-])(0[1-9])/(0[1-9]|[12]\d|3[01])(?![\d/])", _bare_slashed, needs=("/",)),
     rule(
-        r"(?<![\w/.,-])(\d{1,2})/(\d{1,2})\s?[-\u2013]\s?(\d{1,2})/(\d{1,2})(?![\d/])",
+        r"(?<![\w/.,-])(\d{1,2})/(\d{1,2})\s?[-\u2013]\s?(\d{1,2})/(\d{1,2})(?![\d/])"
+        r"(?![- ]?(?:cups?|tsp|tbsp|teasp|tablesp|inch|in\b|lbs?\b|oz\b|mile|pound|pint|quart))",
         _slashed_range,
         needs=("/",),
     ),
@@ -290,6 +303,7 @@ PERIODS: tuple[Rule, ...] = (
     rule(rf"(?<!\w){_DECADE}", _decade),
 )
 YEARS: tuple[Rule, ...] = (
+    rule(r"(?<![\w.,])(\d{4})(?= (?:AD|CE)\b)", lambda m: year(m[1]), needs=("AD", "CE")),
     rule(r"(?<!\w)'(0[1-9])\b(?!')", lambda m: f"oh {cardinal(m[1][1])}", needs=("'0",)),
     rule(r"\b(Q|H)([1-4])(?:[ -]'?|')(20\d\d|\d\d)\b", _quarter, needs=(" ", "'", "-")),
     rule(

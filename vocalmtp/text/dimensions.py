@@ -51,6 +51,8 @@ def simple_fraction(top: str, bottom: str) -> str:
 
 def _fraction(match: re.Match[str]) -> str:
     whole, top, bottom, noun = match.groups()
+    if top == bottom in ("5", "10", "100") and not (whole or noun):
+        return f"{cardinal(top)} out of {cardinal(bottom)}"
     if f"{top}/{bottom}" in READ_APART:
         return _with_noun(f"{cardinal(top)} {cardinal(bottom)}", noun)
     if not is_simple_fraction(top, bottom):
@@ -80,6 +82,17 @@ def _with_noun(words: str, noun: str | None, plural: bool = False) -> str:
     return f"{words} {UNITS[noun][plural] if noun in UNITS else noun}"
 
 
+def _joined_fraction(match: re.Match[str]) -> str:
+    """ "a 1/4-inch drill" -> "a quarter-inch drill"."""
+    top, bottom, noun = match.groups()
+    if not is_simple_fraction(top, bottom):
+        return match[0]
+    one = HALVES.get(int(bottom), (ordinal(bottom),))[0]
+    count = "" if top == "1" and int(bottom) in HALVES else f"{cardinal(top)} "
+    noun = {"in": "inch", "ft": "foot", "mi": "mile"}.get(noun, noun)
+    return f"{count}{one}-{noun}"
+
+
 def _fraction_inches(match: re.Match[str]) -> str:
     whole = re.search(
         r"\d[ -]\d{1,2}/\d+$", match.string[max(0, match.start() - 9) : match.start()]
@@ -100,8 +113,8 @@ def _length(match: re.Match[str]) -> str:
     feet, inches = match[1], match[2]
     thing = bool(_THING.match(match.string, match.end()))
     if inches and float(inches) >= 12:
-        return f"{cardinal(feet)} minutes {cardinal(inches)} seconds"
-    if inches:
+        return f"{cardinal(feet)} minute{'' if feet == '1' else 's'} {cardinal(inches)} seconds"
+    if inches and inches != "0":
         return f"{cardinal(feet)} foot {cardinal(inches)}"
     return f"{cardinal(feet)} {'foot' if thing or feet == '1' else 'feet'}"
 
@@ -153,7 +166,7 @@ FRACTIONS: tuple[Rule, ...] = (
     rule(r"(?<=\d) [Tt]bl?s?\.? (?=[a-z])", lambda m: " tbsp ", needs=(" Tb", " tb")),
     rule(r"(?<=\d/\d) ?[-\u2013] ?(?=\d)", " to ", needs=("-", "–")),
     rule(
-        r"(?<=\d')[-\u2013](?=\d{1,2}'(?!'))|(?<='')[-\u2013](?=\d{1,3}'')",
+        r"(?<=\d')[-\u2013](?=\d{1,2}'(?!'))|(?<='')[-\u2013](?=\d{1,3}'{1,2})",
         " to ",
         needs=("'-", "'–"),
     ),
@@ -206,9 +219,20 @@ FRACTIONS: tuple[Rule, ...] = (
         needs=(" odds",),
     ),
     rule(
-        r"(?<![\w/.,])(\d{1,3})/(\d{1,4})(?:rds|ths|nds)\b",
+        r"(?<![\w/.,])(\d{1,3})/(\d{1,4})(?:rd|th|nd)s?\b",
         lambda m: simple_fraction(m[1], m[2]),
-        needs=("nds", "rds", "ths"),
+        needs=("nd", "rd", "th"),
+    ),
+    rule(
+        r"\b(\d{1,3})/(\d|10)(?= \(\d{1,3}(?:\.\d)? ov)",  # cricket
+        lambda m: f"{cardinal(m[1])} for {cardinal(m[2])}",
+        needs=(" ov",),
+    ),
+    rule(r"(?<=\d) ov\b\.?", " overs", needs=(" ov",)),
+    rule(
+        rf"(?<![\w/.,-])(?<!\d )(\d)/(\d{{1,2}})-((?:{choice(MEASURES)})|in|ft|mi)\b\.?(?= [a-z])",
+        _joined_fraction,
+        needs=("/",),
     ),
     rule(
         rf"(?<![\w/.,])(?:(\d{{1,9}})[ -])?(\d{{1,3}})/(\d{{1,4}})(?![\w/])"

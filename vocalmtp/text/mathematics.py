@@ -29,6 +29,7 @@ _OPERATORS = {
     ";": ",",
     "!": "factorial",
     "'": "prime",
+    "\u00b7": "times",
     "\\\\": ",",
     "&": ",",
     "|": "given",
@@ -233,12 +234,12 @@ _NUMBER_STARTS = set("zero one two three four five six seven eight nine ten elev
 
 # Expressions in running text
 
-_LETTER = r"(?<![A-Za-z'.])[A-Za-z](?:'(?=\()|(?![A-Za-z\d']))"
+_LETTER = r"(?<![A-Za-z'.])[A-Za-z](?:'(?=\(| ?=)|(?![A-Za-z\d']))"
 _SHORT_WORDS = "(?:i[nsf]|o[rnf]|a[nst]|to|by|my|no|we|he|it|me|us|up|so|do|go|be)\\b"
 _UNIT_LETTERS = "[msghlLWVJKCF]"  # "3 m^2" is an area
 _TERM = (
     rf"(?:(?<!\d)\d+(?:,\d{{3}})*(?:\.\d+)?(?!\d|\s?{_UNIT_LETTERS}(?![A-Za-z]))"
-    r"(?:[a-z]{1,2}(?![A-Za-z']))?"
+    r"(?:(?!st|nd|rd|th)[a-z]{1,2}(?![A-Za-z']))?"
     rf"|{_LETTER}(?:_\w)?|(?<![A-Za-z'])[a-z]{{2}}(?=\^)"
     rf"|(?:{choice(_FUNCTIONS)})(?=\^|\()|(?:(?<==)|(?<== ))(?!{_SHORT_WORDS})[A-Za-z]{{2}}(?![A-Za-z'])"
     rf"|[\u03b1-\u03c9\u0394\u03a3\u03a9\u221e])"
@@ -250,12 +251,12 @@ _OPERATOR = (
     r"|x(?= ?\d+(?:\.\d+)? ?=))"
 )
 _EXPRESSION = (
-    rf"(?<![\w.,:/$\u00a3\u20ac@#^'\"-])(?:(?<!\d )|(?![A-Za-z]))(?:{_OPERAND}(?:\s?{_OPERATOR}\s?{_OPERAND})+"
+    rf"(?<![\w.,:/$\u00a3\u20ac@#^'\"-])(?:(?<!\d )|(?![A-Za-z\u03bc]))(?:{_OPERAND}(?:\s?{_OPERATOR}\s?{_OPERAND})+"
     rf"|\(?{_TERM}\)?{_EXPONENT}|(?:{choice(_FUNCTIONS)})\({_TERM}\))(?![\w@]|/\w|-\w|[.,:]\d)"
 )
 _AMOUNT_FOLLOWS = re.compile(rf"\s?(?:{choice(UNITS)})(?!\w)")
 _STRONG = re.compile(
-    r"[+*=<>^\u2212\u00d7\u00f7\u00b1\u2248\u2260\u2264\u2265\u221a\u2261\u221d\u2208\u2209\u2229\u222a\u2282\u2286]"
+    r"[+*=<>^\u2212\u00d7\u00f7\u00b1\u2248\u2260\u2264\u2265\u221a\u2261\u221d\u00b7\u2208\u2209\u2229\u222a\u2282\u2286]"
 )
 _VARIABLES = set("xyznktr")
 
@@ -282,7 +283,7 @@ def _expression(match: re.Match[str]) -> str:
 
 
 _POWERED = (
-    rf"({NUM})\^([-+\u2212]?\d{{1,15}})(?:\s?({choice(UNITS)})(?![\w^]))?"
+    rf"({NUM})\^([-+\u2212]?\d{{1,15}}(?!\d))(?:\s?({choice(UNITS)})(?![\w^]))?"
     rf"(?:/({PER_PATTERN})(?![\w^]))?"
 )
 
@@ -320,7 +321,7 @@ MATHEMATICS: tuple[Rule, ...] = (
         needs=("/d",),
     ),
     rule(  # "2-3x", "2x-3x"
-        r"(?<![\w.+*/=-])(\d{1,4}(?:\.\d+)?)x?[-\u2013](\d{1,4}(?:\.\d+)?)x(?!\s?[\w^+*/=-])",
+        r"(?<![\w.+*/=-])(\d{1,4}(?:\.\d+)?)x?[-\u2013](\d{1,4}(?:\.\d+)?)x(?!\s?[\d^+*/=-]|\s?[A-Za-z]\b|[A-Za-z])",
         lambda m: f"{cardinal(m[1])} to {cardinal(m[2])} times",
         needs=("x",),
     ),
@@ -338,9 +339,20 @@ MATHEMATICS: tuple[Rule, ...] = (
         r"(?<![\w/])(\d)/(\d)(?=[a-z]\b)", lambda m: f"{simple_fraction(m[1], m[2])} ", needs=("/",)
     ),
     rule(
-        r"\|([a-z](?: ?[-+] ?[a-z\d]{1,3})?)\|(?= ?[-<>=+\u2264\u2265])",
+        r"\|([a-z](?: ?[-+] ?[a-z\d]{1,3})?|[-\u2212]\d{1,4})\|(?= ?[-<>=+\u2264\u2265])",
         lambda m: f"the absolute value of {read_math(m[1])}",
         needs=("|",),
+    ),
+    rule(
+        r"\b([fghP])('{0,2})\(([A-Za-z](?:[|,] ?[A-Za-z])?)\)",
+        lambda m: read_math(m[0]) if m[1] == "P" or m[2] else m[0],
+        needs=("(",),
+    ),
+    rule(
+        rf"(?<![\w.])[A-Za-z] ?= ?[-+\u2212]?[(\u221a](?:{choice(_FUNCTIONS)}|[a-z]{{1,2}}(?![a-z])"
+        r"|[-\d+*/^()\u221a\u00b1.\u2212 ]){3,80}(?<![. ])(?!\w)",
+        lambda m: read_math(m[0]) if m[0].count("(") == m[0].count(")") else m[0],
+        needs=("=",),
     ),
     rule(r"\bO\(([^()]{1,30})\)", lambda m: f"oh of {read_math(m[1])}", needs=("O(",)),
     rule(r"(?<=\d) / (?=\d)", " divided by ", needs=(" / ",)),
@@ -349,7 +361,7 @@ MATHEMATICS: tuple[Rule, ...] = (
     rule(_POWERED, _scientific, needs=("^",)),
     rule(r"(?<![\w.])~\s?(?=[$\u00a3\u20ac]?\d)", "about ", needs=("~",)),
     rule(
-        r"(?<![A-Za-z])([A-Za-z])_([a-z\d]{1,2})(?![\w])",
+        r"(?<![A-Za-z'_])([A-Za-z])_([a-z\d]{1,2})(?![\w])",
         lambda m: read_math(f"{m[1]}_{{{m[2]}}}"),
         needs=("_",),
     ),

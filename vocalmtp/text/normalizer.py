@@ -32,7 +32,7 @@ _INDEX = {character: index for index, character in enumerate(ALPHABET)}
 READINGS = {
     1: "63aa952f8598b954",
     2: "2d5fbb0142f22b26",
-    3: "7109eae5bcf3c930",
+    3: "b481117d54f526ce",
 }
 VERSION = max(READINGS)
 
@@ -58,9 +58,9 @@ _WITH_DIGITS = (
     *PLAIN,
 )
 _HAS_DIGIT = re.compile(r"\d")
-_HAS_ADDRESS = re.compile(r"[@#\\/]|U\+|\w\.\w|[a-z][-+][\w]")
-_HAS_ROMAN = re.compile(r"\b(?:[IVXLCDM]+|[ivxl]+)\b")
-_HAS_OPERATOR = re.compile(r"[-+*/=<>^_!(\u2212×÷±≈≠≤≥√∞~∈∉∩∪⊂⊆]")
+_HAS_ADDRESS = re.compile(r"[@#\\/]|U\+|(?:\w|^|\s)\.\w|[a-z][-+][\w]")
+_HAS_ROMAN = re.compile(r"\b(?:[IVXLCDM]+|[IVXL]{2,6}(?:st|nd|rd|th)|[ivxl]+)\b")
+_HAS_OPERATOR = re.compile(r"[-+*/=<>^_!(\u2212×÷±·≈≠≤≥√∞~∈∉∩∪⊂⊆]")
 WINDOW = 1000  # characters that the rules read at a time, so that the time is linear in the length
 _WINDOW_END = re.compile(r"[.?!]\s(?=[A-Z])")
 _GREEK = "".join(GREEK)

@@ -167,6 +167,17 @@ _AMOUNT_AFTER = (
     r"(?=\s?(?:[\u20ac\u00a3$%\u00b0]|(?:EUR|CHF|kr|z\u0142|zl|[kcm]?m|k?g|[mc]?l|L)\b))"
 )
 FOREIGN: tuple[Rule, ...] = (
+    rule(
+        r"(?<![\w.,])(\d{1,3}),(\d{1,2}) (Mio|Mrd)\b\.?",
+        lambda m: f"{m[1]}.{m[2]} {'million' if m[3] == 'Mio' else 'billion'}",
+        needs=("Mio", "Mrd"),
+    ),
+    rule(r"(?<!\w)[1-9]\d{0,2}(?:_\d{3})+(?!\w)", lambda m: m[0].replace("_", ""), needs=("_",)),
+    rule(
+        r"(?<=[$\u00a3\u20ac\u00a5])(\d{1,6}(?:\.\d{1,6})?)[eE](\d{1,2})\b",
+        lambda m: f"{round(float(m[1]) * 10 ** int(m[2]))}",
+        needs=("e", "E"),
+    ),
     rule(r"(?<=\d),[-\u2013](?=\s?\u20ac|\s|$)", "", needs=(",-", ",–")),  # 20,-
     rule(rf"(?<![\w.,-])\d{{1,3}} \d{{3}}(?:,\d\d?)?{_AMOUNT_AFTER}", _decimal_comma),
     rule(r"(?<![\w.,'])\d{1,3}(?:'\d{3})+(?![\d'])", _plain, needs=("'",)),  # 1'000
@@ -238,6 +249,21 @@ def _alone(match: re.Match[str]) -> str:
     return year(number) if 1100 <= int(number) < 2100 else cardinal(number)
 
 
+def _ordinal_numeral(match: re.Match[str]) -> str:
+    """ "the XIXth century"."""
+    if not _WELL_FORMED.fullmatch(match[1]):
+        return match[0]
+    return ordinal(str(roman_value(match[1])))
+
+
+def _small_range(match: re.Match[str]) -> str:
+    """ "xvi-xx", as of the pages of a preface."""
+    numerals = [match[1].upper(), match[2].upper()]
+    if not all(map(_WELL_FORMED.fullmatch, numerals)):
+        return match[0]
+    return " to ".join(cardinal(str(roman_value(numeral))) for numeral in numerals)
+
+
 def _roman_range(match: re.Match[str]) -> str:
     first, second = (cardinal(str(roman_value(match[i]))) for i in (2, 3))
     return f"{match[1]} {first} to {second}"
@@ -251,6 +277,8 @@ ROMAN: tuple[Rule, ...] = (
         flags=re.IGNORECASE,
     ),
     rule(rf"\b([A-Za-z][a-z]+) ({_SMALL}|{_LOWER})\b", _after_word),
+    rule(r"\b([IVXL]{2,6})(?:st|nd|rd|th)\b", _ordinal_numeral, needs=("st", "nd", "rd", "th")),
+    rule(r"\b([ivxl]{2,6})[-\u2013]([ivxl]{2,6})\b", _small_range, needs=("-", "\u2013")),
     rule(r"\b([IVX]+)( century| Century)\b", _alone, needs=("Century", "century")),
     rule(r"\b([IVXLCDM]{4,15})\b()", _alone),
     rule(
@@ -285,8 +313,8 @@ ORDINALS: tuple[Rule, ...] = (
         r"(?<=\dst|\dnd|\drd|\dth)[-\u2013](?=\d{1,4}(?:st|nd|rd|th)\b)", " to ", needs=("-", "–")
     ),
     rule(
-        r"(?<![\w,])(\d[\d,]{0,15})(?i:st|nd|rd|th)\b",
-        lambda m: ordinal(m[1]),
+        r"(?<![\w,/])(\d[\d,]{0,15})(?i:st|nd|rd|th)(s?)\b",
+        lambda m: ordinal(m[1]) + m[2],
     ),
 )
 PLAIN: tuple[Rule, ...] = (

@@ -186,10 +186,16 @@ def _rate_alone(match: re.Match[str]) -> str:
 _ALONE = "kWh|MWh|kW|GHz|MHz|kHz|Hz|mph|rpm|mpg|kg|km|cm|mm|mg|ml|mL|dB|GB|MB|TB|KB|kB|ms|lbs?|oz|psi|kPa"
 _WORD_PER = choice(word for word in PER if len(word) > 3)
 RATES: tuple[Rule, ...] = (
+    rule(r"(?<!\d)(?<!\d )\bN\u00b7m\b", "newton meters", needs=("\u00b7",)),
     rule(  # "5 m s^-1"
         rf"({NUM}\s?(?:{_UNIT}))((?:[ \u00b7](?:{_UNIT})\^[-\u2212][123]){{1,3}})(?!\w)",
         lambda m: m[1] + re.sub(r"[ \u00b7](\w+)\^.([123])", _over, m[2]),
         needs=("^-", "^\u2212"),
+    ),
+    rule(
+        rf"\b({_RATE})/(m[lL]|dL|L|\u03bcL|kg|min|hr|day|week)(?!\w)",
+        lambda m: f"{RATE_NOUNS[m[1]]} per {per_words(m[2])}",
+        needs=("/",),
     ),
     rule(rf"\b([a-z]{{3,20}}s)/({_WORD_PER})\b", lambda m: f"{m[1]} per {m[2]}", needs=("/",)),
     rule(rf"(?<=\bper )({_ALONE}|min|sec|hr)\b(?!/)", lambda m: UNITS[m[1]][0], needs=("per ",)),
@@ -253,6 +259,11 @@ MONEY_FORMS: tuple[Rule, ...] = (
     rule(r"\b([A-Z]{3})/?([A-Z]{3})\b", _exchange),
     rule(r"([$\u00a3\u20ac])\s?\(([\d.,]{1,20})\)", lambda m: f"minus {m[1]}{m[2]}", needs=("(",)),
     rule(rf"({CURRENCY_SIGNS})\s?[-\u2212](?=[\d.])", lambda m: f"minus {m[1]}", needs=("-", "−")),
+    rule(
+        rf"(?<=\d)(\s?(?:{_SCALE}))?{DASH}(?={CURRENCY_SIGNS}\d)",
+        lambda m: f"{m[1] or ''} to ",
+        needs=("-", "–", "—", "−"),
+    ),
     rule(rf"({CURRENCY_SIGNS})\.(?=\d)", lambda m: f"{m[1]}0."),
     rule(rf"({_SIGN})\s?(\d)/(\d{{1,2}})(?![\w/])", _money_fraction, needs=("/",)),
     rule(

@@ -5,6 +5,7 @@ import unicodedata
 
 from vocalmtp.text.numbers import LETTER_NAMES, Rule, roman_value, rule
 from vocalmtp.text.tables import entries
+from vocalmtp.text.units import UNITS
 
 SYMBOLS = {
     symbol: f" {name} "
@@ -67,6 +68,8 @@ _ROMAN = re.compile(r"(?<![A-Za-z] )[\u2160-\u217f]+")
 _RAISED = "¹²³⁰ⁱ⁴-⁺⁻ⁿ\u02b0-\u02b8\u1d43-\u1d4d"
 _NOTE = re.compile("(?<=[A-Za-z]{3})[¹²³⁰⁴-⁹]+")
 _SUPERSCRIPT = re.compile(f"[{_RAISED}⁼-⁾]+")
+_FEMININE = re.compile("(?<=\\d)\u00aa")
+_ANGSTROM = re.compile(r"(?<=\d)\s?[\u00c5\u212b](?!\w)")
 _NEGATED = re.compile("[^\\w\\s]\u0338")
 _GREEK_LETTER = re.compile(
     f"(?<![{''.join(GREEK)}])[{''.join(GREEK)}]{{1,2}}(?![{''.join(GREEK)}])"
@@ -85,7 +88,7 @@ def fold_characters(text: str) -> str:
     text = _THIN_SPACE.sub("", text)
     if text.isascii():
         return text
-    text = _BREADCRUMB.sub(", ", text)
+    text = _ANGSTROM.sub(" angstroms", _FEMININE.sub("th", _BREADCRUMB.sub(", ", text)))
     text = _VULGAR_FRACTION.sub(lambda m: " " + unicodedata.normalize("NFKD", m[0]), text)
     text = _CIRCLED.sub(lambda m: f" {unicodedata.normalize('NFKD', m[0])} ", text)
     text = _NOTE.sub("", text)
@@ -159,8 +162,25 @@ IN_CONTEXT: tuple[Rule, ...] = (
     ),  # 7:45 -> 9:10
     rule(r"(?<=\d) ?★", " stars", needs=("★",)),
     rule(r"\b([A-G])[#♯](?!\w)", lambda m: f"{m[1]} sharp", needs=("#", "♯")),
+    rule(r"(?<![\w#&])#(\d{1,4})(?=[a-z]{3})", lambda m: f"hashtag {m[1]} ", needs=("#",)),
+    rule(r"(?<!\w)(?<!\d )\u03bc[mgLlsAVFM](?!\w)", lambda m: UNITS[m[0]][1], needs=("\u03bc",)),
     rule(r"#(?=\d)", "number ", needs=("#",)),
-    rule(r"\bN°\s?(?=\d)", "number ", needs=("N°",)),
+    rule(r"(?:(?<![^(])|(?<=[(&|=]\s))!(?=[A-Za-z_])", "not ", needs=("!",)),
+    rule(r"(?<=\d)\.{2,3}(?=\d|[a-z]\b)", " to ", needs=("..",)),
+    rule(  # "log2 8", "log10(x)"
+        r"\blog_?(2|10)(?: ?\(([a-z\d]{1,6})\)| (?=\d|[a-z]\b))",
+        lambda m: f"log base {'two' if m[1] == '2' else 'ten'} of {m[2] or ''}",
+        needs=("log",),
+    ),
+    rule(r"\b[Nn]°\s?(?=\d)", "number ", needs=("N°", "n°")),
+    rule(r"(?<=\d) ?deg\.? ?([CF])\b", lambda m: f"°{m[1]}", needs=("deg",)),
+    rule(r"(\^[-\u2212]\d{1,2}) ?M\b(?! [a-z])", lambda m: f"{m[1]} molar", needs=("^",)),
+    rule(r"(?<=\.\d\d) ?pp\b", " per person", needs=("pp",)),
+    rule(
+        r"\blim(?:it)? ?([a-z]) ?(?:→|->) ?(?=\d|[a-z]\b|[-+]?\u221e)",
+        lambda m: f"the limit as {m[1]} approaches ",
+        needs=("lim",),
+    ),
     rule(
         r"(?<![\w+-])([A-DF])([-+\u2212])(?=[\s,.;:)]|$)",
         lambda m: f"{LETTER_NAMES[m[1].lower()]} {'plus' if m[2] == '+' else 'minus'}",

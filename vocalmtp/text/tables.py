@@ -71,10 +71,12 @@ MEASURES = entries(  # only before a comma; after a number the rules for units r
     "yr:year wk:week hr:hour sq:square cu:cubic fl:fluid tbsp:tablespoons"
 )
 LABELS = entries(  # before a colon
-    "Tel:telephone Attn:attention Qty:quantity Ext:extension Ref:reference Temp:temperature "
+    "Tel:telephone tel:telephone Attn:attention Qty:quantity Ext:extension Ref:reference Temp:temperature "
     "Min:minimum Max:maximum Avg:average Dept:department Approx:approximately Vol:volume"
 )
-NEVER_LAST = set("Ms e.g i.e vs approx a.k.a cf viz esp incl excl exc avg qty attn Attn".split())
+NEVER_LAST = set(
+    "Ms e.g i.e vs approx a.k.a cf viz esp incl excl exc avg qty attn Attn tel".split()
+)
 SHORT_WORDS = entries(
     "w/o:without w/:with w/in:within w/e:whatever b/c:because b/w:between 'n':and y/y:year_on_year "
     "y-o-y:year_on_year m/m:month_on_month q/q:quarter_on_quarter d/d:day_on_day YoY:year_on_year yoy:year_on_year qoq:quarter_on_quarter "
@@ -155,7 +157,7 @@ NUMBERED = set(  # before a Roman numeral these are counted; anyone else is "the
     "war chapter part volume book act scene section title article appendix phase type level "
     "stage class grade bowl episode season table figure mark fantasy rocky apollo page pages "
     "chapters volumes parts verse canto division group schedule annex tier module unit lesson "
-    "step factor".split()
+    "step factor psalm".split()
 )
 RANGE_NUMBERED = set("pages chapters volumes parts books acts articles sections".split())
 AFTER_ONE = set("is was of and to in began ended ruled reigned died became".split())  # "Mary I was"
@@ -168,7 +170,7 @@ SPELLED = set(  # capitals that are read letter by letter although they could be
     "NBA NFL NHL NCAA ACM AWS CD DVD LED OLED LCD IPA ASR EOS EST EDT NYC NYU IV ASAP IRS EPA FDA "
     "HIV HR ICU ABC NYPD UV BCE CE dpi IMO IMHO EPS USDA OECD AARP NYSE DOJ DOE DOB IPO ROI IRA "
     "VAT PIB CSI ESG ERA RBI OPS QA PA AA AAA IT OT ET OECD AOL ESL ESP USPS UPS LOL OMW IDK ADHD "
-    "AFAIK AFAICT TBA ACL AFC EMT EKG ECG IUD AMC UFC UNC USC".split()
+    "AFAIK AFAICT TBA ACL AFC EMT EKG ECG IUD AMC UFC UNC USC AWD FWD RWD NY ICYMI utf usb cpu gpu url api".split()
 )
 CAPITAL_WORDS = set(  # two or three capitals in a sentence that are a word said loudly
     "AM AN AS AT BE BY DO GO HE IF IN IS IT ME MY NO OF ON OR SO TO UP WE AH OH HI HA YO OK ADD AGE "
@@ -179,7 +181,8 @@ CAPITAL_WORDS = set(  # two or three capitals in a sentence that are a word said
     "ONE OUR OUT OWN PAY PEN PET PIN PUT RED RUN SAD SAW SAY SEA SEE SET SEX SHE SIT SIX SKY SON "
     "SUN TAX TEA TEN THE TIE TOO TOP TRY TWO USE WAR WAS WAY WET WHO WHY WIN WON YES YET YOU ZOO "
     "RAM ROM COP JIT GIL GNU PEP SIL MAC CAD PAC DAX ELF JAR TAR TED SAM TOM BOB JIM TIM DAN BEN HUD FAB SIM GIF LAN WAN ZIP SAP SOS DOS NES WEB APP WOW YAY HUH AAH OOH BOO HMM GAP FIG MAX "
-    "MIN SUM MOD LOG TAG RAW PER VIA SIR".split()
+    "MIN SUM MOD LOG TAG RAW PER VIA SIR MIX DIM MOB HUB BUG CAP COW CRY DIG DUE EAR FAN FLY GYM HUG "
+    "JAM JET JAW KIT LID MUG NAP PIE PIG PIT POP POT RAT RIB ROD ROW RUG TOY VAN RID OWE LEND".split()
 )
 ONSETS = set(  # how a word in capitals may begin: MBA is spelled, STOP is not
     "bl br ch cl cr cz dr dw fj fl fr gh gl gn gr kl kn kr mn ph pl pr ps pt rh sc sh sk sl sm sn "
@@ -201,7 +204,7 @@ PRONOUNCED = entries(  # as they are written, capitals and all
     "WWII:world_war_two iOS:eye_oh_ess macOS:mac_oh_ess LaTeX:lay_tek TeX:tek arXiv:archive "
     "PyTorch:pie_torch NumPy:num_pie SciPy:sigh_pie PyPI:pie_pee_eye xAI:ex_ay_eye "
     "MySQL:my_ess_cue_ell nginx:engine_ex kHz:kilohertz YouTube:you_tube WiFi:wi-fi ASCII:askey REPL:repple TOML:tommel NOAA:noah HIPAA:hippa PyYAML:pie_yaml "
-    "GUI:gooey NaN:not_a_number TL;DR:tee_ell_dee_are PIN:pin pH:pee_aitch pKa:pee_kay_ay mRNA:em_are_en_ay tRNA:tee_are_en_ay"
+    "GUI:gooey NaN:not_a_number TL;DR:tee_ell_dee_are PIN:pin pH:pee_aitch pKa:pee_kay_ay mRNA:em_are_en_ay tRNA:tee_are_en_ay IPv:eye_pee_vee aet:after_extra_time"
 )
 IT_VERBS = set(  # "do IT" is the pronoun, "our IT team" is not
     "do did does love hate make made get got that is was if when because like want need think know "

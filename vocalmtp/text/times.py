@@ -73,6 +73,12 @@ def _military(match: re.Match[str]) -> str:
 
 TIMES_OF_DAY: tuple[Rule, ...] = (
     rule(
+        r"\bq\.?(?:(\d{1,2})[-\u2013])?(\d{1,2}) ?h(?:rs?)?\b",
+        lambda m: f"every {f'{cardinal(m[1])} to ' if m[1] else ''}{_count(m[2], 'hour')}",
+        needs=("q",),
+    ),
+    rule(r"\b(\d{1,2}:[0-5]\d)([ap])\b(?!\.)", lambda m: f"{m[1]} {m[2]}m", needs=(":",)),
+    rule(
         r"(?<![\w.,])(\d{1,2}) ?w ?(\d) ?d\b",
         lambda m: f"{_count(m[1], 'week')} {_count(m[2], 'day')}",
     ),
