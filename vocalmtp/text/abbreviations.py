@@ -140,9 +140,9 @@ PLACE_RULES: tuple[Rule, ...] = (
         _street,
     ),
     rule(
-        r"(?<=\d(?:ST|ND|RD|TH) )(ST|AVE|RD|BLVD)\b\.?",
-        lambda m: "street" if m[1] == "ST" else STREETS[m[1].capitalize()],
-        needs=("ST", "AVE", "RD", "BLVD"),
+        r"(?<=\d(?:ST|ND|RD|TH|st|nd|rd|th) )(ST|AVE|RD|BLVD|st|ave|rd|blvd)\b(?:\.(?! [A-Z]))?",
+        lambda m: "street" if m[1].lower() == "st" else STREETS[m[1].capitalize()],
+        needs=("S", "A", "R", "B", " st", " ave", " rd", " blvd"),
     ),
     rule(
         rf"(?<!\d )\b({choice(PLACES)})\b\.?(?= (?:[A-Z][a-z]|saint ))",
@@ -250,7 +250,7 @@ ABBREVIATION_RULES: tuple[Rule, ...] = (
     rule(
         rf"(?<!\S)({choice(SHORT_WORDS)})(?=[\s,;:!?)]|\.?$|\.\s[A-Z])",
         lambda m: SHORT_WORDS[m[1]],
-        ("/", "'n'", "Y", "y-", "yoy", "qoq", "p.a.", "w.r", "aka"),
+        ("/", "'n'", "Y", "y-", "yoy", "qoq", "p.a.", "w.r", "aka", "hwy"),
     ),
     rule(r"(?<!\S)vs\b\.?", "versus", ("vs",)),
     rule(

@@ -64,6 +64,7 @@ def _information_technology(match: re.Match[str]) -> str:
 SMALL_LETTER_RULES: tuple[Rule, ...] = (
     rule(rf"\b({choice(_SMALL_WORDS)})\b", lambda m: PRONOUNCED[m[1]], needs=_SMALL_WORDS),
     rule(r"\b(?:[A-Za-z]\.){2,}", _dotted, needs=(".",)),
+    rule(r"\b(?:[A-Z]\.){1,5}[A-Z]\b(?![.\w'])", lambda m: letters(m[0].replace(".", "")), (".",)),
     rule(r"\ba(?=/[a-z]\b|,? (?:and |or |to |vs )?b\b)", "ay", needs=("/", " b")),
     rule(
         r"\b([ijkm])-?th\b",

@@ -88,6 +88,12 @@ PHONES: tuple[Rule, ...] = (
         needs=("elephone", "ax", "hone", "obile"),
     ),
     rule(
+        r"\b((?:card|account|number)\b[^.?!\d]{0,20} ending in|(?:PIN|pin|OTP|otp|code|password) is"
+        r"|(?:PIN|pin|OTP|passcode):?) (\d{3,8})(?![\w,]|\.\d)",
+        lambda m: f"{m[1]} {digits(m[2])}",
+        needs=("ending in", " is ", "PIN", "pin", "OTP", "passcode"),
+    ),
+    rule(
         r"\b(911|999)(?= (?:calls?|operators?|dispatch\w*|emergency|cent(?:er|re)|services?)\b)",
         lambda m: digits(m[1]),
         needs=("911", "999"),
@@ -130,7 +136,8 @@ PHONES: tuple[Rule, ...] = (
         needs=(" ", "(0", "+", "-"),
     ),
     rule(
-        r"(?<![\w.,-])(?:\d{1,3}[-. ])?(?:\(\d{3}\) ?|\d{3}[-. ])\d{3}[-. ]\d{4}(?![\w-])", _phone
+        r"(?<![\w.,-])(?:\d{1,3}[-. ])?(?:\(\d{3}\)[-. ]?|\d{3}[-. ])\d{3}[-. ]\d{4}(?![\w-])",
+        _phone,
     ),
     rule(r"(?<![\w.,-])\d{3}-\d{4}(?<!00)(?![\w-])", _phone),
 )
@@ -351,7 +358,7 @@ ADDRESSES: tuple[Rule, ...] = (
     rule(r"\bU\+([0-9A-F]{4,6})\b", lambda m: f"you plus {spell(m[1])}", needs=("U+",)),
     rule(r"\bmailto:(?=\w)", "", needs=("mailto:",)),
     rule(
-        rf"(?<![\w.+-])[\w.+-]{{1,64}}@{_HOST}|(?<!\w)(?!http|ftp:)[a-z][a-z\d+]{{1,9}}://[\w.-]+{_PORT}{_PATH}"
+        rf"(?<![\w.+-])[\w.+-]{{1,64}}@{_HOST}|(?<!\w)(?!http|ftp:)[a-z][a-z\d+]{{1,9}}:///?[\w.-]+{_PORT}{_PATH}"
         rf"|(?<!\w)(?:https?|ftp)://({_HOST}{_PORT}{_PATH})|\bwww\.{_HOST}{_PORT}{_PATH}"
         rf"|(?<![\w.-]){_HOST}\.(?:{'|'.join(DOMAINS)})\b(?!\.\w){_PORT}{_PATH}"
         rf"|(?<![\w./-]){_HOST}\.(?:ly|be|gl|me|us|gg|cc|ws|nl|ch|se|it|es|jp|cn|in|au|ru|br)/\w{_PATH}",

@@ -234,6 +234,11 @@ DATES: tuple[Rule, ...] = (
     ),
     rule(rf"(?<![\w-])(\d{{1,2}})-({_MONTH})(?![\w-])()", _dashed, needs=("-",)),
     rule(
+        rf"(?<![\w-])({_MONTH})-([12]?\d|3[01])(?![\w-])",
+        lambda m: f"{MONTHS[m[1]]} {ordinal(m[2])}",
+        needs=("-",),
+    ),
+    rule(
         rf"\b({_MONTH})\.? (\d{{1,2}})(?:st|nd|rd|th)?(?:\s?[-\u2013]\s?(\d{{1,2}})"
         rf"(?:st|nd|rd|th)?)?\b(?![:.,/]\d)(?!%| ?[ap]\.?m\b){_YEAR_AFTER}",
         _month_day,

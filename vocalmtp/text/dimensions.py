@@ -219,9 +219,9 @@ FRACTIONS: tuple[Rule, ...] = (
         needs=(" odds",),
     ),
     rule(
-        r"(?<![\w/.,])(\d{1,3})/(\d{1,4})(?:rd|th|nd)s?\b",
+        r"(?<![\w/.,])(\d{1,3})/(\d{1,4})(?i:rd|th|nd)s?\b",
         lambda m: simple_fraction(m[1], m[2]),
-        needs=("nd", "rd", "th"),
+        needs=("/",),
     ),
     rule(
         r"\b(\d{1,3})/(\d|10)(?= \(\d{1,3}(?:\.\d)? ov)",  # cricket

@@ -69,6 +69,7 @@ def _basis_points(match: re.Match[str]) -> str:
     return f"{cardinal(match[1])} basis point{'' if number == '1' else 's'}"
 
 
+_LONG_UNIT = choice(unit for unit in UNITS if len(unit) > 1 and unit.isalpha())
 _COUNT_NOUN = rf"(?=(?:[ -][a-z]{{2,15}})?[ -](?:{COUNTED})\b)"
 _RATE = choice(RATE_NOUNS)
 MEASUREMENTS: tuple[Rule, ...] = (
@@ -151,6 +152,16 @@ MEASUREMENTS: tuple[Rule, ...] = (
         needs=("MRI", "field", "magnet", "scanner"),
     ),
     rule(rf"(?<=\d)(\s?(?:{_UNIT}))/(?=\d)", lambda m: f"{m[1]}, ", needs=("/",)),
+    rule(
+        rf"({NUM})/({_LONG_UNIT}|day|month|week|year)(?![\w^/])",
+        lambda m: f"{cardinal(m[1])} per {per_words(m[2])}",
+        needs=("/",),
+    ),
+    rule(
+        rf"(?<=\d )(thousand|million|billion|trillion) ({_LONG_UNIT})(?![\w^/.])",
+        lambda m: f"{m[1]} {UNITS[m[2]][1]}",
+        needs=("llion", "thousand"),
+    ),
     rule(r"\bpH(?=\s?\d|\b)", "pee aitch", needs=("pH",)),
     rule(
         rf"({NUM})\s?({_RATE})/({_PER})(?!\w)",
@@ -257,6 +268,7 @@ def _coins(match: re.Match[str]) -> str:
 
 MONEY_FORMS: tuple[Rule, ...] = (
     rule(r"\b([A-Z]{3})/?([A-Z]{3})\b", _exchange),
+    rule(r"\b(US|AU|CA|NZ|HK|SG) (?=\$\d)", lambda m: m[1], needs=("$",)),
     rule(r"([$\u00a3\u20ac])\s?\(([\d.,]{1,20})\)", lambda m: f"minus {m[1]}{m[2]}", needs=("(",)),
     rule(rf"({CURRENCY_SIGNS})\s?[-\u2212](?=[\d.])", lambda m: f"minus {m[1]}", needs=("-", "−")),
     rule(

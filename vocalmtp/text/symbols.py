@@ -166,7 +166,7 @@ IN_CONTEXT: tuple[Rule, ...] = (
     rule(r"(?<!\w)(?<!\d )\u03bc[mgLlsAVFM](?!\w)", lambda m: UNITS[m[0]][1], needs=("\u03bc",)),
     rule(r"#(?=\d)", "number ", needs=("#",)),
     rule(r"(?:(?<![^(])|(?<=[(&|=]\s))!(?=[A-Za-z_])", "not ", needs=("!",)),
-    rule(r"(?<=\d)\.{2,3}(?=\d|[a-z]\b)", " to ", needs=("..",)),
+    rule(r"(?<=\d)(?:\.\.(?=\d)|\.{2,3}(?=[a-z]\b))", " to ", needs=("..",)),
     rule(  # "log2 8", "log10(x)"
         r"\blog_?(2|10)(?: ?\(([a-z\d]{1,6})\)| (?=\d|[a-z]\b))",
         lambda m: f"log base {'two' if m[1] == '2' else 'ten'} of {m[2] or ''}",

@@ -78,7 +78,7 @@ NEVER_LAST = set(
     "Ms e.g i.e vs approx a.k.a cf viz esp incl excl exc avg qty attn Attn tel".split()
 )
 SHORT_WORDS = entries(
-    "w/o:without w/:with w/in:within w/e:whatever b/c:because b/w:between 'n':and y/y:year_on_year "
+    "hwy:highway w/o:without w/:with w/in:within w/e:whatever b/c:because b/w:between 'n':and y/y:year_on_year "
     "y-o-y:year_on_year m/m:month_on_month q/q:quarter_on_quarter d/d:day_on_day YoY:year_on_year yoy:year_on_year qoq:quarter_on_quarter "
     "QoQ:quarter_on_quarter n/a:not_applicable N/A:not_applicable c/o:care_of y/n:yes_or_no "
     "Y/N:yes_or_no s/he:she_or_he he/she:he_or_she and/or:and_or p.a.:per_year "
@@ -140,6 +140,9 @@ MONTH_NAMES = (
 MONTHS = {name.capitalize(): name for name in MONTH_NAMES}
 MONTHS |= {name[:3].capitalize(): name for name in MONTH_NAMES if name != "may"}
 MONTHS["Sept"] = "september"
+MONTHS |= {
+    key.lower(): name for key, name in MONTHS.items() if key.lower() not in ("may", "march", "mar")
+}
 MONTHS |= {name.upper(): month for name, month in MONTHS.items()}
 WEEKDAYS = entries(
     "Mon:monday Tue:tuesday Tues:tuesday Wed:wednesday Weds:wednesday Thu:thursday Thur:thursday "

@@ -77,6 +77,16 @@ TIMES_OF_DAY: tuple[Rule, ...] = (
         lambda m: f"every {f'{cardinal(m[1])} to ' if m[1] else ''}{_count(m[2], 'hour')}",
         needs=("q",),
     ),
+    rule(
+        rf"\b(\d{{1,2}}:[0-5]\d):([0-5]\d)(?=\s?{_HALF})",
+        lambda m: m[1] if m[2] == "00" else f"{m[1]} and {_count(_amount(m[2]), 'second')}",
+        needs=(":",),
+    ),
+    rule(
+        r"(?:(?<=\d[ap]m)|(?<= [ap]m)|(?<=[ap]\.m\.)|(?<=[AP]\.M\.)) ?([ecmp][sd]t|gmt|utc|bst|cet)\b",
+        lambda m: f" {m[1].upper()}",
+        needs=("t", "utc"),
+    ),
     rule(r"\b(\d{1,2}:[0-5]\d)([ap])\b(?!\.)", lambda m: f"{m[1]} {m[2]}m", needs=(":",)),
     rule(
         r"(?<![\w.,])(\d{1,2}) ?w ?(\d) ?d\b",
