@@ -14,6 +14,8 @@ from vocalmtp.errors import InputError
 from vocalmtp.hub import DEFAULT_MODEL, model_folder
 from vocalmtp.io.read import read_object
 from vocalmtp.model_card import read_card
+from vocalmtp.published.base import OWN, find_family, load_published, named_voices
+from vocalmtp.published.folder import PublishedFolder
 from vocalmtp.text import ALPHABET, char_ids, char_text
 from vocalmtp.text.ipa import PHONES
 from vocalmtp.tts import TTS
@@ -65,7 +67,8 @@ def load(
     reader = TextReader.of(lexicon, unknown_characters)
     chosen = find_engine(engine, device)
     folder = model_folder(name)
-    card = read_card(folder)
+    family = find_family(folder)
+    card = ({} if family is None else family.card.facts()) | read_card(folder)
     settings = EngineSettings(
         device=device, threads=threads, int8=int8, recommended=card.get("int8", False)
     )
@@ -79,8 +82,12 @@ def load(
             "run: pip install --upgrade vocalmtp",
             code="version_too_new",
         )
-    encode_text, decode_text = char_ids, char_text
-    if (folder / "tokenizer_config.json").is_file():  # that of a pretrained backbone
+    voices = load_voices(folder / "voices")
+    encode_text, decode_text, prompt_format = char_ids, char_text, None
+    if family is not None:
+        prompt_format = family.prompt_format(PublishedFolder.open(folder))
+        voices = named_voices(family, tokenizer.spec) | voices
+    elif (folder / "tokenizer_config.json").is_file():  # that of a pretrained backbone
         from vocalmtp.models.checkpoint import load_text_tokenizer
 
         text_tokenizer = load_text_tokenizer(folder)
@@ -89,7 +96,7 @@ def load(
     return TTS(
         model,
         tokenizer,
-        load_voices(folder / "voices"),
+        voices,
         card,
         encode_text,
         speaker_conditioning,
@@ -97,6 +104,7 @@ def load(
         decode_text,
         default_threads(folder) if threads is None else threads,
         reader,
+        prompt_format,
     )
 
 
@@ -109,14 +117,18 @@ def load_parts(
     from vocalmtp.tokenizers import load_tokenizer
 
     place = engine.place(settings.device)
+    config = read_object(folder / "config.json", f"model '{folder}'")
     with float32_on_cpu():
-        model: SpeechDecoding | None = InferenceLM.load(folder) if engine.fuses else None
-        if model is None:
-            from vocalmtp.models.speech_lm import SpeechLM
+        if config.get("model_type") == OWN:
+            model: SpeechDecoding | None = InferenceLM.load(folder) if engine.fuses else None
+            if model is None:
+                from vocalmtp.models.speech_lm import SpeechLM
 
-            model = SpeechLM.load(folder)
-        tokenizer = load_tokenizer(folder / "tokenizer")
-    stored = read_object(folder / "config.json", f"model '{folder}'").get("dtype")
+                model = SpeechLM.load(folder)
+            tokenizer = load_tokenizer(folder / "tokenizer")
+        else:
+            model, tokenizer = load_published(folder, engine.keeps_half)
+    stored = config.get("dtype", config.get("torch_dtype"))
     settings = replace(settings, half=stored in ("float16", "bfloat16"))
     move(model, place)
     move(tokenizer, place)

@@ -25,6 +25,7 @@ from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.decoding.statistics import DecodeStatistics
 from vocalmtp.decoding.synthesis import (
     SPEAKER_CONDITIONINGS,
+    PromptFormat,
     SentenceRequest,
     SentenceSynthesizer,
     SpeakerConditioning,
@@ -72,6 +73,8 @@ class TTS(SentenceSynthesizer):
         decode_text: token ids to text.
         threads: of torch, while it computes; None: as many as the calling program has set.
         reader: splits texts into sentences, with own pronunciations.
+        prompt_format: makes the prompt of a sentence, for models of other publishers; None: prompts
+            are those of `models.prompts.tts_prompt`.
 
     Attributes:
         model: the speech LM; of an elastic one, the view with the steps that `decoding` sets.
@@ -95,6 +98,7 @@ class TTS(SentenceSynthesizer):
         decode_text: Callable[[Sequence[int]], str] = char_text,
         threads: int | None = None,
         reader: TextReader | None = None,
+        prompt_format: PromptFormat | None = None,
     ):
         found, required = tokenizer.spec, model.config.tokenizer
         if required.get("hash") != found.hash:
@@ -125,6 +129,7 @@ class TTS(SentenceSynthesizer):
             speaker_conditioning,
             decoding,
             threads,
+            prompt_format,
         )
         for voice in self.voices.values():
             voice.check(found)
@@ -166,7 +171,8 @@ class TTS(SentenceSynthesizer):
             seed: equal seeds give equal audio. No effect in greedy decoding, which is the default of
                 models whose card says so, such as `mini`: give a temperature to vary the speech.
             speed: 0.25 (slow) to 4 (fast), without a change of pitch.
-            sampling: temperature, top_k, top_p, greedy; by default as the model's card recommends.
+            sampling: temperature, top_k, top_p, min_p, repetition_penalty, greedy; by default as the
+                model's card recommends.
 
         Raises:
             InputError: an argument is invalid, or the text cannot be read out.

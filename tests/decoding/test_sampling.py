@@ -6,8 +6,12 @@ import pytest
 import torch
 from helpers.errors import raises_input_error
 
-from vocalmtp.decoding.sampling import Sampler
+from vocalmtp.decoding.generate import Prompt, generate
+from vocalmtp.decoding.options import Decoding
+from vocalmtp.decoding.sampling import RowSamplers, Sampler
+from vocalmtp.decoding.statistics import DecodeStatistics
 from vocalmtp.models.noise import uniform
+from vocalmtp.models.prompts import tts_prompt
 
 
 def draw(sampler: Sampler, logits: torch.Tensor, count: int = 20_000) -> torch.Tensor:
@@ -100,3 +104,55 @@ def test_noise_does_not_depend_on_torch_defaults() -> None:
         torch.set_default_dtype(torch.float32)
         torch.set_default_device(None)
     assert found.dtype == torch.float32 and torch.equal(found, want)
+
+
+def test_min_p_keeps_ids_near_the_most_probable():
+    probs = torch.tensor([[0.5, 0.3, 0.15, 0.05]])
+    kept = Sampler(min_p=0.31).probabilities(probs.log())
+    torch.testing.assert_close(kept, torch.tensor([[10 / 19, 6 / 19, 0.0, 0.0]]).mul(19 / 16))
+
+
+def test_min_p_is_that_of_transformers():
+    from transformers import MinPLogitsWarper
+
+    logits = torch.randn(5, 50, generator=torch.manual_seed(0)) * 3
+    expected = MinPLogitsWarper(0.2)(None, logits.clone()).softmax(-1)
+    torch.testing.assert_close(Sampler(min_p=0.2).probabilities(logits), expected)
+
+
+@pytest.mark.parametrize("penalty", [0.7, 1.0, 1.3])
+def test_repetition_penalty_is_that_of_transformers(penalty: float):
+    from transformers import RepetitionPenaltyLogitsProcessor
+
+    logits = torch.randn(4, 1, 30, generator=torch.manual_seed(0))
+    history = torch.randint(30, (4, 12), generator=torch.manual_seed(1))
+    seen = torch.zeros(4, 30, dtype=torch.bool).scatter(1, history, True)
+    samplers = RowSamplers(history, [Sampler(repetition_penalty=penalty)] * 3 + [Sampler()])
+    found = samplers.penalize(logits, seen[:, None])[:, 0]
+    expected = RepetitionPenaltyLogitsProcessor(penalty)(history, logits[:, 0].clone())
+    assert torch.equal(found[:3], expected[:3]) and torch.equal(found[3], logits[3, 0])
+
+
+def test_repetition_penalty_is_of_each_stream(make_model):
+    """A step's slots are penalized by what their own stream has had, in a batch as alone."""
+    model = make_model(text="prompt", frames_per_step=1)
+    segments = tts_prompt("prompt", text_ids=[1, 2, 3])
+    plain, strict = Sampler(greedy=True), Sampler(greedy=True, repetition_penalty=1e6)
+    prompts = [Prompt(segments, sampler, max_steps=5) for sampler in (plain, strict, strict)]
+    rows: dict[int, list[torch.Tensor]] = {}
+    for event in generate(model, prompts, batch_size=2):
+        for row, tokens in zip(event.rows, event.tokens, strict=True):
+            rows.setdefault(row, []).append(tokens)
+    alone = torch.stack([event.tokens[0] for event in generate(model, [prompts[1]])])
+    assert torch.equal(torch.stack(rows[1]), alone) and torch.equal(torch.stack(rows[2]), alone)
+    assert not torch.equal(torch.stack(rows[0]), alone)
+    for slot in (0, 1):
+        penalized, free = (len({int(step[slot]) for step in made}) for made in (alone, rows[0]))
+        assert penalized > free
+
+
+def test_repetition_penalty_does_not_go_with_drafts(make_model):
+    model = make_model(text="prompt", draft={"name": "sequential"})
+    prompt = Prompt(tts_prompt("prompt", text_ids=[1]), Sampler(repetition_penalty=1.2))
+    with raises_input_error("unsupported", "repetition_penalty"):
+        list(generate(model, [prompt], strategy=Decoding(drafts=1).strategy(DecodeStatistics())))

@@ -218,6 +218,22 @@ class SamplingOptions:
             show_default="the model's",
         ),
     ] = None
+    min_p: Annotated[
+        float | None,
+        option(
+            panel=SAMPLING,
+            help="Sample from the tokens with this share of the largest probability at least.",
+            show_default="the model's",
+        ),
+    ] = None
+    repetition_penalty: Annotated[
+        float | None,
+        option(
+            panel=SAMPLING,
+            help="Above 1: tokens that a stream has had become less likely.",
+            show_default="the model's",
+        ),
+    ] = None
     greedy: Annotated[
         bool, option("--greedy", panel=SAMPLING, help="Always take the most likely token.")
     ] = False
@@ -229,7 +245,8 @@ class SamplingOptions:
                 f"temperature '{self.temperature:g}': has no effect with --greedy; leave out one",
                 code="conflict",
             )
-        given = {"temperature": self.temperature, "top_k": self.top_k, "top_p": self.top_p}
+        names = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
+        given = {name: getattr(self, name) for name in names}
         chosen = {key: value for key, value in given.items() if value is not None}
         return chosen | ({"greedy": True} if self.greedy else {})
 

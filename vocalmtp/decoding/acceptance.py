@@ -141,7 +141,7 @@ class FSQToleranceVerifier(Verifier):
 def code_points(layout: TokenLayout, k: int, device: torch.device) -> Tensor:
     """Points [V, F] for the ids of slot `k`: near each other if and only if their digits are."""
     slot = layout.slots[k]
-    streams = layout.streams if layout.flat else (layout.streams[slot.stream],)
+    streams = [layout.streams[q] for q in layout.order if layout.flat or q == slot.stream]
     width = 1 + max(len(stream.levels) for stream in streams)
     with torch.device("cpu"):
         points = torch.zeros(slot.vocab_size, width, dtype=torch.float32)

@@ -62,11 +62,22 @@ class ConstrainedSampler:
         codes = logits[..., : slot.size]
         if self.layout.flat:
             codes = xp.where(self.layout.legal(self.state.steps)[:, None], codes, -math.inf)
-        tokens, log_probs = self.draw(first, xp.concatenate([codes, special], -1), must_pad)
+        logits = self._penalize(first, xp.concatenate([codes, special], -1))
+        tokens, log_probs = self.draw(first, logits, must_pad)
         if first == 0:
             ends = self.layout.ends(tokens[:, 0]) & (self.ended < 0)
             self.ended = xp.where(ends, self.state.steps, self.ended)
         return tokens, log_probs
+
+    def _penalize(self, first: int, logits: Array) -> Array:
+        """Apply repetition penalties to logits [B, n, V] of the slots from `first` on."""
+        state = self.state
+        if state.seen is None or state.samplers is None or not state.samplers.penalizes:
+            return logits
+        size = logits.shape[-1]
+        starts = self.layout.id_offsets[first : first + logits.shape[1]]
+        seen = self.xp.stack([state.seen[:, start : start + size] for start in starts], 1)
+        return state.samplers.penalize(logits, seen)
 
     def draw(self, first: int, logits: Array, must_pad: Array) -> tuple[Array, Array]:
         """Choose the tokens of n slots; subclasses override this.

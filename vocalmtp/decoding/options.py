@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 UNVERIFIED = "all"
 ACCEPT = ("rejection", "joint", "seed", "typical", "near", UNVERIFIED)
-SAMPLING = ("temperature", "top_k", "top_p", "greedy")  # options of a Sampler
+# Options of a Sampler.
+SAMPLING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "greedy")
 TOLERANT = ("typical", "near")
 
 

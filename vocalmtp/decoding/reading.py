@@ -37,6 +37,11 @@ class Sentence:
     lead: float = 0.0
     phones: Mapping[str, Chunk] = field(default_factory=dict)
 
+    @property
+    def original(self) -> str:
+        """The text as it was written, with single spaces, for models that read numbers and cases."""
+        return " ".join(token.text for token in dict.fromkeys(self.written))
+
 
 @dataclass(frozen=True)
 class TextReader:

@@ -24,12 +24,18 @@ from vocalmtp.errors import ErrorCode, InputError
 
 @dataclass(frozen=True, kw_only=True)
 class Sampler:
-    """Temperature, top-k and top-p (nucleus, arXiv 1904.09751) sampling, or greedy decoding.
+    """Temperature, top-k, top-p (nucleus, arXiv 1904.09751) and min-p (arXiv 2407.01082) sampling.
+
+    Or greedy decoding; either with a repetition penalty (arXiv 1909.05858).
 
     Attributes:
         temperature: divisor of the logits; 0 means greedy.
         top_k: sample from the k most probable ids only; None: from all.
         top_p: sample from the fewest ids whose probabilities add up to this share; None: from all.
+        min_p: sample from the ids that have this share of the largest probability at least; None:
+            from all.
+        repetition_penalty: divisor of the positive logits, and factor of the negative ones, of ids
+            that the stream has had; 1: none.
         greedy: take the most probable id.
 
     Raises:
@@ -40,6 +46,8 @@ class Sampler:
     temperature: float = 1.0
     top_k: int | None = None
     top_p: float | None = None
+    min_p: float | None = None
+    repetition_penalty: float = 1.0
     greedy: bool = False
 
     def __post_init__(self) -> None:
@@ -49,10 +57,15 @@ class Sampler:
         if self.top_k is not None:
             self._check("top_k", _is_number(self.top_k, int), "must be a whole number")
             self._check("top_k", self.top_k >= 1, "must be 1 or more", "out_of_range")
-        if self.top_p is not None:
-            self._check("top_p", _is_number(self.top_p, float), "must be a number")
-            inside = 0 < self.top_p <= 1
-            self._check("top_p", inside, "must be above 0 and at most 1", "out_of_range")
+        for name in ("top_p", "min_p"):
+            share = getattr(self, name)
+            if share is not None:
+                self._check(name, _is_number(share, float), "must be a number")
+                self._check(name, 0 < share <= 1, "must be above 0 and at most 1", "out_of_range")
+        penalty = self.repetition_penalty
+        self._check("repetition_penalty", _is_number(penalty, float), "must be a number")
+        positive = math.isfinite(penalty) and penalty > 0
+        self._check("repetition_penalty", positive, "must be a number above 0", "out_of_range")
         self._check("greedy", isinstance(self.greedy, bool), "must be true or false")
 
     def _check(
@@ -65,6 +78,14 @@ class Sampler:
     def is_greedy(self) -> bool:
         """Whether the most probable id is always taken, so that the noise has no effect."""
         return self.greedy or self.temperature == 0 or self.top_k == 1
+
+    def penalize(self, logits: Array, seen: Array) -> Array:
+        """Apply the repetition penalty to logits [..] of the ids that were `seen` [..]."""
+        if self.repetition_penalty == 1:
+            return logits
+        where, penalty = namespace(logits).where, self.repetition_penalty
+        lower = where(logits > 0, logits / penalty, logits * penalty)
+        return where(seen, lower, logits)
 
     def sample(self, logits: Array, noise: Array) -> tuple[Array, Array]:
         """Sample one id per row.
@@ -92,7 +113,7 @@ class Sampler:
         return softmax(self._filter(as_float(logits) / self.temperature))
 
     def _filter(self, logits: Array) -> Array:
-        """Set the logits that top-k and top-p exclude to -inf."""
+        """Set the logits that top-k, top-p and min-p exclude to -inf."""
         where, size = namespace(logits).where, logits.shape[-1]
         if self.top_k is not None and self.top_k < size:
             least = descending(logits, self.top_k)[:, -1:]
@@ -103,6 +124,9 @@ class Sampler:
             before = probs.cumsum(-1) - probs  # mass of the more probable ids
             inside = (before < self.top_p).sum(-1)[:, None]
             least = take_along(ordered, (inside - 1).clip(min=0), 1)
+            logits = where(logits < least, -math.inf, logits)
+        if self.min_p is not None:
+            least = descending(logits, 1) + math.log(self.min_p)
             logits = where(logits < least, -math.inf, logits)
         return logits
 
@@ -140,6 +164,15 @@ class RowSamplers:
         both = [each.kinds[number] for each in (self, other) for number in each.numbers]
         joined = RowSamplers(self.index, both)
         self.kinds, self.numbers, self.index = joined.kinds, joined.numbers, joined.index
+
+    @property
+    def penalizes(self) -> bool:
+        """Whether any row has a repetition penalty."""
+        return any(kind.repetition_penalty != 1 for kind in self.kinds)
+
+    def penalize(self, logits: Array, seen: Array) -> Array:
+        """Apply every row's repetition penalty to logits [B, n, V] of ids `seen` [B, n, V]."""
+        return self._of_rows([kind.penalize(logits, seen) for kind in self.kinds], logits.shape)
 
     def sample(self, logits: Array, noise: Array) -> tuple[Array, Array]:
         """Sample ids from logits [B, n, V] with noise [B, n]: ids and log-probabilities, [B, n]."""

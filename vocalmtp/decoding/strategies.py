@@ -91,7 +91,9 @@ class Grouped:
         assert state.hidden is not None
         with self.statistics.timed("heads"):
             sampler = ConstrainedSampler(model.layout, state)
-            return StepBatch(model.head.propose(state.hidden, sampler).tokens, state.steps)
+            tokens = model.head.propose(state.hidden, sampler).tokens  # [B, 1, K]
+        state.note_ids(model.layout, tokens[:, 0])
+        return StepBatch(tokens, state.steps)
 
     def forward(self, model: "GenerativeModel", state: DecodeState, emitted: StepBatch) -> None:
         """See DecodeStrategy."""

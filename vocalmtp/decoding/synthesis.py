@@ -28,7 +28,7 @@ from vocalmtp.decoding.streaming import (
 )
 from vocalmtp.engines.threads import iterate_with_threads
 from vocalmtp.models import prompts
-from vocalmtp.models.prompts import ControlToken, Segment, Text
+from vocalmtp.models.prompts import ControlToken, Segment, Text, spoken_seconds
 from vocalmtp.text.pronunciation import track_ids
 from vocalmtp.voices import Voice, mean_vector
 
@@ -61,6 +61,9 @@ class SentenceRequest:
         return replace(self, sentence=replace(self.sentence, lead=self.sentence.lead + seconds))
 
 
+PromptFormat = Callable[[SentenceRequest], list[Segment]]  # of the models of one publisher
+
+
 class SentenceSynthesizer:
     """The parts that turn normalised sentences into audio; see TTS for the arguments."""
 
@@ -73,7 +76,9 @@ class SentenceSynthesizer:
         speaker_conditioning: SpeakerConditioning,
         decoding: Decoding,
         threads: int | None = None,
+        prompt_format: PromptFormat | None = None,
     ):
+        self.prompt_format = prompt_format
         self.model, self.tokenizer, self.voices = model, tokenizer, voices
         self.threads = threads
         self.encode_text = encode_text
@@ -98,7 +103,7 @@ class SentenceSynthesizer:
 
     def decoder_speaker_vector(self, voice: Voice | None) -> Array | None:
         """Return the speaker vector [1, D_s] for the tokenizer's decoder, on its device."""
-        if voice is None:
+        if voice is None or not self.tokenizer.spec.speaker_dim:
             return None
         vector = voice.vector
         if self.speaker_conditioning not in ("both", "decoder"):
@@ -107,6 +112,10 @@ class SentenceSynthesizer:
 
     def prompt(self, sentence: SentenceRequest) -> Prompt:
         """Return the prompt of a sentence."""
+        if self.prompt_format is not None:
+            seconds = spoken_seconds(len(sentence.text))
+            steps = self.model.layout.num_steps(int(seconds * self.tokenizer.spec.frame_rate))
+            return Prompt(self.prompt_format(sentence), sentence.sampler, sentence.seed, steps)
         ids, context = self.encode_text(sentence.text), sentence.context
         if context:  # the sentence is an answer: the model writes it before it speaks it
             end = self.model.config.audio_input_config.end_id

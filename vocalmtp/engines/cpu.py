@@ -53,6 +53,7 @@ class CPUEngine(TorchEngine):
     """Fused modules, with linear layers in 8 bits, float16 or float32."""
 
     fuses = True
+    keeps_half = True
 
     def optimize(self, model: Optimizable, settings: EngineSettings) -> None:
         names = candidates(settings)

@@ -48,6 +48,7 @@ class CudaEngine(StaticEngine):
 
     devices = ("cuda",)
     mode = "graph"
+    keeps_half = True
 
     def optimize(self, model: Optimizable, settings: EngineSettings) -> None:
         """See TorchEngine."""

@@ -32,11 +32,13 @@ class TorchEngine:
         devices: kinds of torch devices that it runs on.
         loader: see Engine.
         fuses: whether LlamaRunner runs the backbones that it supports.
+        keeps_half: whether weights that are stored in 16 bits are loaded as they are.
 
     """
 
     devices: tuple[str, ...] = ("cpu",)
     fuses = False
+    keeps_half = False
     loader = "vocalmtp.loading"
 
     def check(self, device: str | torch.device) -> None:

@@ -18,6 +18,7 @@ from vocalmtp.engines.cache import BLOCK, AlignedCache, TreeMask, join_caches
 from vocalmtp.engines.linears import LinearFactory, join_linears, keep_linear
 
 SUPPORTED = ("llama", "qwen2")
+ROPE_TYPES = ("default", "llama3")  # whose frequencies are constants
 
 
 class Layer:
@@ -26,12 +27,13 @@ class Layer:
     def __init__(self, layer: Any, convert: LinearFactory, head_dim: int):
         attention, feed = layer.self_attn, layer.mlp
         rotated = [_interleave(p, head_dim) for p in (attention.q_proj, attention.k_proj)]
-        qkv = join_linears([*rotated, attention.v_proj])
-        gate_up = join_linears([feed.gate_proj, feed.up_proj])
+        qkv = in_float32(join_linears([*rotated, attention.v_proj]))
+        gate_up = in_float32(join_linears([feed.gate_proj, feed.up_proj]))
         before, after = layer.input_layernorm, layer.post_attention_layernorm
         self.epsilon: float = before.variance_epsilon
-        linears = _scaled(qkv, before.weight), attention.o_proj, _scaled(gate_up, after.weight)
-        self.linears = [convert(linear) for linear in (*linears, feed.down_proj)]
+        out, down = in_float32(attention.o_proj), in_float32(feed.down_proj)
+        linears = _scaled(qkv, before.weight), out, _scaled(gate_up, after.weight), down
+        self.linears = [convert(linear) for linear in linears]
         # called without the hooks of modules, which cost as much as a small product
         calls = [getattr(x, "product", x.forward) for x in self.linears]
         self.qkv: Callable[[Tensor], Tensor] = calls[0]
@@ -44,7 +46,7 @@ class LlamaRunner:
     """A Runner (models/backbone.py) with the weights of a Llama or Qwen2 of Transformers.
 
     Args:
-        backbone: the causal LM, in float32.
+        backbone: the causal LM, whose weights may have 16 bits; it is run in float32.
         convert: makes the module that replaces a joined linear layer, such as Int8Linear.
 
     """
@@ -55,7 +57,7 @@ class LlamaRunner:
         self.kv_heads: int = config.num_key_value_heads
         self.dim: int = getattr(config, "head_dim", None) or config.hidden_size // self.heads
         self.layers = [Layer(layer, convert, self.dim) for layer in model.layers]
-        self.norm: Callable[[Tensor], Tensor] = model.norm.forward
+        self.norm: Callable[[Tensor], Tensor] = model.norm.float().forward
         frequencies = model.rotary_emb.inv_freq.double()  # [d / 2]
         self.places = torch.arange(config.max_position_embeddings, device=frequencies.device)
         angles = self.places[:, None] * frequencies
@@ -66,10 +68,10 @@ class LlamaRunner:
         """Whether it can run this backbone."""
         config: Any = backbone.config
         rope = getattr(config, "rope_parameters", None) or {}
-        plain = rope.get("rope_type", "default") == "default"
+        plain = rope.get("rope_type", "default") in ROPE_TYPES
         sliding = getattr(config, "use_sliding_window", False)
-        float32 = next(backbone.parameters()).dtype == torch.float32
-        return config.model_type in SUPPORTED and plain and not sliding and float32
+        known = next(backbone.parameters()).dtype in (torch.float32, torch.float16, torch.bfloat16)
+        return config.model_type in SUPPORTED and plain and not sliding and known
 
     @property
     def linears(self) -> list[nn.Module]:
@@ -190,8 +192,20 @@ class LlamaRunner:
 
 def _scaled(linear: nn.Linear, weight: Tensor) -> nn.Linear:
     """Multiply a norm's `weight` into the layer behind it, in place."""
-    linear.weight = nn.Parameter(linear.weight * weight.detach(), requires_grad=False)
+    scaled = linear.weight * weight.detach().float()
+    linear.weight = nn.Parameter(scaled, requires_grad=False)
     return linear
+
+
+def in_float32(linear: nn.Linear) -> nn.Linear:
+    """Return a layer in float32: itself, or a copy of one in 16 bits."""
+    if linear.weight.dtype == torch.float32:
+        return linear
+    copied = nn.Linear(linear.in_features, linear.out_features, linear.bias is not None, "meta")
+    copied.weight = nn.Parameter(linear.weight.detach().float(), requires_grad=False)
+    if linear.bias is not None:
+        copied.bias = nn.Parameter(linear.bias.detach().float(), requires_grad=False)
+    return copied
 
 
 def _interleave(linear: nn.Linear, head_dim: int) -> nn.Linear:

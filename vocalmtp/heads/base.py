@@ -168,7 +168,7 @@ def token_weights(layout: TokenLayout, loss_weights: Mapping[str, float]) -> lis
     ]
     if not layout.flat:
         return [torch.full((s.vocab_size,), of_stream[s.stream]) for s in layout.slots]
-    parts = [torch.full((s.size,), w) for s, w in zip(layout.streams, of_stream, strict=True)]
+    parts = [torch.full((layout.streams[q].size,), of_stream[q]) for q in layout.order]
     parts.append(torch.full((2,), of_stream[0]))
     return [torch.cat(parts) * len(layout.streams)]
 

@@ -163,12 +163,18 @@ class DecodableLM:
 
         """
         self.convert = convert
+        module = cast(nn.Module, self)
         if LlamaRunner.supports(self.backbone):
             self.runner = LlamaRunner(self.backbone, convert)
             self.backbone.base_model.layers = nn.ModuleList()  # the runner has their weights
+        else:
+            nn.Module.float(self.backbone)
+        for name, part in module.named_children():  # the text embedding may have 16 bits
+            if name != "backbone":
+                part.float()
         self._optimize_parts(convert)
         if convert is not keep_linear:
-            replace_linears(cast(nn.Module, self), convert)
+            replace_linears(module, convert)
 
     def use_programs(self, programs: Programs) -> None:
         """Fuse modules, and decode with fixed shapes by `programs`, in place.

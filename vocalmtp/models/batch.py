@@ -56,6 +56,7 @@ class Batch:
     characters: Tensor | None = None  # [B, U] text of the track
     character_lengths: Tensor | None = None  # [B], 1 or more
     pointers: Tensor | None = None  # [B, L, G] character at every frame of a step
+    given_steps: Tensor | None = None  # [B] steps at the end that decoding goes on after; None: 0
     audio: Tensor | None = None  # [B, X, T] audio input; None if no row has any
     audio_lengths: Tensor | None = None  # [B] frames, 0 for rows without audio
     audio_characters: Tensor | None = None  # [B, T] character spoken at every frame, -100 = unknown
@@ -99,6 +100,7 @@ class PromptRow:
     characters: list[int] = field(default_factory=list)
     speaker: Array | None = None
     audio: AudioInput | None = None
+    given_steps: int = 0  # of the last segment, where the model is to go on after it
 
     def add(self, kind: PositionKind, ids: list[int], supervised: bool = False) -> None:
         """Append a position for every id."""
@@ -162,6 +164,7 @@ class Collator:
             step_targets=next_position(step_targets),
             text_targets=next_position(text) if supervised else None,
             pointers=pointers if self.has_text_track else None,
+            given_steps=torch.tensor([row.given_steps for row in rows]),
             **self._speakers(rows),
             **(self._characters(rows) if self.has_text_track else {}),
             **(audio_fields(rows) if any(row.audio is not None for row in rows) else {}),
@@ -212,6 +215,9 @@ class Collator:
         if segment.codes is None:
             return
         tokens = self.layout.pack(segment.codes[None]).tokens[0]  # [S, K]
+        if segment.goes_on:
+            tokens = tokens[: self.layout.num_steps(segment.codes.shape[1])]
+            row.given_steps = len(tokens)
         targets = torch.full_like(tokens, IGNORED)
         if segment.supervised:
             targets = self.layout.targets(tokens)

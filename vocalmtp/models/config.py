@@ -36,7 +36,10 @@ class SpeechLMConfig(PretrainedConfig):
         streams: the codec's streams (`name`, `size`, `delay`, `levels`); a text track adds its own.
         frames_per_step: codec frames in a step; a list makes an elastic model (elastic.py).
         flat: whether a step is one token (next-token prediction).
+        flat_order: the streams in the order of a flat layout; empty: as they are listed.
         text: where the text is: "prompt", "track" or "both".
+        prompt_format: the family of published models whose prompts it reads (published/); empty for
+            the prompts of `prompts.tts_prompt`.
         head: settings of the head, with its `name`.
         draft: settings of the draft head, with its `name`; empty for none.
         objectives: settings of auxiliary losses by name.
@@ -67,7 +70,9 @@ class SpeechLMConfig(PretrainedConfig):
         streams: list[dict[str, Any]] | None = None,
         frames_per_step: int | Sequence[int] = 1,
         flat: bool = False,
+        flat_order: Sequence[int] = (),
         text: TextMode = "track",
+        prompt_format: str = "",
         head: dict[str, Any] | None = None,
         draft: dict[str, Any] | None = None,
         objectives: dict[str, Any] | None = None,
@@ -94,7 +99,9 @@ class SpeechLMConfig(PretrainedConfig):
             frames_per_step if isinstance(frames_per_step, int) else list(frames_per_step)
         )
         self.flat = flat
+        self.flat_order = list(flat_order)
         self.text = text
+        self.prompt_format = prompt_format
         self.head = dict(head or {"name": "parallel"})
         self.draft = dict(draft or {})
         self.objectives = dict(objectives or {})
@@ -253,7 +260,12 @@ class SpeechLMConfig(PretrainedConfig):
         ]
         if self.has_text_track:
             streams.insert(0, self.track_config.stream)
-        return TokenLayout(streams=tuple(streams), frames_per_step=frames, flat=self.flat)
+        return TokenLayout(
+            streams=tuple(streams),
+            frames_per_step=frames,
+            flat=self.flat,
+            flat_order=tuple(self.flat_order),
+        )
 
     def step_size_of(self, tokens: int) -> int:
         """Return the frames of a step of `tokens` codec tokens.

@@ -41,7 +41,7 @@ class SlotEmbedding(nn.Module):
         self.num_joint = sum(slot.joint for slot in layout.slots)
         first = [slot for slot in layout.slots if slot.frame == 0]
         framed = first[self.num_joint :]
-        tables = [list(range(len(layout.streams)))] if layout.flat else [[s.stream] for s in framed]
+        tables = [list(layout.order)] if layout.flat else [[s.stream] for s in framed]
         joint = [count_joint_ids(each) for each in layouts or (layout,)]
         end = sum(joint[: layouts.index(layout)]) if layouts else 0  # of rows for smaller layouts
         starts = {}
@@ -108,7 +108,7 @@ class SlotProjection(nn.Module):
         )
         self.digit = nn.ModuleDict()
         for part, slot in firsts.items():
-            members = layout.streams if layout.flat else (layout.streams[slot.stream],)
+            members = [layout.streams[q] for q in layout.order if layout.flat or q == slot.stream]
             spread = digit_matrix(members) if not slot.joint else torch.zeros(0)
             if spread.shape[0]:
                 self.digit[str(part)] = nn.Linear(width, spread.shape[0], bias=False)

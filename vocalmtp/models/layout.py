@@ -8,7 +8,7 @@ per step, V vocabulary of a slot.
 
 import math
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from vocalmtp.arrays import (
@@ -99,6 +99,8 @@ class TokenLayout:
         streams: joint ones first.
         frames_per_step: G.
         flat: whether a step is one token.
+        flat_order: the streams in the order in which a flat layout has the codes of a frame; empty:
+            as they are listed.
 
     Raises:
         InputError: the streams cannot be laid out so.
@@ -108,6 +110,7 @@ class TokenLayout:
     streams: tuple[Stream, ...]
     frames_per_step: int = 1
     flat: bool = False
+    flat_order: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         joint = [stream.joint for stream in self.streams]
@@ -125,6 +128,14 @@ class TokenLayout:
                 f"frames_per_step '{self.frames_per_step}': 1 in a flat layout, else 1 to "
                 f"{MAX_FRAMES}",
                 code="out_of_range",
+            )
+        if self.flat_order and (
+            not self.flat or sorted(self.flat_order) != list(range(len(self.streams)))
+        ):
+            raise InputError(
+                f"flat_order '{list(self.flat_order)}': is for flat layouts, and has each of the "
+                f"{len(self.streams)} streams once",
+                code="invalid_value",
             )
         for stream in self.streams:
             if stream.size < 1 or stream.delay < 0:
@@ -198,16 +209,50 @@ class TokenLayout:
         """Steps after the end in the leading slot until every stream is complete."""
         return max(0, self.max_delay - self.leading_delay - 1)
 
+    @property
+    def order(self) -> tuple[int, ...]:
+        """The streams in the order of their ids and of their steps in a flat layout."""
+        return self.flat_order or tuple(range(len(self.streams)))
+
     @cached_property
     def offsets(self) -> tuple[int, ...]:
         """First id of every stream in the union vocabulary of a flat layout."""
-        return tuple(sum(s.size for s in self.streams[:q]) for q in range(len(self.streams)))
+        first, starts = 0, {}
+        for q in self.order:
+            starts[q], first = first, first + self.streams[q].size
+        return tuple(starts[q] for q in range(len(self.streams)))
+
+    @cached_property
+    def id_offsets(self) -> tuple[int, ...]:
+        """First id of every slot where the ids of all streams are numbered in turn, [K]."""
+        starts: dict[int, int] = {}
+        end = 0
+        for slot in self.slots:
+            if slot.stream not in starts:
+                starts[slot.stream], end = end, end + slot.vocab_size
+        return tuple(starts[slot.stream] for slot in self.slots)
+
+    @property
+    def num_ids(self) -> int:
+        """How many ids all streams have, see `id_offsets`."""
+        return max(
+            start + slot.vocab_size for start, slot in zip(self.id_offsets, self.slots, strict=True)
+        )
 
     def legal(self, positions: Array) -> Array:
         """Which codes are legal at `positions` [..] of a flat layout, [.., number of codes] bool."""
-        sizes = tuple(stream.size for stream in self.streams)
-        streams = constant(positions, stream_of_codes(sizes))
-        return streams == (positions % len(sizes))[..., None]
+        starts, ends = (
+            constant(positions, [first + size * extent for first, size in self._extents])
+            for extent in (0, 1)
+        )
+        place = positions % len(self.streams)
+        codes = range_like(positions, sum(stream.size for stream in self.streams))
+        return (codes >= starts[place][..., None]) & (codes < ends[place][..., None])
+
+    @cached_property
+    def _extents(self) -> tuple[tuple[int, int], ...]:
+        """First id and number of ids of each stream of a flat layout, in the order of steps."""
+        return tuple((self.offsets[q], self.streams[q].size) for q in self.order)
 
     @property
     def steps_per_frame(self) -> float:
@@ -270,7 +315,8 @@ class TokenLayout:
 
         slot, num = self.slots[0], lengths * len(self.streams)
         offsets = torch.tensor(self.offsets, device=codes.device)[:, None]
-        flat = (codes + offsets).transpose(1, 2).flatten(1)[:, : int(num.max())]  # [B, T * Q]
+        ordered = (codes + offsets)[:, list(self.order)]
+        flat = ordered.transpose(1, 2).flatten(1)[:, : int(num.max())]  # [B, T * Q]
         tokens = torch.nn.functional.pad(flat, (0, 1), value=slot.pad_id)
         place = torch.arange(tokens.shape[1], device=codes.device)
         tokens = torch.where(place < num[:, None], tokens, slot.pad_id)
@@ -349,7 +395,8 @@ class TokenLayout:
     def _unpack_flat(self, tokens: Array, lengths: Array) -> tuple[Array, Array]:
         frames, width = int(lengths.max()), len(self.streams)
         codes = tokens[:, : frames * width, 0].reshape(len(tokens), frames, width)  # [B, T, Q]
-        codes = codes - constant(tokens, self.offsets)
+        places = [self.order.index(q) for q in range(width)]
+        codes = codes[..., constant(tokens, places)] - constant(tokens, self.offsets)
         inside = range_like(tokens, frames) < lengths[:, None]
         return namespace(tokens).where(inside[..., None], codes, 0).swapaxes(1, 2), lengths
 
@@ -387,12 +434,6 @@ class TokenLayout:
         if slot.joint:
             return self.split_joint(slot, data[..., 0])
         return namespace(tokens).where(data < slot.size, data, 0)
-
-
-@cache
-def stream_of_codes(sizes: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the stream that each code of a union vocabulary belongs to, [sum of sizes]."""
-    return tuple(q for q, size in enumerate(sizes) for _ in range(size))
 
 
 def hold(codes: Array) -> Array:

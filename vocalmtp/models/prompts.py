@@ -35,12 +35,14 @@ class Speech:
         codes: [Q, T], with the advances as stream 0 where the layout has a text track; None for
             speech that is still to be generated.
         characters: ids [U] of the spoken text, for a text track.
+        goes_on: whether the model is to go on after the codes, which then have no end.
 
     """
 
     codes: "Tensor | None"
     characters: Sequence[int] | None = None
     supervised: bool = True
+    goes_on: bool = False
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,11 @@ def longest_speech(segments: Sequence[Segment], tracked: bool) -> float:
         units = sum(len(s.characters or ()) for s in segments if isinstance(s, Speech))
     else:
         units = sum(len(s.ids) for s in segments if isinstance(s, Text))
+    return spoken_seconds(units)
+
+
+def spoken_seconds(units: int) -> float:
+    """Return the seconds after which the speech of so many characters or tokens is cut off."""
     return 2 + 0.25 * units
 
 

@@ -235,7 +235,10 @@ class SpeechDecoding(DecodableLM):
         batch = batch.to(self.device)
         embedded = self.embed(batch, row_by_row=True)
         hidden, cache = self.decoder.prefill(embedded.inputs, batch.attention_mask)
-        state = DecodeState.start(cache, torch.zeros_like(cache.lengths))
+        given = batch.given_steps
+        state = DecodeState.start(
+            cache, torch.zeros_like(cache.lengths) if given is None else given
+        )
         if self.config.speaker_every_step:
             state.speaker = embedded.speaker
         if embedded.text is not None and batch.character_lengths is not None:

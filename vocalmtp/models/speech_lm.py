@@ -40,9 +40,12 @@ class SpeechLM(SpeechDecoding, MultiTokenLM):
     base_model_prefix = "speech_lm"
     _supports_sdpa = True
 
-    def __init__(self, config: SpeechLMConfig):
+    def __init__(self, config: SpeechLMConfig, backbone: PreTrainedModel | None = None):
         super().__init__(config)
-        self.backbone = AutoModelForCausalLM.from_config(AutoConfig.for_model(**config.backbone))
+        if backbone is None:
+            settings = AutoConfig.for_model(**config.backbone)
+            backbone = AutoModelForCausalLM.from_config(settings)
+        self.backbone = backbone
         self.build_parts(config)
         self.register_load_state_dict_pre_hook(rename_former_weights)
         self.post_init()

@@ -6,7 +6,16 @@ Letters: B rows, S speech steps, U characters, D width.
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
-from vocalmtp.arrays import Array, integers, namespace, pad_end, range_like, take_along
+from vocalmtp.arrays import (
+    Array,
+    constant,
+    full,
+    integers,
+    namespace,
+    pad_end,
+    range_like,
+    take_along,
+)
 from vocalmtp.models.noise import RowNoise
 
 if TYPE_CHECKING:
@@ -23,6 +32,7 @@ ROW_TENSORS = (  # fields of DecodeState with an entry for every row
     "pointer_history",
     "ended",
     "limits",
+    "seen",
     "hidden",
 )
 NO_LIMIT = 2**63 - 1  # steps
@@ -52,6 +62,7 @@ class DecodeState:
 
     noise: RowNoise | None = None
     samplers: "RowSamplers | None" = None
+    seen: Array | None = None  # [B, ids of all streams] which ids a row has had, for penalties
 
     hidden: Array | None = None  # [B, D] of the last position, which predicts the next step
     draft: Any = None  # DraftState of a strategy that drafts (decoding/draft_state.py)
@@ -93,6 +104,14 @@ class DecodeState:
         pointers = namespace(reached).minimum(reached, last)
         self.advance_pointers(pointers[:, -1])
         return pointers
+
+    def note_ids(self, layout: "TokenLayout", tokens: Array, rows: Array | None = None) -> None:
+        """Record the ids of steps [B, K], or of [n, K] of the `rows` [n], if they are recorded."""
+        if self.seen is None:
+            return
+        if rows is None:
+            rows = range_like(self.steps, len(self.steps))
+        self.seen[rows[:, None], tokens + constant(tokens, layout.id_offsets)] = True
 
     def rewind(self, steps: Array | int) -> "DecodeState":
         """Remove the last speech steps of every row: one number, or [B] for each row its own.
@@ -164,6 +183,11 @@ class DecodeState:
     def join(self, other: "DecodeState") -> "DecodeState":
         """Append the rows of another state."""
         self.cache.join(other.cache)
+        if (self.seen is None) != (other.seen is None):  # rows without penalties need no record
+            like: Array = other.seen if self.seen is None else self.seen
+            for state in (self, other):
+                if state.seen is None:
+                    state.seen = full(like, (len(state.steps), like.shape[1]), False)
         for name in ROW_TENSORS:
             own, added = getattr(self, name), getattr(other, name)
             if own is not None:

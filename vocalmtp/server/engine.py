@@ -400,6 +400,7 @@ class EngineTTS(TTS):
             tts.decode_text,
             tts.threads,
             tts.reader,
+            tts.prompt_format,
         )
         self.engine = engine
 

@@ -39,10 +39,13 @@ class SpeechSettings(BaseModel):
     temperature: float | None = Field(None, ge=0, le=100, allow_inf_nan=False)
     top_k: int | None = Field(None, ge=1, le=2**31)
     top_p: float | None = Field(None, gt=0, le=1, allow_inf_nan=False)
+    min_p: float | None = Field(None, gt=0, le=1, allow_inf_nan=False)
+    repetition_penalty: float | None = Field(None, gt=0, le=100, allow_inf_nan=False)
 
     def sampling(self) -> dict[str, Any]:
         """Return the sampling options that were given."""
-        given = {"temperature": self.temperature, "top_k": self.top_k, "top_p": self.top_p}
+        names = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
+        given = {name: getattr(self, name) for name in names}
         return {name: value for name, value in given.items() if value is not None}
 
 

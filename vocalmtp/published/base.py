@@ -1,0 +1,151 @@
+"""What a family of published speech LMs is, and how a folder's family is found."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from vocalmtp.config import Registry
+from vocalmtp.decoding.synthesis import PromptFormat
+from vocalmtp.errors import InputError
+from vocalmtp.published.folder import PublishedFolder
+from vocalmtp.voices import Voice
+
+if TYPE_CHECKING:
+    from vocalmtp.models.speech_lm import SpeechLM
+    from vocalmtp.tokenizers import SpeechTokenizer
+    from vocalmtp.tokenizers.spec import TokenizerSpec
+
+OWN = "vocalmtp"  # the model_type of our own models
+
+FAMILIES: Registry["Family"] = Registry("family", package="vocalmtp.published")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FamilyCard:
+    """Facts of a family for users, and what its authors recommend.
+
+    Attributes:
+        name: of the published models.
+        tokenizer: the card of their speech tokenizer.
+        licence: of the weights.
+        sampling: options of a Sampler.
+        voices: names that the models know; the first is the default.
+        notes: what a user has to know before using the models.
+
+    """
+
+    name: str
+    tokenizer: str
+    licence: str
+    sampling: dict[str, Any]
+    voices: tuple[str, ...] = ()
+    notes: str = ""
+
+    def facts(self) -> dict[str, Any]:
+        """Return the content of a model's card.json (model_card.py)."""
+        facts: dict[str, Any] = {"name": self.name, "licence": self.licence}
+        if self.voices:
+            facts["default_voice"] = self.voices[0]
+        if self.notes:
+            facts["notes"] = self.notes
+        return facts | {"sampling": dict(self.sampling)}
+
+
+class Family(Protocol):
+    """One family of published speech LMs; instances are registered in FAMILIES."""
+
+    card: FamilyCard
+
+    def matches(self, folder: PublishedFolder) -> bool:
+        """Whether a folder holds a model of this family."""
+        ...
+
+    def load(self, folder: PublishedFolder, tokenizer: "SpeechTokenizer", half: bool) -> "SpeechLM":
+        """Load a model as a SpeechLM.
+
+        Args:
+            folder: of the model.
+            tokenizer: its speech tokenizer.
+            half: whether weights that are stored in 16 bits keep them.
+
+        Raises:
+            InputError: weights are missing or differ, or there is too little memory.
+
+        """
+        ...
+
+    def prompt_format(self, folder: PublishedFolder) -> PromptFormat:
+        """Return what makes the prompt of a sentence, given the folder of the text tokenizer."""
+        ...
+
+
+def find_family(folder: Path) -> Family | None:
+    """Return the family of the model in a folder; None for a model of our own.
+
+    Raises:
+        InputError: it is neither, or its config.json is damaged.
+
+    """
+    opened = PublishedFolder.open(folder)
+    if opened.config.get("model_type") == OWN:
+        name = opened.config.get("prompt_format")
+        return FAMILIES[name] if name else None
+    return family_of(opened)
+
+
+def family_of(folder: PublishedFolder) -> Family:
+    """Return the family of a published folder. Raises InputError if it is of none."""
+    for name in FAMILIES:
+        if FAMILIES[name].matches(folder):
+            return FAMILIES[name]
+    raise InputError(
+        f"model '{folder.path}': a {folder.config.get('model_type')!r} whose vocabulary is of no "
+        f"speech LM that is known here ({', '.join(FAMILIES)}); give another model",
+        code="unsupported",
+    )
+
+
+def load_published(path: Path, half: bool) -> "tuple[SpeechLM, SpeechTokenizer]":
+    """Load a published model and its speech tokenizer, on the CPU.
+
+    The tokenizer is the one in the folder's `tokenizer/`, or else the one that the family's card
+    names.
+
+    Args:
+        path: the folder.
+        half: whether weights that are stored in 16 bits keep them.
+
+    Raises:
+        InputError: the folder is incomplete, or the tokenizer is not here or another one.
+
+    """
+    from vocalmtp.tokenizers import find_card, load_tokenizer
+
+    folder = PublishedFolder.open(path)
+    family = family_of(folder)
+    own, name = path / "tokenizer", family.card.tokenizer
+    tokenizer = load_tokenizer(own if own.is_dir() else name)
+    expected = find_card(name).spec()
+    for fact in ("sample_rate", "streams"):
+        found, wanted = (_comparable(spec, fact) for spec in (tokenizer.spec, expected))
+        if found != wanted:
+            raise InputError(
+                f"tokenizer '{tokenizer.spec.name}': its {fact} is {found}, and {family.card.name} "
+                f"speaks codes of '{name}', with {wanted}; put that one into '{own}'",
+                code="mismatch",
+            )
+    return family.load(folder, tokenizer, half), tokenizer
+
+
+def _comparable(spec: "TokenizerSpec", fact: str) -> Any:
+    value = getattr(spec, fact)
+    return [stream.size for stream in value] if fact == "streams" else value
+
+
+def named_voices(family: Family, spec: "TokenizerSpec") -> dict[str, Voice]:
+    """Return the voices that a family knows by name: the name is their whole content."""
+    import numpy as np
+
+    origin = f"synthetic: a voice of {family.card.name}"
+    nothing = np.zeros(spec.speaker_dim, np.float32)
+    return {name: Voice(name, nothing, origin, spec.name, spec.hash) for name in family.card.voices}

@@ -1,0 +1,107 @@
+"""Causal LMs that speak codes as tokens of their text vocabulary, one code a step.
+
+The codes of a speech tokenizer follow each other in the vocabulary, and those of several streams
+have ids of their own by the place in the frame. Such a model is a SpeechLM: the rows of the codes in
+the embedding and in the output layer become its slot embedding and its head, which then computes no
+logits of text. Letters: V ids of the codes, D width.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from vocalmtp.decoding.synthesis import PromptFormat, SentenceRequest
+from vocalmtp.models.prompts import Segment, Speech, Text
+from vocalmtp.published.base import FamilyCard
+from vocalmtp.published.folder import PublishedFolder
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vocalmtp.models.speech_lm import SpeechLM
+    from vocalmtp.tokenizers import SpeechTokenizer
+
+# Text ids before the speech of a sentence, given the folder of the text tokenizer.
+PromptIds = Callable[[PublishedFolder, SentenceRequest], list[int]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlatFamily:
+    """A family whose codes are tokens of the text vocabulary, see Family.
+
+    Attributes:
+        name: under which it is registered.
+        card: facts of the family.
+        code: the token of a code, with {} for its number.
+        first: the number of code 0.
+        end: the token that ends the speech.
+        order: the tokenizer's streams in the order in which a frame has them.
+        prompt: makes the text ids of a prompt.
+
+    """
+
+    name: str
+    card: FamilyCard
+    code: str
+    first: int = 0
+    end: str
+    order: tuple[int, ...] = (0,)
+    prompt: PromptIds
+
+    def matches(self, folder: PublishedFolder) -> bool:
+        """See Family."""
+        return folder.has_token(self.code.format(self.first)) and folder.has_token(self.end)
+
+    def load(self, folder: PublishedFolder, tokenizer: "SpeechTokenizer", half: bool) -> "SpeechLM":
+        """See Family."""
+        import torch
+
+        from vocalmtp.models.config import SpeechLMConfig
+        from vocalmtp.models.speech_lm import SpeechLM, config_of
+        from vocalmtp.published.weights import load_causal_lm
+
+        spec = tokenizer.spec
+        sizes = [spec.streams[q].size for q in self.order]
+        last = self.code.format(self.first + sum(sizes) - 1)
+        codes = folder.check_consecutive(self.code.format(self.first), last, sum(sizes))
+        end = folder.id_of(self.end)
+        backbone = load_causal_lm(folder, half)
+        config = SpeechLMConfig(
+            backbone=config_of(backbone),
+            streams=[{"name": stream.name, "size": stream.size} for stream in spec.streams],
+            flat=len(self.order) > 1,
+            flat_order=self.order if len(self.order) > 1 else (),
+            text="prompt",
+            prompt_format=self.name,
+            head={"name": "parallel", "kind": "linear"},
+            tokenizer={"name": spec.name, "hash": spec.hash, "frame_rate": spec.frame_rate},
+            speaker_dropout=0.0,
+            step_dropout=0.0,
+        )
+        model = SpeechLM(config, backbone)
+        ids = torch.tensor([*codes, end])
+        embedded: Any = backbone.get_input_embeddings().weight
+        output: Any = backbone.get_output_embeddings()
+        head: Any = model.head
+        with torch.no_grad():
+            model.embedding.table = _with_padding(embedded[ids])  # [V + 2, D]
+            linear = head.projection.free["0"]
+            linear.weight = _with_padding(output.weight[ids])
+            bias = torch.zeros(len(ids)) if output.bias is None else output.bias[ids]
+            linear.bias = _with_padding(bias.to(output.weight.dtype))
+        return model.eval().requires_grad_(False)
+
+    def prompt_format(self, folder: PublishedFolder) -> PromptFormat:
+        """See Family."""
+
+        def segments(sentence: SentenceRequest) -> list[Segment]:
+            return [Text(self.prompt(folder, sentence)), Speech(None)]
+
+        return segments
+
+
+def _with_padding(rows: "Tensor") -> Any:
+    """Append the row of the padding id, which no step of these models has."""
+    from torch import nn
+
+    return nn.Parameter(nn.functional.pad(rows, (0,) * (2 * rows.dim() - 1) + (1,)))

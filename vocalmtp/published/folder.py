@@ -1,0 +1,212 @@
+"""A folder in the layout of Transformers: its vocabulary, and its weights before they are loaded."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vocalmtp.errors import InputError
+from vocalmtp.io.read import read_object, read_shapes, reason
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+SHOWN = 3  # names in a message
+INDEX = "model.safetensors.index.json"
+MEMORY = Path("/proc/meminfo")
+
+
+@dataclass(frozen=True)
+class PublishedFolder:
+    """A downloaded model.
+
+    Attributes:
+        path: its folder.
+        config: content of config.json.
+
+    """
+
+    path: Path
+    config: dict[str, Any]
+
+    @classmethod
+    def open(cls, path: Path) -> "PublishedFolder":
+        """Read a folder's config.json. Raises InputError if it is missing or damaged."""
+        return cls(path, read_object(path / "config.json", f"model '{path}'"))
+
+    @property
+    def what(self) -> str:
+        """How messages name it."""
+        return f"model '{self.path}'"
+
+    @cached_property
+    def vocabulary(self) -> "Tokenizer | None":
+        """The text tokenizer; None if the folder has no tokenizer.json."""
+        from tokenizers import Tokenizer
+
+        file = self.path / "tokenizer.json"
+        if not file.is_file():
+            return None
+        try:
+            return Tokenizer.from_file(str(file))
+        except Exception as error:  # the library raises nothing more special
+            raise InputError(
+                f"{self.what}: tokenizer.json is damaged ({reason(error)}); download it again",
+                code="damaged",
+            ) from error
+
+    def has_token(self, token: str) -> bool:
+        """Whether the vocabulary has `token`."""
+        return self.vocabulary is not None and self.vocabulary.token_to_id(token) is not None
+
+    def id_of(self, token: str) -> int:
+        """Return the id of a token. Raises InputError if the vocabulary lacks it."""
+        found = None if self.vocabulary is None else self.vocabulary.token_to_id(token)
+        if found is None:
+            raise InputError(
+                f"{self.what}: its text tokenizer has no '{token}'; download the tokenizer.json "
+                "that belongs to the weights",
+                code="mismatch",
+            )
+        return found
+
+    def encode(self, text: str) -> list[int]:
+        """Return the ids of a user's text, in which names of special tokens are plain characters."""
+        assert self.vocabulary is not None
+        ids: list[int] = self.vocabulary.encode(text, add_special_tokens=False).ids
+        if not self.added_ids.isdisjoint(ids):
+            parts = re.split("(?<=<)", text)  # every special token begins with it
+            ids = [
+                i
+                for part in parts
+                for i in self.vocabulary.encode(part, add_special_tokens=False).ids
+            ]
+        return ids
+
+    @cached_property
+    def added_ids(self) -> frozenset[int]:
+        """The ids of tokens that are no pieces of text, such as marks and codes."""
+        return (
+            frozenset(self.vocabulary.get_added_tokens_decoder())
+            if self.vocabulary
+            else frozenset()
+        )
+
+    def check_consecutive(self, first: str, last: str, count: int) -> range:
+        """Return the ids of `count` tokens in a row. Raises InputError if they are not."""
+        start, end = self.id_of(first), self.id_of(last)
+        if end - start != count - 1:
+            raise InputError(
+                f"{self.what}: '{first}' to '{last}' are {end - start + 1} tokens of its text "
+                f"tokenizer, not {count}; download the tokenizer.json that belongs to the weights",
+                code="mismatch",
+            )
+        return range(start, start + count)
+
+    # -- weights -------------------------------------------------------------------------------
+
+    @cached_property
+    def files(self) -> tuple[Path, ...]:
+        """The files of the weights. Raises InputError if one is missing."""
+        index = self.path / INDEX
+        if index.is_file():
+            shards = read_object(index, self.what).get("weight_map")
+            if not isinstance(shards, Mapping):
+                raise InputError(
+                    f"{self.what}: {INDEX} has no weight_map; download it again", code="damaged"
+                )
+            names = sorted(set(map(str, shards.values())))
+        else:
+            names = ["model.safetensors"]
+        missing = [name for name in names if not (self.path / name).is_file()]
+        if missing:
+            raise InputError(
+                f"{self.what}: {len(missing)} of {len(names)} files of weights are missing "
+                f"({_first(missing)}); download the rest",
+                code="missing",
+            )
+        return tuple(self.path / name for name in names)
+
+    @cached_property
+    def shapes(self) -> dict[str, list[int]]:
+        """The shapes of all weights, by the files' headers. Raises InputError if one is torn."""
+        found: dict[str, list[int]] = {}
+        for file in self.files:
+            found |= read_shapes(file, self.what)
+        return found
+
+    @property
+    def num_bytes(self) -> int:
+        """The size of all files of weights."""
+        return sum(file.stat().st_size for file in self.files)
+
+    @cached_property
+    def bits(self) -> int:
+        """Bits of a stored number."""
+        return round(8 * self.num_bytes / max(1, sum(map(prod, self.shapes.values()))))
+
+    def check_weights(
+        self, expected: Mapping[str, Sequence[int]], optional: Sequence[str] = ()
+    ) -> None:
+        """Check names and shapes of the weights.
+
+        Args:
+            expected: names and shapes that the configuration implies.
+            optional: names among them that may be missing, such as those of tied weights.
+
+        Raises:
+            InputError: some differ; the first few are named.
+
+        """
+        wrong = [
+            f"{name} is {shape}, not {list(expected[name])}"
+            for name, shape in sorted(self.shapes.items())
+            if name in expected and list(expected[name]) != list(shape)
+        ]
+        wrong += [
+            f"{name} is missing"
+            for name in sorted(expected.keys() - self.shapes.keys() - set(optional))
+        ]
+        wrong += [f"{name} is unknown" for name in sorted(self.shapes.keys() - expected.keys())]
+        if wrong:
+            raise InputError(
+                f"{self.what}: {len(wrong)} weights do not fit config.json ({_first(wrong, '; ')}); "
+                "download both from one revision",
+                code="mismatch",
+            )
+
+    def check_memory(self, half: bool) -> None:
+        """Raise InputError if loading the weights takes more memory than there is.
+
+        Args:
+            half: whether the engine keeps 16 bits.
+
+        """
+        numbers = sum(map(prod, self.shapes.values()))
+        needed = numbers * (2 if half and self.bits <= 16 else 4) + self.num_bytes
+        free = available_memory()
+        if free is not None and needed > free:
+            raise InputError(
+                f"{self.what}: loading {numbers / 1e9:.2g} billion numbers needs "
+                f"{needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are available; close "
+                "other programs, or take a smaller model",
+                code="unusable",
+            )
+
+
+def available_memory() -> int | None:
+    """Return the bytes that a process may still use; None where the system does not say."""
+    try:
+        lines = MEMORY.read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    found = [line for line in lines if line.startswith("MemAvailable:")]
+    return int(found[0].split()[1]) * 1024 if found else None
+
+
+def _first(names: Sequence[str], separator: str = ", ") -> str:
+    rest = len(names) - SHOWN
+    return separator.join(names[:SHOWN]) + (f"{separator}and {rest} more" if rest > 0 else "")
