@@ -129,6 +129,8 @@ def cummax(x: Array, axis: int) -> Array:
 def take_along(x: Array, index: Array, axis: int) -> Array:
     """Select elements along `axis` by `index`, which has as many dimensions as `x`."""
     if isinstance(x, np.ndarray):
+        if x.ndim == 2 and axis == 1:  # in a tenth of the time
+            return x[np.arange(len(x))[:, None], index]
         return np.take_along_axis(x, index, axis)
     return x.gather(axis, index)
 
@@ -138,12 +140,13 @@ def last_of(x: Array, counts: Array) -> Array:
     return x[range_like(counts, len(x)), counts - 1]
 
 
-def log_softmax(x: Array) -> Array:
-    """Return the logarithm of `softmax`."""
-    if isinstance(x, np.ndarray):
-        shifted = x - x.max(-1, keepdims=True)
-        return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
-    return x.log_softmax(-1)
+def log_prob_of(logits: Array, ids: Array) -> Array:
+    """Return the log-probabilities [B] of ids [B] under logits [B, V]."""
+    if not isinstance(logits, np.ndarray):
+        return take_along(logits.log_softmax(-1), ids[:, None], 1)[:, 0]
+    shifted = logits - logits.max(-1, keepdims=True)
+    chosen = take_along(shifted, ids[:, None], 1)[:, 0]
+    return chosen - np.log(np.exp(shifted).sum(-1))
 
 
 def softmax(x: Array) -> Array:

@@ -112,14 +112,9 @@ export class Engine {
 
   /** Run the backbone over inputs after `past` positions; logits of the last one. */
   async advance(inputs, cache, past) {
-    const length = inputs.dims[1], mask = new Float32Array(length * (past + length));
-    for (let i = 0; i < length; i++)
-      mask.fill(-Infinity, i * (past + length) + past + i + 1, (i + 1) * (past + length));
-    const feeds = {
-      inputs,
-      positions: int64(Array.from({ length }, (_, i) => past + i), [1, length]),
-      mask: float32(mask, [1, 1, length, past + length]),
-    };
+    const total = past + inputs.dims[1];
+    const int32 = (value) => new ort.Tensor("int32", Int32Array.of(value), [1]);
+    const feeds = { inputs, last: int32(total - 1), longest: int32(total) };
     for (const input of this.lm.inputMetadata) {
       if (!(input.name in cache)) continue;
       const empty = input.shape.map((size) => (typeof size === "number" ? size : 0));

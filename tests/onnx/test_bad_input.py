@@ -1,5 +1,6 @@
 """What cannot be exported or loaded is one line with a code."""
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -54,8 +55,16 @@ def test_torn_weights(folder: Path) -> None:
 
 
 def test_a_damaged_manifest(folder: Path) -> None:
-    (folder / "onnx.json").write_text('{"layout": 3}')
+    (folder / "onnx.json").write_text('{"layout": 3, "graphs": 2}')
     with raises_input_error("invalid_value", None):
+        load(folder, engine="onnx")
+
+
+def test_graphs_of_another_version(folder: Path) -> None:
+    manifest = json.loads((folder / "onnx.json").read_text())
+    del manifest["graphs"]  # as in the first version
+    (folder / "onnx.json").write_text(json.dumps(manifest))
+    with raises_input_error("mismatch", "model"):
         load(folder, engine="onnx")
 
 

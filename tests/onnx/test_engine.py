@@ -136,7 +136,7 @@ def test_the_bundled_model_equals_torch_and_8_bits_are_near() -> None:
         assert one.words == other.words
     prompt = rounded.prompt(rounded.plan(SynthesisRequest(text=text))[0])
     logits = [tts.model.prefill([prompt.segments])[1] for tts in (exact, rounded)]
-    assert 0 < np.abs(logits[0] - logits[1]).max() < 0.5  # of a range of some tens
+    assert 0 < np.abs(logits[0] - logits[1]).max() < 0.8  # of a range of some tens
 
 
 def test_the_bundled_graphs_are_those_that_the_exporter_writes(tmp_path: Path) -> None:

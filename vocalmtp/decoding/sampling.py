@@ -13,7 +13,7 @@ from vocalmtp.arrays import (
     as_float,
     descending,
     integers,
-    log_softmax,
+    log_prob_of,
     namespace,
     range_like,
     softmax,
@@ -103,7 +103,7 @@ class Sampler:
         else:
             logits = self._filter(as_float(logits) / self.temperature)
             tokens = inverse_cdf(softmax(logits), noise)
-        return tokens, take_along(log_softmax(logits), tokens[:, None], 1)[:, 0]
+        return tokens, log_prob_of(logits, tokens)
 
     def probabilities(self, logits: Array) -> Array:
         """Distribution that `sample` draws from, [B, V] to [B, V]; one-hot if greedy."""

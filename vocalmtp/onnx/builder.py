@@ -19,9 +19,10 @@ from vocalmtp.io.read import read_shapes
 from vocalmtp.optional import require
 
 OPSET = 20
-BLOCK = 32  # weights that share a scale in 8 bits
+BLOCKS = (128, 64, 32)  # weights that share a scale in 8 bits: the more, the faster
 MIN_WEIGHTS = 64 * 64  # a smaller product is not worth the conversion of its input
 IR_VERSION = 9
+CONTRIBUTED = "com.microsoft"  # domain of onnxruntime's own operators
 FLOATS = {"F16": "FLOAT16", "F32": "FLOAT", "BF16": "BFLOAT16", "F64": "DOUBLE", "I64": "INT64"}
 
 
@@ -193,7 +194,7 @@ class Graph:
         return total
 
     def linear(self, x: str, *prefixes: str, kind: str = "FLOAT") -> str:
-        """Apply linear layers of one input [N, in], as one product with joined outputs [N, out]."""
+        """Apply linear layers of one input [.., in], as one product with joined outputs [.., out]."""
         shapes = [self.weights.shape(f"{prefix}.weight") for prefix in prefixes]
 
         def joined(graph: Graph, end: str = "weight") -> str:
@@ -205,23 +206,26 @@ class Graph:
     def product(
         self, x: str, shape: tuple[int, int], weight: Callable[["Graph"], str], *bias: str
     ) -> str:
-        """Multiply [N, in] by a weight, and add a bias: [N, out].
+        """Multiply [.., in] by a weight, and add a bias: [.., out].
 
         Args:
-            x: [N, in].
+            x: [.., in].
             shape: of the weight, [out, in].
             weight: adds the weight to a graph.
             bias: [out], or none.
 
         """
         outputs, inputs = shape
-        if self.quantized is None or inputs % BLOCK or outputs * inputs < MIN_WEIGHTS:
-            return str(self.op("Gemm", x, weight(self), *bias, transB=1))
-        stored, scales = self.quantized.quantize(weight(self.quantized), outputs, inputs // BLOCK)
+        block = next((size for size in BLOCKS if inputs % size == 0), 0)
+        if self.quantized is None or not block or outputs * inputs < MIN_WEIGHTS:
+            turned = self.op("Transpose", weight(self), perm=[1, 0])
+            return self.sum(self.op("MatMul", x, turned), *bias)
+        stored = f"{self.name}.{len(self.nodes)}.stored", f"{self.name}.{len(self.nodes)}.scales"
+        self.quantized.quantize(weight(self.quantized), (outputs, inputs // block, block), stored)
         types = self.onnx.TensorProto
         for name, kind, size in (
-            (stored, types.UINT8, (outputs, inputs // BLOCK, BLOCK)),
-            (scales, types.FLOAT, (outputs, inputs // BLOCK)),
+            (stored[0], types.UINT8, (outputs, inputs // block, block)),
+            (stored[1], types.FLOAT, (outputs, inputs // block)),
         ):
             tensor = types(name=name, dims=size, data_type=kind, data_location=types.EXTERNAL)
             tensor.external_data.add(key="location", value=self.quantized.name)
@@ -230,32 +234,35 @@ class Graph:
             self.op(
                 "MatMulNBits",
                 x,
-                stored,
-                scales,
+                *stored,
                 *(("", "", *bias) if bias else ()),
-                domain="com.microsoft",
+                domain=CONTRIBUTED,
                 K=inputs,
                 N=outputs,
                 bits=8,
-                block_size=BLOCK,
+                block_size=block,
                 accuracy_level=4,  # products of 8 bits
             )
         )
 
-    def quantize(self, weight: str, outputs: int, blocks: int) -> tuple[str, str]:
-        """Round a weight to 8 bits, with a scale for every block: the names of two outputs.
+    def quantize(self, weight: str, shape: tuple[int, int, int], names: tuple[str, str]) -> None:
+        """Round a weight [out, in] to 8 bits, with a scale for every block, as two outputs.
 
-        As MatMulNBits stores it: uint8 [out, blocks, BLOCK] around 128, and scales [out, blocks].
+        As MatMulNBits stores it: uint8 [out, blocks, block] around 128, and scales [out, blocks].
+
+        Args:
+            weight: [out, in].
+            shape: out, blocks, block.
+            names: of the two outputs.
+
         """
-        x = self.reshape(weight, outputs, blocks, BLOCK)
+        x = self.reshape(weight, *shape)
         largest = self.op("ReduceMax", self.op("Abs", x), self.integers(-1))
         scale = self.op("Div", self.op("Max", largest, self.constant(1e-8)), self.constant(127))
         rounded = self.op("Round", self.op("Div", x, scale))
         stored = self.cast(self.op("Add", rounded, self.constant(128)), "UINT8")
-        names = f"stored.{len(self.outputs) // 2}", f"scales.{len(self.outputs) // 2}"
-        self.output(names[0], stored, "UINT8", [outputs, blocks, BLOCK])
-        self.output(names[1], self.reshape(scale, outputs, blocks), "FLOAT", [outputs, blocks])
-        return names
+        self.output(names[0], stored, "UINT8", shape)
+        self.output(names[1], self.reshape(scale, *shape[:2]), "FLOAT", shape[:2])
 
     def layer_norm(self, x: str, prefix: str, kind: str = "FLOAT") -> str:
         """Normalize over the last axis."""
@@ -270,7 +277,7 @@ class Graph:
         graph = helper.make_graph(
             self.nodes, self.name, self.inputs, self.outputs, list(self.initializers.values())
         )
-        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("com.microsoft", 1)]
+        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(CONTRIBUTED, 1)]
         model = helper.make_model(
             graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="vocalmtp"
         )

@@ -3,7 +3,12 @@
 ONNX has no complex numbers, so that Fourier transforms are products with cosines and sines here; one
 utterance is decoded at a time. Everything else is as in tokenizers/neural/{model, vocoder}.py.
 
-Letters: T codec frames, F frames of 10 ms, C channels, Q streams of d digits, N samples of a window.
+A transform is that of the even samples and that of the odd ones, of half as many bins each: the sum
+of both is bin k, the conjugate of their difference is bin N/2 - k. That is half as many products, and
+so bins are in the order of `split_order`, and samples of a frame the even ones first.
+
+Letters: T codec frames, F frames of 10 ms, C channels, Q streams of d digits, N samples of a window,
+H = N/4.
 """
 
 import math
@@ -67,7 +72,12 @@ def samples_graph(config: NeuralTokenizerConfig, weights: Weights) -> Graph:
     both = graph.concat([height, graph.op("Mul", height, height)], 1)
     x = graph.op("Add", vectors, graph.linear(both, "decoder.pitch_embedding"))
     x = graph.layer_norm(_stack(graph, config, "fast", x, speaker), "decoder.norm")
-    filters = graph.linear(x, "decoder.out")  # [F, 3 bins]
+    bins = np.concatenate([part * vocoder.bins + split_order(vocoder.bins) for part in range(3)])
+    weight, bias = (
+        graph.op("Gather", graph.weight(f"decoder.out.{end}"), graph.integers(*bins))
+        for end in ("weight", "bias")
+    )
+    filters = graph.op("Gemm", x, weight, bias, transB=1)  # [F, 3 bins]
     _vocoder(graph, vocoder, filters)
     return graph
 
@@ -158,20 +168,18 @@ def _vocoder(graph: Graph, vocoder: SourceFilterVocoder, filters: str) -> None:
     """Pulses and noise through `filters` [F, 3 bins], overlap-added to the output `samples`."""
     window, hop, bins = vocoder.window, vocoder.hop, vocoder.bins
     keep = window - hop
-    hann, transform = graph.constant(vocoder.hann.numpy()), _fourier(graph, window)
+    transforms = _half_transforms(graph, vocoder.hann.numpy())
     pulses = graph.concat([graph.input("pulses", "FLOAT", ["R"]), _pulses(graph, vocoder)], 0)
     graph.output("new_pulses", graph.slice(pulses, -keep, END, 0), "FLOAT", [keep])
-    windows = graph.op("Mul", _windows(graph, pulses, window, hop), hann)
-    source = graph.split(graph.op("MatMul", windows, transform), [bins] * 2, 1)
+    source = _spectra(graph, pulses, transforms, window, hop)
     noise = graph.constant(noise_samples(window, hop).numpy())
-    noise = graph.op("Mul", _windows(graph, noise, window, hop), hann)
+    noise = graph.concat(_spectra(graph, noise, transforms, window, hop), 1)
     frame = graph.input("frame", "INT64", [1])
     count = graph.op("Squeeze", graph.slice(graph.op("Shape", filters), 0, 1, 0))
     zero, one = (graph.constant(value, np.int64) for value in (0, 1))
     places = graph.op("Add", graph.op("Range", zero, count, one), frame)
     places = graph.op("Mod", places, graph.integers(NOISE_FRAMES))
-    spectra = graph.op("Gather", graph.op("MatMul", noise, transform), places)
-    noises = graph.split(spectra, [bins] * 2, 1)
+    noises = graph.split(graph.op("Gather", noise, places), [bins] * 2, 1)
     gain, phase, noise_gain = graph.split(filters, [bins] * 3, 1)
     gain, noise_gain = (_exp_up_to(graph, x, 6) for x in (gain, noise_gain))
     real = graph.op("Mul", gain, graph.op("Cos", phase))
@@ -186,53 +194,111 @@ def _vocoder(graph: Graph, vocoder: SourceFilterVocoder, filters: str) -> None:
         graph.op("Add", x, graph.op("Mul", y, noise_gain))
         for x, y in zip(spectrum, noises, strict=True)
     ]
-    twice = np.full(bins, 2 / window)
-    twice[[0, -1]] = 1 / window
-    both = graph.op("Mul", graph.concat(mixed, 1), graph.constant(np.tile(twice, 2)))
-    shape = graph.constant(vocoder.hann.numpy() / vocoder.overlap_gain)
-    blocks = graph.op("Mul", graph.op("Gemm", both, transform, transB=1), shape)  # [F, N]
-    _overlap_add(graph, blocks, window // hop, hop)
+    _overlap_add(graph, _blocks(graph, mixed, transforms, vocoder), window // hop, hop)
 
 
 def _exp_up_to(graph: Graph, x: str, most: float) -> str:
     return str(graph.op("Exp", graph.op("Min", x, graph.constant(most))))
 
 
-def _fourier(graph: Graph, window: int) -> str:
-    """The real discrete Fourier transform as a matrix [N, 2 bins]; made when a session begins."""
-    zero, one = (graph.constant(value, np.int64) for value in (0, 1))
-    times, bins = (
-        graph.op("Range", zero, graph.constant(count, np.int64), one)
-        for count in (window, window // 2 + 1)
-    )
-    turns = graph.op("Mul", graph.op("Unsqueeze", times, graph.integers(1)), bins)
-    turns = graph.cast(graph.op("Mod", turns, graph.integers(window)), "FLOAT")
-    angles = graph.op("Mul", turns, graph.constant(math.tau / window))
-    return graph.concat([graph.op("Cos", angles), graph.op("Neg", graph.op("Sin", angles))], 1)
+def split_order(bins: int) -> np.ndarray:
+    """The order of bins: 0 to H, then N/2 down to H + 1."""
+    half = bins // 2
+    return np.concatenate([np.arange(half + 1), np.arange(bins - 1, half, -1)])
 
 
-def _windows(graph: Graph, samples: str, window: int, hop: int) -> str:
-    """Windows [F, N] at steps of `hop` of samples [F hop + N - hop]."""
-    rows, ratio = graph.reshape(samples, -1, hop), window // hop
+def _half_transforms(graph: Graph, hann: np.ndarray) -> list[str]:
+    """Windowed transforms of the even and of the odd samples to bins 0 to H, [N / 2, 2 (H + 1)] each.
+
+    They are made when a session begins.
+    """
+    window = len(hann)
+    zero, one, two = (graph.constant(value, np.int64) for value in (0, 1, 2))
+    end, last = (graph.constant(value, np.int64) for value in (window, window // 4 + 1))
+    bins, made = graph.op("Range", zero, last, one), []
+    for start in (zero, one):
+        times = graph.op("Unsqueeze", graph.op("Range", start, end, two), graph.integers(1))
+        turns = graph.op("Mod", graph.op("Mul", times, bins), graph.integers(window))
+        angles = graph.op("Mul", graph.cast(turns, "FLOAT"), graph.constant(math.tau / window))
+        waves = [graph.op("Cos", angles), graph.op("Neg", graph.op("Sin", angles))]
+        shape = graph.constant(hann[start is one :: 2, None])
+        made.append(graph.op("Mul", graph.concat(waves, 1), shape))
+    return made
+
+
+def _even_first(graph: Graph, rows: str, hop: int) -> str:
+    """Reorder rows [.., hop] so that the even samples of each come first."""
+    pairs = graph.op("Transpose", graph.reshape(rows, -1, hop // 2, 2), perm=[0, 2, 1])
+    return graph.reshape(pairs, -1, hop)
+
+
+def _in_time(graph: Graph, rows: str, hop: int) -> str:
+    """Samples [R hop] of rows [R, hop] whose even samples come first."""
+    pairs = graph.op("Transpose", graph.reshape(rows, -1, 2, hop // 2), perm=[0, 2, 1])
+    return graph.reshape(pairs, -1)
+
+
+def _spectra(
+    graph: Graph, samples: str, transforms: list[str], window: int, hop: int
+) -> tuple[str, str]:
+    """Transform windows at steps of `hop` of samples [F hop + N - hop]: real, imaginary [F, bins]."""
+    rows, ratio, half = _even_first(graph, samples, hop), window // hop, window // 4 + 1
     parts = [graph.slice(rows, i, i + 1 - ratio or END, 0) for i in range(ratio)]
-    return graph.concat(parts, 1)
+    pairs = [graph.split(part, [hop // 2] * 2, 1) for part in parts]
+    halves = [graph.concat(own, 1) for own in zip(*pairs, strict=True)]  # [F, N / 2] each
+    even, odd = (
+        graph.split(graph.op("MatMul", x, matrix), [half] * 2, 1)
+        for x, matrix in zip(halves, transforms, strict=True)
+    )
+    low = [graph.op("Add", x, y) for x, y in zip(even, odd, strict=True)]
+    high = [graph.op("Sub", even[0], odd[0]), graph.op("Sub", odd[1], even[1])]
+    high = [graph.slice(x, 0, half - 1, 1) for x in high]
+    real, imaginary = (graph.concat([x, y], 1) for x, y in zip(low, high, strict=True))
+    return real, imaginary
+
+
+def _blocks(
+    graph: Graph, spectra: list[str], transforms: list[str], vocoder: SourceFilterVocoder
+) -> str:
+    """Transform real and imaginary parts [F, bins] back to windowed blocks [F, N]."""
+    half, hop = vocoder.window // 4 + 1, vocoder.hop
+    twice = np.full(half, 2 / vocoder.window / vocoder.overlap_gain)
+    twice[0] /= 2
+    parts = [(graph.slice(x, 0, half, 1), graph.slice(x, half, END, 1)) for x in spectra]
+    pad = graph.integers(0, 0, 0, 1)
+    (real, real_high), (imaginary, imaginary_high) = (
+        (low, graph.op("Pad", high, pad)) for low, high in parts
+    )
+    sums = [
+        (graph.op("Add", real, real_high), graph.op("Sub", imaginary, imaginary_high)),
+        (graph.op("Sub", real, real_high), graph.op("Add", imaginary, imaginary_high)),
+    ]
+    scale = graph.constant(np.tile(twice, 2))
+    halves = [
+        graph.op("Gemm", graph.op("Mul", graph.concat(own, 1), scale), matrix, transB=1)
+        for own, matrix in zip(sums, transforms, strict=True)
+    ]
+    pieces = [graph.split(x, [hop // 2] * (vocoder.window // hop), 1) for x in halves]
+    return graph.concat([x for pair in zip(*pieces, strict=True) for x in pair], 1)
 
 
 def _overlap_add(graph: Graph, blocks: str, ratio: int, hop: int) -> None:
-    """Sum blocks [F, N] at steps of `hop`: outputs `samples` [F hop], and a `tail` not yet final."""
+    """Sum blocks [F, N] at steps of `hop`: outputs `samples` [F hop], and a `tail` not yet final.
+
+    The even samples of every `hop` of a block come first.
+    """
     shifted = [
         graph.op("Pad", part, graph.integers(i, 0, ratio - 1 - i, 0))
         for i, part in enumerate(graph.split(blocks, [hop] * ratio, 1))
     ]
     rows, end = graph.sum(*shifted), ratio - 1  # [F + 3, hop]
-    tail = graph.reshape(graph.input("tail", "FLOAT", [end * hop]), end, hop)
+    tail = _even_first(graph, graph.input("tail", "FLOAT", [end * hop]), hop)
     first = graph.op("Add", graph.slice(rows, 0, end, 0), tail)
     rows = graph.concat([first, graph.slice(rows, end, END, 0)], 0)
-    samples = graph.reshape(graph.slice(rows, 0, -end, 0), -1)
+    samples = _in_time(graph, graph.slice(rows, 0, -end, 0), hop)
     graph.output("samples", samples, "FLOAT", ["N"])
-    graph.output(
-        "new_tail", graph.reshape(graph.slice(rows, -end, END, 0), -1), "FLOAT", [end * hop]
-    )
+    tail = _in_time(graph, graph.slice(rows, -end, END, 0), hop)
+    graph.output("new_tail", tail, "FLOAT", [end * hop])
 
 
 def _pulses(graph: Graph, vocoder: SourceFilterVocoder) -> str:

@@ -44,6 +44,7 @@ def export_onnx(folder: Path) -> list[Path]:
     graphs: dict[str, Graph] = {
         "prompt.onnx": lm_graphs.prompt_graph(config, weights),
         "step.onnx": lm_graphs.step_graph(config, weights),
+        "step.int8.onnx": lm_graphs.step_graph(config, weights, quantized),
         "lm.onnx": lm_graphs.lm_graph(config, weights),
         "lm.int8.onnx": lm_graphs.lm_graph(config, weights, quantized),
         "quantized.onnx": quantized,

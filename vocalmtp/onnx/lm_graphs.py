@@ -12,10 +12,11 @@ import numpy as np
 from vocalmtp.errors import InputError
 from vocalmtp.heads.parallel import ParallelConfig
 from vocalmtp.models.config import SpeechLMConfig
-from vocalmtp.onnx.builder import Graph, Weights
+from vocalmtp.onnx.builder import CONTRIBUTED, Graph, Weights
 from vocalmtp.text.letter_phones import LONGEST
 
 BACKBONES = ("llama", "qwen2")
+LONGEST_CONTEXT = 2048  # positions, of a backbone whose configuration does not say
 
 
 def check_exportable(config: SpeechLMConfig, what: str) -> None:
@@ -101,31 +102,32 @@ def prompt_graph(config: SpeechLMConfig, weights: Weights) -> Graph:
     return graph
 
 
-def step_graph(config: SpeechLMConfig, weights: Weights) -> Graph:
+def step_graph(config: SpeechLMConfig, weights: Weights, quantized: Graph | None = None) -> Graph:
     """Build the embedding of a step: tokens [B, K], text [B, G, D] and speaker [B, D] to [B, D]."""
-    graph, layout = Graph("step", weights), config.layout
+    graph, layout = Graph("step", weights, quantized), config.layout
     slots, group = layout.tokens_per_step, layout.frames_per_step
     joint = sum(slot.joint for slot in layout.slots)
     tokens = graph.input("tokens", "INT64", ["B", slots])
     ids = graph.op("Add", tokens, graph.weight("embedding.offsets", "INT64"))
     vectors = graph.op("Gather", graph.weight("embedding.table"), ids)  # [B, K, D]
-    framed = _sum_of_slots(graph, graph.slice(vectors, joint, slots, 1), group)
+    width = config.backbone["hidden_size"]
+    framed = _sum_of_slots(graph, graph.slice(vectors, joint, slots, 1), group, width)
     if "embedding.digits" in weights:
         own = graph.slice(ids, joint, slots, 1)
         digits = graph.op("Gather", graph.weight("embedding.digits"), own)
-        flat = graph.reshape(_sum_of_slots(graph, digits, group), -1, _width(weights, "digits"))
-        mapped = graph.op("Gelu", graph.linear(flat, "embedding.digit_map.0"))
-        mapped = graph.linear(mapped, "embedding.digit_map.2")
-        framed = graph.op("Add", framed, graph.reshape(mapped, -1, group, _width(weights, "table")))
-    total = _sum_of_frames(graph, framed, "embedding", group)
+        size = weights.shape("embedding.digits")[1]
+        summed = _sum_of_slots(graph, digits, group, size)
+        mapped = graph.op("Gelu", graph.linear(summed, "embedding.digit_map.0"))
+        framed = graph.op("Add", framed, graph.linear(mapped, "embedding.digit_map.2"))
+    scale = graph.constant(slots**-0.5)
+    parts = {"embedding": graph.op("Mul", framed, scale)}
+    if config.has_text_track:
+        parts["track"] = graph.input("text", "FLOAT", ["B", group, "D"])
+    total = _sum_of_frames(graph, parts, group, width)
     if joint:
         of_joint = graph.slice(vectors, 0, joint, 1)
         of_joint = graph.op("ReduceSum", of_joint, graph.integers(1), keepdims=0)
-        total = graph.op("Add", of_joint, total)
-    total = graph.op("Mul", total, graph.constant(slots**-0.5))
-    if config.has_text_track:
-        text = graph.input("text", "FLOAT", ["B", group, "D"])
-        total = graph.op("Add", total, _sum_of_frames(graph, text, "track", group))
+        total = graph.op("Add", graph.op("Mul", of_joint, scale), total)
     if config.speaker_every_step:
         total = graph.op("Add", total, graph.input("speaker", "FLOAT", ["B", "D"]))
     if len(config.step_sizes) > 1:
@@ -136,138 +138,113 @@ def step_graph(config: SpeechLMConfig, weights: Weights) -> Graph:
     return graph
 
 
-def _width(weights: Weights, name: str) -> int:
-    return weights.shape(f"embedding.{name}")[1]
-
-
-def _sum_of_slots(graph: Graph, x: str, group: int) -> str:
+def _sum_of_slots(graph: Graph, x: str, group: int, width: int) -> str:
     """Sum the slots of every frame: [B, G Q, D] to [B, G, D]."""
-    shape = graph.op("Shape", x)
-    sizes = [graph.slice(shape, i, i + 1, 0) for i in (0, 2)]
-    unfolded = graph.op("Concat", sizes[0], graph.integers(group, -1), sizes[1], axis=0)
-    by_frame = graph.op("Reshape", x, unfolded)
+    by_frame = graph.reshape(x, 0, group, -1, width)
     return str(graph.op("ReduceSum", by_frame, graph.integers(2), keepdims=0))
 
 
-def _sum_of_frames(graph: Graph, x: str, part: str, group: int) -> str:
-    """Sum the frames of a step [B, G, D], all but the first through a map of their own: [B, D]."""
-    frames = [
-        graph.op("Squeeze", frame, graph.integers(1)) for frame in graph.split(x, [1] * group, 1)
-    ]
-    mapped = [graph.linear(f, f"{part}.frame_proj.{i}") for i, f in enumerate(frames[1:])]
-    return graph.sum(frames[0], *mapped)
+def _sum_of_frames(graph: Graph, parts: dict[str, str], group: int, width: int) -> str:
+    """Sum the frames of all parts [B, G, D], all but the first through a map of their own: [B, D].
+
+    The maps are one product.
+    """
+    first, *later = graph.split(graph.concat(list(parts.values()), 2), [1] * group, 1)
+    whole = graph.reshape(first, -1, len(parts), width)
+    total = graph.op("ReduceSum", whole, graph.integers(1), keepdims=0)
+    if not later:
+        return str(total)
+    names = [f"{part}.frame_proj.{i}.weight" for i in range(group - 1) for part in parts]
+
+    def joined(own: Graph) -> str:
+        return own.concat([own.weight(name) for name in names], 1)
+
+    inputs = graph.reshape(graph.concat(later, 2), -1, len(names) * width)
+    return str(graph.op("Add", total, graph.product(inputs, (width, len(names) * width), joined)))
 
 
 def lm_graph(config: SpeechLMConfig, weights: Weights, quantized: Graph | None = None) -> Graph:
     """Build backbone and head.
 
-    Inputs [B, L, D] at `positions` [B, L], `mask` [B, 1, L, P + L] to be added to the scores, and
-    keys and values of each layer [B, J, P, d], to the logits of the last position [B, sum of V_k],
-    and longer keys and values.
+    Inputs [B, L, D], and keys and values of each layer [B, J, P, d], to the logits of the last
+    position [B, sum of V_k], and the keys and values with those of the inputs. The inputs of row b
+    end at position `last` [B]; `longest` is the number of positions of the longest row, of at most
+    P + L. Each row is in the first positions of its cache, which may be input and output at once.
     """
     graph, backbone = Graph("lm", weights, quantized), config.backbone
     width, heads = backbone["hidden_size"], backbone["num_attention_heads"]
     kv_heads = backbone.get("num_key_value_heads") or heads
     dim = backbone.get("head_dim") or width // heads
-    inputs = graph.input("inputs", "FLOAT", ["B", "L", width])
-    positions = graph.input("positions", "INT64", ["B", "L"])
-    mask = graph.input("mask", "FLOAT", ["B", 1, "L", "T"])
-    length = graph.slice(graph.op("Shape", inputs), 1, 2, 0)  # [1]
-    rotation = _rotation(graph, config, positions, dim)
-    x = graph.reshape(inputs, -1, width)  # [B L, D]
+    x = graph.input("inputs", "FLOAT", ["B", "L", width])
+    places = graph.input("last", "INT32", ["B"]), graph.input("longest", "INT32", [1])
+    rotation = _rotation(graph, config, dim)
+    added = ""
     for layer in range(backbone["num_hidden_layers"]):
         part = f"backbone.model.layers.{layer}"
-        normed = _rms_norm(graph, x, f"{part}.input_layernorm.weight", backbone)
-        names = [f"{part}.self_attn.{name}_proj" for name in "qkv"]
-        qkv = graph.linear(normed, *names)
+        x, normed = _rms_norm(graph, x, added, f"{part}.input_layernorm.weight", backbone)
         past = [
             graph.input(f"{name}.{layer}", "FLOAT", ["B", kv_heads, "P", dim])
             for name in ("keys", "values")
         ]
-        shape = graph.op(
-            "Concat", graph.integers(-1), length, graph.integers(heads + 2 * kv_heads, dim), axis=0
+        mixed, *kept = graph.op(
+            "GroupQueryAttention",
+            graph.linear(normed, *(f"{part}.self_attn.{name}_proj" for name in "qkv")),
+            "",
+            "",
+            *past,
+            *places,
+            *rotation,
+            outputs=3,
+            domain=CONTRIBUTED,
+            num_heads=heads,
+            kv_num_heads=kv_heads,
+            do_rotary=1,
         )
-        rows = graph.op("Reshape", qkv, shape)  # [B, L, H + 2 J, d]
-        mixed, kept = _attend(graph, rows, rotation, past, mask, (heads, kv_heads, dim))
         for name, value in zip(("keys", "values"), kept, strict=True):
             graph.output(f"new_{name}.{layer}", value, "FLOAT", ["B", kv_heads, "T", dim])
-        x = graph.op("Add", x, graph.linear(mixed, f"{part}.self_attn.o_proj"))
-        normed = _rms_norm(graph, x, f"{part}.post_attention_layernorm.weight", backbone)
+        added = graph.linear(mixed, f"{part}.self_attn.o_proj")
+        x, normed = _rms_norm(graph, x, added, f"{part}.post_attention_layernorm.weight", backbone)
         both = graph.linear(normed, f"{part}.mlp.gate_proj", f"{part}.mlp.up_proj")
-        gate, up = graph.split(both, [backbone["intermediate_size"]] * 2, 1)
-        silu = graph.op("Mul", gate, graph.op("Sigmoid", gate))
-        x = graph.op("Add", x, graph.linear(graph.op("Mul", silu, up), f"{part}.mlp.down_proj"))
-    shape = graph.op("Concat", graph.integers(-1), length, graph.integers(width), axis=0)
-    last = graph.op("Gather", graph.op("Reshape", x, shape), graph.constant(-1, np.int64), axis=1)
-    hidden = _rms_norm(graph, last, "backbone.model.norm.weight", backbone)  # [B, D]
-    graph.output("logits", _head(graph, config, hidden), "FLOAT", ["B", "V"])
+        gate, up = graph.split(both, [backbone["intermediate_size"]] * 2, 2)
+        silu = graph.op("QuickGelu", gate, domain=CONTRIBUTED, alpha=1.0)
+        added = graph.linear(graph.op("Mul", silu, up), f"{part}.mlp.down_proj")
+    _, normed = _rms_norm(graph, x, added, "backbone.model.norm.weight", backbone)
+    last = graph.op("Gather", normed, graph.constant(-1, np.int64), axis=1)  # [B, D]
+    vocabulary = sum(slot.vocab_size for slot in config.layout.slots)
+    graph.output("logits", _head(graph, config, last), "FLOAT", ["B", vocabulary])
     return graph
 
 
-def _rms_norm(graph: Graph, x: str, name: str, backbone: dict[str, float]) -> str:
-    epsilon = backbone.get("rms_norm_eps", 1e-6)
-    power = graph.op("Pow", x, graph.constant(2))
-    mean = graph.op("ReduceMean", power, graph.integers(-1))
-    root = graph.op("Sqrt", graph.op("Add", mean, graph.constant(epsilon)))
-    return str(graph.op("Mul", graph.op("Div", x, root), graph.weight(name)))
+def _rms_norm(
+    graph: Graph, x: str, added: str, name: str, backbone: dict[str, float]
+) -> tuple[str, str]:
+    """Add what a layer made to `x` [B, L, D], if it made something: the sum, and its norm."""
+    epsilon, scale = backbone.get("rms_norm_eps", 1e-6), graph.weight(name)
+    if not added:
+        return x, graph.op("SimplifiedLayerNormalization", x, scale, epsilon=epsilon)
+    inputs = [x, added, scale]
+    normed, _, _, total = graph.op(
+        "SkipSimplifiedLayerNormalization",
+        *inputs,
+        outputs=4,
+        domain=CONTRIBUTED,
+        epsilon=epsilon,
+    )
+    return total, normed
 
 
-def _rotation(graph: Graph, config: SpeechLMConfig, positions: str, dim: int) -> tuple[str, str]:
-    """Cosine and sine of the rotary positions, [B, L, 1, d / 2] each."""
+def _rotation(graph: Graph, config: SpeechLMConfig, dim: int) -> tuple[str, str]:
+    """Cosine and sine of all rotary positions, [P, d / 2] each; made when a session begins."""
     rope = config.backbone.get("rope_parameters") or {}
     theta = rope.get("rope_theta") or config.backbone.get("rope_theta", 10_000.0)
     frequencies = theta ** -(np.arange(0, dim, 2) / dim)
-    places = graph.op("Unsqueeze", graph.cast(positions, "DOUBLE"), graph.integers(2, 3))
-    angles = graph.op("Mul", places, graph.constant(frequencies, np.float64))
+    most = config.backbone.get("max_position_embeddings", LONGEST_CONTEXT)
+    zero, count, one = (graph.constant(value, np.int64) for value in (0, most, 1))
+    places = graph.op("Unsqueeze", graph.op("Range", zero, count, one), graph.integers(1))
+    angles = graph.op("Mul", graph.cast(places, "DOUBLE"), graph.constant(frequencies, np.float64))
     turns = graph.op("Mod", angles, graph.constant(math.tau, np.float64), fmod=1)
     small = graph.cast(turns, "FLOAT")
     return graph.op("Cos", small), graph.op("Sin", small)
-
-
-def _rotate(graph: Graph, x: str, rotation: tuple[str, str], dim: int) -> str:
-    """Rotate queries or keys [B, L, .., d]."""
-    cosine, sine = rotation
-    one, other = graph.split(x, [dim // 2] * 2, 3)
-    first = graph.op("Sub", graph.op("Mul", one, cosine), graph.op("Mul", other, sine))
-    second = graph.op("Add", graph.op("Mul", other, cosine), graph.op("Mul", one, sine))
-    return graph.concat([first, second], 3)
-
-
-def _attend(
-    graph: Graph,
-    qkv: str,
-    rotation: tuple[str, str],
-    past: Sequence[str],
-    mask: str,
-    sizes: tuple[int, int, int],
-) -> tuple[str, tuple[str, str]]:
-    """Attention of one layer: [B, L, H + 2 J, d] to [B L, H d], and its keys and values."""
-    heads, kv_heads, dim = sizes
-    together, values = graph.split(qkv, [heads + kv_heads, kv_heads], 2)
-    rotated = _rotate(graph, together, rotation, dim)
-    queries, keys = (
-        graph.op("Transpose", x, perm=[0, 2, 1, 3])
-        for x in graph.split(rotated, [heads, kv_heads], 2)
-    )
-    values = graph.op("Transpose", values, perm=[0, 2, 1, 3])
-    keys, values = (graph.concat([old, x], 2) for old, x in zip(past, (keys, values), strict=True))
-    scaled = graph.op("Mul", queries, graph.constant(dim**-0.5))
-    repeat = heads // kv_heads
-    own_keys, own_values = keys, values
-    if repeat > 1:  # [B, J, 1, P, d] for the queries [B, J, H / J, L, d]
-        shape = [0, kv_heads, repeat, -1, dim]
-        scaled = graph.reshape(scaled, *shape)
-        own_keys, own_values = (graph.op("Unsqueeze", x, graph.integers(2)) for x in (keys, values))
-        mask = graph.op("Unsqueeze", mask, graph.integers(1))
-        turned = graph.op("Transpose", own_keys, perm=[0, 1, 2, 4, 3])
-    else:
-        turned = graph.op("Transpose", own_keys, perm=[0, 1, 3, 2])
-    scores = graph.op("Add", graph.op("MatMul", scaled, turned), mask)
-    mixed = graph.op("MatMul", graph.op("Softmax", scores, axis=-1), own_values)
-    if repeat > 1:
-        mixed = graph.reshape(mixed, 0, heads, -1, dim)
-    mixed = graph.op("Transpose", mixed, perm=[0, 2, 1, 3])
-    return graph.reshape(mixed, -1, heads * dim), (keys, values)
 
 
 def _head(graph: Graph, config: SpeechLMConfig, hidden: str) -> str:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 MANIFEST = "onnx.json"
 AGAIN = "run: vocalmtp export MODEL --onnx"
+GRAPHS = 2  # version of the inputs and outputs of graphs
 LARGEST_HEADER = 100 << 20  # bytes, as safetensors itself limits it
 
 
@@ -40,6 +41,7 @@ class OnnxManifest(StrictModel):
         speaker_every_step: whether the speaker vector is added to every step.
         layers: decoder layers of the backbone.
         weights: digests of the headers of the safetensors files, whose bytes the graphs refer to.
+        graphs: version of the inputs and outputs of the graphs.
 
     """
 
@@ -56,6 +58,7 @@ class OnnxManifest(StrictModel):
     speaker_every_step: bool
     layers: int = Field(ge=0)
     weights: dict[str, str]
+    graphs: int = GRAPHS
 
     @property
     def has_text_track(self) -> bool:
@@ -87,14 +90,18 @@ class OnnxManifest(StrictModel):
         """Read onnx.json of a model folder.
 
         Raises:
-            InputError: it is missing or damaged, or the weights are other ones than those that the
-                graphs were made for.
+            InputError: it is missing or damaged, the graphs are of another version, or the weights
+                are other ones than those that the graphs were made for.
 
         """
         what = f"model '{folder}'"
         if not (folder / MANIFEST).is_file():
             raise InputError(f"{what}: has no ONNX graphs; {AGAIN}", code="not_found")
         data = check_format(read_object(folder / MANIFEST, what), what)
+        if data.get("graphs") != GRAPHS:
+            raise InputError(
+                f"{what}: has ONNX graphs of another version; {AGAIN}", code="mismatch"
+            )
         manifest = parse(cls, data, f"{what}: {MANIFEST}")
         for name, known in manifest.weights.items():
             if header_digest(folder / name, what) != known:

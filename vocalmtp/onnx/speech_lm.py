@@ -24,28 +24,41 @@ from vocalmtp.models.prompts import (
 )
 from vocalmtp.models.state import DecodeState, Proposal
 from vocalmtp.onnx.manifest import OnnxManifest, open_session, run_once
+from vocalmtp.optional import ONNX, require
 
 Prompt = Sequence[Segment]
+ROOM = 64  # positions by which a cache grows
+QUANTIZED = ("step", "lm")  # graphs with weights of 8 bits
 
 
 class OnnxCache:
-    """Keys and values of every layer, [B, J, P, d] each; shorter rows are padded on the left."""
+    """Keys and values of every layer, [B, J, P, d] each; every row is in the first of P positions."""
 
     def __init__(self, key_values: list[np.ndarray], lengths: np.ndarray):
         self.key_values, self.lengths = key_values, lengths
+        self.bound: BoundPass | None = None  # to these arrays
 
     def select(self, rows: np.ndarray) -> None:
         """Keep only the rows [B'], in that order."""
         self.lengths = self.lengths[rows]
-        unused = self.key_values[0].shape[2] - int(self.lengths.max())
-        self.key_values = [np.ascontiguousarray(x[rows, :, unused:]) for x in self.key_values]
+        self._replace([x[rows] for x in self.key_values])
 
     def join(self, other: "OnnxCache") -> None:
         """Append the rows of another cache."""
-        longest = max(cache.key_values[0].shape[2] for cache in (self, other))
+        room = max(cache.key_values[0].shape[2] for cache in (self, other))
         pairs = zip(self.key_values, other.key_values, strict=True)
-        self.key_values = [np.concatenate([_padded(x, longest) for x in pair]) for pair in pairs]
+        self._replace([np.concatenate([_with_room(x, room) for x in pair]) for pair in pairs])
         self.lengths = np.concatenate([self.lengths, other.lengths])
+
+    def grow(self, positions: int) -> None:
+        """Make room for more positions of every row."""
+        needed = int(self.lengths.max()) + positions
+        if needed > self.key_values[0].shape[2]:
+            room = -(-needed // ROOM) * ROOM
+            self._replace([_with_room(x, room) for x in self.key_values])
+
+    def _replace(self, key_values: list[np.ndarray]) -> None:
+        self.key_values, self.bound = key_values, None
 
     def crop(self, positions: Any) -> None:
         """Only drafts are removed again, and there is no draft head."""
@@ -55,17 +68,49 @@ class OnnxCache:
         """There are no draft trees."""
         raise NotImplementedError
 
-    def mask(self, length: int) -> np.ndarray:
-        """Return what is added to the scores of `length` new positions, [B, 1, length, P + length]."""
-        past = self.key_values[0].shape[2]
-        places = np.arange(past + length)
-        hidden = places < (past - self.lengths)[:, None, None]  # padding
-        hidden = hidden | (places > past + np.arange(length)[:, None])  # what comes later
-        return np.where(hidden, np.float32(-np.inf), np.float32(0))[:, None]
+
+def _with_room(x: np.ndarray, positions: int) -> np.ndarray:
+    return np.pad(x, ((0, 0), (0, 0), (0, positions - x.shape[2]), (0, 0)))
 
 
-def _padded(x: np.ndarray, positions: int) -> np.ndarray:
-    return np.pad(x, ((0, 0), (0, 0), (positions - x.shape[2], 0), (0, 0)))
+class BoundPass:
+    """A pass of the backbone over arrays that stay where they are: new positions join the cache.
+
+    Args:
+        session: of the backbone.
+        names: of its inputs for the cache.
+        key_values: of the cache, [B, J, P, d] each.
+        length: L, positions of a pass.
+
+    """
+
+    def __init__(
+        self, session: Any, names: Sequence[str], key_values: Sequence[np.ndarray], length: int
+    ):
+        rows = len(key_values[0])
+        shape = {each.name: each.shape for each in (*session.get_inputs(), *session.get_outputs())}
+        self.session, self.binding, self.length = session, session.io_binding(), length
+        self.inputs = np.empty((rows, length, shape["inputs"][2]), np.float32)
+        self.last, self.longest = np.empty(rows, np.int32), np.empty(1, np.int32)
+        self.logits = np.empty((rows, shape["logits"][1]), np.float32)
+        values = [self.inputs, self.last, self.longest, *key_values]
+        value_of = require("onnxruntime", ONNX).OrtValue.ortvalue_from_numpy  # the array itself
+        for name, value in zip(("inputs", "last", "longest", *names), values, strict=True):
+            self.binding.bind_ortvalue_input(name, value_of(value))
+        for name, value in zip(names, key_values, strict=True):
+            self.binding.bind_ortvalue_output(f"new_{name}", value_of(value))
+        self.binding.bind_ortvalue_output("logits", value_of(self.logits))
+
+    def __call__(self, inputs: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """Run positions [B, L, D] after `lengths` [B] others: logits [B, V] of the last one.
+
+        The next call overwrites them.
+        """
+        self.inputs[:] = inputs
+        self.last[:] = lengths + (self.length - 1)
+        self.longest[0] = self.last.max() + 1
+        self.session.run_with_iobinding(self.binding)
+        return self.logits
 
 
 class OnnxHead:
@@ -97,14 +142,18 @@ class OnnxSpeechLM:
     def __init__(self, folder: Path, manifest: OnnxManifest, threads: int, int8: bool):
         self.config, self.layout = manifest, manifest.layout
         self.head = OnnxHead(self.layout)
-        names = ["prompt", "step", *(["text"] if manifest.has_text_track else [])]
+        names = ["prompt", *(["text"] if manifest.has_text_track else [])]
         self.sessions = {name: open_session(folder / f"{name}.onnx", threads) for name in names}
         self.weights = run_once(folder / "quantized.onnx", threads) if int8 else None
-        lm = folder / ("lm.int8.onnx" if int8 else "lm.onnx")
-        self.sessions["lm"] = open_session(lm, threads, self.weights)
-        self.cache_names = [i.name for i in self.sessions["lm"].get_inputs()][3:]
-        shapes = [i.shape for i in self.sessions["lm"].get_inputs()][3:]
-        self.cache_shapes = [(1, shape[1], 0, shape[3]) for shape in shapes]  # of an empty cache
+        kind = ".int8" if int8 else ""
+        for name in QUANTIZED:
+            own = None
+            if self.weights is not None:
+                own = {key: w for key, w in self.weights.items() if key.startswith(f"{name}.")}
+            self.sessions[name] = open_session(folder / f"{name}{kind}.onnx", threads, own)
+        caches = self.sessions["lm"].get_inputs()[3:]
+        self.cache_names = [each.name for each in caches]
+        self.cache_shapes = [(1, each.shape[1], ROOM, each.shape[3]) for each in caches]
 
     def eval(self) -> "OnnxSpeechLM":
         """Return the model, which cannot be trained."""
@@ -217,10 +266,10 @@ class OnnxSpeechLM:
     def run_backbone(self, inputs: np.ndarray, cache: OnnxCache) -> np.ndarray:
         """Run positions [B, L, D] after those in the cache: logits [B, V] of the last one."""
         length = inputs.shape[1]
-        positions = cache.lengths[:, None] + np.arange(length)
-        feeds = {"inputs": inputs, "positions": positions, "mask": cache.mask(length)}
-        feeds |= dict(zip(self.cache_names, cache.key_values, strict=True))
-        outputs = self.sessions["lm"].run(None, feeds)
-        *cache.key_values, logits = outputs
+        cache.grow(length)
+        if cache.bound is None or cache.bound.length != length:
+            session = self.sessions["lm"]
+            cache.bound = BoundPass(session, self.cache_names, cache.key_values, length)
+        logits = cache.bound(inputs, cache.lengths)
         cache.lengths = cache.lengths + length
         return logits
