@@ -16,7 +16,8 @@ def one_of_each() -> list[str]:
     """The first card of every type, kind and capability; other cards differ in numbers only."""
     first: dict[tuple, str] = {}
     for name, card in list_cards().items():
-        first.setdefault((card.type, card.kind, card.chunks, card.decodes), name)
+        streams = card.lookahead is not None
+        first.setdefault((card.type, card.kind, card.chunks, card.decodes, streams), name)
     return list(first.values())
 
 

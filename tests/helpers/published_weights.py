@@ -9,7 +9,10 @@ import torch
 from vocalmtp.tokenizers import TOKENIZERS, find_card
 from vocalmtp.tokenizers.published.base import PublishedConfig, PublishedTokenizer
 from vocalmtp.tokenizers.published.bigcodec import BigCodecConfig
+from vocalmtp.tokenizers.published.campplus import CAMPPlusConfig
+from vocalmtp.tokenizers.published.cosyvoice2 import CosyVoice2Config
 from vocalmtp.tokenizers.published.facodec import FACodecConfig
+from vocalmtp.tokenizers.published.flow_matching import FlowConfig
 from vocalmtp.tokenizers.published.s3 import S3Config
 from vocalmtp.tokenizers.published.snac import SnacConfig
 from vocalmtp.tokenizers.published.speechtokenizer import SpeechTokenizerConfig
@@ -18,6 +21,24 @@ from vocalmtp.tokenizers.published.wavtokenizer import WavTokenizerConfig
 KEYS = Path(__file__).parents[1] / "tokenizers" / "keys"
 TINY = {  # by type: the streams and codes of the cards, and few channels
     "bigcodec": BigCodecConfig(width=2, dim=8, decoder_width=32),
+    "cosyvoice2": CosyVoice2Config(
+        s3=S3Config(heads=1, head_dim=16, layers=1, kernel=5),
+        speaker=CAMPPlusConfig(planes=2, width=4, growth=2, layers=(1, 1, 1)),
+        flow=FlowConfig(
+            width=16,
+            heads=2,
+            hidden=16,
+            layers=1,
+            up_layers=1,
+            channels=8,
+            channel_heads=2,
+            head_dim=4,
+            blocks=1,
+            block_layers=1,
+        ),
+        vocoder_width=16,
+        pitch_width=8,
+    ),
     "facodec": FACodecConfig(width=2, decoder_width=16, timbre_layers=1, timbre_hidden=8),
     "s3": S3Config(heads=1, head_dim=16, layers=1, kernel=5),
     "snac": SnacConfig(width=2, decoder_width=16),
@@ -37,7 +58,9 @@ def scattered(key: str, shape: torch.Size) -> torch.Tensor:
     module, name = key.split(".")[-2:]
     if name == "original0":
         noise = 0.5 + 0.1 * noise
-    elif name == "weight_g" or (name == "alpha" and len(shape) == 3):
+    elif name == "running_var":
+        noise = 1 + 0.1 * noise
+    elif name == "weight_g" or (name == "alpha" and (len(shape) == 3 or "activations" in key)):
         noise = 0.8 + 0.2 * noise
     elif name == "weight" and len(shape) == 1:  # of a normalisation
         noise = 1 + 0.1 * noise

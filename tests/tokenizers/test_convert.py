@@ -1,6 +1,7 @@
 """Conversion of published checkpoints, and what is refused in one."""
 
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -20,8 +21,8 @@ from vocalmtp.tokenizers import TOKENIZERS, find_card, load_tokenizer
 from vocalmtp.tokenizers.convert import convert, published_types
 from vocalmtp.tokenizers.published.base import PublishedTokenizer
 
-CARDS = ["bigcodec", "facodec", "facodec-v2", "s3-v2", "snac-24khz", "speechtokenizer"]
-CARDS += ["wavtokenizer-75"]
+CARDS = ["bigcodec", "cosyvoice2", "facodec", "facodec-v2", "s3-v2", "snac-24khz"]
+CARDS += ["speechtokenizer", "wavtokenizer-75"]
 SIZES = {card: tiny_config(card) for card in CARDS}
 IN_TABLES = ("bigcodec", "wavtokenizer-75")  # "a.b" is published as b in the table a
 
@@ -41,8 +42,9 @@ def checkpoint(name: str, folder) -> list:
     files: dict[str, dict[str, torch.Tensor]] = {}
     for file, key, shape, spare in published_keys(name):
         small = torch.Size(min(size, 4) for size in shape)
-        if spare or key in own:  # not a layer beyond the tiny ones
-            files.setdefault(file, {})[key] = torch.zeros(small) if spare else own[key]
+        whole = model.checkpoint_key(Path(file).stem, key)
+        if spare or whole in own:  # not a layer beyond the tiny ones
+            files.setdefault(file, {})[key] = torch.zeros(small) if spare else own[whole]
     for file, tensors in files.items():
         write_checkpoint(tensors, folder / file, tables=name in IN_TABLES)
     return [folder / file for file in files]
@@ -97,6 +99,17 @@ def test_the_table_of_the_package_s3tokenizer_converts_as_well(tmp_path):
     table = convert("s3-v2", [tmp_path / "v2.pt"], SIZES["s3-v2"])
     published = convert("s3-v2", checkpoint("s3-v2", tmp_path), SIZES["s3-v2"])
     assert table.spec == published.spec
+
+
+def test_the_file_of_chatterbox_has_every_part_of_cosyvoice_2(tmp_path):
+    tensors = original("cosyvoice2").state_dict()
+    spare = {"tokenizer._mel_filters": torch.zeros(2), "tokenizer.window": torch.zeros(2)}
+    save_file({**tensors, **spare}, tmp_path / "s3gen.safetensors")
+    config = tiny_config("chatterbox")
+    one = convert("chatterbox", [tmp_path / "s3gen.safetensors"], config)
+    parts = convert("cosyvoice2", checkpoint("cosyvoice2", tmp_path), SIZES["cosyvoice2"])
+    assert one.spec.codes == parts.spec.codes and one.spec.licence == "MIT"
+    assert all(torch.equal(tensor, tensors[key]) for key, tensor in one.state_dict().items())
 
 
 def test_the_command_writes_a_folder_that_the_name_finds(tmp_path, monkeypatch):

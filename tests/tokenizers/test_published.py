@@ -5,6 +5,7 @@ architectures, run with the weights of `published_weights.set_weights`.
 """
 
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,7 +17,10 @@ from vocalmtp.tokenizers.base import registered_type
 from vocalmtp.tokenizers.convert import published_types
 from vocalmtp.tokenizers.published.base import PublishedTokenizer
 from vocalmtp.tokenizers.published.bigcodec import BigCodecConfig
+from vocalmtp.tokenizers.published.campplus import CAMPPlusConfig
+from vocalmtp.tokenizers.published.cosyvoice2 import CosyVoice2, CosyVoice2Config
 from vocalmtp.tokenizers.published.facodec import FACodec, FACodecConfig
+from vocalmtp.tokenizers.published.flow_matching import AHEAD, FlowConfig
 from vocalmtp.tokenizers.published.s3 import S3Config
 from vocalmtp.tokenizers.published.snac import SnacConfig
 from vocalmtp.tokenizers.published.speechtokenizer import (
@@ -27,6 +31,23 @@ from vocalmtp.tokenizers.published.wavtokenizer import WavTokenizerConfig
 TABLES = sorted(path.stem for path in KEYS.glob("*.tsv"))
 SMALL = {
     "bigcodec": BigCodecConfig(width=4, dim=16, decoder_width=32, codebook_size=32),
+    "cosyvoice2": CosyVoice2Config(
+        s3=S3Config(heads=2, layers=2),
+        speaker=CAMPPlusConfig(planes=4, width=8, growth=4, layers=(2, 2, 1)),
+        flow=FlowConfig(
+            width=16,
+            heads=2,
+            hidden=32,
+            layers=2,
+            channels=16,
+            channel_heads=2,
+            head_dim=8,
+            blocks=2,
+            block_layers=2,
+        ),
+        vocoder_width=32,
+        pitch_width=16,
+    ),
     "facodec": FACodecConfig(
         width=4, dim=16, decoder_width=32, codebook_size=32, timbre_layers=2, timbre_hidden=32
     ),
@@ -40,6 +61,7 @@ SMALL = {
 DECODING = [name for name in SMALL if name != "s3"]
 GOLDEN_CODES = {  # of buzz(samples), frame by frame
     "bigcodec": (600, [[4], [24], [16]]),  # without the padding of the script
+    "cosyvoice2": (1920, [[4073], [3860], [3887]]),
     "facodec": (400, [[22, 12, 26, 26, 25, 12], [13, 27, 21, 22, 27, 31]]),
     "s3": (1920, [[3079], [948], [3837]]),
     "snac": (4096, [[18, 13, 13, 8, 12, 4, 4], [12, 26, 26, 12, 12, 12, 12]]),
@@ -54,6 +76,11 @@ GOLDEN_WAV = {  # samples of these codes: the slice, its values, the standard de
         slice(50, 600, 130),
         [0.344151, 0.326946, -0.508349, -0.054606, -0.288571],
         0.385234,
+    ),
+    "cosyvoice2": (  # with the noise drawn here
+        slice(100, 2800, 600),
+        [-0.027992, -0.038862, -0.031897, -0.047282, -0.036861],
+        0.053959,
     ),
     "facodec": (
         slice(50, 400, 80),
@@ -97,7 +124,10 @@ def test_keys_and_shapes_are_the_published_ones(name):
     with torch.device("meta"):
         model = kind(kind.Config.of(card))
     ours = {model.published_key(key): tuple(t.shape) for key, t in model.state_dict().items()}
-    rows = list(published_keys(name))
+    rows = [
+        (file, kind.checkpoint_key(Path(file).stem, key), shape, spare)
+        for file, key, shape, spare in published_keys(name)
+    ]
     assert ours == {
         key.removeprefix(kind.PREFIX): shape for _, key, shape, spare in rows if not spare
     }
@@ -168,6 +198,78 @@ def test_facodec_version_2_equals_the_authors():
     assert wav.std().item() == pytest.approx(0.087614, abs=2e-5)
 
 
+@pytest.fixture
+def cosyvoice2() -> CosyVoice2:
+    return set_weights(CosyVoice2(SMALL["cosyvoice2"]))
+
+
+SIXTY_CODES = torch.arange(60)[None] * 997 % 6561
+
+
+def test_speaker_vectors_of_cam_plus_plus_equal_the_authors(cosyvoice2):
+    """Whose features are those of the package kaldi-native-fbank."""
+    vector = cosyvoice2.embed_speaker(buzz(30_000))
+    assert vector.shape == (1, 192) and vector.std().item() == pytest.approx(0.154827, abs=1e-5)
+    assert vector[0, ::48] == pytest.approx([0.14251, 0.07062, 0.2084, 0.35442], abs=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("count", "chunk", "ahead", "values", "spread"),
+    [
+        (60, 0, 0, [-1.91173, 1.01858, 0.3242, 0.1875], 1.40842),
+        (60, 25, 0, [-1.90832, 1.06678, 0.18886, 0.1719], 1.42707),
+        (50, 25, AHEAD, [-1.90832, 1.06678, 0.18886, 0.1719], 1.41922),
+    ],
+    ids=["whole", "chunks", "ahead"],
+)
+@torch.inference_mode()
+def test_the_flow_of_cosyvoice_2_equals_the_authors(
+    cosyvoice2, count, chunk, ahead, values, spread
+):
+    """As a whole, and with streaming masks at the end and before it."""
+    speaker = cosyvoice2.embed_speaker(buzz(30_000))
+    mel = cosyvoice2.flow(SIXTY_CODES[:, : count + ahead], speaker, chunk, ahead)
+    assert mel.shape == (1, 80, 2 * count)
+    assert mel[0, ::20, 60] == pytest.approx(values, abs=3e-5)
+    assert mel.std().item() == pytest.approx(spread, abs=3e-5)
+
+
+@torch.inference_mode()
+def test_voiced_frames_of_hift_equal_the_authors(cosyvoice2):
+    codes = cosyvoice2.encode(buzz(1920))
+    mel = cosyvoice2.flow(codes.codes[:, 0], codes.speaker)
+    cosyvoice2.mel2wav.f0_predictor.classifier.weight.mul_(200)
+    cosyvoice2.mel2wav.f0_predictor.classifier.bias.add_(100)
+    f0 = cosyvoice2.mel2wav.f0_predictor(mel)
+    assert f0[0] == pytest.approx([69.9383, 72.4661, 76.6282, 74.5701, 71.9209, 69.9379], abs=1e-3)
+    wav = cosyvoice2.mel2wav(mel)
+    expected = [-0.028136, -0.073553, -0.026277, -0.049166, -0.003537]
+    assert wav[0, 100:2800:600] == pytest.approx(expected, abs=2e-5)
+
+
+def test_cosyvoice_2_streams_only_in_chunks(cosyvoice2):
+    with raises_input_error("unsupported", key="tokenizer"):
+        cosyvoice2.stream(torch.ones(1, 192))
+    with raises_input_error("missing", key="speaker"):
+        chunked_cosyvoice2().stream()
+
+
+def chunked_cosyvoice2() -> CosyVoice2:
+    return set_weights(CosyVoice2(SMALL["cosyvoice2"].model_copy(update={"chunk": 25})))
+
+
+def test_a_stream_of_cosyvoice_2_in_many_chunks_equals_decode():
+    model, speaker, codes = chunked_cosyvoice2(), buzz(192), SIXTY_CODES[:, None]
+    stream, counts, parts = model.stream(speaker), [], []
+    for piece in codes.split(4, dim=-1):
+        parts.append(stream.push(piece))
+        counts.append(parts[-1].shape[-1])
+    parts.append(stream.flush())
+    assert [count for count in counts if count] == [(50 - 22) * 480, 50 * 480]
+    joined, whole = torch.cat(parts, dim=-1), model.decode(codes, speaker)
+    assert joined.shape == whole.shape and (joined - whole).abs().max() < 1e-4
+
+
 def test_s3_version_3_has_more_layers_and_another_norm():
     kind = TOKENIZERS["s3"]
     configs = [kind.Config.of(find_card(name)) for name in ("s3-v2", "s3-v3")]
@@ -205,9 +307,9 @@ def test_wavtokenizer_pads_an_incomplete_frame_by_reflection():
 def test_a_row_of_a_batch_has_the_codes_of_the_single_call(small):
     wav = torch.cat([buzz(3000), buzz(3000).flip(-1)])
     codes = small.encode(wav, torch.tensor([3000, 1234]))
-    frames = -(-1234 // small.spec.hop)
+    frames = -(-1234 // small.spec.input_hop)
     alone = small.encode(wav[1:, :1234])
-    assert codes.lengths.tolist() == [-(-3000 // small.spec.hop), frames]
+    assert codes.lengths.tolist() == [-(-3000 // small.spec.input_hop), frames]
     assert torch.equal(codes.codes[1:, :, :frames], alone.codes)
     assert (codes.codes[1, :, frames:] == 0).all()
     if small.spec.speaker_dim:
@@ -229,7 +331,7 @@ def test_a_row_of_a_batch_has_the_audio_of_the_single_call(small):
 def test_short_and_silent_audio(small, samples):
     codes = small.encode(torch.zeros(1, samples))
     wav = small.decode(codes.codes, codes.speaker)
-    assert wav.shape == (1, -(-samples // small.spec.hop) * small.spec.hop)
+    assert wav.shape == (1, -(-samples // small.spec.input_hop) * small.spec.hop)
     assert wav.isfinite().all()
 
 

@@ -57,7 +57,10 @@ def convert(
         model = kind(config or kind.Config.of(card))
     found: dict[str, Tensor] = {}
     for file in files:
-        tensors = read_checkpoint(file)
+        tensors = {
+            kind.checkpoint_key(file.stem, key): tensor
+            for key, tensor in read_checkpoint(file).items()
+        }
         twice = found.keys() & tensors.keys()
         if twice:
             raise InputError(

@@ -156,6 +156,18 @@ def in_blocks(chain: Function, whole: Tensor, block: int) -> Tensor:
     return torch.cat([chain(piece) for piece in whole.split(block, dim=-1)], dim=-1)
 
 
+def frame_noise(first: int, count: int, size: int) -> Tensor:
+    """Return Gaussian noise [count, size] of frames `first` on, each seeded by its index.
+
+    It is drawn on the CPU, so that it is the same on every device.
+    """
+    noise = torch.empty(count, size, dtype=torch.float32, device="cpu")
+    generator = torch.Generator()
+    for index, row in enumerate(noise):
+        row.normal_(generator=generator.manual_seed(first + index))
+    return noise
+
+
 def dac_reach(strides: Iterable[int], *, ends: int = 3, units: int = 39) -> int:
     """Return the reach to either side, in frames, of a DAC encoder or decoder.
 

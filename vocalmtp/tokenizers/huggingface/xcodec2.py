@@ -2,13 +2,13 @@
 
 import math
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vocalmtp.tokenizers.base import TOKENIZERS, FixedDtype
+from vocalmtp.tokenizers.base import TOKENIZERS
 from vocalmtp.tokenizers.cards import TokenizerCard
 from vocalmtp.tokenizers.huggingface.base import HuggingFaceCodec, ModelFacts
+from vocalmtp.tokenizers.spectra import KaldiLogMel
 
 
 @TOKENIZERS.register("xcodec2")
@@ -83,47 +83,18 @@ class NeuCodecTokenizer(Xcodec2Tokenizer):
         return F.pad(codes, (0, 1))
 
 
-class FilterBank(FixedDtype):
-    """Kaldi's log-mel filter bank, each band normalised over the utterance, two frames in one.
+class FilterBank(KaldiLogMel):
+    """Kaldi's log-mel bands, each normalised over the utterance, two frames in one.
 
-    Frames of 25 ms every 10 ms, computed in float64, as W2v-BERT was trained.
+    It computes in float64, as W2v-BERT was trained.
     """
 
-    window: Tensor
-    filters: Tensor
-
     def __init__(self, sample_rate: int, mels: int):
-        super().__init__()
-        self.size, self.hop = sample_rate // 40, sample_rate // 100
-        self.fft_size = 1 << (self.size - 1).bit_length()
-        hann = torch.hann_window(self.size, periodic=False, dtype=torch.float64)
-        self.register_buffer("window", hann**0.85, persistent=False)  # Povey's
-        bank = kaldi_mel_filters(sample_rate, self.fft_size, mels)
-        self.register_buffer("filters", bank, persistent=False)
+        super().__init__(sample_rate, mels, scale=2**15)
 
     def forward(self, wav: Tensor) -> Tensor:
         """Map `wav` [B, N] in [-1, 1] to features [B, T, 2 * mels] in float64."""
-        frames = (wav.double() * 2**15).unfold(-1, self.size, self.hop)  # [B, F, size]
-        frames = frames - frames.mean(-1, keepdim=True)
-        previous = torch.cat([frames[..., :1], frames[..., :-1]], dim=-1)
-        frames = (frames - 0.97 * previous) * self.window
-        power = torch.fft.rfft(frames, n=self.fft_size).abs().square()
-        mels = (power @ self.filters).clamp(min=torch.finfo(torch.float32).eps).log()  # [B, F, M]
+        mels = super().forward(wav)  # [B, F, M]
         deviation = (mels.var(1, keepdim=True) + 1e-7).sqrt()
         mels = (mels - mels.mean(1, keepdim=True)) / deviation
         return mels[:, : mels.shape[1] // 2 * 2].unflatten(1, (-1, 2)).flatten(2)
-
-
-def kaldi_mel_filters(sample_rate: int, fft_size: int, mels: int, low: float = 20.0) -> Tensor:
-    """Return triangular filters in the mel scale, from `low` Hz to Nyquist: [bins, mels]."""
-    bins = torch.arange(fft_size // 2 + 1, dtype=torch.float64) * sample_rate / fft_size
-    limits = torch.tensor([low, sample_rate / 2], dtype=torch.float64)
-    (bottom, top), position = _mel(limits).tolist(), _mel(bins)[:, None]
-    edges = torch.linspace(bottom, top, mels + 2, dtype=torch.float64)
-    rise = (position - edges[:-2]) / (edges[1:-1] - edges[:-2])
-    fall = (edges[2:] - position) / (edges[2:] - edges[1:-1])
-    return torch.minimum(rise, fall).clamp(min=0)
-
-
-def _mel(frequency: Tensor) -> Tensor:
-    return 1127.0 * (1 + frequency / 700).log()

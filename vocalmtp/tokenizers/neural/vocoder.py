@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from vocalmtp.tokenizers.base import FixedDtype
 from vocalmtp.tokenizers.neural.features import FRAMES_PER_SECOND
+from vocalmtp.tokenizers.spectra import overlap_add
 
 NOISE_FRAMES = 400  # the noise repeats after this many frames (4 s)
 
@@ -98,7 +98,7 @@ class SourceFilterVocoder(FixedDtype):
         blocks = torch.fft.irfft(spectrum, n=self.window) * self.hann / self.overlap_gain
         if alive is not None:
             blocks = blocks * alive[..., None]
-        summed = self._overlap_add(blocks)  # [B, F * hop + window - hop]
+        summed = overlap_add(blocks.transpose(1, 2), self.hop)  # [B, F * hop + window - hop]
         keep = self.window - self.hop
         summed = torch.cat([summed[:, :keep] + state.tail, summed[:, keep:]], dim=-1)
         done = frames * self.hop
@@ -140,11 +140,3 @@ class SourceFilterVocoder(FixedDtype):
         train = train * (2 / count).sqrt()  # unit power at every pitch
         new = VocoderState(state.frame, cycles[:, -1] % 1.0, ends[:, -1], state.pulses, state.tail)
         return torch.cat([state.pulses, train], dim=-1), new
-
-    def _overlap_add(self, blocks: Tensor) -> Tensor:
-        """Sum `blocks` [B, F, window] at steps of hop: [B, F * hop + window - hop]."""
-        frames = blocks.shape[1]
-        size = (frames - 1) * self.hop + self.window
-        return F.fold(
-            blocks.transpose(1, 2), (1, size), (1, self.window), stride=(1, self.hop)
-        ).flatten(1)

@@ -81,6 +81,11 @@ class PublishedTokenizer(SpeechTokenizer):
         """Return the published name of a key of `state_dict()`."""
         return own
 
+    @staticmethod
+    def checkpoint_key(file: str, key: str) -> str:
+        """Return the published name of `key` in a `file` (without its suffix), if it lacks a part."""
+        return key
+
     @torch.inference_mode()
     def encode(self, wav: Tensor, lengths: Tensor | None = None) -> SpeechCodes:
         """See `SpeechTokenizer.encode`."""
@@ -96,6 +101,11 @@ class PublishedTokenizer(SpeechTokenizer):
             if speaker is not None:
                 speakers[row] = speaker[0]
         return SpeechCodes(codes, frames, speakers if size else None)
+
+    def embed_speaker(self, wav: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """See `SpeechTokenizer.embed_speaker`."""
+        speaker = self.encode(wav, lengths).speaker if self.spec.speaker_dim else None
+        return super().embed_speaker(wav, lengths) if speaker is None else speaker
 
     @torch.inference_mode()
     def decode(

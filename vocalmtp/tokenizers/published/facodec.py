@@ -27,6 +27,7 @@ from vocalmtp.tokenizers.published.base import PublishedConfig, PublishedTokeniz
 from vocalmtp.tokenizers.published.normed import NormedConv1d
 from vocalmtp.tokenizers.published.seanet import reflect
 from vocalmtp.tokenizers.spec import Role, StreamSpec, TokenizerSpec
+from vocalmtp.tokenizers.spectra import slaney_mel_filters
 
 SAMPLE_RATE = 16_000
 STRIDES = (2, 4, 5, 5)  # their product is the hop of 200 samples
@@ -103,18 +104,7 @@ class ProsodyBands(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        from transformers.audio_utils import mel_filter_bank
-
-        bank = mel_filter_bank(
-            FFT_SIZE // 2 + 1,
-            MELS,
-            0,
-            SAMPLE_RATE / 2,
-            SAMPLE_RATE,
-            norm="slaney",
-            mel_scale="slaney",
-        )
-        self.register_buffer("mel_basis", torch.from_numpy(bank).float().T.contiguous())
+        self.register_buffer("mel_basis", slaney_mel_filters(SAMPLE_RATE, FFT_SIZE, MELS))
         self.register_buffer("hann_window", torch.hann_window(WINDOW))
 
     def forward(self, wav: Tensor) -> Tensor:
@@ -313,13 +303,6 @@ class FACodec(PublishedTokenizer):
     def stream_counts(self) -> Sequence[int]:
         """See `PublishedTokenizer.stream_counts`."""
         return (WITHOUT_DETAIL, len(self.spec.streams))
-
-    @torch.inference_mode()
-    def embed_speaker(self, wav: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """See `SpeechTokenizer.embed_speaker`."""
-        speaker = self.encode(wav, lengths).speaker
-        assert speaker is not None
-        return speaker
 
     def encode_row(self, wav: Tensor) -> tuple[Tensor, Tensor]:
         """See `PublishedTokenizer.encode_row`."""

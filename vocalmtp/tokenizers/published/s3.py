@@ -1,8 +1,8 @@
 """S3 tokenizers v2 and v3 of CosyVoice 2 (2412.10117, section 2.1) and 3: semantic, at 25 Hz.
 
 A Whisper-like encoder with rotary positions and memory convolutions (FSMN), trained to recognise
-text through FSQ codes. It has no decoder: codes become audio by a flow and a vocoder. Keys and
-shapes are those of `tokenizer.` in Chatterbox' s3gen.safetensors; v3 has more layers.
+text through FSQ codes. It has no decoder: `cosyvoice2` has one for v2. Keys and shapes
+are those of `tokenizer.` in Chatterbox' s3gen.safetensors; v3 has more layers.
 """
 
 import math
@@ -22,6 +22,7 @@ from vocalmtp.tokenizers.base import (
 from vocalmtp.tokenizers.cards import TokenizerCard
 from vocalmtp.tokenizers.published.base import PublishedConfig, PublishedTokenizer
 from vocalmtp.tokenizers.spec import StreamSpec, TokenizerSpec
+from vocalmtp.tokenizers.spectra import slaney_mel_filters
 
 SAMPLE_RATE, WINDOW, HOP, MELS = 16_000, 400, 160, 128  # of the spectrogram, as Whisper's
 STRIDE = 4  # spectrogram frames per code
@@ -149,7 +150,8 @@ class LogMel(FixedDtype):
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("filters", mel_filters(), persistent=False)  # [MELS, bins]
+        bank = slaney_mel_filters(SAMPLE_RATE, WINDOW, MELS)  # [MELS, bins]
+        self.register_buffer("filters", bank, persistent=False)
         self.register_buffer("window", torch.hann_window(WINDOW, device="cpu"), persistent=False)
 
     def forward(self, wav: Tensor) -> Tensor:
@@ -207,8 +209,8 @@ class S3Tokenizer(PublishedTokenizer):
 
     def _no_decoder(self) -> InputError:
         return InputError(
-            f"tokenizer '{self.spec.name}': has no decoder, its codes become audio by the flow and "
-            "vocoder of CosyVoice, which are not implemented; choose another card for audio",
+            f"tokenizer '{self.spec.name}': has no decoder, it encodes only; tokenizer 'cosyvoice2' "
+            "decodes the codes of S3 v2",
             code="unsupported",
         )
 
@@ -222,13 +224,3 @@ def rotate(x: Tensor) -> Tensor:
     cos, sin = angles.cos(), angles.sin()
     one, two = x.chunk(2, dim=-1)
     return torch.cat([one * cos - two * sin, two * cos + one * sin], dim=-1)
-
-
-def mel_filters() -> Tensor:
-    """Return Whisper's mel filters (Slaney's scale and norm): [128, 201]."""
-    from transformers.audio_utils import mel_filter_bank
-
-    bank = mel_filter_bank(
-        WINDOW // 2 + 1, MELS, 0, SAMPLE_RATE / 2, SAMPLE_RATE, norm="slaney", mel_scale="slaney"
-    )
-    return torch.from_numpy(bank).float().T.contiguous()

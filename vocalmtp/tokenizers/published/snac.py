@@ -26,7 +26,7 @@ from vocalmtp.tokenizers.base import (
 )
 from vocalmtp.tokenizers.published.base import PublishedConfig, PublishedTokenizer
 from vocalmtp.tokenizers.spec import StreamSpec, TokenizerSpec
-from vocalmtp.tokenizers.streaming import WindowStream, dac_reach, in_windows
+from vocalmtp.tokenizers.streaming import WindowStream, dac_reach, frame_noise, in_windows
 
 SAMPLE_RATE = 24_000
 STRIDES = (2, 4, 8, 8)  # their product is the hop of 512 samples of the fine codes
@@ -270,18 +270,12 @@ class Snac(PublishedTokenizer):
         levels = codes.transpose(1, 2).split(list(LEVELS.values()), dim=-1)  # [B, T, count]
         pairs = zip(self.quantizer["quantizers"], levels, strict=True)
         values = reduce(torch.add, (layer.values(level.flatten(1)) for layer, level in pairs))
-        noises = [noise.to(values) for noise in frame_noise(first, codes.shape[-1])]
+        noises = [noise.to(values) for noise in block_noise(first, codes.shape[-1])]
         return self.decoder(values, noises)[:, 0].float()
 
 
-def frame_noise(first: int, count: int) -> list[Tensor]:
-    """Return the noise of `count` frames from frame `first` for every `Up`: [1, 1, .].
-
-    It is drawn on the CPU, so that it is the same on every device.
-    """
+def block_noise(first: int, count: int) -> list[Tensor]:
+    """Return the noise of `count` frames from frame `first` for every `Up`: [1, 1, .]."""
     rates = [FINEST * rate for rate in accumulate(STRIDES[::-1], operator.mul)]  # samples per frame
-    noise = torch.empty(count, sum(rates), dtype=torch.float32, device="cpu")
-    generator = torch.Generator()
-    for index, row in enumerate(noise):
-        row.normal_(generator=generator.manual_seed(first + index))
+    noise = frame_noise(first, count, sum(rates))
     return [part.reshape(1, 1, -1) for part in noise.split(rates, dim=-1)]

@@ -21,6 +21,7 @@ from vocalmtp.tokenizers.cards import TokenizerCard
 from vocalmtp.tokenizers.published.base import PublishedConfig, PublishedTokenizer
 from vocalmtp.tokenizers.published.seanet import Codebook, Conv, Recurrent, ResidualBlock
 from vocalmtp.tokenizers.spec import StreamSpec, TokenizerSpec
+from vocalmtp.tokenizers.spectra import inverse_stft
 
 SAMPLE_RATE = 24_000
 STRIDES = {75: (2, 4, 5, 8), 40: (4, 5, 5, 6)}  # by codes per second
@@ -196,19 +197,8 @@ class Head(nn.Module):
         """Map [B, T, C] to wav [B, T * hop] in float32."""
         magnitude, phase = self.out(x).transpose(1, 2).float().chunk(2, dim=1)  # [B, bins, T]
         spectra = torch.polar(magnitude.exp().clamp(max=MAX_MAGNITUDE), phase)
-        frames = torch.fft.irfft(spectra, self.size, dim=1)  # [B, size, T]
-        window = self.istft.window[None, :, None].expand(1, -1, x.shape[1])
-        return self.overlap_add(frames * window) / self.overlap_add(window.square())
-
-    def overlap_add(self, frames: Tensor) -> Tensor:
-        """Sum `frames` [B, size, T], a hop apart: [B, T * hop].
-
-        The first hop is the middle of the first frame, as with padding "same".
-        """
-        total = (frames.shape[-1] - 1) * self.hop + self.size
-        summed = F.fold(frames, (1, total), (1, self.size), stride=(1, self.hop))[:, 0, 0]
-        edge = (self.size - self.hop) // 2
-        return summed[:, edge:-edge]
+        edge = (self.size - self.hop) // 2  # the first hop is the middle of the first frame
+        return inverse_stft(spectra, self.istft.window, self.hop)[:, edge:-edge]
 
 
 @TOKENIZERS.register("wavtokenizer")
