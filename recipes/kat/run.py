@@ -33,7 +33,7 @@ REINFORCEMENT = ("srpo", "no_judge", "grpo", "degrpo")
 STAGES = ("problems", "teacher", *DISTILLATION, "dual", "cold_start", *REINFORCEMENT)
 THINKING = 0.35  # of the cold start's questions; the paper has 34.8 %
 INTENTS = 0.1
-SIZES = {"train": 120_000, "test": 600, "dual": 3000, "rl": 6000, "takes": 4}
+SIZES = {"train": 120_000, "test": 600, "dual": 1800, "rl": 6000, "takes": 4}
 SMOKE_SIZES = {"train": 600, "test": 12, "dual": 24, "rl": 12, "takes": 2}
 SMOKE = {
     "backbone": {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1},
