@@ -6,11 +6,14 @@ import sys
 from random import Random
 
 import pytest
+from helpers.errors import raises_input_error
+from helpers.llm_process import llm_server, server_log
 from helpers.recipe_files import RECIPES, importing
 
+from vocalmtp.io.run_folder import JsonlStore
 from vocalmtp.text.thinking import parse_reply
 
-NAMES = ("arithmetic", "agents", "evaluate", "report", "run")
+NAMES = ("arithmetic", "agents", "dual", "endpoint", "evaluate", "report", "run")
 
 
 @pytest.fixture
@@ -94,6 +97,48 @@ def test_intents_override_the_mode(recipe):
         ("off", "one step", ""),
         ("on", "as asked", ""),
     }
+
+
+# -- agents ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def url():
+    with llm_server() as address:
+        yield address
+
+
+@pytest.mark.parametrize(("critic", "kept"), [("agrees", 1), ("fine", 0)])
+def test_agents_behind_an_endpoint_make_dual_data(recipe, url, tmp_path, critic, kept):
+    dual, store = recipe("dual"), JsonlStore(tmp_path / "attempts.jsonl")
+    roles = {"solver": "solves", "thinker": "works", "critic": critic}
+    settings = {"questions": 1, "takes": 2, "margin": 0.1, "thinking": 0.4, "intents": 0.0}
+    settings |= {r: {"agent": f"endpoint={url}", "model": m} for r, m in roles.items()}
+    rows = [{"prompt": "7 plus 5", "answer": "12"}]
+    found = dual.tag_questions(dual.DualRecipe(**settings), rows, store)
+    tags = [(question.mode, question.thoughts, question.rates) for question in found]
+    assert tags == [("on", "7+5=12", (0.0, 1.0))] * kept
+    requests = server_log(url)["requests"]
+    assert {r["model"] for r in requests} >= set(roles.values())
+    # The attempts are stored: agents that are gone by now are not asked again.
+    settings["solver"] = settings["thinker"] = {
+        "agent": "endpoint=http://127.0.0.1:9",
+        "model": "x",
+    }
+    again = JsonlStore(tmp_path / "attempts.jsonl")
+    assert dual.tag_questions(dual.DualRecipe(**settings), rows, again) == found
+
+
+def test_an_agent_that_fails_at_a_question_loses_that_one_alone(recipe, url):
+    recipe("dual")
+    agents = recipe("agents")
+    broken = agents.AGENTS.create(f"endpoint={url}", thinks=True, model="garbage")
+    assert broken.attempt(["7 plus 5"], 2, 0) == [[agents.Attempt("", "")] * 2]
+    with raises_input_error("unusable", key="agent"):
+        agents.AGENTS.create("endpoint=http://127.0.0.1:9", model="x").attempt(["1"], 1, 0)
+    for spec, code in (("endpoint", "missing"), ("local", "missing"), ("oracle", "unknown_name")):
+        with raises_input_error(code):
+            agents.AGENTS.create(spec, thinks=False, model=None)
 
 
 # -- stages ----------------------------------------------------------------------------------------

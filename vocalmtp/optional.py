@@ -24,6 +24,7 @@ HINTS = {
     "gguf": DEMO,
     "hibari": "pip install hibari-tts",
     "onnxruntime": DEMO,
+    "peft": 'pip install "vocalmtp[lora]"',
     "playwright": 'pip install "vocalmtp[test]"',
     "sounddevice": 'pip install "vocalmtp[terminal]"',
     "trl": 'pip install "vocalmtp[rl]"',

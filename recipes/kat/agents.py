@@ -8,11 +8,12 @@ whether a question needs thinking (KAT-style; the paper publishes no thresholds)
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
+from vocalmtp.config import Registry
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.decoding.text_generation import GenerationRequest, TextGenerator
+from vocalmtp.errors import InputError
 from vocalmtp.text.thinking import (
     ANSWER,
     END_ANSWER,
@@ -47,20 +48,26 @@ class Agent(Protocol):
 Critic = Callable[[str, Attempt], bool]  # of a question and a reply: whether to keep its thoughts
 
 
-@dataclass
+# Factories take the ARGUMENT of NAME=ARGUMENT, `thinks` and `model`, a name at an endpoint or None.
+AGENTS: Registry[Callable[..., Agent]] = Registry("agent")
+# Factories take ARGUMENT and `model` alike.
+CRITICS: Registry[Callable[..., Critic]] = Registry("critic")
+
+
 class LocalAgent:
     """A language model of this machine that was trained on the textbook.
 
-    Attributes:
+    Args:
         generator: the model.
         thinks: whether it is to think.
 
     """
 
-    generator: TextGenerator
-    thinks: bool
-    max_tokens: int = 96
-    batch_size: int = 64
+    max_tokens = 96
+    batch_size = 64
+
+    def __init__(self, generator: TextGenerator, thinks: bool):
+        self.generator, self.thinks = generator, thinks
 
     def attempt(self, questions: Sequence[str], count: int, seed: int) -> list[list[Attempt]]:
         """Reply to each question, see `Agent`."""
@@ -77,14 +84,35 @@ class LocalAgent:
             batch_size=self.batch_size,
         )
         texts = {number: completion.text for number, completion in made}
-        attempts = [self.read(texts[number]) for number in range(len(requests))]
+        attempts = [
+            read_attempt(f"{opening}{texts[number]}", self.thinks)
+            for number in range(len(requests))
+        ]
         return [attempts[start : start + count] for start in range(0, len(attempts), count)]
 
-    def read(self, text: str) -> Attempt:
-        """Split what was generated after the opening."""
-        thoughts, _, rest = text.rpartition(END_THINK) if self.thinks else ("", "", ANSWER + text)
-        _, _, answer = rest.partition(ANSWER)
-        return Attempt(thoughts.strip(), answer.partition(END_ANSWER)[0].strip())
+
+def read_attempt(text: str, thinks: bool) -> Attempt:
+    """Read a reply: its thoughts if it was to think, and what it has between the answer's tags."""
+    before, _, rest = text.rpartition(END_THINK) if thinks else ("", "", text)
+    answer = rest.partition(ANSWER)[2].partition(END_ANSWER)[0]
+    return Attempt(before.rpartition(THINK)[2].strip(), answer.strip().rstrip(".").strip())
+
+
+@AGENTS.register("local")
+def load_agent(folder: str | None = None, thinks: bool = False, model: str | None = None) -> Agent:
+    """Load the model in a folder as an agent. Raises InputError if there is none."""
+    if folder is None or model is not None:
+        raise InputError(
+            f"agent 'local={folder or ''}': needs a folder and no model; give local=FOLDER",
+            code="missing",
+        )
+    return LocalAgent(TextGenerator.load(folder), thinks)
+
+
+@CRITICS.register("last-step")
+def build_last_step_critic(model: str | None = None) -> Critic:
+    """Return a critic that compares the last step with the answer; it has no model."""
+    return last_step_critic
 
 
 def last_step_critic(question: str, attempt: Attempt) -> bool:
@@ -165,9 +193,3 @@ def cold_start_rows(questions: Sequence[Tagged], intents: float) -> list[dict[st
         reply = Reply(mode=mode, judge=judge, thoughts=question.thoughts, answer=question.answer)
         rows.append({"prompt": prompt, "answer": format_reply(reply)})
     return rows
-
-
-def load_agents(model: Path) -> tuple[LocalAgent, LocalAgent]:
-    """Load a solver and a thinker over one model."""
-    generator = TextGenerator.load(model)
-    return LocalAgent(generator, thinks=False), LocalAgent(generator, thinks=True)

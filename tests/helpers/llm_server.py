@@ -40,6 +40,17 @@ def slow() -> Iterator[bytes]:
     time.sleep(60)
 
 
+def reasons(text: str) -> bytes:
+    """A piece of thoughts in a field of its own."""
+    choice = {"index": 0, "delta": {"content": None, "reasoning_content": text}}
+    return f"data: {json.dumps({'choices': [choice]})}\n\n".encode()
+
+
+def thinking() -> Iterator[bytes]:
+    yield event("<judge>many steps</judge><think_on><think>")
+    yield from endless()
+
+
 RESPONSES = {
     "fine": lambda: iter([event("All is "), event("well."), event("", "stop"), DONE]),
     "thinks": lambda: iter([event("<thi"), event("nk>Hm.</think>All is "), event("well."), DONE]),
@@ -47,6 +58,11 @@ RESPONSES = {
         [event("Hm. "), event("Well.</th"), event("ink>\n\nAll is "), event("well."), DONE]
     ),
     "thoughts-only": lambda: iter([event("<think>Hm."), event("", "stop"), DONE]),
+    "reasons": lambda: iter([reasons("Hm. "), reasons("Well."), event("All is well."), DONE]),
+    "thinking": thinking,
+    "works": lambda: iter([event("<think>7+5=12</think> So <answer> 12. </answer>"), DONE]),
+    "solves": lambda: iter([event("<answer>13</answer>"), DONE]),
+    "agrees": lambda: iter([event("Yes."), DONE]),
     "slow": slow,
     "endless": endless,
     "calls": lambda: iter(
@@ -84,6 +100,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "text/event-stream")
         self.end_headers()
         try:
+            name = "fine" if name == "thinking" and body.get("continue_final_message") else name
             for piece in tiny(body) if name == "tiny" else RESPONSES[name]():
                 self.wfile.write(piece)
                 self.wfile.flush()

@@ -9,7 +9,9 @@ from vocalmtp.text.thinking import (
     TAGS,
     Reply,
     ThoughtFilter,
+    answer_now,
     format_reply,
+    limit_thoughts,
     opening,
     parse_reply,
 )
@@ -138,3 +140,69 @@ def test_text_is_not_withheld_once_answers_are_known_to_have_no_thoughts():
         for piece in ThoughtFilter(opened=None).filter(fails()):
             received.append(piece)
     assert received == ["All is"]
+
+
+# -- thoughts with a limit -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("reply", "ending"),
+    [
+        ("", ""),
+        ("All is well.", ""),
+        ("<think>Hm.", "</think>"),
+        ("<think>Hm.</think>", ""),
+        ("<judge>many", "</judge><think_off><answer>"),
+        ("<judge>many</judge>", "<think_off><answer>"),
+        ("<judge>many</judge><think_off>", "<answer>"),
+        ("<judge>many</judge><think_on>", "<think></think><answer>"),
+        ("<judge>many</judge><think_on><think>2*3", "</think><answer>"),
+        ("<judge>many</judge><think_on><think>2*3</think>", "<answer>"),
+        ("<judge>many</judge><think_on><think>2*3</think><answer>", ""),
+    ],
+)
+def test_an_unfinished_reply_is_ended(reply, ending):
+    assert "".join(answer_now(reply).split()) == ending
+
+
+class Replies:
+    """Writes the pieces of a reply, and "6" to go on from a given beginning."""
+
+    def __init__(self, *pieces: str):
+        self.pieces, self.beginnings, self.closed = pieces, [], False
+
+    def __call__(self, beginning: str):
+        self.beginnings.append(beginning)
+        try:
+            yield from ["6"] if beginning else self.pieces
+        finally:
+            self.closed = True
+
+
+@pytest.mark.parametrize("seconds", [0, None])
+@pytest.mark.parametrize("reply", [ON, OFF])
+def test_a_complete_reply_is_left_alone_unless_its_thoughts_take_too_long(reply, seconds):
+    text = format_reply(reply)
+    write = Replies(*pieces_of(text, 4))
+    found = "".join(limit_thoughts(write, seconds))
+    if seconds is None:
+        assert found == text and write.beginnings == [""]
+        return
+    assert write.closed and len(write.beginnings) == 2
+    assert found == write.beginnings[1] + "6"
+    assert parse_reply(found).answer == "6" and not parse_reply(found).problem
+
+
+UNANSWERED = [tag for tag in TAGS if "answer" not in tag]
+
+
+@given(st.lists(st.sampled_from([*UNANSWERED, "x", "\n", "</th"])), st.booleans())
+def test_every_reply_in_the_template_has_an_answer(pieces, opened):
+    shown = ThoughtFilter(opened).filter(limit_thoughts(Replies(*pieces), 0, opened))
+    assert "".join(shown).strip() or not {*pieces} & {"<judge>", *MODES.values()}
+
+
+def test_thoughts_without_an_end_are_ended():
+    write = Replies("Hm. ", "Well.")
+    assert "".join(limit_thoughts(write, opened=True)) == "Hm. Well.\n</think>\n\n6"
+    assert "".join(limit_thoughts(Replies("Hm. ", "Well."), 0, None)) == "Hm. Well."

@@ -98,6 +98,8 @@ def test_a_card_without_weights_gives_the_command_to_get_them(name):
     elif card.files:
         command = f"vocalmtp tokenizers convert {name} {' '.join(card.files)} -o "
         assert command in how_to_get(card)
+    elif card.weights == "kyutai/mimi":
+        assert f"vocalmtp get {name}" in how_to_get(card)
     else:
         assert f"hf download {card.weights}" in how_to_get(card)
 
@@ -127,6 +129,9 @@ def test_published_folders_are_found_by_name_variable_and_both(published, monkey
     assert weights_folder(find_card("mimi-32")) == published
     assert load_tokenizer("mimi-8").spec == expected
     assert len(load_tokenizer("mimi-32").spec.streams) == 32
+    monkeypatch.delenv(VARIABLE)
+    monkeypatch.setenv("VOCALMTP_CACHE", str(published.parent))  # of vocalmtp get
+    assert load_tokenizer("mimi-8").spec == expected
     with raises_input_error("missing", key="tokenizer", names=f"mimi-8={published}"):
         load_tokenizer(published)
 

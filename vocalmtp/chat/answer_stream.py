@@ -18,6 +18,7 @@ from vocalmtp.chat.events import (
     Part,
     SpokenWord,
     TextDelta,
+    Thinking,
     Timing,
     ToolCalled,
 )
@@ -59,12 +60,14 @@ class AnswerSink(Protocol):
         max_chars: characters of text after which the producer should stop.
         live: latency matters, as the answer is played while it is made.
         tools: functions that the language model may call, in the form of OpenAI's chat completions.
+        think_seconds: how long it may think; None for no limit.
 
     """
 
     max_chars: int
     live: bool
     tools: Sequence[dict[str, Any]]
+    think_seconds: float | None
 
     def text(self, delta: str) -> None:
         """Show the next piece of the answer's text."""
@@ -79,6 +82,9 @@ class AnswerSink(Protocol):
 
         """
 
+    def thought(self, text: str) -> None:
+        """Report the next piece of the thoughts before the answer."""
+
     def call(self, call: ToolCall) -> None:
         """Call a function of the client, whose result follows in a later message."""
 
@@ -91,6 +97,40 @@ class AnswerSink(Protocol):
     def on_cancel(self, action: Callable[[], object]) -> AbstractContextManager[None]:
         """Return a context within which cancelling the answer calls `action`."""
         ...
+
+
+class TextSink:
+    """What a language model uses of an `AnswerSink`, for an answer that is text alone.
+
+    Args:
+        max_chars: see `AnswerSink`.
+        live: see `AnswerSink`.
+
+    """
+
+    tools: Sequence[dict[str, Any]] = ()
+    think_seconds: float | None = None
+
+    def __init__(self, max_chars: int, live: bool):
+        self.max_chars, self.live = max_chars, live
+        self._actions: list[Callable[[], object]] = []
+
+    def thought(self, text: str) -> None:
+        """Drop a piece of thoughts."""
+
+    @contextmanager
+    def on_cancel(self, action: Callable[[], object]) -> Iterator[None]:
+        """Call `action` if the answer is cancelled inside the block."""
+        self._actions.append(action)
+        try:
+            yield
+        finally:
+            self._actions.remove(action)
+
+    def cancel(self) -> None:
+        """Cancel the answer."""
+        for action in list(self._actions):
+            action()
 
 
 class AnswerStream:
@@ -120,6 +160,8 @@ class AnswerStream:
         self.turn, self.max_chars, self.tools = turn, config.max_answer_chars, tools
         self.calls: list[ToolCall] = []
         self.live = config.max_lead is not None
+        self.think_seconds, self._show_thoughts = config.think_seconds, config.show_thoughts
+        self._thinking = False  # that is known to the user
         self.cancelled = False
         self.finished = False  # all of it was emitted
         self.full_text = ""
@@ -156,6 +198,13 @@ class AnswerStream:
                 self.mark("first_audio")
                 total = time.perf_counter() - self._begin + self._elapsed
                 self._emit(Timing(self.turn, "total", total))
+
+    def thought(self, text: str) -> None:
+        """Emit a piece of thoughts; only the first one, without its text, if they are not shown."""
+        with self._active():
+            if self._show_thoughts or not self._thinking:
+                self._thinking = True
+                self._emit(Thinking(self.turn, text if self._show_thoughts else ""))
 
     def call(self, call: ToolCall) -> None:
         """Emit a function call."""

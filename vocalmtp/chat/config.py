@@ -43,5 +43,7 @@ class ChatConfig(StrictModel):
     echo: Literal["energy", "half-duplex", "off"] = "energy"  # suppression, see EchoGate
     max_lead: float | None = Field(default=3.0, gt=0)  # audio ahead of playback; None: no limit
     max_answer_chars: int = Field(default=4000, ge=1)  # a longer answer is cut
+    think_seconds: float | None = Field(default=None, ge=0)  # then thoughts are cut short
+    show_thoughts: bool = False  # as text; they are never spoken
     filler: float | None = Field(default=None, gt=0)  # seconds without a clause until "Hmm."
     speed: float = Field(default=1.0, ge=0.5, le=2)  # of the speech of answers

@@ -60,6 +60,19 @@ class Transcript(Event):
 
 
 @dataclass(frozen=True)
+class Thinking(Event):
+    """The language model is thinking about its answer.
+
+    Attributes:
+        text: the next piece of its thoughts, if they are shown; else "", in one event an answer.
+
+    """
+
+    turn: int
+    text: str
+
+
+@dataclass(frozen=True)
 class TextDelta(Event):
     """The next piece of an answer's text."""
 

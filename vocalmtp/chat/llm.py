@@ -24,7 +24,7 @@ class LLM(Protocol):
         Args:
             messages: the conversation, which ends with a message of the user or a tool, or is the
                 system prompt alone.
-            out: only its attributes, `on_cancel` and `call` are for the language model.
+            out: only its attributes, `thought`, `on_cancel` and `call` are for the language model.
 
         Raises:
             AnswerError: the answer cannot be written.

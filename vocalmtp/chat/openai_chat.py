@@ -5,8 +5,8 @@ import math
 import os
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from vocalmtp.chat.answer_stream import AnswerError, AnswerSink
@@ -14,7 +14,7 @@ from vocalmtp.chat.history import Message, ToolCall
 from vocalmtp.chat.llm import LLMS
 from vocalmtp.errors import InputError
 from vocalmtp.optional import require
-from vocalmtp.text.thinking import ThoughtFilter
+from vocalmtp.text.thinking import END_THINK, THINK, ThoughtFilter, limit_thoughts
 
 if TYPE_CHECKING:
     import httpx
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 KEY = "OPENAI_API_KEY"  # the environment variable
 CONNECT = 5.0  # seconds to wait for a connection
 CHARS_PER_TOKEN = 4  # of English text, approximately: the endpoint's tokenizer is not known
+# Continue the last message, as vLLM and SGLang do if so asked, and llama.cpp always.
+CONTINUE = {"continue_final_message": True, "add_generation_prompt": False}
 MAX_LINE = 1 << 20  # bytes
 WITHHOLD = 3.0  # seconds: how long the first live answer waits for a tag, see `ThoughtFilter`
 
@@ -84,25 +86,62 @@ class OpenAIChat:
 
     def write(self, messages: list[Message], out: AnswerSink) -> Iterator[str]:
         """Yield the answer to `messages`, see `LLM`."""
-        import httpx
-
-        body = self._body | {"messages": [_as_json(message) for message in messages]}
-        if out.tools:
-            body["tools"] = list(out.tools)
         calls: dict[int, dict[str, str]] = {}
+
+        def reply(beginning: str) -> Generator[str, None, None]:
+            return self.reply(messages, out, beginning, calls)
+
+        limited = limit_thoughts(reply, out.think_seconds, self._thoughts.opened)
         patience = WITHHOLD if out.live else math.inf
         written = False
+        for piece in self._thoughts.filter(limited, patience, out.thought):
+            written = True
+            yield piece
+        for call in calls.values():
+            out.call(ToolCall(**call))
+        if not (written or calls):
+            raise AnswerError(f"{self.name} wrote no answer", "llm_failed")
+
+    def reply(
+        self,
+        messages: list[Message],
+        out: AnswerSink,
+        beginning: str = "",
+        calls: dict[int, dict[str, str]] | None = None,
+    ) -> Generator[str, None, None]:
+        """Yield the reply to `messages` in pieces, with its thoughts between their tags.
+
+        Args:
+            messages: the conversation.
+            out: see `LLM`.
+            beginning: what of the reply there is, for the model to continue.
+            calls: receives the fields of every function call by its index; None for no functions.
+
+        Raises:
+            AnswerError: the endpoint fails.
+
+        """
+        body = self._body | {"messages": [_as_json(message) for message in messages]}
+        if out.tools and calls is not None:
+            body["tools"] = list(out.tools)
+        if beginning:
+            body["messages"].append({"role": "assistant", "content": beginning})
+            body |= CONTINUE
+        with (
+            self._failures(),
+            self._client.stream("POST", self.url, json=body) as response,
+            out.on_cancel(lambda: _disconnect(response)),
+        ):
+            _check_status(response)
+            yield from _deltas(response, self._timeout, {} if calls is None else calls)
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        """Raise AnswerError for the errors of a request inside the block."""
+        import httpx
+
         try:
-            with (
-                self._client.stream("POST", self.url, json=body) as response,
-                out.on_cancel(lambda: _disconnect(response)),
-            ):
-                _check_status(response)
-                for piece in self._thoughts.filter(
-                    _deltas(response, self._timeout, calls), patience
-                ):
-                    written = True
-                    yield piece
+            yield
         except httpx.ConnectError as error:
             raise AnswerError(
                 f"{self.name} cannot be reached ({error})", "llm_unreachable"
@@ -117,10 +156,6 @@ class OpenAIChat:
             raise AnswerError(
                 f"{self.name} closed the connection: {error}", "llm_failed"
             ) from error
-        for call in calls.values():
-            out.call(ToolCall(**call))
-        if not (written or calls):
-            raise AnswerError(f"{self.name} wrote no answer", "llm_failed")
 
 
 @LLMS.register("openai")
@@ -184,7 +219,8 @@ def _deltas(
 ) -> Iterator[str]:
     """Yield the pieces of text in a stream of server-sent events.
 
-    The first event has to arrive within `timeout` seconds, whatever else keeps the connection alive.
+    Thoughts in a field of their own are put between their tags. The first event has to arrive
+    within `timeout` seconds, whatever else keeps the connection alive.
 
     Args:
         response: the stream.
@@ -192,7 +228,7 @@ def _deltas(
         calls: receives the fields of every `ToolCall`, by its index.
 
     """
-    written, complete, begin = False, False, time.monotonic()
+    written, complete, thinking, begin = False, False, False, time.monotonic()
     for line in _lines(response):
         if not (written or calls) and time.monotonic() - begin > timeout:
             raise AnswerError("the language model did not answer in time", "llm_timeout")
@@ -210,6 +246,7 @@ def _deltas(
             choices = event["choices"]
             delta = choices[0]["delta"] if choices else {}
             text = delta.get("content")
+            thought = delta.get("reasoning_content") or delta.get("reasoning")
             for part in delta.get("tool_calls") or ():
                 _add_call(calls, part)
             complete = complete or bool(choices and choices[0].get("finish_reason"))
@@ -217,9 +254,13 @@ def _deltas(
             raise AnswerError(
                 f"the language model sent an invalid event: {data[:80]}", "llm_failed"
             ) from error
-        if isinstance(text, str) and text:
-            written = True
-            yield text
+        for part, is_thought in ((thought, True), (text, False)):
+            if isinstance(part, str) and part:
+                if thinking != is_thought:
+                    thinking = is_thought
+                    yield THINK if is_thought else END_THINK
+                written = True
+                yield part
     if not complete:
         raise AnswerError("the language model did not complete its answer", "llm_failed")
 

@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from vocalmtp.errors import InputError
 from vocalmtp.fetch.cards import local_folder
 from vocalmtp.hub import load_pretrained
 from vocalmtp.io.progress import quiet
-from vocalmtp.text.thinking import THINK, ThoughtFilter
+from vocalmtp.text.thinking import TAGS, THINK, ThoughtFilter, limit_thoughts
 
 PLAIN_TEMPLATE = (  # of models without one
     "{% for m in messages %}{{ m.role.capitalize() }}: {{ m.content }}\n{% endfor %}"
@@ -23,7 +23,7 @@ PLAIN_TEMPLATE = (  # of models without one
 )
 PLAIN_END = "\nUser:"  # ends the answer of such a model
 THREADS = max(1, (os.cpu_count() or 1) // 2)  # of torch, for the tokens of an answer
-LEAST_ROOM = 64  # tokens of an answer for which the oldest turns are dropped from a prompt
+LEAST_ROOM = 64  # tokens of an answer for which turns are dropped, and thoughts are ended
 
 
 class TransformersChat:
@@ -59,6 +59,8 @@ class TransformersChat:
         self._ends = set(ends if isinstance(ends, list) else [ends]) - {None}
         self._positions: int | None = getattr(model.config, "max_position_embeddings", None)
         self._max_tokens = max_tokens
+        vocabulary = self._tokenizer.get_vocab()
+        self._tags = {vocabulary[tag]: tag for tag in TAGS if tag in vocabulary}
         self._generator = LocalGenerator(model.eval().to(place))
 
     def count_tokens(self, text: str) -> int:
@@ -74,12 +76,19 @@ class TransformersChat:
     def write(self, messages: list[Message], out: AnswerSink) -> Iterator[str]:
         """Yield the answer to `messages`, see `LLM`."""
         prompt, ids, limit = self._fit(messages)
-        thoughts = ThoughtFilter(opened=prompt.rstrip().endswith(THINK))
+        opened = prompt.rstrip().endswith(THINK)
         stop, written = threading.Event(), False
-        # Speech is synthesized meanwhile, by another thread of this process.
-        tokens = iterate_with_threads(self._generator.tokens(ids, self._ends, limit), THREADS)
+
+        def reply(beginning: str) -> Generator[str, None, None]:
+            own = self._encode(prompt + beginning) if beginning else ids
+            most = min(LEAST_ROOM, self._room(own)) if beginning else limit
+            # Speech is synthesized meanwhile, by another thread of this process.
+            tokens = iterate_with_threads(self._generator.tokens(own, self._ends, most), THREADS)
+            return self._until_end(self._pieces(tokens, stop))
+
+        limited = limit_thoughts(reply, out.think_seconds, opened)
         with out.on_cancel(stop.set):
-            for piece in thoughts.filter(self._until_end(self._pieces(tokens, stop))):
+            for piece in ThoughtFilter(opened).filter(limited, on_thought=out.thought):
                 written = True
                 yield piece
         if not written:
@@ -115,13 +124,17 @@ class TransformersChat:
         while True:
             prompt = self.prompt(messages)
             ids, limit = self._encode(prompt), self._max_tokens
-            if self._positions is None or self._positions - len(ids) >= min(LEAST_ROOM, limit):
-                room = limit if self._positions is None else self._positions - len(ids)
+            room = self._room(ids)
+            if room >= min(LEAST_ROOM, limit):
                 return prompt, ids, min(limit, room)
             oldest = 1 if messages[0].role == "system" else 0
             if len(messages) - oldest < 2:
                 raise AnswerError(f"the question is too long for {self.name}", "llm_failed")
             del messages[oldest]
+
+    def _room(self, ids: list[int]) -> int:
+        """Tokens that may follow `ids`."""
+        return self._max_tokens if self._positions is None else self._positions - len(ids)
 
     def _pieces(self, tokens: Iterator[int], stop: threading.Event) -> Iterator[str]:
         """Yield the text of tokens, word by word, until `stop` is set."""
@@ -133,13 +146,17 @@ class TransformersChat:
         for token in tokens:
             if stop.is_set():
                 return
-            streamer.put(_array(token))
+            if tag := self._tags.get(token):  # which may be special
+                streamer.end()
+                ready.append(tag)
+            else:
+                streamer.put(_array(token))
             yield from filter(None, ready)
             ready.clear()
         streamer.end()
         yield from filter(None, ready)
 
-    def _until_end(self, pieces: Iterator[str]) -> Iterator[str]:
+    def _until_end(self, pieces: Iterator[str]) -> Generator[str, None, None]:
         """Yield an answer up to the text that ends it; what may be its beginning is held back."""
         text = ""
         for piece in pieces:

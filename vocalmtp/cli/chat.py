@@ -81,6 +81,18 @@ class ChatOptions(ModelOptions, VoiceOptions):
         ),
     ] = None
 
+    think_seconds: Annotated[
+        float | None,
+        option(
+            panel=TURNS,
+            help="Cut thoughts of the language model short after so many seconds; it answers then.",
+            show_default="never",
+        ),
+    ] = None
+    show_thoughts: Annotated[
+        bool,
+        option("--show-thoughts", panel=TURNS, help="Show them; they are never spoken."),
+    ] = False
     filler: Annotated[
         float | None,
         option(
@@ -132,7 +144,8 @@ class ChatOptions(ModelOptions, VoiceOptions):
         from vocalmtp.config import parse
 
         given = {"system": self.system, "echo": self.echo, "barge_in": self.barge_in}
-        given["filler"] = self.filler
+        given |= {"filler": self.filler, "think_seconds": self.think_seconds}
+        given["show_thoughts"] = self.show_thoughts or None
         settings = {key: value for key, value in given.items() if value is not None}
         return parse(ChatConfig, settings, "chat")
 
@@ -156,6 +169,11 @@ class ChatOptions(ModelOptions, VoiceOptions):
             raise InputError(
                 f"system '{self.system}': --native has no system prompt; leave one out",
                 code="conflict",
+            )
+        if self.native and (self.think_seconds is not None or self.show_thoughts):
+            name = "show-thoughts" if self.think_seconds is None else "think-seconds"
+            raise InputError(
+                f"{name}: --native answers without thoughts; leave one out", code="conflict"
             )
         if (self.input is None) != (self.output is None):
             raise InputError(
@@ -341,7 +359,7 @@ class EventPrinter:
     """Prints a conversation, one line a turn; latencies and errors go to standard error."""
 
     def __init__(self) -> None:
-        self._in_answer = False  # the line of an answer has begun
+        self._line = ""  # what the line that has begun is: "thoughts" or "answer"
         self._latency: float | None = None  # seconds until the first audio
 
     def __call__(self, event: "Event") -> None:
@@ -349,9 +367,11 @@ class EventPrinter:
         from vocalmtp.chat import events
 
         if isinstance(event, events.TextDelta):
-            prefix = "" if self._in_answer else "answer: "
-            print(f"{prefix}{event.text}", end="", flush=True)
-            self._in_answer = True
+            self._write("answer", event.text)
+        elif isinstance(event, events.Thinking) and event.text:
+            self._write("thoughts", event.text.replace("\n", " "))
+        elif isinstance(event, events.Thinking):
+            tell("thinking")
         elif isinstance(event, events.Timing) and event.part == "total":
             self._latency = event.seconds
         elif isinstance(event, events.Transcript) and event.final:
@@ -364,7 +384,15 @@ class EventPrinter:
                 tell(f"first audio {self._latency * 1000:.0f} ms after the end of the turn")
                 self._latency = None
 
+    def _write(self, line: str, text: str) -> None:
+        """Print a piece of a line, after the end of another one."""
+        if self._line != line:
+            self._end_line("")
+            self._line = line
+            print(f"{line}: ", end="")
+        print(text, end="", flush=True)
+
     def _end_line(self, text: str) -> None:
-        if self._in_answer:
+        if self._line:
             print(text, flush=True)
-            self._in_answer = False
+            self._line = ""

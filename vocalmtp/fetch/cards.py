@@ -74,6 +74,7 @@ class ModelCard(StrictModel):
 
     Attributes:
         size: megabytes in the cache.
+        aliases: other names, such as those of the tokenizers whose weights these are.
         needs: packages beyond those of vocalmtp that are needed to use the model, as modules.
 
     """
@@ -84,6 +85,7 @@ class ModelCard(StrictModel):
     licence: str
     origin: str  # address of the publication
     size: float = Field(gt=0)
+    aliases: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     sources: tuple[Source, ...] = Field(min_length=1)
 
@@ -103,9 +105,15 @@ def list_cards() -> dict[str, ModelCard]:
     return cards
 
 
+def _by_any_name() -> dict[str, ModelCard]:
+    """Every card by its name and its aliases."""
+    cards = list_cards()
+    return {alias: card for card in cards.values() for alias in card.aliases} | cards
+
+
 def find_card(name: str) -> ModelCard:
     """Return the card called `name`. Raises InputError, with the nearest name, if there is none."""
-    cards = list_cards()
+    cards = _by_any_name()
     if name not in cards:
         raise InputError(
             f"name '{name}': no such model; {nearest(name, cards)}", code="unknown_name"
@@ -123,10 +131,14 @@ def cache_root() -> Path:
 
 def fetched_folder(name: Path | str) -> Path | None:
     """Return the folder of the fetched model called `name`, or None if it is not here."""
-    if str(name) not in list_cards():
-        return None
-    folder = cache_root() / str(name)
-    return folder if folder.is_dir() else None
+    card = _by_any_name().get(str(name))
+    folder = None if card is None else cache_root() / card.name
+    return folder if folder is not None and folder.is_dir() else None
+
+
+def is_fetchable(name: Path | str) -> bool:
+    """Return whether there is a card called `name`."""
+    return str(name) in _by_any_name()
 
 
 def local_folder(name: Path | str, key: str) -> Path | None:
@@ -147,7 +159,7 @@ def local_folder(name: Path | str, key: str) -> Path | None:
         return Path(name)
     if (folder := fetched_folder(name)) is not None:
         return folder
-    if str(name) in list_cards():
+    if is_fetchable(name):
         raise InputError(f"{key} '{name}': is not here; run: vocalmtp get {name}", code="not_found")
     return None
 

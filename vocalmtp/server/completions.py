@@ -4,15 +4,15 @@ import asyncio
 import base64
 import secrets
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any, cast
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from vocalmtp.audio.stream_encoder import StreamEncoder
-from vocalmtp.chat.answer_stream import AnswerError, AnswerSink
+from vocalmtp.chat.answer_stream import AnswerError, AnswerSink, TextSink
 from vocalmtp.chat.llm import LLM
 from vocalmtp.chat.openai_chat import OpenAIChat
 from vocalmtp.decoding.streaming import one_thread
@@ -142,7 +142,11 @@ class _Answer:
 
     async def _pieces(self) -> AsyncGenerator[str]:
         """Yield the text as it is written, in a thread of its own."""
-        loop, pool, sink = asyncio.get_running_loop(), one_thread("llm"), _Sink()
+        loop, pool, sink = (
+            asyncio.get_running_loop(),
+            one_thread("llm"),
+            TextSink(MAX_ANSWER, live=True),
+        )
         pieces = self._llm.write(self._messages, cast(AnswerSink, sink))
         try:
             while (piece := await loop.run_in_executor(pool, next, pieces, None)) is not None:
@@ -174,26 +178,3 @@ class _Answer:
 
 def _encoded(data: bytes) -> str:
     return base64.b64encode(data).decode()
-
-
-class _Sink:
-    """What a language model uses of an `AnswerSink`: its attributes, and how it is cancelled."""
-
-    max_chars, live, tools = MAX_ANSWER, True, ()
-
-    def __init__(self) -> None:
-        self._actions: list[Callable[[], object]] = []
-
-    @contextmanager
-    def on_cancel(self, action: Callable[[], object]) -> Iterator[None]:
-        """Call `action` if the answer is cancelled inside the block."""
-        self._actions.append(action)
-        try:
-            yield
-        finally:
-            self._actions.remove(action)
-
-    def cancel(self) -> None:
-        """Cancel the answer."""
-        for action in list(self._actions):
-            action()

@@ -7,7 +7,8 @@ thoughts if there are any, and the answer. White space around the tags has no me
 import math
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Literal
 
@@ -94,6 +95,53 @@ def _problem(text: str, found: set[str]) -> str:
     return "malformed" if ANSWER in text else "no_answer"
 
 
+def answer_now(reply: str) -> str:
+    """Return what ends the thoughts of an unfinished reply and begins its answer.
+
+    A reply without a mode gets that of not thinking. "" if the answer has begun.
+    """
+    tags = _TAG.findall(reply)
+    if not tags or ANSWER in tags:
+        return ""
+    last = tags[-1]
+    if not {JUDGE, *MODES.values()} & set(tags):
+        return f"\n{END_THINK}\n\n" if last == THINK else ""
+    endings = {
+        JUDGE: f"\n{END_JUDGE}\n\n{MODES['off']}\n",
+        END_JUDGE: f"\n\n{MODES['off']}\n",
+        MODES["on"]: f"\n{THINK}\n{END_THINK}\n\n",
+        THINK: f"\n{END_THINK}\n\n",
+    }
+    return endings.get(last, "\n") + f"{ANSWER}\n"
+
+
+def limit_thoughts(
+    write: Callable[[str], Generator[str, None, None]],
+    seconds: float | None = None,
+    opened: bool | None = False,
+) -> Iterator[str]:
+    """Yield a reply that has an answer: thoughts that take too long, or have no end, are ended.
+
+    Args:
+        write: continues a reply, given what of it there is: "" at first.
+        seconds: how long thoughts may take, from the first piece on; None for no limit.
+        opened: whether replies begin within a thought; None if that is not known.
+
+    """
+    head, reply, deadline = THINK if opened else "", "", math.inf
+    with closing(write("")) as pieces:
+        for piece in pieces:
+            if not reply and seconds is not None:
+                deadline = time.monotonic() + seconds
+            reply += piece
+            yield piece
+            if time.monotonic() >= deadline and answer_now(head + reply):
+                break
+    if ending := answer_now(head + reply):
+        yield ending
+        yield from write(reply + ending)
+
+
 class ThoughtFilter:
     """Removes the thoughts of reasoning models from their streamed answers.
 
@@ -149,6 +197,8 @@ class ThoughtFilter:
                     else:
                         self.opened = bool(self.opened)
                         yield from state.push(before, on_thought)
+                    if state.rest.strip():
+                        on_thought("\n")  # between two parts
                     state.pass_tag(match[0])
                 if self.opened is None and time.monotonic() < deadline:
                     continue

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from vocalmtp.engines.device import float32_on_cpu
 from vocalmtp.errors import InputError, nearest
+from vocalmtp.fetch.cards import fetched_folder, is_fetchable
 from vocalmtp.io.read import check_format, read_object
 from vocalmtp.tokenizers.base import TOKENIZERS, SpeechTokenizer
 from vocalmtp.tokenizers.cards import BUNDLED, TokenizerCard, find_card, list_cards, load_card
@@ -53,7 +54,7 @@ def _load(source: Path | str) -> SpeechTokenizer:
 
 
 def weights_folder(card: TokenizerCard) -> Path | None:
-    """Find the weights of `card` on this machine: bundled, in $VOCALMTP_TOKENIZERS, or cached."""
+    """Find the weights of `card` on this machine: bundled, in $VOCALMTP_TOKENIZERS, or fetched."""
     from vocalmtp.hub import PRETRAINED
 
     if card.weights == BUNDLED:
@@ -63,6 +64,8 @@ def weights_folder(card: TokenizerCard) -> Path | None:
         for name in (card.name, Path(card.weights).name):
             if any((Path(root) / name).glob("*.safetensors")):
                 return Path(root) / name
+    if (fetched := fetched_folder(card.name)) is not None:
+        return fetched
     from huggingface_hub import try_to_load_from_cache
 
     for file in ("model.safetensors", "model.safetensors.index.json"):
@@ -85,6 +88,8 @@ def how_to_get(card: TokenizerCard) -> str:
             f"download {files} of {card.weights}, then run: vocalmtp tokenizers convert "
             f"{card.name} {files} -o ${VARIABLE}/{card.name}"
         )
+    if is_fetchable(card.name):
+        return f"run: vocalmtp get {card.name}, or give {card.name}=FOLDER"
     return (
         f"run: hf download {card.weights} (found in its cache), or put them into "
         f"${VARIABLE}/{card.name}, or give {card.name}=FOLDER"

@@ -1,5 +1,6 @@
 """Build the model of a speech LM recipe: a new one, or one to continue from."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from vocalmtp.models.text_lm import TextLM
 from vocalmtp.text import ALPHABET
 from vocalmtp.text.ipa import PHONES
 from vocalmtp.tokenizers.spec import TokenizerSpec
-from vocalmtp.training.recipe import ModelRecipe, SpeechLMRecipe
+from vocalmtp.training.lora import add_adapters
+from vocalmtp.training.recipe import ModelRecipe, SpeechLMRecipe, TextLMRecipe
 
 
 def build_model(recipe: SpeechLMRecipe, shards: CodeShards) -> tuple[SpeechLM, Any]:
@@ -185,18 +187,41 @@ def add_draft(model: SpeechLM | TextLM, settings: dict[str, Any], name: str) -> 
         ) from error
 
 
-def freeze(model: SpeechLM | TextLM, trainable: str) -> None:
-    """Freeze all parameters but those of the draft head, if `trainable` is "draft".
+def freeze(model: SpeechLM | TextLM, recipe: SpeechLMRecipe | TextLMRecipe) -> Callable[[], object]:
+    """Freeze the parameters that a recipe does not train: all but a draft head, or the backbone.
+
+    Returns:
+        What to call before the trained model is saved.
 
     Raises:
-        InputError: the model has no draft head.
+        InputError: the model has no draft head, or its backbone is not a pretrained one.
 
     """
+    trainable = recipe.optim.trainable
+    if recipe.lora is not None:
+        _check_lora(recipe, trainable)
+        return add_adapters(model.backbone, recipe.lora)
     if trainable == "all":  # but for the text LM of a trunk, which is never trained
-        return
+        return lambda: None
     if model.draft is None:
         raise InputError(
             "optim.trainable 'draft': the model has no draft head; add 'draft'", code="missing"
         )
     model.requires_grad_(False)
     model.draft.requires_grad_(True)
+    return lambda: None
+
+
+def _check_lora(recipe: SpeechLMRecipe | TextLMRecipe, trainable: str) -> None:
+    """Raise InputError unless the backbone is pretrained and is to be trained."""
+    if trainable != "all":
+        raise InputError(
+            f"lora: optim.trainable '{trainable}' trains no backbone; leave one out",
+            code="conflict",
+        )
+    model = recipe.model if isinstance(recipe, SpeechLMRecipe) else None
+    if recipe.init is None and (model is None or model.pretrained is None):
+        raise InputError(
+            "lora: adapts a pretrained backbone, and this one is new; give model.pretrained or init",
+            code="conflict",
+        )

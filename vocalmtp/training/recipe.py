@@ -52,6 +52,15 @@ class OptimRecipe(StrictModel):
     save_every: int = Field(default=1000, ge=1)
 
 
+class LoRARecipe(StrictModel):
+    """Low-rank adapters of a pretrained backbone, see vocalmtp/training/lora.py."""
+
+    rank: int = Field(default=16, ge=1)
+    alpha: float = Field(default=32.0, gt=0)  # adapters are scaled by alpha / rank
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    targets: tuple[str, ...] | None = None  # names of layers; None: all linear ones
+
+
 class RecordingsRecipe(StrictModel):
     """Recordings as audio input of a model with `source: mels`, and their augmentation."""
 
@@ -137,6 +146,7 @@ class SpeechLMRecipe(StrictModel):
     init: str | None = None  # name or folder
     draft: dict[str, Any] = {}
     audio_input: dict[str, Any] = {}
+    lora: LoRARecipe | None = None  # instead of training all of the backbone
     optim: OptimRecipe = OptimRecipe()
     device: str = "auto"  # CUDA if there is one, else the CPU
     output: str
@@ -179,6 +189,7 @@ class TextLMRecipe(StrictModel):
     draft: dict[str, Any] = {}  # a new draft head, or changed settings of that of `init`
     objectives: dict[str, dict[str, Any]] = {}
     teacher: TeacherRecipe | None = None
+    lora: LoRARecipe | None = None  # of `init`, instead of training all of it
     optim: OptimRecipe = OptimRecipe()
     device: str = "auto"  # CUDA if there is one, else the CPU
     output: str

@@ -35,7 +35,7 @@ def train_text_lm(recipe: TextLMRecipe, callbacks: Sequence[TrainerCallback] = (
     """
     torch.manual_seed(recipe.optim.seed)
     model, tokenizer = build_text_lm(recipe)
-    freeze(model, recipe.optim.trainable)
+    finish = freeze(model, recipe)
     data = read_rows(recipe.data, recipe.data.texts, model, tokenizer)
     valid = None
     if recipe.data.valid:
@@ -44,6 +44,7 @@ def train_text_lm(recipe: TextLMRecipe, callbacks: Sequence[TrainerCallback] = (
         valid.frames = valid.frames[: recipe.data.valid_rows]
 
     def save(folder: Path) -> None:
+        finish()
         model.save(folder)
         tokenizer.save_pretrained(folder)
 

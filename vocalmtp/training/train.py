@@ -305,7 +305,7 @@ def train(recipe: SpeechLMRecipe, callbacks: Sequence[TrainerCallback] = ()) -> 
     shards = CodeShards(recipe.data.shards, recipe.data.split)
     torch.manual_seed(recipe.optim.seed)
     model, tokenizer = build_model(recipe, shards)
-    freeze(model, recipe.optim.trainable)
+    finish = freeze(model, recipe)
     config = model.config
     data = build_dataset(recipe.data, recipe.data.split, config, tokenizer)
     valid = None
@@ -317,6 +317,7 @@ def train(recipe: SpeechLMRecipe, callbacks: Sequence[TrainerCallback] = ()) -> 
     collator = StepSizeCollator(config) if len(model.step_sizes) > 1 else model.collator()
 
     def save(folder: Path) -> None:
+        finish()
         model.save_pretrained(folder)
         if tokenizer is not None:
             tokenizer.save_pretrained(folder)

@@ -211,6 +211,7 @@ class Talk {
       speech_started: () => this.setState("user-speaking", "You are speaking\u2026"),
       speech_ended: () => this.onThinking(),
       transcript: () => this.transcript.setUserText(turn, event.text, event.final),
+      thinking: () => this.onThought(event),
       text_delta: () => this.transcript.addAnswerText(turn, event.text),
       audio_chunk: () => this.onChunk(event),
       finished: () => (event.seconds ? this.loudspeaker?.end(turn) : this.onListening()),
@@ -225,6 +226,12 @@ class Talk {
 
   onThinking() {
     this.setState("thinking", "Preparing an answer\u2026");
+  }
+
+  // The language model thinks: `text` is empty unless thoughts are to be shown.
+  onThought({ turn, text }) {
+    if (this.root.dataset.state !== "speaking") this.setState("thinking", "Thinking\u2026");
+    if (text) this.transcript.addThought(turn, text);
   }
 
   onListening() {

@@ -5,6 +5,7 @@ export class Transcript {
     this.log = log;
     this.answers = new Map(); // turn -> { bubble, text, words, word, interrupted }
     this.users = new Map(); // turn -> bubble
+    this.thoughts = new Map(); // turn -> bubble
   }
 
   addBubble(kind, label) {
@@ -43,6 +44,12 @@ export class Transcript {
       this.answers.set(turn, { bubble, text: "", words: [] });
     }
     return this.answers.get(turn);
+  }
+
+  addThought(turn, delta) {
+    if (!this.thoughts.has(turn)) this.thoughts.set(turn, this.addBubble("thoughts", "Thoughts"));
+    this.thoughts.get(turn).textContent += delta;
+    this.scroll();
   }
 
   addAnswerText(turn, delta) {
@@ -100,5 +107,6 @@ export class Transcript {
   restart() {
     this.answers.clear();
     this.users.clear();
+    this.thoughts.clear();
   }
 }
