@@ -121,12 +121,12 @@ def test_thoughts_in_a_field_of_their_own_are_not_spoken(make_session, url):
     session = make_session(OpenAIChat(url, "reasons"), show_thoughts=True)
     session.ask("How is it?")
     events = until(session, "finished")
-    assert answer(events) == "All is well." and "".join(thoughts(events)) == "Hm. Well."
+    assert answer(events) == "All is well." and "".join(thoughts(events)) == "Hm. Well.\n"
 
 
 def test_the_terminal_shows_thoughts_on_a_line_of_their_own(make_session, capsys):
     for show, out, err in (
-        (True, "thoughts: Hm.\nanswer: Yes.\n", ""),
+        (True, "thoughts: Hm. \nanswer: Yes.\n", ""),
         (False, "answer: Yes.\n", "thinking"),
     ):
         session = make_session(ThinkingLLM("<think>Hm.", "</think>Yes."), show_thoughts=show)
