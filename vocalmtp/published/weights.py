@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from vocalmtp.errors import InputError
+from vocalmtp.io.progress import quiet
 from vocalmtp.io.read import reason
-from vocalmtp.models.checkpoint import quiet
 from vocalmtp.published.folder import PublishedFolder
 
 if TYPE_CHECKING:
