@@ -18,7 +18,7 @@ BOTH = ("int8", "float32")
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(cpu, "SECONDS", 0.0)
     monkeypatch.setattr(cpu, "WEIGHTS", 0)
-    monkeypatch.setattr(cpu, "cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setenv("VOCALMTP_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
 

@@ -194,3 +194,18 @@ def test_cards_of_the_package_are_complete_and_listed(capsys):
     assert all(name in printed for name in list_cards())
     with pytest.raises(ValueError, match="either"):
         Source(size=1, files=card_data()["sources"][0]["files"])
+
+
+def test_cache_follows_the_system_and_finds_that_of_earlier_versions(tmp_path, monkeypatch):
+    home, own = tmp_path / "home", tmp_path / "Library" / "Caches" / "vocalmtp"
+    monkeypatch.delenv("VOCALMTP_CACHE")
+    monkeypatch.setattr(cards.Path, "home", lambda: home)
+    monkeypatch.setattr(cards, "user_cache_path", lambda *_, **__: own)
+    monkeypatch.setattr(cards.sys, "platform", "darwin")
+    assert cards.cache_root() == own
+    (home / ".cache" / "vocalmtp").mkdir(parents=True)
+    assert cards.cache_root() == home / ".cache" / "vocalmtp"
+    own.mkdir(parents=True)
+    assert cards.cache_root() == own
+    monkeypatch.setenv("VOCALMTP_CACHE", str(tmp_path / "given"))
+    assert cards.cache_root() == tmp_path / "given"

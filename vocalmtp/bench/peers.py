@@ -9,7 +9,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
@@ -161,17 +161,7 @@ def run_peers(
     """
     peers, missing = load_peers()
     systems: dict[str, Peer] = {name: lambda text: tts(text).duration, **peers}
-    wall: dict[str, list[float]] = {system: [] for system in systems}
-    used: dict[str, list[float]] = {system: [] for system in systems}
-    with busy(neighbours), progress("peers", repeats + 1, LINE_SECONDS) as advance:
-        for turn in range(repeats + 1):
-            for system, speak in systems.items():
-                start, before = time.perf_counter(), time.process_time()
-                seconds = sum(speak(text) for text in SENTENCES)
-                if turn:
-                    wall[system].append((time.perf_counter() - start) / seconds)
-                    used[system].append((time.process_time() - before) / seconds)
-            advance(f"turn {turn}")
+    wall, used = in_turns(systems, repeats, neighbours)
     metrics = []
     for title, figures in (("real-time factor", wall), ("processor time per audio", used)):
         for system, values in figures.items():
@@ -180,6 +170,29 @@ def run_peers(
             ratios = [a / b for a, b in zip(figures[name], figures[system], strict=True)]
             metrics.append(Metric(f"{title}: {name} over it", system, median_range(ratios), "x", 2))
     return metrics, missing
+
+
+def in_turns(
+    systems: Mapping[str, Peer], repeats: int = REPEATS, neighbours: int = 0
+) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """Measure systems in turns, after one that warms up.
+
+    Returns:
+        By system, for each turn: seconds per second of audio, and those of processor time.
+
+    """
+    wall: dict[str, list[float]] = {name: [] for name in systems}
+    used: dict[str, list[float]] = {name: [] for name in systems}
+    with busy(neighbours), progress("turns", repeats + 1, LINE_SECONDS) as advance:
+        for turn in range(repeats + 1):
+            for name, speak in systems.items():
+                start, before = time.perf_counter(), time.process_time()
+                seconds = sum(speak(text) for text in SENTENCES)
+                if turn:
+                    wall[name].append((time.perf_counter() - start) / seconds)
+                    used[name].append((time.process_time() - before) / seconds)
+            advance(f"turn {turn}")
+    return wall, used
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """Profile of a decode loop: the time of its parts, and the bound of memory bandwidth."""
 
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -119,6 +120,34 @@ def dispatch_share(tts: TTS) -> float:
         if cuda or any(word in event.key for word in COMPUTE)
     )
     return max(0.0, 1 - computing / 1e6 / elapsed)
+
+
+def graph_share(tts: TTS) -> float:
+    """Share of the decode loop's processor time at batch 1 outside of ONNX graphs."""
+    spent = 0.0
+
+    def timed(call: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*args: Any, **options: Any) -> Any:
+            nonlocal spent
+            start = time.process_time()
+            result = call(*args, **options)
+            spent += time.process_time() - start
+            return result
+
+        return run
+
+    run = decode_loop(tts, 1, tts.model.layout.num_steps(FRAMES))
+    run()
+    sessions: Any = tts.model
+    with ExitStack() as stack:
+        for session in sessions.sessions.values():
+            for name in ("run", "run_with_iobinding"):
+                setattr(session, name, timed(getattr(session, name)))
+                stack.callback(delattr, session, name)
+        start = time.process_time()
+        run()
+        elapsed = time.process_time() - start
+    return max(0.0, 1 - spent / elapsed)
 
 
 def memory_bound(tts: TTS) -> tuple[float, float]:

@@ -18,6 +18,7 @@ import torch
 
 from vocalmtp.decoding.generate import open_stepper, prefill_prompts
 from vocalmtp.decoding.statistics import DecodeStatistics
+from vocalmtp.engines.cpu import cpu_name
 from vocalmtp.engines.device import resolve_device
 from vocalmtp.errors import InputError
 from vocalmtp.evaluation.statistics import Estimate, median_range
@@ -44,15 +45,7 @@ MEASURE = (
 
 def hardware(device: str = "cpu") -> str:
     """One line: processor or accelerator, cores and threads in use, versions."""
-    model = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        names = [
-            line
-            for line in info.read_text(encoding="utf-8", errors="replace").splitlines()
-            if line.startswith("model name")
-        ]
-        model = names[0].partition(":")[2].strip() if names else model
+    model = cpu_name()
     if resolve_device(device).type == "cuda":
         model = f"{torch.cuda.get_device_name(resolve_device(device))}, {model}"
     return (

@@ -7,7 +7,6 @@ slowest without. A measurement of half a second decides, once for a machine and 
 import json
 import os
 import platform
-import sys
 import time
 from contextlib import suppress
 from functools import cache
@@ -29,6 +28,7 @@ from vocalmtp.engines.linears import (
 )
 from vocalmtp.engines.threads import torch_threads
 from vocalmtp.errors import InputError
+from vocalmtp.fetch.cards import cache_root
 from vocalmtp.io.atomic import atomic_path
 
 KINDS: dict[str, LinearFactory] = {
@@ -97,7 +97,7 @@ def linear_times(names: tuple[str, ...], width: int) -> dict[str, float]:
         width: D of the model.
 
     """
-    file = cache_folder() / "linears.json"
+    file = cache_root() / "linears.json"
     try:
         known = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -151,27 +151,21 @@ def machine() -> str:
     """Describe everything that the speed of a product depends on: CPU, limits, versions."""
     import vocalmtp
 
-    model = platform.processor() or platform.machine()
+    capability = torch.backends.cpu.get_cpu_capability()
+    versions = f"torch {torch.__version__}, vocalmtp {vocalmtp.__version__}"
+    return ", ".join([cpu_name(), capability, *environment_limits(), versions])
+
+
+def cpu_name() -> str:
+    """Return the name of the processor, as far as the system tells."""
     with suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
         names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-        model = names[0] if names else model
-    capability = torch.backends.cpu.get_cpu_capability()
-    versions = f"torch {torch.__version__}, vocalmtp {vocalmtp.__version__}"
-    return ", ".join([model, capability, *environment_limits(), versions])
+        if names:
+            return names[0]
+    return platform.processor() or platform.machine()
 
 
 def environment_limits() -> list[str]:
     """Return the variables of the environment that keep libraries from using instructions."""
     return [f"{name}={os.environ[name]}" for name in LIMITS if name in os.environ]
-
-
-def cache_folder() -> Path:
-    """Return the folder for what may be deleted at any time, by the custom of the system."""
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "vocalmtp"

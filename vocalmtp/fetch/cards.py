@@ -5,10 +5,12 @@ of preference, each with the SHA-256 of every file.
 """
 
 import os
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Literal
 
+from platformdirs import user_cache_path
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
@@ -16,7 +18,7 @@ from vocalmtp.config import StrictModel, load_yaml, parse
 from vocalmtp.errors import InputError, nearest
 
 CARDS = Path(__file__).parents[1] / "pretrained" / "cards"
-VARIABLE = "VOCALMTP_CACHE"  # the folder of fetched models
+VARIABLE = "VOCALMTP_CACHE"  # the folder of fetched models and of measurements
 Kind = Literal["llm", "recognizer", "teacher", "tokenizer"]
 
 
@@ -122,11 +124,16 @@ def find_card(name: str) -> ModelCard:
 
 
 def cache_root() -> Path:
-    """Return the folder of fetched models: $VOCALMTP_CACHE, or a folder of the user's cache."""
+    """Return the folder for fetched models and measurements, which may be deleted at any time.
+
+    $VOCALMTP_CACHE, or one of the user's by the custom of the system.
+    """
     if own := os.environ.get(VARIABLE):
         return Path(own)
-    root = os.environ.get("XDG_CACHE_HOME")
-    return (Path(root) if root else Path.home() / ".cache") / "vocalmtp"
+    folder = user_cache_path("vocalmtp", appauthor=False)
+    former = Path.home() / ".cache" / "vocalmtp"  # of earlier versions, on these systems too
+    moved = sys.platform in ("darwin", "win32") and former.is_dir() and not folder.is_dir()
+    return former if moved else folder
 
 
 def fetched_folder(name: Path | str) -> Path | None:
