@@ -66,9 +66,15 @@ def test_standard_input_is_decoded_by_its_mark(run, monkeypatch, capsys, encodin
     assert capsys.readouterr().out == "it costs five euros.\n"
 
 
-def test_standard_input_that_is_not_utf8_is_refused(run, monkeypatch, capsys):
-    pipe_in(monkeypatch, b"caf\xe9")
+@pytest.mark.parametrize("content", [b"caf\xe9", "Hi.".encode("utf-16-le")])
+def test_standard_input_that_is_not_utf8_is_refused(run, monkeypatch, capsys, content):
+    pipe_in(monkeypatch, content)
     assert run("tts", "-", "--show-text") == 2
+    assert error_code(capsys.readouterr().err) == "invalid_value"
+
+
+def test_an_argument_that_is_not_utf8_is_refused(run, capsys):
+    assert run("tts", "caf\udce9", "--show-text") == 2  # as Python has the byte E9
     assert error_code(capsys.readouterr().err) == "invalid_value"
 
 

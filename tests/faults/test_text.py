@@ -19,7 +19,7 @@ from helpers.errors import error_code
         ("\u3053\u3093\u306b\u3061\u306f", "unsupported: 'こ'"),
         ("\u0645\u0631\u062d\u0628\u0627", "unsupported: "),
         ("\u05e9\u05dc\u05d5\u05dd, hello", "unsupported: "),
-        ("\udcff\udcfe", "empty: "),
+        ("\udcff\udcfe", "invalid_value: "),
         ("\u0301" * 2000, "empty: "),
         ("antidis" * 200, "wrong_length: 1401"),
     ],

@@ -16,13 +16,39 @@ IDLE = 0.5  # seconds without input after which a complete line is spoken
 UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
+def read_text(argument: str) -> str:
+    """Return the text of an argument of the command line; "-" is standard input.
+
+    Raises:
+        InputError: it is not UTF-8.
+
+    """
+    if argument == "-":
+        return read_stdin()
+    try:
+        argument.encode()
+    except UnicodeEncodeError as error:  # bytes that the system could not decode
+        shown = argument.encode("utf-8", "replace").decode()
+        raise InputError(
+            f"text '{shown:.40}': is not UTF-8; convert it first", code="invalid_value"
+        ) from error
+    return argument
+
+
 def read_stdin() -> str:
-    """Read a text in UTF-8 from standard input. Raises InputError if it is not one."""
+    """Read a text in UTF-8, or in UTF-16 with its mark, from standard input.
+
+    Raises:
+        InputError: it is neither.
+
+    """
     data = sys.stdin.buffer.read(4 * MAX_CHARACTERS + 1)
     try:
         text = data.decode(_encoding(data))
     except UnicodeDecodeError as error:
         raise _not_text() from error
+    if "\0" in text:  # UTF-16 without its mark
+        raise _not_text()
     if len(text) > MAX_CHARACTERS:
         raise InputError(
             f"text '-': is longer than {MAX_CHARACTERS >> 20} million characters; split it",

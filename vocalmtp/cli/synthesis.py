@@ -23,7 +23,7 @@ from vocalmtp.cli.options import (
     VoiceOptions,
     option,
 )
-from vocalmtp.cli.standard_input import FollowedText, read_stdin
+from vocalmtp.cli.standard_input import FollowedText, read_text
 from vocalmtp.errors import InputError
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def tts(options: TTSOptions) -> None:
     if options.follow:
         _follow(options)
         return
-    text = read_stdin() if options.text == "-" else options.text
+    text = read_text(options.text)
     reader = options.reader()
     if options.phones and not options.show_text:
         raise InputError("phones: is for --show-text; give both", code="conflict")

@@ -1,7 +1,6 @@
 """`vocalmtp text`: generation with text LMs, and the data of draft heads."""
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import typer
 
 from vocalmtp.cli.console import counter, tell
 from vocalmtp.cli.options import SAMPLING, DeviceOptions, option, verb
+from vocalmtp.cli.standard_input import read_text
 from vocalmtp.errors import InputError, nearest
 
 if TYPE_CHECKING:
@@ -303,7 +303,7 @@ def read_requests(text: str | None, input: Path | None, seed: int) -> list["Gene
     from vocalmtp.decoding.text_generation import GenerationRequest
 
     if text is not None and input is None:
-        return [GenerationRequest(text=sys.stdin.read() if text == "-" else text, seed=seed)]
+        return [GenerationRequest(text=read_text(text), seed=seed)]
     if text is not None or input is None:
         raise InputError("text: give TEXT, or a list with --input", code="missing")
     from vocalmtp.data.text_lists import read_fields, survey
