@@ -12,12 +12,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import soundfile
 import soxr
 import typer
+from rapidfuzz.distance import Levenshtein
 
 from render import read_rows, repair_rows
 from teachers import TeacherMissing, weights_folder
@@ -65,16 +66,6 @@ def normalizer() -> Callable[[str], str]:
     return EnglishTextNormalizer({})
 
 
-def distance(a: Any, b: Any) -> int:
-    """Edit distance of two sequences."""
-    row = list(range(len(b) + 1))
-    for i, x in enumerate(a, 1):
-        above, row[0] = row[0], i
-        for j, y in enumerate(b, 1):
-            above, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, above + (x != y))
-    return row[-1]
-
-
 def errors(text: str, recognised: str) -> tuple[int, int, float]:
     """Wrong words, words of the text, and the rate of wrong letters, normalised.
 
@@ -85,8 +76,8 @@ def errors(text: str, recognised: str) -> tuple[int, int, float]:
     words = said.split()
     if letters == theirs:
         return 0, len(words), 0.0
-    wrong = distance(words, found.split())
-    return wrong, len(words), distance(letters, theirs) / max(len(letters), 1)
+    wrong = Levenshtein.distance(words, found.split())
+    return wrong, len(words), Levenshtein.distance(letters, theirs) / max(len(letters), 1)
 
 
 def judged_path(output: Path, shard: str) -> Path:

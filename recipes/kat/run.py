@@ -25,6 +25,7 @@ from vocalmtp.decoding.text_generation import GenerationRequest, TextGenerator
 from vocalmtp.io.run_folder import JsonlStore
 from vocalmtp.training.recipe import TextLMRecipe
 from vocalmtp.training.rl.recipe import RLRecipe
+from vocalmtp.training.run_files import last_logged
 from vocalmtp.training.text_lm import train_text_lm
 
 RECIPE = Path(__file__).parent
@@ -120,7 +121,7 @@ def measure(stage: str, folder: Path, seed: int) -> None:
         return
     figures: dict[str, Any] = {"stage": stage, "seed": seed}
     if stage in DISTILLATION:
-        figures |= {"loss": last_log(folder, "eval_text.0"), "drafting": drafting(folder)}
+        figures |= {"loss": last_logged(folder, "eval_text.0"), "drafting": drafting(folder)}
     elif stage != "teacher":
         figures["modes"] = evaluate(folder, DATA / "test.jsonl", (FREE, "off", "on"))
     file.parent.mkdir(exist_ok=True)
@@ -136,12 +137,6 @@ def drafting(folder: Path) -> dict[str, Any]:
         pass
     found = strategy.statistics.summary()
     return {"tokens_per_forward": found["tokens_per_forward"], "acceptance": found["acceptance"]}
-
-
-def last_log(folder: Path, key: str) -> float:
-    """Last value of `key` in the log of a run."""
-    rows = read_rows(folder / "log.jsonl")
-    return next(row[key] for row in reversed(rows) if key in row)
 
 
 if __name__ == "__main__":

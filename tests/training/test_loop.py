@@ -14,7 +14,7 @@ from helpers.tones import tiny_aligner_recipe, write_tone_corpus
 
 from vocalmtp.training.aligner import AlignerTrainer, train_aligner
 from vocalmtp.training.codec import TokenizerTrainer
-from vocalmtp.training.run_files import last_whole_checkpoint, read_log
+from vocalmtp.training.run_files import last_logged, last_whole_checkpoint, read_log
 
 # Losses of the first 20 steps in float32 on a CPU, recorded before the loop ran on Accelerate.
 CODEC = {
@@ -301,6 +301,9 @@ def test_log_has_means_over_the_steps_that_had_the_loss(tmp_path):
     [row] = read_log(recipe.output / "log.jsonl")
     assert row["step"] == 50 and len(made) == 5
     assert row["feature_matching"] == pytest.approx(sum(made) / 5, abs=1e-3)
+    assert last_logged(recipe.output, "step") == 50
+    with raises_input_error("missing", names="perplexity"):
+        last_logged(recipe.output, "perplexity")
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

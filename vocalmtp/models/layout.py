@@ -303,9 +303,8 @@ class TokenLayout:
                 present = valid[..., 0]
             else:
                 data, present = grouped[:, slot.stream, :, slot.frame], valid[..., slot.frame]
-            tokens[:, slot.delay : slot.delay + longest, k] = torch.where(
-                present, data, slot.pad_id
-            )
+            steps = slice(slot.delay, slot.delay + longest)
+            tokens[:, steps, k] = torch.where(present, data, slot.pad_id)
         end = (num + self.leading_delay)[:, None]
         tokens[..., 0] = tokens[..., 0].scatter(1, end, self.slots[0].end_id)
         return Steps(tokens, packed)
@@ -386,9 +385,7 @@ class TokenLayout:
         tail = absent & (step == (num - 1)[:, None, None])  # [B, n, G]
         tail[..., 0] = False  # a step has at least one frame
         lengths = num * group - cummax(tail * 1, -1).sum((1, 2))
-        codes = codes.reshape(batch, streams, longest * group)[
-            ..., : int(lengths.max())
-        ]  # [B, Q, T]
+        codes = codes.reshape(batch, streams, -1)[..., : int(lengths.max())]  # [B, Q, T]
         inside = range_like(codes, codes.shape[2]) < lengths[:, None]
         return xp.where(inside[:, None], hold(codes), 0), lengths
 

@@ -43,6 +43,14 @@ def read_log(file: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def last_logged(folder: Path, key: str) -> float:
+    """Last value of `key` in the log of a run. Raises InputError if it was never logged."""
+    for row in reversed(read_log(folder / LOG)):
+        if key in row:
+            return float(row[key])
+    raise InputError(f"log '{folder / LOG}': has no '{key}'; train to the end", code="missing")
+
+
 @contextmanager
 def progress_bar(title: str, shown: bool = True) -> Iterator[Callable[[float], None]]:
     """Show a progress bar on standard error, if that is a terminal.

@@ -18,6 +18,7 @@ from vocalmtp.decoding.speculative import Speculative
 from vocalmtp.decoding.text_generation import GenerationRequest, TextGenerator
 from vocalmtp.training.distill import TextDistillJob, distill_text
 from vocalmtp.training.recipe import TextLMRecipe
+from vocalmtp.training.run_files import last_logged
 from vocalmtp.training.text_lm import train_text_lm
 
 RECIPE = Path(__file__).parent
@@ -41,15 +42,9 @@ def train(name: str, seed: int = 0, **changes: Any) -> Path:
     return output
 
 
-def last_log(folder: Path, key: str) -> float:
-    """Last value of `key` in the log of a run."""
-    rows = map(json.loads, (folder / "log.jsonl").read_text(encoding="utf-8").splitlines())
-    return next(row[key] for row in reversed(list(rows)) if key in row)
-
-
 def training_seconds(folder: Path) -> float:
     """Duration of a training."""
-    return last_log(folder, "train_runtime")
+    return last_logged(folder, "train_runtime")
 
 
 def prompts(generator: TextGenerator) -> list[GenerationRequest]:
@@ -162,7 +157,7 @@ def curriculum(seeds: int) -> Iterator[Row]:
     for seed in range(seeds):
         for arm, name in arms.items():
             model = train(name, seed)
-            bits = last_log(model, "eval_text.0") / math.log(2)
+            bits = last_logged(model, "eval_text.0") / math.log(2)
             row = drafting(model, 3)
             yield {"arm": arm, "seed": seed, "bits_per_byte": round(bits, 4), **row}
 
