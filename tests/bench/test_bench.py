@@ -117,3 +117,11 @@ def test_options_that_exclude_each_other_are_refused(options, tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         main(["bench", str(tmp_path / "none"), *options])
     assert stop.value.code == 2 and error_code(capsys.readouterr().err) == "conflict"
+
+
+@pytest.mark.parametrize("address", ["me.wav", "http://127.0.0.1:9", "http://[", "http://x y"])
+def test_address_without_a_server_is_refused(address, capsys):
+    pytest.importorskip("httpx", reason="needs httpx")
+    with pytest.raises(SystemExit) as stop:
+        main(["bench", "--serve", address])
+    assert stop.value.code == 2 and error_code(capsys.readouterr().err) == "unusable"

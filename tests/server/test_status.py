@@ -3,7 +3,10 @@
 import base64
 
 import pytest
+from helpers.chat_server import serving
 from helpers.speech_client import SPEECH, client_of
+
+from vocalmtp.bench.serve import run_serve_bench
 
 
 def test_model_and_aliases_are_listed(client):
@@ -38,6 +41,18 @@ def test_metrics_count_what_was_served(client):
     for name in ("chunk_gap_seconds_count", "underrun_seconds_total", "queue_length"):
         assert f"vocalmtp_{name}" in lines
     assert float(lines["vocalmtp_batch_rows_count"]) > 1
+
+
+def test_running_server_is_measured(make_state):
+    state = make_state()
+    state.warm_up()
+    with serving(state, page=False) as port:
+        metrics = run_serve_bench(f"http://127.0.0.1:{port}/", clients=(1, 2), seconds=0.5)
+    found = {(metric.name, metric.system): metric.estimate.value for metric in metrics}
+    for system in ("1 client", "2 clients"):
+        assert found["requests served", system] > 0
+        assert found["first audio, 50th percentile", system] > 0
+        assert found["requests failed", system] == 0
 
 
 def test_schema_describes_the_routes(client):

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from vocalmtp.errors import InputError
 from vocalmtp.evaluation.report import Metric
 from vocalmtp.evaluation.statistics import single
 from vocalmtp.optional import require
@@ -18,6 +19,7 @@ from vocalmtp.optional import require
 CLIENTS = (1, 4, 16, 64)
 SECONDS = 120.0  # of every number of clients
 RATE = 24_000  # Hz
+PAUSE = 0.1  # seconds after a request that failed
 TEXTS = (
     "The birch canoe slid on the smooth planks. Glue the sheet to the dark blue background.",
     "It is easy to tell the depth of a well. These days a chicken leg is a rare dish.",
@@ -56,11 +58,29 @@ def run_serve_bench(
         clients: numbers of clients at a time, one after the other.
         seconds: for which each number of clients sends requests.
 
+    Raises:
+        InputError: no server answers there.
+
     """
+    url = url.rstrip("/")
+    check_server(url)
     metrics = []
     for count in clients:
-        metrics += load_metrics(count, asyncio.run(apply_load(url.rstrip("/"), count, seconds)))
+        metrics += load_metrics(count, asyncio.run(apply_load(url, count, seconds)))
     return metrics
+
+
+def check_server(url: str) -> None:
+    """Raise InputError unless a server of speech answers at `url`."""
+    httpx: Any = require("httpx")
+    try:
+        httpx.get(f"{url}/health", timeout=10.0).raise_for_status()
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        reason = " ".join(str(error).split())[:100]
+        raise InputError(
+            f"serve '{url:.80}': no server answers ({reason}); start one: vocalmtp serve",
+            code="unusable",
+        ) from error
 
 
 async def apply_load(url: str, clients: int, seconds: float) -> Load:
@@ -83,6 +103,7 @@ async def _run_client(client: Any, number: int, end: float, load: Load) -> None:
             wait = await _request(client, text, load)
         except httpx.HTTPError:
             load.failed += 1
+            await asyncio.sleep(PAUSE)
             continue
         if wait:
             load.refused += 1
