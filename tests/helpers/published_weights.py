@@ -13,6 +13,7 @@ from vocalmtp.tokenizers.published.campplus import CAMPPlusConfig
 from vocalmtp.tokenizers.published.cosyvoice2 import CosyVoice2Config
 from vocalmtp.tokenizers.published.facodec import FACodecConfig
 from vocalmtp.tokenizers.published.flow_matching import FlowConfig
+from vocalmtp.tokenizers.published.qwen3_tts import Qwen3TTSConfig
 from vocalmtp.tokenizers.published.s3 import S3Config
 from vocalmtp.tokenizers.published.snac import SnacConfig
 from vocalmtp.tokenizers.published.speechtokenizer import SpeechTokenizerConfig
@@ -40,6 +41,22 @@ TINY = {  # by type: the streams and codes of the cards, and few channels
         pitch_width=8,
     ),
     "facodec": FACodecConfig(width=2, decoder_width=16, timbre_layers=1, timbre_hidden=8),
+    "qwen3_tts_12hz": Qwen3TTSConfig(
+        encoder_filters=2,
+        encoder_width=16,
+        encoder_hidden=16,
+        encoder_layers=1,
+        encoder_heads=2,
+        codebook_dim=8,
+        latent=8,
+        width=8,
+        hidden=16,
+        layers=2,
+        heads=2,
+        head_dim=4,
+        window=7,
+        decoder_width=32,
+    ),
     "s3": S3Config(heads=1, head_dim=16, layers=1, kernel=5),
     "snac": SnacConfig(width=2, decoder_width=16),
     "speechtokenizer": SpeechTokenizerConfig(width=2, dim=8),
@@ -58,7 +75,7 @@ def scattered(key: str, shape: torch.Size) -> torch.Tensor:
     module, name = key.split(".")[-2:]
     if name == "original0":
         noise = 0.5 + 0.1 * noise
-    elif name == "running_var":
+    elif name in ("running_var", "cluster_usage"):
         noise = 1 + 0.1 * noise
     elif name == "weight_g" or (name == "alpha" and (len(shape) == 3 or "activations" in key)):
         noise = 0.8 + 0.2 * noise
@@ -68,6 +85,8 @@ def scattered(key: str, shape: torch.Size) -> torch.Tensor:
         noise = noise * 0.2
     elif module != "_codebook" and name not in ("weight_v", "original1"):
         noise = noise * 1.7 / shape[1:].numel() ** 0.5
+    if ".conv2.conv." in key or key.startswith("decoder.decoder.6."):  # so that nothing clips
+        noise = noise * 0.3
     return noise.float()
 
 

@@ -21,8 +21,8 @@ from vocalmtp.tokenizers import TOKENIZERS, find_card, load_tokenizer
 from vocalmtp.tokenizers.convert import convert, published_types
 from vocalmtp.tokenizers.published.base import PublishedTokenizer
 
-CARDS = ["bigcodec", "cosyvoice2", "facodec", "facodec-v2", "s3-v2", "snac-24khz"]
-CARDS += ["speechtokenizer", "wavtokenizer-75"]
+CARDS = ["bigcodec", "cosyvoice2", "facodec", "facodec-v2", "s3-v2", "qwen3-tts-12hz"]
+CARDS += ["snac-24khz", "speechtokenizer", "wavtokenizer-75"]
 SIZES = {card: tiny_config(card) for card in CARDS}
 IN_TABLES = ("bigcodec", "wavtokenizer-75")  # "a.b" is published as b in the table a
 
@@ -110,6 +110,15 @@ def test_the_file_of_chatterbox_has_every_part_of_cosyvoice_2(tmp_path):
     parts = convert("cosyvoice2", checkpoint("cosyvoice2", tmp_path), SIZES["cosyvoice2"])
     assert one.spec.codes == parts.spec.codes and one.spec.licence == "MIT"
     assert all(torch.equal(tensor, tensors[key]) for key, tensor in one.state_dict().items())
+
+
+def test_the_vocoder_of_cosyvoice_2_may_be_that_of_its_training(tmp_path):
+    files = checkpoint("cosyvoice2", tmp_path)
+    hift = tmp_path / "hift.pt"
+    tensors = torch.load(hift, weights_only=True)
+    torch.save({f"generator.{key}": tensor for key, tensor in tensors.items()}, hift)
+    model = convert("cosyvoice2", files, SIZES["cosyvoice2"])
+    assert torch.equal(model.mel2wav.conv_pre.bias, tensors["conv_pre.bias"])
 
 
 def test_the_command_writes_a_folder_that_the_name_finds(tmp_path, monkeypatch):

@@ -21,6 +21,7 @@ from vocalmtp.tokenizers.published.campplus import CAMPPlusConfig
 from vocalmtp.tokenizers.published.cosyvoice2 import CosyVoice2, CosyVoice2Config
 from vocalmtp.tokenizers.published.facodec import FACodec, FACodecConfig
 from vocalmtp.tokenizers.published.flow_matching import AHEAD, FlowConfig
+from vocalmtp.tokenizers.published.qwen3_tts import Qwen3TTSConfig
 from vocalmtp.tokenizers.published.s3 import S3Config
 from vocalmtp.tokenizers.published.snac import SnacConfig
 from vocalmtp.tokenizers.published.speechtokenizer import (
@@ -51,6 +52,23 @@ SMALL = {
     "facodec": FACodecConfig(
         width=4, dim=16, decoder_width=32, codebook_size=32, timbre_layers=2, timbre_hidden=32
     ),
+    "qwen3_tts_12hz": Qwen3TTSConfig(
+        encoder_filters=2,
+        encoder_width=16,
+        encoder_hidden=16,
+        encoder_layers=2,
+        encoder_heads=2,
+        codebook_size=64,
+        codebook_dim=8,
+        latent=16,
+        width=8,
+        hidden=16,
+        layers=2,
+        heads=2,
+        head_dim=6,
+        window=7,
+        decoder_width=64,
+    ),
     "s3": S3Config(heads=2, layers=2),
     "snac": SnacConfig(width=4, decoder_width=32, codebook_size=32),
     "speechtokenizer": SpeechTokenizerConfig(width=4, dim=16, codebook_size=32),
@@ -63,6 +81,13 @@ GOLDEN_CODES = {  # of buzz(samples), frame by frame
     "bigcodec": (600, [[4], [24], [16]]),  # without the padding of the script
     "cosyvoice2": (1920, [[4073], [3860], [3887]]),
     "facodec": (400, [[22, 12, 26, 26, 25, 12], [13, 27, 21, 22, 27, 31]]),
+    "qwen3_tts_12hz": (
+        3840,
+        [
+            [61, 2, 13, 31, 25, 57, 44, 61, 51, 38, 1, 34, 5, 13, 27, 47],
+            [41, 2, 25, 42, 17, 47, 3, 19, 2, 46, 2, 0, 32, 1, 48, 38],
+        ],
+    ),
     "s3": (1920, [[3079], [948], [3837]]),
     "snac": (4096, [[18, 13, 13, 8, 12, 4, 4], [12, 26, 26, 12, 12, 12, 12]]),
     "speechtokenizer": (
@@ -86,6 +111,11 @@ GOLDEN_WAV = {  # samples of these codes: the slice, its values, the standard de
         slice(50, 400, 80),
         [-0.147671, -0.078278, -0.070398, -0.072977, -0.05368],
         0.048291,
+    ),
+    "qwen3_tts_12hz": (
+        slice(100, 3800, 750),
+        [-0.222588, 0.059999, -0.248491, 0.222817, -0.216697],
+        0.179513,
     ),
     "snac": (  # with the noise drawn here
         slice(300, 4000, 900),
@@ -196,6 +226,34 @@ def test_facodec_version_2_equals_the_authors():
     expected = [-0.202787, -0.01386, 0.191346, -0.05391, -0.083506]
     assert wav[0, 50:600:130] == pytest.approx(expected, abs=2e-5)
     assert wav.std().item() == pytest.approx(0.087614, abs=2e-5)
+
+
+def test_qwen3_tts_encodes_with_all_of_the_past():
+    """The codes after 12 s are those of the authors' code, which ignores a configured window."""
+    model = set_weights(TOKENIZERS["qwen3_tts_12hz"](SMALL["qwen3_tts_12hz"]))
+    codes = model.encode(buzz(1920 * 150)).codes
+    assert codes[0, :, 130:].sum(0).tolist() == [
+        535,
+        466,
+        421,
+        390,
+        599,
+        439,
+        642,
+        555,
+        568,
+        578,
+        520,
+        528,
+        646,
+        432,
+        423,
+        620,
+        700,
+        626,
+        606,
+        643,
+    ]
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """EnCodec and Mimi: codecs of causal SEANet convolutions, with an LSTM or transformers."""
 
 import inspect
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from vocalmtp.tokenizers.huggingface.base import HuggingFaceCodec, ModelFacts, u
 from vocalmtp.tokenizers.streaming import (
     CausalStage,
     CausalStream,
+    Function,
     in_blocks,
     seanet_decoder_reach,
     seanet_encoder_reach,
@@ -128,9 +130,7 @@ class MimiTokenizer(HuggingFaceCodec):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Move or convert, and drop the codebooks that Transformers caches outside of buffers."""
         super()._apply(fn, recurse)
-        for part in self.model.modules():
-            if hasattr(part, "_embed"):
-                part._embed = None
+        drop_cached_codebooks(self.model)
         return self
 
     def encode_frames(self, wav: Tensor) -> Tensor:
@@ -140,18 +140,10 @@ class MimiTokenizer(HuggingFaceCodec):
 
     def encode_long(self, wav: Tensor) -> Tensor:
         """See `HuggingFaceCodec.encode_long`."""
-        encoder, config = self.model.encoder, self.model.config
-        stride = config.latent_stride  # the convolutions' frames per codec frame
-        rate = self.spec.hop // stride  # samples per frame of the convolutions
-        reach = seanet_encoder_reach(config) + (config.last_kernel_size - 1) * rate
-        convolutions = CausalStage(encoder.encoder_seanet, reach, down=rate)
-        attention = AttentionStage(encoder.encoder_transformer)
-        downsample = CausalStage(encoder.downsample, 2 * stride - 1, down=stride)
-        latents = in_blocks(
-            lambda piece: downsample(attention(convolutions(piece))),
-            wav[:, None],
-            self.block * self.spec.hop,
-        )
+        encoder = self.model.encoder
+        parts = (encoder.encoder_seanet, encoder.encoder_transformer, encoder.downsample)
+        encode = mimi_encoder(*parts, self.model.config)
+        latents = in_blocks(encode, wav[:, None], self.block * self.spec.hop)
         return self.model.quantizer.encode(latents, len(self.spec.streams)).transpose(0, 1)
 
     def decode_frames(self, codes: Tensor) -> Tensor:
@@ -172,6 +164,35 @@ class MimiTokenizer(HuggingFaceCodec):
             return convolutions(attention(latents))[:, 0].float()
 
         return CausalStream(chain, self.check)
+
+
+def mimi_encoder(
+    seanet: nn.Module, transformer: Any, downsample: nn.Module, config: Any
+) -> Function:
+    """Return a function of samples [B, 1, N], whose calls continue each other, to [B, D, T].
+
+    Args:
+        seanet: Mimi's convolutions.
+        transformer: what follows them.
+        downsample: the last convolution.
+        config: Mimi's configuration.
+
+    """
+    stride = config.latent_stride  # the convolutions' frames per codec frame
+    rate = math.prod(config.upsampling_ratios)  # samples per frame of the convolutions
+    reach = seanet_encoder_reach(config) + (config.last_kernel_size - 1) * rate
+    convolutions = CausalStage(seanet, reach, down=rate)
+    attention = AttentionStage(transformer)
+    last = CausalStage(downsample, 2 * stride - 1, down=stride)
+    return lambda piece: last(attention(convolutions(piece)))
+
+
+def drop_cached_codebooks(model: nn.Module) -> None:
+    """Drop the codebooks that Transformers' Mimi caches outside of buffers."""
+    part: Any
+    for part in model.modules():
+        if hasattr(part, "_embed"):
+            part._embed = None
 
 
 class AttentionStage:

@@ -89,7 +89,7 @@ class CosyVoice2(PublishedTokenizer):
     @staticmethod
     def checkpoint_key(file: str, key: str) -> str:
         """See `PublishedTokenizer.checkpoint_key`."""
-        return PARTS.get(file, "") + key
+        return PARTS.get(file, "") + key.removeprefix("generator.")  # of the vocoder's training
 
     def encode_row(self, wav: Tensor) -> tuple[Tensor, Tensor]:
         """See `PublishedTokenizer.encode_row`."""

@@ -215,10 +215,16 @@ class S3Tokenizer(PublishedTokenizer):
         )
 
 
-def rotate(x: Tensor) -> Tensor:
-    """Rotate pairs of the halves of `x` [B, H, T, d] by an angle per position (2104.09864)."""
+def rotate(x: Tensor, first: int = 0) -> Tensor:
+    """Rotate pairs of the halves of `x` [B, H, T, d] by an angle per position (2104.09864).
+
+    Args:
+        x: queries or keys.
+        first: position of the first of them.
+
+    """
     half = x.shape[-1] // 2
-    places = torch.arange(x.shape[-2], dtype=torch.float32, device=x.device)
+    places = first + torch.arange(x.shape[-2], dtype=torch.float32, device=x.device)
     exponents = torch.arange(half, dtype=torch.float32, device=x.device) / half
     angles = (places[:, None] * 10_000**-exponents).to(x.dtype)  # [T, d / 2]
     cos, sin = angles.cos(), angles.sin()
