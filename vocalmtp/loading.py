@@ -11,10 +11,16 @@ from vocalmtp.decoding.reading import TextReader
 from vocalmtp.engines.base import AUTO, EngineSettings, find_engine
 from vocalmtp.engines.threads import default_threads
 from vocalmtp.errors import InputError
-from vocalmtp.hub import DEFAULT_MODEL, model_folder
+from vocalmtp.hub import DEFAULT_MODEL, model_folder, tokenizer_folder
 from vocalmtp.io.read import read_object
 from vocalmtp.model_card import read_card
-from vocalmtp.published.base import OWN, find_family, load_published, named_voices
+from vocalmtp.published.base import (
+    OWN,
+    find_family,
+    load_family_tokenizer,
+    load_published,
+    named_voices,
+)
 from vocalmtp.published.folder import PublishedFolder
 from vocalmtp.text import ALPHABET, char_ids, char_text
 from vocalmtp.text.ipa import PHONES
@@ -106,6 +112,28 @@ def load(
         reader,
         prompt_format,
     )
+
+
+def load_speech_tokenizer(name: Path | str) -> "SpeechTokenizer":
+    """Load the speech tokenizer of a model, or one by its folder, on the CPU.
+
+    Raises:
+        InputError: there is none.
+
+    """
+    from vocalmtp.tokenizers import load_tokenizer
+
+    folder = Path(name)
+    if (folder / "config.json").is_file() and (family := find_family(folder)) is not None:
+        return load_family_tokenizer(family, folder)
+    return load_tokenizer(tokenizer_folder(name))
+
+
+def list_voices(folder: Path) -> dict[str, str]:
+    """Return the names of the voices of a model's folder, and their origins."""
+    family, own = find_family(folder), load_voices(folder / "voices")
+    known = {} if family is None else dict.fromkeys(family.card.voices, family.card.origin)
+    return known | {name: voice.origin for name, voice in own.items()}
 
 
 def load_parts(

@@ -1,6 +1,7 @@
 """Voices: speaker vectors with a name, an origin and a consent line, each in a safetensors file.
 
-Letters: N samples, D_s size of the speaker vector.
+A voice for models that go on after a recording has its codes and its transcript besides.
+Letters: N samples, D_s size of the speaker vector, Q streams, T frames.
 """
 
 import os
@@ -39,6 +40,8 @@ class Voice:
         tokenizer: the tokenizer's name.
         tokenizer_hash: the hash of the tokenizer's spec.
         consent: how it is known that the speaker agreed; "" for a synthetic voice.
+        codes: int64 [Q, T] of a recording by that tokenizer; None: of none.
+        transcript: what is said in the recording; "" if there is none.
 
     """
 
@@ -48,6 +51,8 @@ class Voice:
     tokenizer: str
     tokenizer_hash: str
     consent: str = ""
+    codes: np.ndarray | None = None
+    transcript: str = ""
 
     def save(self, path: Path | str) -> Path:
         """Write the voice to a `.safetensors` file, completely or not at all.
@@ -60,8 +65,12 @@ class Voice:
 
         path = check_voice_path(path)
         metadata = {key: getattr(self, key) for key in (*METADATA, "consent")}
+        arrays = {"vector": np.ascontiguousarray(self.vector, np.float32)}
+        if self.codes is not None:
+            arrays["codes"] = np.ascontiguousarray(self.codes, np.int64)
+            metadata["transcript"] = self.transcript
         with atomic_path(path) as partial:
-            save_file({"vector": np.ascontiguousarray(self.vector, np.float32)}, partial, metadata)
+            save_file(arrays, partial, metadata)
         return path
 
     @classmethod
@@ -84,9 +93,16 @@ class Voice:
             with safe_open(path, framework="numpy") as file:
                 metadata = file.metadata() or {}
                 vector = file.get_tensor("vector").astype(np.float32)
+                codes = file.get_tensor("codes") if "codes" in file.keys() else None  # noqa: SIM118
             synthetic = metadata.get("origin", "").startswith(SYNTHETIC)
             consent = metadata.get("consent", "" if synthetic else NO_CONSENT)
-            voice = cls(vector=vector, consent=consent, **{key: metadata[key] for key in METADATA})
+            voice = cls(
+                vector=vector,
+                consent=consent,
+                codes=codes,
+                transcript=metadata.get("transcript", ""),
+                **{key: metadata[key] for key in METADATA},
+            )
         except (SafetensorError, KeyError, OSError, TypeError, ValueError) as error:
             raise InputError(
                 f"voice '{path}': not a voice file; make one with 'vocalmtp voices make'",
@@ -212,6 +228,7 @@ def make_voice(
     name: str | None = None,
     origin: str | None = None,
     consent: str = NO_CONSENT,
+    transcript: str | None = None,
 ) -> Voice:
     """Make a voice from one or several recordings of a person, whose speaker vectors are averaged.
 
@@ -224,32 +241,45 @@ def make_voice(
         name: of the voice; None: that of the first file.
         origin: of the voice; None: the file names.
         consent: how it is known that the speaker agreed.
+        transcript: what is said in the only recording, for models that go on after its codes.
 
     Raises:
         InputError: a recording is unreadable, silent, unvoiced, too short or too long, or the
-            tokenizer has no speaker vectors.
+            tokenizer has no speaker vectors and there is no transcript.
 
     """
     import torch
 
     spec = tokenizer.spec
-    if not spec.speaker_dim:
+    if not spec.speaker_dim and not transcript:
         raise InputError(
-            f"tokenizer '{spec.name}': has no speaker vectors; use a model whose tokenizer has",
+            f"tokenizer '{spec.name}': has no speaker vectors; use a model whose tokenizer has, or, "
+            "for a model that goes on after a recording, make the voice with --transcript",
             code="unsupported",
         )
     files = [references] if isinstance(references, Path | str) else list(references)
     if not files:
         raise InputError("reference: none given; give at least one recording", code="missing")
-    vectors = []
-    for file in files:
-        wav = torch.from_numpy(_read_reference(file, spec.input_rate))[None]  # [1, N]
-        vectors.append(tokenizer.embed_speaker(wav)[0].float().cpu())
-    vector = torch.stack(vectors).mean(0)
-    vector = vector / vector.norm().clamp(min=1e-6)
+    if transcript and len(files) > 1:
+        raise InputError(
+            f"transcript: is of one recording, and {len(files)} were given; give one",
+            code="conflict",
+        )
+    wavs = [torch.from_numpy(_read_reference(file, spec.input_rate))[None] for file in files]
+    vector = torch.zeros(0)
+    if spec.speaker_dim:
+        vectors = [tokenizer.embed_speaker(wav)[0].float().cpu() for wav in wavs]  # [D_s] each
+        vector = torch.stack(vectors).mean(0)
+        vector = vector / vector.norm().clamp(min=1e-6)
+    codes = None
+    if transcript:
+        with torch.inference_mode():
+            codes = tokenizer.encode(wavs[0]).codes[0].cpu().numpy()  # [Q, T]
     origin = origin or f"made from {', '.join(Path(file).name for file in files)}"
     name = name or Path(files[0]).stem
-    return Voice(name, vector.numpy(), origin, spec.name, spec.hash, consent)
+    return Voice(
+        name, vector.numpy(), origin, spec.name, spec.hash, consent, codes, transcript or ""
+    )
 
 
 def state_consent(stated: bool, day: date | None = None) -> str:

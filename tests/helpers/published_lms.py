@@ -8,12 +8,14 @@ from typing import Any
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
+    CsmConfig,
+    CsmForConditionalGeneration,
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedModel,
 )
 
-from helpers.tiny_codecs import make_tiny
+from helpers.tiny_codecs import make_model, make_tiny
 
 LLAMA = {
     "hidden_size": 32,
@@ -54,6 +56,8 @@ def save_llama(folder: Path, vocabulary: int, dtype: torch.dtype | None = None) 
     model = LlamaForCausalLM(LlamaConfig(vocab_size=vocabulary, **LLAMA, **ids)).eval()
     with torch.no_grad():  # peaked, so that the most likely token is no matter of rounding
         model.get_input_embeddings().weight.mul_(20)
+        for weight in model.model.layers.parameters():  # and so that the prompt matters
+            weight.mul_(6 if weight.dim() > 1 else 1)
     if dtype is not None:
         model = model.to(dtype)
     model.save_pretrained(folder, max_shard_size="1MB")
@@ -67,3 +71,56 @@ def save_orpheus(folder: Path, dtype: torch.dtype | None = None) -> PreTrainedMo
     size = save_text_tokenizer(folder, tokens, bos_token="<|begin_of_text|>")
     make_tiny("snac-24khz").save_pretrained(folder / "tokenizer")
     return save_llama(folder, size, dtype)
+
+
+MARKS = ("TEXT_PROMPT", "TEXT_UNDERSTANDING", "SPEECH_GENERATION")
+CHAT_TEMPLATE = (
+    "{{ bos_token }}{% for m in messages %}<|start_header_id|>{{ m.role }}<|end_header_id|>\n\n"
+    "{{ m.content | trim }}<|eot_id|>{% endfor %}"
+)
+
+
+def save_flat(folder: Path, code: str, codec: str) -> PreTrainedModel:
+    """Save a tiny Llasa or NeuTTS with its codec; returns the causal LM."""
+    tokens = ["<|begin_of_text|>", "<|eot_id|>", "<|start_header_id|>", "<|end_header_id|>"]
+    tokens += [f"<|{mark}_{place}|>" for mark in MARKS for place in ("START", "END")]
+    tokens += [code.format(number) for number in range(65_536)]
+    settings = {"bos_token": "<|begin_of_text|>", "chat_template": CHAT_TEMPLATE}
+    size = save_text_tokenizer(folder, tokens, **settings)
+    make_tiny(codec).save_pretrained(folder / "tokenizer")
+    return save_llama(folder, size)
+
+
+def save_csm(folder: Path) -> CsmForConditionalGeneration:
+    """Save a tiny CSM, whose weights include a tiny Mimi; returns it."""
+    tokens = ["<|begin_of_text|>", "<|end_of_text|>"]
+    size = save_text_tokenizer(folder, tokens, bos_token="<|begin_of_text|>")
+    small = {name: LLAMA[name] for name in LLAMA if name not in ("tie_word_embeddings",)}
+    ids = dict.fromkeys(("bos_token_id", "eos_token_id"))
+    depth = small | ids | {"hidden_size": 16, "max_position_embeddings": 33, "head_dim": 4}
+    codec = make_model("mimi-32")
+    config = CsmConfig(
+        text_vocab_size=size,
+        codec_config=codec.config.to_dict(),
+        depth_decoder_config=depth | {"backbone_hidden_size": 32},
+        head_dim=8,
+        **small,
+        **ids,
+        pad_token_id=0,
+        audio_token_id=0,
+        audio_eos_token_id=1,
+    )
+    torch.manual_seed(0)
+    model = CsmForConditionalGeneration(config).eval()
+    model.codec_model.load_state_dict(codec.state_dict())
+    with torch.no_grad():
+        for weight in model.backbone_model.layers.parameters():
+            weight.mul_(6 if weight.dim() > 1 else 1)
+        for table in (model.embed_text_tokens, model.depth_decoder.model.embed_tokens):
+            table.weight.mul_(50)
+        for heads in (model.lm_head.weight, model.depth_decoder.codebooks_head.weight):
+            heads.mul_(20)
+        model.lm_head.weight[2048:] = 0  # ids that are no codes are never the most likely
+        model.depth_decoder.codebooks_head.weight[..., 2048:] = 0
+    model.save_pretrained(folder, max_shard_size="2MB")
+    return model

@@ -43,14 +43,13 @@ def voices(
     if context.invoked_subcommand is not None:
         return
     from vocalmtp.hub import model_folder
-    from vocalmtp.voices import load_voices
+    from vocalmtp.loading import list_voices
 
-    found = load_voices(model_folder(model) / "voices")
+    found = list_voices(model_folder(model))
     if not found:
         print(f"{model} has no voices of its own; give --voice a recording")
         return
-    rows = ((voice.name, voice.origin) for voice in found.values())
-    print_table(rows, ("voice", "origin"), f"Voices of {model}")
+    print_table(found.items(), ("voice", "origin"), f"Voices of {model}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +63,10 @@ class MakeVoiceOptions(ModelOptions):
     output: Annotated[Path, option("--output", "-o", help="The voice file, such as me.safetensors")]
     name: Annotated[
         str | None, option(help="Name of the voice.", show_default="the output's name")
+    ] = None
+    transcript: Annotated[
+        str | None,
+        option(help="What is said in the only recording, for models that go on after it."),
     ] = None
     i_have_consent: Consent = False
 
@@ -79,16 +82,15 @@ def make_voice_file(options: MakeVoiceOptions) -> None:
     vocalmtp tts "It is me." --voice me.safetensors
 
     """
-    from vocalmtp.hub import tokenizer_folder
-    from vocalmtp.tokenizers import load_tokenizer
+    from vocalmtp.loading import load_speech_tokenizer
     from vocalmtp.voices import check_voice_path, make_voice, state_consent
 
     output = options.output
     check_voice_path(output)
     consent = state_consent(options.i_have_consent)
-    tokenizer = load_tokenizer(tokenizer_folder(options.model)).to(options.torch_device())
-    name = options.name or output.stem
-    voice = make_voice(options.references, tokenizer, name, consent=consent)
+    tokenizer = load_speech_tokenizer(options.model).to(options.torch_device())
+    name, transcript = options.name or output.stem, options.transcript
+    voice = make_voice(options.references, tokenizer, name, None, consent, transcript)
     voice.save(output)
     tell(f"{output}: voice '{voice.name}', {voice.origin}; consent {consent}")
 

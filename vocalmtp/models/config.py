@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from transformers import PretrainedConfig
 
@@ -37,6 +37,8 @@ class SpeechLMConfig(PretrainedConfig):
         frames_per_step: codec frames in a step; a list makes an elastic model (elastic.py).
         flat: whether a step is one token (next-token prediction).
         flat_order: the streams in the order of a flat layout; empty: as they are listed.
+        step_embedding: how the embeddings of a step's slots are joined: "normalized" is their sum
+            over sqrt(K), "sum" the sum alone.
         text: where the text is: "prompt", "track" or "both".
         prompt_format: the family of published models whose prompts it reads (published/); empty for
             the prompts of `prompts.tts_prompt`.
@@ -71,6 +73,7 @@ class SpeechLMConfig(PretrainedConfig):
         frames_per_step: int | Sequence[int] = 1,
         flat: bool = False,
         flat_order: Sequence[int] = (),
+        step_embedding: Literal["normalized", "sum"] = "normalized",
         text: TextMode = "track",
         prompt_format: str = "",
         head: dict[str, Any] | None = None,
@@ -100,6 +103,7 @@ class SpeechLMConfig(PretrainedConfig):
         )
         self.flat = flat
         self.flat_order = list(flat_order)
+        self.step_embedding = step_embedding
         self.text = text
         self.prompt_format = prompt_format
         self.head = dict(head or {"name": "parallel"})

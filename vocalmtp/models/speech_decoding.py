@@ -63,6 +63,8 @@ class SpeechDecoding(DecodableLM):
             trunk.check_wiring(config.text, bool(config.audio_input))
             self.trunk = trunk.Trunk(config.trunk, width)
         self.embedding = SlotEmbedding(self.layout, width, config.layouts)
+        if config.step_embedding == "sum":
+            self.embedding.scale = 1.0
         self.control_tokens = nn.Embedding(1, width)
         self.head = build_head(config.head, self.layout, width, config.stream_weights)
         self.draft = None

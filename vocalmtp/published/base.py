@@ -41,6 +41,11 @@ class FamilyCard:
     voices: tuple[str, ...] = ()
     notes: str = ""
 
+    @property
+    def origin(self) -> str:
+        """The origin of its named voices."""
+        return f"synthetic: a voice of {self.name}"
+
     def facts(self) -> dict[str, Any]:
         """Return the content of a model's card.json (model_card.py)."""
         facts: dict[str, Any] = {"name": self.name, "licence": self.licence}
@@ -58,6 +63,10 @@ class Family(Protocol):
 
     def matches(self, folder: PublishedFolder) -> bool:
         """Whether a folder holds a model of this family."""
+        ...
+
+    def speech_tokenizer(self, folder: PublishedFolder) -> "SpeechTokenizer | None":
+        """Load the speech tokenizer that is among the model's weights; None if none is."""
         ...
 
     def load(self, folder: PublishedFolder, tokenizer: "SpeechTokenizer", half: bool) -> "SpeechLM":
@@ -119,12 +128,25 @@ def load_published(path: Path, half: bool) -> "tuple[SpeechLM, SpeechTokenizer]"
         InputError: the folder is incomplete, or the tokenizer is not here or another one.
 
     """
-    from vocalmtp.tokenizers import find_card, load_tokenizer
-
     folder = PublishedFolder.open(path)
     family = family_of(folder)
+    tokenizer = load_family_tokenizer(family, path)
+    return family.load(folder, tokenizer, half), tokenizer
+
+
+def load_family_tokenizer(family: Family, path: Path) -> "SpeechTokenizer":
+    """Load the speech tokenizer of a published model, on the CPU.
+
+    Raises:
+        InputError: it is not here, or another one.
+
+    """
+    from vocalmtp.tokenizers import find_card, load_tokenizer
+
     own, name = path / "tokenizer", family.card.tokenizer
-    tokenizer = load_tokenizer(own if own.is_dir() else name)
+    tokenizer = None if own.is_dir() else family.speech_tokenizer(PublishedFolder.open(path))
+    if tokenizer is None:
+        tokenizer = load_tokenizer(own if own.is_dir() else name)
     expected = find_card(name).spec()
     for fact in ("sample_rate", "streams"):
         found, wanted = (_comparable(spec, fact) for spec in (tokenizer.spec, expected))
@@ -134,7 +156,7 @@ def load_published(path: Path, half: bool) -> "tuple[SpeechLM, SpeechTokenizer]"
                 f"speaks codes of '{name}', with {wanted}; put that one into '{own}'",
                 code="mismatch",
             )
-    return family.load(folder, tokenizer, half), tokenizer
+    return tokenizer
 
 
 def _comparable(spec: "TokenizerSpec", fact: str) -> Any:
@@ -146,6 +168,8 @@ def named_voices(family: Family, spec: "TokenizerSpec") -> dict[str, Voice]:
     """Return the voices that a family knows by name: the name is their whole content."""
     import numpy as np
 
-    origin = f"synthetic: a voice of {family.card.name}"
     nothing = np.zeros(spec.speaker_dim, np.float32)
-    return {name: Voice(name, nothing, origin, spec.name, spec.hash) for name in family.card.voices}
+    return {
+        name: Voice(name, nothing, family.card.origin, spec.name, spec.hash)
+        for name in family.card.voices
+    }

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from vocalmtp.decoding.synthesis import PromptFormat, SentenceRequest
+from vocalmtp.errors import InputError
 from vocalmtp.models.prompts import Segment, Speech, Text
 from vocalmtp.published.base import FamilyCard
 from vocalmtp.published.folder import PublishedFolder
+from vocalmtp.voices import Voice
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,6 +39,7 @@ class FlatFamily:
         end: the token that ends the speech.
         order: the tokenizer's streams in the order in which a frame has them.
         prompt: makes the text ids of a prompt.
+        clones: whether the model goes on after the codes of a voice.
 
     """
 
@@ -47,10 +50,15 @@ class FlatFamily:
     end: str
     order: tuple[int, ...] = (0,)
     prompt: PromptIds
+    clones: bool = False
 
     def matches(self, folder: PublishedFolder) -> bool:
         """See Family."""
         return folder.has_token(self.code.format(self.first)) and folder.has_token(self.end)
+
+    def speech_tokenizer(self, folder: PublishedFolder) -> "SpeechTokenizer | None":
+        """See Family: it is published apart."""
+        return None
 
     def load(self, folder: PublishedFolder, tokenizer: "SpeechTokenizer", half: bool) -> "SpeechLM":
         """See Family."""
@@ -95,9 +103,46 @@ class FlatFamily:
         """See Family."""
 
         def segments(sentence: SentenceRequest) -> list[Segment]:
-            return [Text(self.prompt(folder, sentence)), Speech(None)]
+            text = Text(self.prompt(folder, sentence))
+            return [text, spoken_before(sentence.voice, self.card, self.clones)]
 
         return segments
+
+
+def spoken_before(voice: Voice | None, card: FamilyCard, clones: bool) -> Speech:
+    """Return the speech that a model is to go on after: the recording of a voice, if it has one.
+
+    Raises:
+        InputError: the voice is a recording, and the family has other voices.
+
+    """
+    if voice is None or voice.codes is None:
+        return Speech(None)
+    if not clones:
+        raise InputError(
+            f"voice '{voice.name}': is of a recording, and {card.name} knows voices by name alone; "
+            f"choose one of: {', '.join(card.voices)}",
+            code="unsupported",
+        )
+    import torch
+
+    return Speech(torch.from_numpy(voice.codes), goes_on=True)
+
+
+def with_transcript(
+    sentence: SentenceRequest, text: str, convert: Callable[[str], str] = str
+) -> str:
+    """Put the transcript of a voice's recording before a text, if it has one.
+
+    Args:
+        sentence: has the voice.
+        text: as the model reads it.
+        convert: turns the transcript into what the model reads.
+
+    """
+    if sentence.voice is None or not sentence.voice.transcript:
+        return text
+    return f"{convert(sentence.voice.transcript)} {text}"
 
 
 def _with_padding(rows: "Tensor") -> Any:

@@ -86,6 +86,40 @@ class PublishedFolder:
             ]
         return ids
 
+    def encode_marked(self, text: str) -> list[int]:
+        """Return the ids of a text of a publisher, in which names of special tokens are those."""
+        assert self.vocabulary is not None
+        ids: list[int] = self.vocabulary.encode(text, add_special_tokens=False).ids
+        return ids
+
+    def render_chat(self, messages: Sequence[Mapping[str, str]]) -> str:
+        """Write a conversation, whose last message goes on, by the folder's chat template.
+
+        Raises:
+            InputError: there is no chat template, or it fails.
+
+        """
+        from transformers.utils.chat_template_utils import render_jinja_template
+
+        settings = read_object(self.path / "tokenizer_config.json", self.what)
+        file = self.path / "chat_template.jinja"
+        template = settings.get("chat_template")
+        if file.is_file():
+            template = file.read_text(encoding="utf-8")
+        names = {name: settings.get(name) for name in ("bos_token", "eos_token")}
+        given: Any = {name: token for name, token in names.items() if isinstance(token, str)}
+        conversation = [dict(message) for message in messages]
+        try:
+            rendered = render_jinja_template(
+                [conversation], chat_template=template, continue_final_message=True, **given
+            )
+        except Exception as error:  # whatever a template makes Jinja raise
+            raise InputError(
+                f"{self.what}: its chat template cannot be used ({reason(error)}); download it again",
+                code="damaged",
+            ) from error
+        return str(rendered[0][0])
+
     @cached_property
     def added_ids(self) -> frozenset[int]:
         """The ids of tokens that are no pieces of text, such as marks and codes."""
@@ -125,7 +159,7 @@ class PublishedFolder:
         if missing:
             raise InputError(
                 f"{self.what}: {len(missing)} of {len(names)} files of weights are missing "
-                f"({_first(missing)}); download the rest",
+                f"({first_names(missing)}); download the rest",
                 code="missing",
             )
         return tuple(self.path / name for name in names)
@@ -147,36 +181,6 @@ class PublishedFolder:
     def bits(self) -> int:
         """Bits of a stored number."""
         return round(8 * self.num_bytes / max(1, sum(map(prod, self.shapes.values()))))
-
-    def check_weights(
-        self, expected: Mapping[str, Sequence[int]], optional: Sequence[str] = ()
-    ) -> None:
-        """Check names and shapes of the weights.
-
-        Args:
-            expected: names and shapes that the configuration implies.
-            optional: names among them that may be missing, such as those of tied weights.
-
-        Raises:
-            InputError: some differ; the first few are named.
-
-        """
-        wrong = [
-            f"{name} is {shape}, not {list(expected[name])}"
-            for name, shape in sorted(self.shapes.items())
-            if name in expected and list(expected[name]) != list(shape)
-        ]
-        wrong += [
-            f"{name} is missing"
-            for name in sorted(expected.keys() - self.shapes.keys() - set(optional))
-        ]
-        wrong += [f"{name} is unknown" for name in sorted(self.shapes.keys() - expected.keys())]
-        if wrong:
-            raise InputError(
-                f"{self.what}: {len(wrong)} weights do not fit config.json ({_first(wrong, '; ')}); "
-                "download both from one revision",
-                code="mismatch",
-            )
 
     def check_memory(self, half: bool) -> None:
         """Raise InputError if loading the weights takes more memory than there is.
@@ -207,6 +211,7 @@ def available_memory() -> int | None:
     return int(found[0].split()[1]) * 1024 if found else None
 
 
-def _first(names: Sequence[str], separator: str = ", ") -> str:
+def first_names(names: Sequence[str], separator: str = ", ") -> str:
+    """Return the first few names, and how many more there are."""
     rest = len(names) - SHOWN
     return separator.join(names[:SHOWN]) + (f"{separator}and {rest} more" if rest > 0 else "")

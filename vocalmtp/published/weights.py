@@ -1,13 +1,17 @@
 """Weights of published folders as models of Transformers, checked against their configuration."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor, nn
 
 from vocalmtp.errors import InputError
 from vocalmtp.io.progress import quiet
 from vocalmtp.io.read import reason
-from vocalmtp.published.folder import PublishedFolder
+from vocalmtp.models.config import SpeechLMConfig
+from vocalmtp.models.speech_lm import SpeechLM
+from vocalmtp.published.folder import PublishedFolder, first_names
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -36,30 +40,34 @@ def load_model(part: Any, folder: PublishedFolder, half: bool) -> "PreTrainedMod
     """Load a model of Transformers by its class, or an Auto class; see `load_causal_lm`."""
     from transformers import AutoConfig
 
+    folder.check_memory(half)
     try:
         config = AutoConfig.from_pretrained(folder.path, local_files_only=True)
-        with quiet(), torch.device("meta"):
-            build = getattr(part, "from_config", None) or part._from_config
-            like = build(config)
-    except Exception as error:  # whatever a configuration makes Transformers raise
-        raise InputError(
-            f"{folder.what}: config.json is of no {part.__name__} ({reason(error)}); download it "
-            "again",
-            code="damaged",
-        ) from error
-    expected = {name: list(weight.shape) for name, weight in like.state_dict().items()}
-    folder.check_weights(expected, list(like.all_tied_weights_keys))
-    folder.check_memory(half)
-    dtype = stored_dtype(config) if half else torch.float32
-    try:
         with quiet():
-            model: PreTrainedModel = part.from_pretrained(
-                folder.path, dtype=dtype, use_safetensors=True, local_files_only=True
+            loaded: Any = part.from_pretrained(
+                folder.path,
+                dtype=stored_dtype(config) if half else torch.float32,
+                use_safetensors=True,
+                local_files_only=True,
+                ignore_mismatched_sizes=True,  # reported below
+                output_loading_info=True,
             )
-    except Exception as error:  # whatever a file makes Transformers raise
+    except Exception as error:  # whatever a configuration or a file makes Transformers raise
         raise InputError(
             f"{folder.what}: cannot be loaded ({reason(error)}); download it again", code="damaged"
         ) from error
+    model: PreTrainedModel = loaded[0]
+    wrong = [
+        f"{name} ({kind.partition('_')[0]})"
+        for kind in ("mismatched_keys", "missing_keys", "unexpected_keys")
+        for name in sorted(key if isinstance(key, str) else key[0] for key in loaded[1][kind])
+    ]
+    if wrong:
+        raise InputError(
+            f"{folder.what}: {len(wrong)} weights do not fit config.json ({first_names(wrong)}); "
+            "download both from one revision",
+            code="mismatch",
+        )
     return model
 
 
@@ -67,3 +75,33 @@ def stored_dtype(config: Any) -> torch.dtype:
     """Return the dtype that the weights of a configuration are kept in: 16 bits, or float32."""
     found = getattr(config, "dtype", None)
     return found if found in HALF else torch.float32
+
+
+def build_empty(config: SpeechLMConfig) -> SpeechLM:
+    """Build a SpeechLM whose weights are to be assigned; most of them are not even written."""
+    from transformers.initialization import no_init_weights
+
+    with no_init_weights():
+        return SpeechLM(config)
+
+
+def assign(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Give a module its tensors, which it keeps as they are.
+
+    Raises:
+        InputError: one is missing, unknown, or of another shape.
+
+    """
+    own = module.state_dict()
+    wrong = sorted(
+        name
+        for name in own.keys() | tensors.keys()
+        if name not in own or name not in tensors or own[name].shape != tensors[name].shape
+    )
+    if wrong:
+        raise InputError(
+            f"weights: {len(wrong)} do not fit the configuration ({first_names(wrong)}); download "
+            "both from one revision",
+            code="mismatch",
+        )
+    module.load_state_dict(dict(tensors), assign=True)
