@@ -40,7 +40,8 @@ def test_worked_solutions_end_with_the_right_answer(recipe, level):
                     value = value % modulus if modulus else value
             assert str(value) == problem.answer
         assert problem.thoughts.endswith(problem.answer)
-    assert arithmetic.product_steps(612, 7) == "2*7+0=14;1*7+1=8;6*7+0=42;4284"
+    assert arithmetic.product_steps(612, 7) == "2*7=14;1*7=7+1=8;6*7=42;4284"
+    assert arithmetic.product_steps(6, 7) == "6*7=42"
 
 
 def test_spoken_and_written_questions_are_tokenized_alike(recipe):
@@ -63,7 +64,8 @@ def test_test_problems_are_not_in_the_textbook(recipe, tmp_path):
     hard = {row["prompt"] for row in rows["test"] if row["level"] > 2}
     assert len(rows["test"]) == 60 and not hard & {row["prompt"] for row in rows["train"]}
     assert len(rows["textbook"]) + len(rows["textbook_valid"]) == 600
-    assert 0.45 < sum("<think>" in row["answer"] for row in rows["textbook"]) / 588 < 0.55
+    thinking = [row for row in rows["textbook"] if "<think>" in row["answer"]]
+    assert 0.64 < len(thinking) / len(rows["textbook"]) < 0.7  # (2 / 2 + 4 * 3 / 4) / 6
 
 
 # -- votes -----------------------------------------------------------------------------------------

@@ -2,7 +2,8 @@
 
 A problem is written in words, with its numbers in words or digits, as people say it and as recognizers
 write it. Level 1 is a sum or difference of digits, levels 2 to 4 a product of a number of 1 to 3
-digits with a digit, levels 5 and 6 a chain of 3 or 5 operations modulo a number.
+digits with a digit, levels 5 and 6 a chain of 3 or 5 operations modulo ten. The steps of all levels
+are sums, differences and products of digits, so that a small model learns these few facts from all.
 """
 
 import json
@@ -63,18 +64,18 @@ def draw(random: Random, level: int) -> Problem:
 
 
 def product_steps(a: int, b: int) -> str:
-    """Work out a product digit by digit, from the right: "2*7+0=14;1*7+1=8;..."."""
+    """Work out a product digit by digit, from the right: "2*7=14;1*7=7+1=8;6*7=42;4284"."""
     steps, carry = [], 0
     for digit in reversed(str(a)):
-        value = int(digit) * b + carry
-        steps.append(f"{digit}*{b}+{carry}={value}")
+        product = int(digit) * b
+        value = product + carry
+        steps.append(f"{digit}*{b}={product}" + (f"+{carry}={value}" if carry else ""))
         carry = value // 10
-    return ";".join([*steps, str(a * b)])
+    return ";".join([*steps, str(a * b)] if a > 9 else steps)
 
 
 def _chain(random: Random, level: int, count: int) -> Problem:
-    modulus = random.randrange(7, 20)
-    value = random.randrange(modulus)
+    value = random.randrange(10)
     spoken: list[str | int] = [value]
     steps = []
     for _ in range(count):
@@ -82,9 +83,9 @@ def _chain(random: Random, level: int, count: int) -> Problem:
         spoken += [operation, operand]
         sign = {"plus": "+", "minus": "-", "times": "*"}[operation]
         full = {"+": value + operand, "-": value - operand, "*": value * operand}[sign]
-        steps.append(f"{value}{sign}{operand}={full},{full % modulus}")
-        value = full % modulus
-    return _problem(random, level, [*spoken, "modulo", modulus], value, ";".join(steps))
+        steps.append(f"{value}{sign}{operand}={full},{full % 10}")
+        value = full % 10
+    return _problem(random, level, [*spoken, "modulo", 10], value, ";".join(steps))
 
 
 def _problem(
@@ -114,7 +115,8 @@ def solution(problem: Problem, thinks: bool) -> str:
 def write_problems(folder: Path, train: int, test: int, seed: int = 0) -> None:
     """Write problems of all levels: a textbook, questions, and their test and validation splits.
 
-    The textbook has half of the solutions with steps. No prompt of the test split is in another one;
+    The textbook has half of the solutions of levels 1 and 2 with steps, and three in four of the
+    others, whose answers cannot be learned without. No prompt of the test split is in another one;
     levels 1 and 2 have so few problems that their numbers in words are in one split and those in
     digits may be in another.
     """
@@ -132,12 +134,18 @@ def write_problems(folder: Path, train: int, test: int, seed: int = 0) -> None:
     _write(folder / "test.jsonl", [vars(problem) for problem in splits["test"]])
     _write(folder / "train.jsonl", [vars(problem) for problem in splits["train"]])
     lines = [
-        {"prompt": problem.prompt, "answer": solution(problem, thinks=bool(n // len(LEVELS) % 2))}
+        {"prompt": problem.prompt, "answer": solution(problem, shows_steps(problem.level, n))}
         for n, problem in enumerate(splits["train"])
     ]
     held = max(1, len(lines) // 50)
     _write(folder / "textbook_valid.jsonl", lines[:held])
     _write(folder / "textbook.jsonl", lines[held:])
+
+
+def shows_steps(level: int, number: int) -> bool:
+    """Whether the solution of a problem, the `number`th one, has steps."""
+    turn = number // len(LEVELS)
+    return turn % 2 == 1 if level <= 2 else turn % 4 != 0
 
 
 def _write(file: Path, rows: list[dict]) -> None:
