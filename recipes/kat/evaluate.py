@@ -10,7 +10,7 @@ from typing import Any
 from agents import RATIONALES
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.decoding.text_generation import GenerationRequest, TextGenerator
-from vocalmtp.text.thinking import Mode, opening, parse_reply
+from vocalmtp.text.thinking import Mode, judge_contradicts, opening, parse_reply
 
 MAX_TOKENS = 128
 FREE = "free"  # the model decides
@@ -37,12 +37,13 @@ def replies(generator: TextGenerator, rows: list[dict], mode: str) -> Iterator[d
     made = generator.generate(requests, Sampler(greedy=True), max_tokens=MAX_TOKENS, batch_size=64)
     for number, completion in made:
         reply = parse_reply(head + completion.text)
+        broken = bool(reply.problem) or judge_contradicts(reply, RATIONALES)
         yield {
             "level": rows[number]["level"],
-            "right": not reply.problem and reply.answer == rows[number]["answer"],
+            "right": not broken and reply.answer == rows[number]["answer"],
             "tokens": len(completion.ids) + extra,
             "thinks": reply.mode == "on",
-            "broken": bool(reply.problem),
+            "broken": broken,
         }
 
 

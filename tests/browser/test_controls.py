@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 import soundfile
-from helpers.chat_fakes import CLERK, RATE, fake_server
+from helpers.chat_fakes import CLERK, RATE, ThinkingLLM, fake_server
 from helpers.chat_page import ask, screenshot, wait_for_answer, wait_for_state
 
 from vocalmtp.server.socket import CLOSE_MESSAGES
@@ -74,6 +74,25 @@ def pages(browse):
     yield open_page
     for page in opened:
         page.context.close()
+
+
+@pytest.mark.parametrize("show", [False, True])
+def test_thinking_is_a_state_and_thoughts_are_shown_on_request(
+    pages, fakes, state, monkeypatch, show
+):
+    llm = ThinkingLLM("<think>Two times six", 2.0, ".</think>One two.")
+    monkeypatch.setattr(state.responders["llm"], "llm", llm)
+    config = state.config.model_copy(update={"show_thoughts": show})
+    monkeypatch.setattr(state, "config", config)
+    page = pages(fakes)
+    ask(page, "What is it?")
+    page.wait_for_function(
+        "() => document.querySelector('#talk-status').textContent.startsWith('Thinking')"
+    )
+    screenshot(page, f"thinking-{show}")
+    assert wait_for_answer(page) == "One two."
+    shown = [text.strip() for text in page.locator(".talk-thoughts").all_inner_texts()]
+    assert shown == ["Two times six."] * show
 
 
 def test_current_word_is_highlighted(pages, fakes):

@@ -1,7 +1,7 @@
 """Thoughts of language models in a conversation: never spoken, shown on request, cut short."""
 
 import pytest
-from helpers.chat_fakes import ScriptedLLM, error_codes, until
+from helpers.chat_fakes import ThinkingLLM, error_codes, until
 from helpers.llm_process import llm_server, server_log
 from helpers.toy_thinking_model import QUESTIONS, save_toy_thinking_model
 
@@ -12,7 +12,7 @@ from vocalmtp.cli.chat import EventPrinter
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.decoding.speculative import Speculative
 from vocalmtp.decoding.text_generation import GenerationRequest, TextGenerator
-from vocalmtp.text.thinking import ThoughtFilter, format_reply, limit_thoughts, parse_reply
+from vocalmtp.text.thinking import parse_reply
 
 SHORT, LONG = QUESTIONS
 
@@ -26,17 +26,6 @@ def folder(tmp_path_factory):
 def url(folder):
     with llm_server(folder) as address:
         yield address
-
-
-class ThinkingLLM(ScriptedLLM):
-    """Writes pieces of a reply with thoughts; goes on with "Six." from a given beginning."""
-
-    def write(self, messages, out):
-        def reply(beginning):
-            yield from ["Six."] if beginning else super(ThinkingLLM, self).write(messages, out)
-
-        limited = limit_thoughts(reply, out.think_seconds)
-        yield from ThoughtFilter().filter(limited, on_thought=out.thought)
 
 
 def thoughts(events: list) -> list[str]:
@@ -151,4 +140,3 @@ def test_drafts_do_not_change_the_decision(folder, question):
     assert texts[0] == texts[1]
     assert parse_reply(texts[0]) == QUESTIONS[question]
     assert strategy.statistics.summary()["tokens_per_forward"] > 1.2
-    assert format_reply(QUESTIONS[question]).split() == format_reply(parse_reply(texts[0])).split()

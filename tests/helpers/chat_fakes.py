@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from types import SimpleNamespace
 
 import numpy as np
@@ -19,6 +19,7 @@ from vocalmtp.recognizers.base import Recognizer
 from vocalmtp.roles import Role
 from vocalmtp.server.state import ServerLimits, ServerState
 from vocalmtp.text import normalize, word_spans
+from vocalmtp.text.thinking import ThoughtFilter, limit_thoughts
 
 RATE = 16_000
 QUESTION = "What is the capital of France?"
@@ -133,6 +134,17 @@ class ScriptedLLM:
 
     def prepare(self, system: str) -> None:
         pass
+
+
+class ThinkingLLM(ScriptedLLM):
+    """Writes pieces of a reply with thoughts; goes on with "Six." from a given beginning."""
+
+    def write(self, messages, out) -> Iterator[str]:
+        def reply(beginning: str) -> Generator[str, None, None]:
+            yield from ["Six."] if beginning else super(ThinkingLLM, self).write(messages, out)
+
+        limited = limit_thoughts(reply, out.think_seconds)
+        yield from ThoughtFilter().filter(limited, on_thought=out.thought)
 
 
 def fake_server(*pieces: str | float | Exception, **limits) -> ServerState:

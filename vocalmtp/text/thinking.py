@@ -7,7 +7,7 @@ thoughts if there are any, and the answer. White space around the tags has no me
 import math
 import re
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Literal
@@ -76,6 +76,11 @@ def parse_reply(text: str) -> Reply:
         answer=match["answer"].strip(),
         problem="contradiction" if contradiction else "",
     )
+
+
+def judge_contradicts(reply: Reply, rationales: Mapping[Mode, str]) -> bool:
+    """Whether the judge of a reply gives the rationale of the other mode."""
+    return any(reply.judge == text and reply.mode != mode for mode, text in rationales.items())
 
 
 def _has_tag(match: re.Match[str]) -> bool:

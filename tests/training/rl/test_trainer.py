@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -147,6 +148,14 @@ def test_a_run_is_resumed_and_logs_the_decisions(folder):
     assert [row["step"] for row in rows if "think_rate" in row] == [1, 2, 3]
     with raises_input_error("other_run"):
         rl.train_rl(recipe(folder, "run", group_size=8))
+
+
+def test_a_judge_that_contradicts_the_mode_breaks_the_template():
+    reward = rl.answer_rewards({"on": "many steps", "off": "one step"})
+    judges = ("many steps", "one step", "of its own")
+    texts = [format_reply(replace(ON, judge=judge)) for judge in judges]
+    assert reward(completions=texts, answer=["4"] * 3) == [1.0, 0.0, 1.0]
+    assert reward(completions=texts, answer=["5"] * 3) == [0.0] * 3
 
 
 def test_rewards_that_are_no_numbers_are_refused(make_trainer, monkeypatch):

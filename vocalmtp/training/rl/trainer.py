@@ -8,7 +8,7 @@ Letters: B replies, T tokens of a reply.
 import math
 import shutil
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,7 +23,7 @@ from vocalmtp.errors import InputError
 from vocalmtp.io.atomic import atomic_folder
 from vocalmtp.io.progress import quiet
 from vocalmtp.models.checkpoint import load_backbone, load_text_tokenizer
-from vocalmtp.text.thinking import MODES, Mode, Reply, opening, parse_reply
+from vocalmtp.text.thinking import MODES, Mode, Reply, judge_contradicts, opening, parse_reply
 from vocalmtp.training.callbacks import RunLog
 from vocalmtp.training.distributed import is_first, select_device
 from vocalmtp.training.rl.advantages import (
@@ -71,7 +71,7 @@ class ThinkingTrainer(GRPOTrainer):
     """
 
     def __init__(self, recipe: RLRecipe, **kwargs: Any):
-        super().__init__(reward_funcs=cast(Any, answer_reward), **kwargs)
+        super().__init__(reward_funcs=cast(Any, answer_rewards(recipe.rationales)), **kwargs)
         self.recipe = recipe
         self.text_tokenizer: Any = self.processing_class
         self.group_rewards = torch.empty(0)  # [B] of the replies that were generated last
@@ -172,12 +172,22 @@ class ThinkingTrainer(GRPOTrainer):
         )
 
 
-def answer_reward(completions: Sequence[str], answer: Sequence[str], **_: object) -> list[float]:
-    """Reward replies: 1 for the right answer in the template, else 0."""
-    return [
-        is_right(parse_reply(text), str(right))
-        for text, right in zip(completions, answer, strict=True)
-    ]
+def answer_rewards(rationales: Mapping[Mode, str]) -> Callable[..., list[float]]:
+    """Return the reward: 1 for the right answer in the template, else 0.
+
+    A reply whose judge gives the rationale of the other mode breaks the template.
+    """
+
+    def answer_reward(
+        completions: Sequence[str], answer: Sequence[str], **_: object
+    ) -> list[float]:
+        replies = map(parse_reply, completions)
+        return [
+            is_right(reply, str(right)) * (not judge_contradicts(reply, rationales))
+            for reply, right in zip(replies, answer, strict=True)
+        ]
+
+    return answer_reward
 
 
 def is_right(reply: Reply, answer: str) -> float:
