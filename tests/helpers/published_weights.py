@@ -13,6 +13,7 @@ from vocalmtp.tokenizers.published.campplus import CAMPPlusConfig
 from vocalmtp.tokenizers.published.cosyvoice2 import CosyVoice2Config
 from vocalmtp.tokenizers.published.facodec import FACodecConfig
 from vocalmtp.tokenizers.published.flow_matching import FlowConfig
+from vocalmtp.tokenizers.published.kanade import KanadeConfig
 from vocalmtp.tokenizers.published.qwen3_tts import Qwen3TTSConfig
 from vocalmtp.tokenizers.published.s3 import S3Config
 from vocalmtp.tokenizers.published.snac import SnacConfig
@@ -41,6 +42,24 @@ TINY = {  # by type: the streams and codes of the cards, and few channels
         pitch_width=8,
     ),
     "facodec": FACodecConfig(width=2, decoder_width=16, timbre_layers=1, timbre_hidden=8),
+    "kanade": KanadeConfig(
+        ssl_width=16,
+        ssl_heads=2,
+        ssl_hidden=16,
+        ssl_filters=8,
+        ssl_positions=(16, 2),
+        heads=2,
+        hidden=16,
+        layers=1,
+        voice_width=8,
+        voice_hidden=16,
+        voice_layers=1,
+        voice_attention=8,
+        post_width=8,
+        post_layers=3,
+        vocoder_width=16,
+        pitch_width=8,
+    ),
     "qwen3_tts_12hz": Qwen3TTSConfig(
         encoder_filters=2,
         encoder_width=16,

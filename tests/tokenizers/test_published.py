@@ -21,6 +21,7 @@ from vocalmtp.tokenizers.published.campplus import CAMPPlusConfig
 from vocalmtp.tokenizers.published.cosyvoice2 import CosyVoice2, CosyVoice2Config
 from vocalmtp.tokenizers.published.facodec import FACodec, FACodecConfig
 from vocalmtp.tokenizers.published.flow_matching import AHEAD, FlowConfig
+from vocalmtp.tokenizers.published.kanade import KanadeConfig
 from vocalmtp.tokenizers.published.qwen3_tts import Qwen3TTSConfig
 from vocalmtp.tokenizers.published.s3 import S3Config
 from vocalmtp.tokenizers.published.snac import SnacConfig
@@ -52,6 +53,23 @@ SMALL = {
     "facodec": FACodecConfig(
         width=4, dim=16, decoder_width=32, codebook_size=32, timbre_layers=2, timbre_hidden=32
     ),
+    "kanade": KanadeConfig(
+        ssl_width=16,
+        ssl_heads=2,
+        ssl_hidden=16,
+        ssl_filters=8,
+        ssl_positions=(16, 2),
+        heads=2,
+        hidden=48,
+        layers=2,
+        voice_width=8,
+        voice_hidden=16,
+        voice_layers=2,
+        voice_attention=8,
+        post_width=8,
+        vocoder_width=32,
+        pitch_width=16,
+    ),
     "qwen3_tts_12hz": Qwen3TTSConfig(
         encoder_filters=2,
         encoder_width=16,
@@ -81,6 +99,7 @@ GOLDEN_CODES = {  # of buzz(samples), frame by frame
     "bigcodec": (600, [[4], [24], [16]]),  # without the padding of the script
     "cosyvoice2": (1920, [[4073], [3860], [3887]]),
     "facodec": (400, [[22, 12, 26, 26, 25, 12], [13, 27, 21, 22, 27, 31]]),
+    "kanade": (1920, [[4113], [9105], [6226]]),
     "qwen3_tts_12hz": (
         3840,
         [
@@ -111,6 +130,11 @@ GOLDEN_WAV = {  # samples of these codes: the slice, its values, the standard de
         slice(50, 400, 80),
         [-0.147671, -0.078278, -0.070398, -0.072977, -0.05368],
         0.048291,
+    ),
+    "kanade": (  # with the noise drawn here
+        slice(100, 2800, 600),
+        [0.049888, 0.046458, 0.038776, 0.058993, 0.057086],
+        0.034120,
     ),
     "qwen3_tts_12hz": (
         slice(100, 3800, 750),
@@ -209,6 +233,14 @@ def test_timbre_equals_the_authors_and_converts_voices():
     expected = [-0.335539, 0.045078, -0.083111, -0.123557, -0.03257]
     assert wav[0, 50:400:80] == pytest.approx(expected, abs=2e-5)
     assert (wav - model.decode(codes.codes[:, :3], codes.speaker)).abs().max() > 0.1
+
+
+def test_kanade_converts_voices_by_the_vector_of_the_authors():
+    model = set_weights(TOKENIZERS["kanade"](SMALL["kanade"]))
+    codes, other = model.encode(buzz(1920)), model.embed_speaker(buzz(8000).flip(-1) * 0.7)
+    assert codes.speaker[0, :4] == pytest.approx([2.5339, 0.04063, -0.362, 0.09428], abs=1e-4)
+    converted, own = (model.decode(codes.codes, voice) for voice in (other, codes.speaker))
+    assert (converted - own).abs().max() > 1e-3
 
 
 def test_facodec_version_2_equals_the_authors():
