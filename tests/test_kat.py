@@ -9,11 +9,12 @@ import pytest
 from helpers.errors import raises_input_error
 from helpers.llm_process import llm_server, server_log
 from helpers.recipe_files import RECIPES, importing
+from helpers.toy_thinking_model import save_toy_thinking_model
 
 from vocalmtp.io.run_folder import JsonlStore
 from vocalmtp.text.thinking import parse_reply
 
-NAMES = ("arithmetic", "agents", "dual", "endpoint", "evaluate", "report", "run")
+NAMES = ("arithmetic", "agents", "dual", "endpoint", "evaluate", "report", "run", "speak")
 
 
 @pytest.fixture
@@ -160,6 +161,22 @@ def test_stages_run_and_resume(recipe, tmp_path, monkeypatch):
     before = (tmp_path / "kat" / "runs" / "srpo" / "log.jsonl").read_bytes()
     run.main()
     assert (tmp_path / "kat" / "runs" / "srpo" / "log.jsonl").read_bytes() == before
+
+
+def test_a_model_is_asked_aloud(recipe, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("silero_vad")
+    pytest.importorskip("pocketsphinx")
+    model = save_toy_thinking_model(tmp_path / "toy")
+    monkeypatch.setattr(sys, "argv", ["speak.py", str(model), "--recognizer", "pocketsphinx"])
+    speak = recipe("speak")
+    monkeypatch.setattr(speak, "REPEATS", 1)
+    speak.main()
+    rows = json.loads((model / "conversation.json").read_text())
+    assert len(rows) == len(speak.QUESTIONS)
+    printed = capsys.readouterr().out
+    for row in rows:
+        assert row["answer"] and row["answer"] in printed
+        assert 0 < row["first text, s"] <= row["first sound, s"]
 
 
 def test_readme_names_every_stage(recipe):

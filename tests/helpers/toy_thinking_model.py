@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import torch
-from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
+from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from vocalmtp.models.prompts import Text
@@ -33,6 +33,9 @@ def save_toy_thinking_model(folder: Path, draft: bool = False) -> Path:
     """Train the model on `QUESTIONS`; its mode tokens are special ones."""
     torch.manual_seed(0)
     core = Tokenizer(models.WordLevel({w: n for n, w in enumerate([END, *WORDS])}, unk_token=END))
+    core.normalizer = normalizers.Sequence(
+        [normalizers.Lowercase(), normalizers.Replace(Regex(r"[.?,]|\band\b"), "")]
+    )
     core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     special = tuple(MODES.values())
     core.add_tokens([AddedToken(tag, normalized=False) for tag in TAGS if tag not in special])
