@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,15 +25,20 @@ from vocalmtp.cli.options import (
     option,
 )
 from vocalmtp.cli.standard_input import FollowedText, read_text
+from vocalmtp.engines.base import AUTO
 from vocalmtp.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
 
     from vocalmtp.audio.io import Audio, Word
+    from vocalmtp.decoding.options import Decoding
     from vocalmtp.decoding.reading import Sentence, TextReader
+    from vocalmtp.roles import Role
     from vocalmtp.tts import TTS
+    from vocalmtp.voices import Voice
 
+GRAPHS_UNFIT = ("damaged", "mismatch", "unsupported")  # errors after which torch is tried
 PROGRESS_WORDS = 60  # texts from this length on have a progress bar
 
 
@@ -145,13 +151,46 @@ def _load_and_synthesize(
         timestamps_format(options.timestamps)
     format = options.check_output(options.voice)
     start = time.perf_counter()
-    model = load_tts(options.model, **options.runtime()).using(decoding, reader)
+    model, voice = _load_with_voice(options, decoding, reader, speaker)
     if options.timestamps is not None and not model.has_word_times:
         raise InputError(
             f"timestamps: model '{options.model}' has no text track; use one that has",
             code="unsupported",
         )
-    return _synthesize(options, text, model, model.find_voice(speaker), format, start)
+    return _synthesize(options, text, model, voice, format, start)
+
+
+def _load_with_voice(
+    options: TTSOptions,
+    decoding: "Decoding",
+    reader: "TextReader",
+    speaker: "str | Role | None",
+) -> "tuple[TTS, Voice | None]":
+    """Load the model and the voice: unless an engine is given, on onnxruntime if it can run both.
+
+    That starts in a third of the time and is faster for one text at a time.
+    """
+
+    def loaded(engine: str) -> "tuple[TTS, Voice | None]":
+        runtime = options.runtime() | {"engine": engine}
+        model = load_tts(options.model, **runtime).using(decoding, reader)
+        return model, model.find_voice(speaker)
+
+    if options.engine == AUTO and options.device == "cpu" and _has_graphs(options.model):
+        try:
+            return loaded("onnx")
+        except InputError as error:
+            if error.code not in GRAPHS_UNFIT:
+                raise
+    return loaded(options.engine)
+
+
+def _has_graphs(model: str) -> bool:
+    """Whether a model has graphs, and onnxruntime is installed. Raises InputError if it is missing."""
+    from vocalmtp.hub import model_folder
+    from vocalmtp.onnx.manifest import MANIFEST
+
+    return find_spec("onnxruntime") is not None and (model_folder(model) / MANIFEST).is_file()
 
 
 def _shown(sentence: "Sentence", phones: bool) -> str:

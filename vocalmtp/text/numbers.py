@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 from num2words import num2words
@@ -20,7 +20,8 @@ from vocalmtp.text.units import COUNTED
 class Rule(NamedTuple):
     """A written form, what replaces it, and strings of which a text with it has at least one."""
 
-    pattern: re.Pattern[str]
+    pattern: str
+    flags: int
     replace: Callable[[re.Match[str]], str]
     needs: tuple[str, ...]
 
@@ -53,14 +54,20 @@ def rule(
 
     """
     words = (lambda match: reading) if isinstance(reading, str) else reading
-    return Rule(re.compile(pattern, flags), lambda m: set_apart(m, words(m)), tuple(needs))
+    return Rule(pattern, flags, lambda m: set_apart(m, words(m)), tuple(needs))
+
+
+@cache
+def _compiled(pattern: str, flags: int) -> re.Pattern[str]:
+    """Return the expression of a rule, compiled when a text first needs it: most texts need few."""
+    return re.compile(pattern, flags)
 
 
 def apply_rules(rules: Iterable[Rule], text: str) -> str:
     """Apply every rule to the whole text, in order; a reading never joins the word beside it."""
-    for pattern, replace, needs in rules:
+    for pattern, flags, replace, needs in rules:
         if not needs or any(map(text.__contains__, needs)):
-            text = pattern.sub(replace, text)
+            text = _compiled(pattern, flags).sub(replace, text)
     return text
 
 
