@@ -25,14 +25,13 @@ def read_text(argument: str) -> str:
     """
     if argument == "-":
         return read_stdin()
-    try:
-        argument.encode()
-    except UnicodeEncodeError as error:  # bytes that the system could not decode
-        shown = argument.encode("utf-8", "replace").decode()
+    try:  # Python decodes arguments by the locale, which may be ASCII
+        return argument.encode(errors="surrogateescape").decode()
+    except UnicodeError as error:
+        shown = argument.encode(errors="replace").decode()
         raise InputError(
             f"text '{shown:.40}': is not UTF-8; convert it first", code="invalid_value"
         ) from error
-    return argument
 
 
 def read_stdin() -> str:
