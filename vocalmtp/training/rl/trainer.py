@@ -238,7 +238,7 @@ def train_rl(recipe: RLRecipe, callbacks: Sequence[TrainerCallback] = ()) -> Pat
 
 def arguments(recipe: RLRecipe, folder: Path) -> GRPOConfig:
     """Translate a recipe to the arguments of TRL's trainer, which saves checkpoints in `folder`."""
-    optim = recipe.optim
+    optim, on_cpu = recipe.optim, select_device(recipe.device).type == "cpu"
     return GRPOConfig(
         output_dir=str(folder),
         max_steps=optim.max_steps,
@@ -253,7 +253,8 @@ def arguments(recipe: RLRecipe, folder: Path) -> GRPOConfig:
         per_device_train_batch_size=recipe.group_size * recipe.questions_per_step,
         max_completion_length=recipe.max_tokens,
         temperature=recipe.temperature,
-        use_cpu=select_device(recipe.device).type == "cpu",
+        use_cpu=on_cpu,
+        gradient_checkpointing=not on_cpu,  # it saves memory and costs time
         seed=optim.seed,
         logging_steps=optim.log_every,
         save_steps=optim.save_every,
