@@ -8,8 +8,9 @@ import soundfile
 from helpers.command_line import run
 from helpers.errors import error_code
 from helpers.published_weights import make_published
-from helpers.tiny_codecs import make_model
+from helpers.tiny_codecs import make_model, make_tiny
 
+from vocalmtp.cli.tokenizers import DetokenizeOptions
 from vocalmtp.tokenizers import list_cards
 from vocalmtp.tokenizers.registry import VARIABLE
 
@@ -54,7 +55,7 @@ def test_a_card_without_a_decoder_says_so(capsys):
     said = " ".join(capsys.readouterr().out.split())
     for part in (
         "decoder no, see the notes",
-        "flow",
+        "cosyvoice2",
         "not in the codes",
         "convert s3-v2 s3gen.safe",
     ):
@@ -108,3 +109,13 @@ def test_weights_that_are_not_here_are_one_line(tmp_path, capsys):
     assert run("tokenize", tmp_path / "a.wav", "-o", tmp_path / "codes", "-t", "mimi-8") == 2
     error = capsys.readouterr().err
     assert "hf download kyutai/mimi" in error and error.count("\n") == 1
+
+
+def test_weights_that_are_not_for_commercial_use_are_announced(tmp_path, capsys):
+    for name, warned in (("encodec-32khz", True), ("encodec-24khz-8", False)):
+        make_tiny(name).save_pretrained(tmp_path / name)
+        options = DetokenizeOptions(
+            codes=tmp_path, output=tmp_path, tokenizer=str(tmp_path / name), device="cpu"
+        )
+        assert options.load().spec.noncommercial == warned
+        assert (list_cards()[name].licence.weights in capsys.readouterr().err) == warned

@@ -1,12 +1,15 @@
 """What is added to codecs of Transformers: padding, filter banks, resampling, derived models."""
 
+import inspect
+
 import pytest
 import torch
 import transformers
 from helpers.errors import raises_input_error
 from helpers.published_weights import buzz
-from helpers.tiny_codecs import make_tiny
+from helpers.tiny_codecs import make_model, make_tiny
 
+from vocalmtp.tokenizers import find_card
 from vocalmtp.tokenizers.huggingface.dac import resample
 from vocalmtp.tokenizers.huggingface.xcodec2 import FilterBank
 
@@ -63,6 +66,12 @@ def test_the_model_of_higgs_audio_has_the_configuration_of_transformers(tmp_path
     names = tokenizer.model.state_dict()
     assert "quantizer.quantizers.7.project_in.weight" in names
     assert "quantizer.quantizers.7.codebook.embed" in names
+
+
+@pytest.mark.parametrize("name", ["dac-16khz", "higgs-audio-v2", "mimi-8", "neucodec", "xcodec2"])
+def test_the_weights_of_a_card_are_those_that_transformers_names(name):
+    config = make_model(name).config
+    assert f'"{find_card(name).weights}"' in inspect.getsource(inspect.getmodule(type(config)))
 
 
 def test_a_model_that_transformers_does_not_have_is_not_installed(monkeypatch, tmp_path):

@@ -457,11 +457,14 @@ def test_other_numbers_of_streams_are_refused(small):
         small.decode(torch.zeros(1, 9, 2, dtype=torch.long), speaker)
 
 
+FULL_SIZES = ["cosyvoice2", "facodec", "kanade", "qwen3_tts_12hz", "snac", "speechtokenizer"]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["facodec", "speechtokenizer", "snac"])
+@pytest.mark.parametrize("name", FULL_SIZES)
 def test_full_size(name):
     model = TOKENIZERS[name]().eval()
     codes = model.encode(buzz(4000))
-    frames = -(-4000 // model.spec.hop)
+    frames = -(-4000 // model.spec.input_hop)
     assert codes.codes.shape == (1, len(model.spec.streams), frames)
     assert model.decode(codes.codes, codes.speaker).shape == (1, frames * model.spec.hop)

@@ -11,7 +11,7 @@ from vocalmtp.cli.options import DeviceOptions, option
 from vocalmtp.hub import DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    from vocalmtp.tokenizers import SpeechTokenizer, TokenizerCard
+    from vocalmtp.tokenizers import SpeechTokenizer, TokenizerCard, TokenizerSpec
 
 WIDE = 128  # columns of a terminal that has room for the licences
 
@@ -83,7 +83,7 @@ def show(name: Annotated[str, typer.Argument(help="The name of a card.")]) -> No
 
 def _facts(card: "TokenizerCard") -> list[tuple[str, str]]:
     """Names and values of a card."""
-    from vocalmtp.tokenizers.catalogue import streaming_text
+    from vocalmtp.tokenizers.catalogue import licence_text, streaming_text
     from vocalmtp.tokenizers.registry import how_to_get, weights_folder
 
     spec, folder = card.spec(), weights_folder(card)
@@ -111,7 +111,7 @@ def _facts(card: "TokenizerCard") -> list[tuple[str, str]]:
         *([("streaming", streaming)] if card.decodes else []),
         ("long audio", long),
         ("licence of code", card.licence.code),
-        ("licence of weights", card.licence.weights),
+        ("licence of weights", licence_text(card)),
         ("weights", card.weights),
         ("weights seen", "yes" if card.weights_seen else "no: tested with random weights"),
         ("on this machine", str(folder) if folder else f"no; {how_to_get(card)}"),
@@ -140,6 +140,13 @@ def convert(
     tokenizer = conversion.convert(name, files)
     tokenizer.save_pretrained(output)
     tell(f"{output}: tokenizer '{tokenizer.spec.name}' ({tokenizer.spec.hash})")
+    warn_of_licence(tokenizer.spec)
+
+
+def warn_of_licence(spec: "TokenizerSpec") -> None:
+    """Print a warning if the weights are not for commercial use."""
+    if spec.noncommercial:
+        tell(f"tokenizer '{spec.name}': its weights are {spec.licence}: not for commercial use")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,7 +168,9 @@ class CodecOptions(DeviceOptions):
         """Load the tokenizer on its device. Raises InputError if it does not exist."""
         from vocalmtp.tokenizers import load_tokenizer
 
-        return load_tokenizer(self.tokenizer).to(self.torch_device())
+        tokenizer = load_tokenizer(self.tokenizer)
+        warn_of_licence(tokenizer.spec)
+        return tokenizer.to(self.torch_device())
 
 
 @dataclass(frozen=True, kw_only=True)

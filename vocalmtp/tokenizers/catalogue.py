@@ -72,7 +72,7 @@ def cells(card: TokenizerCard) -> tuple[str, ...]:
         f"{card.spec().bits_per_second:.0f}",
         streaming_text(card),
         card.licence.code,
-        card.licence.weights,
+        licence_text(card),
         weights_text(card),
         "yes" if card.weights_seen else "no",
     )
@@ -99,6 +99,11 @@ def streaming_text(card: TokenizerCard) -> str:
     if not card.decodes:
         return "no audio"
     return "no" if card.lookahead is None else f"{card.lookahead * 1000:.0f} ms"
+
+
+def licence_text(card: TokenizerCard) -> str:
+    """Return the licence of the weights, and whether it excludes commercial use."""
+    return card.licence.weights + (" (not commercial)" if card.spec().noncommercial else "")
 
 
 def weights_text(card: TokenizerCard) -> str:

@@ -72,6 +72,11 @@ class TokenizerSpec(BaseModel):
         return round(self.input_rate / self.frame_rate)
 
     @property
+    def noncommercial(self) -> bool:
+        """Whether the licence of the weights excludes commercial use."""
+        return "NC" in self.licence.split("-")
+
+    @property
     def bits_per_second(self) -> float:
         """Bit rate of all streams together."""
         return self.frame_rate * sum(math.log2(stream.size) for stream in self.streams)
