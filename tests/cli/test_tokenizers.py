@@ -108,7 +108,7 @@ def test_weights_that_are_not_here_are_one_line(tmp_path, capsys):
     soundfile.write(tmp_path / "a.wav", np.zeros(800), 16_000)
     assert run("tokenize", tmp_path / "a.wav", "-o", tmp_path / "codes", "-t", "mimi-8") == 2
     error = capsys.readouterr().err
-    assert "hf download kyutai/mimi" in error and error.count("\n") == 1
+    assert "vocalmtp get mimi-8" in error and error.count("\n") == 1
 
 
 def test_weights_that_are_not_for_commercial_use_are_announced(tmp_path, capsys):

@@ -409,6 +409,14 @@ def test_decoding_without_the_speaker_vector_is_refused(tokenizer):
         tokenizer.decode(codes)
 
 
+@every(["mini", "facodec"])
+def test_a_speaker_vector_of_another_size_is_refused(tokenizer):
+    codes = torch.zeros(1, len(tokenizer.spec.streams), 2, dtype=torch.long)
+    for shape in ((1, tokenizer.spec.speaker_dim + 1), (tokenizer.spec.speaker_dim,)):
+        with raises_input_error("invalid_value", key="speaker"):
+            tokenizer.decode(codes, torch.zeros(shape))
+
+
 @every(["dac-16khz", "speechtokenizer"])
 def test_a_speaker_vector_is_unsupported_where_the_streams_hold_the_voice(tokenizer):
     with raises_input_error("unsupported", key="tokenizer", names=tokenizer.spec.name):

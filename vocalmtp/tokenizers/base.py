@@ -240,12 +240,20 @@ def check_codes(spec: TokenizerSpec, codes: Tensor) -> None:
 
 
 def check_speaker(spec: TokenizerSpec, speaker: Tensor | None) -> None:
-    """Raise InputError (key `speaker`) if the tokenizer decodes with a vector and none is given."""
-    if spec.speaker_dim and speaker is None:
+    """Raise InputError (key `speaker`) unless there are vectors [B, D_s], if the tokenizer has them."""
+    if not spec.speaker_dim:
+        return
+    if speaker is None:
         raise InputError(
             f"speaker: is missing; give a vector [batch, {spec.speaker_dim}] to decode with "
             f"tokenizer '{spec.name}'",
             code="missing",
+        )
+    if speaker.dim() != 2 or speaker.shape[1] != spec.speaker_dim:
+        raise InputError(
+            f"speaker: is {dtype_and_shape(speaker)}; give a vector [batch, {spec.speaker_dim}] "
+            f"for tokenizer '{spec.name}'",
+            code="invalid_value",
         )
 
 
