@@ -12,6 +12,13 @@ from vocalmtp.server.app import make_app, settings
 from vocalmtp.server.state import ServerState
 
 
+def free_port() -> int:
+    """A port that no server uses."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 @contextmanager
 def serving(state: ServerState, **options) -> Iterator[int]:
     """Serve `state` until the block ends, and yield the port; `options` go to make_app."""

@@ -6,9 +6,13 @@ The openai package is in the extra "test"; `pytest -m clients` runs the others w
 import asyncio
 import io
 import json
+import os
 import socket
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
+import httpx
 import pytest
 
 openai = pytest.importorskip("openai", reason="needs the extra 'test'")
@@ -17,7 +21,7 @@ from helpers.chat_fakes import ScriptedLLM, tone  # noqa: E402
 from helpers.chat_server import serving  # noqa: E402
 from helpers.waiting import wait_until  # noqa: E402
 
-from vocalmtp.audio.io import Audio, join  # noqa: E402
+from vocalmtp.audio.io import Audio, join, read_audio  # noqa: E402
 from vocalmtp.server.state import ServerState  # noqa: E402
 
 TEXT = "Oh. Hi!"
@@ -181,6 +185,43 @@ def test_pipecat_speaks(url, tts):
     asyncio.run(asyncio.wait_for(speak(), 60))
     # pipecat may append silence
     assert expected_pcm(tts) - 100 <= sum(samples) <= expected_pcm(tts) + 3 * 24_000
+
+
+@pytest.mark.clients
+def test_open_webui_speaks_and_transcribes(url, tts, tmp_path):
+    """OPEN_WEBUI_PYTHON names the Python of an environment in which open-webui is installed."""
+    python = os.environ.get("OPEN_WEBUI_PYTHON")
+    if not python:
+        pytest.skip("OPEN_WEBUI_PYTHON is not set")
+    Audio(tone(0.5), 16_000).save(tmp_path / "a.wav")
+    script = Path(__file__).with_name("open_webui_audio.py")
+    own = {"DATA_DIR": str(tmp_path), "WEBUI_SECRET_KEY": "any", "FROM_INIT_PY": "true"}
+    command = [python, str(script), f"{url}/v1", str(tmp_path / "a.wav")]
+    ran = subprocess.run(
+        command,
+        env=os.environ | own | {"PYTHONPATH": ""},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 0, ran.stderr
+    found = json.loads(ran.stdout.splitlines()[-1])
+    assert "tts-1" in found["models"] and {"ann", "alloy"} <= set(found["voices"])
+    assert found["text"] == "5 tenths"
+    assert len(read_audio(found["file"], 24_000)) == pytest.approx(expected_pcm(tts), abs=4000)
+
+
+def test_request_of_sillytavern(url, tts, tmp_path):
+    """Its provider "OpenAI Compatible" sends this, and passes the response to the browser."""
+    fields = {"model": "tts-1", "input": TEXT, "voice": "alloy", "response_format": "mp3"}
+    response = httpx.post(
+        f"{url}/v1/audio/speech",
+        json=fields | {"speed": 1},
+        headers={"Authorization": "Bearer", "Content-Type": "application/json"},
+    )
+    assert response.headers["content-type"] == "audio/mpeg"
+    (tmp_path / "a.mp3").write_bytes(response.content)
+    assert len(read_audio(tmp_path / "a.mp3", 24_000)) == pytest.approx(expected_pcm(tts), abs=4000)
 
 
 # -- clients that fail -----------------------------------------------------------------------------

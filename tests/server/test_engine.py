@@ -14,7 +14,8 @@ from vocalmtp.audio.io import Audio, join
 from vocalmtp.decoding.generate import Prompt, RunningBatch, generate
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.loading import load
-from vocalmtp.server.engine import EngineTTS, Overloaded, SpeechEngine, SynthesisFailed
+from vocalmtp.server.engine import EngineTTS, SpeechEngine
+from vocalmtp.server.schedule import Overloaded, SynthesisFailed
 from vocalmtp.tts import TTS, SynthesisRequest
 from vocalmtp.voices import Voice
 
@@ -79,7 +80,7 @@ def test_abandoned_request_leaves_the_batch_and_others_go_on(engine: SpeechEngin
 
 
 def test_client_that_takes_no_audio_is_not_synthesized_further(engine, monkeypatch):
-    monkeypatch.setattr("vocalmtp.server.engine.MAX_AHEAD", 0.1)
+    monkeypatch.setattr("vocalmtp.server.schedule.MAX_AHEAD", 0.1)
     text = "One two. " * 4
     sentences = plan(engine.tts, text)
     items: SimpleQueue = SimpleQueue()

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -10,6 +9,7 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
+from helpers.chat_server import free_port
 from helpers.errors import raises_input_error
 from helpers.spawned import exit_with_user_error
 
@@ -17,12 +17,6 @@ from vocalmtp.server.workers import run_workers
 
 SPEECH = {"input": "Oh.", "response_format": "pcm"}
 DEADLINE = 120.0  # seconds, on a loaded machine
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def children(pid: int) -> set[int]:

@@ -1,6 +1,7 @@
 """`vocalmtp bench --serve URL`: latency and throughput of a running server, by concurrent clients.
 
-Every client requests one text after another, for a given time, and reads the audio as it comes.
+Every client is a listener: it requests a text, plays the audio from the first piece on, and requests
+the next text when that has been played. The clients begin one after the other.
 """
 
 import asyncio
@@ -20,6 +21,8 @@ CLIENTS = (1, 4, 16, 64)
 SECONDS = 120.0  # of every number of clients
 RATE = 24_000  # Hz
 PAUSE = 0.1  # seconds after a request that failed
+BEGIN = 5.0  # seconds within which all clients have begun: about the duration of a text
+LATE = 0.001  # seconds by which audio may come too late
 TEXTS = (
     "The birch canoe slid on the smooth planks. Glue the sheet to the dark blue background.",
     "It is easy to tell the depth of a well. These days a chicken leg is a rare dish.",
@@ -36,6 +39,8 @@ class Load:
         first: seconds until the first audio of every request.
         factors: seconds per second of audio of every request.
         underruns: seconds by which chunks came too late for playback, of every request.
+        audio: seconds of audio of all requests.
+        wall: seconds from the first request to the end of the last.
         refused: requests that the server was too busy for.
         failed: requests that ended otherwise.
 
@@ -44,8 +49,15 @@ class Load:
     first: list[float] = field(default_factory=list)
     factors: list[float] = field(default_factory=list)
     underruns: list[float] = field(default_factory=list)
+    audio: float = 0.0
+    wall: float = 0.0
     refused: int = 0
     failed: int = 0
+
+    @property
+    def interrupted(self) -> int:
+        """Number of streams with an underrun."""
+        return sum(late > LATE for late in self.underruns)
 
 
 def run_serve_bench(
@@ -86,16 +98,20 @@ def check_server(url: str) -> None:
 async def apply_load(url: str, clients: int, seconds: float) -> Load:
     """Send requests by so many clients, for so many seconds."""
     httpx: Any = require("httpx")
-    load, end = Load(), time.monotonic() + seconds
+    load, begin = Load(), time.monotonic()
+    end = begin + seconds
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(base_url=url, timeout=120.0, limits=limits) as client:
-        await asyncio.gather(*(_run_client(client, n, end, load) for n in range(clients)))
+        turns = [(n, BEGIN * n / clients) for n in range(clients)]
+        await asyncio.gather(*(_run_client(client, n, wait, end, load) for n, wait in turns))
+    load.wall = time.monotonic() - begin
     return load
 
 
-async def _run_client(client: Any, number: int, end: float, load: Load) -> None:
+async def _run_client(client: Any, number: int, wait: float, end: float, load: Load) -> None:
     httpx: Any = require("httpx")
     turn = number
+    await asyncio.sleep(wait)
     while time.monotonic() < end:
         text = TEXTS[turn % len(TEXTS)]
         turn += 1
@@ -105,17 +121,16 @@ async def _run_client(client: Any, number: int, end: float, load: Load) -> None:
             load.failed += 1
             await asyncio.sleep(PAUSE)
             continue
-        if wait:
-            load.refused += 1
-            await asyncio.sleep(wait)
+        await asyncio.sleep(min(wait, max(0.0, end - time.monotonic())))
 
 
 async def _request(client: Any, text: str, load: Load) -> float:
-    """Speak a text; return the seconds to wait if the server is too busy, else 0."""
+    """Speak a text; return the seconds until it is played, or to wait if the server is too busy."""
     body = {"input": text, "response_format": "pcm", "sample_rate": RATE}
     begin, received, started, late = time.monotonic(), 0, 0.0, 0.0
     async with client.stream("POST", "/v1/audio/speech", json=body) as response:
         if response.status_code in (429, 503):
+            load.refused += 1
             return float(response.headers.get("retry-after", 1))
         response.raise_for_status()
         async for data in response.aiter_bytes():
@@ -124,10 +139,12 @@ async def _request(client: Any, text: str, load: Load) -> float:
                 started = now
             late = max(late, now - started - received / 2 / RATE)
             received += len(data)
+    now, audio = time.monotonic(), received / 2 / RATE
     load.first.append(started - begin)
-    load.factors.append((time.monotonic() - begin) / (received / 2 / RATE))
+    load.factors.append((now - begin) / audio)
     load.underruns.append(late)
-    return 0.0
+    load.audio += audio
+    return started + late + audio - now
 
 
 def load_metrics(clients: int, load: Load) -> list[Metric]:
@@ -145,9 +162,10 @@ def load_metrics(clients: int, load: Load) -> list[Metric]:
         metrics.append(
             metric("real-time factor of a stream, median", float(np.median(load.factors)))
         )
-        interrupted = sum(late > 0.001 for late in load.underruns) / len(load.underruns)
+        interrupted = load.interrupted / len(load.underruns)
         metrics.append(metric("streams with an underrun", interrupted, "%", 1))
         metrics.append(metric("longest underrun", max(load.underruns), "s"))
+        metrics.append(metric("seconds of audio per second", load.audio / load.wall, "", 1))
     metrics.append(metric("requests served", len(load.first), "", 0))
     metrics.append(metric("requests refused (429, 503)", load.refused, "", 0))
     metrics.append(metric("requests failed", load.failed, "", 0))

@@ -13,6 +13,8 @@ from vocalmtp.errors import InputError
 if TYPE_CHECKING:
     from socket import socket
 
+    from fastapi import FastAPI
+
     from vocalmtp.chat.pipeline import ChatPipeline
     from vocalmtp.server.metrics import Metrics
     from vocalmtp.server.service import SpeechLimits
@@ -86,6 +88,18 @@ class ServeOptions(ModelOptions, DecodingOptions):
         ),
     ] = 1
 
+    ray: Annotated[
+        int | None,
+        option(
+            panel=ENGINE,
+            min=1,
+            max=1000,
+            metavar="MOST",
+            help="Serve by one to MOST replicas, by the load, on the Ray cluster of RAY_ADDRESS, or "
+            "on a new one here.",
+        ),
+    ] = None
+
     llm: Annotated[
         str | None,
         option(panel=ANSWERS, help="The language model, as for 'vocalmtp chat'."),
@@ -108,6 +122,19 @@ class ServeOptions(ModelOptions, DecodingOptions):
     page: Annotated[bool, option("--page", panel=ANSWERS, help="Serve the chat page at / too.")] = (
         False
     )
+
+    def check_processes(self) -> None:
+        """Raise InputError for options that need one process if there are to be several."""
+        several = {"workers": self.workers > 1, "ray": self.ray is not None}
+        single = {"wyoming": self.wyoming is not None, "page": self.page and self.ray is not None}
+        chosen = [name for name, given in several.items() if given]
+        if len(chosen) == 2:
+            raise InputError("workers: does not apply to --ray; leave out one", code="conflict")
+        for name, given in single.items():
+            if chosen and given:
+                raise InputError(
+                    f"{name}: is served by one process; leave out --{chosen[0]}", code="conflict"
+                )
 
     def limits(self) -> "SpeechLimits":
         """The limits of the engine and its clients. Raises InputError if one is out of range."""
@@ -147,6 +174,7 @@ def serve(options: ServeOptions) -> None:
     """
     from vocalmtp.optional import require
 
+    options.check_processes()
     for name in ("fastapi", "uvicorn", "websockets", "av", "prometheus_client", "multipart"):
         require(name)
     if options.page:
@@ -154,6 +182,8 @@ def serve(options: ServeOptions) -> None:
     if options.wyoming is not None:
         require("wyoming")
         require("zeroconf")
+    if options.ray is not None:
+        require("ray.serve", "pip install 'vocalmtp[ray,serve]'")
     if options.voices is not None and not options.voices.is_dir():
         raise InputError(
             f"voices '{options.voices}': no such folder; create it first", code="not_found"
@@ -166,15 +196,21 @@ def serve(options: ServeOptions) -> None:
         check_port(options.host, options.wyoming)
     shown = f"[{options.host}]" if ":" in options.host else options.host
     address = f"speech at http://{shown}:{options.port}/v1; Ctrl-C ends"
-    if options.workers == 1:
-        serve_here(options, None, address)
-        return
-    if options.wyoming is not None:
-        raise InputError("wyoming: is served by one process; leave out --workers", code="conflict")
-    from vocalmtp.server.workers import run_workers
+    if options.ray is not None:
+        from vocalmtp.server.ray import start_on_ray, stop_on_signal
 
-    serve_worker = partial(serve_here, options, address=address)
-    run_workers(serve_worker, options.workers, options.host, options.port)
+        build = partial(build_app, options)
+        gpu = options.device.startswith("cuda")
+        start_on_ray(build, options.host, options.port, options.ray, options.limits(), gpu)
+        tell(address)
+        stop_on_signal()
+    elif options.workers == 1:
+        serve_here(options, None, address)
+    else:
+        from vocalmtp.server.workers import run_workers
+
+        serve_worker = partial(serve_here, options, address=address)
+        run_workers(serve_worker, options.workers, options.host, options.port)
 
 
 def serve_here(options: ServeOptions, listener: "socket | None", address: str) -> None:
@@ -186,12 +222,40 @@ def serve_here(options: ServeOptions, listener: "socket | None", address: str) -
         address: what to print as soon as the model is warmed up.
 
     """
+    from vocalmtp.server.app import run
+
+    state = build_state(options)
+    try:
+        app = _app(options, state)
+        state.warm_up()
+        tell(address)
+        run(app, state, options.host, options.port, options.wyoming, listener)
+    finally:
+        state.close()
+
+
+def build_app(options: ServeOptions) -> "FastAPI":
+    """Load the model, and return the application, warmed up, for a server of other people."""
+    state = build_state(options)
+    app = _app(options, state)
+    state.warm_up()
+    return app
+
+
+def _app(options: ServeOptions, state: "ServerState") -> "FastAPI":
+    from vocalmtp.server.app import make_app
+
+    keys, origins = options.keys(), options.cors or ()
+    return make_app(state, options.host, None, keys, origins, options.page)
+
+
+def build_state(options: ServeOptions) -> "ServerState":
+    """Load the models, and return what the routes of the server share."""
     from vocalmtp.chat.pipeline import build_pipeline
-    from vocalmtp.server.app import make_app, run
     from vocalmtp.server.metrics import Metrics
     from vocalmtp.server.service import served
 
-    keys, metrics, limits = options.keys(), Metrics(), options.limits()
+    metrics, limits = Metrics(), options.limits()
     pipeline = build_pipeline(
         options.model,
         options.llm,
@@ -200,20 +264,12 @@ def serve_here(options: ServeOptions, listener: "socket | None", address: str) -
         device=options.device,
         load_tts=served(options.load, limits, metrics),
     )
-    state = _state(options, pipeline, limits, metrics)
-    try:
-        app = make_app(state, options.host, None, keys, options.cors or (), options.page)
-        state.warm_up()
-        tell(address)
-        run(app, state, options.host, options.port, options.wyoming, listener)
-    finally:
-        state.close()
+    return _state(options, pipeline, limits, metrics)
 
 
 def _state(
     options: ServeOptions, pipeline: "ChatPipeline", limits: "SpeechLimits", metrics: "Metrics"
 ) -> "ServerState":
-    """What the routes of the server share."""
     from vocalmtp.server.engine import EngineTTS
     from vocalmtp.server.service import SpeechService
     from vocalmtp.server.state import ServerLimits, ServerState, offered_roles

@@ -1,6 +1,8 @@
 """The web application: the speech routes, and the chat page if it is wanted."""
 
 import asyncio
+import gc
+import logging
 import socket
 from collections.abc import Collection
 from contextlib import AsyncExitStack, suppress
@@ -28,6 +30,7 @@ from vocalmtp.server.text_socket import text_router
 
 LOCAL = ("localhost", "127.0.0.1", "[::1]", "::1")
 PING = 5.0  # seconds between two pings of a client, and until it has to reply
+GRACE = 2  # seconds that open requests have left when the server is to end
 
 
 def make_app(
@@ -125,6 +128,8 @@ def run(
         listener: a socket that listens already, in place of `port`.
 
     """
+    gc.collect()
+    gc.freeze()  # a million objects of libraries would delay steps, and the end, at every collection
     with suppress(KeyboardInterrupt):
         asyncio.run(_serve(app, state, host, port, wyoming, listener))
 
@@ -139,6 +144,7 @@ async def _serve(
 ) -> None:
     import uvicorn
 
+    logging.getLogger("uvicorn.error").addFilter(_not_cancelled)
     server = uvicorn.Server(uvicorn.Config(app, host=host, port=port, **settings(state)))
     async with AsyncExitStack() as stack:
         if wyoming is not None and state.speech is not None:
@@ -149,11 +155,17 @@ async def _serve(
         await server.serve(None if listener is None else [listener])
 
 
+def _not_cancelled(record: logging.LogRecord) -> bool:
+    """Whether a record is not of a request that the end of the server has cancelled."""
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
+
+
 def settings(state: ServerState) -> dict[str, Any]:
-    """Return the settings of uvicorn, which limit messages and detect lost connections."""
+    """Return the settings of uvicorn: limits of messages and of the end, and lost connections."""
     return {
         "log_level": "warning",
         "ws_max_size": state.limits.message if state.speech is None else MAX_MESSAGE,
         "ws_ping_interval": PING,
         "ws_ping_timeout": PING,
+        "timeout_graceful_shutdown": GRACE,
     }

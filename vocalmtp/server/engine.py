@@ -1,20 +1,16 @@
 """The engine of the server: the requests of all clients as rows of one running batch.
 
-One thread decodes steps, a second one converts them to audio. Sentences of a request are decoded in
-turn; of the sentences that wait for a free row, that of the client who will be out of audio first
-comes first.
+One thread decodes steps, a second one converts them to audio.
 """
 
 import asyncio
-import heapq
 import logging
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import count
 from queue import Queue, SimpleQueue
-from typing import Protocol
 
 import torch
 
@@ -23,65 +19,17 @@ from vocalmtp.audio.io import Audio
 from vocalmtp.decoding.generate import RunningBatch
 from vocalmtp.decoding.streaming import SentenceStream, WholeSentence
 from vocalmtp.decoding.synthesis import SentenceRequest
+from vocalmtp.server.schedule import (
+    Deliver,
+    EngineObserver,
+    Item,
+    Job,
+    Schedule,
+    SynthesisFailed,
+)
 from vocalmtp.tts import TTS
 
 logger = logging.getLogger(__name__)
-
-MAX_AHEAD = 30.0  # seconds of audio that a client has not taken: no further sentence is decoded
-
-Item = Audio | Exception | None  # what a request yields; None: it is complete
-Deliver = Callable[[Item], None]
-
-
-class Overloaded(Exception):
-    """The queue is full.
-
-    Attributes:
-        retry_after: seconds after which a request may succeed.
-
-    """
-
-    def __init__(self, retry_after: float):
-        super().__init__("the queue is full")
-        self.retry_after = retry_after
-
-
-class SynthesisFailed(Exception):
-    """The model has failed on a request, or the engine was closed."""
-
-
-class EngineObserver(Protocol):
-    """Receives the measurements of an engine, from its threads."""
-
-    def batch(self, rows: int, waiting: int, seconds: float) -> None:
-        """A step of so many rows took so many seconds, while so many sentences wait for a row."""
-
-    def first_audio(self, seconds: float) -> None:
-        """The first chunk of a request was made so many seconds after it was submitted."""
-
-    def chunk(self, gap: float, underrun: float) -> None:
-        """A later chunk came `gap` seconds after the one before, `underrun` of them too late."""
-
-    def finished(self, outcome: str, audio: float, seconds: float) -> None:
-        """A request is over ("complete", "cancelled" or "failed"): seconds of audio, and of time."""
-
-
-@dataclass(eq=False)
-class Job:
-    """One request in the engine."""
-
-    sentences: list[SentenceRequest]
-    deliver: Deliver
-    submitted: float
-    number: int = 0  # of the sentence that is decoded, or that waits for a row
-    cancelled: bool = False
-    over: bool = False
-    parked: bool = False  # the next sentence waits until the client takes audio
-    made: float = 0.0  # seconds of audio
-    taken: float = 0.0  # seconds of audio that the client has taken
-    begun: float | None = None  # when the first chunk was made
-    last: float = 0.0  # when the latest chunk was made
-    dry: float = 0.0  # when the client is out of audio, if playback began with the first chunk
 
 
 @dataclass(eq=False)
@@ -91,16 +39,6 @@ class _Row:
     job: Job
     sentence: SentenceRequest
     spoken: SentenceStream | WholeSentence
-
-
-@dataclass
-class _Shared:
-    """What the threads of an engine share, under one lock."""
-
-    lock: threading.Condition = field(default_factory=threading.Condition)
-    waiting: list[tuple[float, int, Job]] = field(default_factory=list)  # a heap
-    jobs: set[Job] = field(default_factory=set)
-    closed: bool = False
 
 
 class SpeechEngine:
@@ -119,7 +57,7 @@ class SpeechEngine:
     ):
         self.tts, self.rows, self.queue = tts, rows, queue
         self._observer = observer
-        self._shared = _Shared()
+        self._schedule = Schedule(rows, queue, observer)
         self._numbers = count()
         self._steps: Queue[tuple[_Row, Array, bool] | None] = Queue(4 * rows)
         threads = tts.threads or torch.get_num_threads()  # a new thread would use all cores
@@ -145,24 +83,13 @@ class SpeechEngine:
             SynthesisFailed: the engine is closed.
 
         """
-        shared = self._shared
-        with shared.lock:
-            if shared.closed:
-                raise SynthesisFailed("the engine is closed")
-            if len(shared.jobs) >= self.rows + self.queue:
-                raise Overloaded(self._retry_after())
-            job = Job(sentences, deliver, time.monotonic())
-            shared.jobs.add(job)
-            self._enqueue(job)
+        job = Job(sentences, deliver, time.monotonic())
+        self._schedule.add(job)
         return job
 
     def cancel(self, job: Job) -> None:
         """Drop a request: nothing more is delivered, and its row leaves the batch."""
-        with self._shared.lock:
-            if not job.over:
-                job.cancelled = True
-                self._end(job, "cancelled")
-            self._shared.lock.notify_all()
+        self._schedule.cancel(job)
 
     def stream(self, sentences: list[SentenceRequest]) -> Generator[Audio, None, None]:
         """Submit a request and yield its chunks; closing the iterator cancels it.
@@ -199,62 +126,19 @@ class SpeechEngine:
         if isinstance(item, Exception):
             raise item
         if item is not None:
-            with self._shared.lock:
-                job.taken += item.duration
-                if job.parked and job.made - job.taken < MAX_AHEAD:
-                    job.parked = False
-                    self._enqueue(job)
+            self._schedule.take(job, item.duration)
         return item
 
     @property
     def active(self) -> int:
         """Number of requests that are not complete."""
-        return len(self._shared.jobs)
+        return self._schedule.active
 
     def close(self) -> None:
         """Fail all requests, and end the threads."""
-        with self._shared.lock:
-            self._shared.closed = True
-            self._shared.lock.notify_all()
+        self._schedule.close()
         for thread in self._threads:
             thread.join()
-
-    # -- under the lock ----------------------------------------------------------------------------
-
-    def _enqueue(self, job: Job) -> None:
-        """Let the next sentence of a job wait for a row."""
-        deadline = job.submitted if job.begun is None else job.dry
-        heapq.heappush(self._shared.waiting, (deadline, next(self._numbers), job))
-        self._shared.lock.notify_all()
-
-    def _end(self, job: Job, outcome: str) -> None:
-        if job.over:
-            return
-        job.over = True
-        self._shared.jobs.discard(job)
-        if self._observer:
-            self._observer.finished(outcome, job.made, time.monotonic() - job.submitted)
-
-    def _retry_after(self) -> float:
-        """Seconds until a request is likely to be complete: a tenth of the oldest one's age."""
-        now = time.monotonic()
-        oldest = min((job.submitted for job in self._shared.jobs), default=now)
-        return 1.0 + (now - oldest) / 10
-
-    def _admit(self, free: int) -> list[Job] | None:
-        """Wait for work; return the jobs whose next sentence gets a row, None when closed."""
-        shared = self._shared
-        with shared.lock:
-            while not (shared.closed or shared.waiting or free < self.rows):
-                shared.lock.wait()
-            if shared.closed:
-                return None
-            admitted: list[Job] = []
-            while shared.waiting and len(admitted) < free:
-                _, _, job = heapq.heappop(shared.waiting)
-                if not job.over:
-                    admitted.append(job)
-            return admitted
 
     # -- the threads -------------------------------------------------------------------------------
 
@@ -264,17 +148,14 @@ class SpeechEngine:
             work()
         except Exception:
             logger.exception("a thread of the engine has ended")
-            with self._shared.lock:
-                self._shared.closed = True
-        with self._shared.lock:
-            left = list(self._shared.jobs)
-        self._fail(left, SynthesisFailed("the engine was closed"))
+            self._schedule.close()
+        self._fail(self._schedule.left(), SynthesisFailed("the engine was closed"))
 
     def _decode(self) -> None:
         """Decode steps until the engine is closed."""
         batch, rows = self._new_batch(), dict[int, _Row]()
         try:
-            while (admitted := self._admit(self.rows - len(rows))) is not None:
+            while (admitted := self._schedule.admit(self.rows - len(rows))) is not None:
                 batch.remove([number for number, row in rows.items() if row.job.cancelled])
                 rows = {number: row for number, row in rows.items() if not row.job.cancelled}
                 rows |= self._begin(batch, admitted)
@@ -287,7 +168,7 @@ class SpeechEngine:
                     batch, rows = self._new_batch(), {}
                 if self._observer:
                     seconds = time.monotonic() - begin
-                    self._observer.batch(len(batch.rows), len(self._shared.waiting), seconds)
+                    self._observer.batch(len(batch.rows), self._schedule.waiting, seconds)
         finally:
             self._steps.put(None)
 
@@ -321,7 +202,7 @@ class SpeechEngine:
         """Convert steps to audio until the engine is closed."""
         while (entry := self._steps.get()) is not None:
             row, tokens, finished = entry
-            if row.job.over:
+            if row.job.over or self._schedule.closed:
                 continue
             try:
                 with torch.inference_mode(), self.tts.statistics.timed("tokenizer"):
@@ -335,22 +216,8 @@ class SpeechEngine:
                 continue
             for part in parts:
                 self._deliver(row.job, part)
-            if finished:
-                self._next_sentence(row.job)
-
-    def _next_sentence(self, job: Job) -> None:
-        """Queue the next sentence of a job, or end it."""
-        with self._shared.lock:
-            job.number += 1
-            more = job.number < len(job.sentences)
-            if not more:
-                self._end(job, "complete")
-            elif job.made - job.taken < MAX_AHEAD:
-                self._enqueue(job)
-            else:
-                job.parked = True
-        if not more and not job.cancelled:
-            self._send(job, None)
+            if finished and not self._schedule.next_sentence(row.job) and not row.job.cancelled:
+                self._send(row.job, None)
 
     def _deliver(self, job: Job, audio: Audio) -> None:
         """Measure a chunk and send it."""
@@ -373,10 +240,7 @@ class SpeechEngine:
 
     def _fail(self, jobs: list[Job], error: Exception) -> None:
         for job in jobs:
-            with self._shared.lock:
-                over = job.over
-                self._end(job, "failed")
-            if not over:
+            if self._schedule.fail(job):
                 self._send(job, error)
 
 

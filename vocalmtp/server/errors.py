@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from vocalmtp.errors import InputError
-from vocalmtp.server.engine import Overloaded, SynthesisFailed
+from vocalmtp.server.schedule import Overloaded, SynthesisFailed
 
 logger = logging.getLogger(__name__)
 

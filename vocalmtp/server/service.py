@@ -11,9 +11,10 @@ from vocalmtp.audio.io import Audio
 from vocalmtp.config import StrictModel
 from vocalmtp.decoding.synthesis import SentenceRequest
 from vocalmtp.decoding.text_stream import arriving_clauses
-from vocalmtp.server.engine import EngineTTS, Overloaded, SpeechEngine
+from vocalmtp.server.engine import EngineTTS, SpeechEngine
 from vocalmtp.server.errors import APIError, overloaded
 from vocalmtp.server.metrics import Metrics
+from vocalmtp.server.schedule import Overloaded
 from vocalmtp.server.schemas import SpeechSettings
 from vocalmtp.server.voices import VoiceCatalogue
 from vocalmtp.tts import TTS, SynthesisRequest
