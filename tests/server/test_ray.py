@@ -49,9 +49,10 @@ def server(folder) -> Iterator[tuple[int, str]]:
     own = {"RAY_DISABLE_DASHBOARD": "1", "RAY_USAGE_STATS_ENABLED": "0"}
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | own)
     try:
-        for line in process.stderr:
-            if "speech at" in line:
-                break
+        lines = []
+        while "speech at" not in "".join(lines):
+            lines.append(process.stderr.readline())
+            assert lines[-1], "".join(lines)  # the end of the process
         yield process.pid, f"http://127.0.0.1:{port}"
     finally:
         process.terminate()

@@ -102,7 +102,7 @@ async def apply_load(url: str, clients: int, seconds: float) -> Load:
     end = begin + seconds
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(base_url=url, timeout=120.0, limits=limits) as client:
-        turns = [(n, BEGIN * n / clients) for n in range(clients)]
+        turns = [(n, min(BEGIN, seconds) * n / clients) for n in range(clients)]
         await asyncio.gather(*(_run_client(client, n, wait, end, load) for n, wait in turns))
     load.wall = time.monotonic() - begin
     return load
@@ -112,16 +112,18 @@ async def _run_client(client: Any, number: int, wait: float, end: float, load: L
     httpx: Any = require("httpx")
     turn = number
     await asyncio.sleep(wait)
-    while time.monotonic() < end:
+    while True:
         text = TEXTS[turn % len(TEXTS)]
         turn += 1
         try:
             wait = await _request(client, text, load)
         except httpx.HTTPError:
             load.failed += 1
-            await asyncio.sleep(PAUSE)
-            continue
-        await asyncio.sleep(min(wait, max(0.0, end - time.monotonic())))
+            wait = PAUSE
+        left = end - time.monotonic()
+        if left <= 0:
+            return
+        await asyncio.sleep(min(wait, left))
 
 
 async def _request(client: Any, text: str, load: Load) -> float:
@@ -140,6 +142,9 @@ async def _request(client: Any, text: str, load: Load) -> float:
             late = max(late, now - started - received / 2 / RATE)
             received += len(data)
     now, audio = time.monotonic(), received / 2 / RATE
+    if not audio:
+        load.failed += 1
+        return PAUSE
     load.first.append(started - begin)
     load.factors.append((now - begin) / audio)
     load.underruns.append(late)
