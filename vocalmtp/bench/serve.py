@@ -120,10 +120,9 @@ async def _run_client(client: Any, number: int, wait: float, end: float, load: L
         except httpx.HTTPError:
             load.failed += 1
             wait = PAUSE
-        left = end - time.monotonic()
-        if left <= 0:
+        if time.monotonic() + wait >= end:
             return
-        await asyncio.sleep(min(wait, left))
+        await asyncio.sleep(wait)
 
 
 async def _request(client: Any, text: str, load: Load) -> float:
