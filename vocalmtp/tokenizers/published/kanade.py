@@ -19,6 +19,7 @@ from vocalmtp.tokenizers.huggingface.base import usual_defaults
 from vocalmtp.tokenizers.published import hift
 from vocalmtp.tokenizers.published.base import PublishedConfig, PublishedTokenizer
 from vocalmtp.tokenizers.published.s3 import rotate
+from vocalmtp.tokenizers.published.wavtokenizer import ConvNeXt
 from vocalmtp.tokenizers.spec import StreamSpec, TokenizerSpec
 
 SAMPLE_RATE, HOP = 16_000, 640  # of the audio to encode
@@ -210,34 +211,19 @@ class Quantizer(nn.Module):
         return self.proj_out((digits / half).to(self.proj_out.weight.dtype))
 
 
-class ConvNeXt(nn.Module):
-    """A depthwise convolution and a feed-forward network, added to their input (2201.03545)."""
-
-    def __init__(self, width: int, hidden: int):
-        super().__init__()
-        self.dwconv = nn.Conv1d(width, width, 7, padding=3, groups=width)
-        self.norm = nn.LayerNorm(width, eps=1e-6)
-        self.pwconv1, self.pwconv2 = nn.Linear(width, hidden), nn.Linear(hidden, width)
-        self.gamma = nn.Parameter(torch.ones(width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map [B, C, L] to [B, C, L]."""
-        y = self.norm(self.dwconv(x).transpose(1, 2))  # [B, L, C]
-        return x + (self.gamma * self.pwconv2(F.gelu(self.pwconv1(y)))).transpose(1, 2)
-
-
 class VoiceEncoder(nn.Module):
     """WavLM's features [B, L, D] to the speaker vector [B, D_s]."""
 
     def __init__(self, config: KanadeConfig):
         super().__init__()
         width, inner = config.voice_width, config.voice_attention
+        norms = (nn.LayerNorm(width, eps=1e-6) for _ in range(config.voice_layers))
         self.backbone: Any = nn.ModuleDict(
             {
                 "embed": nn.Conv1d(config.ssl_width, width, 7, padding=3),
                 "norm": nn.LayerNorm(width, eps=1e-6),
                 "convnext": nn.Sequential(
-                    *(ConvNeXt(width, config.voice_hidden) for _ in range(config.voice_layers))
+                    *(ConvNeXt(width, config.voice_hidden, norm) for norm in norms)
                 ),
                 "final_layer_norm": nn.LayerNorm(width, eps=1e-6),
             }

@@ -20,6 +20,7 @@ from vocalmtp.tokenizers.huggingface.seanet import drop_cached_codebooks, mimi_e
 from vocalmtp.tokenizers.published.alias_free import SnakeBeta
 from vocalmtp.tokenizers.published.base import PublishedConfig, PublishedTokenizer
 from vocalmtp.tokenizers.published.s3 import rotate
+from vocalmtp.tokenizers.published.wavtokenizer import ConvNeXt
 from vocalmtp.tokenizers.spec import StreamSpec, TokenizerSpec
 from vocalmtp.tokenizers.streaming import CausalStage, CausalStream, Function, in_blocks
 
@@ -117,23 +118,6 @@ class ConvTranspose(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, C, T] to [B, C', T * stride]."""
         return self.conv(x)[..., : x.shape[-1] * self.stride]
-
-
-class ConvNeXt(nn.Module):
-    """A depthwise convolution and a feed-forward network, added to their input (2201.03545)."""
-
-    def __init__(self, width: int):
-        super().__init__()
-        self.dwconv = Conv(width, width, 7, groups=width)
-        self.norm = nn.LayerNorm(width, eps=1e-6)
-        self.pwconv1, self.pwconv2 = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
-        self.gamma = nn.Parameter(torch.ones(width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map [B, C, T] to [B, C, T]."""
-        y = self.norm(self.dwconv(x).transpose(1, 2))  # [B, T, C]
-        y = self.gamma * self.pwconv2(F.gelu(self.pwconv1(y)))
-        return x + y.transpose(1, 2)
 
 
 class ResidualUnit(nn.Module):
@@ -292,7 +276,15 @@ class Decoder(nn.Module):
         self.pre_conv = Conv(2 * config.codebook_dim, latent, 3)
         self.pre_transformer = Transformer(config)
         self.upsample = nn.ModuleList(
-            nn.Sequential(ConvTranspose(latent, latent, stride, stride), ConvNeXt(latent))
+            nn.Sequential(
+                ConvTranspose(latent, latent, stride, stride),
+                ConvNeXt(
+                    latent,
+                    4 * latent,
+                    nn.LayerNorm(latent, eps=1e-6),
+                    Conv(latent, latent, 7, groups=latent),
+                ),
+            )
             for stride in FIRST_STRIDES
         )
         self.decoder = nn.Sequential(

@@ -129,12 +129,20 @@ class AdaptiveNorm(nn.Module):
 
 
 class ConvNeXt(nn.Module):
-    """A depthwise convolution and a feed-forward network, added to their input (2306.00814)."""
+    """A depthwise convolution and a feed-forward network, added to their input (2306.00814).
 
-    def __init__(self, width: int, hidden: int):
+    Args:
+        width: channels.
+        hidden: channels inside the feed-forward network.
+        norm: of [B, T, C], before the feed-forward network.
+        conv: of [B, C, T], the convolution; None = one that sees three values to either side.
+
+    """
+
+    def __init__(self, width: int, hidden: int, norm: nn.Module, conv: nn.Module | None = None):
         super().__init__()
-        self.dwconv = nn.Conv1d(width, width, 7, padding=3, groups=width)
-        self.norm = AdaptiveNorm(width)
+        self.dwconv = conv or nn.Conv1d(width, width, 7, padding=3, groups=width)
+        self.norm = norm
         self.pwconv1, self.pwconv2 = nn.Linear(width, hidden), nn.Linear(hidden, width)
         self.gamma = nn.Parameter(torch.ones(width))
 
@@ -161,8 +169,10 @@ class Backbone(nn.Module):
             nn.GroupNorm(groups, width, eps=1e-6),
         )
         self.norm = AdaptiveNorm(width)
-        blocks = (ConvNeXt(width, config.decoder_hidden) for _ in range(config.decoder_layers))
-        self.convnext = nn.ModuleList(blocks)
+        self.convnext = nn.ModuleList(
+            ConvNeXt(width, config.decoder_hidden, AdaptiveNorm(width))
+            for _ in range(config.decoder_layers)
+        )
         self.final_layer_norm = nn.LayerNorm(width, eps=1e-6)
 
     def forward(self, values: Tensor) -> Tensor:
