@@ -179,6 +179,28 @@ def test_a_model_is_asked_aloud(recipe, tmp_path, monkeypatch, capsys):
         assert 0 < row["first text, s"] <= row["first sound, s"]
 
 
+def test_claims_are_checked_level_by_level(recipe):
+    report = recipe("report")
+
+    def mode(right, thinks, tokens):
+        levels = {
+            level: {"right": r, "thinks": t, "tokens": tokens, "broken": 0.0}
+            for level, r, t in zip(report.LEVELS, right, thinks, strict=True)
+        }
+        everything = {"right": sum(right) / 6, "thinks": 0, "tokens": tokens, "broken": 0.0}
+        return levels | {"all": everything}
+
+    modes = {
+        "free": mode([1, 1, 0.9, 1, 1, 1], [0.02, 0.05, 0.5, 0.97, 1, 1], 30),
+        "off": mode([1, 1, 0.95, 0.2, 0.1, 0.1], [0] * 6, 10),
+        "on": mode([1] * 6, [1] * 6, 50),
+    }
+    table = report.claims_table({"srpo": [{"modes": modes}]})
+    cells = [cell.strip() for cell in table.splitlines()[2].strip("|").split("|")]
+    expected = ["srpo", "levels 4, 5, 6", "at least 97%", "at most 50%", "-1.7", "0.60 x"]
+    assert cells == expected
+
+
 def test_readme_names_every_stage(recipe):
     text = (RECIPES / "kat" / "README.md").read_text()
     assert all(stage in text for stage in recipe("run").STAGES)

@@ -2,6 +2,7 @@
 
 import json
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from vocalmtp.evaluation.report import load_pyplot, markdown_table, save_figure
 
 Figures = dict[str, Any]
+MARGIN = 0.1  # of accuracy
 LEVELS = [str(level) for level in range(1, 7)]
 COLOURS = ("#3a6ea5", "#c8553d", "#5a8f5a", "#8a6bbf", "#b8860b")
 
@@ -26,6 +28,7 @@ def write_report(folder: Path) -> None:
         parts.append(f"## Distillation, equal steps\n\n{distillation_table(taught)}")
     if decided:
         parts.append(f"## Deciding whether to think\n\n{decision_table(decided)}")
+        parts.append(f"## Claims\n\n{claims_table(decided)}")
         parts.append(f"## Share of replies that think, by level\n\n{rate_table(decided)}")
         draw_decisions(decided, folder / "decisions.png")
         draw_pareto(decided, folder / "pareto.png")
@@ -76,6 +79,36 @@ def decision_table(stages: dict[str, list[Figures]]) -> str:
         for mode in runs[0]["modes"]
     ]
     return markdown_table(header, rows) + "\n"
+
+
+def claims_table(stages: dict[str, list[Figures]]) -> str:
+    """Whether models think where it helps, and what that saves against always thinking.
+
+    A level needs thinking if answers without it are right less often, by more than MARGIN.
+    """
+    header = ["model", "needs thinking", "thinks there", "thinks elsewhere", "right", "tokens"]
+    rows = []
+    for name, runs in stages.items():
+        figure = partial(mean, runs, "modes")  # of a mode, a level and a key
+        needing = [
+            level
+            for level in LEVELS
+            if figure("off", level, "right") < figure("on", level, "right") - MARGIN
+        ]
+        rates = {level: figure("free", level, "thinks") for level in LEVELS}
+        least = min((rates[level] for level in needing), default=float("nan"))
+        most = max((rates[level] for level in LEVELS if level not in needing), default=0.0)
+        gain = figure("free", "all", "right") - figure("on", "all", "right")
+        saved = figure("free", "all", "tokens") / figure("on", "all", "tokens")
+        cells = [
+            f"at least {least:.0%}",
+            f"at most {most:.0%}",
+            f"{100 * gain:+.1f}",
+            f"{saved:.2f} x",
+        ]
+        rows.append([name, "levels " + ", ".join(needing) if needing else "none", *cells])
+    note = "Right and tokens: points and ratio to always thinking.\n"
+    return f"{markdown_table(header, rows)}\n{note}"
 
 
 def rate_table(stages: dict[str, list[Figures]]) -> str:
