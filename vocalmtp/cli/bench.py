@@ -38,6 +38,18 @@ class BenchOptions(EngineOptions, DecodingOptions):
         bool,
         option("--peers", help="Compare with other text-to-speech systems that are installed."),
     ] = False
+    upstream: Annotated[
+        bool,
+        option(
+            "--upstream",
+            help="MODEL is a family of published models: compare with Transformers' loop on the same "
+            "random weights.",
+        ),
+    ] = False
+    layers: Annotated[
+        int | None,
+        option(min=1, max=200, help="With --upstream: layers of the backbone.", show_default="all"),
+    ] = None
     neighbours: Annotated[
         int, option(min=0, max=1024, help="With --peers: busy processes beside the measurement.")
     ] = 0
@@ -59,6 +71,7 @@ class BenchOptions(EngineOptions, DecodingOptions):
             "chat": self.chat,
             "methods": self.methods,
             "peers": self.peers,
+            "upstream": self.upstream,
             "serve": self.serve is not None,
         }
         chosen_ones = [name for name, chosen in special.items() if chosen]
@@ -66,6 +79,8 @@ class BenchOptions(EngineOptions, DecodingOptions):
             raise InputError(
                 f"{name}: does not apply to --{chosen_ones[0]}; leave out one", code="conflict"
             )
+        if self.layers and not self.upstream:
+            raise InputError("layers: is for --upstream; leave it out", code="conflict")
         if self.neighbours and not self.peers:
             raise InputError("neighbours: is for --peers; leave it out", code="conflict")
         for other, chosen in special.items():
@@ -92,6 +107,8 @@ def bench(options: BenchOptions) -> None:
     vocalmtp bench mini --methods --quick
 
     vocalmtp bench mini --peers --json peers.json
+
+    vocalmtp bench orpheus --upstream --layers 4
 
     vocalmtp bench --serve http://127.0.0.1:8000
 
@@ -131,6 +148,11 @@ def bench(options: BenchOptions) -> None:
         parts = [("", measured)]
         busy = f"Busy processes beside it: {options.neighbours}."
         notes = [*missing, *notes, f"CPU: {cpu_flags()}. One thread each. {busy}"]
+    elif options.upstream:
+        from vocalmtp.bench.upstream import NOTE, run_upstream
+
+        parts = [("", run_upstream(model, options.layers, runtime, options.quick))]
+        notes = [NOTE, f"Layers: {options.layers or 'as published'}.", *notes]
     elif options.methods:
         parts = run_methods(load(model, **runtime), options.quick)
         notes = [*NOTES, *notes]

@@ -1,6 +1,6 @@
 """What a family of published speech LMs is, and how a folder's family is found."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -31,6 +31,7 @@ class FamilyCard:
         sampling: options of a Sampler.
         voices: names that the models know; the first is the default.
         notes: what a user has to know before using the models.
+        size: configuration of the backbone as published, with its `model_type`.
 
     """
 
@@ -40,6 +41,7 @@ class FamilyCard:
     sampling: dict[str, Any]
     voices: tuple[str, ...] = ()
     notes: str = ""
+    size: dict[str, Any] = field(default_factory=dict)
 
     @property
     def origin(self) -> str:
@@ -81,6 +83,19 @@ class Family(Protocol):
             InputError: weights are missing or differ, or there is too little memory.
 
         """
+        ...
+
+    def random_model(self, layers: int | None) -> Any:
+        """Build the publishers' model in Transformers with random weights, to measure its speed.
+
+        Args:
+            layers: of the backbone; None: as many as published. All other sizes are as published.
+
+        """
+        ...
+
+    def convert(self, published: Any, spec: "TokenizerSpec") -> "SpeechLM":
+        """Return the SpeechLM of a model of Transformers, whose weights it shares."""
         ...
 
     def prompt_format(self, folder: PublishedFolder) -> PromptFormat:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from vocalmtp.models.speech_lm import SpeechLM
     from vocalmtp.tokenizers import SpeechTokenizer
+    from vocalmtp.tokenizers.spec import TokenizerSpec
 
 BEFORE, AFTER = "<|begin_of_text|>", "<|end_of_text|>"
 BACKBONE, DEPTH = "backbone_model.", "depth_decoder."
@@ -64,10 +65,20 @@ class Csm:
 
     def load(self, folder: PublishedFolder, tokenizer: "SpeechTokenizer", half: bool) -> "SpeechLM":
         """See Family."""
+        return self.convert(load_csm(folder, half), tokenizer.spec)
+
+    def random_model(self, layers: int | None) -> Any:
+        """See Family."""
+        from transformers import CsmConfig, CsmForConditionalGeneration
+
+        depth: Any = {} if layers is None else {"num_hidden_layers": layers}
+        return CsmForConditionalGeneration(CsmConfig(**depth))
+
+    def convert(self, published: Any, spec: "TokenizerSpec") -> "SpeechLM":
+        """See Family."""
         from vocalmtp.models.config import SpeechLMConfig
         from vocalmtp.published.weights import assign, build_empty
 
-        published, spec = load_csm(folder, half), tokenizer.spec
         settings = published.config
         config = SpeechLMConfig(
             backbone=llama_settings(settings, settings.text_vocab_size),

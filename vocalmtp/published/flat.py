@@ -6,9 +6,9 @@ the embedding and in the output layer become its slot embedding and its head, wh
 logits of text. Letters: V ids of the codes, D width.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from vocalmtp.decoding.synthesis import PromptFormat, SentenceRequest
 from vocalmtp.errors import InputError
@@ -19,9 +19,11 @@ from vocalmtp.voices import Voice
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from transformers import PreTrainedModel
 
     from vocalmtp.models.speech_lm import SpeechLM
     from vocalmtp.tokenizers import SpeechTokenizer
+    from vocalmtp.tokenizers.spec import TokenizerSpec
 
 # Text ids before the speech of a sentence, given the folder of the text tokenizer.
 PromptIds = Callable[[PublishedFolder, SentenceRequest], list[int]]
@@ -62,18 +64,41 @@ class FlatFamily:
 
     def load(self, folder: PublishedFolder, tokenizer: "SpeechTokenizer", half: bool) -> "SpeechLM":
         """See Family."""
+        from vocalmtp.published.weights import load_causal_lm
+
+        count = sum(stream.size for stream in tokenizer.spec.streams)
+        last = self.code.format(self.first + count - 1)
+        codes = folder.check_consecutive(self.code.format(self.first), last, count)
+        end = folder.id_of(self.end)
+        return self.convert(load_causal_lm(folder, half), tokenizer.spec, [*codes, end])
+
+    def random_model(self, layers: int | None) -> "PreTrainedModel":
+        """See Family."""
+        from transformers import AutoConfig, AutoModelForCausalLM
+
+        special = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))
+        depth = {} if layers is None else {"num_hidden_layers": layers}
+        settings: Any = self.card.size | special | depth
+        config = AutoConfig.for_model(**settings)
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
+        return model
+
+    def convert(
+        self, backbone: Any, spec: "TokenizerSpec", ids: "Sequence[int] | None" = None
+    ) -> "SpeechLM":
+        """See Family; `ids` of the codes and the end, by default the last ones of the vocabulary."""
         import torch
 
         from vocalmtp.models.config import SpeechLMConfig
         from vocalmtp.models.speech_lm import SpeechLM, config_of
-        from vocalmtp.published.weights import load_causal_lm
 
-        spec = tokenizer.spec
-        sizes = [spec.streams[q].size for q in self.order]
-        last = self.code.format(self.first + sum(sizes) - 1)
-        codes = folder.check_consecutive(self.code.format(self.first), last, sum(sizes))
-        end = folder.id_of(self.end)
-        backbone = load_causal_lm(folder, half)
+        output, table = (
+            layer.weight
+            for layer in (backbone.get_output_embeddings(), backbone.get_input_embeddings())
+        )
+        if ids is None:
+            count = sum(stream.size for stream in spec.streams)
+            ids = [*range(len(table) - count, len(table)), len(table) - count - 1]
         config = SpeechLMConfig(
             backbone=config_of(backbone),
             streams=[{"name": stream.name, "size": stream.size} for stream in spec.streams],
@@ -87,16 +112,12 @@ class FlatFamily:
             step_dropout=0.0,
         )
         model = SpeechLM(config, backbone)
-        ids = torch.tensor([*codes, end])
-        embedded: Any = backbone.get_input_embeddings().weight
-        output: Any = backbone.get_output_embeddings()
-        head: Any = model.head
+        rows, head = torch.tensor(ids), cast(Any, model.head)
         with torch.no_grad():
-            model.embedding.table = _with_padding(embedded[ids])  # [V + 2, D]
+            model.embedding.table = _with_padding(table[rows])  # [V + 2, D]
             linear = head.projection.free["0"]
-            linear.weight = _with_padding(output.weight[ids])
-            bias = torch.zeros(len(ids)) if output.bias is None else output.bias[ids]
-            linear.bias = _with_padding(bias.to(output.weight.dtype))
+            linear.weight = _with_padding(output[rows])
+            linear.bias = _with_padding(torch.zeros(len(rows), dtype=output.dtype))
         return model.eval().requires_grad_(False)
 
     def prompt_format(self, folder: PublishedFolder) -> PromptFormat:
