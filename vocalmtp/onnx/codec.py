@@ -49,8 +49,7 @@ class OnnxTokenizer:
 
     def decode(self, codes: np.ndarray, speaker: np.ndarray | None = None) -> np.ndarray:
         """Decode codes [1, Q, T] with a speaker vector [1, D_s]: samples float32 [1, n]."""
-        stream = self.stream(speaker)
-        return np.concatenate([stream.push(codes), stream.flush()], 1)
+        return self.stream(speaker).push_all(codes)
 
     def embed_speaker(self, *_: Any) -> np.ndarray:
         """Raise InputError: there is no graph of the encoder."""
@@ -76,24 +75,35 @@ class OnnxStream:
 
     def push(self, codes: np.ndarray) -> np.ndarray:
         """Append codes [1, Q, t]; return the samples [1, n] that became final."""
-        return self._decode(codes[0].T, present=True)[None]
+        return self._decode(codes[0].T, 0)[None]
 
     def flush(self) -> np.ndarray:
         """End the stream; return the samples [1, n] that waited for the look-ahead."""
-        streams = len(self.tokenizer.spec.streams)
-        wav = self._decode(np.zeros((self.manifest.lookahead, streams), np.int64), present=False)
+        return self._end(self._decode(self._nothing(), self.manifest.lookahead))
+
+    def push_all(self, codes: np.ndarray) -> np.ndarray:
+        """Append codes [1, Q, t] and end the stream: the samples [1, n] of `push` and `flush`."""
+        whole = np.concatenate([codes[0].T, self._nothing()])
+        return self._end(self._decode(whole, self.manifest.lookahead))
+
+    def _nothing(self) -> np.ndarray:
+        """The look-ahead after the last codes, [t, Q]."""
+        return np.zeros((self.manifest.lookahead, len(self.tokenizer.spec.streams)), np.int64)
+
+    def _end(self, wav: np.ndarray) -> np.ndarray:
+        """Append the samples that are final now to the last ones [n], and fade out: [1, n]."""
         if self.begun:
             tail = self.state[self.tokenizer.samples]["tail"][: self.manifest.delay]
             wav = np.concatenate([wav, tail])
         left = np.arange(len(wav) - 1, -1, -1)
         return (wav * edge_gain(left, self.tokenizer.spec.sample_rate))[None]
 
-    def _decode(self, codes: np.ndarray, present: bool) -> np.ndarray:
-        """Decode codes [t, Q] to samples [n]."""
+    def _decode(self, codes: np.ndarray, absent: int) -> np.ndarray:
+        """Decode codes [t, Q], of which the last `absent` are none, to samples [n]."""
         frames = len(codes)
         feeds = {
             "codes": np.ascontiguousarray(codes),
-            "present": np.full((frames, 1), present, np.float32),
+            "present": (np.arange(frames)[:, None] < frames - absent).astype(np.float32),
             "speaker": self.speaker,
         }
         made = self._run(self.tokenizer.frames, feeds)
