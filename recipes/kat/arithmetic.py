@@ -115,10 +115,10 @@ def solution(problem: Problem, thinks: bool) -> str:
 def write_problems(folder: Path, train: int, test: int, seed: int = 0) -> None:
     """Write problems of all levels: a textbook, questions, and their test and validation splits.
 
-    The textbook has half of the solutions of levels 1 and 2 with steps, and three in four of the
-    others, whose answers cannot be learned without. No prompt of the test split is in another one;
-    levels 1 and 2 have so few problems that their numbers in words are in one split and those in
-    digits may be in another.
+    The textbook has one in four of the solutions of levels 1 and 2 with steps, so that they are
+    learned by heart, and three in four of the others, which cannot be. No prompt of the test split
+    is in another one; levels 1 and 2 have so few problems that their numbers in words are in one
+    split and those in digits may be in another.
     """
     folder.mkdir(parents=True, exist_ok=True)
     random, held_out = Random(seed), set()
@@ -145,7 +145,7 @@ def write_problems(folder: Path, train: int, test: int, seed: int = 0) -> None:
 def shows_steps(level: int, number: int) -> bool:
     """Whether the solution of a problem, the `number`th one, has steps."""
     turn = number // len(LEVELS)
-    return turn % 2 == 1 if level <= 2 else turn % 4 != 0
+    return (turn % 4 == 0) == (level <= 2)
 
 
 def _write(file: Path, rows: list[dict]) -> None:
