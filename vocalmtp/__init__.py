@@ -43,6 +43,8 @@ __all__ = [
 if "torch" not in sys.modules:  # which reads this when it is imported
     # Threads that spin while they wait are tens of times slower on a machine whose cores are busy.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # oneDNN keeps what it compiled for a shape; by default, texts of ever-new lengths take 200 MB.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
 
 _HOME = {
     "Audio": "vocalmtp.audio.io",

@@ -15,6 +15,7 @@ from helpers.errors import raises_input_error
 
 from vocalmtp.audio.formats import FORMATS, audio_writer, live_writer, to_pcm
 from vocalmtp.audio.io import Audio, Word, join, read_audio, trim_silence
+from vocalmtp.audio.stream_encoder import StreamEncoder
 from vocalmtp.errors import ErrorCode
 
 LOSSLESS = ("wav", "flac")
@@ -274,8 +275,26 @@ def test_m4a_is_decoded_by_ffmpeg(tmp_path: Path, fake_ffmpeg: Path) -> None:
 def test_m4a_without_ffmpeg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.m4a").write_bytes(b"\0" * 64)
     monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr("vocalmtp.audio.io.find_spec", lambda _: None)
     with raises_input_error("not_installed", key="audio", names="a.m4a"):
         read_audio(tmp_path / "a.m4a", 16_000)
+
+
+def test_aac_is_decoded_by_av(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("av", reason="needs av")
+    monkeypatch.setenv("PATH", "")
+    encoder = StreamEncoder("aac", 16_000, 24_000)
+    content = encoder.push(tone(2.0)) + encoder.finish()
+    (tmp_path / "a.aac").write_bytes(content)
+    samples = read_audio(tmp_path / "a.aac", 16_000)
+    assert samples.dtype == np.float32 and len(samples) / 16_000 == pytest.approx(2.0, abs=0.2)
+    assert 0.5 < np.sqrt(np.mean(samples**2) / np.mean(tone(2.0) ** 2)) < 1.5
+    with raises_input_error("wrong_length", key="audio", names="a.aac"):
+        read_audio(tmp_path / "a.aac", 16_000, longest=0.5)
+    for name, damaged in (("zeros.m4a", b"\0" * 64), ("text.webm", b"Hello." * 9), ("b.mp4", b"")):
+        (tmp_path / name).write_bytes(damaged)
+        with raises_input_error("unusable", key="audio", names=name):
+            read_audio(tmp_path / name, 16_000)
 
 
 def test_silence_is_trimmed_to_a_margin() -> None:

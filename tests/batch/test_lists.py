@@ -142,7 +142,7 @@ def test_a_line_number_and_an_id_may_clash(read):
         ("a.txt", b"\n \n", "empty", "a.txt"),
         ("a.csv", b"id,text\n", "empty", "a.csv"),
         ("a.txt", b"RIFF\0\0\0\0WAVE", "invalid_value", "a.txt"),
-        ("a.xml", b"a", "invalid_value", ".csv, .jsonl, .txt"),
+        ("a.xml", b"a", "invalid_value", ".csv, .jsonl, .tsv, .txt"),
         ("a.json", b"a", "invalid_value", "'.jsonl'"),
         ("a", b"a", "invalid_value", "a"),
         ("a.csv", b"id,txt\na,b\n", "missing", "'id', 'txt'"),
@@ -205,6 +205,20 @@ def test_csv_of_other_programs(read, encoding, delimiter):
     assert [item.error for item in items] == [None, None]
     assert items[0].text.splitlines() == [f'He said "5"{delimiter}', "then\u2026 left"]
     assert [item.speed for item in items] == [1.5, None]
+
+
+def test_tabs_in_a_tsv_file(tmp_path):
+    path = tmp_path / "a.tsv"
+    path.write_text("id\ttext\na\tHi, you.\n")
+    assert [(item.id, item.text) for item in read_items(path)] == [("a", "Hi, you.")]
+
+
+@pytest.mark.parametrize("content", [b"", b"\n\n", b"\xef\xbb\xbf", b"\xff\xfe"])
+def test_a_csv_file_without_a_header_is_refused(tmp_path, content):
+    path = tmp_path / "a.csv"
+    path.write_bytes(content)
+    with raises_input_error("missing", "input", "a.csv"):
+        list(read_items(path))
 
 
 @pytest.mark.parametrize("speed", ["9", "0", "-1", '"fast"', "true", "NaN"])

@@ -11,7 +11,8 @@ import shutil
 import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import count
+from importlib.util import find_spec
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -183,8 +184,8 @@ def check_no_address(path: Path | str, what: str) -> None:
 def read_audio(path: Path | str, sample_rate: int, longest: float | None = None) -> np.ndarray:
     """Read a recording as mono samples.
 
-    Formats that libsndfile does not know, such as M4A, AAC and WebM, are decoded by ffmpeg if it is
-    installed.
+    Formats that libsndfile does not know, such as M4A, AAC and WebM, are decoded by ffmpeg or by the
+    package av, whichever is installed.
 
     Args:
         path: the file.
@@ -209,7 +210,7 @@ def read_audio(path: Path | str, sample_rate: int, longest: float | None = None)
                 f"audio '{path}': no such file; give a WAV, FLAC, OGG or MP3 file", code="not_found"
             )
         if path.suffix.lower() in FFMPEG_SUFFIXES:
-            return _check_samples(_read_by_ffmpeg(path, sample_rate, longest), path)
+            return _check_samples(_read_compressed(path, sample_rate, longest), path)
         with soundfile.SoundFile(native_path(path)) as sound:
             rate = sound.samplerate
             samples = _read_sound(sound, path, sample_rate, longest)
@@ -277,15 +278,28 @@ def _is_cut(path: Path) -> bool:
     return head[:4] == b"RIFF" and length + SLOPPY < size and size < ENDLESS
 
 
-def _read_by_ffmpeg(path: Path, sample_rate: int, longest: float | None) -> np.ndarray:
-    """Samples [N] of a file that ffmpeg decodes, at `sample_rate` Hz."""
+def _read_compressed(path: Path, sample_rate: int, longest: float | None) -> np.ndarray:
+    """Samples [N] at `sample_rate` Hz of a file that FFmpeg decodes, as a program or in av."""
     program = shutil.which("ffmpeg")
-    if program is None:
+    if program is not None:
+        samples = _read_by_ffmpeg(program, path, sample_rate, longest)
+    elif find_spec("av"):
+        samples = _read_by_av(path, sample_rate, longest)
+    else:
         raise InputError(
-            f"audio '{path}': needs ffmpeg, which is not installed; install it, or give a WAV, "
-            "FLAC, OGG or MP3 file",
+            f"audio '{path}': needs ffmpeg or the package av; install one (pip install av), or give "
+            "a WAV, FLAC, OGG or MP3 file",
             code="not_installed",
         )
+    if longest is not None and len(samples) > longest * sample_rate:
+        raise _too_long(path, len(samples) / sample_rate, longest)
+    return samples
+
+
+def _read_by_ffmpeg(
+    program: str, path: Path, sample_rate: int, longest: float | None
+) -> np.ndarray:
+    """Samples [N] by the program ffmpeg, a second more than `longest` at most."""
     command = [program, "-nostdin", "-v", "error", "-protocol_whitelist", "file,pipe"]
     command += ["-i", f"file:{path}", "-f", "f32le", "-ac", "1", "-ar", str(sample_rate)]
     if longest is not None:
@@ -293,15 +307,36 @@ def _read_by_ffmpeg(path: Path, sample_rate: int, longest: float | None) -> np.n
     done = subprocess.run([*command, "pipe:1"], capture_output=True, check=False)
     if done.returncode:
         lines = done.stderr.decode(errors="replace").strip().splitlines()
-        reason = lines[-1][:120] if lines else f"exit status {done.returncode}"
-        raise InputError(
-            f"audio '{path}': ffmpeg cannot decode it ({reason}); give a WAV, FLAC, OGG or MP3 file",
-            code="unusable",
-        )
-    samples = np.frombuffer(done.stdout[: len(done.stdout) // 4 * 4], "<f4").astype(np.float32)
-    if longest is not None and len(samples) > longest * sample_rate:
-        raise _too_long(path, len(samples) / sample_rate, longest)
-    return samples
+        raise _not_decoded(path, lines[-1] if lines else f"exit status {done.returncode}")
+    return np.frombuffer(done.stdout[: len(done.stdout) // 4 * 4], "<f4").astype(np.float32)
+
+
+def _read_by_av(path: Path, sample_rate: int, longest: float | None) -> np.ndarray:
+    """Samples [N] by the package av, little more than `longest` at most."""
+    import av
+
+    blocks, total = [np.zeros(0, np.float32)], 0
+    most = math.inf if longest is None else longest * sample_rate
+    try:
+        with path.open("rb") as file, av.open(file) as container:
+            resampler = av.AudioResampler("flt", "mono", sample_rate)
+            for frame in chain(container.decode(audio=0), [None]):
+                for block in resampler.resample(frame):
+                    blocks.append(block.to_ndarray()[0])
+                    total += block.samples
+                if total > most:
+                    break
+    except (av.FFmpegError, IndexError, ValueError) as error:  # IndexError: no audio
+        raise _not_decoded(path, str(error) or "no audio") from error
+    return np.concatenate(blocks)
+
+
+def _not_decoded(path: Path, reason: str) -> InputError:
+    return InputError(
+        f"audio '{path}': FFmpeg cannot decode it ({' '.join(reason.split())[:120]}); give a WAV, "
+        "FLAC, OGG or MP3 file",
+        code="unusable",
+    )
 
 
 def resample(samples: np.ndarray, rate: float, new_rate: float) -> np.ndarray:

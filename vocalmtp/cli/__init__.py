@@ -58,6 +58,8 @@ verb(app, "ablate", panel=MEASURE)(training.ablate)
 verb(app, "bench", panel=MEASURE)(bench.bench)
 app.add_typer(drafts.app, name="text", rich_help_panel=TEXT)
 
+LONGEST = 1000  # characters of an error line
+
 
 def _print_version(requested: bool) -> None:
     if requested:
@@ -143,5 +145,8 @@ def _drop_output() -> None:
 
 
 def _stop(message: str, code: ErrorCode) -> NoReturn:
-    print(f"error: {' '.join(message.split())} [{code}]", file=sys.stderr)
+    line = " ".join(message.split())
+    if len(line) > LONGEST:  # a name of thousands of characters; the reason and the fix are last
+        line = f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}"
+    print(f"error: {line} [{code}]", file=sys.stderr)
     sys.exit(2)

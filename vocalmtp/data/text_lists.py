@@ -1,4 +1,4 @@
-"""Lists of texts: .txt, .jsonl and .csv files to the fields of every item.
+"""Lists of texts: .txt, .jsonl, .csv and .tsv files to the fields of every item.
 
 An invalid line gives an error message in place of fields, and never affects the lines after it.
 """
@@ -19,7 +19,7 @@ from vocalmtp.errors import InputError, nearest
 
 LIMIT = 1 << 22  # bytes of a line or a CSV record; longer ones are not read into memory
 RECORD = 1000  # lines of a CSV record, which bounds a quote that is never closed
-KINDS = (".txt", ".jsonl", ".csv")
+KINDS = (".txt", ".jsonl", ".csv", ".tsv")
 UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 BOM = b"\xef\xbb\xbf"
 TYPES = {
@@ -49,7 +49,7 @@ def survey(path: Path) -> Survey:
     kind = _kind(path)
     if not path.is_file():
         raise InputError(
-            f"input '{path}': no such file; give a list: .txt, .jsonl or .csv", code="not_found"
+            f"input '{path}': no such file; give a list: {', '.join(KINDS)}", code="not_found"
         )
     with path.open("rb") as file:
         head = file.read(1 << 16)
@@ -98,7 +98,7 @@ def _kind(path: Path) -> str:
             f"input '{path}': unknown format of a list; {nearest(kind, KINDS)}",
             code="invalid_value",
         )
-    return kind
+    return ".csv" if kind == ".tsv" else kind  # the header shows what separates the columns
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -175,12 +175,12 @@ def _read_csv(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
 
 def _header(path: Path, rows: Iterator[tuple[int, list[str] | str]]) -> list[str]:
     """The column names, from the first record. Raises InputError if they are invalid."""
-    number, cells = next(rows)
+    number, cells = next(rows, (1, []))
     if isinstance(cells, str):
         raise InputError(f"input '{path}' line {number}: {cells}", code="invalid_value")
     names = [cell.strip() for cell in cells]
     if "text" not in names:
-        found = ", ".join(short(name) for name in names[:10])
+        found = ", ".join(short(name) for name in names[:10]) or "nothing"
         raise InputError(
             f"input '{path}': has no column 'text', only {found}; rename one", code="missing"
         )

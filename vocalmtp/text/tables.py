@@ -207,7 +207,7 @@ PRONOUNCED = entries(  # as they are written, capitals and all
     "WWII:world_war_two iOS:eye_oh_ess macOS:mac_oh_ess LaTeX:lay_tek TeX:tek arXiv:archive "
     "PyTorch:pie_torch NumPy:num_pie SciPy:sigh_pie PyPI:pie_pee_eye xAI:ex_ay_eye "
     "MySQL:my_ess_cue_ell nginx:engine_ex kHz:kilohertz YouTube:you_tube WiFi:wi-fi ASCII:askey REPL:repple TOML:tommel NOAA:noah HIPAA:hippa PyYAML:pie_yaml "
-    "GUI:gooey NaN:not_a_number TL;DR:tee_ell_dee_are PIN:pin pH:pee_aitch pKa:pee_kay_ay mRNA:em_are_en_ay tRNA:tee_are_en_ay IPv:eye_pee_vee aet:after_extra_time"
+    "GUI:gooey NaN:not_a_number Hz:hertz MHz:megahertz GHz:gigahertz TL;DR:tee_ell_dee_are PIN:pin pH:pee_aitch pKa:pee_kay_ay mRNA:em_are_en_ay tRNA:tee_are_en_ay IPv:eye_pee_vee aet:after_extra_time"
 )
 IT_VERBS = set(  # "do IT" is the pronoun, "our IT team" is not
     "do did does love hate make made get got that is was if when because like want need think know "
