@@ -34,7 +34,8 @@ WIDTH, LAYERS, BATCH = 96, 4, 256
 RAREST = 20  # a group of phones that fewer letters stand for is no class of the network
 LEARNED = 8_000  # words that teach which letters stand for which phones
 HELD_OUT = 20  # one in so many families of words, by their first five letters
-WEAK = {"a": ("ax",)}  # forms within a sentence
+# Readings in sentences, where those of the dictionaries (as nouns) are rare.
+USUAL: dict[str, Chunk] = {"a": ("ax",), "am": ("ae1", "m"), "live": ("l", "ih1", "v")}
 _WORD = re.compile("[a-z]+(?:'[a-z]+)*")
 UNSEEN = Path(__file__).parents[1] / "corpus/unseen_words.txt"
 
@@ -54,7 +55,7 @@ def read_lexicon() -> dict[str, Chunk]:
     words = {**{word: word for word in arpabet}, **words}
     read = G2P(oov=False).lexicon
     for word, written in sorted(words.items()):
-        if not _WORD.fullmatch(word) or word in WEAK:
+        if not _WORD.fullmatch(word) or word in USUAL:
             continue
         ipa, _ = read(Tok(written, "NN", ""), Context())
         if ipa and " " not in ipa:
@@ -62,7 +63,7 @@ def read_lexicon() -> dict[str, Chunk]:
         elif word in arpabet:
             phones = (phone.lower() for phone in arpabet[word])
             lexicon[word] = tuple("ax" if phone == "ah0" else phone for phone in phones)
-    return lexicon | WEAK
+    return lexicon | USUAL
 
 
 def is_held_out(word: str) -> bool:

@@ -4,7 +4,7 @@ import json
 from functools import partial
 
 import pytest
-from helpers.errors import error_code
+from helpers.errors import error_code, raises_input_error
 from helpers.toy_model import save_toy_model
 
 from vocalmtp.bench import methods, profile, speed
@@ -12,6 +12,7 @@ from vocalmtp.bench import run as bench
 from vocalmtp.cli import main
 from vocalmtp.evaluation.statistics import single
 from vocalmtp.heads import DRAFTS
+from vocalmtp.loading import load
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +44,19 @@ def test_report_is_complete(metrics):
     assert "... peak memory" in names and "decode loop, batch 8: over next-token" in names
     for estimate in metrics.values():
         assert 0 <= estimate["low"] <= estimate["value"] <= estimate["high"]
+
+
+def test_graphs_have_no_decode_loop_to_time(monkeypatch):
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setattr(speed, "SENTENCES", ("Hi.", "No."))
+    monkeypatch.setattr(bench, "BATCHES", (1, 4))
+    monkeypatch.setattr(bench, "cold_start", lambda *_: (single(2.0), single(0.5)))
+    found = [
+        metric.name for metric in bench.run_bench("mini", runtime={"engine": "onnx"}, quick=True)
+    ]
+    assert found[0] == "real-time factor, batch 1" and found[-1] == "... peak memory"
+    with raises_input_error("unsupported"):
+        methods.random_model(load("mini", engine="onnx"), {})
 
 
 def test_gain_over_next_token_is_the_ratio_of_both_loops(metrics):
@@ -77,7 +91,7 @@ def test_timing_restores_what_it_replaces(tmp_path):
 
 def test_methods_cover_every_head_and_draft_head():
     grouped = [method.name for method in methods.grouped_methods(streams=3)]
-    heads = {"linear", "mlp", "transformer", "depth", "elastic"}
+    heads = {"linear", "mlp", "transformer", "depth", "depth_decoder", "elastic"}
     assert {name.partition(",")[0] for name in grouped} == {"next-token", *heads}
     assert len(grouped) == 1 + 3 * len(heads)
     assert {settings["name"] for settings in methods.DRAFTS.values()} == set(DRAFTS)
@@ -100,7 +114,7 @@ def test_methods_are_measured_beside_next_token_decoding(tmp_path, monkeypatch, 
         metrics = rows.setdefault(row["section"], {}).setdefault(row["name"], {})
         metrics[row["system"]] = row["estimate"]["value"]
     grouped, *drafting = rows.values()
-    assert len(grouped) == 6 and len(drafting) == 2 and len(drafting[0]) == 1 + 2 * len(DRAFTS) + 2
+    assert len(grouped) == 7 and len(drafting) == 2 and len(drafting[0]) == 1 + 2 * len(DRAFTS) + 2
     base = grouped["next-token"]["audio s/s, batch 1"]
     for found in grouped.values():
         ratio = found["over next-token, batch 1"]

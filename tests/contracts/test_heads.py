@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.toy_model import BACKBONE
 
 from vocalmtp.heads import HEADS, SpeechHead, build_head
 from vocalmtp.models.layout import IGNORED, Stream, TokenLayout
@@ -14,6 +15,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "mlp": {"name": "parallel", "kind": "mlp"},
     "transformer": {"name": "parallel", "kind": "transformer", "heads": 2},
     "depth": {"name": "depth", "width": 16, "layers": 2, "heads": 2},
+    "depth_decoder": {"name": "depth_decoder", "decoder": BACKBONE},
 }
 A = Stream(name="a", size=8, levels=(2, 4))
 B = Stream(name="b", size=5, delay=1)
@@ -71,6 +73,8 @@ def test_loss_is_finite_and_reaches_all_parameters(head: SpeechHead, layout: Tok
     assert output.per_slot.shape == (layout.tokens_per_step,)
     output.loss.backward()
     for name, parameter in head.named_parameters():
+        if not parameter.requires_grad:
+            continue
         assert parameter.grad is not None, name
         assert parameter.grad.abs().sum() > 0, name
 

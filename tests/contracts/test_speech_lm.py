@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.toy_model import BACKBONE
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
@@ -22,6 +23,7 @@ HEADS: dict[str, dict[str, Any]] = {
     "mlp": {"name": "parallel", "kind": "mlp"},
     "transformer": {"name": "parallel", "kind": "transformer", "heads": 2},
     "depth": {"name": "depth", "width": 32, "layers": 1, "heads": 2},
+    "depth_decoder": {"name": "depth_decoder", "decoder": BACKBONE},
 }
 TRUNK: dict[str, Any] = {  # of another width than the backbone
     "model_type": "llama",
@@ -49,6 +51,7 @@ CASES: dict[str, dict[str, Any]] = {
     "flat-track": {"flat": True},
     "flat-prompt": {"flat": True, "text": "prompt", "backbone": "gpt2"},
     "depth": {"head": HEADS["depth"], "frames_per_step": 2},
+    "depth-decoder": {"head": HEADS["depth_decoder"], "frames_per_step": 2},
     "recursive": {"draft": {"name": "recursive", "steps": 2, "heads": 2}},
     "leap": {
         "draft": {"name": "leap", "steps": 2},
@@ -73,6 +76,7 @@ def model(request: pytest.FixtureRequest, make_model: Make) -> SpeechLM:
 def unused(model: SpeechLM) -> set[str]:
     """Parameters that speech does not train: the text vocabulary, and the missing speaker's vector."""
     names = {"speaker_projection.no_speaker", "backbone.lm_head.weight"}
+    names |= {name for name, p in model.named_parameters() if not p.requires_grad}
     if model.trunk is not None:
         names |= {name for name, _ in model.named_parameters() if name.startswith("trunk.lm.")}
     if model.config.text == "track" or model.trunk is not None:

@@ -11,7 +11,7 @@ from vocalmtp.text import ALPHABET, char_ids
 from vocalmtp.text.ipa import PHONES, read_ipa, write_ipa
 from vocalmtp.text.letter_phones import learn
 from vocalmtp.text.lexicon import Lexicon
-from vocalmtp.text.pronunciation import KERNEL, LETTERS, Pronouncer, phones_of, track_ids
+from vocalmtp.text.pronunciation import KERNEL, LETTERS, Pronouncer, phones_of, phonetic, track_ids
 from vocalmtp.text.ssml import parse_marks
 
 WORDS = {
@@ -62,6 +62,10 @@ def test_letters_have_the_phones_of_the_lexicon(pronouncer: Pronouncer) -> None:
     for word, phones in WORDS.items():
         chunks = pronouncer.pronounce(word)
         assert len(chunks) == len(word) and sum(chunks, ()) == phones
+
+
+def test_bundled_lexicon_has_the_readings_of_sentences() -> None:
+    assert phonetic("i am in a house. we live here.") == "ˈaɪ ˈæm ˈɪn ə hˈaʊs. wi lˈɪv hˈɪɹ."
 
 
 def test_possessives_and_hyphens_follow_their_words(pronouncer: Pronouncer) -> None:

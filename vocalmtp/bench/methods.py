@@ -16,6 +16,7 @@ from vocalmtp.bench.speed import loop_seconds
 from vocalmtp.decoding.options import Decoding
 from vocalmtp.engines.cuda import store_in_bf16
 from vocalmtp.engines.graphs import Programs
+from vocalmtp.errors import InputError
 from vocalmtp.evaluation.report import Metric
 from vocalmtp.evaluation.statistics import median_range, single
 from vocalmtp.heads.base import HEADS
@@ -41,6 +42,15 @@ DRAFTS: dict[str, dict[str, Any]] = {
     "leap, stride 2": {"name": "leap", "steps": 2, "stride": 2},
     "parallel": {"name": "leap", "steps": 3, "stride": 1, "mapped": False},
 }
+DEPTH_DECODER = {  # of a size like the depth head's
+    "model_type": "llama",
+    "hidden_size": 256,
+    "intermediate_size": 512,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "bos_token_id": None,
+    "eos_token_id": None,
+}
 NOTES = (
     "All weights are random, in the sizes of the model: the time of a loop does not depend on them. "
     "Neither quality nor the acceptance of drafts can be read here.",
@@ -63,7 +73,9 @@ def head_settings() -> dict[str, dict[str, Any]]:
     """Every registered head, the parallel one in all its kinds."""
     kinds = get_args(ParallelConfig.model_fields["kind"].annotation)
     heads: dict[str, dict[str, Any]] = {kind: {"name": "parallel", "kind": kind} for kind in kinds}
-    return heads | {name: {"name": name} for name in HEADS if name != "parallel"}
+    heads |= {name: {"name": name} for name in HEADS if name != "parallel"}
+    heads["depth_decoder"] |= {"decoder": DEPTH_DECODER}
+    return heads
 
 
 def grouped_methods(streams: int, groupings: Sequence[int] = GROUPINGS) -> list[Method]:
@@ -183,7 +195,12 @@ def build(tts: TTS, methods: list[Method]) -> dict[str, TTS]:
 
 def random_model(tts: TTS, settings: dict[str, Any]) -> SpeechLM:
     """A model like that of `tts` except for `settings`, with random weights, on the same engine."""
-    given = tts.full_model
+    if not isinstance(tts.full_model, torch.nn.Module):
+        raise InputError(
+            "engine onnx: runs the graphs of one model alone; leave it out to compare methods",
+            code="unsupported",
+        )
+    given: Any = tts.full_model
     config = given.config.to_dict()
     for key in ("architectures", "model_type", "transformers_version", "dtype"):
         config.pop(key, None)

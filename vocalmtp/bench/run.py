@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from vocalmtp.bench.methods import NEXT, random_model
 from vocalmtp.bench.profile import dispatch_share, memory_bound, time_shares
 from vocalmtp.bench.speed import (
@@ -32,7 +34,7 @@ def run_bench(
     runtime: Mapping[str, Any] | None = None,
     quick: bool = False,
 ) -> list[Metric]:
-    """Measure the speed of a model, and of its decode loop beside a next-token model's.
+    """Measure the speed of a model and, in torch, of its decode loop beside a next-token model's.
 
     Args:
         model: name or folder.
@@ -59,6 +61,8 @@ def run_bench(
     seconds, peak = cold_start(model, 1 if quick else 3, runtime)
     metrics.append(Metric("vocalmtp tts, complete process", name, seconds, "s"))
     metrics.append(Metric("... peak memory", name, peak, "GiB"))
+    if not isinstance(tts.model, nn.Module):  # graphs, whose decode loop has no parts to time
+        return metrics
     twin = next_token_model(tts) if against is None else load(against, **runtime)
     metrics += loop_metrics(tts, name, twin, repeats)
     return metrics + profile_metrics(tts, name)

@@ -30,12 +30,15 @@ class DepthDecoderConfig(StrictModel):
         projection: whether a layer leads from D to W: "none", "linear", or "bias" for one with a bias.
         end_code: the code that ends the speech where all slots but the last have it; None: the end
             id of slot 0 does.
+        published_ids: whether ids that published models lack are never predicted: those of padding,
+            and the ends of all slots, or all but the first one without an `end_code`.
 
     """
 
     decoder: dict[str, Any]
     projection: str = "linear"
     end_code: int | None = None
+    published_ids: bool = False
 
 
 @HEADS.register("depth_decoder")
@@ -54,16 +57,20 @@ class DepthDecoderHead(SpeechHead):
         from transformers import AutoConfig, AutoModelForCausalLM
 
         super().__init__(layout, loss_weights)
-        self.end_code = config.end_code
+        self.end_code, self.published_ids = config.end_code, config.published_ids
         settings = AutoConfig.for_model(**({"vocab_size": 1} | config.decoder))
         inner: int = settings.hidden_size
         slots = layout.slots
         self.first = nn.Linear(width, slots[0].vocab_size, bias=False)
         self.tables = nn.ModuleList(nn.Embedding(slot.vocab_size, width) for slot in slots[:-1])
         self.projection: nn.Module = nn.Identity()
-        if config.projection != "none":
-            self.projection = nn.Linear(width, inner, bias=config.projection == "bias")
-        self.decoder: Any = AutoModelForCausalLM.from_config(settings)
+        self.decoder: Any = None  # of a single slot
+        if len(slots) > 1:
+            if config.projection != "none":
+                self.projection = nn.Linear(width, inner, bias=config.projection == "bias")
+            self.decoder = AutoModelForCausalLM.from_config(settings)
+            for unused in ("get_input_embeddings", "get_output_embeddings"):
+                getattr(self.decoder, unused)().requires_grad_(False)
         self.outputs = nn.ModuleList(
             nn.Linear(inner, slot.vocab_size, bias=False) for slot in slots[1:]
         )
@@ -78,6 +85,8 @@ class DepthDecoderHead(SpeechHead):
         """
         if self.num_slots > 1 and targets is None:
             raise ValueError("all slots at once need the step's targets")
+        if self.num_slots == 1:
+            return [self._allowed(0, self.first(hidden))]
         places = [hidden]
         for k, table in enumerate(self.tables):
             assert targets is not None
@@ -91,13 +100,13 @@ class DepthDecoderHead(SpeechHead):
 
     def propose(self, hidden: Tensor, pick: SlotSampler) -> Proposal:
         """Draw the step that hidden states [B, D] predict, slot by slot with a cache."""
-        runner = TransformersRunner(self.decoder) if self.runner is None else self.runner
         token, log_prob = pick(0, self._allowed(0, self.first(hidden)))
         tokens, log_probs = [token], [log_prob]
-        places = torch.stack([hidden, self.tables[0](token)], 1) if self.num_slots > 1 else None
-        cache: Any = None
+        runner, cache = self.runner, None
         for k, output in enumerate(self.outputs, start=1):
             if cache is None:
+                runner = TransformersRunner(self.decoder) if runner is None else runner
+                places = torch.stack([hidden, self.tables[0](token)], 1)
                 inputs = self.projection(places)  # [B, 2, W]
                 mask = torch.ones(inputs.shape[:2], dtype=torch.long, device=inputs.device)
                 states, cache = runner.prefill(inputs, mask)
@@ -111,7 +120,9 @@ class DepthDecoderHead(SpeechHead):
         return Proposal(steps[:, None], torch.stack(log_probs, -1)[:, None])
 
     def _allowed(self, k: int, logits: Tensor) -> Tensor:
-        """Exclude the ids that the published model does not have, from logits [.., V_k] of slot `k`."""
+        """Exclude the ids that published models lack from logits [.., V_k] of slot `k`."""
+        if not self.published_ids:
+            return logits
         slot = self.layout.slots[k]
         kept = slot.size if k or self.end_code is not None else slot.size + 1
         excluded = torch.full_like(logits[..., kept:], -torch.inf)
@@ -128,6 +139,6 @@ class DepthDecoderHead(SpeechHead):
 
     def optimize_for_inference(self, convert: LinearFactory) -> None:
         """Fuse the layers of a decoder that LlamaRunner supports."""
-        if LlamaRunner.supports(self.decoder):
+        if self.decoder is not None and LlamaRunner.supports(self.decoder):
             self.runner = LlamaRunner(self.decoder, convert)
             self.decoder.base_model.layers = nn.ModuleList()

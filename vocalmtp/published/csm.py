@@ -90,6 +90,7 @@ class Csm:
                 "name": "depth_decoder",
                 "decoder": llama_settings(settings.depth_decoder_config, 1),
                 "end_code": settings.codebook_eos_token_id,
+                "published_ids": True,
             },
             tokenizer={"name": spec.name, "hash": spec.hash, "frame_rate": spec.frame_rate},
             speaker_dropout=0.0,
