@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.toy_model import BACKBONE
 
 from vocalmtp.decoding.generate import Prompt, collect_utterances, generate
 from vocalmtp.decoding.sampling import Sampler
@@ -44,7 +45,8 @@ def model(request: pytest.FixtureRequest, make_model: Make) -> SpeechLM:
 
 @pytest.fixture(params=HEADS)
 def head(request: pytest.FixtureRequest) -> SpeechHead:
-    return build_head({"name": request.param}, LAYOUT, WIDTH, {})
+    settings = {"decoder": BACKBONE} if request.param == "depth_decoder" else {}
+    return build_head({"name": request.param} | settings, LAYOUT, WIDTH, {})
 
 
 @pytest.fixture(params=DRAFTS)

@@ -15,7 +15,12 @@ SCRIPT = """
     from pathlib import Path
     import torch
     from torch import nn
-    from vocalmtp.training.distributed import average_gradients, from_first, make_accelerator
+    from vocalmtp.training.distributed import (
+        average_gradients,
+        from_first,
+        leave_processes,
+        make_accelerator,
+    )
 
     accelerator = make_accelerator("cpu", "fp32")
     rank, processes = accelerator.process_index, accelerator.num_processes
@@ -25,6 +30,7 @@ SCRIPT = """
     layer(data[rank : rank + 1] if processes > 1 else data).mean().backward()
     average_gradients(list(layer.parameters()))
     torch.save((layer.weight.grad, from_first(float(rank + 7))), Path(sys.argv[1]) / f"{rank}.pt")
+    leave_processes()
 """
 
 
@@ -50,11 +56,13 @@ TRAIN = """
     from pathlib import Path
     import torch
     from vocalmtp.config import parse
+    from vocalmtp.training.distributed import leave_processes
     from vocalmtp.training.recipe import SpeechLMRecipe
     from vocalmtp.training.train import train
 
     torch.set_num_threads(1)
     train(parse(SpeechLMRecipe, json.loads(Path(sys.argv[1]).read_text())))
+    leave_processes()
 """
 
 

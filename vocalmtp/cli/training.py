@@ -103,12 +103,13 @@ def train(options: TrainOptions) -> None:
     require_accelerate()
     if kind.package:
         require(kind.package)
-    from vocalmtp.training.distributed import is_first
+    from vocalmtp.training.distributed import is_first, leave_processes
 
     module = import_module(f"vocalmtp.training.{kind.module}")
     config: Any = parse(getattr(module, kind.config), data, str(options.recipe))
     with only_writer(Path(config.output)) if is_first() else nullcontext():
         output = getattr(module, kind.train)(config)
+    leave_processes()
     if kind.usage:
         print(f"{output}: try it with: {kind.usage.format(output=output)}")
 

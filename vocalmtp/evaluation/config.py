@@ -108,6 +108,8 @@ class EvalConfig(ManifestEvalConfig):
     temperature: Annotated[float | None, Option(show_default=CARD)] = None
     top_k: Annotated[int | None, Option(show_default=CARD)] = None
     top_p: Annotated[float | None, Option(show_default=CARD)] = None
+    min_p: Annotated[float | None, Option(show_default=CARD)] = None
+    repetition_penalty: Annotated[float | None, Option(show_default=CARD)] = None
     greedy: Annotated[bool, Option("--greedy", help="Always take the most likely token.")] = False
 
     @property

@@ -93,7 +93,13 @@ class DepthDecoderHead(SpeechHead):
             pad = self.layout.slots[k].pad_id
             places.append(table(torch.where(targets[..., k] < 0, pad, targets[..., k])))
         inputs = self.projection(torch.stack(places, -2))  # [B, S, K, W]
-        mixed = self.decoder.base_model(inputs_embeds=inputs.flatten(0, -3), use_cache=False)
+        length = inputs.shape[-2]
+        causal = torch.ones(length, length, dtype=torch.bool, device=hidden.device).tril()
+        mixed = self.decoder.base_model(
+            inputs_embeds=inputs.flatten(0, -3),  # [B S, K, W]
+            attention_mask=causal[None, None],  # [1, 1, K, K]
+            use_cache=False,
+        )
         states = mixed.last_hidden_state.view(inputs.shape)
         later = [output(states[..., k, :]) for k, output in enumerate(self.outputs, start=1)]
         return [self._allowed(k, x) for k, x in enumerate([self.first(hidden), *later])]

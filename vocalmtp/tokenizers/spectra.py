@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -27,13 +28,13 @@ def slaney_mel_filters(sample_rate: int, fft_size: int, mels: int) -> Tensor:
 
 def kaldi_mel_filters(sample_rate: int, fft_size: int, mels: int, low: float = 20.0) -> Tensor:
     """Return triangular filters in the mel scale, from `low` Hz to Nyquist: [bins, mels]."""
-    bins = torch.arange(fft_size // 2 + 1, dtype=torch.float64) * sample_rate / fft_size
-    position = 1127 * (1 + bins[:, None] / 700).log()
+    bins = np.arange(fft_size // 2 + 1) * sample_rate / fft_size
+    position = 1127 * np.log(1 + bins[:, None] / 700)
     bottom, top = (1127 * math.log(1 + frequency / 700) for frequency in (low, sample_rate / 2))
-    edges = torch.linspace(bottom, top, mels + 2, dtype=torch.float64)
+    edges = np.linspace(bottom, top, mels + 2)
     rise = (position - edges[:-2]) / (edges[1:-1] - edges[:-2])
     fall = (edges[2:] - position) / (edges[2:] - edges[1:-1])
-    return torch.minimum(rise, fall).clamp(min=0)
+    return torch.from_numpy(np.minimum(rise, fall).clip(min=0))
 
 
 class KaldiLogMel(FixedDtype):

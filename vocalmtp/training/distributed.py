@@ -69,6 +69,12 @@ def is_first() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+def leave_processes() -> None:
+    """End the communication with other processes, which would abort the exit of this one."""
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
 def average_gradients(parameters: list[nn.Parameter]) -> None:
     """Replace every gradient by its mean over the processes."""
     if not distributed.is_initialized():
