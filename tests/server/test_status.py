@@ -1,9 +1,11 @@
 """The routes that describe the server, and who may use it."""
 
 import base64
+import subprocess
+import sys
 
 import pytest
-from helpers.chat_server import serving
+from helpers.chat_server import free_port, serving
 from helpers.speech_client import SPEECH, client_of
 
 from vocalmtp.bench.serve import run_serve_bench
@@ -94,3 +96,13 @@ def test_cross_origin_requests_are_refused_unless_allowed(make_state):
 def test_other_host_names_are_refused_on_a_local_address(make_state):
     client = client_of(make_state())
     assert client.get("/health", headers={"host": "evil.example"}).status_code == 400
+
+
+def test_server_that_is_ended_as_soon_as_it_listens_ends(folder):
+    command = [sys.executable, "-m", "vocalmtp", "serve", "--model", str(folder)]
+    process = subprocess.Popen(
+        [*command, "--port", str(free_port()), "--llm", "echo"], stderr=subprocess.PIPE, text=True
+    )
+    assert any("speech at" in line for line in process.stderr)
+    process.terminate()
+    assert process.wait(60) != 0

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from vocalmtp.cli.console import tell
-from vocalmtp.cli.options import ModelOptions, VoiceOptions, option
+from vocalmtp.cli.options import EncryptionOptions, ModelOptions, VoiceOptions, option
 from vocalmtp.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ TURNS, RECORDING, PAGE = "Turns", "Without the page", "The page"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChatOptions(ModelOptions, VoiceOptions):
+class ChatOptions(ModelOptions, VoiceOptions, EncryptionOptions):
     """Options of `vocalmtp chat`."""
 
     llm: Annotated[
@@ -182,10 +182,11 @@ class ChatOptions(ModelOptions, VoiceOptions):
         if self.input is not None and self.terminal:
             raise InputError("terminal: does not go with --input; leave one out", code="conflict")
         if self.terminal or self.input is not None:
-            for name in ("host", "port", "auth", "sessions"):
+            for name in ("host", "port", "auth", "sessions", "tls_certificate", "tls_key"):
                 if (value := getattr(self, name)) is not None:
                     raise InputError(
-                        f"{name} '{value}': is for the page; leave it out", code="conflict"
+                        f"{name.replace('_', '-')} '{value}': is for the page; leave it out",
+                        code="conflict",
                     )
 
 
@@ -269,6 +270,7 @@ def _check_page(options: ChatOptions) -> None:
     from vocalmtp.server.security import check_auth
     from vocalmtp.server.workers import check_port
 
+    options.check_encryption()
     check_port(options.host or LOCALHOST, options.port or PORT)
     if options.auth is not None:
         check_auth(options.auth)
@@ -349,8 +351,8 @@ def _serve_page(
         app = make_app(state, host, options.auth)
         state.warm_up()
         shown = f"[{host}]" if ":" in host else host
-        tell(f"talk at http://{shown}:{port}; Ctrl-C ends")
-        run(app, state, host, port)
+        tell(f"talk at {options.scheme}://{shown}:{port}; Ctrl-C ends")
+        run(app, state, host, port, encryption=options.encryption())
     finally:
         state.close()
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
-SAMPLING, DECODING = "Sampling", "Decoding"
+SAMPLING, DECODING, ENCRYPTION = "Sampling", "Decoding", "Encryption"
 
 
 def verb(
@@ -249,6 +249,52 @@ class SamplingOptions:
         given = {name: getattr(self, name) for name in names}
         chosen = {key: value for key, value in given.items() if value is not None}
         return chosen | ({"greedy": True} if self.greedy else {})
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncryptionOptions:
+    """HTTPS of a server, without which browsers give no microphone to pages of other machines."""
+
+    tls_certificate: Annotated[
+        Path | None, option(panel=ENCRYPTION, help="Serve https by this certificate, a PEM file.")
+    ] = None
+    tls_key: Annotated[
+        Path | None,
+        option(
+            panel=ENCRYPTION,
+            help="The private key of the certificate, a PEM file.",
+            show_default="in the file of the certificate",
+        ),
+    ] = None
+
+    @property
+    def scheme(self) -> str:
+        """How addresses begin."""
+        return "http" if self.tls_certificate is None else "https"
+
+    def check_encryption(self) -> None:
+        """Raise InputError for a key alone, or files that are no certificate with its key."""
+        import ssl
+
+        if self.tls_certificate is None:
+            if self.tls_key is not None:
+                raise InputError("tls-key: needs a certificate; give both", code="conflict")
+            return
+        try:
+            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
+                self.tls_certificate, self.tls_key
+            )
+        except OSError as error:
+            raise InputError(
+                f"tls-certificate '{self.tls_certificate}': cannot be used with its key "
+                f"({error.strerror or error}); give PEM files that belong together",
+                code="unusable",
+            ) from error
+
+    def encryption(self) -> dict[str, str]:
+        """Return the settings of uvicorn."""
+        files = {"ssl_certfile": self.tls_certificate, "ssl_keyfile": self.tls_key}
+        return {name: str(file) for name, file in files.items() if file is not None}
 
 
 @dataclass(frozen=True, kw_only=True)

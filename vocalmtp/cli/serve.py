@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from vocalmtp.cli.console import tell
-from vocalmtp.cli.options import DecodingOptions, ModelOptions, option
+from vocalmtp.cli.options import DecodingOptions, EncryptionOptions, ModelOptions, option
 from vocalmtp.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ ACCESS, ENGINE, ANSWERS = "Access", "Engine", "Answers and transcripts"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServeOptions(ModelOptions, DecodingOptions):
+class ServeOptions(ModelOptions, DecodingOptions, EncryptionOptions):
     """Options of `vocalmtp serve`."""
 
     host: Annotated[
@@ -126,7 +126,11 @@ class ServeOptions(ModelOptions, DecodingOptions):
     def check_processes(self) -> None:
         """Raise InputError for options that need one process if there are to be several."""
         several = {"workers": self.workers > 1, "ray": self.ray is not None}
-        single = {"wyoming": self.wyoming is not None, "page": self.page and self.ray is not None}
+        single = {
+            "wyoming": self.wyoming is not None,
+            "page": self.page and self.ray is not None,
+            "tls-certificate": self.scheme == "https" and self.ray is not None,
+        }
         chosen = [name for name, given in several.items() if given]
         if len(chosen) == 2:
             raise InputError("workers: does not apply to --ray; leave out one", code="conflict")
@@ -191,11 +195,12 @@ def serve(options: ServeOptions) -> None:
     from vocalmtp.server.workers import check_port
 
     options.keys()
+    options.check_encryption()
     check_port(options.host, options.port)
     if options.wyoming is not None:
         check_port(options.host, options.wyoming)
     shown = f"[{options.host}]" if ":" in options.host else options.host
-    address = f"speech at http://{shown}:{options.port}/v1; Ctrl-C ends"
+    address = f"speech at {options.scheme}://{shown}:{options.port}/v1; Ctrl-C ends"
     if options.ray is not None:
         from vocalmtp.server.ray import start_on_ray, stop_on_signal
 
@@ -229,7 +234,7 @@ def serve_here(options: ServeOptions, listener: "socket | None", address: str) -
         app = _app(options, state)
         state.warm_up()
         tell(address)
-        run(app, state, options.host, options.port, options.wyoming, listener)
+        run(app, state, options.host, options.port, options.wyoming, listener, options.encryption())
     finally:
         state.close()
 

@@ -3,8 +3,10 @@
 import asyncio
 import gc
 import logging
+import signal
 import socket
-from collections.abc import Collection
+import threading
+from collections.abc import Collection, Mapping
 from contextlib import AsyncExitStack, suppress
 from typing import Any
 
@@ -116,6 +118,7 @@ def run(
     port: int,
     wyoming: int | None = None,
     listener: socket.socket | None = None,
+    encryption: Mapping[str, str] | None = None,
 ) -> None:
     """Serve until Ctrl-C.
 
@@ -126,12 +129,32 @@ def run(
         port: the port.
         wyoming: the port of the Wyoming protocol; None: it is not served.
         listener: a socket that listens already, in place of `port`.
+        encryption: settings of uvicorn for https; None: http.
 
     """
-    gc.collect()
-    gc.freeze()  # a million objects of libraries would delay steps, and the end, at every collection
+    _freeze_objects()
+    config = {**settings(state), **(encryption or {})}
     with suppress(KeyboardInterrupt):
-        asyncio.run(_serve(app, state, host, port, wyoming, listener))
+        asyncio.run(_serve(app, state, host, port, wyoming, listener, config))
+
+
+def _freeze_objects() -> None:
+    """Exempt the million objects of libraries from later collections, which would delay steps.
+
+    A signal meanwhile is handled afterwards: Python drops exceptions of handlers in finalizers.
+    """
+    received: list[int] = []
+    main = threading.current_thread() is threading.main_thread()
+    handled = (signal.SIGTERM, signal.SIGINT) if main else ()
+    handlers = {
+        number: signal.signal(number, lambda n, _: received.append(n)) for number in handled
+    }
+    gc.collect()
+    gc.freeze()
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    for number in received:
+        signal.raise_signal(number)
 
 
 async def _serve(
@@ -141,11 +164,12 @@ async def _serve(
     port: int,
     wyoming: int | None,
     listener: socket.socket | None,
+    config: dict[str, Any],
 ) -> None:
     import uvicorn
 
     logging.getLogger("uvicorn.error").addFilter(_not_cancelled)
-    server = uvicorn.Server(uvicorn.Config(app, host=host, port=port, **settings(state)))
+    server = uvicorn.Server(uvicorn.Config(app, host=host, port=port, **config))
     async with AsyncExitStack() as stack:
         if wyoming is not None and state.speech is not None:
             from vocalmtp.server.wyoming import wyoming_server, wyoming_service
