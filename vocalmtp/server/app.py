@@ -153,8 +153,8 @@ def _freeze_objects() -> None:
     gc.freeze()
     for number, handler in handlers.items():
         signal.signal(number, handler)
-    for number in received:
-        signal.raise_signal(number)
+    for each in received:
+        signal.raise_signal(each)
 
 
 async def _serve(
