@@ -10,7 +10,8 @@ import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable
 from dataclasses import dataclass
 from itertools import count
-from queue import Queue, SimpleQueue
+from math import inf
+from queue import PriorityQueue, SimpleQueue
 
 import torch
 
@@ -41,6 +42,9 @@ class _Row:
     spoken: SentenceStream | WholeSentence
 
 
+_Steps = tuple[_Row, Array, bool]  # tokens of steps, and whether they are the last
+
+
 class SpeechEngine:
     """Decodes any number of requests at a time with one model.
 
@@ -59,7 +63,8 @@ class SpeechEngine:
         self._observer = observer
         self._schedule = Schedule(rows, queue, observer)
         self._numbers = count()
-        self._steps: Queue[tuple[_Row, Array, bool] | None] = Queue(4 * rows)
+        # Steps to convert: first those of the client that is out of audio soonest.
+        self._steps: PriorityQueue[tuple[float, int, _Steps | None]] = PriorityQueue(4 * rows)
         threads = tts.threads or torch.get_num_threads()  # a new thread would use all cores
         self._threads = [
             threading.Thread(target=self._run, args=(work, threads), name=name, daemon=True)
@@ -170,7 +175,7 @@ class SpeechEngine:
                     seconds = time.monotonic() - begin
                     self._observer.batch(len(batch.rows), self._schedule.waiting, seconds)
         finally:
-            self._steps.put(None)
+            self._steps.put((inf, next(self._numbers), None))
 
     def _new_batch(self) -> RunningBatch:
         return RunningBatch(self.tts.model, self.tts.decoding.strategy(self.tts.statistics))
@@ -196,12 +201,13 @@ class SpeechEngine:
             ready = zip(event.rows, event.tokens, event.finished, strict=True)
             for number, tokens, finished in ready:
                 row = rows.pop(number) if finished else rows[number]
-                self._steps.put((row, tokens, finished))
+                deadline = row.job.submitted if row.job.begun is None else row.job.dry
+                self._steps.put((deadline, next(self._numbers), (row, tokens, finished)))
 
     def _convert(self) -> None:
         """Convert steps to audio until the engine is closed."""
-        while (entry := self._steps.get()) is not None:
-            row, tokens, finished = entry
+        while (steps := self._steps.get()[2]) is not None:
+            row, tokens, finished = steps
             if row.job.over or self._schedule.closed:
                 continue
             try:
