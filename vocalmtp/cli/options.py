@@ -245,10 +245,9 @@ class SamplingOptions:
                 f"temperature '{self.temperature:g}': has no effect with --greedy; leave out one",
                 code="conflict",
             )
-        names = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
-        given = {name: getattr(self, name) for name in names}
-        chosen = {key: value for key, value in given.items() if value is not None}
-        return chosen | ({"greedy": True} if self.greedy else {})
+        from vocalmtp.decoding.options import given_sampling
+
+        return given_sampling(self)
 
 
 @dataclass(frozen=True, kw_only=True)

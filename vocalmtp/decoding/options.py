@@ -20,6 +20,14 @@ SAMPLING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "gre
 TOLERANT = ("typical", "near")
 
 
+def given_sampling(options: object) -> dict[str, Any]:
+    """Return the options of a Sampler among the fields of `options` that are neither None nor False."""
+    values = {name: getattr(options, name, None) for name in SAMPLING}
+    return {
+        name: value for name, value in values.items() if value is not None and value is not False
+    }
+
+
 @dataclass(frozen=True, kw_only=True)
 class Decoding:
     """How a model decodes, for all rows alike; how a row is sampled is its Sampler's matter.

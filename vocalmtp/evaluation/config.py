@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from typer import Option
 
-from vocalmtp.decoding.options import SAMPLING
+from vocalmtp.decoding.options import given_sampling
 from vocalmtp.hub import DEFAULT_MODEL
 
 SpeakerConditioning = Literal["both", "lm", "decoder", "none"]
@@ -115,10 +115,7 @@ class EvalConfig(ManifestEvalConfig):
     @property
     def sampling(self) -> dict[str, Any]:
         """Options of `TTS.batch`; those that were not given are left to the model."""
-        given = {name: getattr(self, name) for name in SAMPLING}
-        return {
-            name: value for name, value in given.items() if value is not None and value is not False
-        }
+        return given_sampling(self)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from vocalmtp.audio.stream_encoder import StreamFormat
 from vocalmtp.chat.history import Message
+from vocalmtp.decoding.options import given_sampling
 
 MAX_ITEMS = 32  # of a batch
 SampleRate = Literal[8_000, 16_000, 24_000, 48_000]  # those that all formats support
@@ -44,9 +45,7 @@ class SpeechSettings(BaseModel):
 
     def sampling(self) -> dict[str, Any]:
         """Return the sampling options that were given."""
-        names = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
-        given = {name: getattr(self, name) for name in names}
-        return {name: value for name, value in given.items() if value is not None}
+        return given_sampling(self)
 
 
 class SpeechRequest(SpeechSettings):
