@@ -66,7 +66,7 @@ def test_test_problems_are_not_in_the_textbook(recipe, tmp_path):
     assert len(rows["test"]) == 60 and not hard & {row["prompt"] for row in rows["train"]}
     assert len(rows["textbook"]) + len(rows["textbook_valid"]) == 600
     thinking = [row for row in rows["textbook"] if "<think>" in row["answer"]]
-    assert 0.56 < len(thinking) / len(rows["textbook"]) < 0.61  # (2 / 4 + 4 * 3 / 4) / 6
+    assert 0.45 < len(thinking) / len(rows["textbook"]) < 0.58  # (1 / 8 + 9 / 10) / 2
 
 
 # -- votes -----------------------------------------------------------------------------------------

@@ -7,7 +7,9 @@ are sums, differences and products of digits, so that a small model learns these
 """
 
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import cycle, islice
 from pathlib import Path
 from random import Random
 
@@ -18,6 +20,7 @@ from transformers import PreTrainedTokenizerFast
 from vocalmtp.text.thinking import ANSWER, END_ANSWER, END_THINK, TAGS, THINK
 
 LEVELS = range(1, 7)
+TEXTBOOK_LEVELS = (1, 2, 1, 2, 3, 4, 5, 6)  # in turn: what is learned by heart is repeated most
 END = "<|end|>"
 SPACE = "\u2581"  # before every word in the vocabulary
 OPERATIONS = ("plus", "minus", "times")
@@ -113,39 +116,42 @@ def solution(problem: Problem, thinks: bool) -> str:
 
 
 def write_problems(folder: Path, train: int, test: int, seed: int = 0) -> None:
-    """Write problems of all levels: a textbook, questions, and their test and validation splits.
+    """Write a textbook, questions of all levels, and their test and validation splits.
 
-    The textbook has one in four of the solutions of levels 1 and 2 with steps, so that they are
-    learned by heart, and three in four of the others, which cannot be. No prompt of the test split
+    The textbook has one in eight of the solutions of levels 1 and 2 with steps, so that they are
+    learned by heart, and nine in ten of the others, which cannot be. No prompt of the test split
     is in another one; levels 1 and 2 have so few problems that their numbers in words are in one
     split and those in digits may be in another.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    random, held_out = Random(seed), set()
-    splits: dict[str, list[Problem]] = {"test": [], "train": []}
-    for name, count in (("test", test), ("train", train)):
-        while len(splits[name]) < count:
-            problem = draw(random, LEVELS[len(splits[name]) % len(LEVELS)])
-            if name == "train" and problem.prompt in held_out:
-                continue
-            if name == "test" and problem.level > 2:
-                held_out.add(problem.prompt)
-            splits[name].append(problem)
-    _write(folder / "test.jsonl", [vars(problem) for problem in splits["test"]])
-    _write(folder / "train.jsonl", [vars(problem) for problem in splits["train"]])
+    random = Random(seed)
+    tested = [draw(random, LEVELS[n % len(LEVELS)]) for n in range(test)]
+    held_out = {problem.prompt for problem in tested if problem.level > 2}
+    questions = list(islice(draw_others(random, LEVELS, held_out), train // 4))
+    book = list(islice(draw_others(random, TEXTBOOK_LEVELS, held_out), train))
+    _write(folder / "test.jsonl", [vars(problem) for problem in tested])
+    _write(folder / "train.jsonl", [vars(problem) for problem in questions])
     lines = [
-        {"prompt": problem.prompt, "answer": solution(problem, shows_steps(problem.level, n))}
-        for n, problem in enumerate(splits["train"])
+        {"prompt": problem.prompt, "answer": solution(problem, shows_steps(random, problem.level))}
+        for problem in book
     ]
     held = max(1, len(lines) // 50)
     _write(folder / "textbook_valid.jsonl", lines[:held])
     _write(folder / "textbook.jsonl", lines[held:])
 
 
-def shows_steps(level: int, number: int) -> bool:
-    """Whether the solution of a problem, the `number`th one, has steps."""
-    turn = number // len(LEVELS)
-    return (turn % 4 == 0) == (level <= 2)
+def draw_others(random: Random, levels: Sequence[int], held_out: set[str]) -> Iterator[Problem]:
+    """Draw problems of the levels in turn, without those whose prompts are held out."""
+    for level in cycle(levels):
+        problem = draw(random, level)
+        while problem.prompt in held_out:
+            problem = draw(random, level)
+        yield problem
+
+
+def shows_steps(random: Random, level: int) -> bool:
+    """Whether the solution of a problem of the textbook has steps."""
+    return random.random() < (1 / 8 if level <= 2 else 9 / 10)
 
 
 def _write(file: Path, rows: list[dict]) -> None:
