@@ -13,6 +13,7 @@ from vocalmtp.models.layout import IGNORED, Stream, TokenLayout
 WIDTH = 16
 CONFIGS: dict[str, dict[str, Any]] = {
     "sequential": {"name": "sequential", "steps": 3, "heads": 2},
+    "sequential, not normed": {"name": "sequential", "steps": 2, "heads": 2, "normed": False},
     "sequential, shared head": {"name": "sequential", "steps": 2, "heads": 2, "own_heads": False},
     "recursive": {"name": "recursive", "steps": 3, "heads": 2},
     "recursive, as released": {"name": "recursive", "steps": 3, "heads": 2, "matched": False},

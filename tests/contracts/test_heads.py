@@ -12,10 +12,12 @@ from vocalmtp.models.layout import IGNORED, Stream, TokenLayout
 WIDTH = 16
 CONFIGS: dict[str, dict[str, Any]] = {
     "linear": {"name": "parallel", "kind": "linear"},
+    "slot_mlp": {"name": "parallel", "kind": "slot_mlp"},
     "mlp": {"name": "parallel", "kind": "mlp"},
     "transformer": {"name": "parallel", "kind": "transformer", "heads": 2},
     "depth": {"name": "depth", "width": 16, "layers": 2, "heads": 2},
     "depth_decoder": {"name": "depth_decoder", "decoder": BACKBONE},
+    "normed": {"name": "normed", "head": {"name": "depth", "width": 16, "layers": 1, "heads": 2}},
 }
 A = Stream(name="a", size=8, levels=(2, 4))
 B = Stream(name="b", size=5, delay=1)
@@ -157,7 +159,7 @@ def test_row_proposes_the_same_in_any_batch(head: SpeechHead) -> None:
     assert torch.equal(together, torch.cat(alone))
 
 
-@pytest.mark.parametrize("kind", ["linear", "mlp", "transformer"])
+@pytest.mark.parametrize("kind", ["linear", "slot_mlp", "mlp", "transformer"])
 def test_one_slot_is_next_token_prediction(kind: str) -> None:
     layout = LAYOUTS["one slot"]
     head = build_head(CONFIGS[kind], layout, WIDTH, {})

@@ -24,6 +24,7 @@ HEADS: dict[str, dict[str, Any]] = {
     "transformer": {"name": "parallel", "kind": "transformer", "heads": 2},
     "depth": {"name": "depth", "width": 32, "layers": 1, "heads": 2},
     "depth_decoder": {"name": "depth_decoder", "decoder": BACKBONE},
+    "normed": {"name": "normed", "head": {"name": "parallel", "kind": "slot_mlp"}},
 }
 TRUNK: dict[str, Any] = {  # of another width than the backbone
     "model_type": "llama",
@@ -52,6 +53,18 @@ CASES: dict[str, dict[str, Any]] = {
     "flat-prompt": {"flat": True, "text": "prompt", "backbone": "gpt2"},
     "depth": {"head": HEADS["depth"], "frames_per_step": 2},
     "depth-decoder": {"head": HEADS["depth_decoder"], "frames_per_step": 2},
+    "norm-in-heads": {
+        "backbone_norm": False,
+        "head": HEADS["normed"],
+        "draft": {"name": "sequential", "steps": 2, "normed": False},
+    },
+    "all-slots-end": {
+        "end_slots": "all",
+        "text": "prompt",
+        "head": HEADS["linear"],
+        "template": "say {text} like {speaker}:{learned} speech",
+        "speaker_projection": {"hidden": 8, "activation": "silu", "scaled": False},
+    },
     "recursive": {"draft": {"name": "recursive", "steps": 2, "heads": 2}},
     "leap": {
         "draft": {"name": "leap", "steps": 2},

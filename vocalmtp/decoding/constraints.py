@@ -15,8 +15,9 @@ class ConstrainedSampler:
     """Samples the tokens of one step within the layout's rules (heads/base.py: SlotSampler).
 
     The leading slot may carry the end token once the text track points to the last character, and
-    never before the first data step. Other slots never carry it: they are padded where the layout
-    has nothing for them, and may be padded where the last step can have fewer frames.
+    never before the first data step. Other slots never carry it, unless the layout has it in all of
+    them: they are padded where the layout has nothing for them, and may be padded where the last step
+    can have fewer frames.
 
     Args:
         layout: the slots of a step.
@@ -47,15 +48,21 @@ class ConstrainedSampler:
             first, *others = run
             together = self.xp.stack([logits[k] for k in (first, *others)], 1)  # [B, n, V]
             sampled.append(self._sample_slots(first, together))
-        tokens, log_probs = zip(*sampled, strict=True)
-        return self.xp.concatenate(tokens, 1), self.xp.concatenate(log_probs, 1)  # [B, K]
+        parts, log_probs = zip(*sampled, strict=True)
+        tokens = self.xp.concatenate(parts, 1)  # [B, K]
+        if self.layout.all_end:
+            tokens = self.layout.vote_end(tokens)
+            self._note_end(tokens[:, 0])
+        return tokens, self.xp.concatenate(log_probs, 1)
 
     def _sample_slots(self, first: int, logits: Array) -> tuple[Array, Array]:
         """Sample n slots of one vocabulary size, from `first` on: logits [B, n, V] to [B, n]."""
         xp, count = self.xp, logits.shape[1]
         slot = self.layout.slots[first]
         may_pad, must_pad = self._padding(first, count)  # [B, n]
-        may_end = self._may_end()[:, None] if first == 0 else xp.zeros_like(may_pad)
+        may_end = xp.zeros_like(may_pad)
+        if first == 0 or self.layout.all_end:
+            may_end = may_end | self._may_end()[:, None]
         logits = as_float(logits)
         special = xp.stack([may_end, may_pad], -1)  # [B, n, 2]
         special = xp.where(special, logits[..., slot.size :], -math.inf)
@@ -65,9 +72,13 @@ class ConstrainedSampler:
         logits = self._penalize(first, xp.concatenate([codes, special], -1))
         tokens, log_probs = self.draw(first, logits, must_pad)
         if first == 0:
-            ends = self.layout.ends(tokens[:, 0]) & (self.ended < 0)
-            self.ended = xp.where(ends, self.state.steps, self.ended)
+            self._note_end(tokens[:, 0])
         return tokens, log_probs
+
+    def _note_end(self, leading: Array) -> None:
+        """Keep the step as the end of the rows whose leading slot [B] has it."""
+        ends = self.layout.ends(leading) & (self.ended < 0)
+        self.ended = self.xp.where(ends, self.state.steps, self.ended)
 
     def _penalize(self, first: int, logits: Array) -> Array:
         """Apply repetition penalties to logits [B, n, V] of the slots from `first` on."""

@@ -124,6 +124,12 @@ def check_drafts(model: GenerativeModel, drafts: int) -> DraftHead:
             "leave drafts out",
             code="missing",
         )
+    if model.layout.all_end:
+        raise InputError(
+            f"drafts '{drafts}': any slot of this model may end the speech (end_slots: all), which "
+            "drafts do not allow for; leave drafts out",
+            code="unsupported",
+        )
     if not 0 <= drafts <= model.draft.max_drafts:
         raise InputError(
             f"drafts '{drafts}': this model's draft head drafts at most {model.draft.max_drafts}",

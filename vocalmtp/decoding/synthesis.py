@@ -116,17 +116,17 @@ class SentenceSynthesizer:
             seconds = spoken_seconds(len(sentence.text))
             steps = self.model.layout.num_steps(int(seconds * self.tokenizer.spec.frame_rate))
             return Prompt(self.prompt_format(sentence), sentence.sampler, sentence.seed, steps)
-        ids, context = self.encode_text(sentence.text), sentence.context
+        config, context = self.model.config, sentence.context
+        ids, speaker = self.encode_text(sentence.text), self.lm_speaker_vector(sentence.voice)
         if context:  # the sentence is an answer: the model writes it before it speaks it
-            end = self.model.config.audio_input_config.end_id
+            end = config.audio_input_config.end_id
             context = (*context, ControlToken("answer"), Text([*ids, end]))
         segments = prompts.tts_prompt(
-            self.model.config.text,
+            config.text,
             text_ids=ids,
-            characters=track_ids(
-                sentence.text, bool(self.model.config.phones), sentence.sentence.phones
-            ),
-            speaker=self.lm_speaker_vector(sentence.voice),
+            before=prompts.opening(config.template, sentence.text, self.encode_text, speaker),
+            characters=track_ids(sentence.text, bool(config.phones), sentence.sentence.phones),
+            speaker=speaker,
             context=context,
         )
         return Prompt(segments, sentence.sampler, sentence.seed)

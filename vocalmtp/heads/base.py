@@ -57,6 +57,7 @@ class SpeechHead(nn.Module):
     """
 
     Config: ClassVar[type[StrictModel]]
+    in_order: bool = False  # whether a slot depends on the slots before it
 
     def __init__(self, layout: TokenLayout, loss_weights: Mapping[str, float]):
         super().__init__()

@@ -42,6 +42,7 @@ class DepthHead(SpeechHead):
     """Predicts slots in order, each from the hidden state and the slots before it."""
 
     Config = DepthConfig
+    in_order = True
 
     def __init__(
         self,

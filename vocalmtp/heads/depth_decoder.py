@@ -46,6 +46,7 @@ class DepthDecoderHead(SpeechHead):
     """Predicts slots in order, each from the hidden state and the slots before it."""
 
     Config = DepthDecoderConfig
+    in_order = True
 
     def __init__(
         self,

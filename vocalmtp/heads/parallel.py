@@ -1,8 +1,9 @@
 """Heads whose slots are independent given the hidden state: grouped multi-token prediction.
 
-The kinds `linear`, `mlp` and `transformer` of SLM-Decoupled-MTP (arXiv 2506.12537, section 3), for
-any number of slots. With one slot, this is next-token prediction.
-Letters: P parts of a step (its frames, and its joint slots), D width.
+After SLM-Decoupled-MTP (arXiv 2506.12537, section 3), for any number of slots. Its released kinds are
+`linear` and `slot_mlp`; `mlp` and `transformer` are this project's own. With one slot, this is
+next-token prediction.
+Letters: K slots, P parts of a step (its frames, and its joint slots), D width.
 """
 
 from collections.abc import Mapping
@@ -24,11 +25,13 @@ from vocalmtp.models.layout import TokenLayout
 class ParallelConfig(StrictModel):
     """Settings of a parallel head.
 
-    `linear` is a projection for every slot; `mlp` a residual map for every frame, then projections
-    that frames share; `transformer` has attention over the step's frames in place of the maps.
+    `linear` is a projection for every slot; `slot_mlp` a layer of 2 D and a projection for every slot,
+    as in the release of arXiv 2506.12537, where it is called mlp; `mlp` a residual map for every frame,
+    then projections that frames share; `transformer` has attention over the step's frames in place of
+    the maps.
     """
 
-    kind: Literal["linear", "mlp", "transformer"] = "mlp"
+    kind: Literal["linear", "slot_mlp", "mlp", "transformer"] = "mlp"
     layers: int = Field(default=1, ge=1)
     heads: int = Field(default=4, ge=1)  # of attention
 
@@ -45,6 +48,18 @@ class FrameMaps(nn.Module):
         """Hidden [.., D] to P vectors [.., D]."""
         pairs = zip(self.up, self.down, strict=True)
         return [hidden + down(F.gelu(up(hidden))) for up, down in pairs]
+
+
+class SlotLayers(nn.Module):
+    """One layer of twice the width for every slot."""
+
+    def __init__(self, width: int, slots: int):
+        super().__init__()
+        self.up = nn.ModuleList(nn.Linear(width, 2 * width) for _ in range(slots))
+
+    def forward(self, hidden: Tensor) -> list[Tensor]:
+        """Hidden [.., D] to K vectors [.., 2 D]."""
+        return [F.silu(up(hidden)) for up in self.up]
 
 
 class FusedFrameMaps(nn.Module):
@@ -96,10 +111,14 @@ class ParallelHead(SpeechHead):
         keys = [("joint", s.stream) if s.joint else ("frame", s.frame) for s in layout.slots]
         parts = list(dict.fromkeys(keys))
         self.part_of_slot = [parts.index(key) for key in keys]
+        self.maps: FrameMaps | FusedFrameMaps | FrameAttention | SlotLayers | None = None
+        inner = width
+        if config.kind == "slot_mlp":
+            self.maps, inner = SlotLayers(width, self.num_slots), 2 * width
+            self.part_of_slot = list(range(self.num_slots))
         self.projection: SlotProjection | FusedProjection = SlotProjection(
-            layout, width, shared=config.kind != "linear"
+            layout, inner, shared=config.kind in ("mlp", "transformer")
         )
-        self.maps: FrameMaps | FusedFrameMaps | FrameAttention | None = None
         if config.kind == "mlp":
             self.maps = FrameMaps(width, len(parts))
         elif config.kind == "transformer":
@@ -114,7 +133,9 @@ class ParallelHead(SpeechHead):
 
     def optimize_for_inference(self, convert: LinearFactory) -> None:
         """Fuse the maps of all frames, and the projections of all slots, into few products."""
+        if self.maps is None or isinstance(self.maps, SlotLayers):
+            return
         if isinstance(self.maps, FrameMaps):
             self.maps = FusedFrameMaps(self.maps, convert)
-        if self.maps is not None and isinstance(self.projection, SlotProjection):
+        if isinstance(self.projection, SlotProjection):
             self.projection = FusedProjection(self.projection, convert)

@@ -30,15 +30,23 @@ def rotate(x: Tensor, places: Tensor) -> Tensor:
 
 
 class Block(nn.Module):
-    """Pre-norm attention and gated feed-forward, as in Llama."""
+    """Pre-norm attention and gated feed-forward, as in Llama.
 
-    def __init__(self, width: int, heads: int, hidden: int):
+    Args:
+        width: D.
+        heads: H.
+        hidden: width of the feed-forward layer.
+        epsilon: of the norms; None: that of torch.
+
+    """
+
+    def __init__(self, width: int, heads: int, hidden: int, epsilon: float | None = None):
         super().__init__()
         self.width, self.heads = width, heads
-        self.attention_norm = nn.RMSNorm(width)
+        self.attention_norm = nn.RMSNorm(width, epsilon)
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.out = nn.Linear(width, width, bias=False)
-        self.feed_norm = nn.RMSNorm(width)
+        self.feed_norm = nn.RMSNorm(width, epsilon)
         self.gate_up = nn.Linear(width, 2 * hidden, bias=False)
         self.down = nn.Linear(hidden, width, bias=False)
 

@@ -12,7 +12,7 @@ from vocalmtp.errors import InputError, nearest
 from vocalmtp.io.read import FORMAT, check_format, read_object, reason
 from vocalmtp.models.audio_encoder import MEL_RATE, AudioInputConfig
 from vocalmtp.models.layout import ADVANCE, Stream, TokenLayout
-from vocalmtp.models.prompts import TextMode
+from vocalmtp.models.prompts import LEARNED, TextMode, check_template
 from vocalmtp.models.text_track import TrackConfig
 
 # What Transformers and its Trainer add to the keys of a configuration.
@@ -37,11 +37,16 @@ class SpeechLMConfig(PretrainedConfig):
         frames_per_step: codec frames in a step; a list makes an elastic model (elastic.py).
         flat: whether a step is one token (next-token prediction).
         flat_order: the streams in the order of a flat layout; empty: as they are listed.
+        end_slots: which slots of a step learn the end: "first", or "all", any of which then ends the
+            speech.
         step_embedding: how the embeddings of a step's slots are joined: "normalized" is their sum
             over sqrt(K), "sum" the sum alone.
         text: where the text is: "prompt", "track" or "both".
+        template: how the text of a prompt is framed (prompts.opening); empty: not at all.
         prompt_format: the family of published models whose prompts it reads (published/); empty for
             the prompts of `prompts.tts_prompt`.
+        backbone_norm: whether the backbone's last norm is applied; without it, heads have norms of
+            their own (heads/normed.py).
         head: settings of the head, with its `name`.
         draft: settings of the draft head, with its `name`; empty for none.
         objectives: settings of auxiliary losses by name.
@@ -52,6 +57,7 @@ class SpeechLMConfig(PretrainedConfig):
             separated by spaces; empty for letters alone.
         tokenizer: the speech tokenizer: `name`, `hash` and `frame_rate`.
         speaker_dim: size of speaker vectors; 0 for none.
+        speaker_projection: settings of the projection of speaker vectors (SpeakerProjectionConfig).
         speaker_every_step: whether the speaker vector is also added to every step's input.
         speaker_dropout: share of training prompts without their speaker vector.
         step_dropout: share of training steps without their codes, so that text and voice matter.
@@ -73,9 +79,12 @@ class SpeechLMConfig(PretrainedConfig):
         frames_per_step: int | Sequence[int] = 1,
         flat: bool = False,
         flat_order: Sequence[int] = (),
+        end_slots: Literal["first", "all"] = "first",
         step_embedding: Literal["normalized", "sum"] = "normalized",
         text: TextMode = "track",
+        template: str = "",
         prompt_format: str = "",
+        backbone_norm: bool = True,
         head: dict[str, Any] | None = None,
         draft: dict[str, Any] | None = None,
         objectives: dict[str, Any] | None = None,
@@ -85,6 +94,7 @@ class SpeechLMConfig(PretrainedConfig):
         phones: str = "",
         tokenizer: dict[str, Any] | None = None,
         speaker_dim: int = 0,
+        speaker_projection: dict[str, Any] | None = None,
         speaker_every_step: bool = False,
         speaker_dropout: float = 0.1,
         step_dropout: float = 0.1,
@@ -103,9 +113,12 @@ class SpeechLMConfig(PretrainedConfig):
         )
         self.flat = flat
         self.flat_order = list(flat_order)
+        self.end_slots = end_slots
         self.step_embedding = step_embedding
         self.text = text
+        self.template = template
         self.prompt_format = prompt_format
+        self.backbone_norm = backbone_norm
         self.head = dict(head or {"name": "parallel"})
         self.draft = dict(draft or {})
         self.objectives = dict(objectives or {})
@@ -115,6 +128,7 @@ class SpeechLMConfig(PretrainedConfig):
         self.phones = phones
         self.tokenizer = dict(tokenizer or {})
         self.speaker_dim = speaker_dim
+        self.speaker_projection = dict(speaker_projection or {})
         self.speaker_every_step = speaker_every_step
         self.speaker_dropout = speaker_dropout
         self.step_dropout = step_dropout
@@ -156,6 +170,7 @@ class SpeechLMConfig(PretrainedConfig):
         try:
             config = cls.from_dict(data)
             _ = config.layouts, config.track_config  # these check the parts
+            check_template(config.template, config.text)
             _ = config.audio_input and config.audio_input_config
         except InputError as error:
             raise InputError(f"{what}: config.json: {error}", code=error.code) from error
@@ -180,6 +195,11 @@ class SpeechLMConfig(PretrainedConfig):
     def uses_text_tokens(self) -> bool:
         """Whether prompts have tokens of the backbone's own vocabulary."""
         return self.text != "track" or bool(self.audio_input)
+
+    @property
+    def writes_text(self) -> bool:
+        """Whether the backbone's output layer predicts text, in training at least."""
+        return bool(self.audio_input) or LEARNED in self.template
 
     @property
     def audio_input_config(self) -> AudioInputConfig:
@@ -269,6 +289,7 @@ class SpeechLMConfig(PretrainedConfig):
             frames_per_step=frames,
             flat=self.flat,
             flat_order=tuple(self.flat_order),
+            end_slots=self.end_slots,
         )
 
     def step_size_of(self, tokens: int) -> int:

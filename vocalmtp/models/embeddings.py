@@ -8,12 +8,14 @@ D_s size of the speaker vector.
 
 import math
 from collections.abc import Sequence
-from typing import cast
+from typing import Literal, cast
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vocalmtp.config import StrictModel
 from vocalmtp.engines.linears import LinearFactory, join_linears
 from vocalmtp.models.layout import Stream, TokenLayout
 
@@ -172,6 +174,23 @@ class FusedProjection(nn.Module):
         return logits
 
 
+class SpeakerProjectionConfig(StrictModel):
+    """Settings of a SpeakerProjection.
+
+    The release of arXiv 2506.12537 has 1,024 hidden units, silu, and vectors as they are.
+
+    Attributes:
+        hidden: units of the hidden layer; None: as many as the backbone is wide.
+        activation: of the hidden layer.
+        scaled: whether vectors of unit length are scaled to unit variance.
+
+    """
+
+    hidden: int | None = Field(default=None, ge=1)
+    activation: Literal["gelu", "silu"] = "gelu"
+    scaled: bool = True
+
+
 class SpeakerProjection(nn.Module):
     """Projects speaker vectors [B, D_s] to [B, D]; rows without one get a learned vector.
 
@@ -179,18 +198,23 @@ class SpeakerProjection(nn.Module):
         speaker_dim: D_s.
         width: D.
         dropout: share of rows whose vector is left out in training.
+        config: the settings.
 
     """
 
-    def __init__(self, speaker_dim: int, width: int, dropout: float):
+    def __init__(
+        self, speaker_dim: int, width: int, dropout: float, config: SpeakerProjectionConfig
+    ):
         super().__init__()
         self.dropout = dropout
+        hidden = width if config.hidden is None else config.hidden
+        activation = nn.GELU() if config.activation == "gelu" else nn.SiLU()
         self.projection = nn.Sequential(
-            nn.Linear(speaker_dim, width), nn.GELU(), nn.Linear(width, width)
+            nn.Linear(speaker_dim, hidden), activation, nn.Linear(hidden, width)
         )
         # not zeros: the norms of the backbone have huge gradients at a zero vector
         self.no_speaker = nn.Parameter(torch.randn(width) * 0.5)
-        self.scale = speaker_dim**0.5  # unit-length vectors to unit variance
+        self.scale = speaker_dim**0.5 if config.scaled else 1.0
 
     def forward(self, speaker: Tensor, has_speaker: Tensor) -> Tensor:
         """Project `speaker` [B, D_s] where `has_speaker` [B]: [B, D]."""

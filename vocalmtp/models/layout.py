@@ -9,7 +9,7 @@ per step, V vocabulary of a slot.
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from vocalmtp.arrays import (
     Array,
@@ -66,7 +66,7 @@ class Slot:
 
     @property
     def end_id(self) -> int:
-        """Id that ends the speech; only the leading slot has it."""
+        """Id that ends the speech; only the leading slot has it, unless all slots end."""
         return self.size
 
     @property
@@ -92,8 +92,8 @@ class Steps:
 class TokenLayout:
     """Which codes make up a step, where the end is, and which ids are legal where.
 
-    The *leading* slot (the first) alone decides the end: it has its `end_id` after the last data
-    step. Other slots have `pad_id` where they have no code.
+    The *leading* slot (the first) has its `end_id` after the last data step. Other slots have `pad_id`
+    where they have no code, and there too, unless all slots learn the end.
 
     Args:
         streams: joint ones first.
@@ -101,6 +101,8 @@ class TokenLayout:
         flat: whether a step is one token.
         flat_order: the streams in the order in which a flat layout has the codes of a frame; empty:
             as they are listed.
+        end_slots: which slots have the end: "first", or "all", where any one that predicts it ends
+            the speech (the release of arXiv 2506.12537).
 
     Raises:
         InputError: the streams cannot be laid out so.
@@ -111,6 +113,7 @@ class TokenLayout:
     frames_per_step: int = 1
     flat: bool = False
     flat_order: tuple[int, ...] = ()
+    end_slots: Literal["first", "all"] = "first"
 
     def __post_init__(self) -> None:
         joint = [stream.joint for stream in self.streams]
@@ -136,6 +139,11 @@ class TokenLayout:
                 f"flat_order '{list(self.flat_order)}': is for flat layouts, and has each of the "
                 f"{len(self.streams)} streams once",
                 code="invalid_value",
+            )
+        if self.all_end and any(stream.joint or stream.delay for stream in self.streams):
+            raise InputError(
+                "end_slots 'all': needs streams without delays and no text track; leave it out",
+                code="conflict",
             )
         for stream in self.streams:
             if stream.size < 1 or stream.delay < 0:
@@ -194,6 +202,11 @@ class TokenLayout:
     def leading_delay(self) -> int:
         """Delay of the leading slot in steps."""
         return self.slots[0].delay
+
+    @property
+    def all_end(self) -> bool:
+        """Whether all of several slots learn the end, and any one may vote it."""
+        return self.end_slots == "all" and not self.flat
 
     def ends(self, leading: Array) -> Array:
         """Where tokens [..] of the leading slot are the end, [..] bool."""
@@ -306,7 +319,8 @@ class TokenLayout:
             steps = slice(slot.delay, slot.delay + longest)
             tokens[:, steps, k] = torch.where(present, data, slot.pad_id)
         end = (num + self.leading_delay)[:, None]
-        tokens[..., 0] = tokens[..., 0].scatter(1, end, self.slots[0].end_id)
+        for k, slot in enumerate(self.slots[: None if self.all_end else 1]):
+            tokens[..., k] = tokens[..., k].scatter(1, end, slot.end_id)
         return Steps(tokens, packed)
 
     def _pack_flat(self, codes: "Tensor", lengths: "Tensor") -> Steps:
@@ -336,8 +350,21 @@ class TokenLayout:
             forced = tokens[..., lead] >= self.slots[lead].size
             if k == 0:
                 forced = tokens[..., 0] == slot.pad_id
+            elif self.all_end:
+                forced = forced & (tokens[..., k] != slot.end_id)
             targets[..., k] = torch.where(forced, IGNORED, tokens[..., k])
         return targets
+
+    def vote_end(self, tokens: Array) -> Array:
+        """End the steps [B, K] in which any slot has the end: the first one has it, others padding."""
+        ends, pads = (
+            constant(tokens, [getattr(slot, name) for slot in self.slots])
+            for name in ("end_id", "pad_id")
+        )
+        xp = namespace(tokens)
+        over = (tokens == ends).any(-1)[:, None]  # [B, 1]
+        is_first = range_like(tokens, len(self.slots)) == 0
+        return xp.where(over, xp.where(is_first, ends, pads), tokens)
 
     # -- steps -> codes ------------------------------------------------------------------------
 

@@ -4,11 +4,13 @@ Letters: Q streams of the layout, T frames, U characters, D_s size of the speake
 of a log-mel frame.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from vocalmtp.arrays import Array, namespace
+from vocalmtp.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,6 +19,10 @@ TextMode = Literal["prompt", "track", "both"]
 # Every control token has a learned embedding; the order is part of saved models. A model without
 # audio input has the first one alone.
 CONTROL_TOKENS = ("speech", "question", "answer")
+
+
+# Places in a template: of the text, of the speaker vector, and where text begins that is learned.
+TEXT, SPEAKER, LEARNED = "{text}", "{speaker}", "{learned}"
 
 
 @dataclass(frozen=True)
@@ -77,10 +83,66 @@ class AudioInput:
 Segment = Text | Speech | Speaker | ControlToken | AudioInput
 
 
+def check_template(template: str, mode: TextMode) -> None:
+    """Check the template of a prompt's text.
+
+    Args:
+        template: of which `{text}` is replaced by the text, `{speaker}`, if it is there, by the speaker
+            vector, and `{learned}`, if it is there, by nothing: what follows is a training target, as
+            the reply that announces the speech is in the release of arXiv 2506.12537. Empty: none.
+        mode: where the text is.
+
+    Raises:
+        InputError: it has one of these twice, no `{text}`, or no use.
+
+    """
+    if not template:
+        return
+    wrong = [name for name in (SPEAKER, LEARNED) if template.count(name) > 1]
+    if template.count(TEXT) != 1 or wrong:
+        raise InputError(
+            f"template '{template}': must have {TEXT} once, and {SPEAKER} and {LEARNED} once at most",
+            code="invalid_value",
+        )
+    if mode == "track":
+        raise InputError(
+            "template: frames the text of prompts; give text: prompt or both, or leave it out",
+            code="conflict",
+        )
+
+
+def opening(
+    template: str,
+    text: str,
+    encode: Callable[[str], Sequence[int]],
+    speaker: Array | None = None,
+) -> list[Segment]:
+    """What precedes the speech: the text and the speaker vector, in their template.
+
+    Args:
+        template: see `check_template`; empty: there is none, and nothing is returned.
+        text: to be spoken.
+        encode: text to ids of the backbone's vocabulary.
+        speaker: speaker vector [D_s].
+
+    """
+    segments: list[Segment] = []
+    learned = False
+    for piece in re.split(f"({re.escape(SPEAKER)}|{re.escape(LEARNED)})", template):
+        if piece == SPEAKER:
+            segments.append(Speaker(speaker))
+        elif piece == LEARNED:
+            learned = True
+        elif piece:
+            segments.append(Text(encode(piece.replace(TEXT, text)), supervised=learned))
+    return segments
+
+
 def tts_prompt(
     mode: TextMode,
     *,
     text_ids: Sequence[int] = (),
+    before: Sequence[Segment] = (),
     characters: Sequence[int] = (),
     speaker: Array | None = None,
     codes: "Tensor | None" = None,
@@ -92,6 +154,7 @@ def tts_prompt(
     Args:
         mode: where the text is: before the speech, on the text track along it, or both.
         text_ids: the text for the modes "prompt" and "both".
+        before: text and speaker in a template (`opening`), in place of `text_ids` and `speaker`.
         characters: the text for the modes "track" and "both".
         speaker: speaker vector [D_s].
         codes: the speech [Q, T], in training.
@@ -106,7 +169,10 @@ def tts_prompt(
             raise ValueError("codes of a model with a text track need advances")
         codes = namespace(codes).concatenate([advances[None], codes])
     segments: list[Segment] = [] if mode == "track" or context else [Text(text_ids)]
-    segments += [Speaker(speaker), *context, ControlToken("speech")]
+    segments += [Speaker(speaker), *context]
+    if before and not context:
+        segments = [*before]
+    segments.append(ControlToken("speech"))
     segments.append(Speech(codes, characters if tracked else None))
     return segments
 

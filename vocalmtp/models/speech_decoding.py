@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
+from vocalmtp.config import parse
 from vocalmtp.engines.linears import LinearFactory
 from vocalmtp.errors import InputError
 from vocalmtp.heads import build_draft, build_head
@@ -20,7 +21,11 @@ from vocalmtp.models.base import DecodableLM
 from vocalmtp.models.batch import Batch, Collator, PositionKind
 from vocalmtp.models.config import SpeechLMConfig
 from vocalmtp.models.elastic import check_draft, view_at_step_size
-from vocalmtp.models.embeddings import SlotEmbedding, SpeakerProjection
+from vocalmtp.models.embeddings import (
+    SlotEmbedding,
+    SpeakerProjection,
+    SpeakerProjectionConfig,
+)
 from vocalmtp.models.objectives import build_objectives
 from vocalmtp.models.prompts import CONTROL_TOKENS, Segment, longest_speech
 from vocalmtp.models.state import DecodeState
@@ -66,7 +71,15 @@ class SpeechDecoding(DecodableLM):
         if config.step_embedding == "sum":
             self.embedding.scale = 1.0
         self.control_tokens = nn.Embedding(1, width)
+        if not config.backbone_norm:
+            self.remove_backbone_norm()
         self.head = build_head(config.head, self.layout, width, config.stream_weights)
+        if self.layout.all_end and self.head.in_order:
+            raise InputError(
+                f"end_slots 'all': head '{config.head['name']}' predicts slots in order, and the end "
+                "first; give 'parallel' or leave it out",
+                code="conflict",
+            )
         self.draft = None
         if config.draft:
             self.add_draft(config.draft)
@@ -74,7 +87,10 @@ class SpeechDecoding(DecodableLM):
         self.speaker_projection: SpeakerProjection | None = None
         if config.speaker_dim:
             self.speaker_projection = SpeakerProjection(
-                config.speaker_dim, width, config.speaker_dropout
+                config.speaker_dim,
+                width,
+                config.speaker_dropout,
+                parse(SpeakerProjectionConfig, config.speaker_projection, "speaker_projection"),
             )
         self.track: TextTrack | None = None
         if config.has_text_track:
@@ -109,6 +125,32 @@ class SpeechDecoding(DecodableLM):
 
         """
         return view_at_step_size(self, frames)
+
+    def take_backbone(self, backbone: Any) -> None:
+        """Replace the backbone by one of the same width."""
+        self.backbone = backbone
+        if not self.config.backbone_norm:
+            self.remove_backbone_norm()
+
+    def remove_backbone_norm(self) -> None:
+        """Leave out the backbone's last norm.
+
+        Raises:
+            InputError: it has none of that name, or writes text from the normed states.
+
+        """
+        if self.config.writes_text:
+            raise InputError(
+                "backbone_norm 'false': text is written from normed states; leave it out, or "
+                "audio_input and the learned part of the template",
+                code="conflict",
+            )
+        if not isinstance(getattr(self.backbone.base_model, "norm", None), nn.Module):
+            raise InputError(
+                "backbone_norm 'false': this kind of backbone is not supported; take a llama or qwen2",
+                code="unsupported",
+            )
+        self.backbone.base_model.norm = nn.Identity()
 
     def add_draft(self, settings: dict[str, Any]) -> None:
         """Add a new draft head; heads of its states start as copies of the model's.

@@ -81,7 +81,7 @@ class SpeechLM(SpeechDecoding, MultiTokenLM):
         backbone = load_backbone(name_or_folder, "model.pretrained")
         config.backbone = config_of(backbone)
         model = cls(config)
-        model.backbone = backbone
+        model.take_backbone(backbone)
         return model
 
     @classmethod

@@ -57,6 +57,7 @@ def export_onnx(folder: Path) -> list[Path]:
     manifest = OnnxManifest(
         layout=config.layout,
         text=config.text,
+        template=config.template,
         alphabet=config.alphabet,
         phones=config.phones,
         tokenizer=config.tokenizer,

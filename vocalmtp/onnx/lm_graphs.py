@@ -39,7 +39,11 @@ def check_exportable(config: SpeechLMConfig, what: str) -> None:
         f"its head is '{head.get('name')}', whose slots depend on each other": (
             head.get("name", "parallel") != "parallel"
         ),
-        "its head has attention": head.get("kind") == "transformer",
+        f"its head is of kind '{head.get('kind')}'": head.get("kind")
+        in ("transformer", "slot_mlp"),
+        "all slots may end the speech": config.end_slots == "all",
+        "its speaker projection has settings": bool(config.speaker_projection),
+        "its backbone has no last norm": not config.backbone_norm,
         "it has audio input": bool(config.audio_input),
         "it has a trunk": bool(config.trunk),
     }

@@ -32,6 +32,7 @@ class OnnxManifest(StrictModel):
     Attributes:
         layout: of the steps.
         text: where the text is, see `tts_prompt`.
+        template: of the text of a prompt, as in config.json.
         alphabet: the characters of the text track.
         phones: of the text track, as in config.json.
         tokenizer: name, hash and frame rate of the speech tokenizer, as in config.json.
@@ -47,6 +48,7 @@ class OnnxManifest(StrictModel):
 
     layout: TokenLayout
     text: TextMode
+    template: str = ""
     alphabet: str
     phones: str = ""
     tokenizer: dict[str, Any]

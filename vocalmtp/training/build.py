@@ -116,7 +116,7 @@ def new_model(recipe: ModelRecipe, spec: TokenizerSpec) -> tuple[SpeechLM, Any]:
     known, tokenizer = load_trained(model_folder(name))
     config.backbone = known.config.backbone
     model = SpeechLM(config)
-    model.backbone = known.backbone
+    model.take_backbone(known.backbone)
     return model, tokenizer
 
 

@@ -119,14 +119,18 @@ class ModelRecipe(StrictModel):
     pretrained_config: dict[str, Any] | None = None  # of `pretrained`, for --dry-run
     frames_per_step: int | tuple[int, ...] = 1  # several: an elastic model
     flat: bool = False
+    end_slots: Literal["first", "all"] = "first"
     text: TextMode = "track"
+    template: str = ""
     phones: bool = False  # whether the text track reads phones beside letters
+    backbone_norm: bool = True
     head: dict[str, Any] = {"name": "parallel"}
     draft: dict[str, Any] = {}
     objectives: dict[str, dict[str, Any]] = {}
     track: dict[str, Any] = {}
     audio_input: dict[str, Any] = {}
     text_loss_weight: float = Field(default=1.0, ge=0)
+    speaker_projection: dict[str, Any] = {}
     speaker_every_step: bool = False
     speaker_dropout: float = Field(default=0.1, ge=0, le=1)
     step_dropout: float = Field(default=0.1, ge=0, le=1)

@@ -21,7 +21,7 @@ from vocalmtp.errors import InputError
 from vocalmtp.evaluation.questions import QUESTIONS, QuestionRow
 from vocalmtp.io.read import problem_of, read_lines
 from vocalmtp.models.config import SpeechLMConfig
-from vocalmtp.models.prompts import Segment, Speaker, dialogue_turn, tts_prompt
+from vocalmtp.models.prompts import Segment, Speaker, dialogue_turn, opening, tts_prompt
 from vocalmtp.models.text_track import frame_advances
 from vocalmtp.text import char_ids, normalize
 from vocalmtp.text.pronunciation import track_ids
@@ -372,11 +372,14 @@ def item_segments(
             )
         rate, most = config.tokenizer["frame_rate"], config.track_config.max_advance
         advances = frame_advances(item.char_ends, item.codes.shape[1], rate, most)  # [T]
+    speaker = item.speaker if config.speaker_dim else None
+    encode = TextEncoder(config, tokenizer).encode
     return tts_prompt(
         config.text,
-        text_ids=char_ids(item.text) if tokenizer is None else tokenizer(item.text)["input_ids"],
+        text_ids=encode(item.text),
+        before=opening(config.template, item.text, encode, speaker),
         characters=characters,
-        speaker=item.speaker if config.speaker_dim else None,
+        speaker=speaker,
         codes=item.codes,
         advances=advances,
         context=context,

@@ -25,12 +25,27 @@ from vocalmtp.models.blocks import Block, empty_cache
 
 
 class SequentialConfig(DraftConfig):
-    """Settings: `steps` modules; the loss of module k is weighted by `decay` to the power of k."""
+    """Settings: `steps` modules; the loss of module k is weighted by `decay` to the power of k.
+
+    Attributes:
+        steps: modules.
+        decay: of the weights.
+        heads: of attention.
+        hidden: width of the feed-forward layers; None: twice the backbone's.
+        epsilon: of the norms inside the layers; None: that of torch.
+        own_heads: whether every module has a grouped head of its own, as published, or the model's.
+        normed: whether states are normed before the head; not where heads have norms of their own
+            (heads/normed.py).
+
+    """
 
     steps: int = Field(default=5, ge=1)
     decay: float = Field(default=0.8, gt=0, le=1)
-    heads: int = Field(default=4, ge=1)  # of attention
-    own_heads: bool = True  # a grouped head for every module, as published, or the model's
+    heads: int = Field(default=4, ge=1)
+    hidden: int | None = Field(default=None, ge=1)
+    epsilon: float | None = Field(default=None, gt=0)
+    own_heads: bool = True
+    normed: bool = True
 
 
 @DRAFTS.register("sequential")
@@ -50,10 +65,13 @@ class SequentialDraft(DraftHead):
         check_heads(config.heads, width, "sequential")
         self.offsets = tuple(range(1, config.steps + 1))
         self.weights = tuple(config.decay**k for k in self.offsets)
+        hidden = 2 * width if config.hidden is None else config.hidden
         self.layers = nn.ModuleList(
-            Block(width, config.heads, 2 * width) for _ in range(config.steps)
+            Block(width, config.heads, hidden, config.epsilon) for _ in range(config.steps)
         )
-        self.norms = nn.ModuleList(nn.RMSNorm(width) for _ in range(config.steps))
+        self.norms = nn.ModuleList(
+            nn.RMSNorm(width) if config.normed else nn.Identity() for _ in range(config.steps)
+        )
 
     def states(self, hidden: Tensor, inputs: Tensor, active: int) -> list[Tensor]:
         """Run the first `active` layers over hidden states [B, L, D]."""
