@@ -19,6 +19,7 @@ ALPHABET = " abcdefgh."
 BACKBONES: dict[str, dict[str, Any]] = {
     "llama": {"num_key_value_heads": 2, "intermediate_size": 64},
     "qwen2": {"num_key_value_heads": 1, "intermediate_size": 64, "tie_word_embeddings": True},
+    "qwen3": {"num_key_value_heads": 1, "intermediate_size": 64, "head_dim": 8},
     "gpt2": {"n_positions": 256},
 }
 STREAMS = [

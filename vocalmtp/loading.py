@@ -74,7 +74,8 @@ def load(
     chosen = find_engine(engine, device)
     folder = model_folder(name)
     family = find_family(folder)
-    card = ({} if family is None else family.card.facts()) | read_card(folder)
+    published = None if family is None else family.card_of(PublishedFolder.open(folder))
+    card = ({} if published is None else published.facts()) | read_card(folder)
     settings = EngineSettings(
         device=device, threads=threads, int8=int8, recommended=card.get("int8", False)
     )
@@ -90,9 +91,9 @@ def load(
         )
     voices = load_voices(folder / "voices")
     encode_text, decode_text, prompt_format = char_ids, char_text, None
-    if family is not None:
+    if family is not None and published is not None:
         prompt_format = family.prompt_format(PublishedFolder.open(folder))
-        voices = named_voices(family, tokenizer.spec) | voices
+        voices = named_voices(published, tokenizer.spec) | voices
     elif (folder / "tokenizer_config.json").is_file():  # that of a pretrained backbone
         from vocalmtp.models.checkpoint import load_text_tokenizer
 
@@ -132,7 +133,10 @@ def load_speech_tokenizer(name: Path | str) -> "SpeechTokenizer":
 def list_voices(folder: Path) -> dict[str, str]:
     """Return the names of the voices of a model's folder, and their origins."""
     family, own = find_family(folder), load_voices(folder / "voices")
-    known = {} if family is None else dict.fromkeys(family.card.voices, family.card.origin)
+    known: dict[str, str] = {}
+    if family is not None:
+        card = family.card_of(PublishedFolder.open(folder))
+        known = dict.fromkeys(card.voices, card.origin)
     return known | {name: voice.origin for name, voice in own.items()}
 
 

@@ -270,7 +270,8 @@ def make_voice(
     if spec.speaker_dim:
         vectors = [tokenizer.embed_speaker(wav)[0].float().cpu() for wav in wavs]  # [D_s] each
         vector = torch.stack(vectors).mean(0)
-        vector = vector / vector.norm().clamp(min=1e-6)
+        if tokenizer.unit_speaker:
+            vector = vector / vector.norm().clamp(min=1e-6)
     codes = None
     if transcript:
         with torch.inference_mode():

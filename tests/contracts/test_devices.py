@@ -68,7 +68,7 @@ def test_step_embedding_on_meta(model: SpeechLM) -> None:
     state = DecodeState.start(None, steps)
     if model.track is not None:
         text = torch.zeros(2, 4, model.width, device="meta")
-        state.start_pointers(text, torch.full_like(steps, 4))
+        state.start_text(text, torch.full_like(steps, 4), tracked=True)
     tokens = torch.zeros(2, model.layout.tokens_per_step, dtype=torch.long, device="meta")
     assert model.embed_step(state, tokens).device.type == "meta"
 

@@ -53,7 +53,7 @@ def state_of(layout: TokenLayout, steps: int, sampler: Sampler, like: object) ->
     state.samplers = RowSamplers(state.steps, [sampler] * (ROWS - 1) + [SAMPLERS["temperature"]])
     if layout.streams[0].name == ADVANCE:
         text = np.zeros((ROWS, 4, 2), np.float32)
-        state.start_pointers(text if numpy else torch.from_numpy(text), array([4] * ROWS))
+        state.start_text(text if numpy else torch.from_numpy(text), array([4] * ROWS), tracked=True)
         state.pointers = array([3, 1, 3])
     return state
 

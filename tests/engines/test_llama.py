@@ -14,14 +14,20 @@ from vocalmtp.models.backbone import TransformersRunner
 Make = Callable[..., Any]
 
 
-@pytest.fixture(params=["llama", "qwen2"])
+@pytest.fixture(params=["llama", "qwen2", "qwen3"])
 def backbone(request: pytest.FixtureRequest, make_model: Make) -> torch.nn.Module:
-    return make_model(backbone=request.param).backbone
+    made: torch.nn.Module = make_model(backbone=request.param).backbone
+    with torch.no_grad():
+        for name, weight in made.named_parameters():
+            if name.endswith("norm.weight"):
+                weight.mul_(torch.linspace(0.5, 1.5, len(weight)))
+    return made
 
 
 def test_supported_backbones(make_model: Make) -> None:
     assert LlamaRunner.supports(make_model(backbone="llama").backbone)
     assert LlamaRunner.supports(make_model(backbone="qwen2").backbone)  # shared key-value heads
+    assert LlamaRunner.supports(make_model(backbone="qwen3").backbone)  # normalized queries, keys
     assert not LlamaRunner.supports(make_model(backbone="gpt2").backbone)
     scaled = make_model(backbone="llama").backbone
     scaled.config.rope_parameters["rope_type"] = "linear"

@@ -91,11 +91,24 @@ def test_models_without_speaker_vectors_have_no_speaker_position() -> None:
 
 def test_batch_moves_all_tensors() -> None:
     prompt = [AudioInput(torch.zeros(1, 4, dtype=torch.long)), Text([1], supervised=True)]
+    prompt += [ControlToken("speech", added=3)]
     prompt += tts_prompt("track", characters=[1, 2], speaker=torch.ones(2))
     batch = Collator(TRACKED, 2, 2)([prompt]).to("meta")
     tensors = [getattr(batch, field.name) for field in fields(batch)]
     assert all(tensor.device.type == "meta" for tensor in tensors)
     assert batch.attention_mask.device.type == "meta"
+
+
+def test_text_added_to_other_positions_and_along_steps() -> None:
+    speech = Speech(torch.tensor([[4, 5, 6, 7, 8]]), characters=[7, 8], goes_on=True)
+    own = Collator(PLAIN, control_tokens=("pad", "bos"), step_text=True)
+    batch = own([[Text([1]), ControlToken("bos", added=2), speech]])
+    assert batch.added_text is not None and batch.pointers is not None
+    assert batch.kinds.tolist() == [[TEXT, CONTROL, SPEECH, SPEECH, SPEECH]]
+    assert batch.ids[0, :2].tolist() == [1, 1]
+    assert batch.added_text.tolist() == [[-1, 2, -1, -1, -1]]
+    assert batch.pointers[0, 2:, 0].tolist() == [0, 1, 1]  # the last one goes on
+    assert batch.characters is not None and batch.characters.tolist() == [[7, 8]]
 
 
 def test_unknown_control_tokens_are_refused() -> None:

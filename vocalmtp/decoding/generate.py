@@ -197,8 +197,9 @@ def _record_ids(
     state.seen = full(state.steps, (len(state.steps), model.layout.num_ids), False)
     for row, prompt in enumerate(prompts):
         for segment in prompt.segments:
-            if isinstance(segment, Speech) and segment.codes is not None:
+            if isinstance(segment, Speech) and segment.codes is not None and segment.penalized:
                 tokens = model.layout.pack(segment.codes[None]).tokens[0]  # [S, K]
+                tokens = tokens[:, : model.head.penalized_slots]
                 rows = integers(state.steps, [row] * len(tokens))
                 state.note_ids(model.layout, beside(state.steps, tokens), rows)
 

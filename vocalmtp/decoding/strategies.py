@@ -92,7 +92,7 @@ class Grouped:
         with self.statistics.timed("heads"):
             sampler = ConstrainedSampler(model.layout, state)
             tokens = model.head.propose(state.hidden, sampler).tokens  # [B, 1, K]
-        state.note_ids(model.layout, tokens[:, 0])
+        state.note_ids(model.layout, tokens[:, 0, : model.head.penalized_slots])
         return StepBatch(tokens, state.steps)
 
     def forward(self, model: "GenerativeModel", state: DecodeState, emitted: StepBatch) -> None:

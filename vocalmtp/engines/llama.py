@@ -17,7 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 from vocalmtp.engines.cache import BLOCK, AlignedCache, TreeMask, join_caches
 from vocalmtp.engines.linears import LinearFactory, join_linears, keep_linear
 
-SUPPORTED = ("llama", "qwen2")
+SUPPORTED = ("llama", "qwen2", "qwen3")
 ROPE_TYPES = ("default", "llama3")  # whose frequencies are constants
 
 
@@ -31,6 +31,16 @@ class Layer:
         gate_up = in_float32(join_linears([feed.gate_proj, feed.up_proj]))
         before, after = layer.input_layernorm, layer.post_attention_layernorm
         self.epsilon: float = before.variance_epsilon
+        self.scales: Tensor | None = None  # [H + J, d] of the norms of queries and keys
+        if hasattr(attention, "q_norm"):
+            scales = [
+                _interleaved(norm.weight, head_dim).expand(linear.out_features // head_dim, -1)
+                for norm, linear in (
+                    (attention.q_norm, attention.q_proj),
+                    (attention.k_norm, attention.k_proj),
+                )
+            ]
+            self.scales = torch.cat(scales).detach().float()
         out, down = in_float32(attention.o_proj), in_float32(feed.down_proj)
         linears = _scaled(qkv, before.weight), out, _scaled(gate_up, after.weight), down
         self.linears = [convert(linear) for linear in linears]
@@ -41,9 +51,15 @@ class Layer:
         self.gate_up: Callable[[Tensor], Tensor] = calls[2]
         self.down: Callable[[Tensor], Tensor] = calls[3]
 
+    def normalize(self, qkv: Tensor) -> None:
+        """Normalize the queries and keys of [B, L, H + 2 J, d] in place, where the layer does so."""
+        if self.scales is not None:
+            part = qkv[:, :, : len(self.scales)]
+            part.copy_(F.rms_norm(part, part.shape[-1:], None, self.epsilon) * self.scales)
+
 
 class LlamaRunner:
-    """A Runner (models/backbone.py) with the weights of a Llama or Qwen2 of Transformers.
+    """A Runner (models/backbone.py) with the weights of a Llama, Qwen2 or Qwen3 of Transformers.
 
     Args:
         backbone: the causal LM, whose weights may have 16 bits; it is run in float32.
@@ -139,6 +155,7 @@ class LlamaRunner:
         for layer, memory in zip(self.layers, cache.key_values.unbind(), strict=True):
             qkv = layer.qkv(F.rms_norm(x, shape, None, layer.epsilon))
             qkv = qkv.view(batch, length, -1, self.dim)
+            layer.normalize(qkv)
             here = rows, places
             mixed = self._attend(qkv, rotation, memory, here, mask, one_by_one, tree is not None)
             x = x + layer.out(mixed)
@@ -208,10 +225,14 @@ def in_float32(linear: nn.Linear) -> nn.Linear:
     return copied
 
 
+def _interleaved(values: Tensor, head_dim: int) -> Tensor:
+    """Reorder values of outputs [H d], see `_interleave`."""
+    return values.view(-1, 2, head_dim // 2).transpose(1, 2).flatten()
+
+
 def _interleave(linear: nn.Linear, head_dim: int) -> nn.Linear:
     """Reorder the outputs of each head so that the two halves that rotate together are adjacent."""
-    order = torch.arange(linear.out_features).view(-1, 2, head_dim // 2).transpose(1, 2).flatten()
-    order = order.to(linear.weight.device)
+    order = _interleaved(torch.arange(linear.out_features, device=linear.weight.device), head_dim)
     turned = nn.Linear(linear.in_features, linear.out_features, linear.bias is not None, "meta")
     turned.weight = nn.Parameter(linear.weight[order].detach(), requires_grad=False)
     if linear.bias is not None:

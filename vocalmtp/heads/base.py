@@ -58,6 +58,7 @@ class SpeechHead(nn.Module):
 
     Config: ClassVar[type[StrictModel]]
     in_order: bool = False  # whether a slot depends on the slots before it
+    penalized_slots: ClassVar[int | None] = None  # leading ones, of repetition penalties; None: all
 
     def __init__(self, layout: TokenLayout, loss_weights: Mapping[str, float]):
         super().__init__()

@@ -47,6 +47,7 @@ class DepthDecoderHead(SpeechHead):
 
     Config = DepthDecoderConfig
     in_order = True
+    penalized_slots = 1  # published loops penalize what the backbone predicts
 
     def __init__(
         self,

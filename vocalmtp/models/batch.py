@@ -51,9 +51,10 @@ class Batch:
     steps: Tensor  # [B, L, K] the step at speech positions, padding ids elsewhere
     step_targets: Tensor  # [B, L, K]
     text_targets: Tensor | None = None  # [B, L]; None if no text is supervised
+    added_text: Tensor | None = None  # [B, L] text id added to what is there, -1 = none; None: none
     speaker: Tensor | None = None  # [B, D_s]; None for models without speaker vectors
     has_speaker: Tensor | None = None  # [B] bool
-    characters: Tensor | None = None  # [B, U] text of the track
+    characters: Tensor | None = None  # [B, U] text of the track, or along the steps
     character_lengths: Tensor | None = None  # [B], 1 or more
     pointers: Tensor | None = None  # [B, L, G] character at every frame of a step
     given_steps: Tensor | None = None  # [B] steps at the end that decoding goes on after; None: 0
@@ -96,17 +97,25 @@ class PromptRow:
     kinds: list[int] = field(default_factory=list)
     ids: list[int] = field(default_factory=list)
     text: list[int] = field(default_factory=list)  # the position's own id where it is supervised
+    added: list[int] = field(default_factory=list)  # text id that is added, or -1
     speech: list[SpeechSpan] = field(default_factory=list)
     characters: list[int] = field(default_factory=list)
     speaker: Array | None = None
     audio: AudioInput | None = None
     given_steps: int = 0  # of the last segment, where the model is to go on after it
 
-    def add(self, kind: PositionKind, ids: list[int], supervised: bool = False) -> None:
+    def add(
+        self,
+        kind: PositionKind,
+        ids: list[int],
+        supervised: bool = False,
+        added: int | None = None,
+    ) -> None:
         """Append a position for every id."""
         self.kinds += [int(kind)] * len(ids)
         self.ids += ids
         self.text += ids if supervised else [IGNORED] * len(ids)
+        self.added += [-1 if added is None else added] * len(ids)
 
 
 class Collator:
@@ -118,16 +127,25 @@ class Collator:
             speaker position.
         audio_frames_per_position: frames of audio input in one position; 0 for a model without
             audio input.
+        control_tokens: the names of the model's control tokens.
+        step_text: whether every step has a token of the text.
 
     """
 
     def __init__(
-        self, layout: TokenLayout, speaker_dim: int = 0, audio_frames_per_position: int = 0
+        self,
+        layout: TokenLayout,
+        speaker_dim: int = 0,
+        audio_frames_per_position: int = 0,
+        control_tokens: Sequence[str] = CONTROL_TOKENS,
+        step_text: bool = False,
     ):
         self.layout = layout
         self.speaker_dim = speaker_dim
         self.audio_frames_per_position = audio_frames_per_position
+        self.control_tokens = control_tokens
         self.has_text_track = layout.streams[0].name == ADVANCE
+        self.step_text = step_text
 
     def __call__(self, prompts: Sequence[Sequence[Segment]], left: bool = False) -> Batch:
         """Pad prompts to one length, on the right or on the left.
@@ -144,6 +162,7 @@ class Collator:
         kinds = torch.full((batch, length), int(PositionKind.PADDING))
         ids = torch.zeros_like(kinds)
         text = torch.full_like(kinds, IGNORED)
+        added = torch.full_like(kinds, -1)
         steps = pads.expand(batch, length, slots).clone()
         step_targets = torch.full((batch, length, slots), IGNORED)
         pointers = torch.zeros(batch, length, group, dtype=torch.long)
@@ -151,22 +170,24 @@ class Collator:
             start = length - len(row.kinds) if left else 0
             place = slice(start, start + len(row.kinds))
             kinds[b, place], ids[b, place] = torch.tensor(row.kinds), torch.tensor(row.ids)
-            text[b, place] = torch.tensor(row.text)
+            text[b, place], added[b, place] = torch.tensor(row.text), torch.tensor(row.added)
             for speech in row.speech:
                 span = slice(start + speech.start, start + speech.start + len(speech.tokens))
                 steps[b, span], step_targets[b, span] = speech.tokens, speech.targets
                 pointers[b, span] = speech.pointers
         supervised = any(id_ != IGNORED for row in rows for id_ in row.text)
+        has_text = self.has_text_track or self.step_text
         return Batch(
             kinds=kinds,
             ids=ids,
             steps=steps,
             step_targets=next_position(step_targets),
             text_targets=next_position(text) if supervised else None,
-            pointers=pointers if self.has_text_track else None,
+            added_text=added if bool((added >= 0).any()) else None,
+            pointers=pointers if has_text else None,
             given_steps=torch.tensor([row.given_steps for row in rows]),
             **self._speakers(rows),
-            **(self._characters(rows) if self.has_text_track else {}),
+            **(self._characters(rows) if has_text else {}),
             **(audio_fields(rows) if any(row.audio is not None for row in rows) else {}),
         )
 
@@ -177,17 +198,18 @@ class Collator:
                 case Text():
                     row.add(PositionKind.TEXT, list(segment.ids), segment.supervised)
                 case ControlToken():
-                    if segment.name not in CONTROL_TOKENS:
+                    if segment.name not in self.control_tokens:
                         raise InputError(
                             f"control token '{segment.name}': no such token; "
-                            f"{nearest(segment.name, CONTROL_TOKENS)}",
+                            f"{nearest(segment.name, self.control_tokens)}",
                             code="unknown_name",
                         )
-                    row.add(PositionKind.CONTROL, [CONTROL_TOKENS.index(segment.name)])
+                    number = self.control_tokens.index(segment.name)
+                    row.add(PositionKind.CONTROL, [number], added=segment.added)
                 case Speaker():
                     if self.speaker_dim:
                         row.speaker = segment.vector
-                        row.add(PositionKind.SPEAKER, [0])
+                        row.add(PositionKind.SPEAKER, [0], added=segment.added)
                 case AudioInput():
                     self._add_audio(row, segment)
                 case Speech():
@@ -222,10 +244,12 @@ class Collator:
         if segment.supervised:
             targets = self.layout.targets(tokens)
         pointers = tokens.new_zeros(len(tokens), self.layout.frames_per_step)
+        last = max(len(row.characters) - 1, 0)
         if self.has_text_track:
             moves = self.layout.advances(tokens[None])[0]  # [S, G]
-            last = max(len(row.characters) - 1, 0)
             pointers = (base + moves.flatten().cumsum(0)).clamp(max=last).view_as(moves)
+        elif self.step_text:
+            pointers[:] = (base + torch.arange(len(tokens))).clamp(max=last)[:, None]
         row.speech.append(SpeechSpan(len(row.kinds), tokens, targets, pointers))
         row.add(PositionKind.SPEECH, [0] * len(tokens))
 

@@ -42,9 +42,14 @@ class SpeechLMConfig(PretrainedConfig):
         step_embedding: how the embeddings of a step's slots are joined: "normalized" is their sum
             over sqrt(K), "sum" the sum alone.
         text: where the text is: "prompt", "track" or "both".
-        template: how the text of a prompt is framed (prompts.opening); empty: not at all.
+        text_embedding: settings of an own embedding of text (TextEmbedding); empty for that of the
+            backbone.
+        step_text: whether the embedding of a text token is added to every step's input.
+        control_tokens: names of the control tokens; empty for prompts.CONTROL_TOKENS.
         prompt_format: the family of published models whose prompts it reads (published/); empty for
             the prompts of `prompts.tts_prompt`.
+        prompt_settings: what that family has to know of the model to write its prompts.
+        template: how the text of a prompt is framed (prompts.opening); empty: not at all.
         backbone_norm: whether the backbone's last norm is applied; without it, heads have norms of
             their own (heads/normed.py).
         head: settings of the head, with its `name`.
@@ -58,6 +63,7 @@ class SpeechLMConfig(PretrainedConfig):
         tokenizer: the speech tokenizer: `name`, `hash` and `frame_rate`.
         speaker_dim: size of speaker vectors; 0 for none.
         speaker_projection: settings of the projection of speaker vectors (SpeakerProjectionConfig).
+        speaker_embedded: whether speaker vectors are embeddings, which are not projected.
         speaker_every_step: whether the speaker vector is also added to every step's input.
         speaker_dropout: share of training prompts without their speaker vector.
         step_dropout: share of training steps without their codes, so that text and voice matter.
@@ -82,8 +88,12 @@ class SpeechLMConfig(PretrainedConfig):
         end_slots: Literal["first", "all"] = "first",
         step_embedding: Literal["normalized", "sum"] = "normalized",
         text: TextMode = "track",
-        template: str = "",
+        text_embedding: dict[str, Any] | None = None,
+        step_text: bool = False,
+        control_tokens: Sequence[str] = (),
         prompt_format: str = "",
+        prompt_settings: dict[str, Any] | None = None,
+        template: str = "",
         backbone_norm: bool = True,
         head: dict[str, Any] | None = None,
         draft: dict[str, Any] | None = None,
@@ -95,6 +105,7 @@ class SpeechLMConfig(PretrainedConfig):
         tokenizer: dict[str, Any] | None = None,
         speaker_dim: int = 0,
         speaker_projection: dict[str, Any] | None = None,
+        speaker_embedded: bool = False,
         speaker_every_step: bool = False,
         speaker_dropout: float = 0.1,
         step_dropout: float = 0.1,
@@ -116,8 +127,12 @@ class SpeechLMConfig(PretrainedConfig):
         self.end_slots = end_slots
         self.step_embedding = step_embedding
         self.text = text
-        self.template = template
+        self.text_embedding = dict(text_embedding or {})
+        self.step_text = step_text
+        self.control_tokens = list(control_tokens)
         self.prompt_format = prompt_format
+        self.prompt_settings = dict(prompt_settings or {})
+        self.template = template
         self.backbone_norm = backbone_norm
         self.head = dict(head or {"name": "parallel"})
         self.draft = dict(draft or {})
@@ -129,6 +144,7 @@ class SpeechLMConfig(PretrainedConfig):
         self.tokenizer = dict(tokenizer or {})
         self.speaker_dim = speaker_dim
         self.speaker_projection = dict(speaker_projection or {})
+        self.speaker_embedded = speaker_embedded
         self.speaker_every_step = speaker_every_step
         self.speaker_dropout = speaker_dropout
         self.step_dropout = step_dropout

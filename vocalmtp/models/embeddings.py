@@ -2,8 +2,8 @@
 
 Slots share one table over the frames of a step. Codes of finite scalar quantization (FSQ) are also
 tuples of digits, so codes that differ in one digit are similar from the start.
-Letters: B rows, S steps, K slots, G frames per step, D width, V_k vocabulary of slot k, F digits,
-D_s size of the speaker vector.
+Letters: B rows, L positions, S steps, K slots, G frames per step, D width, V_k vocabulary of slot k,
+F digits, D_s size of the speaker vector.
 """
 
 import math
@@ -18,6 +18,13 @@ from torch.nn import functional as F
 from vocalmtp.config import StrictModel
 from vocalmtp.engines.linears import LinearFactory, join_linears
 from vocalmtp.models.layout import Stream, TokenLayout
+
+
+class TextEmbeddingConfig(StrictModel):
+    """Settings of a TextEmbedding: the number of ids, and the width of their table."""
+
+    size: int = Field(ge=1)
+    width: int = Field(ge=1)
 
 
 class SlotEmbedding(nn.Module):
@@ -189,6 +196,30 @@ class SpeakerProjectionConfig(StrictModel):
     hidden: int | None = Field(default=None, ge=1)
     activation: Literal["gelu", "silu"] = "gelu"
     scaled: bool = True
+
+
+class TextEmbedding(nn.Module):
+    """Embeds text ids in another width than the backbone's, and projects them to it.
+
+    Args:
+        config: settings.
+        width: D.
+
+    """
+
+    def __init__(self, config: TextEmbeddingConfig, width: int):
+        super().__init__()
+        self.table = nn.Embedding(config.size, config.width)
+        self.projection = nn.Sequential(
+            nn.Linear(config.width, config.width), nn.SiLU(), nn.Linear(config.width, width)
+        )
+
+    def forward(self, ids: Tensor, is_text: Tensor, row_by_row: bool = False) -> Tensor:
+        """Embed ids [B, L] where `is_text` [B, L]; the arguments are those of `Trunk.forward`."""
+        groups = zip(ids, is_text, strict=True) if row_by_row else [(ids, is_text)]
+        made = [self.projection(self.table(row[text])) for row, text in groups]
+        inputs = made[0].new_zeros(*ids.shape, made[0].shape[-1])
+        return inputs.index_put(torch.nonzero(is_text, as_tuple=True), torch.cat(made))
 
 
 class SpeakerProjection(nn.Module):

@@ -40,8 +40,10 @@ class Speech:
     Attributes:
         codes: [Q, T], with the advances as stream 0 where the layout has a text track; None for
             speech that is still to be generated.
-        characters: ids [U] of the spoken text, for a text track.
+        characters: ids [U] of the spoken text, for a text track; for a model with text along its
+            steps, the text ids of steps 0 to U - 1, of which the last is that of all later steps.
         goes_on: whether the model is to go on after the codes, which then have no end.
+        penalized: whether repetition penalties count the codes.
 
     """
 
@@ -49,20 +51,29 @@ class Speech:
     characters: Sequence[int] | None = None
     supervised: bool = True
     goes_on: bool = False
+    penalized: bool = True
 
 
 @dataclass(frozen=True)
 class Speaker:
-    """A speaker vector [D_s]; None leaves the voice to the model."""
+    """A speaker vector [D_s]; None leaves the voice to the model.
+
+    The embedding of the text id `added` is added to it.
+    """
 
     vector: Array | None
+    added: int | None = None
 
 
 @dataclass(frozen=True)
 class ControlToken:
-    """One of CONTROL_TOKENS, which announces the segment that follows."""
+    """One of a model's control tokens, such as CONTROL_TOKENS, which announce the next segment.
+
+    The embedding of the text id `added` is added to it.
+    """
 
     name: str
+    added: int | None = None
 
 
 @dataclass(frozen=True)

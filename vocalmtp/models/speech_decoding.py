@@ -25,11 +25,13 @@ from vocalmtp.models.embeddings import (
     SlotEmbedding,
     SpeakerProjection,
     SpeakerProjectionConfig,
+    TextEmbedding,
+    TextEmbeddingConfig,
 )
 from vocalmtp.models.objectives import build_objectives
 from vocalmtp.models.prompts import CONTROL_TOKENS, Segment, longest_speech
 from vocalmtp.models.state import DecodeState
-from vocalmtp.models.text_track import TextTrack
+from vocalmtp.models.text_track import TextTrack, read_at
 
 if TYPE_CHECKING:
     from vocalmtp.models.trunk import Trunk
@@ -70,7 +72,11 @@ class SpeechDecoding(DecodableLM):
         self.embedding = SlotEmbedding(self.layout, width, config.layouts)
         if config.step_embedding == "sum":
             self.embedding.scale = 1.0
-        self.control_tokens = nn.Embedding(1, width)
+        self.control_tokens = nn.Embedding(max(1, len(config.control_tokens)), width)
+        self.text_embedding: TextEmbedding | None = None
+        if config.text_embedding:
+            settings = parse(TextEmbeddingConfig, config.text_embedding, "text_embedding")
+            self.text_embedding = TextEmbedding(settings, width)
         if not config.backbone_norm:
             self.remove_backbone_norm()
         self.head = build_head(config.head, self.layout, width, config.stream_weights)
@@ -85,7 +91,7 @@ class SpeechDecoding(DecodableLM):
             self.add_draft(config.draft)
         self.objectives = build_objectives(config.objectives, self.layout, width)
         self.speaker_projection: SpeakerProjection | None = None
-        if config.speaker_dim:
+        if config.speaker_dim and not config.speaker_embedded:
             self.speaker_projection = SpeakerProjection(
                 config.speaker_dim,
                 width,
@@ -197,8 +203,14 @@ class SpeechDecoding(DecodableLM):
 
     def collator(self) -> Collator:
         """Return what turns prompts into batches for this model."""
-        frames = self.config.audio_frames_per_position
-        return Collator(self.layout, self.config.speaker_dim, frames)
+        config = self.config
+        return Collator(
+            self.layout,
+            config.speaker_dim,
+            config.audio_frames_per_position,
+            config.control_tokens or CONTROL_TOKENS,
+            config.step_text,
+        )
 
     def embed(self, batch: Batch, row_by_row: bool = False) -> EmbeddedBatch:
         """Compute the backbone's inputs for a batch.
@@ -213,10 +225,17 @@ class SpeechDecoding(DecodableLM):
         if self.speaker_projection is not None:
             assert batch.speaker is not None and batch.has_speaker is not None
             speaker = self.speaker_projection(batch.speaker, batch.has_speaker)  # [B, D]
+        elif batch.speaker is not None:
+            speaker = batch.speaker.to(self.embedding.table.dtype)
         if self.track is not None:
             assert batch.characters is not None and batch.character_lengths is not None
             encode_text = self.track.encode_rows if row_by_row else self.track.encode
             text = encode_text(batch.characters, batch.character_lengths)  # [B, U, D]
+        elif self.config.step_text:
+            assert batch.characters is not None and batch.character_lengths is not None
+            place = torch.arange(batch.characters.shape[1], device=batch.characters.device)
+            inside = place < batch.character_lengths[:, None]
+            text = self._embed_text(batch.characters, inside, row_by_row)  # [B, U, D]
         steps = self._embed_speech(batch.steps, speaker, text, batch.pointers, dropout=True)
         kinds = batch.kinds[..., None]  # [B, L, 1]
         inputs = torch.where(kinds == PositionKind.SPEECH, steps, 0)
@@ -226,18 +245,27 @@ class SpeechDecoding(DecodableLM):
         if speaker is not None:
             inputs = torch.where(kinds == PositionKind.SPEAKER, speaker[:, None], inputs)
         if self.config.uses_text_tokens:
-            is_text = batch.kinds == PositionKind.TEXT
-            if self.trunk is not None:
-                tokens = self.trunk(batch.ids, is_text, row_by_row)
-            else:
-                tokens = self.backbone.get_input_embeddings()(torch.where(is_text, batch.ids, 0))
-            inputs = torch.where(is_text[..., None], tokens, inputs)
+            is_text, ids = batch.kinds == PositionKind.TEXT, batch.ids
+            if batch.added_text is not None:
+                ids = torch.where(is_text, ids, batch.added_text)
+                is_text = is_text | (batch.added_text >= 0)
+            tokens = self._embed_text(ids, is_text, row_by_row)
+            inputs = torch.where(is_text[..., None], inputs + tokens, inputs)
         if batch.audio is not None:
             assert self.audio_encoder is not None and batch.audio_lengths is not None
             encoder = self.audio_encoder
             encode = encoder.encode_rows if row_by_row else encoder.forward
             inputs = place_audio(inputs, batch.kinds, encode(batch.audio, batch.audio_lengths))
         return EmbeddedBatch(self.with_step_size(inputs), speaker, text)
+
+    def _embed_text(self, ids: Tensor, is_text: Tensor, row_by_row: bool) -> Tensor:
+        """Embed ids [B, L] where `is_text` [B, L]: [B, L, D], of any value elsewhere."""
+        own = self.trunk if self.text_embedding is None else self.text_embedding
+        if own is not None:
+            embedded: Tensor = own(ids, is_text, row_by_row)
+        else:
+            embedded = self.backbone.get_input_embeddings()(torch.where(is_text, ids, 0))
+        return embedded
 
     def with_step_size(self, inputs: Tensor) -> Tensor:
         """Add the embedding of the step size to inputs [.., D], in an elastic model."""
@@ -261,8 +289,13 @@ class SpeechDecoding(DecodableLM):
         if dropout and self.training and self.config.step_dropout > 0:
             kept = torch.rand(steps.shape[:-1], device=steps.device) >= self.config.step_dropout
             speech = speech * kept[..., None]
-        if self.track is not None and text is not None and pointers is not None:
-            speech = speech + self.track.read(text, pointers)
+        if text is not None and pointers is not None:
+            read = (
+                read_at(text, pointers)[..., 0, :]
+                if self.track is None
+                else self.track.read(text, pointers)
+            )
+            speech = speech + read
         if speaker is not None and self.config.speaker_every_step:
             speech = speech + speaker.view(len(speaker), *[1] * (speech.dim() - 2), -1)
         return speech
@@ -286,7 +319,7 @@ class SpeechDecoding(DecodableLM):
         if self.config.speaker_every_step:
             state.speaker = embedded.speaker
         if embedded.text is not None and batch.character_lengths is not None:
-            state.start_pointers(embedded.text, batch.character_lengths)
+            state.start_text(embedded.text, batch.character_lengths, tracked=self.track is not None)
         return embedded.inputs, hidden, state
 
     def embed_step(self, state: DecodeState, tokens: Tensor) -> Tensor:

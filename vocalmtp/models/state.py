@@ -73,9 +73,15 @@ class DecodeState:
         limits = namespace(steps).full_like(steps, NO_LIMIT)
         return cls(cache, steps, namespace(steps).full_like(steps, -1), limits)
 
-    def start_pointers(self, encoded_text: Array, character_lengths: Array) -> None:
-        """Point every row at the first character of its text [B, U, D] of `character_lengths` [B]."""
+    def start_text(self, encoded_text: Array, character_lengths: Array, tracked: bool) -> None:
+        """Set the text [B, U, D] of `character_lengths` [B], at whose start all rows are.
+
+        With a text track (`tracked`) every row has a pointer into it; else each step has the next
+        token of it, and the last one once it is over.
+        """
         self.encoded_text, self.character_lengths = encoded_text, character_lengths
+        if not tracked:
+            return
         self.pointers = namespace(self.steps).zeros_like(self.steps)
         self.pointer_history = self.pointers[:, None]
 
@@ -93,25 +99,28 @@ class DecodeState:
         """Move the pointers by a step of tokens [B, K].
 
         Returns:
-            The characters of the step's frames [B, G]; None without a text track.
+            Where the step's frames are in the text [B, G]; None without text along the speech.
 
         """
-        if self.pointers is None or self.character_lengths is None:
+        if self.character_lengths is None:
             return None
-        moves = layout.advances(tokens)  # [B, G]
         last = (self.character_lengths - 1)[:, None]
+        if self.pointers is None:
+            return namespace(last).minimum(self.steps[:, None], last)
+        moves = layout.advances(tokens)  # [B, G]
         reached = self.pointers[:, None] + moves.cumsum(1)
         pointers = namespace(reached).minimum(reached, last)
         self.advance_pointers(pointers[:, -1])
         return pointers
 
     def note_ids(self, layout: "TokenLayout", tokens: Array, rows: Array | None = None) -> None:
-        """Record the ids of steps [B, K], or of [n, K] of the `rows` [n], if they are recorded."""
+        """Record the ids of the leading k slots of steps [B, k], or of [n, k] of the `rows` [n]."""
         if self.seen is None:
             return
         if rows is None:
             rows = range_like(self.steps, len(self.steps))
-        self.seen[rows[:, None], tokens + constant(tokens, layout.id_offsets)] = True
+        offsets = constant(tokens, layout.id_offsets[: tokens.shape[1]])
+        self.seen[rows[:, None], tokens + offsets] = True
 
     def rewind(self, steps: Array | int) -> "DecodeState":
         """Remove the last speech steps of every row: one number, or [B] for each row its own.
@@ -169,9 +178,10 @@ class DecodeState:
             if value is not None:
                 setattr(self, name, value[index])
         if self.encoded_text is not None:
-            assert self.character_lengths is not None and self.pointer_history is not None
-            self.history_steps = int(self.steps.max())
+            assert self.character_lengths is not None
             self.encoded_text = self.encoded_text[:, : int(self.character_lengths.max())]
+        if self.pointer_history is not None:
+            self.history_steps = int(self.steps.max())
             self.pointer_history = self.pointer_history[:, : self.history_steps + 1]
         if self.draft is not None:
             self.draft.select(index)

@@ -113,9 +113,7 @@ class TextTrack(nn.Module):
             [B, .., D].
 
         """
-        rows = torch.arange(len(encoded), device=encoded.device)
-        rows = rows.view(-1, *[1] * (pointers.dim() - 1))
-        text = encoded[rows, pointers]  # [B, .., G, D]
+        text = read_at(encoded, pointers)  # [B, .., G, D]
         total = text[..., 0, :]
         for frame in range(1, pointers.shape[-1]):
             total = total + self.frame_proj[frame - 1](text[..., frame, :])
@@ -126,6 +124,12 @@ class TextTrack(nn.Module):
         self.convolutions = nn.ModuleList(
             WindowedLinear(cast(nn.Conv1d, layer), convert) for layer in self.convolutions
         )
+
+
+def read_at(encoded: Tensor, pointers: Tensor) -> Tensor:
+    """Look up the text [B, U, D] at pointers [B, .., G]: [B, .., G, D]."""
+    rows = torch.arange(len(encoded), device=encoded.device)
+    return encoded[rows.view(-1, *[1] * (pointers.dim() - 1)), pointers]
 
 
 def frame_advances(

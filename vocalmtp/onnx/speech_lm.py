@@ -116,6 +116,8 @@ class BoundPass:
 class OnnxHead:
     """Splits logits, which the graph computes with the backbone, into slots."""
 
+    penalized_slots = None  # all, see SpeechHead
+
     def __init__(self, layout: TokenLayout):
         self.ends = list(accumulate(slot.vocab_size for slot in layout.slots))[:-1]
 
@@ -206,7 +208,7 @@ class OnnxSpeechLM:
             spoken = [s.characters or () for s in prompt if isinstance(s, Speech)]
             characters = np.array([c for part in spoken for c in part] or [0], np.int64)
             (text,) = self.sessions["text"].run(None, {"characters": characters})  # [U, D]
-            state.start_pointers(text[None], np.array([len(characters)]))
+            state.start_text(text[None], np.array([len(characters)]), tracked=True)
         return self.run_backbone(inputs[None], cache), state
 
     def _embed(self, prompt: Prompt) -> tuple[np.ndarray, np.ndarray | None]:

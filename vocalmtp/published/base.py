@@ -67,6 +67,10 @@ class Family(Protocol):
         """Whether a folder holds a model of this family."""
         ...
 
+    def card_of(self, folder: PublishedFolder) -> FamilyCard:
+        """Return the facts of the model in a folder, such as its voices."""
+        ...
+
     def speech_tokenizer(self, folder: PublishedFolder) -> "SpeechTokenizer | None":
         """Load the speech tokenizer that is among the model's weights; None if none is."""
         ...
@@ -179,12 +183,9 @@ def _comparable(spec: "TokenizerSpec", fact: str) -> Any:
     return [stream.size for stream in value] if fact == "streams" else value
 
 
-def named_voices(family: Family, spec: "TokenizerSpec") -> dict[str, Voice]:
-    """Return the voices that a family knows by name: the name is their whole content."""
+def named_voices(card: FamilyCard, spec: "TokenizerSpec") -> dict[str, Voice]:
+    """Return the voices that a model knows by name: the name is their whole content."""
     import numpy as np
 
     nothing = np.zeros(spec.speaker_dim, np.float32)
-    return {
-        name: Voice(name, nothing, family.card.origin, spec.name, spec.hash)
-        for name in family.card.voices
-    }
+    return {name: Voice(name, nothing, card.origin, spec.name, spec.hash) for name in card.voices}

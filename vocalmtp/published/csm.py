@@ -54,6 +54,10 @@ class Csm:
         """See Family."""
         return folder.config.get("model_type") == "csm"
 
+    def card_of(self, folder: PublishedFolder) -> FamilyCard:
+        """See Family."""
+        return self.card
+
     def speech_tokenizer(self, folder: PublishedFolder) -> "SpeechTokenizer":
         """See Family: the Mimi among the weights."""
         from vocalmtp.tokenizers import TOKENIZERS, find_card
@@ -177,7 +181,7 @@ def fill_head(head: Any, weights: "dict[str, Tensor]", tables: "list[Tensor]") -
     from torch import nn
     from torch.nn import functional as F
 
-    from vocalmtp.published.weights import assign
+    from vocalmtp.published.weights import assign, assign_decoder
 
     slots = head.layout.slots
     outputs = weights[f"{DEPTH}codebooks_head.weight"].transpose(1, 2)  # [K - 1, V, W]
@@ -189,9 +193,7 @@ def fill_head(head: Any, weights: "dict[str, Tensor]", tables: "list[Tensor]") -
         layer.weight = nn.Parameter(table)
     projector = weights[f"{DEPTH}model.inputs_embeds_projector.weight"]
     assign(head.projection, {"weight": projector})
-    unused = {name: x for name, x in head.decoder.state_dict().items() if "embed" in name}
-    unused |= {name: x for name, x in head.decoder.state_dict().items() if "lm_head" in name}
-    assign(head.decoder, llama_weights(weights, f"{DEPTH}model.") | unused)
+    assign_decoder(head.decoder, llama_weights(weights, f"{DEPTH}model."))
 
 
 def fill_embedding(model: "SpeechLM", tables: "list[Tensor]") -> None:

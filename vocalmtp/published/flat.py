@@ -58,6 +58,10 @@ class FlatFamily:
         """See Family."""
         return folder.has_token(self.code.format(self.first)) and folder.has_token(self.end)
 
+    def card_of(self, folder: PublishedFolder) -> FamilyCard:
+        """See Family."""
+        return self.card
+
     def speech_tokenizer(self, folder: PublishedFolder) -> "SpeechTokenizer | None":
         """See Family: it is published apart."""
         return None

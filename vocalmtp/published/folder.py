@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vocalmtp.errors import InputError
+from vocalmtp.io.progress import quiet
 from vocalmtp.io.read import read_object, read_shapes, reason
 
 if TYPE_CHECKING:
@@ -44,17 +45,26 @@ class PublishedFolder:
 
     @cached_property
     def vocabulary(self) -> "Tokenizer | None":
-        """The text tokenizer; None if the folder has no tokenizer.json."""
+        """The text tokenizer: tokenizer.json, or vocab.json with merges.txt; None if there is none."""
         from tokenizers import Tokenizer
 
         file = self.path / "tokenizer.json"
         if not file.is_file():
+            file = self.path / "vocab.json"
+        if not file.is_file():
             return None
         try:
-            return Tokenizer.from_file(str(file))
-        except Exception as error:  # the library raises nothing more special
+            if file.name == "tokenizer.json":
+                return Tokenizer.from_file(str(file))
+            from transformers import AutoTokenizer
+
+            with quiet():
+                loaded: Any = AutoTokenizer.from_pretrained(self.path, local_files_only=True)
+            found: Tokenizer = loaded.backend_tokenizer
+            return found
+        except Exception as error:  # the libraries raise nothing more special
             raise InputError(
-                f"{self.what}: tokenizer.json is damaged ({reason(error)}); download it again",
+                f"{self.what}: {file.name} is damaged ({reason(error)}); download it again",
                 code="damaged",
             ) from error
 

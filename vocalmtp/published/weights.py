@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import safe_open
 from torch import Tensor, nn
 
 from vocalmtp.errors import InputError
 from vocalmtp.io.progress import quiet
-from vocalmtp.io.read import reason
+from vocalmtp.io.read import read_shapes, read_tensors, reason
 from vocalmtp.models.config import SpeechLMConfig
 from vocalmtp.models.speech_lm import SpeechLM
 from vocalmtp.published.folder import PublishedFolder, first_names
@@ -71,6 +72,62 @@ def load_model(part: Any, folder: PublishedFolder, half: bool) -> "PreTrainedMod
     return model
 
 
+class Weights:
+    """The weights of a folder without a class in Transformers, which are taken out by name.
+
+    Args:
+        folder: of the model.
+        half: whether weights that are stored in 16 bits keep them; else they are float32.
+
+    Raises:
+        InputError: the weights are incomplete or damaged, or there is too little memory.
+
+    """
+
+    def __init__(self, folder: PublishedFolder, half: bool):
+        folder.check_memory(half)
+        self.what = folder.what
+        self.tensors: dict[str, Tensor] = {}
+        for file in folder.files:
+            for name, tensor in read_tensors(file, self.what).items():
+                keeps = half or not tensor.is_floating_point()
+                self.tensors[name] = tensor if keeps else tensor.float()
+
+    def take(self, name: str) -> Tensor:
+        """Remove a tensor, and return it. Raises InputError if it is missing."""
+        if name not in self.tensors:
+            raise self._wrong([f"{name} (missing)"])
+        return self.tensors.pop(name)
+
+    def take_all(self, prefix: str) -> dict[str, Tensor]:
+        """Remove all tensors whose names begin with `prefix`, and return them without it."""
+        names = [name for name in self.tensors if name.startswith(prefix)]
+        return {name.removeprefix(prefix): self.tensors.pop(name) for name in names}
+
+    def check_empty(self) -> None:
+        """Raise InputError if a tensor was not taken."""
+        if self.tensors:
+            raise self._wrong([f"{name} (unexpected)" for name in sorted(self.tensors)])
+
+    def _wrong(self, names: list[str]) -> InputError:
+        return InputError(
+            f"{self.what}: {len(names)} weights do not fit config.json ({first_names(names)}); "
+            "download both from one revision",
+            code="mismatch",
+        )
+
+
+def read_part(folder: PublishedFolder, prefix: str) -> dict[str, Tensor]:
+    """Read the weights whose names begin with `prefix`, without it, in float32."""
+    found: dict[str, Tensor] = {}
+    for file in folder.files:
+        names = [name for name in read_shapes(file, folder.what) if name.startswith(prefix)]
+        with safe_open(file, framework="pt") as opened:
+            for name in names:
+                found[name.removeprefix(prefix)] = opened.get_tensor(name).float()
+    return found
+
+
 def stored_dtype(config: Any) -> torch.dtype:
     """Return the dtype that the weights of a configuration are kept in: 16 bits, or float32."""
     found = getattr(config, "dtype", None)
@@ -83,6 +140,16 @@ def build_empty(config: SpeechLMConfig) -> SpeechLM:
 
     with no_init_weights():
         return SpeechLM(config)
+
+
+def assign_decoder(decoder: Any, tensors: Mapping[str, Tensor]) -> None:
+    """Give a causal LM the tensors of its layers and last norm; its own tables, unused, are 0."""
+    tables = {
+        name: torch.zeros_like(tensor)
+        for name, tensor in decoder.state_dict().items()
+        if "embed" in name or "lm_head" in name
+    }
+    assign(decoder, {**tables, **tensors})
 
 
 def assign(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:

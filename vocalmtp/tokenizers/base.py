@@ -6,7 +6,7 @@ Shapes: B batch, N samples, T codec frames, Q streams of codes, D_s size of the 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -52,6 +52,7 @@ class SpeechTokenizer(nn.Module):
     """
 
     spec: TokenizerSpec
+    unit_speaker: ClassVar[bool] = True  # whether speaker vectors are scaled to length 1
 
     def encode(self, wav: Tensor, lengths: Tensor | None = None) -> SpeechCodes:
         """Encode audio.

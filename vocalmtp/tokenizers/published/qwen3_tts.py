@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from typing_extensions import Self
 
-from vocalmtp.tokenizers.base import TOKENIZERS, CodecStream
+from vocalmtp.tokenizers.base import TOKENIZERS, CodecStream, check_wav
 from vocalmtp.tokenizers.huggingface.seanet import drop_cached_codebooks, mimi_encoder
 from vocalmtp.tokenizers.published.alias_free import SnakeBeta
 from vocalmtp.tokenizers.published.base import PublishedConfig, PublishedTokenizer
+from vocalmtp.tokenizers.published.ecapa import SpeakerEncoder, SpeakerEncoderConfig
 from vocalmtp.tokenizers.published.s3 import rotate
 from vocalmtp.tokenizers.published.wavtokenizer import ConvNeXt
 from vocalmtp.tokenizers.spec import StreamSpec, TokenizerSpec
@@ -53,6 +54,7 @@ class Qwen3TTSConfig(PublishedConfig):
     head_dim: Even = 64
     window: Annotated[int, Field(ge=2, le=8000)] = 72  # frames that attention sees
     decoder_width: Annotated[int, Field(ge=16, le=8192, multiple_of=16)] = 1536
+    speaker: SpeakerEncoderConfig | None = None  # of a speech LM that clones voices by a vector
 
     def spec(self) -> TokenizerSpec:
         """See `PublishedConfig.spec`."""
@@ -67,6 +69,7 @@ class Qwen3TTSConfig(PublishedConfig):
             sample_rate=SAMPLE_RATE,
             frame_rate=SAMPLE_RATE / HOP,
             streams=tuple(streams),
+            speaker_dim=0 if self.speaker is None else self.speaker.enc_dim,
             lookahead=0,
             licence="Apache-2.0",  # of the weights
         )
@@ -329,6 +332,7 @@ class Qwen3TTSTokenizer(PublishedTokenizer):
 
     Config = Qwen3TTSConfig
     config: Qwen3TTSConfig
+    unit_speaker = False
     UNUSED = r"decoder\.quantizer\.rvq_(first|rest)\.input_proj\.weight"
     block: ClassVar[int] = 1000  # frames that are encoded or decoded at once
 
@@ -348,6 +352,9 @@ class Qwen3TTSTokenizer(PublishedTokenizer):
             }
         )
         self.decoder = Decoder(config)
+        self.speaker_encoder: SpeakerEncoder | None = None
+        if config.speaker is not None:
+            self.speaker_encoder = SpeakerEncoder(config.speaker)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         super()._apply(fn, recurse)
@@ -361,6 +368,15 @@ class Qwen3TTSTokenizer(PublishedTokenizer):
         encode = mimi_encoder(encoder, transformer, self.encoder["downsample"], self.mimi)
         latents = in_blocks(encode, wav, self.block * HOP)
         return self.encoder["quantizer"].encode(latents, STREAMS).transpose(0, 1), None
+
+    @torch.inference_mode()
+    def embed_speaker(self, wav: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """See `SpeechTokenizer.embed_speaker`."""
+        if self.speaker_encoder is None:
+            return super().embed_speaker(wav, lengths)
+        wav, lengths = check_wav(self.spec, wav, lengths, self.device)
+        rows = zip(wav, lengths.tolist(), strict=True)
+        return torch.cat([self.speaker_encoder(row[None, :count]) for row, count in rows])
 
     def decode_row(self, codes: Tensor, speaker: Tensor | None) -> Tensor:
         """See `PublishedTokenizer.decode_row`."""

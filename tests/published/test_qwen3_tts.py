@@ -1,0 +1,142 @@
+"""Qwen3-TTS: logits, greedy codes and speaker vectors equal to the authors' on the same weights."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers.errors import raises_input_error
+from helpers.published_weights import buzz
+from helpers.qwen3_tts import GOLDEN, save_qwen3_tts, write_json
+
+import vocalmtp
+from vocalmtp.decoding.generate import Prompt, collect_utterances, generate
+from vocalmtp.models.speech_lm import SpeechLM
+from vocalmtp.published.folder import PublishedFolder
+from vocalmtp.published.qwen3_tts import PromptSettings
+from vocalmtp.tts import TTS, SynthesisRequest
+from vocalmtp.voices import Voice
+
+OUTPUTS, FRAMES = GOLDEN["outputs"], 6
+PROBED = [0, 500, 1000, 1500, 2047, 2048]  # codes, and the end
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    made = {kind: tmp_path_factory.mktemp(kind) for kind in ("custom_voice", "base")}
+    for kind, folder in made.items():
+        save_qwen3_tts(folder, kind)
+    return made
+
+
+@pytest.fixture(scope="module", params=["eager", "cpu"])
+def tts(folders: dict[str, Path], request: pytest.FixtureRequest) -> TTS:
+    return vocalmtp.load(folders["custom_voice"], engine=request.param)
+
+
+@pytest.fixture(scope="module")
+def base(folders: dict[str, Path]) -> TTS:
+    return vocalmtp.load(folders["base"], engine="eager")
+
+
+def prompt_of(tts: TTS, text: str, voice: Voice | str | None) -> Prompt:
+    request = SynthesisRequest(text=text, voice=voice, sampling={"temperature": 0.0})
+    return replace(tts.prompt(tts.plan(request)[0]), max_steps=FRAMES)
+
+
+def codes_of(tts: TTS, *prompts: Prompt) -> list[list[list[int]]]:
+    """Codes [T, Q] of every prompt, decoded together."""
+    made = collect_utterances(generate(tts.model, prompts, len(prompts)), tts.model.layout)
+    return [codes.codes.T.tolist() for _, codes in sorted(made, key=lambda pair: pair[0])]
+
+
+def cloned(tts: TTS, codes: torch.Tensor | None, transcript: str) -> Voice:
+    spec, vector = tts.tokenizer.spec, np.array(OUTPUTS["speaker"], np.float32)
+    heard = None if codes is None else codes.numpy()
+    return Voice("me", vector, "test", spec.name, spec.hash, "", heard, transcript)
+
+
+def recording(frames: int) -> torch.Tensor:
+    """Codes [16, frames]."""
+    return torch.tensor([[(91 * t + 137 * k + 5) % 2048 for t in range(frames)] for k in range(16)])
+
+
+@pytest.mark.parametrize(("golden", "voice"), [("ryan", "ryan"), ("dialect", "Dylan")])
+def test_greedy_codes_of_named_voices(tts: TTS, golden: str, voice: str):
+    assert codes_of(tts, prompt_of(tts, "Pay $5.", voice)) == [OUTPUTS[golden]]
+
+
+def test_rows_of_a_batch_are_the_single_ones(tts: TTS):
+    prompts = [prompt_of(tts, "Two.", "vivian"), prompt_of(tts, "Pay $5.", "ryan")]
+    assert codes_of(tts, *prompts) == [codes_of(tts, prompt)[0] for prompt in prompts]
+    assert codes_of(tts, *prompts)[1] == OUTPUTS["ryan"]
+
+
+def test_teacher_forced_logits(tts: TTS):
+    if tts.model.runner is not None:
+        pytest.skip("an optimized head has no layers to be trained")
+    hidden = torch.linspace(-2, 2, 32)[None].sin() * 2
+    codes = torch.tensor([[(137 * k + 11) % 2048 for k in range(16)]])
+    with torch.inference_mode():
+        first, *later = tts.model.head.logits(hidden[:, None], codes[:, None])
+    assert first[0, 0, PROBED].tolist() == pytest.approx(OUTPUTS["logits"]["hidden"], abs=1e-4)
+    for found, expected in zip(later, OUTPUTS["logits"]["depth"], strict=True):
+        assert found[0, 0, [0, 700, 2047]].tolist() == pytest.approx(expected, abs=1e-4)
+        assert found[0, 0, 2048:].max() == -torch.inf
+
+
+def test_clone_by_vector_and_by_recording(base: TTS):
+    by_vector = prompt_of(base, "Pay $5.", cloned(base, None, ""))
+    by_recording = prompt_of(base, "Pay $5.", cloned(base, recording(5), "I am."))
+    assert codes_of(base, by_vector, by_recording) == [OUTPUTS["x_vector"], OUTPUTS["icl"]]
+
+
+def test_recording_that_is_longer_than_the_text(base: TTS):
+    codes = recording(2).repeat(1, 9)
+    prompt = prompt_of(base, "Pay $5.", cloned(base, codes, "I am."))
+    assert codes_of(base, prompt) == [OUTPUTS["icl_long"]]
+
+
+def test_speaker_vector(base: TTS):
+    vector = base.tokenizer.embed_speaker(buzz(24_000))[0]
+    assert vector.tolist() == pytest.approx(OUTPUTS["speaker"], abs=2e-4)
+
+
+def test_saved_model_speaks_the_same(folders: dict[str, Path], tmp_path: Path):
+    tts = vocalmtp.load(folders["custom_voice"], engine="eager")
+    tts.model.save_pretrained(tmp_path)
+    prompt = prompt_of(tts, "Pay $5.", "ryan")
+    tts.model = SpeechLM.load(tmp_path)
+    assert codes_of(tts, prompt) == [OUTPUTS["ryan"]]
+    saved, opened = tts.model.config.prompt_settings, PublishedFolder.open(tmp_path)
+    assert PromptSettings.of(opened).dialects == saved["dialects"] == {"dylan": "beijing_dialect"}
+
+
+def test_audio_is_the_codecs_of_the_folder(tts: TTS):
+    audio = tts("Two.", voice="ryan", greedy=True)
+    chunks = [chunk.samples for chunk in tts.stream("Two.", voice="ryan", greedy=True)]
+    assert len(audio.samples) > 5000
+    np.testing.assert_allclose(np.concatenate(chunks), audio.samples, atol=1e-5)
+
+
+def test_bad_folders(folders: dict[str, Path], tmp_path: Path):
+    published = GOLDEN["custom_voice"]["config"]
+    for file in folders["custom_voice"].iterdir():
+        (tmp_path / file.name).symlink_to(file)
+    (tmp_path / "config.json").unlink()
+    talker = {**published["talker_config"], "num_hidden_layers": 3}
+    for changed, code in (
+        (published | {"talker_config": talker}, "mismatch"),
+        (published | {"talker_config": None}, "damaged"),
+        (published | {"tts_pad_token_id": None}, "damaged"),
+    ):
+        write_json(tmp_path / "config.json", changed)
+        with raises_input_error(code):
+            vocalmtp.load(tmp_path, engine="eager")
+
+
+def test_recordings_are_for_models_that_clone(tts: TTS):
+    voice = replace(cloned(tts, recording(3), "I am."), vector=np.zeros(0, np.float32))
+    with raises_input_error("unsupported"):
+        prompt_of(tts, "Yes.", voice)
