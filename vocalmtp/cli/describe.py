@@ -11,9 +11,11 @@ from vocalmtp.hub import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from vocalmtp.models.config import SpeechLMConfig
+    from vocalmtp.published.folder import PublishedFolder
     from vocalmtp.tokenizers import TokenizerSpec
 
 Facts = Iterator[tuple[str, str]]
+GIGA = 1e9
 
 
 def info(
@@ -29,27 +31,43 @@ def info(
 
     """
     from vocalmtp.hub import model_folder
+    from vocalmtp.loading import list_voices
     from vocalmtp.model_card import read_card
     from vocalmtp.models.config import SpeechLMConfig
+    from vocalmtp.published.base import OWN, find_family
+    from vocalmtp.published.folder import PublishedFolder
     from vocalmtp.tokenizers import load_tokenizer
-    from vocalmtp.voices import load_voices
 
     folder = model_folder(model)
-    config = SpeechLMConfig.load(folder)
-    spec, card = load_tokenizer(folder / "tokenizer").spec, read_card(folder)
-    voices = ", ".join(load_voices(folder / "voices")) or "none"
-    sections: list[tuple[str, Facts]] = [
-        ("Speech tokenizer", tokenizer_facts(spec, folder / "tokenizer")),
-        ("Speech LM", model_facts(config, spec, folder)),
-        ("Voices", iter([("built in", voices)])),
-        ("Card", card_facts(card)),
-    ]
+    opened, family = PublishedFolder.open(folder), find_family(folder)
+    card = ({} if family is None else family.card.facts()) | read_card(folder)
+    sections: list[tuple[str, Facts]]
+    if family is None or opened.config.get("model_type") == OWN:
+        spec = load_tokenizer(folder / "tokenizer").spec
+        sections = [
+            ("Speech tokenizer", tokenizer_facts(spec, folder / "tokenizer")),
+            ("Speech LM", model_facts(SpeechLMConfig.load(folder), spec, folder)),
+        ]
+    else:
+        sections = [
+            ("Speech tokenizer", published_tokenizer_facts(family.card.tokenizer, opened)),
+            ("Speech LM", published_facts(opened)),
+        ]
+    voices = ", ".join(list_voices(folder)) or "none"
+    sections += [("Voices", iter([("built in", voices)])), ("Card", card_facts(card))]
     print_facts(sections, f"Model {card.get('name', model)}")
 
 
 def tokenizer_facts(spec: "TokenizerSpec", folder: Path) -> Facts:
-    """Names and values of a speech tokenizer."""
+    """Names and values of a speech tokenizer, whose weights are in a folder."""
     yield "name", f"{spec.name} ({spec.hash})"
+    yield from spec_facts(spec)
+    yield "parameters", millions(count_parameters(folder))
+    yield "licence", spec.licence
+
+
+def spec_facts(spec: "TokenizerSpec") -> Facts:
+    """Names and values of a speech tokenizer that do not depend on its weights."""
     yield "kind", spec.kind.replace("_", "-")
     yield "streams", ", ".join(f"{stream.name} ({stream.size})" for stream in spec.streams)
     yield (
@@ -59,8 +77,56 @@ def tokenizer_facts(spec: "TokenizerSpec", folder: Path) -> Facts:
     yield "voice", f"vector of {spec.speaker_dim}" if spec.speaker_dim else "in the streams"
     wait = spec.lookahead
     yield "streaming", "not possible" if wait is None else f"{wait * 1000:.0f} ms look-ahead"
-    yield "parameters", millions(count_parameters(folder))
-    yield "licence", spec.licence
+
+
+def published_tokenizer_facts(name: str, folder: "PublishedFolder") -> Facts:
+    """Names and values of the tokenizer `name` of a published model, which may not be here."""
+    from vocalmtp.tokenizers import find_card, load_tokenizer
+    from vocalmtp.tokenizers.registry import how_to_get, weights_folder
+
+    own, card = folder.path / "tokenizer", find_card(name)
+    if own.is_dir():
+        yield from tokenizer_facts(load_tokenizer(own).spec, own)
+        return
+    found = weights_folder(card)
+    yield "name", name
+    yield from spec_facts(card.spec())
+    yield "weights", str(found) if found else f"in the model's folder, or else: {how_to_get(card)}"
+    yield "licence", card.licence.weights
+
+
+def published_facts(folder: "PublishedFolder") -> Facts:
+    """Names and values of a published speech LM, by its files' headers."""
+    from math import prod
+
+    from vocalmtp.published.folder import available_memory
+
+    sizes = backbone_sizes(folder.config)
+    kind = sizes.get("model_type", folder.config.get("model_type"))
+    yield (
+        "backbone",
+        f"{kind}, {sizes.get('num_hidden_layers')} layers of width {sizes.get('hidden_size')}",
+    )
+    yield "parameters", millions(sum(map(prod, folder.shapes.values())))
+    yield (
+        "stored in",
+        f"{len(folder.files)} files, {folder.num_bytes / GIGA:.2g} GB, {folder.bits} bits",
+    )
+    kept = {16: folder.memory(half=True), 32: folder.memory(half=False)}
+    needed = ", ".join(
+        f"{size / GIGA:.2g} GB in {bits} bits"
+        for bits, size in kept.items()
+        if bits >= min(folder.bits, 32)
+    )
+    free = available_memory()
+    yield "memory to load", needed + (f"; {free / GIGA:.2g} GB available" if free else "")
+
+
+def backbone_sizes(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the part of a published configuration that describes the largest transformer."""
+    parts = [config, *(part for part in config.values() if isinstance(part, dict))]
+    whole = [part for part in parts if "num_hidden_layers" in part and "hidden_size" in part]
+    return max(whole, key=lambda part: part["num_hidden_layers"] * part["hidden_size"], default={})
 
 
 def model_facts(config: "SpeechLMConfig", spec: "TokenizerSpec", folder: Path) -> Facts:

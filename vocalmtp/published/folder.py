@@ -192,17 +192,21 @@ class PublishedFolder:
         """Bits of a stored number."""
         return round(8 * self.num_bytes / max(1, sum(map(prod, self.shapes.values()))))
 
-    def check_memory(self, half: bool) -> None:
-        """Raise InputError if loading the weights takes more memory than there is.
+    def memory(self, half: bool) -> int:
+        """Return the bytes that loading takes, the files that are read included.
 
         Args:
             half: whether the engine keeps 16 bits.
 
         """
         numbers = sum(map(prod, self.shapes.values()))
-        needed = numbers * (2 if half and self.bits <= 16 else 4) + self.num_bytes
-        free = available_memory()
+        return numbers * (2 if half and self.bits <= 16 else 4) + self.num_bytes
+
+    def check_memory(self, half: bool) -> None:
+        """Raise InputError if loading takes more memory than there is; see `memory`."""
+        needed, free = self.memory(half), available_memory()
         if free is not None and needed > free:
+            numbers = sum(map(prod, self.shapes.values()))
             raise InputError(
                 f"{self.what}: loading {numbers / 1e9:.2g} billion numbers needs "
                 f"{needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are available; close "
