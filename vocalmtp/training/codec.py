@@ -48,7 +48,7 @@ class TokenizerTrainer(TrainingLoop):
         self.seed_process()
 
     def _make_optimizer(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-        optimizer = torch.optim.AdamW(parameters, lr=1e-3, betas=(0.8, 0.98))
+        optimizer = torch.optim.AdamW(parameters, lr=1e-3, betas=(0.8, 0.98), fused=True)
         return self.accelerator.prepare_optimizer(optimizer)
 
     def _trainable_parameters(self) -> list[nn.Parameter]:
@@ -119,7 +119,7 @@ class TokenizerTrainer(TrainingLoop):
         """
         model, frames = self.model, self.recipe.decode_frames
         features = model.features(batch.wav, batch.lengths)
-        noisy = features if batch.noisy is None else model.features(batch.noisy, batch.lengths)
+        noisy = self._noisy_features(features, batch)
         with self.accelerator.autocast():
             coded = model.encoder(self._encoder_features(noisy))
             speaker = model.encoder.speaker(noisy)
@@ -141,6 +141,17 @@ class TokenizerTrainer(TrainingLoop):
         }
         losses |= self.probes.losses(coded, features, speaker, batch.phones)
         return generated, target, losses
+
+    def _noisy_features(self, clean: Features, batch: CropBatch) -> Features:
+        """Features of the input of the encoder: `clean`, but for the rows that differ from the target."""
+        if batch.noisy is None:
+            return clean
+        rows = (batch.noisy != batch.wav).any(1)  # [B]
+        spoiled = self.model.features(batch.noisy[rows], batch.lengths[rows])
+        merged = {name: value.clone() for name, value in vars(clean).items()}
+        for name, value in merged.items():
+            value[rows] = getattr(spoiled, name)
+        return Features(**merged)
 
     def _encoder_features(self, features: Features) -> Features:
         """Input of the encoder; its spectra are warped if the speaker vector holds the timbre."""
