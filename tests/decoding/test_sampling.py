@@ -10,6 +10,7 @@ from vocalmtp.decoding.generate import Prompt, generate
 from vocalmtp.decoding.options import Decoding
 from vocalmtp.decoding.sampling import RowSamplers, Sampler
 from vocalmtp.decoding.statistics import DecodeStatistics
+from vocalmtp.decoding.tree import DraftTree
 from vocalmtp.models.noise import uniform
 from vocalmtp.models.prompts import tts_prompt
 
@@ -151,8 +152,9 @@ def test_repetition_penalty_is_of_each_stream(make_model):
         assert penalized > free
 
 
-def test_repetition_penalty_does_not_go_with_drafts(make_model):
-    model = make_model(text="prompt", draft={"name": "sequential"})
+def test_repetition_penalty_does_not_go_with_draft_trees(make_model):
+    model = make_model(text="prompt", flat=True, draft={"name": "sequential"})
     prompt = Prompt(tts_prompt("prompt", text_ids=[1]), Sampler(repetition_penalty=1.2))
+    decoding = Decoding(tree=DraftTree(((0,),)), accept="seed")
     with raises_input_error("unsupported", "repetition_penalty"):
-        list(generate(model, [prompt], strategy=Decoding(drafts=1).strategy(DecodeStatistics())))
+        list(generate(model, [prompt], strategy=decoding.strategy(DecodeStatistics())))

@@ -24,6 +24,7 @@ from vocalmtp.models.state import DecodeState
 
 Make = Callable[..., Any]
 GREEDY = Sampler(greedy=True)
+PENALIZED = Sampler(greedy=True, repetition_penalty=1.3)
 WARM = Sampler(temperature=1.5, top_k=5, top_p=0.95)
 DRAFTS: dict[str, dict[str, Any]] = {
     "sequential": {"name": "sequential", "steps": 3, "heads": 2},
@@ -90,7 +91,7 @@ def test_greedy_output_equals_output_without_drafts(
 ) -> None:
     """One by one, and in a batch whose rows accept different numbers and are refilled."""
     rows = make_rows(model, (*FRAMES, 7, 3), spoken=False)
-    greedy = [GREEDY] * len(rows)
+    greedy = [GREEDY, PENALIZED, GREEDY, PENALIZED, GREEDY]
     want = decode(model, rows, greedy)
     for batch_size in (1, 3):
         strategy = Speculative(3, accept)
@@ -100,7 +101,7 @@ def test_greedy_output_equals_output_without_drafts(
 
 def test_seeded_output_equals_output_without_drafts(model: SpeechLM, make_rows: Make) -> None:
     rows = make_rows(model, (*FRAMES, 7), spoken=False)
-    samplers = [WARM, GREEDY, Sampler(temperature=0.7), WARM]
+    samplers = [WARM, PENALIZED, Sampler(temperature=0.7, repetition_penalty=1.3), WARM]
     want = decode(model, rows, samplers)
     strategy = Speculative(2, "seed")
     assert same(decode(model, rows, samplers, strategy, batch_size=3), want)
@@ -112,7 +113,7 @@ def test_acceptance_does_not_depend_on_the_batch(
     model: SpeechLM, make_rows: Make, accept: str
 ) -> None:
     rows = make_rows(model, (*FRAMES, 7), spoken=False)
-    samplers = [WARM, GREEDY, Sampler(temperature=0.7), WARM]
+    samplers = [WARM, PENALIZED, Sampler(temperature=0.7), WARM]
     alone = decode(model, rows, samplers, Speculative(3, accept))
     assert same(decode(model, rows, samplers, Speculative(3, accept), batch_size=3), alone)
 

@@ -32,6 +32,7 @@ from vocalmtp.models.speech_lm import SpeechLM
 
 Make = Callable[..., Any]
 GREEDY, WARM = Sampler(greedy=True), Sampler(temperature=1.5, top_k=5, top_p=0.95)
+PENALIZED = Sampler(temperature=0.7, repetition_penalty=1.4)
 RECURSIVE = {"name": "recursive", "steps": 3, "heads": 2}
 TREE = DraftTree(((0,), (1,), (0, 0), (0, 1)))
 COINS = [{"name": "a", "size": 2, "levels": (2,)}, {"name": "b", "size": 2}]  # often drafted well
@@ -97,7 +98,7 @@ def test_tokens_equal_those_of_the_plain_loop(
     """Rows of several samplers that end, leave and are refilled."""
     model, make = make_model(**MODELS[name]), STRATEGIES[strategy]
     rows = make_rows(model, (9, 5, 12, 7), spoken=False)
-    samplers = [WARM, GREEDY, WARM, Sampler(temperature=0.7)]
+    samplers = [WARM, GREEDY, WARM, GREEDY if strategy == "tree" else PENALIZED]
     plain, static = make(), make()
     want = decode(model, rows, samplers, plain, 3)
     capture = RecordingCapture()
@@ -222,7 +223,8 @@ def test_a_pass_has_no_read_and_stays_on_its_device(
     store_in_bf16(model)
     model.use_programs(Programs())
     rows = make_rows(model, (9, 5), spoken=False)
-    prompts = [Prompt(rows[0], WARM, 0, 9), Prompt(rows[1], GREEDY, 1, 9)]
+    other = GREEDY if strategy == "tree" else PENALIZED
+    prompts = [Prompt(rows[0], WARM, 0, 9), Prompt(rows[1], other, 1, 9)]
     fresh = prefill_prompts(model, prompts, made)
     batch = StaticBatch(model, made, model.programs, fresh)
     batch.add(fresh)

@@ -357,4 +357,5 @@ def select_positions(state: DecodeState, rows: list[int]) -> DecodeState:
         pointers=of(state.pointers),
         character_lengths=of(state.character_lengths),
         samplers=None if state.samplers is None else state.samplers.at(index),
+        seen=of(state.seen),
     )

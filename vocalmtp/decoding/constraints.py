@@ -87,7 +87,8 @@ class ConstrainedSampler:
             return logits
         size = logits.shape[-1]
         starts = self.layout.id_offsets[first : first + logits.shape[1]]
-        seen = self.xp.stack([state.seen[:, start : start + size] for start in starts], 1)
+        first_steps = [state.seen[:, start : start + size] for start in starts]
+        seen = self.xp.stack(first_steps, 1) < state.steps[:, None, None]  # [B, n, V]
         return state.samplers.penalize(logits, seen)
 
     def draw(self, first: int, logits: Array, must_pad: Array) -> tuple[Array, Array]:

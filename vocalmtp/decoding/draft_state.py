@@ -160,7 +160,7 @@ def draft_steps(
 
     """
     draft: DraftState = state.draft
-    head, inputs = draft.head, [model.embed_step(state, tokens)]
+    head, inputs = draft.head, [enter_step(model, state, tokens)]
     drafts: list[Tensor] = []
     used: list[AnySampler] = []
     read_verified(draft, inputs[0])
@@ -172,11 +172,17 @@ def draft_steps(
             draft.states[:, k - 1] = vector
             draft.numbers = [*draft.numbers[: k - 1], number]
         state.ended = sampler.ended
-        inputs.append(model.embed_step(state, proposed))
+        inputs.append(enter_step(model, state, proposed))
         drafts.append(proposed)
         used.append(sampler)
     drafted = torch.stack(drafts, 1) if drafts else tokens[:, None][:, :0]
     return torch.stack(inputs, 1), drafted, used
+
+
+def enter_step(model: GenerativeModel, state: DecodeState, tokens: Tensor) -> Tensor:
+    """Enter a step of tokens [B, K] into a state: the backbone's input [B, D] for it."""
+    state.note_step(model.layout, tokens[:, : model.head.penalized_slots])
+    return model.embed_step(state, tokens)
 
 
 def read_verified(draft: DraftState, entered: Tensor) -> None:

@@ -14,11 +14,10 @@ from vocalmtp.arrays import Array, beside, full, integers, on_cpu, stack, withou
 from vocalmtp.decoding.sampling import RowSamplers, Sampler
 from vocalmtp.decoding.stepper import AnyStepper, Stepper
 from vocalmtp.decoding.strategies import DecodeStrategy, Grouped
-from vocalmtp.errors import InputError
 from vocalmtp.models.layout import ADVANCE, TokenLayout
 from vocalmtp.models.noise import RowNoise
 from vocalmtp.models.prompts import Segment, Speech
-from vocalmtp.models.state import DecodeState
+from vocalmtp.models.state import NO_LIMIT, DecodeState
 
 if TYPE_CHECKING:
     from vocalmtp.models.base import GenerativeModel
@@ -173,35 +172,21 @@ def prefill_prompts(
     state.noise = RowNoise.seeded(state.steps, [prompt.seed for prompt in prompts])
     state.samplers = RowSamplers(state.steps, [prompt.sampler for prompt in prompts])
     if state.samplers.penalizes:
-        _record_ids(model, strategy, prompts, state)
+        _record_ids(model, prompts, state)
     strategy.begin(inputs, hidden, state, model)
     return state
 
 
-def _record_ids(
-    model: "GenerativeModel", strategy: DecodeStrategy, prompts: list[Prompt], state: DecodeState
-) -> None:
-    """Begin the record of the ids that every row has had, with those of the speech in its prompt.
-
-    Raises:
-        InputError: the strategy or the engine has no repetition penalties.
-
-    """
-    fixed = getattr(model, "programs", None) is not None
-    if fixed or not isinstance(strategy, Grouped):
-        other = "engines with fixed shapes" if fixed else "drafts"
-        raise InputError(
-            f"repetition_penalty: does not go with {other}; leave one of the two out",
-            code="unsupported",
-        )
-    state.seen = full(state.steps, (len(state.steps), model.layout.num_ids), False)
+def _record_ids(model: "GenerativeModel", prompts: list[Prompt], state: DecodeState) -> None:
+    """Begin the record of the ids that every row has had, with those of the speech in its prompt."""
+    state.seen = full(state.steps, (len(state.steps), model.layout.num_ids), NO_LIMIT)
     for row, prompt in enumerate(prompts):
         for segment in prompt.segments:
             if isinstance(segment, Speech) and segment.codes is not None and segment.penalized:
                 tokens = model.layout.pack(segment.codes[None]).tokens[0]  # [S, K]
-                tokens = tokens[:, : model.head.penalized_slots]
-                rows = integers(state.steps, [row] * len(tokens))
-                state.note_ids(model.layout, beside(state.steps, tokens), rows)
+                tokens = beside(state.steps, tokens[:, : model.head.penalized_slots])
+                rows, before = (integers(state.steps, [n] * len(tokens)) for n in (row, -1))
+                state.note_ids(model.layout, tokens, rows, before)
 
 
 def collect_utterances(

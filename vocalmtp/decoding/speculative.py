@@ -247,4 +247,5 @@ def states_before(state: DecodeState, numbers: Tensor) -> DecodeState:
         pointers=pointers,
         character_lengths=lengths,
         samplers=None if state.samplers is None else state.samplers.at(rows),
+        seen=None if state.seen is None else state.seen[rows],
     )

@@ -142,7 +142,9 @@ class StaticBatch:
         """Make room for `fresh` rows if there is none; programs have to be captured again then."""
         needed, rows = self._needed(fresh), len(self.rows) + len(fresh.steps)
         sizes = {name: max(size, self.sizes[name]) for name, size in needed.items()}
-        if rows <= self.room and sizes == self.sizes:
+        recorded = self.state.seen is not None
+        self.state.match_record(fresh)
+        if rows <= self.room and sizes == self.sizes and recorded == (self.state.seen is not None):
             return
         before, alive = self.state, self.alive
         self._allocate(before, sizes, rows)

@@ -92,10 +92,11 @@ class Grouped:
         with self.statistics.timed("heads"):
             sampler = ConstrainedSampler(model.layout, state)
             tokens = model.head.propose(state.hidden, sampler).tokens  # [B, 1, K]
-        state.note_ids(model.layout, tokens[:, 0, : model.head.penalized_slots])
         return StepBatch(tokens, state.steps)
 
     def forward(self, model: "GenerativeModel", state: DecodeState, emitted: StepBatch) -> None:
         """See DecodeStrategy."""
         with self.statistics.timed("backbone"):
-            state.hidden = model.step(state, emitted.tokens[:, 0])
+            tokens = emitted.tokens[:, 0]
+            state.note_step(model.layout, tokens[:, : model.head.penalized_slots])
+            state.hidden = model.step(state, tokens)

@@ -52,6 +52,12 @@ class TreeSpeculative:
     ) -> None:
         """See DecodeStrategy."""
         check_tree(model, self.tree)
+        if state.seen is not None:
+            raise InputError(
+                "repetition_penalty: does not go with draft trees; leave one of the two out, or give "
+                "drafts",
+                code="unsupported",
+            )
         nodes = len(self.tree.depths)
         draft = begin_drafting(inputs, hidden, state, model, self.tree.depth, nodes - 1)
         draft.tokens = draft.tokens.new_zeros(len(hidden), nodes, 1)

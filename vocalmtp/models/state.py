@@ -62,7 +62,7 @@ class DecodeState:
 
     noise: RowNoise | None = None
     samplers: "RowSamplers | None" = None
-    seen: Array | None = None  # [B, ids of all streams] which ids a row has had, for penalties
+    seen: Array | None = None  # [B, ids of all streams] first step with an id, for penalties
 
     hidden: Array | None = None  # [B, D] of the last position, which predicts the next step
     draft: Any = None  # DraftState of a strategy that drafts (decoding/draft_state.py)
@@ -113,14 +113,23 @@ class DecodeState:
         self.advance_pointers(pointers[:, -1])
         return pointers
 
-    def note_ids(self, layout: "TokenLayout", tokens: Array, rows: Array | None = None) -> None:
-        """Record the ids of the leading k slots of steps [B, k], or of [n, k] of the `rows` [n]."""
-        if self.seen is None:
-            return
-        if rows is None:
-            rows = range_like(self.steps, len(self.steps))
+    def note_step(self, layout: "TokenLayout", tokens: Array) -> None:
+        """Record the ids of the leading k slots of the next step [B, k], if ids are recorded."""
+        if self.seen is not None and self.samplers is not None and self.samplers.penalizes:
+            self.note_ids(layout, tokens, range_like(self.steps, len(self.steps)), self.steps)
+
+    def note_ids(self, layout: "TokenLayout", tokens: Array, rows: Array, steps: Array) -> None:
+        """Record the ids of tokens [n, k] of the `rows` [n] as those of their `steps` [n]."""
+        assert self.seen is not None
         offsets = constant(tokens, layout.id_offsets[: tokens.shape[1]])
-        self.seen[rows[:, None], tokens + offsets] = True
+        place = rows[:, None], tokens + offsets
+        self.seen[place] = namespace(steps).minimum(self.seen[place], steps[:, None])
+
+    def match_record(self, other: "DecodeState") -> None:
+        """Begin a record of ids in the one of two states that has none, if the other has one."""
+        for state, like in ((self, other.seen), (other, self.seen)):
+            if state.seen is None and like is not None:
+                state.seen = full(like, (len(state.steps), like.shape[1]), NO_LIMIT)
 
     def rewind(self, steps: Array | int) -> "DecodeState":
         """Remove the last speech steps of every row: one number, or [B] for each row its own.
@@ -131,7 +140,10 @@ class DecodeState:
         self.steps = self.steps - steps
         if self.pointer_history is not None:
             self.pointers = take_along(self.pointer_history, self.steps[:, None], 1)[:, 0]
-        self.ended = namespace(self.steps).where(self.ended < self.steps, self.ended, -1)
+        where = namespace(self.steps).where
+        self.ended = where(self.ended < self.steps, self.ended, -1)
+        if self.seen is not None:
+            self.seen = where(self.seen < self.steps[:, None], self.seen, NO_LIMIT)
         return self
 
     def advance(self, counts: Array, pointers: Array | None) -> None:
@@ -193,11 +205,7 @@ class DecodeState:
     def join(self, other: "DecodeState") -> "DecodeState":
         """Append the rows of another state."""
         self.cache.join(other.cache)
-        if (self.seen is None) != (other.seen is None):  # rows without penalties need no record
-            like: Array = other.seen if self.seen is None else self.seen
-            for state in (self, other):
-                if state.seen is None:
-                    state.seen = full(like, (len(state.steps), like.shape[1]), False)
+        self.match_record(other)  # rows without penalties have none
         for name in ROW_TENSORS:
             own, added = getattr(self, name), getattr(other, name)
             if own is not None:
