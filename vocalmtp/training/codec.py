@@ -143,7 +143,7 @@ class TokenizerTrainer(TrainingLoop):
         return generated, target, losses
 
     def _noisy_features(self, clean: Features, batch: CropBatch) -> Features:
-        """Features of the input of the encoder: `clean`, but for the rows that differ from the target."""
+        """Features of the encoder's input: `clean`, but for rows that differ from the target."""
         if batch.noisy is None:
             return clean
         rows = (batch.noisy != batch.wav).any(1)  # [B]
