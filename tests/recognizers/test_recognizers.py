@@ -16,6 +16,7 @@ from helpers.tiny_whisper import save_tiny_whisper
 import vocalmtp
 from vocalmtp.audio.io import Audio, resample
 from vocalmtp.evaluation.scoring import word_errors
+from vocalmtp.fetch.cards import fetched_folder
 from vocalmtp.recognizers.base import (
     RECOGNIZERS,
     SAMPLE_RATE,
@@ -191,3 +192,28 @@ def test_unusable_recognizers_are_refused(tmp_path, monkeypatch, spec, code):
     Path("folder").mkdir()
     with raises_input_error(code, key="recognizer"):
         build_recognizer(spec)
+
+
+def noises() -> dict[str, np.ndarray]:
+    """Four seconds each of what is no speech."""
+    random, seconds = np.random.default_rng(0), np.arange(4 * SAMPLE_RATE) / SAMPLE_RATE
+    white = random.standard_normal(len(seconds))
+    noises = {
+        "silence": np.zeros(len(seconds)),
+        "faint noise": 1e-3 * white,
+        "loud noise": 0.2 * white,
+        "hum": 0.1 * np.sin(2 * np.pi * 50 * seconds) + 0.03 * np.sin(2 * np.pi * 150 * seconds),
+        "clicks": 0.9 * (random.random(len(seconds)) < 2e-4),
+        "syllables of noise": 0.1 * white * (1 + np.sin(2 * np.pi * 4 * seconds)),
+    }
+    return {name: samples.astype(np.float32) for name, samples in noises.items()}
+
+
+@pytest.mark.parametrize("name", noises())
+def test_whisper_hears_no_words_in_noise(monkeypatch, name):
+    pytest.importorskip("faster_whisper")
+    monkeypatch.delenv("VOCALMTP_CACHE")
+    folder = fetched_folder("whisper-tiny.en")
+    if folder is None:
+        pytest.skip("needs: vocalmtp get whisper-tiny.en")
+    assert build_recognizer(f"faster-whisper={folder}").transcribe(noises()[name]) == ""
