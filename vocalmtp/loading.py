@@ -130,6 +130,13 @@ def load_speech_tokenizer(name: Path | str) -> "SpeechTokenizer":
     return load_tokenizer(tokenizer_folder(name))
 
 
+def reads_any_language(name: Path | str) -> bool:
+    """Whether a model reads text as it is written, in other languages than English too."""
+    folder = model_folder(name)
+    family = find_family(folder)
+    return family is not None and bool(family.card_of(PublishedFolder.open(folder)).languages)
+
+
 def list_voices(folder: Path) -> dict[str, str]:
     """Return the names of the voices of a model's folder, and their origins."""
     family, own = find_family(folder), load_voices(folder / "voices")

@@ -8,6 +8,7 @@ Letters: D_s size of the speaker vector.
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from vocalmtp.audio.io import Audio, in_order, join
@@ -16,7 +17,9 @@ from vocalmtp.decoding.options import (
     SAMPLING,
     Decoding,
     check_batch_size,
+    check_instructions,
     check_items,
+    check_language,
     check_seed,
     noise_seed,
 )
@@ -53,6 +56,8 @@ class SynthesisRequest:
     speed: float = 1.0
     sampling: dict[str, Any] = field(default_factory=dict)
     context: tuple[Segment, ...] = ()  # of an answer, see DialogueModel.context
+    language: str | None = None
+    instructions: str | None = None
 
 
 class TTS(SentenceSynthesizer):
@@ -120,7 +125,7 @@ class TTS(SentenceSynthesizer):
                 code="invalid_value",
             )
         self.full_model, self.card, self.decode_text = model.eval(), card or {}, decode_text
-        self.reader = TextReader() if reader is None else reader
+        self.reader = self._reader(reader or TextReader())
         super().__init__(
             decoding.model(model),
             tokenizer.eval(),
@@ -148,8 +153,12 @@ class TTS(SentenceSynthesizer):
         other = copy(self)
         other.decoding, other.statistics = decoding, DecodeStatistics()
         other.model = decoding.model(self.full_model)
-        other.reader = self.reader if reader is None else reader
+        other.reader = self.reader if reader is None else self._reader(reader)
         return other
+
+    def _reader(self, reader: TextReader) -> TextReader:
+        """Return a reader of what the model reads: a model of several languages reads plain text."""
+        return replace(reader, plain=bool(self.card.get("languages")))
 
     # -- public calls --------------------------------------------------------------------------
 
@@ -159,18 +168,23 @@ class TTS(SentenceSynthesizer):
         voice: AnyVoice = None,
         seed: int = 0,
         speed: float = 1.0,
+        *,
+        language: str | None = None,
+        instructions: str | None = None,
         **sampling: Any,
     ) -> Audio:
         """Speak `text`.
 
         Args:
-            text: English text of any length, with marks for pauses and pronunciations, see
-                docs/usage.md.
+            text: text of any length, with marks for pauses and pronunciations, see docs/usage.md;
+                English, but for models of several languages.
             voice: the name of a built-in voice, a voice file, a recording to imitate (1 to 30 s), a
                 Voice, or a Role; None: the model's default voice.
             seed: equal seeds give equal audio. No effect in greedy decoding, which is the default of
                 models whose card says so, such as `mini`: give a temperature to vary the speech.
             speed: 0.25 (slow) to 4 (fast), without a change of pitch.
+            language: of the text, one of the card's `languages`; None: the model tells by the text.
+            instructions: how to speak, or how the voice is, in words, for models that follow them.
             sampling: temperature, top_k, top_p, min_p, repetition_penalty, greedy; by default as the
                 model's card recommends.
 
@@ -178,7 +192,8 @@ class TTS(SentenceSynthesizer):
             InputError: an argument is invalid, or the text cannot be read out.
 
         """
-        return join(list(self.sentences(text, voice, seed, speed, **sampling)))
+        style: dict[str, Any] = {"language": language, "instructions": instructions}
+        return join(list(self.sentences(text, voice, seed, speed, **style, **sampling)))
 
     def stream(
         self,
@@ -187,6 +202,9 @@ class TTS(SentenceSynthesizer):
         seed: int = 0,
         speed: float = 1.0,
         context: tuple[Segment, ...] = (),
+        *,
+        language: str | None = None,
+        instructions: str | None = None,
         **sampling: Any,
     ) -> AudioStream:
         """As the call, in chunks as soon as they are decoded; joined, they equal the call's audio.
@@ -202,6 +220,8 @@ class TTS(SentenceSynthesizer):
             seed: as for the call.
             speed: as for the call.
             context: see SynthesisRequest.
+            language: as for the call.
+            instructions: as for the call.
             sampling: as for the call.
 
         Returns:
@@ -216,6 +236,8 @@ class TTS(SentenceSynthesizer):
             speed=check_speed(speed),
             sampling=sampling,
             context=context,
+            language=check_language(language, self.card),
+            instructions=check_instructions(instructions, self.card),
         )
         self.sampler(sampling)  # raises before a piece is read
         pieces = ArrivingText(text) if isinstance(text, AsyncIterable) else text
@@ -299,6 +321,9 @@ class TTS(SentenceSynthesizer):
         seed: int = 0,
         speed: float = 1.0,
         batch_size: int = 8,
+        *,
+        language: str | None = None,
+        instructions: str | None = None,
         **sampling: Any,
     ) -> Iterator[Audio]:
         """As the call, sentence by sentence with the pauses between them.
@@ -310,6 +335,7 @@ class TTS(SentenceSynthesizer):
         request = SynthesisRequest(
             text=text, voice=voice, seed=seed, speed=speed, sampling=sampling
         )
+        request = replace(request, language=language, instructions=instructions)
         return in_order(self.speak(self.plan(request), batch_size))
 
     def find_voice(self, voice: AnyVoice) -> Voice | None:
@@ -355,16 +381,21 @@ class TTS(SentenceSynthesizer):
                 "text",
                 code="invalid_value",
             )
-        sampler, seed = self.sampler(request.sampling), noise_seed(check_seed(request.seed))
-        voice = self.find_voice(request.voice)
-        speed = check_speed(request.speed)
-        planned = []
-        for number, sentence in enumerate(self.reader.sentences(request.text, speed)):
-            own_seed = (seed + (first + number) * SEED_STRIDE) % 2**63
-            planned.append(
-                SentenceRequest(sentence, voice, own_seed, sampler, speed, request.context)
-            )
-        return planned
+        seed = noise_seed(check_seed(request.seed))
+        request_of = partial(
+            SentenceRequest,
+            voice=self.find_voice(request.voice),
+            sampler=self.sampler(request.sampling),
+            speed=check_speed(request.speed),
+            context=request.context,
+            language=check_language(request.language, self.card),
+            instructions=check_instructions(request.instructions, self.card),
+        )
+        sentences = enumerate(self.reader.sentences(request.text, request.speed), start=first)
+        return [
+            request_of(sentence, seed=(seed + number * SEED_STRIDE) % 2**63)
+            for number, sentence in sentences
+        ]
 
     def _plan_pieces(
         self, pieces: Iterable[str], request: SynthesisRequest

@@ -5,13 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
-from helpers.errors import raises_input_error
+from helpers.command_line import run
+from helpers.errors import error_code, raises_input_error
 from helpers.published_weights import buzz
 from helpers.qwen3_tts import GOLDEN, save_qwen3_tts, write_json
 
 import vocalmtp
 from vocalmtp.decoding.generate import Prompt, collect_utterances, generate
+from vocalmtp.decoding.reading import LONGEST, TextReader
 from vocalmtp.models.speech_lm import SpeechLM
 from vocalmtp.published.folder import PublishedFolder
 from vocalmtp.published.qwen3_tts import PromptSettings
@@ -140,3 +143,55 @@ def test_recordings_are_for_models_that_clone(tts: TTS):
     voice = replace(cloned(tts, recording(3), "I am."), vector=np.zeros(0, np.float32))
     with raises_input_error("unsupported"):
         prompt_of(tts, "Yes.", voice)
+
+
+def test_language_and_instructions(folders: dict[str, Path], tmp_path: Path):
+    tts = vocalmtp.load(folders["custom_voice"], engine="eager")
+    request = SynthesisRequest(
+        text="Two, three.", voice="vivian", language="English", sampling={"temperature": 0.0}
+    )
+    prompt = replace(tts.prompt(tts.plan(request)[0]), max_steps=FRAMES)
+    assert codes_of(tts, prompt) == [OUTPUTS["english"]]
+    for changes, code in (
+        ({"language": "klingon"}, "unknown_name"),
+        ({"language": "beijing_dialect"}, "unknown_name"),  # of a voice
+    ):
+        with raises_input_error(code):
+            tts.plan(replace(request, **changes))
+    save_qwen3_tts(tmp_path, "voice_design")
+    designs = vocalmtp.load(tmp_path, engine="eager")
+    request = SynthesisRequest(
+        text="Pay $5.", instructions="Old and slow.", sampling={"temperature": 0.0}
+    )
+    prompt = replace(designs.prompt(designs.plan(request)[0]), max_steps=FRAMES)
+    assert codes_of(designs, prompt) == [OUTPUTS["design"]]
+
+
+def test_verbs_take_language_and_instructions(
+    folders: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture
+):
+    options = ["--model", folders["custom_voice"], "--engine", "eager", "-o", tmp_path / "a.wav"]
+    assert run("tts", "你好。", "--language", "Chinese", "--instructions", "Slow.", *options) == 0
+    assert soundfile.info(tmp_path / "a.wav").duration > 0.1
+    assert run("tts", "你好。", "--language", "Chinesisch", *options) == 2
+    assert error_code(capsys.readouterr().err) == "unknown_name"
+
+
+def test_long_plain_texts_are_cut_at_sentences():
+    text = "Один, два. " * 90 + "三四五六。" * 90 + "x" * 900
+    pieces = [own.text for own in TextReader(plain=True).sentences(text)]
+    assert max(map(len, pieces)) <= LONGEST and min(map(len, pieces)) > 90
+    assert "".join("".join(pieces).split()) == "".join(text.split())
+    assert pieces[0].endswith(".") and "。Один" not in "".join(pieces)
+
+
+def test_any_language_is_read_as_it_is_written(base: TTS):
+    voice = cloned(base, None, "")
+    text = "Дверь  открыта! Grüße. 你好。再见。"
+    (planned,) = base.plan(SynthesisRequest(text=text, voice=voice))
+    assert planned.sentence.original == "Дверь открыта! Grüße. 你好。再见。"
+    assert len(codes_of(base, replace(base.prompt(planned), max_steps=2))[0]) == 2
+    with raises_input_error("empty"):
+        base.plan(SynthesisRequest(text="...", voice=voice))
+    with raises_input_error("unsupported"):
+        base.plan(SynthesisRequest(text="Yes.", voice=voice, instructions="Fast."))

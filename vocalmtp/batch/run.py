@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from vocalmtp.batch.folder import Row, check_folder, open_folder
@@ -12,6 +12,7 @@ from vocalmtp.batch.synthesizer import BatchSynthesizer, Result
 from vocalmtp.batch.verify import check_fields
 from vocalmtp.data.text_lists import survey
 from vocalmtp.errors import InputError
+from vocalmtp.loading import reads_any_language
 from vocalmtp.voices import NO_CONSENT
 
 WINDOW = 256  # items sorted by length together, so that the batch stays full
@@ -103,13 +104,15 @@ def plan_batch(job: Job, *, overwrite: bool = False) -> Plan:
     folder = check_folder(job.output, job.identity(), found.lines, overwrite)
     to_make, letters, invalid = 0, 0, 0
     problems: list[str] = []
+    plain = job.load is None and reads_any_language(job.model)
+    reader = replace(job.reader, plain=plain)
     for item in read_items(job.input):
         if folder.has(item.line):
             continue
         error = item.error
         if error is None:
             try:
-                letters += sum(len(own.text) for own in job.reader.sentences(item.text))
+                letters += sum(len(own.text) for own in reader.sentences(item.text))
             except InputError as problem:
                 error = f"{job.input} line {item.line}: {problem}"
         if error is None:

@@ -49,6 +49,13 @@ class TTSOptions(
     """Options of `vocalmtp tts`."""
 
     text: Annotated[str, typer.Argument(help="The text; - reads it from standard input.")]
+    language: Annotated[
+        str | None, option(help="Language of the text, for models of several languages.")
+    ] = None
+    instructions: Annotated[
+        str | None,
+        option(help="How to speak, or how the voice is, in words, for models that follow them."),
+    ] = None
     follow: Annotated[
         bool,
         option(
@@ -108,7 +115,9 @@ def tts(options: TTSOptions) -> None:
         _follow(options)
         return
     text = read_text(options.text)
-    reader = options.reader()
+    from vocalmtp.loading import reads_any_language
+
+    reader = replace(options.reader(), plain=reads_any_language(options.model))
     if options.phones and not options.show_text:
         raise InputError("phones: is for --show-text; give both", code="conflict")
     with _told_warnings():
@@ -240,7 +249,8 @@ def _synthesize(
     ):
         live = options.stream or options.play or isinstance(text, FollowedText)
         speak: Any = model.stream if live else model.sentences
-        chunks = speak(text, voice, options.seed, options.speed, **sampling)
+        style = {"language": options.language, "instructions": options.instructions}
+        chunks = speak(text, voice, options.seed, options.speed, **style, **sampling)
         begin = partial(_begin, text, loaded) if options.stream else None
         written = _write_all(chunks, write, show, begin)
         if options.timestamps is not None:

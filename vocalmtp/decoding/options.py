@@ -1,6 +1,6 @@
 """Decoding options: the drafts, how they are accepted, their strategy; checks of other arguments."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from operator import index
 from typing import TYPE_CHECKING, Any, cast
@@ -182,6 +182,32 @@ def check_seed(seed: int) -> int:
             f"seed '{seed}': must be 0 or more, and below 2 ** 63", code="out_of_range"
         )
     return number
+
+
+def check_language(name: str | None, card: Mapping[str, Any]) -> str | None:
+    """Return a language as a model's card has it. Raises InputError if the card lacks it."""
+    if name is None:
+        return None
+    languages = {own.casefold(): own for own in card.get("languages", ())}
+    if not languages:
+        raise InputError(
+            f"language '{name}': the model takes none; leave it out", code="unsupported"
+        )
+    if name.casefold() not in languages:
+        raise InputError(
+            f"language '{name}': no language of the model; {nearest(name, languages.values())}",
+            code="unknown_name",
+        )
+    return str(languages[name.casefold()])
+
+
+def check_instructions(text: str | None, card: Mapping[str, Any]) -> str | None:
+    """Return instructions. Raises InputError if the model of a card follows none."""
+    if text is not None and not card.get("instructions"):
+        raise InputError(
+            f"instructions '{text:.40}': the model follows none; leave them out", code="unsupported"
+        )
+    return text
 
 
 def check_batch_size(batch_size: int) -> None:

@@ -1,9 +1,11 @@
 """From a text to the sentences to speak: marks, own pronunciations, normalization, pauses."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
+from textwrap import wrap
 
 from vocalmtp.audio.timestamps import Token, spoken_words, written_tokens
 from vocalmtp.errors import InputError
@@ -16,6 +18,7 @@ from vocalmtp.text.ssml import LONGEST_PAUSE, Passage, parse_marks
 PAUSES = {".": 0.25, "?": 0.25, "!": 0.25}  # seconds of silence after a sentence, by its last sign
 SHORT_PAUSE = 0.1  # after a piece of a sentence that was too long to be spoken at once
 LONGEST = 400  # characters of a sentence: it is cut at 200, unless it has a word that long
+SENTENCE = re.compile(r".+?(?:[.!?…]+(?=\s)|[。！？]+|$)\s*")  # in any language
 
 
 @dataclass(frozen=True)
@@ -50,11 +53,14 @@ class TextReader:
     Args:
         lexicon: own pronunciations.
         unknown_characters: what happens to letters that are not read, see `normalize`.
+        plain: whether texts are read as they are written, in any language, by a model that does its
+            own normalization; pronunciations have no effect then.
 
     """
 
     lexicon: Lexicon = field(default_factory=lambda: Lexicon({}))
     unknown_characters: str = "refuse"
+    plain: bool = False
 
     @classmethod
     def of(
@@ -111,6 +117,8 @@ class TextReader:
 
     def _passage(self, passage: Passage, speed: float) -> list[Sentence]:
         """The sentences of a passage; none if it has nothing to say."""
+        if self.plain:
+            return plain_sentences(passage)
         try:
             normalized = normalize(passage.spoken, self.unknown_characters)
         except InputError as error:
@@ -137,6 +145,25 @@ def _sentences(
         if number == len(texts) - 1:
             pause = passage.pause or 0.0
         yield Sentence(text, tuple(islice(tokens, len(own))), pause, phones=passage.phones)
+
+
+def plain_sentences(passage: Passage) -> list[Sentence]:
+    """Split a passage as it is written: its sentences, as many together as LONGEST characters are."""
+    text = " ".join(passage.written.split())
+    if not any(character.isalnum() for character in text):
+        return []
+    pieces = [""]
+    for sentence in SENTENCE.findall(text):
+        for part in wrap(sentence, LONGEST, break_on_hyphens=False):
+            glue = " " if pieces[-1] and pieces[-1][-1].isascii() else ""
+            if len(pieces[-1]) + len(glue) + len(part) > LONGEST:
+                pieces, glue = [*pieces, ""], ""
+            pieces[-1] += glue + part
+    pauses = [*[PAUSES["."]] * (len(pieces) - 1), passage.pause or 0.0]
+    return [
+        Sentence(piece, (Token(0, len(piece), piece),), pause)
+        for piece, pause in zip(pieces, pauses, strict=True)
+    ]
 
 
 def _check_length(sentence: str) -> str:

@@ -50,6 +50,8 @@ class SentenceRequest:
     sampler: Sampler
     speed: float = 1.0
     context: tuple[Segment, ...] = ()
+    language: str | None = None
+    instructions: str | None = None
 
     @property
     def text(self) -> str:

@@ -30,6 +30,8 @@ class FamilyCard:
         licence: of the weights.
         sampling: options of a Sampler.
         voices: names that the models know; the first is the default.
+        languages: names of the languages that the models read; empty: English alone.
+        instructions: whether the models follow instructions how to speak.
         notes: what a user has to know before using the models.
         size: configuration of the backbone as published, with its `model_type`.
 
@@ -40,6 +42,8 @@ class FamilyCard:
     licence: str
     sampling: dict[str, Any]
     voices: tuple[str, ...] = ()
+    languages: tuple[str, ...] = ()
+    instructions: bool = False
     notes: str = ""
     size: dict[str, Any] = field(default_factory=dict)
 
@@ -53,6 +57,10 @@ class FamilyCard:
         facts: dict[str, Any] = {"name": self.name, "licence": self.licence}
         if self.voices:
             facts["default_voice"] = self.voices[0]
+        if self.languages:
+            facts["languages"] = list(self.languages)
+        if self.instructions:
+            facts["instructions"] = True
         if self.notes:
             facts["notes"] = self.notes
         return facts | {"sampling": dict(self.sampling)}

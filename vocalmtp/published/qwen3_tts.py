@@ -30,10 +30,11 @@ if TYPE_CHECKING:
 
 KIND = "qwen3_tts"
 BASE, DESIGN = "base", "voice_design"  # kinds of models, beside that with named voices
-ROLE = "<|im_start|>assistant\n"
+ROLE, USER = "<|im_start|>assistant\n", ("<|im_start|>user\n", "<|im_end|>\n")
 TALKER, PREDICTOR = "talker.model.", "talker.code_predictor."
 CONTROL = ("pad", "bos", "think", "nothink", "think_bos", "think_eos")
 LANGUAGE, VOICE = "language:", "voice:"
+CHINESE = "chinese"  # whose dialects voices may have
 SPECIAL = 1024  # last rows of the codec's vocabulary, which are no codes
 SIZES = (  # settings of a Qwen3 in the configurations of both transformers
     "attention_bias",
@@ -59,7 +60,9 @@ class PromptSettings:
         bos: id of the text token before the text.
         eos: id of the text token after the text.
         voices: the names of voices.
-        dialects: of voices that have one, for text whose language is not given.
+        dialects: of voices that have one, for text in Chinese or of no given language.
+        languages: that can be given.
+        instructions: whether the model follows instructions.
 
     """
 
@@ -69,6 +72,8 @@ class PromptSettings:
     eos: int
     voices: tuple[str, ...] = ()
     dialects: dict[str, str] = field(default_factory=dict)
+    languages: tuple[str, ...] = ()
+    instructions: bool = False
 
     @classmethod
     def of(cls, folder: PublishedFolder) -> "PromptSettings":
@@ -76,16 +81,21 @@ class PromptSettings:
         config = folder.config
         if config.get("model_type") != KIND:
             settings = config["prompt_settings"]
-            return cls(**settings | {"voices": tuple(settings["voices"])})
-        talker = section(folder, "talker_config")
+            lists = {name: tuple(settings[name]) for name in ("voices", "languages")}
+            return cls(**settings | lists)
+        talker, kind = section(folder, "talker_config"), config.get("tts_model_type", "")
+        named = talker.get("codec_language_id") or {}
+        small = config.get("tts_model_size") == "0b6"  # which was not trained on instructions
         dialects = talker.get("spk_is_dialect") or {}
         return cls(
-            kind=config.get("tts_model_type", ""),
+            kind=kind,
             pad=number(config, "tts_pad_token_id", folder),
             bos=number(config, "tts_bos_token_id", folder),
             eos=number(config, "tts_eos_token_id", folder),
             voices=tuple(talker.get("spk_id") or {}),
             dialects={name: dialect for name, dialect in dialects.items() if dialect},
+            languages=tuple(name for name in named if "dialect" not in name),
+            instructions=kind != BASE and not small,
         )
 
 
@@ -105,7 +115,13 @@ class Qwen3TTS:
 
     def card_of(self, folder: PublishedFolder) -> FamilyCard:
         """See Family."""
-        return replace(self.card, voices=PromptSettings.of(folder).voices)
+        settings = PromptSettings.of(folder)
+        return replace(
+            self.card,
+            voices=settings.voices,
+            languages=settings.languages,
+            instructions=settings.instructions,
+        )
 
     def speech_tokenizer(self, folder: PublishedFolder) -> "SpeechTokenizer | None":
         """See Family: that of the folder `speech_tokenizer`, with the model's speaker encoder."""
@@ -152,21 +168,32 @@ class Qwen3TTS:
                 text = folder.encode(voice.transcript) + text
             speech = spoken_before(voice, card, clones=settings.kind == BASE)
             return [
-                Text(role),
-                *speaker_turn(voice, settings),
+                Text([*instruction(folder, sentence.instructions), *role]),
+                *speaker_turn(voice, sentence.language, settings),
                 *text_turn([*text, settings.eos], speech, settings),
             ]
 
         return segments
 
 
-def speaker_turn(voice: Voice | None, settings: PromptSettings) -> list[Segment]:
+def instruction(folder: PublishedFolder, text: str | None) -> list[int]:
+    """Return the ids of instructions, the user's turn; none without any."""
+    if not text:
+        return []
+    before, after = (folder.encode_marked(mark) for mark in USER)
+    return [*before, *folder.encode(text), *after]
+
+
+def speaker_turn(
+    voice: Voice | None, language: str | None, settings: PromptSettings
+) -> list[Segment]:
     """Return the language and the voice of a prompt, up to the mark before its text."""
     pad = settings.pad
-    dialect = None if voice is None else settings.dialects.get(voice.name)
+    if voice is not None and language in (None, CHINESE):
+        language = settings.dialects.get(voice.name, language)
     names = ["nothink", "think_bos", "think_eos"]
-    if dialect is not None:
-        names = ["think", "think_bos", f"{LANGUAGE}{dialect}", "think_eos"]
+    if language is not None:
+        names = ["think", "think_bos", f"{LANGUAGE}{language}", "think_eos"]
     turn: list[Segment] = [ControlToken(name, pad) for name in names]
     if voice is not None and voice.name in settings.voices:
         turn.append(ControlToken(f"{VOICE}{voice.name}", pad))

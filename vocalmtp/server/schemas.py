@@ -33,6 +33,9 @@ class SpeechSettings(BaseModel):
     instructions: str | None = Field(
         None, max_length=4096, description="Accepted, and without effect on models without them."
     )
+    language: str | None = Field(
+        None, max_length=40, description="For models of several languages: of the text."
+    )
     response_format: StreamFormat = "mp3"
     speed: float = Field(1.0, ge=0.25, le=4.0, allow_inf_nan=False)
     sample_rate: SampleRate = 24_000  # what clients assume

@@ -139,8 +139,15 @@ class SpeechService:
         self.check_model(settings.model)
         voice = self.voices.resolve(settings.voice, settings.role)
         sampling = settings.sampling()
+        follows = self.engine.tts.card.get("instructions")
         return SynthesisRequest(
-            text="", voice=voice, seed=settings.seed, speed=settings.speed, sampling=sampling
+            text="",
+            voice=voice,
+            seed=settings.seed,
+            speed=settings.speed,
+            sampling=sampling,
+            language=settings.language,
+            instructions=settings.instructions if follows else None,
         )
 
 
