@@ -53,6 +53,11 @@ CASES: dict[str, dict[str, Any]] = {
     "flat-prompt": {"flat": True, "text": "prompt", "backbone": "gpt2"},
     "depth": {"head": HEADS["depth"], "frames_per_step": 2},
     "depth-decoder": {"head": HEADS["depth_decoder"], "frames_per_step": 2},
+    "trunk-layers": {
+        "trunk": TRUNK | {"hidden_size": 32},
+        "trunk_layers": {"layers": 1, "heads": 2, "hidden": 48},
+        "text": "prompt",
+    },
     "norm-in-heads": {
         "backbone_norm": False,
         "head": HEADS["normed"],

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     CsmConfig,
@@ -15,6 +16,7 @@ from transformers import (
     PreTrainedModel,
 )
 
+from helpers.published_weights import scattered
 from helpers.tiny_codecs import make_model, make_tiny
 
 LLAMA = {
@@ -124,3 +126,16 @@ def save_csm(folder: Path) -> CsmForConditionalGeneration:
         model.depth_decoder.codebooks_head.weight[..., 2048:] = 0
     model.save_pretrained(folder, max_shard_size="2MB")
     return model
+
+
+def save_vocalnet(folder: Path, settings: dict[str, Any], shapes: dict[str, list[int]]) -> None:
+    """Save a tiny VocalNet, whose weights are the same everywhere, with its codec."""
+    tokens = ["<|begin_of_text|>", "<|eot_id|>", "<|start_header_id|>", "<|end_header_id|>"]
+    chat = {"bos_token": "<|begin_of_text|>", "chat_template": CHAT_TEMPLATE}
+    assert save_text_tokenizer(folder, tokens, **chat) == settings["vocab_size"]
+    weights = {name: scattered(name, torch.Size(shape)) for name, shape in shapes.items()}
+    config = settings | {"model_type": "omni_speech2s_llama"}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    weights["model.speech_encoder.conv1.bias"] = torch.zeros(4)  # of what is not read
+    save_file(weights, folder / "model.safetensors")
+    make_tiny("cosyvoice2").save_pretrained(folder / "tokenizer")

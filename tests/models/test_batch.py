@@ -9,7 +9,15 @@ from helpers.errors import raises_input_error
 from vocalmtp.errors import ErrorCode
 from vocalmtp.models.batch import Collator, PositionKind
 from vocalmtp.models.layout import IGNORED, Stream, TokenLayout
-from vocalmtp.models.prompts import AudioInput, ControlToken, Speaker, Speech, Text, tts_prompt
+from vocalmtp.models.prompts import (
+    AudioInput,
+    Context,
+    ControlToken,
+    Speaker,
+    Speech,
+    Text,
+    tts_prompt,
+)
 
 CODEC = Stream(name="a", size=9, delay=1)
 TRACKED = TokenLayout(
@@ -91,7 +99,7 @@ def test_models_without_speaker_vectors_have_no_speaker_position() -> None:
 
 def test_batch_moves_all_tensors() -> None:
     prompt = [AudioInput(torch.zeros(1, 4, dtype=torch.long)), Text([1], supervised=True)]
-    prompt += [ControlToken("speech", added=3)]
+    prompt += [ControlToken("speech", added=3), Context([3])]
     prompt += tts_prompt("track", characters=[1, 2], speaker=torch.ones(2))
     batch = Collator(TRACKED, 2, 2)([prompt]).to("meta")
     tensors = [getattr(batch, field.name) for field in fields(batch)]

@@ -5,6 +5,7 @@ import torch
 from helpers.errors import raises_input_error
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from vocalmtp.models.prompts import Context, Text
 from vocalmtp.models.speech_lm import SpeechLM
 
 TRUNK = {"model_type": "gpt2", "vocab_size": 16, "n_embd": 24, "n_layer": 1, "n_head": 2}
@@ -66,3 +67,25 @@ def test_a_pretrained_text_lm_is_taken_over(model, tmp_path):
 def test_what_a_trunk_cannot_do_is_refused(make_model, settings, code, key):
     with raises_input_error(code, key=key):
         make_model(trunk=TRUNK, **settings)
+
+
+@pytest.mark.parametrize("layered", [False, True])
+def test_context_is_read_before_the_text(make_model, collate, layered):
+    settings = {"trunk": TRUNK | {"n_embd": 32}, "text": "prompt"}
+    if layered:
+        settings["trunk_layers"] = {"layers": 1, "heads": 2, "hidden": 48}
+    model = make_model(**settings)
+    batch = collate(model, [[Context([3, 4]), Text([5, 6, 7])], [Text([5, 6, 7, 8])]])
+    assert batch.ids.tolist() == [[5, 6, 7, 0], [5, 6, 7, 8]]
+    read = model.embed(batch).inputs
+    alone = model.embed(collate(model, [[Text([5, 6, 7])]])).inputs
+    assert torch.equal(read[0, 0], alone[0, 0]) == layered  # in place of the first token
+    assert not torch.allclose(read[0, 1], alone[0, 1], atol=1e-3)
+    if not layered:
+        whole = model.embed(collate(model, [[Text([3, 4, 5, 6, 7])]])).inputs
+        torch.testing.assert_close(read[0, :3], whole[0, 2:])
+
+
+def test_layers_need_a_trunk_of_the_width_of_the_backbone(make_model):
+    with raises_input_error("mismatch", key="trunk_layers"):
+        make_model(trunk=TRUNK, trunk_layers={"hidden": 48}, text="prompt")

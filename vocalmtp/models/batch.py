@@ -1,7 +1,7 @@
 """Batches: prompts padded to one length, with what every position holds and should predict.
 
-Letters: B rows, L positions, K slots, G frames per step, U characters, D_s size of the speaker
-vector, X streams of codes or numbers of a log-mel frame, T frames.
+Letters: B rows, L positions, K slots, G frames per step, U characters or tokens, D_s size of the
+speaker vector, X streams of codes or numbers of a log-mel frame, T frames.
 """
 
 from collections.abc import Sequence
@@ -19,6 +19,7 @@ from vocalmtp.models.layout import ADVANCE, IGNORED, TokenLayout
 from vocalmtp.models.prompts import (
     CONTROL_TOKENS,
     AudioInput,
+    Context,
     ControlToken,
     Segment,
     Speaker,
@@ -52,6 +53,8 @@ class Batch:
     step_targets: Tensor  # [B, L, K]
     text_targets: Tensor | None = None  # [B, L]; None if no text is supervised
     added_text: Tensor | None = None  # [B, L] text id added to what is there, -1 = none; None: none
+    context: Tensor | None = None  # [B, U] text ids that a trunk reads first; None: none
+    context_lengths: Tensor | None = None  # [B]
     speaker: Tensor | None = None  # [B, D_s]; None for models without speaker vectors
     has_speaker: Tensor | None = None  # [B] bool
     characters: Tensor | None = None  # [B, U] text of the track, or along the steps
@@ -66,6 +69,13 @@ class Batch:
     def attention_mask(self) -> Tensor:
         """[B, L] 1 where a position is not padding."""
         return (self.kinds != PositionKind.PADDING).long()
+
+    def context_rows(self) -> list[Tensor]:
+        """The text ids [U] of every row that a trunk reads first."""
+        if self.context is None or self.context_lengths is None:
+            return [self.ids[0, :0] for _ in self.ids]
+        lengths = self.context_lengths.tolist()
+        return [row[:length] for row, length in zip(self.context, lengths, strict=True)]
 
     def to(self, device: torch.device | str) -> "Batch":
         """Return the batch with all of its tensors on `device`."""
@@ -98,6 +108,7 @@ class PromptRow:
     ids: list[int] = field(default_factory=list)
     text: list[int] = field(default_factory=list)  # the position's own id where it is supervised
     added: list[int] = field(default_factory=list)  # text id that is added, or -1
+    context: list[int] = field(default_factory=list)
     speech: list[SpeechSpan] = field(default_factory=list)
     characters: list[int] = field(default_factory=list)
     speaker: Array | None = None
@@ -186,6 +197,7 @@ class Collator:
             added_text=added if bool((added >= 0).any()) else None,
             pointers=pointers if has_text else None,
             given_steps=torch.tensor([row.given_steps for row in rows]),
+            **(context_fields(rows) if any(row.context for row in rows) else {}),
             **self._speakers(rows),
             **(self._characters(rows) if has_text else {}),
             **(audio_fields(rows) if any(row.audio is not None for row in rows) else {}),
@@ -195,6 +207,8 @@ class Collator:
         row = PromptRow()
         for segment in segments:
             match segment:
+                case Context():
+                    row.context += segment.ids
                 case Text():
                     row.add(PositionKind.TEXT, list(segment.ids), segment.supervised)
                 case ControlToken():
@@ -278,6 +292,13 @@ class Collator:
             "characters": pad_sequence(texts, batch_first=True),
             "character_lengths": torch.tensor([len(text) for text in texts]),
         }
+
+
+def context_fields(rows: list[PromptRow]) -> dict[str, Tensor]:
+    """What a trunk reads before the text of all rows, as fields of a batch."""
+    ids = [torch.tensor(row.context, dtype=torch.long) for row in rows]
+    lengths = torch.tensor([len(one) for one in ids])
+    return {"context": pad_sequence(ids, batch_first=True), "context_lengths": lengths}
 
 
 def audio_fields(rows: list[PromptRow]) -> dict[str, Tensor]:

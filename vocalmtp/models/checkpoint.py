@@ -103,6 +103,7 @@ def check_sizes(config: SpeechLMConfig, folder: Path, what: str) -> None:
     parts = (
         config.backbone,
         config.trunk,
+        config.trunk_layers,
         config.track,
         config.head,
         config.draft,

@@ -33,6 +33,8 @@ class SpeechLMConfig(PretrainedConfig):
         backbone: configuration of a causal LM of Transformers, with its `model_type`.
         trunk: configuration of a frozen text LM, whose hidden states the backbone reads at the
             positions of text (trunk.py); empty for a backbone that reads text itself.
+        trunk_layers: settings of decoder layers between the two (TrunkLayersConfig); empty for a
+            projection.
         streams: the codec's streams (`name`, `size`, `delay`, `levels`); a text track adds its own.
         frames_per_step: codec frames in a step; a list makes an elastic model (elastic.py).
         flat: whether a step is one token (next-token prediction).
@@ -81,6 +83,7 @@ class SpeechLMConfig(PretrainedConfig):
         self,
         backbone: dict[str, Any] | None = None,
         trunk: dict[str, Any] | None = None,
+        trunk_layers: dict[str, Any] | None = None,
         streams: list[dict[str, Any]] | None = None,
         frames_per_step: int | Sequence[int] = 1,
         flat: bool = False,
@@ -118,6 +121,7 @@ class SpeechLMConfig(PretrainedConfig):
         self.format = format
         self.backbone = dict(backbone or {})
         self.trunk = dict(trunk or {})
+        self.trunk_layers = dict(trunk_layers or {})
         self.streams = [dict(stream) for stream in streams or []]
         self.frames_per_step = (
             frames_per_step if isinstance(frames_per_step, int) else list(frames_per_step)

@@ -34,6 +34,13 @@ class Text:
 
 
 @dataclass(frozen=True)
+class Context:
+    """Token ids that a trunk reads before the text; they have no positions in the backbone."""
+
+    ids: Sequence[int]
+
+
+@dataclass(frozen=True)
 class Speech:
     """Codec codes, by default training targets.
 
@@ -91,7 +98,7 @@ class AudioInput:
     frame_characters: "Tensor | None" = None
 
 
-Segment = Text | Speech | Speaker | ControlToken | AudioInput
+Segment = Context | Text | Speech | Speaker | ControlToken | AudioInput
 
 
 def check_template(template: str, mode: TextMode) -> None:

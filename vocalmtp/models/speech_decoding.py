@@ -68,7 +68,7 @@ class SpeechDecoding(DecodableLM):
             from vocalmtp.models import trunk  # imports Transformers
 
             trunk.check_wiring(config.text, bool(config.audio_input))
-            self.trunk = trunk.Trunk(config.trunk, width)
+            self.trunk = trunk.build_trunk(config.trunk, config.trunk_layers, width)
         self.embedding = SlotEmbedding(self.layout, width, config.layouts)
         if config.step_embedding == "sum":
             self.embedding.scale = 1.0
@@ -249,7 +249,7 @@ class SpeechDecoding(DecodableLM):
             if batch.added_text is not None:
                 ids = torch.where(is_text, ids, batch.added_text)
                 is_text = is_text | (batch.added_text >= 0)
-            tokens = self._embed_text(ids, is_text, row_by_row)
+            tokens = self._embed_text(ids, is_text, row_by_row, batch.context_rows())
             inputs = torch.where(is_text[..., None], inputs + tokens, inputs)
         if batch.audio is not None:
             assert self.audio_encoder is not None and batch.audio_lengths is not None
@@ -258,11 +258,22 @@ class SpeechDecoding(DecodableLM):
             inputs = place_audio(inputs, batch.kinds, encode(batch.audio, batch.audio_lengths))
         return EmbeddedBatch(self.with_step_size(inputs), speaker, text)
 
-    def _embed_text(self, ids: Tensor, is_text: Tensor, row_by_row: bool) -> Tensor:
-        """Embed ids [B, L] where `is_text` [B, L]: [B, L, D], of any value elsewhere."""
-        own = self.trunk if self.text_embedding is None else self.text_embedding
-        if own is not None:
-            embedded: Tensor = own(ids, is_text, row_by_row)
+    def _embed_text(
+        self,
+        ids: Tensor,
+        is_text: Tensor,
+        row_by_row: bool,
+        context: list[Tensor] | None = None,
+    ) -> Tensor:
+        """Embed ids [B, L] where `is_text` [B, L]: [B, L, D], of any value elsewhere.
+
+        A trunk reads the `context` [C] of each row before them.
+        """
+        embedded: Tensor
+        if self.text_embedding is not None:
+            embedded = self.text_embedding(ids, is_text, row_by_row)
+        elif self.trunk is not None:
+            embedded = self.trunk(ids, is_text, row_by_row, context)
         else:
             embedded = self.backbone.get_input_embeddings()(torch.where(is_text, ids, 0))
         return embedded

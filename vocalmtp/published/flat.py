@@ -18,7 +18,6 @@ from vocalmtp.published.folder import PublishedFolder
 from vocalmtp.voices import Voice
 
 if TYPE_CHECKING:
-    from torch import Tensor
     from transformers import PreTrainedModel
 
     from vocalmtp.models.speech_lm import SpeechLM
@@ -95,6 +94,7 @@ class FlatFamily:
 
         from vocalmtp.models.config import SpeechLMConfig
         from vocalmtp.models.speech_lm import SpeechLM, config_of
+        from vocalmtp.published.weights import with_padding
 
         output, table = (
             layer.weight
@@ -118,10 +118,10 @@ class FlatFamily:
         model = SpeechLM(config, backbone)
         rows, head = torch.tensor(ids), cast(Any, model.head)
         with torch.no_grad():
-            model.embedding.table = _with_padding(table[rows])  # [V + 2, D]
+            model.embedding.table = with_padding(table[rows])  # [V + 2, D]
             linear = head.projection.free["0"]
-            linear.weight = _with_padding(output[rows])
-            linear.bias = _with_padding(torch.zeros(len(rows), dtype=output.dtype))
+            linear.weight = with_padding(output[rows])
+            linear.bias = with_padding(torch.zeros(len(rows), dtype=output.dtype))
         return model.eval().requires_grad_(False)
 
     def prompt_format(self, folder: PublishedFolder) -> PromptFormat:
@@ -168,10 +168,3 @@ def with_transcript(
     if sentence.voice is None or not sentence.voice.transcript:
         return text
     return f"{convert(sentence.voice.transcript)} {text}"
-
-
-def _with_padding(rows: "Tensor") -> Any:
-    """Append the row of the padding id, which no step of these models has."""
-    from torch import nn
-
-    return nn.Parameter(nn.functional.pad(rows, (0,) * (2 * rows.dim() - 1) + (1,)))

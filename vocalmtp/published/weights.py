@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors import safe_open
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from vocalmtp.errors import InputError
 from vocalmtp.io.progress import quiet
@@ -128,6 +129,15 @@ def read_part(folder: PublishedFolder, prefix: str) -> dict[str, Tensor]:
     return found
 
 
+def with_prefix(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the weights whose names begin so, without that beginning."""
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in weights.items()
+        if name.startswith(prefix)
+    }
+
+
 def stored_dtype(config: Any) -> torch.dtype:
     """Return the dtype that the weights of a configuration are kept in: 16 bits, or float32."""
     found = getattr(config, "dtype", None)
@@ -150,6 +160,11 @@ def assign_decoder(decoder: Any, tensors: Mapping[str, Tensor]) -> None:
         if "embed" in name or "lm_head" in name
     }
     assign(decoder, {**tables, **tensors})
+
+
+def with_padding(rows: Tensor) -> nn.Parameter:
+    """Append the row of the padding id, which no step of these models has."""
+    return nn.Parameter(F.pad(rows, (0,) * (2 * rows.dim() - 1) + (1,)))
 
 
 def assign(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
