@@ -139,3 +139,30 @@ def save_vocalnet(folder: Path, settings: dict[str, Any], shapes: dict[str, list
     weights["model.speech_encoder.conv1.bias"] = torch.zeros(4)  # of what is not read
     save_file(weights, folder / "model.safetensors")
     make_tiny("cosyvoice2").save_pretrained(folder / "tokenizer")
+
+
+def save_slm(folder: Path, case: dict[str, Any], grouped: bool) -> None:
+    """Save a tiny SLM-Decoupled-MTP, whose weights are the same everywhere, with its codec."""
+    marks = ["[Human]", "[Assistant]", "<sosp>", "<|placeholder|>"]
+    codes = [f"<{name}{number}>" for name in "abc" for number in range(1024)]
+    added = [*marks, *codes, "<eosp>", "<|speech_pad|>"]
+    if not grouped:
+        added = [*codes, "<sosp>", "<eosp>", "[Human]", "[Assistant]", "<|placeholder|>"]
+    save_former_tokenizer(folder, ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *added])
+    weights = {name: scattered(name, torch.Size(size)) for name, size in case["shapes"].items()}
+    (folder / "config.json").write_text(json.dumps(case["config"]), encoding="utf-8")
+    save_file(weights, folder / "model.safetensors")
+    make_tiny("facodec-v2-3").save_pretrained(folder / "tokenizer")
+
+
+def save_former_tokenizer(folder: Path, tokens: list[str]) -> None:
+    """Save a tokenizer of bytes and `tokens` as Qwen2's was saved before tokenizer.json."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    files = {
+        "vocab.json": {byte: number for number, byte in enumerate(alphabet)},
+        "added_tokens.json": {token: len(alphabet) + n for n, token in enumerate(tokens)},
+        "tokenizer_config.json": {"tokenizer_class": "Qwen2Tokenizer"},
+    }
+    for name, content in files.items():
+        (folder / name).write_text(json.dumps(content), encoding="utf-8")
+    (folder / "merges.txt").write_text("#version: 0.2\n", encoding="utf-8")

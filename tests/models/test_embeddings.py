@@ -42,6 +42,14 @@ def test_slot_embedding_is_scaled_sum_of_its_parts() -> None:
     torch.testing.assert_close(embedding(tokens)[0], want)
 
 
+def test_mean_of_the_embeddings_of_all_slots() -> None:
+    streams = (Stream(name="a", size=8), Stream(name="b", size=5))
+    embedding = SlotEmbedding(TokenLayout(streams=streams, frames_per_step=2), 6, joined="mean")
+    tokens = torch.tensor([[7, 2, 1, 6]])  # a.0, b.0, a.1, b.1
+    expected = embedding.table[[7, 10 + 2, 1, 10 + 6]].mean(0)
+    torch.testing.assert_close(embedding(tokens)[0], expected)
+
+
 def test_slot_embedding_distinguishes_frames() -> None:
     embedding = SlotEmbedding(layout(), 6)
     tokens = torch.tensor([[0, 7, 2, 1, 3]])

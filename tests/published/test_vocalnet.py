@@ -2,9 +2,9 @@
 
 released/vocalnet.json has the sizes, names and shapes of a tiny model, and what the released classes
 made of it: an answer of its text LM to `context`, the units of `predict` and, by the number of modules,
-of `predict_mtp` without its penalty, and four logits of every position. Its `predict_mtp` has
-all modules read the speech decoder's states of the text, which only the first has learned; `chained` are the
-units with the chain that training has.
+of `predict_mtp` without its penalty, and four logits of every position. `predict_mtp` has all modules
+read the speech decoder's states of the text, which only the first has learned; `chained` are the units
+with the chain that training has.
 """
 
 import json

@@ -12,11 +12,12 @@ from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.engines.base import AUTO, EngineSettings, find_engine
 from vocalmtp.engines.device import float32_on_cpu, move
 from vocalmtp.engines.eager import TorchEngine
+from vocalmtp.errors import InputError
 from vocalmtp.evaluation.report import Metric
 from vocalmtp.evaluation.statistics import Estimate, median_range, single
 from vocalmtp.models.prompts import Speech, Text
 from vocalmtp.models.speech_lm import SpeechLM
-from vocalmtp.published.base import FAMILIES, Family
+from vocalmtp.published.base import FAMILIES, TransformersFamily
 from vocalmtp.tokenizers import find_card
 
 BATCHES = (1, 8)
@@ -44,7 +45,13 @@ def run_upstream(
         InputError: there is no such family, or the engine does not run its models.
 
     """
-    family, repeats, metrics = FAMILIES[name], 2 if quick else 5, []
+    family, repeats = FAMILIES[name], 2 if quick else 5
+    if not isinstance(family, TransformersFamily):
+        raise InputError(
+            f"upstream '{name}': Transformers has no class of it to compare with; give another family",
+            code="unsupported",
+        )
+    metrics: list[Metric] = []
     for label, dtype in DTYPES.items():
         upstream, ours = build_pair(family, layers, dtype, runtime)
         for batch in BATCHES[:1] if quick else BATCHES:
@@ -58,7 +65,7 @@ def run_upstream(
 
 
 def build_pair(
-    family: Family, layers: int | None, dtype: torch.dtype, runtime: Mapping[str, Any]
+    family: TransformersFamily, layers: int | None, dtype: torch.dtype, runtime: Mapping[str, Any]
 ) -> tuple[Any, SpeechLM]:
     """Build a model of Transformers with random weights, and the same one for our loop."""
     engine: Any = find_engine(runtime.get("engine", AUTO), runtime.get("device", "cpu"))

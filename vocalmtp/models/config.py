@@ -11,6 +11,7 @@ from vocalmtp.config import parse, rename_former_keys
 from vocalmtp.errors import InputError, nearest
 from vocalmtp.io.read import FORMAT, check_format, read_object, reason
 from vocalmtp.models.audio_encoder import MEL_RATE, AudioInputConfig
+from vocalmtp.models.embeddings import StepEmbedding
 from vocalmtp.models.layout import ADVANCE, Stream, TokenLayout
 from vocalmtp.models.prompts import LEARNED, TextMode, check_template
 from vocalmtp.models.text_track import TrackConfig
@@ -41,8 +42,7 @@ class SpeechLMConfig(PretrainedConfig):
         flat_order: the streams in the order of a flat layout; empty: as they are listed.
         end_slots: which slots of a step learn the end: "first", or "all", any of which then ends the
             speech.
-        step_embedding: how the embeddings of a step's slots are joined: "normalized" is their sum
-            over sqrt(K), "sum" the sum alone.
+        step_embedding: how the embeddings of a step's slots are joined, see StepEmbedding.
         text: where the text is: "prompt", "track" or "both".
         text_embedding: settings of an own embedding of text (TextEmbedding); empty for that of the
             backbone.
@@ -89,7 +89,7 @@ class SpeechLMConfig(PretrainedConfig):
         flat: bool = False,
         flat_order: Sequence[int] = (),
         end_slots: Literal["first", "all"] = "first",
-        step_embedding: Literal["normalized", "sum"] = "normalized",
+        step_embedding: StepEmbedding = "normalized",
         text: TextMode = "track",
         text_embedding: dict[str, Any] | None = None,
         step_text: bool = False,

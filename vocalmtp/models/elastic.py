@@ -48,7 +48,7 @@ def build_step_modules(config: SpeechLMConfig, frames: int, width: int) -> nn.Mo
     layout = config.layout_for(frames)
     return nn.ModuleDict(
         {
-            "embedding": SlotEmbedding(layout, width, config.layouts),
+            "embedding": SlotEmbedding(layout, width, config.layouts, config.step_embedding),
             "head": build_head(config.head, layout, width, config.stream_weights),
             "objectives": build_objectives(config.objectives, layout, width),
         }

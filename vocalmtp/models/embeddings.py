@@ -19,6 +19,10 @@ from vocalmtp.config import StrictModel
 from vocalmtp.engines.linears import LinearFactory, join_linears
 from vocalmtp.models.layout import Stream, TokenLayout
 
+# How the embeddings of a step's K slots are joined: their sum over sqrt(K), their sum, or their mean,
+# in which the frames of a step are alike.
+StepEmbedding = Literal["normalized", "sum", "mean"]
+
 
 class TextEmbeddingConfig(StrictModel):
     """Settings of a TextEmbedding: the number of ids, and the width of their table."""
@@ -28,7 +32,7 @@ class TextEmbeddingConfig(StrictModel):
 
 
 class SlotEmbedding(nn.Module):
-    """Embeds a step's K tokens as one vector: the sum of their embeddings over sqrt(K).
+    """Embeds a step's K tokens as one vector: by default, the sum of their embeddings over sqrt(K).
 
     Frames share their tables; a linear map for every frame but the first distinguishes them.
     Streams with FSQ levels add a two-layer map of their digits.
@@ -38,13 +42,20 @@ class SlotEmbedding(nn.Module):
         width: D.
         layouts: the layouts of an elastic model (elastic.py), among them `layout`; the table then
             has rows for the joint symbols of all, so that it can be shared.
+        joined: how the embeddings are joined.
 
     """
 
     offsets: Tensor
     digits: Tensor
 
-    def __init__(self, layout: TokenLayout, width: int, layouts: tuple[TokenLayout, ...] = ()):
+    def __init__(
+        self,
+        layout: TokenLayout,
+        width: int,
+        layouts: tuple[TokenLayout, ...] = (),
+        joined: StepEmbedding = "normalized",
+    ):
         super().__init__()
         self.frames = layout.frames_per_step
         self.num_joint = sum(slot.joint for slot in layout.slots)
@@ -60,8 +71,10 @@ class SlotEmbedding(nn.Module):
         offsets = torch.tensor([starts[slot.stream] for slot in layout.slots])
         self.register_buffer("offsets", offsets)
         self.table = nn.Parameter(torch.empty(end, width))
+        alike = joined == "mean"
         self.frame_proj = nn.ModuleList(
-            nn.Linear(width, width, bias=False) for _ in range(self.frames - 1)
+            nn.Identity() if alike else nn.Linear(width, width, bias=False)
+            for _ in range(self.frames - 1)
         )
         digits = centred_digits(layout, tables)
         self.digit_map: nn.Sequential | None = None
@@ -70,7 +83,7 @@ class SlotEmbedding(nn.Module):
             self.digit_map = nn.Sequential(
                 nn.Linear(digits.shape[1], width), nn.GELU(), nn.Linear(width, width)
             )
-        self.scale = layout.tokens_per_step**-0.5
+        self.scale = layout.tokens_per_step ** -{"normalized": 0.5, "sum": 0.0, "mean": 1.0}[joined]
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

@@ -69,9 +69,7 @@ class SpeechDecoding(DecodableLM):
 
             trunk.check_wiring(config.text, bool(config.audio_input))
             self.trunk = trunk.build_trunk(config.trunk, config.trunk_layers, width)
-        self.embedding = SlotEmbedding(self.layout, width, config.layouts)
-        if config.step_embedding == "sum":
-            self.embedding.scale = 1.0
+        self.embedding = SlotEmbedding(self.layout, width, config.layouts, config.step_embedding)
         self.control_tokens = nn.Embedding(max(1, len(config.control_tokens)), width)
         self.text_embedding: TextEmbedding | None = None
         if config.text_embedding:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from vocalmtp.config import Registry
 from vocalmtp.decoding.synthesis import PromptFormat
@@ -97,6 +97,15 @@ class Family(Protocol):
         """
         ...
 
+    def prompt_format(self, folder: PublishedFolder) -> PromptFormat:
+        """Return what makes the prompt of a sentence, given the folder of the text tokenizer."""
+        ...
+
+
+@runtime_checkable
+class TransformersFamily(Family, Protocol):
+    """A family whose models Transformers can generate with, to compare its speed."""
+
     def random_model(self, layers: int | None) -> Any:
         """Build the publishers' model in Transformers with random weights, to measure its speed.
 
@@ -108,10 +117,6 @@ class Family(Protocol):
 
     def convert(self, published: Any, spec: "TokenizerSpec") -> "SpeechLM":
         """Return the SpeechLM of a model of Transformers, whose weights it shares."""
-        ...
-
-    def prompt_format(self, folder: PublishedFolder) -> PromptFormat:
-        """Return what makes the prompt of a sentence, given the folder of the text tokenizer."""
         ...
 
 

@@ -72,14 +72,14 @@ class Csm:
         return self.convert(load_csm(folder, half), tokenizer.spec)
 
     def random_model(self, layers: int | None) -> Any:
-        """See Family."""
+        """See TransformersFamily."""
         from transformers import CsmConfig, CsmForConditionalGeneration
 
         depth: Any = {} if layers is None else {"num_hidden_layers": layers}
         return CsmForConditionalGeneration(CsmConfig(**depth))
 
     def convert(self, published: Any, spec: "TokenizerSpec") -> "SpeechLM":
-        """See Family."""
+        """See TransformersFamily."""
         from vocalmtp.models.config import SpeechLMConfig
         from vocalmtp.published.weights import assign, build_empty
 

@@ -76,7 +76,7 @@ class FlatFamily:
         return self.convert(load_causal_lm(folder, half), tokenizer.spec, [*codes, end])
 
     def random_model(self, layers: int | None) -> "PreTrainedModel":
-        """See Family."""
+        """See TransformersFamily."""
         from transformers import AutoConfig, AutoModelForCausalLM
 
         special = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))
@@ -89,7 +89,7 @@ class FlatFamily:
     def convert(
         self, backbone: Any, spec: "TokenizerSpec", ids: "Sequence[int] | None" = None
     ) -> "SpeechLM":
-        """See Family; `ids` of the codes and the end, by default the last ones of the vocabulary."""
+        """See TransformersFamily; `ids` of codes and end, by default the last of the vocabulary."""
         import torch
 
         from vocalmtp.models.config import SpeechLMConfig
@@ -125,7 +125,7 @@ class FlatFamily:
         return model.eval().requires_grad_(False)
 
     def prompt_format(self, folder: PublishedFolder) -> PromptFormat:
-        """See Family."""
+        """See TransformersFamily."""
 
         def segments(sentence: SentenceRequest) -> list[Segment]:
             text = Text(self.prompt(folder, sentence))

@@ -2,12 +2,12 @@
 
 The text LM's states for an answer go through two decoder layers to the speech decoder, which predicts
 one unit of CosyVoice 2 at a time; a chain of modules predicts up to five more. The states are those
-from which the answer's tokens are predicted; the embedding of the end follows. A sentence is spoken as the
-answer to the request to repeat it. The Whisper encoder and the adaptor, for spoken questions, are not
-read.
+from which the answer's tokens are predicted; the embedding of the end follows. A sentence is spoken as
+the answer to the request to repeat it. The Whisper encoder and the adaptor, for spoken questions, are
+not read.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from vocalmtp.decoding.synthesis import PromptFormat, SentenceRequest
 from vocalmtp.errors import InputError
@@ -70,17 +70,6 @@ class VocalNet:
         weights = read_weights(folder, half=False, unused="model.speech_")
         return self.from_weights(folder.config, weights, tokenizer.spec)
 
-    def random_model(self, layers: int | None) -> Any:
-        """See Family."""
-        raise InputError(
-            "upstream 'vocalnet': Transformers has no such model; measure another one",
-            code="unsupported",
-        )
-
-    def convert(self, published: Any, spec: "TokenizerSpec") -> "SpeechLM":
-        """See Family; `published` is a module with the parameters of the release."""
-        return self.from_weights(published.config.to_dict(), published.state_dict(), spec)
-
     def from_weights(
         self, settings: dict[str, Any], weights: "dict[str, Tensor]", spec: "TokenizerSpec"
     ) -> "SpeechLM":
@@ -118,17 +107,16 @@ class VocalNet:
             step_dropout=0.0,
         )
         model = build_empty(config)
-        assert model.trunk is not None and model.draft is not None
+        assert model.trunk is not None
         assign(model.trunk.lm, with_prefix(weights, "model."))
-        generator = with_prefix(weights, GENERATOR)
-        fill_embedding(model, generator, sizes["unit_vocab_size"])
+        units, generator = sizes["unit_vocab_size"], with_prefix(weights, GENERATOR)
+        fill_embedding(model, generator, units)
         fill_decoder(model.backbone, with_prefix(generator, "decode_layers."))
-        for number, block in enumerate(model.trunk.layers):
+        layers, chain = cast(Any, model.trunk).layers, cast(Any, model.draft)
+        for number, block in enumerate(layers):
             assign(block, block_weights(with_prefix(generator, f"encode_layers.{number}.")))
-        units = sizes["unit_vocab_size"]
         fill_head(model.head, generator, "norm.weight", units)
-        modules = zip(model.draft.layers, model.draft.heads, strict=True)
-        for number, (block, head) in enumerate(modules):
+        for number, (block, head) in enumerate(zip(chain.layers, chain.heads, strict=True)):
             module = with_prefix(generator, f"mtp_layers.{number}.")
             assign(block, block_weights(with_prefix(module, "decoder_layer.")))
             fill_head(head, module, "norm_final.weight", units)

@@ -1,0 +1,205 @@
+"""SLM-Decoupled-MTP (arXiv 2506.12537): Qwen2.5 over content and prosody of FACodec.
+
+With next tokens, codes are tokens of the text vocabulary, three a frame. With 3, 6 or 12 heads, a step
+has one, two or four frames, a head for each code, and the mean of its codes' embeddings as input; any
+head may end the speech. A prompt is a request to read a sentence, in models that were trained so with
+the speaker vector in it. Letters: V ids, D width.
+"""
+
+from itertools import chain
+from typing import TYPE_CHECKING, Any, cast
+
+from vocalmtp.decoding.synthesis import PromptFormat, SentenceRequest
+from vocalmtp.errors import InputError
+from vocalmtp.models.prompts import ControlToken, Segment, Speaker, Speech, Text
+from vocalmtp.published.base import FAMILIES, FamilyCard
+from vocalmtp.published.folder import PublishedFolder
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vocalmtp.models.config import SpeechLMConfig
+    from vocalmtp.models.speech_lm import SpeechLM
+    from vocalmtp.tokenizers import SpeechTokenizer
+    from vocalmtp.tokenizers.spec import TokenizerSpec
+
+STREAMS = "abc"  # content, content, prosody
+BEGIN, END, PAD, PLACEHOLDER = "<sosp>", "<eosp>", "<|speech_pad|>", "<|placeholder|>"
+HEADS = "medusa_num_heads"  # in the configuration; a model of next tokens has none
+KINDS = {"linear": "linear", "mlp": "slot_mlp"}  # of heads, there and here
+UNUSED = (  # settings that are no backbone's
+    HEADS,
+    "architectures",
+    "auto_map",
+    "base_model_name_or_path",
+    "dtype",
+    "head_implement",
+    "head_transformers_layer",
+    "medusa_num_layers",
+    "model_max_length",
+    "spk_aware",
+    "spk_emb_dim",
+    "torch_dtype",
+)
+
+
+class SlmDecoupled:
+    """The family of SLM-Decoupled-MTP, see Family."""
+
+    card = FamilyCard(
+        name="SLM-Decoupled-MTP",
+        tokenizer="facodec-v2-3",
+        licence="not stated; no weights are published",
+        sampling={"greedy": True},
+    )
+
+    def matches(self, folder: PublishedFolder) -> bool:
+        """See Family."""
+        own = HEADS in folder.config or "spk_emb_dim" in folder.config
+        return own and folder.config.get("model_type") == "qwen2"
+
+    def speech_tokenizer(self, folder: PublishedFolder) -> "SpeechTokenizer | None":
+        """See Family: it is published apart."""
+        return None
+
+    def load(self, folder: PublishedFolder, tokenizer: "SpeechTokenizer", half: bool) -> "SpeechLM":
+        """See Family."""
+        from torch import nn
+
+        from vocalmtp.published.weights import assign, build_empty, read_weights, with_prefix
+
+        weights = read_weights(folder, half)
+        text = with_prefix(weights, "lm_model.")
+        if "model.embed_tokens.weight" not in text:
+            raise InputError(
+                f"{folder.what}: has no lm_model.model.embed_tokens.weight; download all of its files",
+                code="mismatch",
+            )
+        table = text["model.embed_tokens.weight"]
+        config = slm_config(folder.config, tokenizer.spec, table)
+        model = build_empty(config)
+        assign(model.backbone, {"lm_head.weight": table} | text)
+        size = tokenizer.spec.streams[0].size
+        model.embedding.table = nn.Parameter(table_of_steps(table, folder, config.flat, size))
+        begin, projection = folder.id_of(BEGIN), model.speaker_projection
+        model.control_tokens.weight = nn.Parameter(table[begin : begin + 1].clone())
+        if projection is not None:
+            assign(projection.projection, with_prefix(weights, "spk_emb_proj."))
+            projection.no_speaker = nn.Parameter(table[folder.id_of(PLACEHOLDER)].clone())
+        if config.flat:
+            output = text.get("lm_head.weight", table)
+            layer = cast(Any, model.head).projection.free["0"]
+            layer.weight = nn.Parameter(table_of_steps(output, folder, True, size))
+            layer.bias = nn.Parameter(output.new_zeros(len(layer.weight)))
+        else:
+            fill_heads(model.head, with_prefix(weights, "speech_heads."))
+        return model.eval().requires_grad_(False)
+
+    def prompt_format(self, folder: PublishedFolder) -> PromptFormat:
+        """See Family."""
+        knows_speakers = bool(folder.config.get("spk_aware"))
+        beginning = [folder.id_of("<|im_start|>"), folder.id_of("[Human]")]
+        assistant = folder.id_of("[Assistant]")
+
+        def segments(sentence: SentenceRequest) -> list[Segment]:
+            voice, text = sentence.voice, sentence.sentence.original.strip().capitalize()
+            request = f": Read this sentence: {text}."
+            announced = [assistant, *folder.encode(": The speech is: ")]
+            if not knows_speakers:
+                ids = [*beginning, *folder.encode(f"{request}\n "), *announced]
+                return [Text(ids), ControlToken("speech"), Speech(None)]
+            return [
+                Text([*beginning, *folder.encode(f"{request} You should speak like: ")]),
+                Speaker(None if voice is None else voice.vector),
+                Text([*folder.encode(".\n "), *announced]),
+                ControlToken("speech"),
+                Speech(None),
+            ]
+
+        return segments
+
+
+def slm_config(
+    settings: dict[str, Any], spec: "TokenizerSpec", table: "Tensor"
+) -> "SpeechLMConfig":
+    """Return the configuration of the SpeechLM.
+
+    Args:
+        settings: content of the published config.json.
+        spec: of the speech tokenizer.
+        table: embedding of the text vocabulary, which has the codes.
+
+    Raises:
+        InputError: its heads are of another kind or number.
+
+    """
+    from vocalmtp.models.config import SpeechLMConfig
+
+    heads, kind = settings.get(HEADS), settings.get("head_implement", "linear")
+    if kind not in KINDS:
+        raise InputError(
+            f"head_implement '{kind}': such heads attend to all positions in training, and to one in "
+            f"the publisher's decoding; give a model with one of: {', '.join(KINDS)}",
+            code="unsupported",
+        )
+    if heads is not None and (not isinstance(heads, int) or heads < 3 or heads % len(STREAMS)):
+        raise InputError(f"{HEADS} '{heads}': is no multiple of 3; copy it again", code="damaged")
+    backbone = {name: value for name, value in settings.items() if name not in UNUSED}
+    aware = bool(settings.get("spk_aware"))
+    grouped: dict[str, Any] = {"flat": True}
+    if heads is not None:
+        grouped = {"frames_per_step": heads // len(STREAMS), "end_slots": "all"}
+    return SpeechLMConfig(
+        backbone=backbone | {"vocab_size": len(table)},
+        streams=[{"name": stream.name, "size": stream.size} for stream in spec.streams],
+        step_embedding="mean",
+        text="prompt",
+        prompt_format="slm_decoupled",
+        head={"name": "parallel", "kind": "linear" if heads is None else KINDS[kind]},
+        tokenizer={"name": spec.name, "hash": spec.hash, "frame_rate": spec.frame_rate},
+        speaker_dim=spec.speaker_dim if aware else 0,
+        speaker_projection={"hidden": 4 * spec.speaker_dim, "activation": "silu", "scaled": False},
+        speaker_dropout=0.0,
+        step_dropout=0.0,
+        **grouped,
+    )
+
+
+def table_of_steps(table: "Tensor", folder: PublishedFolder, flat: bool, size: int) -> "Tensor":
+    """Return the rows of codes, end and padding, as a slot embedding has them: [V, D].
+
+    Args:
+        table: of the text vocabulary.
+        folder: knows the ids.
+        flat: whether all streams share the end.
+        size: codes of a stream.
+
+    """
+    import torch
+
+    codes = [
+        folder.check_consecutive(f"<{name}0>", f"<{name}{size - 1}>", size) for name in STREAMS
+    ]
+    end = folder.id_of(END)
+    if flat:  # which has no padding
+        rows = table[[*chain(*codes), end]]
+        return torch.cat([rows, torch.zeros_like(rows[:1])])
+    special = [end, folder.id_of(PAD)]
+    return table[[i for own in codes for i in (*own, *special)]]
+
+
+def fill_heads(head: Any, weights: "dict[str, Tensor]") -> None:
+    """Assign the layers of every head; those of first frames have no padding."""
+    from vocalmtp.published.weights import assign, with_padding, with_prefix
+
+    for k, slot in enumerate(head.layout.slots):
+        own = with_prefix(weights, f"{k}.head.")
+        if head.maps is not None:
+            assign(head.maps.up[k], with_prefix(own, "0."))
+            own = with_prefix(own, "2.")
+        if slot.frame == 0:
+            own = {name: with_padding(tensor).data for name, tensor in own.items()}
+        assign(head.projection.free[str(k)], own)
+
+
+FAMILIES.register("slm_decoupled")(SlmDecoupled())
