@@ -34,8 +34,8 @@ class SpeechLMConfig(PretrainedConfig):
         backbone: configuration of a causal LM of Transformers, with its `model_type`.
         trunk: configuration of a frozen text LM, whose hidden states the backbone reads at the
             positions of text (trunk.py); empty for a backbone that reads text itself.
-        trunk_layers: settings of decoder layers between the two (TrunkLayersConfig); empty for a
-            projection.
+        trunk_layers: settings of decoder layers between the two (TrunkLayersConfig), of published
+            models; empty for a projection.
         streams: the codec's streams (`name`, `size`, `delay`, `levels`); a text track adds its own.
         frames_per_step: codec frames in a step; a list makes an elastic model (elastic.py).
         flat: whether a step is one token (next-token prediction).

@@ -116,7 +116,6 @@ class ModelRecipe(StrictModel):
     backbone: dict[str, Any] | None = None
     pretrained: str | None = None
     trunk: str | None = None
-    trunk_layers: dict[str, Any] = {}
     pretrained_config: dict[str, Any] | None = None  # of `pretrained`, for --dry-run
     frames_per_step: int | tuple[int, ...] = 1  # several: an elastic model
     flat: bool = False
