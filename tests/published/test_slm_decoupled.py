@@ -1,6 +1,6 @@
 """SLM-Decoupled-MTP: prompts and greedy codes equal to those of the authors' code on the same weights.
 
-released/slm_decoupled.json has the sizes, names and shapes of tiny models, and what the released
+golden/slm_decoupled.json has the sizes, names and shapes of tiny models, and what the released
 classes made of them: the ids of a prompt, and those of the codes that followed. The released `generate`
 does not run as it is: it was run with one name mended, and with the heads of all frames returned.
 """
@@ -22,7 +22,7 @@ from vocalmtp.tts import TTS, SynthesisRequest
 from vocalmtp.voices import Voice
 
 RELEASED: dict[str, Any] = json.loads(
-    (Path(__file__).parent / "released" / "slm_decoupled.json").read_text(encoding="utf-8")
+    (Path(__file__).parent / "golden" / "slm_decoupled.json").read_text(encoding="utf-8")
 )
 FLAT = "next token"
 FIRST = {False: 259 + 4, True: 259}  # id of <a0>, behind bytes and marks, by FLAT

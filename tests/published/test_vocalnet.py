@@ -1,6 +1,6 @@
 """VocalNet: logits and greedy units equal to those of the authors' code on the same weights.
 
-released/vocalnet.json has the sizes, names and shapes of a tiny model, and what the released classes
+golden/vocalnet.json has the sizes, names and shapes of a tiny model, and what the released classes
 made of it: an answer of its text LM to `context`, the units of `predict` and, by the number of modules,
 of `predict_mtp` without its penalty, and four logits of every position. `predict_mtp` has all modules
 read the speech decoder's states of the text, which only the first has learned; `chained` are the units
@@ -29,7 +29,7 @@ from vocalmtp.tts import TTS, SynthesisRequest
 from vocalmtp.voices import Voice
 
 RELEASED: dict[str, Any] = json.loads(
-    (Path(__file__).parent / "released" / "vocalnet.json").read_text(encoding="utf-8")
+    (Path(__file__).parent / "golden" / "vocalnet.json").read_text(encoding="utf-8")
 )
 END = 257
 
@@ -114,6 +114,17 @@ def test_speaks_with_a_voice(tts: TTS, voice: Voice):
         tts("Yes.")
     audio = tts("Yes.", voice=voice)
     assert audio.sample_rate == 24_000 and audio.duration > 0.2
+
+
+def test_saved_model_is_the_same(folder: Path, tmp_path: Path):
+    tts = vocalmtp.load(folder, engine="eager")
+    tts.model.save_pretrained(tmp_path)
+    shutil.copytree(folder / "tokenizer", tmp_path / "tokenizer")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(folder / name, tmp_path)
+    saved = vocalmtp.load(tmp_path, engine="eager")
+    assert units(saved, 2, 9) == RELEASED["chained"]["2"][:9]
+    assert saved.prompt_format is not None
 
 
 def test_weights_of_another_size(folder: Path, tmp_path: Path):

@@ -145,17 +145,6 @@ class Qwen3TTS:
         weights.check_empty()
         return model
 
-    def random_model(self, layers: int | None) -> Any:
-        """See Family. Raises InputError: Transformers has no such model."""
-        raise InputError(
-            f"upstream: Transformers has no {self.card.name} to compare with; choose another family",
-            code="unsupported",
-        )
-
-    def convert(self, published: Any, spec: "TokenizerSpec") -> "SpeechLM":
-        """See Family. Raises InputError: Transformers has no such model."""
-        return self.random_model(None)
-
     def prompt_format(self, folder: PublishedFolder) -> PromptFormat:
         """See Family."""
         settings = PromptSettings.of(folder)

@@ -58,6 +58,10 @@ class SlmDecoupled:
         own = HEADS in folder.config or "spk_emb_dim" in folder.config
         return own and folder.config.get("model_type") == "qwen2"
 
+    def card_of(self, folder: PublishedFolder) -> FamilyCard:
+        """See Family."""
+        return self.card
+
     def speech_tokenizer(self, folder: PublishedFolder) -> "SpeechTokenizer | None":
         """See Family: it is published apart."""
         return None
@@ -66,38 +70,34 @@ class SlmDecoupled:
         """See Family."""
         from torch import nn
 
-        from vocalmtp.published.weights import assign, build_empty, read_weights, with_prefix
+        from vocalmtp.published.weights import Weights, assign, build_empty
 
-        weights = read_weights(folder, half)
-        text = with_prefix(weights, "lm_model.")
-        if "model.embed_tokens.weight" not in text:
-            raise InputError(
-                f"{folder.what}: has no lm_model.model.embed_tokens.weight; download all of its files",
-                code="mismatch",
-            )
-        table = text["model.embed_tokens.weight"]
+        weights = Weights(folder, half)
+        table = weights.take("lm_model.model.embed_tokens.weight")
+        text = {"lm_head.weight": table} | weights.take_all("lm_model.")
         config = slm_config(folder.config, tokenizer.spec, table)
         model = build_empty(config)
-        assign(model.backbone, {"lm_head.weight": table} | text)
+        assign(model.backbone, {"model.embed_tokens.weight": table} | text)
         size = tokenizer.spec.streams[0].size
         model.embedding.table = nn.Parameter(table_of_steps(table, folder, config.flat, size))
         begin, projection = folder.id_of(BEGIN), model.speaker_projection
         model.control_tokens.weight = nn.Parameter(table[begin : begin + 1].clone())
         if projection is not None:
-            assign(projection.projection, with_prefix(weights, "spk_emb_proj."))
+            assign(projection.projection, weights.take_all("spk_emb_proj."))
             projection.no_speaker = nn.Parameter(table[folder.id_of(PLACEHOLDER)].clone())
         if config.flat:
-            output = text.get("lm_head.weight", table)
             layer = cast(Any, model.head).projection.free["0"]
-            layer.weight = nn.Parameter(table_of_steps(output, folder, True, size))
-            layer.bias = nn.Parameter(output.new_zeros(len(layer.weight)))
+            output = table_of_steps(text["lm_head.weight"], folder, True, size)
+            layer.weight = nn.Parameter(output)
+            layer.bias = nn.Parameter(output.new_zeros(len(output)))
         else:
-            fill_heads(model.head, with_prefix(weights, "speech_heads."))
+            fill_heads(model.head, weights.take_all("speech_heads."))
+        weights.check_empty()
         return model.eval().requires_grad_(False)
 
     def prompt_format(self, folder: PublishedFolder) -> PromptFormat:
         """See Family."""
-        knows_speakers = bool(folder.config.get("spk_aware"))
+        knows_speakers = any(folder.config.get(name) for name in ("spk_aware", "speaker_dim"))
         beginning = [folder.id_of("<|im_start|>"), folder.id_of("[Human]")]
         assistant = folder.id_of("[Assistant]")
 

@@ -19,6 +19,7 @@ from vocalmtp.published.llasa import TEXT
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from vocalmtp.models.config import SpeechLMConfig
     from vocalmtp.models.speech_lm import SpeechLM
     from vocalmtp.tokenizers import SpeechTokenizer
     from vocalmtp.tokenizers.spec import TokenizerSpec
@@ -58,64 +59,34 @@ class VocalNet:
         kind = str(folder.config.get("model_type"))
         return kind.startswith(PREFIX) and kind.removeprefix(PREFIX) in ENDS
 
+    def card_of(self, folder: PublishedFolder) -> FamilyCard:
+        """See Family."""
+        return self.card
+
     def speech_tokenizer(self, folder: PublishedFolder) -> "SpeechTokenizer | None":
         """See Family: it is published apart."""
         return None
 
     def load(self, folder: PublishedFolder, tokenizer: "SpeechTokenizer", half: bool) -> "SpeechLM":
         """See Family."""
-        from vocalmtp.published.weights import read_weights
+        from vocalmtp.published.weights import Weights, assign, build_empty, with_prefix
 
-        # the layers of the speech decoder are in float32 on a CPU, and read what the text LM makes
-        weights = read_weights(folder, half=False, unused="model.speech_")
-        return self.from_weights(folder.config, weights, tokenizer.spec)
-
-    def from_weights(
-        self, settings: dict[str, Any], weights: "dict[str, Tensor]", spec: "TokenizerSpec"
-    ) -> "SpeechLM":
-        """Return the SpeechLM of a configuration and weights of the release, which it shares.
-
-        Raises:
-            InputError: they do not fit each other.
-
-        """
-        from vocalmtp.models.config import SpeechLMConfig
-        from vocalmtp.published.weights import assign, build_empty, with_prefix
-
-        sizes = SIZES | {name: settings[name] for name in SIZES if name in settings}
-        width, heads = settings["hidden_size"], settings.get("decoder_num_heads", 32)
-        inner = settings.get("decoder_ffn_dim", 4 * width)
-        if spec.streams[0].size != sizes["unit_vocab_size"]:
-            raise InputError(
-                f"unit_vocab_size '{sizes['unit_vocab_size']}': the tokenizer '{spec.name}' has "
-                f"{spec.streams[0].size} codes; give the one that belongs to the weights",
-                code="mismatch",
-            )
-        layer = {"heads": heads, "hidden": inner, "epsilon": 1e-6}
-        config = SpeechLMConfig(
-            backbone=decoder_settings(width, inner, heads, sizes),
-            trunk=trunk_settings(settings),
-            trunk_layers={"layers": sizes["encoder_num_layers"]} | layer,
-            backbone_norm=False,
-            streams=[{"name": stream.name, "size": stream.size} for stream in spec.streams],
-            text="prompt",
-            prompt_format="vocalnet",
-            head={"name": "normed", "head": {"name": "parallel", "kind": "linear"}},
-            draft={"name": "sequential", "steps": sizes["mtp_num"], "normed": False} | layer,
-            tokenizer={"name": spec.name, "hash": spec.hash, "frame_rate": spec.frame_rate},
-            speaker_dropout=0.0,
-            step_dropout=0.0,
-        )
+        # the text LM feeds layers that a CPU runs in float32
+        weights = Weights(folder, half=False)
+        config = vocalnet_config(folder.config, tokenizer.spec)
         model = build_empty(config)
-        assert model.trunk is not None
-        assign(model.trunk.lm, with_prefix(weights, "model."))
-        units, generator = sizes["unit_vocab_size"], with_prefix(weights, GENERATOR)
+        for unused in ("model.speech_", "lm_head."):  # of spoken questions and written answers
+            weights.take_all(unused)
+        trunk, chain = cast(Any, model.trunk), cast(Any, model.draft)
+        assign(trunk.lm, weights.take_all("model."))
+        generator = weights.take_all(GENERATOR)
+        weights.check_empty()
+        units = tokenizer.spec.streams[0].size
         fill_embedding(model, generator, units)
         fill_decoder(model.backbone, with_prefix(generator, "decode_layers."))
-        layers, chain = cast(Any, model.trunk).layers, cast(Any, model.draft)
-        for number, block in enumerate(layers):
-            assign(block, block_weights(with_prefix(generator, f"encode_layers.{number}.")))
         fill_head(model.head, generator, "norm.weight", units)
+        for number, block in enumerate(trunk.layers):
+            assign(block, block_weights(with_prefix(generator, f"encode_layers.{number}.")))
         for number, (block, head) in enumerate(zip(chain.layers, chain.heads, strict=True)):
             module = with_prefix(generator, f"mtp_layers.{number}.")
             assign(block, block_weights(with_prefix(module, "decoder_layer.")))
@@ -124,7 +95,7 @@ class VocalNet:
 
     def prompt_format(self, folder: PublishedFolder) -> PromptFormat:
         """See Family."""
-        kind = str(folder.config["model_type"]).removeprefix(PREFIX)
+        kind = next((kind for kind, end in ENDS.items() if folder.has_token(end)), "llama")
         chat = [
             {"role": "system", "content": ABILITIES.format(name=NAMES[kind])},
             {"role": "user", "content": f"{REQUEST}{TEXT}"},
@@ -140,6 +111,45 @@ class VocalNet:
             return [Context(context[:-1]), answer, ControlToken("speech"), Speech(None)]
 
         return segments
+
+
+def vocalnet_config(settings: dict[str, Any], spec: "TokenizerSpec") -> "SpeechLMConfig":
+    """Return the configuration of the SpeechLM.
+
+    Args:
+        settings: content of the published config.json.
+        spec: of the speech tokenizer.
+
+    Raises:
+        InputError: its units are not the codes of the tokenizer.
+
+    """
+    from vocalmtp.models.config import SpeechLMConfig
+
+    sizes = SIZES | {name: settings[name] for name in SIZES if name in settings}
+    width, heads = settings["hidden_size"], settings.get("decoder_num_heads", 32)
+    inner = settings.get("decoder_ffn_dim", 4 * width)
+    if spec.streams[0].size != sizes["unit_vocab_size"]:
+        raise InputError(
+            f"unit_vocab_size '{sizes['unit_vocab_size']}': the tokenizer '{spec.name}' has "
+            f"{spec.streams[0].size} codes; give the one that belongs to the weights",
+            code="mismatch",
+        )
+    layer = {"heads": heads, "hidden": inner, "epsilon": 1e-6}
+    return SpeechLMConfig(
+        backbone=decoder_settings(width, inner, heads, sizes),
+        trunk=trunk_settings(settings),
+        trunk_layers={"layers": sizes["encoder_num_layers"]} | layer,
+        backbone_norm=False,
+        streams=[{"name": stream.name, "size": stream.size} for stream in spec.streams],
+        text="prompt",
+        prompt_format="vocalnet",
+        head={"name": "normed", "head": {"name": "parallel", "kind": "linear"}},
+        draft={"name": "sequential", "steps": sizes["mtp_num"], "normed": False} | layer,
+        tokenizer={"name": spec.name, "hash": spec.hash, "frame_rate": spec.frame_rate},
+        speaker_dropout=0.0,
+        step_dropout=0.0,
+    )
 
 
 def trunk_settings(settings: dict[str, Any]) -> dict[str, Any]:
