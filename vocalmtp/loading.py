@@ -5,12 +5,13 @@ from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vocalmtp.decoding.reading import TextReader
 from vocalmtp.engines.base import AUTO, EngineSettings, find_engine
 from vocalmtp.engines.threads import default_threads
 from vocalmtp.errors import InputError
+from vocalmtp.fetch.cards import fetched_folder
 from vocalmtp.hub import DEFAULT_MODEL, model_folder, tokenizer_folder
 from vocalmtp.io.read import read_object
 from vocalmtp.model_card import read_card
@@ -75,7 +76,7 @@ def load(
     folder = model_folder(name)
     family = find_family(folder)
     published = None if family is None else family.card_of(PublishedFolder.open(folder))
-    card = ({} if published is None else published.facts()) | read_card(folder)
+    card = facts_of(folder)
     settings = EngineSettings(
         device=device, threads=threads, int8=int8, recommended=card.get("int8", False)
     )
@@ -115,6 +116,13 @@ def load(
     )
 
 
+def facts_of(folder: Path) -> dict[str, Any]:
+    """Return the facts of a model for users: those of its family, and those of its card.json."""
+    family = find_family(folder)
+    known = {} if family is None else family.card_of(PublishedFolder.open(folder)).facts()
+    return known | read_card(folder)
+
+
 def load_speech_tokenizer(name: Path | str) -> "SpeechTokenizer":
     """Load the speech tokenizer of a model, or one by its folder, on the CPU.
 
@@ -124,7 +132,7 @@ def load_speech_tokenizer(name: Path | str) -> "SpeechTokenizer":
     """
     from vocalmtp.tokenizers import load_tokenizer
 
-    folder = Path(name)
+    folder = fetched_folder(name) or Path(name)
     if (folder / "config.json").is_file() and (family := find_family(folder)) is not None:
         return load_family_tokenizer(family, folder)
     return load_tokenizer(tokenizer_folder(name))

@@ -31,8 +31,7 @@ def info(
 
     """
     from vocalmtp.hub import model_folder
-    from vocalmtp.loading import list_voices
-    from vocalmtp.model_card import read_card
+    from vocalmtp.loading import facts_of, list_voices
     from vocalmtp.models.config import SpeechLMConfig
     from vocalmtp.published.base import OWN, find_family
     from vocalmtp.published.folder import PublishedFolder
@@ -40,7 +39,7 @@ def info(
 
     folder = model_folder(model)
     opened, family = PublishedFolder.open(folder), find_family(folder)
-    card = ({} if family is None else family.card_of(opened).facts()) | read_card(folder)
+    card = facts_of(folder)
     sections: list[tuple[str, Facts]]
     if family is None or opened.config.get("model_type") == OWN:
         spec = load_tokenizer(folder / "tokenizer").spec

@@ -260,7 +260,8 @@ class ExportOptions:
     model: Annotated[
         str,
         typer.Argument(
-            help="The output folder of 'vocalmtp train'; with --onnx alone, a model folder."
+            help="The output folder of 'vocalmtp train', or a published model; with --onnx alone, a "
+            "model folder."
         ),
     ]
     output: Annotated[Path | None, option("--output", "-o", help="The model folder to write.")] = (
@@ -288,11 +289,15 @@ class ExportOptions:
 def export(options: ExportOptions) -> None:
     """Write a trained speech LM, its tokenizer and voices as one folder for 'tts --model'.
 
+    A published model is written with all of its parts, and needs no further options.
+
     Examples:
 
     vocalmtp export runs/mini -o mine -t runs/tokenizer --manifest corpus --voices voices.yaml
 
     vocalmtp export mine --onnx
+
+    vocalmtp export orpheus-3b -o mine
 
     """
     from vocalmtp.hub import model_folder
@@ -311,12 +316,30 @@ def export(options: ExportOptions) -> None:
     print(f'{folder}: try it with: vocalmtp tts "Hello." --model {folder}{engine}')
 
 
+def _is_published(name: str) -> bool:
+    """Whether a model is of a family of published models."""
+    from vocalmtp.hub import model_folder
+    from vocalmtp.published.base import find_family
+
+    return find_family(model_folder(name)) is not None
+
+
 def _export_model(options: ExportOptions) -> None:
     """Write the model folder. Raises InputError if an option for it is missing."""
     from vocalmtp.config import load_yaml
     from vocalmtp.hub import tokenizer_folder
-    from vocalmtp.training.export import export_model
+    from vocalmtp.training.export import export_model, export_published
 
+    if _is_published(options.model):
+        if options.output is None:
+            raise InputError("output: is missing; give --output", code="missing")
+        for name in ("tokenizer", "manifest", "voices", "card"):
+            if getattr(options, name) is not None:
+                raise InputError(
+                    f"{name}: a published model has its own; leave --{name} out", code="conflict"
+                )
+        export_published(options.model, options.output)
+        return
     for name in ("output", "tokenizer", "manifest", "voices"):
         if getattr(options, name) is None:
             raise InputError(f"{name}: is missing; give --{name}", code="missing")

@@ -20,6 +20,7 @@ from vocalmtp.config import parse
 from vocalmtp.errors import InputError
 from vocalmtp.io.atomic import atomic_path
 from vocalmtp.io.read import problem_of, read_lines, read_object, read_tensors
+from vocalmtp.models.prompt_parts import Part
 from vocalmtp.tokenizers.spec import TokenizerSpec
 
 SPEC_FILE = "tokenizer_spec.json"
@@ -36,6 +37,7 @@ class ShardRow(BaseModel):
     text: str
     split: str
     voice: str = ""
+    prompt: tuple[tuple[int, ...] | int, ...] | None = None
     chars: tuple[FiniteFloat, ...] | None = None
 
 
@@ -49,6 +51,7 @@ class CodeItem:
     codes: Tensor  # [Q, T] int64
     speaker: Tensor | None = None  # [D_s]
     char_ends: Tensor | None = None  # [U] seconds, end time of every character of the text
+    prompt: tuple[Part, ...] | None = None  # of a publisher; codes then begin with its recordings
 
 
 def write_shard(path: Path, items: list[CodeItem], split: str) -> None:
@@ -72,6 +75,8 @@ def write_shard(path: Path, items: list[CodeItem], split: str) -> None:
             "voice": item.voice,
             "split": split,
         }
+        if item.prompt is not None:
+            row["prompt"] = item.prompt
         if item.char_ends is not None:
             row["chars"] = [round(end, 3) for end in item.char_ends.tolist()]
         rows.append(json.dumps(row))
@@ -232,4 +237,5 @@ class CodeShards(Dataset):
             codes=self.codes[index].long(),
             speaker=None if speaker is None else speaker.float(),
             char_ends=None if row.chars is None else torch.tensor(row.chars),
+            prompt=row.prompt,
         )

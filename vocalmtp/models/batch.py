@@ -257,6 +257,7 @@ class Collator:
         targets = torch.full_like(tokens, IGNORED)
         if segment.supervised:
             targets = self.layout.targets(tokens)
+            targets[: self.layout.num_steps(segment.given)] = IGNORED
         pointers = tokens.new_zeros(len(tokens), self.layout.frames_per_step)
         last = max(len(row.characters) - 1, 0)
         if self.has_text_track:

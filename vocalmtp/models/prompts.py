@@ -51,6 +51,7 @@ class Speech:
             steps, the text ids of steps 0 to U - 1, of which the last is that of all later steps.
         goes_on: whether the model is to go on after the codes, which then have no end.
         penalized: whether repetition penalties count the codes.
+        given: frames at the beginning that are no training targets.
 
     """
 
@@ -59,6 +60,7 @@ class Speech:
     supervised: bool = True
     goes_on: bool = False
     penalized: bool = True
+    given: int = 0
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ from vocalmtp.models.checkpoint import load_text_tokenizer
 from vocalmtp.models.config import SpeechLMConfig
 from vocalmtp.models.speech_lm import SpeechLM
 from vocalmtp.models.text_lm import TextLM
+from vocalmtp.published.base import find_family
+from vocalmtp.published.saving import load_whole
 from vocalmtp.text import ALPHABET
 from vocalmtp.text.ipa import PHONES
 from vocalmtp.tokenizers.spec import TokenizerSpec
@@ -67,6 +69,18 @@ def check_source(recipe: SpeechLMRecipe) -> None:
             raise InputError(
                 f"{key}: applies to 'init'; for a new model, set model.{key}", code="conflict"
             )
+
+
+def speaking_model(recipe: SpeechLMRecipe) -> str:
+    """Return the model that speaks the data of a recipe. Raises InputError if it is a new one."""
+    check_source(recipe)
+    name = recipe.init or (recipe.model.pretrained if recipe.model else None)
+    if name is None:
+        raise InputError(
+            "data.own_speech: a new model cannot speak; give init or model.pretrained",
+            code="missing",
+        )
+    return name
 
 
 def model_config(recipe: ModelRecipe, spec: TokenizerSpec) -> SpeechLMConfig:
@@ -129,7 +143,13 @@ def is_speech_lm(name: str) -> bool:
 
 
 def load_trained(folder: Path) -> tuple[SpeechLM, Any]:
-    """Load a speech LM, and the text tokenizer of its backbone or None."""
+    """Load a speech LM, and what is saved beside it.
+
+    That is the text tokenizer of its backbone, or None, or all parts of a published model.
+    """
+    if find_family(folder) is not None:
+        model, parts = load_whole(folder)
+        return model.requires_grad_(True), parts
     has_tokenizer = (folder / "tokenizer_config.json").is_file()
     return SpeechLM.load(folder), load_text_tokenizer(folder) if has_tokenizer else None
 

@@ -7,7 +7,7 @@ A draft head predicts what its model generates, which differs from what people w
 Shape letters: T frames, U characters.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -28,7 +28,11 @@ from vocalmtp.errors import InputError
 from vocalmtp.hub import model_folder
 from vocalmtp.io.read import digest
 from vocalmtp.io.run_folder import run_folder
-from vocalmtp.loading import load
+from vocalmtp.loading import facts_of, load
+from vocalmtp.models.prompt_parts import prompt_parts
+from vocalmtp.models.prompts import Segment
+from vocalmtp.training.distributed import num_processes
+from vocalmtp.training.recipe import DataRecipe
 from vocalmtp.tts import TTS, SentenceRequest, SynthesisRequest
 
 TEXTS_PER_ROUND = 64  # prompts that are answered before their rows are generated
@@ -166,10 +170,12 @@ class SpeechDistillJob(DistillJob):
 
     voices: tuple[str, ...] = ()  # used in turn; empty: the model's default voice
     split: str = "train"
+    truncated: bool = False  # whether to keep sentences that were cut off
 
     def settings(self) -> dict[str, Any]:
         """Everything that the codes depend on."""
-        return super().settings() | {"voices": list(self.voices), "split": self.split}
+        own = {"voices": list(self.voices), "split": self.split, "truncated": self.truncated}
+        return super().settings() | own
 
     def model_digest(self) -> str:
         """Hash of the model's files."""
@@ -185,7 +191,7 @@ def distill_speech(
 ) -> int:
     """Synthesize every line of `job.input`; the same call resumes after the last complete shard.
 
-    Truncated sentences are left out.
+    Truncated sentences are left out, unless the job keeps them.
 
     Returns:
         Number of sentences in the shards.
@@ -212,6 +218,46 @@ def distill_speech(
     return count
 
 
+def write_own_speech(data: DataRecipe, model: str, device: str) -> None:
+    """Make the shards of a recipe with `data.own_speech`, unless they are there.
+
+    Args:
+        data: the recipe.
+        model: name or folder of the model that speaks.
+        device: where it runs.
+
+    Raises:
+        InputError: a sentence cannot be spoken, all were cut off, or the folder holds others.
+
+    """
+    recipe = data.own_speech
+    assert recipe is not None
+    if num_processes() > 1:
+        raise InputError(
+            "data.own_speech: is spoken in one process; run it once without torchrun, with "
+            "optim.max_steps=1 and another output",
+            code="unsupported",
+        )
+    recommended = facts_of(model_folder(model)).get("sampling", {})
+    job = SpeechDistillJob(
+        input=Path(recipe.texts),
+        output=Path(data.shards),
+        model=model,
+        sampler=Sampler(**(recommended | recipe.sampling.model_dump(exclude_none=True))),
+        seed=recipe.seed,
+        voices=recipe.voices,
+        split=data.split,
+        truncated=recipe.truncated,
+    )
+    count = distill_speech(job, batch_size=recipe.batch_size, device=device)
+    if not count:
+        raise InputError(
+            f"data.own_speech.texts '{recipe.texts}': every sentence was cut off before its end; "
+            "set data.own_speech.truncated=true to keep them",
+            code="empty",
+        )
+
+
 def _remove_shards(folder: Path) -> None:
     for file in folder.glob("*.jsonl"):  # a shard without it does not count
         file.unlink()
@@ -220,7 +266,7 @@ def _remove_shards(folder: Path) -> None:
 def synthesize_codes(
     job: SpeechDistillJob, tts: TTS, lines: Iterable[Line], batch_size: int
 ) -> list[CodeItem]:
-    """Codes of every sentence of some lines that has ended."""
+    """Codes of every sentence of some lines, as far as the job keeps them."""
     names: list[str] = []
     sentences: list[SentenceRequest] = []
     for number, text in lines:
@@ -236,29 +282,45 @@ def synthesize_codes(
             ) from error
         names += [f"{number:06d}-{part}" for part in range(len(plan))]
         sentences += plan
-    prompts = (tts.prompt(sentence) for sentence in sentences)
+    prompts = [tts.prompt(sentence) for sentence in sentences]
+    published = bool(tts.model.config.prompt_format)
     layout, rate = tts.model.layout, tts.tokenizer.spec.frame_rate
     items = {
-        row: _code_item(names[row], sentences[row], generated, rate)
+        row: _code_item(
+            names[row],
+            sentences[row],
+            generated,
+            rate,
+            prompts[row].segments if published else None,
+        )
         for row, generated in collect_utterances(generate(tts.model, prompts, batch_size), layout)
-        if not generated.truncated
+        if job.truncated or not generated.truncated
     }
     return [items[row] for row in sorted(items)]
 
 
 def _code_item(
-    name: str, sentence: SentenceRequest, generated: Generated, frame_rate: float
+    name: str,
+    sentence: SentenceRequest,
+    generated: Generated,
+    frame_rate: float,
+    prompt: Sequence[Segment] | None,
 ) -> CodeItem:
-    voice, ends = sentence.voice, None
+    """The item of a sentence; `prompt` is that of a publisher, which is kept with the codes."""
+    voice, ends, parts = sentence.voice, None, None
+    codes = generated.codes.cpu()
+    if prompt is not None:
+        parts, codes = prompt_parts(prompt, codes)
     if generated.pointers is not None:
         ends = character_ends(generated.pointers, len(sentence.text), frame_rate)
     return CodeItem(
         name,
         sentence.text,
         "" if voice is None else voice.name,
-        generated.codes.cpu(),
+        codes,
         None if voice is None else torch.from_numpy(voice.vector),
         ends,
+        parts,
     )
 
 

@@ -9,10 +9,12 @@ import torch
 
 from vocalmtp.data.manifest import Utterance, read_manifest
 from vocalmtp.errors import InputError, nearest
+from vocalmtp.hub import model_folder
 from vocalmtp.io.atomic import atomic_folder
 from vocalmtp.io.progress import quiet
 from vocalmtp.models.checkpoint import load_text_tokenizer
 from vocalmtp.models.speech_lm import SpeechLM
+from vocalmtp.published.saving import load_whole
 from vocalmtp.text import VERSION
 from vocalmtp.tokenizers import load_tokenizer
 from vocalmtp.voices import NO_CONSENT, SHORTEST, SYNTHETIC, make_voice
@@ -77,6 +79,24 @@ def export_model(
             voice = make_voice(recordings[name], stored, name, origin, consent)
             voice.save(folder / "voices" / f"{name}.safetensors")
         (folder / "card.json").write_text(json.dumps(dict(card), indent=2) + "\n")
+    return Path(output)
+
+
+def export_published(model: Path | str, output: Path | str) -> Path:
+    """Write a published model as a folder of our own, with all of its parts.
+
+    Args:
+        model: name or folder. Weights keep the number of bits in which they are published.
+        output: folder to write.
+
+    Raises:
+        InputError: the folder is incomplete, or its speech tokenizer is not here.
+
+    """
+    speech_lm, parts = load_whole(model_folder(model), half=True)
+    with quiet(), atomic_folder(output) as folder:
+        speech_lm.save_pretrained(folder)
+        parts.save_pretrained(folder)
     return Path(output)
 
 

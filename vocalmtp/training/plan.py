@@ -1,5 +1,6 @@
 """Plan of a speech LM's training, without weights: `vocalmtp train --dry-run`."""
 
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,21 +13,27 @@ from vocalmtp.errors import InputError
 from vocalmtp.hub import model_folder
 from vocalmtp.models.config import SpeechLMConfig
 from vocalmtp.models.speech_lm import SpeechLM
+from vocalmtp.published.base import FAMILIES, OWN, find_family
+from vocalmtp.published.folder import PublishedFolder
+from vocalmtp.published.saving import outline
 from vocalmtp.text import ALPHABET
 from vocalmtp.tokenizers import load_tokenizer
 from vocalmtp.tokenizers.cards import find_card
 from vocalmtp.tokenizers.spec import TokenizerSpec
 from vocalmtp.training.build import check_source, model_config
+from vocalmtp.training.distributed import select_device
 from vocalmtp.training.recipe import SpeechLMRecipe
 from vocalmtp.training.tasks import build_dataset
 
 BYTES_PER_PARAMETER = 16  # in training: itself, its gradient and two moments, in float32
+BYTES_PER_FROZEN = 4
+MATRIX = 1024  # rows and columns, to measure a speed
 
 
 def show_recipe(
     recipe: SpeechLMRecipe, tokenizer: str | None = None, folder: Path | None = None
 ) -> str:
-    """Describe a training run in a few lines: model size, codes, updates, memory and data.
+    """Describe a training run in a few lines: model size, codes, updates, memory, time and data.
 
     Args:
         recipe: the run.
@@ -53,10 +60,66 @@ def show_recipe(
         f"codes: {config.tokenizer['name']}, {config.layout.tokens_per_step} slots per step",
         f"positions per second: {rates}",
         f"training: {optim.max_steps:,} updates of {optim.batch_frames:,} frames, {hours:,.1f} h",
-        f"memory: {BYTES_PER_PARAMETER * total / 2**30:.2f} GiB and the activations of a batch",
+        *_cost_lines(recipe, model),
         f"data: {_describe_data(recipe, config)}",
     ]
     return "\n".join(lines)
+
+
+def _cost_lines(recipe: SpeechLMRecipe, model: SpeechLM) -> list[str]:
+    """Memory and time of a training run.
+
+    A weight takes 2 operations per position forwards and 4 backwards, of which 2 if it is frozen.
+    """
+    optim, layout = recipe.optim, model.config.layout
+    total, trained = count_parameters(model), trained_parameters(recipe, model)
+    memory = BYTES_PER_PARAMETER * trained + BYTES_PER_FROZEN * (total - trained)
+    table = count_parameters(model.backbone.get_input_embeddings())
+    backbone = count_parameters(model.backbone.base_model) - table
+    head = count_parameters(model.head)
+    if optim.trainable == "draft" and model.draft is not None:
+        states = len(model.draft.offsets)
+        operations = 2 * (backbone + head) + states * (4 * head + 6 * trained)
+    else:
+        operations = 6 * (backbone + head)
+    positions = optim.max_steps * optim.batch_frames * layout.steps_per_frame
+    speed = operations_per_second(recipe.device)
+    hours = positions * operations / speed / 3600
+    return [
+        f"trained: {trained / 1e6:.1f} M of {total / 1e6:.1f} M parameters",
+        f"memory: {memory / 2**30:.2f} GiB and the activations of a batch",
+        f"computing: {positions * operations:.1e} operations, {hours:,.1f} h at the "
+        f"{speed / 1e9:,.0f} GFLOP/s of matrix products here",
+    ]
+
+
+def trained_parameters(recipe: SpeechLMRecipe, model: SpeechLM) -> int:
+    """Number of parameters that a recipe trains."""
+    if recipe.optim.trainable == "draft":
+        return 0 if model.draft is None else count_parameters(model.draft)
+    total = count_parameters(model)
+    if recipe.lora is None:
+        return total
+    targets, rank = recipe.lora.targets, recipe.lora.rank
+    layers = [
+        layer
+        for name, layer in model.backbone.base_model.named_modules()
+        if isinstance(layer, nn.Linear) and (targets is None or name.rpartition(".")[2] in targets)
+    ]
+    adapters = sum(rank * (layer.in_features + layer.out_features) for layer in layers)
+    return total - count_parameters(model.backbone) + adapters
+
+
+def operations_per_second(device: str) -> float:
+    """Measure the speed of products of matrices in float32."""
+    place = select_device(device)
+    matrix = torch.ones(MATRIX, MATRIX, device=place)
+    seconds = []
+    for _ in range(5):  # the first ones are slower
+        start = time.perf_counter()
+        float((matrix @ matrix)[0, 0])  # waits for the device
+        seconds.append(time.perf_counter() - start)
+    return 2 * MATRIX**3 / min(seconds)
 
 
 def count_parameters(module: nn.Module) -> int:
@@ -75,9 +138,11 @@ def planned_config(
     if recipe.model is None:
         before = recipe_of(str(recipe.init), folder) if folder is not None else None
         if before is None:
-            config = SpeechLMConfig.load(model_folder(str(recipe.init)))
+            config = known_config(str(recipe.init))
         else:
             config = planned_config(before, tokenizer, folder)
+        if recipe.draft:
+            config.draft = {**config.draft, **recipe.draft}
         audio_input, end = recipe.audio_input, len(ALPHABET)
     else:
         model = recipe.model
@@ -96,6 +161,17 @@ def planned_config(
     if audio_input:
         config.audio_input = {"end_id": config.audio_input.get("end_id", end)} | audio_input
     return config
+
+
+def known_config(name: str) -> SpeechLMConfig:
+    """Configuration of a model, given its name or folder, or of a family in its published size."""
+    if name in FAMILIES:
+        return outline(FAMILIES[name]).config
+    folder = model_folder(name)
+    family = find_family(folder)
+    if family is None or PublishedFolder.open(folder).config.get("model_type") == OWN:
+        return SpeechLMConfig.load(folder)
+    return outline(family, folder).config
 
 
 def recipe_of(model: str, folder: Path) -> SpeechLMRecipe | None:

@@ -13,6 +13,7 @@ from pydantic import Field, PositiveFloat, model_validator
 from vocalmtp.config import StrictModel
 from vocalmtp.errors import InputError
 from vocalmtp.hub import DEFAULT_MODEL
+from vocalmtp.model_card import RecommendedSampling
 from vocalmtp.models.aligner import AlignerConfig
 from vocalmtp.models.prompts import TextMode
 from vocalmtp.tokenizers.neural import NeuralTokenizerConfig
@@ -87,6 +88,17 @@ class QuestionsRecipe(StrictModel):
     tasks: dict[QuestionTask, float]
 
 
+class OwnSpeechRecipe(StrictModel):
+    """Training data that the model itself speaks, written to `shards` before the training."""
+
+    texts: str  # list of sentences, see vocalmtp.data.text_lists
+    voices: tuple[str, ...] = ()  # names or files, used in turn; empty: the model's default voice
+    sampling: RecommendedSampling = RecommendedSampling()  # in place of what is recommended
+    seed: int = 0
+    batch_size: int = Field(default=8, ge=1)
+    truncated: bool = False  # whether to keep speech that was cut off, as if it had ended
+
+
 class DataRecipe(StrictModel):
     """Training data of a speech LM.
 
@@ -96,6 +108,7 @@ class DataRecipe(StrictModel):
     """
 
     shards: str  # folder of code shards
+    own_speech: OwnSpeechRecipe | None = None
     split: str = "train"
     valid_split: str | None = "valid"
     valid_items: int = Field(default=200, ge=1)  # most rows of each task

@@ -21,6 +21,7 @@ from vocalmtp.errors import InputError
 from vocalmtp.evaluation.questions import QUESTIONS, QuestionRow
 from vocalmtp.io.read import problem_of, read_lines
 from vocalmtp.models.config import SpeechLMConfig
+from vocalmtp.models.prompt_parts import segments_of
 from vocalmtp.models.prompts import Segment, Speaker, dialogue_turn, opening, tts_prompt
 from vocalmtp.models.text_track import frame_advances
 from vocalmtp.text import char_ids, normalize
@@ -361,6 +362,14 @@ def item_segments(
         InputError: the model has a text track, and the utterance no character times.
 
     """
+    if config.prompt_format:
+        if item.prompt is None:
+            raise InputError(
+                f"utterance '{item.id}': has no prompt of the family '{config.prompt_format}'; make "
+                "shards with data.own_speech",
+                code="missing",
+            )
+        return segments_of(item.prompt, item.codes)
     characters = track_ids(item.text, bool(config.phones))
     advances: Tensor | None = None
     if config.has_text_track:

@@ -33,8 +33,9 @@ from vocalmtp.training.batches import (
     cut_batches,
     every_step_size,
 )
-from vocalmtp.training.build import build_model, freeze
+from vocalmtp.training.build import build_model, freeze, speaking_model
 from vocalmtp.training.callbacks import DialogueEvalCallback, RunLog
+from vocalmtp.training.distill import write_own_speech
 from vocalmtp.training.distributed import (
     flushed_denormals,
     is_first,
@@ -302,6 +303,8 @@ def train(recipe: SpeechLMRecipe, callbacks: Sequence[TrainerCallback] = ()) -> 
 
     """
     output = Path(recipe.output)
+    if recipe.data.own_speech is not None:
+        write_own_speech(recipe.data, speaking_model(recipe), recipe.device)
     shards = CodeShards(recipe.data.shards, recipe.data.split)
     torch.manual_seed(recipe.optim.seed)
     model, tokenizer = build_model(recipe, shards)
