@@ -147,4 +147,5 @@ def test_plan_counts_published_sizes(capsys: pytest.CaptureFixture):
 def test_plan_of_a_folder_reads_no_weights(neutts: Path, capsys: pytest.CaptureFixture):
     recipe = ROOT / "recipes" / "published" / "drafts.yaml"
     assert run("train", recipe, "--dry-run", f"init={neutts}", "draft.heads=2") == 0
-    assert "neucodec" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "neucodec" in out and f"by '{neutts}'" in out

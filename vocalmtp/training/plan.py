@@ -20,7 +20,7 @@ from vocalmtp.text import ALPHABET
 from vocalmtp.tokenizers import load_tokenizer
 from vocalmtp.tokenizers.cards import find_card
 from vocalmtp.tokenizers.spec import TokenizerSpec
-from vocalmtp.training.build import check_source, model_config
+from vocalmtp.training.build import check_source, model_config, speaking_model
 from vocalmtp.training.distributed import select_device
 from vocalmtp.training.recipe import SpeechLMRecipe
 from vocalmtp.training.tasks import build_dataset
@@ -200,6 +200,9 @@ def _read_spec(recipe: SpeechLMRecipe, tokenizer: str | None) -> TokenizerSpec:
 
 
 def _describe_data(recipe: SpeechLMRecipe, config: SpeechLMConfig) -> str:
+    own = recipe.data.own_speech
+    if own is not None and not has_spec(Path(recipe.data.shards)):
+        return f"spoken before the training by '{speaking_model(recipe)}', of '{own.texts}'"
     try:
         rows = build_dataset(recipe.data, recipe.data.split, config, None)
     except InputError as error:
