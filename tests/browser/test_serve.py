@@ -1,13 +1,11 @@
 """The page of `vocalmtp serve --page` beside other clients, and the Realtime interface in a browser."""
 
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import httpx
 import pytest
 from helpers.chat_page import ask, wait_for_answer
-from helpers.chat_server import free_port
+from helpers.chat_server import serving_process
 
 SPEECH = {"input": "One two three.", "voice": "slt", "response_format": "pcm"}
 REALTIME = """() => new Promise((resolve, reject) => {
@@ -33,19 +31,9 @@ REALTIME = """() => new Promise((resolve, reject) => {
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     """The address of a server with the page, in a process of its own."""
-    port = free_port()
-    options = ["--port", str(port), "--page", "--llm", "echo", "--recognizer", "pocketsphinx"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "vocalmtp", "serve", *options], stderr=subprocess.PIPE, text=True
-    )
-    try:
-        for line in process.stderr:
-            if "speech at" in line:
-                break
+    options = ("--page", "--llm", "echo", "--recognizer", "pocketsphinx")
+    with serving_process(*options) as (_, port):
         yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(60)
 
 
 def test_page_is_one_client_among_others(browse, address):

@@ -1,14 +1,12 @@
 """HTTPS: the speech interface and the page by a certificate, and files that are none."""
 
 import ssl
-import subprocess
-import sys
 from pathlib import Path
 
 import httpx
 import pytest
 import trustme
-from helpers.chat_server import free_port
+from helpers.chat_server import serving_process
 from helpers.errors import raises_input_error
 from helpers.waiting import wait_until
 
@@ -41,23 +39,15 @@ def answers(url: str, trusted: ssl.SSLContext) -> bool:
 def test_server_speaks_https(
     verb: str, folder: Path, authority: trustme.CA, certificate: Path
 ) -> None:
-    port = free_port()
-    options = ["--model", str(folder), "--port", str(port), "--llm", "echo"]
-    command = [sys.executable, "-m", "vocalmtp", verb, *options, "--tls-certificate", certificate]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    try:
-        address = f"https://127.0.0.1:{port}"
-        assert any(address in line for line in process.stderr)
+    options = ("--model", folder, "--llm", "echo", "--tls-certificate", certificate)
+    with serving_process(*options, verb=verb, listens="https://127.0.0.1:") as (_, port):
         trusted = ssl.create_default_context()
         authority.configure_trust(trusted)
         path = "/health" if verb == "serve" else "/talk/assets/talk.js"
-        wait_until(lambda: answers(f"{address}{path}", trusted))
+        url = f"https://127.0.0.1:{port}{path}"
+        wait_until(lambda: answers(url, trusted))
         with pytest.raises(httpx.ConnectError):
-            httpx.get(f"{address}{path}", timeout=DEADLINE)  # of an unknown authority
-    finally:
-        process.terminate()
-        process.wait(60)
+            httpx.get(url, timeout=DEADLINE)  # of an unknown authority
 
 
 def test_files_that_are_no_certificate(

@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -12,7 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from helpers.chat_server import free_port
+from helpers.chat_server import serving_process
 from helpers.errors import raises_input_error
 
 from vocalmtp.cli.serve import ServeOptions
@@ -43,20 +41,10 @@ def replicas(pid: int) -> set[int]:
 def server(folder) -> Iterator[tuple[int, str]]:
     """The process and the address of `vocalmtp serve` with two replicas at most."""
     pytest.importorskip("ray.serve")
-    port = free_port()
-    options = ["--model", str(folder), "--port", str(port), "--ray", "2", "--rows", "1"]
-    command = [sys.executable, "-m", "vocalmtp", "serve", *options, "--llm", "echo"]
+    options = ("--model", folder, "--ray", "2", "--rows", "1", "--llm", "echo")
     own = {"RAY_DISABLE_DASHBOARD": "1", "RAY_USAGE_STATS_ENABLED": "0"}
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | own)
-    try:
-        lines = []
-        while "speech at" not in "".join(lines):
-            lines.append(process.stderr.readline())
-            assert lines[-1], "".join(lines)  # the end of the process
+    with serving_process(*options, environment=own) as (process, port):
         yield process.pid, f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(60)
 
 
 @pytest.mark.slow

@@ -1,11 +1,9 @@
 """The routes that describe the server, and who may use it."""
 
 import base64
-import subprocess
-import sys
 
 import pytest
-from helpers.chat_server import free_port, serving
+from helpers.chat_server import serving, serving_process
 from helpers.speech_client import SPEECH, client_of
 
 from vocalmtp.bench.serve import run_serve_bench
@@ -99,10 +97,6 @@ def test_other_host_names_are_refused_on_a_local_address(make_state):
 
 
 def test_server_that_is_ended_as_soon_as_it_listens_ends(folder):
-    command = [sys.executable, "-m", "vocalmtp", "serve", "--model", str(folder)]
-    process = subprocess.Popen(
-        [*command, "--port", str(free_port()), "--llm", "echo"], stderr=subprocess.PIPE, text=True
-    )
-    assert any("speech at" in line for line in process.stderr)
-    process.terminate()
-    assert process.wait(60) != 0
+    with serving_process("--model", folder, "--llm", "echo") as (process, _):
+        process.terminate()
+        assert process.wait(60) != 0

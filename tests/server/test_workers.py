@@ -2,14 +2,12 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 
 import httpx
 import pytest
-from helpers.chat_server import free_port
+from helpers.chat_server import free_port, serving_process
 from helpers.errors import raises_input_error
 from helpers.spawned import exit_with_user_error
 
@@ -37,18 +35,8 @@ def command(pid: int) -> bytes:
 @pytest.fixture
 def server(folder) -> Iterator[tuple[int, str]]:
     """The process and the address of `vocalmtp serve` with two workers."""
-    port = free_port()
-    arguments = ["serve", "--model", str(folder), "--port", str(port), "--workers", "2"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "vocalmtp", *arguments], stderr=subprocess.PIPE, text=True
-    )
-    try:
-        for _ in range(2):
-            assert "speech at" in process.stderr.readline()
+    with serving_process("--model", folder, "--workers", "2", times=2) as (process, port):
         yield process.pid, f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
 @pytest.mark.slow
