@@ -16,6 +16,7 @@ import numpy as np
 from vocalmtp.audio.io import check_no_address, read_audio, trim_silence
 from vocalmtp.errors import InputError, nearest
 from vocalmtp.io.atomic import atomic_path, check_file
+from vocalmtp.io.read import read_lines
 from vocalmtp.roles import Role
 
 if TYPE_CHECKING:
@@ -150,7 +151,8 @@ def find_voice(
 
     Args:
         voice: a Voice, a Role, the name of a built-in voice in upper or lower case, the path of a
-            voice file or of a recording to imitate, or None for the default.
+            voice file or of a recording to imitate, or None for the default. Models that go on
+            after a recording x.wav need what is said in it in x.txt beside it.
         voices: the built-in voices by name.
         default: the name of the default voice, if there is one.
         tokenizer: the speech tokenizer that the voice is for.
@@ -192,7 +194,8 @@ def find_voice(
     if path.suffix == ".safetensors":
         return Voice.load(path).check(spec)
     if path.suffix or os.path.isfile(path):  # False for a name that no file can have
-        return make_voice(path, tokenizer)
+        transcript = None if spec.speaker_dim else transcript_beside(path)
+        return make_voice(path, tokenizer, transcript=transcript)
     raise InputError(
         f"voice '{voice}': no such voice; {nearest(str(voice), voices)}", code="not_found"
     )
@@ -201,6 +204,25 @@ def find_voice(
 def _ignoring_case(name: str, voices: Mapping[str, Voice]) -> Voice | None:
     alike = [voice for own, voice in voices.items() if own.casefold() == name.casefold()]
     return alike[0] if len(alike) == 1 else None
+
+
+def transcript_beside(recording: Path) -> str | None:
+    """Return what is said in a recording, by the text file of the same name; None without one.
+
+    Raises:
+        InputError: the file is unreadable, or is no text in UTF-8.
+
+    """
+    file = recording.with_suffix(".txt")
+    if not file.is_file():
+        return None
+    content = b" ".join(line for _, line in read_lines(file, f"transcript '{file}'"))
+    try:
+        return " ".join(content.decode().split())
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"transcript '{file}': is no text in UTF-8; save it as one", code="damaged"
+        ) from error
 
 
 def consent_note(voice: Voice | None) -> str | None:
@@ -253,8 +275,9 @@ def make_voice(
     spec = tokenizer.spec
     if not spec.speaker_dim and not transcript:
         raise InputError(
-            f"tokenizer '{spec.name}': has no speaker vectors; use a model whose tokenizer has, or, "
-            "for a model that goes on after a recording, make the voice with --transcript",
+            f"tokenizer '{spec.name}': has no speaker vectors; for a model that goes on after a "
+            "recording, make the voice with --transcript, or put what is said in x.wav into x.txt "
+            "beside it",
             code="unsupported",
         )
     files = [references] if isinstance(references, Path | str) else list(references)

@@ -117,6 +117,12 @@ def test_voice_file_of_a_recording_speaks(
     voice = Voice.load(tmp_path / "me.safetensors")
     assert voice.transcript == "We do." and voice.codes is not None and len(voice.codes[0]) > 50
     assert tts("Yes.", voice=voice, seed=1).duration > 0.5
+    with raises_input_error("unsupported", "tokenizer"):
+        tts("Yes.", voice=wav)
+    wav.with_suffix(".txt").write_text("We\n do.\n", encoding="utf-8")
+    direct = tts.find_voice(wav)
+    assert direct is not None and direct.transcript == "We do."
+    np.testing.assert_array_equal(direct.codes, voice.codes)
 
 
 def test_neutts_needs_a_recording_and_llasa_does_not(

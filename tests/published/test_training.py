@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,9 @@ from vocalmtp.decoding.generate import generate
 from vocalmtp.models.prompt_parts import prompt_parts, segments_of
 from vocalmtp.models.prompts import ControlToken, Speech, Text
 from vocalmtp.models.speech_lm import SpeechLM
+from vocalmtp.published.saving import load_whole
+from vocalmtp.training.recipe import ModelRecipe
+from vocalmtp.training.regroup import regroup
 from vocalmtp.tts import TTS, SynthesisRequest
 from vocalmtp.voices import Voice
 
@@ -149,3 +153,54 @@ def test_plan_of_a_folder_reads_no_weights(neutts: Path, capsys: pytest.CaptureF
     assert run("train", recipe, "--dry-run", f"init={neutts}", "draft.heads=2") == 0
     out = capsys.readouterr().out
     assert "neucodec" in out and f"by '{neutts}'" in out
+
+
+def test_regrouped_model_speaks_frames_in_pairs(neutts: Path, drafting: Path):
+    """Adapters over the frozen backbone, with the data of the drafts; the text tables stay."""
+    pytest.importorskip("peft", reason="the extra 'lora' is not installed")
+    folder, recipe = drafting / "regrouped", ROOT / "recipes" / "published" / "regroup.yaml"
+    changes = [
+        f"model.pretrained={neutts}",
+        f"output={folder}",
+        f"data.shards={drafting / 'codes'}",
+        f"data.own_speech.texts={drafting / 'texts.txt'}",
+        "data.own_speech.truncated=true",
+        "lora.rank=2",
+        "optim.max_steps=2",
+        "optim.batch_frames=80",
+        "optim.precision=fp32",
+    ]
+    assert run("train", recipe, *changes) == 0
+    published, tts = (vocalmtp.load(each, engine="eager") for each in (neutts, folder))
+    old, new = published.model.backbone.state_dict(), tts.model.backbone.state_dict()
+    same = {name for name in old if torch.equal(old[name], new[name])}
+    assert {"model.embed_tokens.weight", "model.norm.weight"} <= same
+    assert "model.layers.0.self_attn.q_proj.weight" not in same
+    assert all(len(step) == 2 for step in steps_of(tts))
+    assert tts("Yes.", seed=1).duration > 0.5
+
+
+@pytest.mark.parametrize("save", [save_orpheus, save_csm])
+def test_regrouped_codes_begin_as_published(save: Any, tmp_path: Path):
+    save(tmp_path)
+    known, _ = load_whole(tmp_path)
+    recipe = ModelRecipe(pretrained=str(tmp_path), frames_per_step=2, text="prompt")
+    model, _ = regroup(recipe, tmp_path)
+    codes = torch.tensor([[5, 4000, 7, 0, 1, 2, 3]]).T if save is save_orpheus else None
+    codes = torch.arange(32)[:, None] if codes is None else codes  # [Q, 1]
+    frame = known.layout.pack(codes[None]).tokens[0, : known.layout.num_steps(1)]
+    expected = known.embedding(frame).sum(0)
+    assert model.layout.tokens_per_step == 2 * len(codes)
+    step = torch.cat([codes[:, 0], codes[:, 0]])
+    model.requires_grad_(False).embedding.frame_proj[0].weight.zero_()
+    found = model.embedding(step) / model.embedding.scale
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+    with raises_input_error("conflict", "model.text"):
+        regroup(recipe.model_copy(update={"text": "track"}), tmp_path)
+
+
+def test_plan_of_regrouping(capsys: pytest.CaptureFixture):
+    recipe = ROOT / "recipes" / "published" / "regroup.yaml"
+    assert run("train", recipe, "--dry-run", "model.pretrained=llasa") == 0
+    out = capsys.readouterr().out
+    assert "2 slots per step" in out and "speech 25" in out and "trained:" in out

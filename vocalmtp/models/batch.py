@@ -250,9 +250,12 @@ class Collator:
         row.characters += list(segment.characters or ())
         if segment.codes is None:
             return
-        tokens = self.layout.pack(segment.codes[None]).tokens[0]  # [S, K]
+        codes = segment.codes
+        if segment.goes_on:  # after whole steps
+            codes = codes[:, : codes.shape[1] - codes.shape[1] % self.layout.frames_per_step]
+        tokens = self.layout.pack(codes[None]).tokens[0]  # [S, K]
         if segment.goes_on:
-            tokens = tokens[: self.layout.num_steps(segment.codes.shape[1])]
+            tokens = tokens[: self.layout.num_steps(codes.shape[1])]
             row.given_steps = len(tokens)
         targets = torch.full_like(tokens, IGNORED)
         if segment.supervised:

@@ -22,8 +22,8 @@ def prompt_ids(folder: PublishedFolder, sentence: SentenceRequest) -> list[int]:
     """Return the text ids before the speech of a sentence."""
     if sentence.voice is None:
         raise InputError(
-            "voice: NeuTTS speaks in the voice of a recording alone; make one: vocalmtp voices make "
-            "RECORDING --transcript TEXT --model MODEL -o VOICE.safetensors",
+            "voice: NeuTTS speaks in the voice of a recording alone; give one with --voice x.wav, and "
+            "what is said in it in x.txt beside it",
             code="missing",
         )
     phones = phonetic(sentence.text, sentence.sentence.phones)

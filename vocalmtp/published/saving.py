@@ -15,7 +15,14 @@ import torch
 from vocalmtp.errors import InputError
 from vocalmtp.io.progress import quiet
 from vocalmtp.model_card import read_card
-from vocalmtp.published.base import FAMILIES, OWN, Family, find_family, load_published
+from vocalmtp.published.base import (
+    FAMILIES,
+    OWN,
+    Family,
+    TransformersFamily,
+    find_family,
+    load_published,
+)
 from vocalmtp.published.folder import PublishedFolder
 from vocalmtp.tokenizers import find_card, load_tokenizer
 
@@ -102,6 +109,12 @@ def outline(family: Family, path: Path | None = None) -> "SpeechLM":
         InputError: Transformers has no class for it.
 
     """
+    if not isinstance(family, TransformersFamily):
+        raise InputError(
+            f"model '{path or family.card.name}': Transformers has no class of {family.card.name} to "
+            "count the weights of; plan with another family",
+            code="unsupported",
+        )
     spec = find_card(family.card.tokenizer).spec()
     if path is not None and (path / "tokenizer").is_dir():
         spec = load_tokenizer(path / "tokenizer").spec

@@ -22,6 +22,7 @@ from vocalmtp.text.ipa import PHONES
 from vocalmtp.tokenizers.spec import TokenizerSpec
 from vocalmtp.training.lora import add_adapters
 from vocalmtp.training.recipe import ModelRecipe, SpeechLMRecipe, TextLMRecipe
+from vocalmtp.training.regroup import published_folder, regroup
 
 
 def build_model(recipe: SpeechLMRecipe, shards: CodeShards) -> tuple[SpeechLM, Any]:
@@ -111,10 +112,13 @@ def model_config(recipe: ModelRecipe, spec: TokenizerSpec) -> SpeechLMConfig:
 def new_model(recipe: ModelRecipe, spec: TokenizerSpec) -> tuple[SpeechLM, Any]:
     """Initialize a model, with the backbone of `pretrained` if the recipe has it.
 
-    That is a causal LM, or a speech LM, possibly of another speech tokenizer. The second result is
-    the text tokenizer of the backbone, or None.
+    That is a causal LM, a published speech LM, or another one, possibly of another speech tokenizer.
+    The second result is what is saved beside the model, see `load_trained`.
     """
-    config, name = model_config(recipe, spec), recipe.pretrained
+    name = recipe.pretrained
+    if name is not None and (folder := published_folder(name)) is not None:
+        return regroup(recipe, folder)
+    config = model_config(recipe, spec)
     if recipe.trunk is not None:
         if name is not None:
             raise InputError(

@@ -23,6 +23,7 @@ from vocalmtp.tokenizers.spec import TokenizerSpec
 from vocalmtp.training.build import check_source, model_config, speaking_model
 from vocalmtp.training.distributed import select_device
 from vocalmtp.training.recipe import SpeechLMRecipe
+from vocalmtp.training.regroup import published_folder, regrouped_config
 from vocalmtp.training.tasks import build_dataset
 
 BYTES_PER_PARAMETER = 16  # in training: itself, its gradient and two moments, in float32
@@ -146,6 +147,10 @@ def planned_config(
         audio_input, end = recipe.audio_input, len(ALPHABET)
     else:
         model = recipe.model
+        if model.pretrained is not None and (
+            model.pretrained in FAMILIES or published_folder(model.pretrained) is not None
+        ):
+            return regrouped_config(model, known_config(model.pretrained))
         if model.pretrained is not None:
             if model.pretrained_config is None:
                 raise InputError(
