@@ -23,6 +23,7 @@ from helpers.published_weights import make_published
 import vocalmtp
 from vocalmtp.decoding.draft_state import DraftOnly
 from vocalmtp.decoding.generate import Prompt, generate
+from vocalmtp.decoding.options import Decoding
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.models.prompts import Context, ControlToken, Segment, Speech, Text
 from vocalmtp.tts import TTS, SynthesisRequest
@@ -127,11 +128,39 @@ def test_saved_model_is_the_same(folder: Path, tmp_path: Path):
     assert saved.prompt_format is not None
 
 
+def with_config(folder: Path, place: Path, **changes: Any) -> Path:
+    """A copy of a folder with other settings."""
+    shutil.copytree(folder, place)
+    config = RELEASED["config"] | {"model_type": "omni_speech2s_llama"} | changes
+    (place / "config.json").write_text(json.dumps(config))
+    return place
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"hidden_size": None}, "damaged"),
+        ({"decoder_num_heads": 5}, "damaged"),
+        ({"mtp_num": "five"}, "damaged"),
+        ({"mtp_num": 6}, "mismatch"),
+        ({"unit_vocab_size": 4096}, "mismatch"),
+    ],
+)
+def test_damaged_configuration(folder: Path, tmp_path: Path, changes: Any, code: Any):
+    with raises_input_error(code):
+        vocalmtp.load(with_config(folder, tmp_path / "other", **changes))
+
+
+def test_speech_ends_where_the_positions_do(folder: Path, tmp_path: Path, voice: Voice):
+    short = with_config(folder, tmp_path / "short", speech_max_position_embeddings=24)
+    tts = vocalmtp.load(short, engine="cpu", int8=False, decoding=Decoding(drafts=2, accept="all"))
+    assert tts("Two, three.", voice=voice).truncated
+    with raises_input_error("out_of_range", key="text"):
+        tts("Two, three, four, five, six.", voice=voice)
+
+
 def test_weights_of_another_size(folder: Path, tmp_path: Path):
-    other = tmp_path / "other"
-    shutil.copytree(folder, other)
-    config = RELEASED["config"] | {"model_type": "omni_speech2s_llama", "decoder_ffn_dim": 96}
-    (other / "config.json").write_text(json.dumps(config))
+    other = with_config(folder, tmp_path / "other", decoder_ffn_dim=96)
     with raises_input_error("mismatch", key="weights"):
         vocalmtp.load(other)
     make_published("s3-v2").save_pretrained(tmp_path / "tokenizer")

@@ -27,6 +27,7 @@ from vocalmtp.decoding.streaming import (
     to_samples,
 )
 from vocalmtp.engines.threads import iterate_with_threads
+from vocalmtp.errors import InputError
 from vocalmtp.models import prompts
 from vocalmtp.models.prompts import ControlToken, Segment, Text, spoken_seconds
 from vocalmtp.text.pronunciation import track_ids
@@ -115,9 +116,11 @@ class SentenceSynthesizer:
     def prompt(self, sentence: SentenceRequest) -> Prompt:
         """Return the prompt of a sentence."""
         if self.prompt_format is not None:
+            segments = self.prompt_format(sentence)
             seconds = spoken_seconds(len(sentence.text))
             steps = self.model.layout.num_steps(int(seconds * self.tokenizer.spec.frame_rate))
-            return Prompt(self.prompt_format(sentence), sentence.sampler, sentence.seed, steps)
+            steps = min(steps, self._steps_left(segments))
+            return Prompt(segments, sentence.sampler, sentence.seed, steps)
         config, context = self.model.config, sentence.context
         ids, speaker = self.encode_text(sentence.text), self.lm_speaker_vector(sentence.voice)
         if context:  # the sentence is an answer: the model writes it before it speaks it
@@ -132,6 +135,19 @@ class SentenceSynthesizer:
             context=context,
         )
         return Prompt(segments, sentence.sampler, sentence.seed)
+
+    def _steps_left(self, segments: Sequence[Segment]) -> int:
+        """Steps for which the backbone has positions after a prompt. Raises InputError if none."""
+        most: int = self.model.backbone.config.max_position_embeddings
+        taken = self.model.collator()([segments], left=True).kinds.shape[1]
+        left = most - taken - self.decoding.drafts
+        if left < 1:
+            raise InputError(
+                f"text: its prompt takes {taken} positions, and the model has {most}; make its "
+                "sentences shorter",
+                code="out_of_range",
+            )
+        return left
 
     def speak(
         self, sentences: Iterable[SentenceRequest], batch_size: int

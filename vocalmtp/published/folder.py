@@ -223,6 +223,29 @@ class PublishedFolder:
             )
 
 
+def number(
+    part: Mapping[str, Any], name: str, folder: PublishedFolder, default: int | None = None
+) -> int:
+    """Return a whole number of a part of config.json.
+
+    Args:
+        part: of the content.
+        name: of the number.
+        folder: whose config.json it is.
+        default: where there is none; None: there must be one.
+
+    Raises:
+        InputError: it is missing, or no whole number.
+
+    """
+    value = part.get(name, default)
+    if not isinstance(value, int):
+        raise InputError(
+            f"{folder.what}: config.json has no number '{name}'; download it again", code="damaged"
+        )
+    return value
+
+
 def available_memory() -> int | None:
     """Return the bytes that a process may still use; None where the system does not say."""
     try:

@@ -16,7 +16,7 @@ from vocalmtp.errors import InputError
 from vocalmtp.models.prompts import ControlToken, Segment, Speaker, Speech, Text
 from vocalmtp.published.base import FAMILIES, FamilyCard
 from vocalmtp.published.flat import spoken_before
-from vocalmtp.published.folder import PublishedFolder
+from vocalmtp.published.folder import PublishedFolder, number
 from vocalmtp.voices import Voice
 
 if TYPE_CHECKING:
@@ -290,16 +290,6 @@ def section(folder: PublishedFolder, *names: str) -> dict[str, Any]:
                 f"{folder.what}: config.json has no '{name}'; download it again", code="damaged"
             )
     return part
-
-
-def number(part: dict[str, Any], name: str, folder: PublishedFolder) -> int:
-    """Return a whole number of a part of config.json. Raises InputError if it is none."""
-    value = part.get(name)
-    if not isinstance(value, int):
-        raise InputError(
-            f"{folder.what}: config.json has no number '{name}'; download it again", code="damaged"
-        )
-    return value
 
 
 def qwen3_settings(folder: PublishedFolder, part: dict[str, Any]) -> dict[str, Any]:

@@ -75,8 +75,8 @@ class SlmDecoupled:
         weights = Weights(folder, half)
         table = weights.take("lm_model.model.embed_tokens.weight")
         text = {"lm_head.weight": table} | weights.take_all("lm_model.")
-        config = slm_config(folder.config, tokenizer.spec, table)
-        model = build_empty(config)
+        config = slm_config(folder.config, tokenizer.spec, len(table))
+        model = build_empty(config, folder.what)
         assign(model.backbone, {"model.embed_tokens.weight": table} | text)
         size = tokenizer.spec.streams[0].size
         model.embedding.table = nn.Parameter(table_of_steps(table, folder, config.flat, size))
@@ -120,14 +120,14 @@ class SlmDecoupled:
 
 
 def slm_config(
-    settings: dict[str, Any], spec: "TokenizerSpec", table: "Tensor"
+    settings: dict[str, Any], spec: "TokenizerSpec", vocabulary: int
 ) -> "SpeechLMConfig":
     """Return the configuration of the SpeechLM.
 
     Args:
         settings: content of the published config.json.
         spec: of the speech tokenizer.
-        table: embedding of the text vocabulary, which has the codes.
+        vocabulary: tokens of text and speech.
 
     Raises:
         InputError: its heads are of another kind or number.
@@ -150,7 +150,7 @@ def slm_config(
     if heads is not None:
         grouped = {"frames_per_step": heads // len(STREAMS), "end_slots": "all"}
     return SpeechLMConfig(
-        backbone=backbone | {"vocab_size": len(table)},
+        backbone=backbone | {"vocab_size": vocabulary},
         streams=[{"name": stream.name, "size": stream.size} for stream in spec.streams],
         step_embedding="mean",
         text="prompt",

@@ -13,7 +13,7 @@ from vocalmtp.decoding.synthesis import PromptFormat, SentenceRequest
 from vocalmtp.errors import InputError
 from vocalmtp.models.prompts import Context, ControlToken, Segment, Speech, Text
 from vocalmtp.published.base import FAMILIES, FamilyCard
-from vocalmtp.published.folder import PublishedFolder
+from vocalmtp.published.folder import PublishedFolder, number
 from vocalmtp.published.llasa import TEXT
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ ABILITIES = (
 NAMES = {"llama": "a", "qwen2": "Qwen, created by Alibaba Cloud. You are a"}
 REQUEST = "Please repeat after me: "
 SIZES = {  # of the configuration, with the values that the release assumes where it says nothing
+    "decoder_num_heads": 32,
     "decoder_num_layers": 4,
     "encoder_num_layers": 2,
     "mtp_num": 5,
@@ -73,8 +74,7 @@ class VocalNet:
 
         # the text LM feeds layers that a CPU runs in float32
         weights = Weights(folder, half=False)
-        config = vocalnet_config(folder.config, tokenizer.spec)
-        model = build_empty(config)
+        model = build_empty(vocalnet_config(folder, tokenizer.spec), folder.what)
         for unused in ("model.speech_", "lm_head."):  # of spoken questions and written answers
             weights.take_all(unused)
         trunk, chain = cast(Any, model.trunk), cast(Any, model.draft)
@@ -85,10 +85,10 @@ class VocalNet:
         fill_embedding(model, generator, units)
         fill_decoder(model.backbone, with_prefix(generator, "decode_layers."))
         fill_head(model.head, generator, "norm.weight", units)
-        for number, block in enumerate(trunk.layers):
-            assign(block, block_weights(with_prefix(generator, f"encode_layers.{number}.")))
-        for number, (block, head) in enumerate(zip(chain.layers, chain.heads, strict=True)):
-            module = with_prefix(generator, f"mtp_layers.{number}.")
+        for k, block in enumerate(trunk.layers):
+            assign(block, block_weights(with_prefix(generator, f"encode_layers.{k}.")))
+        for k, (block, head) in enumerate(zip(chain.layers, chain.heads, strict=True)):
+            module = with_prefix(generator, f"mtp_layers.{k}.")
             assign(block, block_weights(with_prefix(module, "decoder_layer.")))
             fill_head(head, module, "norm_final.weight", units)
         return model.eval().requires_grad_(False)
@@ -104,7 +104,13 @@ class VocalNet:
         end = folder.id_of(ENDS[kind])
 
         def segments(sentence: SentenceRequest) -> list[Segment]:
-            before, between, _ = folder.render_chat(chat).split(TEXT)
+            marks = folder.render_chat(chat).split(TEXT)
+            if len(marks) != len(chat):
+                raise InputError(
+                    f"{folder.what}: its chat template leaves texts out; download it again",
+                    code="damaged",
+                )
+            before, between, _ = marks
             text = folder.encode(sentence.sentence.original)
             context = [*folder.encode_marked(before), *text, *folder.encode_marked(between)]
             answer = Text([context[-1], context[-1], *text, end])
@@ -113,22 +119,23 @@ class VocalNet:
         return segments
 
 
-def vocalnet_config(settings: dict[str, Any], spec: "TokenizerSpec") -> "SpeechLMConfig":
+def vocalnet_config(folder: PublishedFolder, spec: "TokenizerSpec") -> "SpeechLMConfig":
     """Return the configuration of the SpeechLM.
 
     Args:
-        settings: content of the published config.json.
+        folder: of the published model.
         spec: of the speech tokenizer.
 
     Raises:
-        InputError: its units are not the codes of the tokenizer.
+        InputError: its config.json is damaged, or its units are not the codes of the tokenizer.
 
     """
     from vocalmtp.models.config import SpeechLMConfig
 
-    sizes = SIZES | {name: settings[name] for name in SIZES if name in settings}
-    width, heads = settings["hidden_size"], settings.get("decoder_num_heads", 32)
-    inner = settings.get("decoder_ffn_dim", 4 * width)
+    settings = folder.config
+    sizes = {name: number(settings, name, folder, default) for name, default in SIZES.items()}
+    width, heads = number(settings, "hidden_size", folder), sizes["decoder_num_heads"]
+    inner = number(settings, "decoder_ffn_dim", folder, 4 * width)
     if spec.streams[0].size != sizes["unit_vocab_size"]:
         raise InputError(
             f"unit_vocab_size '{sizes['unit_vocab_size']}': the tokenizer '{spec.name}' has "

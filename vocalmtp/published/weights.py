@@ -144,12 +144,29 @@ def stored_dtype(config: Any) -> torch.dtype:
     return found if found in HALF else torch.float32
 
 
-def build_empty(config: SpeechLMConfig) -> SpeechLM:
-    """Build a SpeechLM whose weights are to be assigned; most of them are not even written."""
+def build_empty(config: SpeechLMConfig, what: str = "model") -> SpeechLM:
+    """Build a SpeechLM whose weights are to be assigned; most of them are not even written.
+
+    Args:
+        config: of the SpeechLM.
+        what: how messages name the published model.
+
+    Raises:
+        InputError: there is no model of such a configuration.
+
+    """
     from transformers.initialization import no_init_weights
 
-    with no_init_weights():
-        return SpeechLM(config)
+    try:
+        with no_init_weights():
+            return SpeechLM(config)
+    except InputError:
+        raise
+    except Exception as error:  # whatever a configuration makes Transformers raise
+        raise InputError(
+            f"{what}: its config.json cannot be used ({reason(error)}); download it again",
+            code="damaged",
+        ) from error
 
 
 def assign_decoder(decoder: Any, tensors: Mapping[str, Tensor]) -> None:
