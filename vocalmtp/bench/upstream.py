@@ -12,12 +12,11 @@ from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.engines.base import AUTO, EngineSettings, find_engine
 from vocalmtp.engines.device import float32_on_cpu, move
 from vocalmtp.engines.eager import TorchEngine
-from vocalmtp.errors import InputError
 from vocalmtp.evaluation.report import Metric
 from vocalmtp.evaluation.statistics import Estimate, median_range, single
 from vocalmtp.models.prompts import Speech, Text
 from vocalmtp.models.speech_lm import SpeechLM
-from vocalmtp.published.base import FAMILIES, TransformersFamily
+from vocalmtp.published.base import FAMILIES, TransformersFamily, in_transformers
 from vocalmtp.tokenizers import find_card
 
 BATCHES = (1, 8)
@@ -45,12 +44,7 @@ def run_upstream(
         InputError: there is no such family, or the engine does not run its models.
 
     """
-    family, repeats = FAMILIES[name], 2 if quick else 5
-    if not isinstance(family, TransformersFamily):
-        raise InputError(
-            f"upstream '{name}': Transformers has no class of it to compare with; give another family",
-            code="unsupported",
-        )
+    family, repeats = in_transformers(FAMILIES[name]), 2 if quick else 5
     metrics: list[Metric] = []
     for label, dtype in DTYPES.items():
         upstream, ours = build_pair(family, layers, dtype, runtime)

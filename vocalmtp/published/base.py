@@ -120,6 +120,17 @@ class TransformersFamily(Family, Protocol):
         ...
 
 
+def in_transformers(family: Family) -> TransformersFamily:
+    """Return a family that Transformers has a class for. Raises InputError if it has none."""
+    if not isinstance(family, TransformersFamily):
+        raise InputError(
+            f"model: Transformers has no class of {family.card.name} to build it without weights; "
+            "choose another family",
+            code="unsupported",
+        )
+    return family
+
+
 def find_family(folder: Path) -> Family | None:
     """Return the family of the model in a folder; None for a model of our own.
 

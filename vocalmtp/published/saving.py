@@ -19,8 +19,8 @@ from vocalmtp.published.base import (
     FAMILIES,
     OWN,
     Family,
-    TransformersFamily,
     find_family,
+    in_transformers,
     load_published,
 )
 from vocalmtp.published.folder import PublishedFolder
@@ -109,18 +109,13 @@ def outline(family: Family, path: Path | None = None) -> "SpeechLM":
         InputError: Transformers has no class for it.
 
     """
-    if not isinstance(family, TransformersFamily):
-        raise InputError(
-            f"model '{path or family.card.name}': Transformers has no class of {family.card.name} to "
-            "count the weights of; plan with another family",
-            code="unsupported",
-        )
+    known = in_transformers(family)
     spec = find_card(family.card.tokenizer).spec()
     if path is not None and (path / "tokenizer").is_dir():
         spec = load_tokenizer(path / "tokenizer").spec
     with torch.device("meta"), quiet():
-        published = family.random_model(None) if path is None else _empty_model(path)
-        return family.convert(published, spec)
+        published = known.random_model(None) if path is None else _empty_model(path)
+        return known.convert(published, spec)
 
 
 def _empty_model(path: Path) -> Any:
