@@ -1,5 +1,9 @@
 """Code shards of eight short utterances, and a recipe for a run of a moment over them."""
 
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -68,3 +72,13 @@ def tiny_recipe(shards: Path, output: Path, **optim: Any) -> SpeechLMRecipe:
         },
     }
     return parse(SpeechLMRecipe, data)
+
+
+@contextmanager
+def exits_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM raise SystemExit within the block, as the command line does."""
+    former = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)

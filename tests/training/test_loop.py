@@ -1,6 +1,7 @@
 """The training loop of codec and aligner: losses, resuming, mixed precision, processes."""
 
 import json
+import signal
 import subprocess
 import sys
 import textwrap
@@ -10,6 +11,7 @@ import pytest
 import torch
 from helpers.errors import raises_input_error
 from helpers.tiny_codec_run import tiny_codec_recipe
+from helpers.tiny_run import exits_on_sigterm
 from helpers.tones import tiny_aligner_recipe, write_tone_corpus
 
 from vocalmtp.training.aligner import AlignerTrainer, train_aligner
@@ -244,20 +246,23 @@ def weights_of(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "model.safetensors")
 
 
-def test_interrupted_codec_run_resumes_exactly(tmp_path):
+@pytest.mark.parametrize("terminated", [False, True])
+def test_interrupted_codec_run_resumes_exactly(tmp_path, terminated):
     """Weights, optimizers, averages and random numbers continue as in an uninterrupted run."""
     recipe = tiny_codec_recipe(tmp_path).model_copy(update={"steps": 6, "max_minutes": None})
 
     class Interrupted(TokenizerTrainer):
         def update(self):
+            if self.step == 2 and terminated:
+                signal.raise_signal(signal.SIGTERM)
             if self.step == 3:
                 raise KeyboardInterrupt
             return super().update()
 
     uninterrupted = recipe.model_copy(update={"output": tmp_path / "uninterrupted"})
     TokenizerTrainer(uninterrupted).run()
-    saving = recipe.model_copy(update={"save_minutes": 1e-9})
-    with pytest.raises(KeyboardInterrupt):
+    saving = recipe.model_copy(update={"save_minutes": 9.0 if terminated else 1e-9})
+    with exits_on_sigterm(), pytest.raises(SystemExit if terminated else KeyboardInterrupt):
         Interrupted(saving).run()
     TokenizerTrainer(recipe).run()
     expected = weights_of(uninterrupted.output)

@@ -1,6 +1,7 @@
 """Tiny training runs from recipes: files, log, resuming, time limit, batches, pretrained parts."""
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,9 @@ import pytest
 import torch
 import yaml
 from helpers.errors import raises_input_error
+from helpers.tiny_run import exits_on_sigterm
 from helpers.tiny_run import tiny_recipe as recipe
+from transformers import TrainerCallback
 
 from vocalmtp.config import load_yaml, parse
 from vocalmtp.data.shards import CodeItem, CodeShards
@@ -17,6 +20,7 @@ from vocalmtp.models.speech_lm import SpeechLM
 from vocalmtp.training.batches import BatchShares, FrameBatches, cut_batches
 from vocalmtp.training.build import build_model
 from vocalmtp.training.recipe import SpeechLMRecipe
+from vocalmtp.training.run_files import last_whole_checkpoint
 from vocalmtp.training.tasks import item_segments
 from vocalmtp.training.train import train
 
@@ -52,6 +56,21 @@ def test_resumed_run_equals_uninterrupted_run(shards: Path, tmp_path: Path) -> N
     one, other = SpeechLM.from_pretrained(uninterrupted), SpeechLM.from_pretrained(parts)
     for (name, a), b in zip(one.state_dict().items(), other.state_dict().values(), strict=True):
         torch.testing.assert_close(a, b, msg=name)
+
+
+def test_sigterm_saves_a_checkpoint_and_ends_the_run(shards: Path, tmp_path: Path) -> None:
+    class Terminated(TrainerCallback):
+        def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if state.global_step == 2:
+                signal.raise_signal(signal.SIGTERM)
+
+    settings = recipe(shards, tmp_path / "run")
+    with exits_on_sigterm(), pytest.raises(SystemExit):
+        train(settings, [Terminated()])
+    checkpoint = last_whole_checkpoint(tmp_path / "run" / "checkpoints")
+    assert checkpoint is not None and checkpoint.name == "checkpoint-3"
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+    assert (train(settings) / "model.safetensors").is_file()
 
 
 def test_run_stops_and_saves_after_max_seconds(shards: Path, tmp_path: Path) -> None:

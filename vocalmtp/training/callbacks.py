@@ -8,6 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from transformers import (
+    Trainer,
     TrainerCallback,
     TrainerControl,
     TrainerState,
@@ -30,7 +31,13 @@ from vocalmtp.text import char_text
 from vocalmtp.training.distributed import from_first
 from vocalmtp.training.export import export_model
 from vocalmtp.training.recipe import FinetuneRecipe
-from vocalmtp.training.run_files import LOG, read_log, write_row
+from vocalmtp.training.run_files import (
+    LOG,
+    last_whole_checkpoint,
+    read_log,
+    saving_on_termination,
+    write_row,
+)
 from vocalmtp.training.tasks import Mixture
 from vocalmtp.voices import Voice
 
@@ -95,6 +102,28 @@ class RunLog(TrainerCallback):
         if limit is not None and from_first(seconds) > limit:
             control.should_training_stop = control.should_save = True
         return control
+
+
+class SaveOnTermination(TrainerCallback):
+    """Save a checkpoint and stop once `terminated` is true, see `saving_on_termination`."""
+
+    def __init__(self, terminated: Callable[[], bool]):
+        self.terminated = terminated
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Set what the Trainer does after this step."""
+        if self.terminated():
+            control.should_save = control.should_training_stop = True
+
+
+def train_to_end(trainer: Trainer, checkpoints: Path) -> None:
+    """Train from the last whole checkpoint of a folder on; SIGTERM saves one and ends the process."""
+    checkpoint = last_whole_checkpoint(checkpoints)
+    with saving_on_termination() as terminated:
+        trainer.add_callback(SaveOnTermination(terminated))
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
 
 
 class DialogueEvalCallback(TrainerCallback):

@@ -31,6 +31,7 @@ from vocalmtp.training.run_files import (
     check_run,
     last_whole_checkpoint,
     progress_bar,
+    saving_on_termination,
     write_recipe,
     write_row,
 )
@@ -148,8 +149,11 @@ class TrainingLoop(ABC):
             write_recipe(self.output, self._run)
         began, saved = time.monotonic() - self.seconds, self.seconds
         losses: dict[str, list[Tensor]] = {}
-        with progress_bar(self.output.name, first) as show:
-            while self.progress < 1:
+        with (
+            progress_bar(self.output.name, first) as show,
+            saving_on_termination() as terminated,
+        ):
+            while self.progress < 1 and not terminated():
                 for name, value in self.update().items():
                     losses.setdefault(name, []).append(value)
                 self.step += 1
@@ -161,7 +165,7 @@ class TrainingLoop(ABC):
                 if self.seconds - saved > 60 * self._run.save_minutes:
                     self._save()
                     saved = self.seconds
-        self._save()
+            self._save()
 
     def _log(self, losses: dict[str, list[Tensor]]) -> None:
         """Log the mean of every loss over the steps that had it."""

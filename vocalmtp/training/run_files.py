@@ -2,6 +2,8 @@
 
 import json
 import re
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,7 +17,7 @@ from vocalmtp.errors import InputError
 from vocalmtp.io.atomic import atomic_path
 from vocalmtp.io.read import read_lines
 from vocalmtp.io.run_folder import check_settings, write_settings
-from vocalmtp.training.distributed import is_first
+from vocalmtp.training.distributed import is_first, num_processes
 
 RECIPE = "recipe.yaml"
 LOG = "log.jsonl"
@@ -70,6 +72,31 @@ def progress_bar(title: str, shown: bool = True) -> Iterator[Callable[[float], N
 
 
 # -- checkpoints -----------------------------------------------------------------------------------
+
+
+@contextmanager
+def saving_on_termination() -> Iterator[Callable[[], bool]]:
+    """Put SIGTERM off until the end of the block, so that a run can save a checkpoint first.
+
+    Schedulers of clusters send it before they end a job. It has its usual effect at once where it
+    cannot be put off: in a thread, and in one of several processes, which would not stop at the same
+    step.
+
+    Yields:
+        A function that returns whether the signal has come.
+
+    """
+    if num_processes() > 1 or threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    received: list[int] = []
+    former = signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
+    try:
+        yield lambda: bool(received)
+    finally:
+        signal.signal(signal.SIGTERM, former)
+    if received:
+        signal.raise_signal(signal.SIGTERM)
 
 
 def last_whole_checkpoint(folder: Path) -> Path | None:

@@ -34,7 +34,7 @@ from vocalmtp.training.batches import (
     every_step_size,
 )
 from vocalmtp.training.build import build_model, freeze, speaking_model
-from vocalmtp.training.callbacks import DialogueEvalCallback, RunLog
+from vocalmtp.training.callbacks import DialogueEvalCallback, RunLog, train_to_end
 from vocalmtp.training.distill import write_own_speech
 from vocalmtp.training.distributed import (
     flushed_denormals,
@@ -49,7 +49,6 @@ from vocalmtp.training.run_files import (
     CHECKPOINTS,
     LOG,
     check_run,
-    last_whole_checkpoint,
     progress_bar,
     write_recipe,
 )
@@ -371,8 +370,7 @@ def run_trainer(
         trainer.remove_callback(PrinterCallback)  # RunLog prints
         if trainer.is_world_process_zero():
             write_recipe(output, recipe)
-        checkpoint = last_whole_checkpoint(checkpoints)
-        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        train_to_end(trainer, checkpoints)
         if trainer.is_world_process_zero():
             with atomic_folder(output) as partial:
                 save(partial)

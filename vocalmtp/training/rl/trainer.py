@@ -24,7 +24,7 @@ from vocalmtp.io.atomic import atomic_folder
 from vocalmtp.io.progress import quiet
 from vocalmtp.models.checkpoint import load_backbone, load_text_tokenizer
 from vocalmtp.text.thinking import MODES, Mode, Reply, judge_contradicts, opening, parse_reply
-from vocalmtp.training.callbacks import RunLog
+from vocalmtp.training.callbacks import RunLog, train_to_end
 from vocalmtp.training.distributed import is_first, select_device
 from vocalmtp.training.rl.advantages import (
     decoupled_advantages,
@@ -39,7 +39,6 @@ from vocalmtp.training.run_files import (
     CHECKPOINTS,
     LOG,
     check_run,
-    last_whole_checkpoint,
     progress_bar,
     write_recipe,
 )
@@ -224,8 +223,7 @@ def train_rl(recipe: RLRecipe, callbacks: Sequence[TrainerCallback] = ()) -> Pat
         trainer.remove_callback(PrinterCallback)  # RunLog prints
         if trainer.is_world_process_zero():
             write_recipe(output, recipe)
-        checkpoint = last_whole_checkpoint(output / CHECKPOINTS)
-        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        train_to_end(trainer, output / CHECKPOINTS)
         if trainer.is_world_process_zero():
             with atomic_folder(output) as partial:
                 cast(Any, trainer.accelerator.unwrap_model(trainer.model)).save_pretrained(partial)
