@@ -19,6 +19,7 @@ from transformers import PreTrainedTokenizerFast
 
 from vocalmtp.text.thinking import ANSWER, END_ANSWER, END_THINK, TAGS, THINK
 
+TEST_SEED = 1000  # other problems than those that were looked at while the textbook was composed
 LEVELS = range(1, 7)
 TEXTBOOK_LEVELS = (1, 2, 1, 2, 3, 4, 5, 6)  # in turn: what is learned by heart is repeated most
 END = "<|end|>"
@@ -124,8 +125,8 @@ def write_problems(folder: Path, train: int, test: int, seed: int = 0) -> None:
     split and those in digits may be in another.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    random = Random(seed)
-    tested = [draw(random, LEVELS[n % len(LEVELS)]) for n in range(test)]
+    random, of_test = Random(seed), Random(TEST_SEED + seed)
+    tested = [draw(of_test, LEVELS[n % len(LEVELS)]) for n in range(test)]
     held_out = {problem.prompt for problem in tested if problem.level > 2}
     questions = list(islice(draw_others(random, LEVELS, held_out), train // 4))
     book = list(islice(draw_others(random, TEXTBOOK_LEVELS, held_out), train))
