@@ -19,7 +19,7 @@ from vocalmtp.models.speech_lm import SpeechLM
 from vocalmtp.published.folder import PublishedFolder
 from vocalmtp.published.qwen3_tts import PromptSettings
 from vocalmtp.tts import TTS, SynthesisRequest
-from vocalmtp.voices import Voice
+from vocalmtp.voices import Voice, make_voice
 
 OUTPUTS, FRAMES = GOLDEN["outputs"], 6
 PROBED = [0, 500, 1000, 1500, 2047, 2048]  # codes, and the end
@@ -101,9 +101,13 @@ def test_recording_that_is_longer_than_the_text(base: TTS):
     assert codes_of(base, prompt) == [OUTPUTS["icl_long"]]
 
 
-def test_speaker_vector(base: TTS):
+def test_speaker_vector(base: TTS, tmp_path: Path):
     vector = base.tokenizer.embed_speaker(buzz(24_000))[0]
     assert vector.tolist() == pytest.approx(OUTPUTS["speaker"], abs=2e-4)
+    soundfile.write(tmp_path / "me.wav", buzz(48_000)[0].numpy(), 24_000)
+    voice = make_voice(tmp_path / "me.wav", base.tokenizer, transcript="Yes.")
+    assert np.linalg.norm(voice.vector) > 2  # as the model was trained, not of unit length
+    assert voice.codes is not None and voice.codes.shape == (16, 25)
 
 
 def test_saved_model_speaks_the_same(folders: dict[str, Path], tmp_path: Path):
