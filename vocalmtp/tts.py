@@ -333,9 +333,14 @@ class TTS(SentenceSynthesizer):
         """
         check_batch_size(batch_size)
         request = SynthesisRequest(
-            text=text, voice=voice, seed=seed, speed=speed, sampling=sampling
+            text=text,
+            voice=voice,
+            seed=seed,
+            speed=speed,
+            sampling=sampling,
+            language=language,
+            instructions=instructions,
         )
-        request = replace(request, language=language, instructions=instructions)
         return in_order(self.speak(self.plan(request), batch_size))
 
     def find_voice(self, voice: AnyVoice) -> Voice | None:
@@ -392,10 +397,12 @@ class TTS(SentenceSynthesizer):
             instructions=check_instructions(request.instructions, self.card),
         )
         sentences = enumerate(self.reader.sentences(request.text, request.speed), start=first)
-        return [
-            request_of(sentence, seed=(seed + number * SEED_STRIDE) % 2**63)
-            for number, sentence in sentences
-        ]
+        return self.checked(
+            [
+                request_of(sentence, seed=(seed + number * SEED_STRIDE) % 2**63)
+                for number, sentence in sentences
+            ]
+        )
 
     def _plan_pieces(
         self, pieces: Iterable[str], request: SynthesisRequest

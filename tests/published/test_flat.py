@@ -134,3 +134,7 @@ def test_neutts_needs_a_recording_and_llasa_does_not(
         return
     with raises_input_error("missing", "voice"):
         tts("Yes.")
+    spoken = SynthesisRequest(text="Yes.", voice=recorded(tts), seed=1)
+    results = dict(tts.each(["No.", spoken, "No."], batch_size=3))
+    assert results[0].code == results[2].code == "missing"
+    assert results[1].duration > 0.5  # the refused ones do not end it

@@ -136,6 +136,13 @@ class SentenceSynthesizer:
         )
         return Prompt(segments, sentence.sampler, sentence.seed)
 
+    def checked(self, sentences: list[SentenceRequest]) -> list[SentenceRequest]:
+        """Return `sentences`. Raises InputError if one has no prompt in the model's own format."""
+        if self.prompt_format is not None:
+            for sentence in sentences:
+                self.prompt(sentence)
+        return sentences
+
     def _steps_left(self, segments: Sequence[Segment]) -> int:
         """Steps for which the backbone has positions after a prompt. Raises InputError if none."""
         most: int = self.model.backbone.config.max_position_embeddings
