@@ -1,7 +1,9 @@
 """Published models as our own folders, and draft heads that are trained over them."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import torch
 from helpers.command_line import run
 from helpers.errors import error_code, raises_input_error
 from helpers.published_lms import save_csm, save_flat, save_orpheus
+from helpers.qwen3_tts import save_qwen3_tts
 
 import vocalmtp
 from vocalmtp.data.shards import CodeShards
@@ -24,6 +27,11 @@ from vocalmtp.training.regroup import regroup
 from vocalmtp.tts import TTS, SynthesisRequest
 from vocalmtp.voices import Voice
 
+SAVE: dict[str, Callable[[Path], object]] = {
+    "orpheus": save_orpheus,
+    "csm": save_csm,
+    "qwen3": partial(save_qwen3_tts, kind="custom_voice"),
+}
 ROOT = Path(__file__).parents[2]
 
 
@@ -47,7 +55,7 @@ def steps_of(tts: TTS, **sampling: object) -> list[list[int]]:
     return [event.tokens[0].tolist() for event in generate(tts.model, [prompt], strategy=strategy)]
 
 
-@pytest.mark.parametrize("family", ["orpheus", "neutts", "csm"])
+@pytest.mark.parametrize("family", ["orpheus", "neutts", "csm", "qwen3"])
 def test_exported_model_is_the_published_one(
     family: str, neutts: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ):
@@ -55,7 +63,7 @@ def test_exported_model_is_the_published_one(
     if family != "neutts":
         folder = tmp_path / "published"
         folder.mkdir()
-        {"orpheus": save_orpheus, "csm": save_csm}[family](folder)
+        SAVE[family](folder)
     own = tmp_path / "own"
     assert run("export", folder, "-o", own) == 0
     assert json.loads((own / "config.json").read_text())["model_type"] == "vocalmtp"

@@ -22,7 +22,7 @@ def prompt_ids(folder: PublishedFolder, sentence: SentenceRequest) -> list[int]:
     """Return the text ids before the speech of a sentence."""
     if sentence.voice is None:
         raise InputError(
-            "voice: NeuTTS speaks in the voice of a recording alone; give one with --voice x.wav, and "
+            "voice: NeuTTS speaks in the voice of a recording alone; give one, such as x.wav with "
             "what is said in it in x.txt beside it",
             code="missing",
         )
