@@ -18,7 +18,7 @@ from helpers.toy_model import save_toy_model
 
 from vocalmtp.audio.io import Audio, join
 from vocalmtp.decoding import synthesis
-from vocalmtp.decoding.options import noise_seed
+from vocalmtp.decoding.options import noise_seed, sampler_of
 from vocalmtp.decoding.reading import PAUSES
 from vocalmtp.decoding.synthesis import SPEAKER_CONDITIONINGS
 from vocalmtp.errors import ErrorCode, InputError
@@ -231,7 +231,7 @@ def test_greedy_decoding_ignores_the_seed(tts: TTS) -> None:
     assert np.array_equal(
         tts("Hello.", seed=1, greedy=True).samples, tts("Hello.", seed=2, greedy=True).samples
     )
-    assert tts.sampler({"greedy": True}).is_greedy and not tts.sampler({}).is_greedy
+    assert sampler_of({"greedy": True}, {}).is_greedy and not sampler_of({}, {}).is_greedy
 
 
 def test_given_temperature_overrides_greedy_default(folder: Path) -> None:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from vocalmtp.audio.io import Audio, in_order, join
 from vocalmtp.audio.stretch import check_speed
 from vocalmtp.decoding.options import (
-    SAMPLING,
     Decoding,
     check_batch_size,
     check_instructions,
@@ -22,9 +21,9 @@ from vocalmtp.decoding.options import (
     check_language,
     check_seed,
     noise_seed,
+    sampler_of,
 )
 from vocalmtp.decoding.reading import TextReader
-from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.decoding.statistics import DecodeStatistics
 from vocalmtp.decoding.synthesis import (
     SPEAKER_CONDITIONINGS,
@@ -239,7 +238,7 @@ class TTS(SentenceSynthesizer):
             language=check_language(language, self.card),
             instructions=check_instructions(instructions, self.card),
         )
-        self.sampler(sampling)  # raises before a piece is read
+        sampler_of(sampling, self.card)  # raises before a piece is read
         pieces = ArrivingText(text) if isinstance(text, AsyncIterable) else text
         sentences: Iterable[SentenceRequest]
         if isinstance(pieces, Iterable) and not isinstance(pieces, str | bytes):
@@ -348,25 +347,6 @@ class TTS(SentenceSynthesizer):
         default = self.card.get("default_voice", next(iter(self.voices), None))
         return find_voice(voice, self.voices, default, self.tokenizer)
 
-    def sampler(self, sampling: dict[str, Any]) -> Sampler:
-        """Return the sampler for keyword arguments of a call and the model's recommended values.
-
-        Raises:
-            InputError: an argument is unknown or invalid.
-
-        """
-        for name in sampling:
-            if name not in SAMPLING:
-                raise InputError(
-                    f"option '{name}': no such option; {nearest(name, SAMPLING)}",
-                    code="unknown_name",
-                )
-        given = {name: value for name, value in sampling.items() if value is not None}
-        recommended = dict(self.card.get("sampling", {}))
-        if given:
-            recommended.pop("greedy", None)  # or a given temperature would have no effect
-        return Sampler(**(recommended | given))
-
     # -- from requests to audio ----------------------------------------------------------------
 
     def plan(self, request: SynthesisRequest, first: int = 0) -> list[SentenceRequest]:
@@ -390,7 +370,7 @@ class TTS(SentenceSynthesizer):
         request_of = partial(
             SentenceRequest,
             voice=self.find_voice(request.voice),
-            sampler=self.sampler(request.sampling),
+            sampler=sampler_of(request.sampling, self.card),
             speed=check_speed(request.speed),
             context=request.context,
             language=check_language(request.language, self.card),
