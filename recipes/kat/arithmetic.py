@@ -25,7 +25,7 @@ TEXTBOOK_LEVELS = (1, 2, 1, 2, 3, 4, 5, 6)  # in turn: what is learned by heart 
 END = "<|end|>"
 SPACE = "\u2581"  # before every word in the vocabulary
 OPERATIONS = ("plus", "minus", "times")
-# Of the judge's rationale, and of people who say how much to think.
+# Of the judge's rationale, of people who say how much to think, and of `filler`.
 OTHER_WORDS = (
     "many",
     "steps",
@@ -133,7 +133,10 @@ def write_problems(folder: Path, train: int, test: int, seed: int = 0) -> None:
     _write(folder / "test.jsonl", [vars(problem) for problem in tested])
     _write(folder / "train.jsonl", [vars(problem) for problem in questions])
     lines = [
-        {"prompt": problem.prompt, "answer": solution(problem, shows_steps(random, problem.level))}
+        {
+            "prompt": problem.prompt + filler(random),
+            "answer": solution(problem, shows_steps(random, problem.level)),
+        }
         for problem in book
     ]
     held = max(1, len(lines) // 50)
@@ -148,6 +151,15 @@ def draw_others(random: Random, levels: Sequence[int], held_out: set[str]) -> It
         while problem.prompt in held_out:
             problem = draw(random, level)
         yield problem
+
+
+def filler(random: Random) -> str:
+    """Draw 0 to 8 words without meaning, which stand between a problem and its solution.
+
+    A small model that has seen all solutions at one distance from their problems looks no problem up
+    from behind a judge's rationale.
+    """
+    return "".join(f" {word}" for word in random.choices(OTHER_WORDS, k=random.randrange(9)))
 
 
 def shows_steps(random: Random, level: int) -> bool:
