@@ -139,9 +139,15 @@ def load_speech_tokenizer(name: Path | str) -> "SpeechTokenizer":
 
 
 def reads_any_language(name: Path | str) -> bool:
-    """Whether a model reads text as it is written, in other languages than English too."""
-    folder = model_folder(name)
-    family = find_family(folder)
+    """Whether a model reads text as it is written, in other languages than English too.
+
+    What cannot be loaded does not; loading it says why.
+    """
+    try:
+        folder = model_folder(name)
+        family = find_family(folder)
+    except InputError:
+        return False
     return family is not None and bool(family.card_of(PublishedFolder.open(folder)).languages)
 
 

@@ -21,7 +21,6 @@ from vocalmtp.decoding.options import (
     check_language,
     check_seed,
     noise_seed,
-    sampler_of,
 )
 from vocalmtp.decoding.reading import TextReader
 from vocalmtp.decoding.statistics import DecodeStatistics
@@ -31,6 +30,7 @@ from vocalmtp.decoding.synthesis import (
     SentenceRequest,
     SentenceSynthesizer,
     SpeakerConditioning,
+    sampler_of,
 )
 from vocalmtp.decoding.text_stream import ArrivingText, AudioStream, speakable_clauses
 from vocalmtp.errors import InputError, nearest

@@ -91,7 +91,16 @@ def test_timing_restores_what_it_replaces(tmp_path):
 
 def test_methods_cover_every_head_and_draft_head():
     grouped = [method.name for method in methods.grouped_methods(streams=3)]
-    heads = {"linear", "mlp", "transformer", "depth", "depth_decoder", "elastic"}
+    heads = {
+        "linear",
+        "mlp",
+        "slot_mlp",
+        "normed",
+        "transformer",
+        "depth",
+        "depth_decoder",
+        "elastic",
+    }
     assert {name.partition(",")[0] for name in grouped} == {"next-token", *heads}
     assert len(grouped) == 1 + 3 * len(heads)
     assert {settings["name"] for settings in methods.DRAFTS.values()} == set(DRAFTS)
@@ -114,7 +123,7 @@ def test_methods_are_measured_beside_next_token_decoding(tmp_path, monkeypatch, 
         metrics = rows.setdefault(row["section"], {}).setdefault(row["name"], {})
         metrics[row["system"]] = row["estimate"]["value"]
     grouped, *drafting = rows.values()
-    assert len(grouped) == 7 and len(drafting) == 2 and len(drafting[0]) == 1 + 2 * len(DRAFTS) + 2
+    assert len(grouped) == 9 and len(drafting) == 2 and len(drafting[0]) == 1 + 2 * len(DRAFTS) + 2
     base = grouped["next-token"]["audio s/s, batch 1"]
     for found in grouped.values():
         ratio = found["over next-token, batch 1"]

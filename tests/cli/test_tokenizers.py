@@ -45,7 +45,7 @@ def test_the_table_fits_into_a_small_terminal(capsys, monkeypatch):
 def test_a_card_is_shown_whole(capsys):
     assert run("tokenizers", "show", "xcodec2") == 0
     said = " ".join(capsys.readouterr().out.split())
-    for part in ("fsq", "65536", "CC-BY-NC-4.0", "2502.04128", "hf download HKUSTAudio/xcodec2-hf"):
+    for part in ("fsq", "65536", "CC-BY-NC-4.0", "2502.04128", "vocalmtp get xcodec2"):
         assert part in said
     assert "no: it decodes whole utterances" in said
 

@@ -108,7 +108,8 @@ def test_batch_moves_all_tensors() -> None:
 
 
 def test_text_added_to_other_positions_and_along_steps() -> None:
-    speech = Speech(torch.tensor([[4, 5, 6, 7, 8]]), characters=[7, 8], goes_on=True)
+    codes = torch.tensor([[4, 5, 6, 7, 8, 0, 1]])  # the last one is no whole step
+    speech = Speech(codes, characters=[7, 8], goes_on=True)
     own = Collator(PLAIN, control_tokens=("pad", "bos"), step_text=True)
     batch = own([[Text([1]), ControlToken("bos", added=2), speech]])
     assert batch.added_text is not None and batch.pointers is not None

@@ -110,6 +110,7 @@ def test_text_track_needs_character_times() -> None:
         has_text_track = True
         text = "track"
         phones = False
+        prompt_format = None
 
     with raises_input_error("missing", "utterance", names="u1"):
         item_segments(item, Tracked())

@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass
 from operator import index
 from typing import TYPE_CHECKING, Any, cast
 
-from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.errors import InputError, nearest
 
 if TYPE_CHECKING:
@@ -27,26 +26,6 @@ def given_sampling(options: object) -> dict[str, Any]:
     return {
         name: value for name, value in values.items() if value is not None and value is not False
     }
-
-
-def sampler_of(sampling: dict[str, Any], card: Mapping[str, Any]) -> Sampler:
-    """Return the sampler for keyword arguments of a call and the values that a card recommends.
-
-    Raises:
-        InputError: an argument is unknown or invalid.
-
-    """
-    for name in sampling:
-        if name not in SAMPLING:
-            raise InputError(
-                f"option '{name}': no such option; {nearest(name, SAMPLING)}",
-                code="unknown_name",
-            )
-    given = {name: value for name, value in sampling.items() if value is not None}
-    recommended = dict(card.get("sampling", {}))
-    if given:
-        recommended.pop("greedy", None)  # or a given temperature would have no effect
-    return Sampler(**(recommended | given))
 
 
 @dataclass(frozen=True, kw_only=True)

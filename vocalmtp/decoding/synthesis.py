@@ -3,10 +3,10 @@
 Letters: D_s size of the speaker vector.
 """
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from vocalmtp.audio.io import Audio, add_silence, scale_words
 from vocalmtp.audio.stretch import stretch
 from vocalmtp.audio.timestamps import word_times
 from vocalmtp.decoding.generate import Generated, Prompt, collect_utterances, generate
-from vocalmtp.decoding.options import Decoding
+from vocalmtp.decoding.options import SAMPLING, Decoding
 from vocalmtp.decoding.reading import Sentence
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.decoding.statistics import DecodeStatistics
@@ -27,7 +27,7 @@ from vocalmtp.decoding.streaming import (
     to_samples,
 )
 from vocalmtp.engines.threads import iterate_with_threads
-from vocalmtp.errors import InputError
+from vocalmtp.errors import InputError, nearest
 from vocalmtp.models import prompts
 from vocalmtp.models.prompts import ControlToken, Segment, Text, spoken_seconds
 from vocalmtp.text.pronunciation import track_ids
@@ -236,3 +236,23 @@ class SentenceSynthesizer:
                 if chunk is not None:
                     yield chunk
             yield spoken.finish()
+
+
+def sampler_of(sampling: dict[str, Any], card: Mapping[str, Any]) -> Sampler:
+    """Return the sampler for keyword arguments of a call and the values that a card recommends.
+
+    Raises:
+        InputError: an argument is unknown or invalid.
+
+    """
+    for name in sampling:
+        if name not in SAMPLING:
+            raise InputError(
+                f"option '{name}': no such option; {nearest(name, SAMPLING)}",
+                code="unknown_name",
+            )
+    given = {name: value for name, value in sampling.items() if value is not None}
+    recommended = dict(card.get("sampling", {}))
+    if given:
+        recommended.pop("greedy", None)  # or a given temperature would have no effect
+    return Sampler(**(recommended | given))
