@@ -2,7 +2,8 @@
 
 golden/slm_decoupled.json has the sizes, names and shapes of tiny models, and what the released
 classes made of them: the ids of a prompt, and those of the codes that followed. The released `generate`
-does not run as it is: it was run with one name mended, and with the heads of all frames returned.
+does not run as it is: it was run with one name mended, and with the heads of all frames returned. The
+codes of next tokens are of a greedy loop over their model, restricted to codes that may follow.
 """
 
 import json
