@@ -34,7 +34,7 @@ def test_batch_rows_equal_single_calls_in_any_order(tts: TTS, sampling: dict[str
     """With the weights and kernels that users have, and rows that are refilled."""
     requests = [
         SynthesisRequest(text=text, voice=voice, seed=seed, sampling=sampling)
-        for seed, (text, voice) in enumerate(product(TEXTS, ["slt", "rms"]))
+        for seed, (text, voice) in enumerate(product(TEXTS, ["heart", "daniel"]))
     ]
     alone = [tts(r.text, voice=r.voice, seed=r.seed, **sampling) for r in requests]
     for batch_size, order in (
@@ -47,7 +47,15 @@ def test_batch_rows_equal_single_calls_in_any_order(tts: TTS, sampling: dict[str
             assert np.abs(audio.samples - want).max() <= 1e-2
 
 
-@pytest.mark.parametrize("voice", ["slt", "rms", "awb"])
+def test_the_card_gives_the_voice_to_the_decoder_alone(tts: TTS) -> None:
+    assert tts.speaker_conditioning == "decoder"
+    daniel, clara = (tts.lm_speaker_vector(tts.voices[name]) for name in ("daniel", "clara"))
+    assert daniel is None and clara is None
+    both = vocalmtp.load("mini", speaker_conditioning="both")
+    assert both.lm_speaker_vector(both.voices["clara"]) is both.voices["clara"].vector
+
+
+@pytest.mark.parametrize("voice", ["heart", "daniel", "clara"])
 def test_streamed_equals_offline(tts: TTS, voice: str) -> None:
     audio = tts(SENTENCE, voice=voice, seed=3)
     chunks = list(tts.stream(SENTENCE, voice=voice, seed=3))
@@ -58,7 +66,7 @@ def test_streamed_equals_offline(tts: TTS, voice: str) -> None:
 
 def test_speech_is_recognized_and_words_have_times(tts: TTS, tmp_path: Path) -> None:
     text = "She was happy with the work of the last two years."
-    audio = tts(text, voice="slt")
+    audio = tts(text, voice="heart")
     path = audio.save(tmp_path / "a.wav")
     assert word_errors(text, transcribe_file(build_recognizer(), path)).rate <= 0.5
     assert [word.text for word in audio.words] == text.split()

@@ -45,9 +45,9 @@ def test_the_two_commands_and_the_api_are_there_to_the_letter():
     assert PYTHON[0].startswith(
         "import vocalmtp\n"
         'tts = vocalmtp.load("mini")\n'
-        'audio = tts("Good morning.", voice="slt", seed=3)      '
+        'audio = tts("Good morning.", voice="heart", seed=3)      '
         "# .samples float32 [N], .sample_rate, .save(path); plays in a notebook\n"
-        'for chunk in tts.stream("Good morning.", voice="slt", seed=3): ...\n'
+        'for chunk in tts.stream("Good morning.", voice="heart", seed=3): ...\n'
         'for audio in tts.batch(["One.", "Two."], seed=3): ...  '
         "# each equals the single call with that seed\n"
     )

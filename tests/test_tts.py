@@ -20,9 +20,9 @@ from helpers.toy_model import save_toy_model
 
 from vocalmtp.audio.io import Audio, join
 from vocalmtp.decoding import synthesis
-from vocalmtp.decoding.options import noise_seed
+from vocalmtp.decoding.options import SPEAKER_CONDITIONINGS, noise_seed
 from vocalmtp.decoding.reading import PAUSES
-from vocalmtp.decoding.synthesis import SPEAKER_CONDITIONINGS, sampler_of
+from vocalmtp.decoding.synthesis import sampler_of
 from vocalmtp.errors import ErrorCode, InputError
 from vocalmtp.loading import load
 from vocalmtp.roles import Role

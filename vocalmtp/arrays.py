@@ -24,9 +24,17 @@ def namespace(x: Array) -> Any:
 
 
 def without_gradients(function: F) -> F:
-    """Wrap a function or generator so that torch, if it is loaded, records no gradients in it."""
-    torch = sys.modules.get("torch")
-    return function if torch is None else torch.inference_mode()(function)
+    """Wrap a function or generator so that torch, if it is loaded, records no gradients in it.
+
+    The wrapper is kept: give a function, not the method of an object.
+    """
+    return function if "torch" not in sys.modules else _in_inference_mode(function)
+
+
+@lru_cache(None)
+def _in_inference_mode(function: F) -> F:
+    wrapped: F = sys.modules["torch"].inference_mode()(function)
+    return wrapped
 
 
 def on_cpu() -> AbstractContextManager[Any]:
@@ -81,8 +89,15 @@ def constant(like: Array, values: Sequence[int]) -> Array:
     A device gets them once, and keeps them: they are not to be changed.
     """
     if isinstance(like, np.ndarray):
-        return np.asarray(values, np.int64)
+        return _constant_array(tuple(values))
     return _constant_tensor(tuple(values), like.device)
+
+
+@lru_cache(None)
+def _constant_array(values: tuple[int, ...]) -> np.ndarray:
+    array = np.asarray(values, np.int64)
+    array.setflags(write=False)
+    return array
 
 
 @lru_cache(None)
@@ -138,15 +153,6 @@ def take_along(x: Array, index: Array, axis: int) -> Array:
 def last_of(x: Array, counts: Array) -> Array:
     """Select position `counts` - 1 of every row: [B, L, ..] to [B, ..]."""
     return x[range_like(counts, len(x)), counts - 1]
-
-
-def log_prob_of(logits: Array, ids: Array) -> Array:
-    """Return the log-probabilities [B] of ids [B] under logits [B, V]."""
-    if not isinstance(logits, np.ndarray):
-        return take_along(logits.log_softmax(-1), ids[:, None], 1)[:, 0]
-    shifted = logits - logits.max(-1, keepdims=True)
-    chosen = take_along(shifted, ids[:, None], 1)[:, 0]
-    return chosen - np.log(np.exp(shifted).sum(-1))
 
 
 def softmax(x: Array) -> Array:

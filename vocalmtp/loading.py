@@ -31,8 +31,7 @@ from vocalmtp.voices import load_voices
 if TYPE_CHECKING:
     import torch
 
-    from vocalmtp.decoding.options import Decoding
-    from vocalmtp.decoding.synthesis import SpeakerConditioning
+    from vocalmtp.decoding.options import Decoding, SpeakerConditioning
     from vocalmtp.engines.eager import TorchEngine
     from vocalmtp.models.speech_decoding import SpeechDecoding
     from vocalmtp.text.lexicon import Lexicon
@@ -43,7 +42,7 @@ def load(
     name: Path | str = DEFAULT_MODEL,
     device: "str | torch.device" = "cpu",
     int8: bool | None = None,
-    speaker_conditioning: "SpeakerConditioning" = "both",
+    speaker_conditioning: "SpeakerConditioning | None" = None,
     decoding: "Decoding | None" = None,
     engine: str = AUTO,
     threads: int | None = None,

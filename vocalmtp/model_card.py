@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import ConfigDict, Field
 
 from vocalmtp.config import StrictModel, parse
+from vocalmtp.decoding.options import SpeakerConditioning
 from vocalmtp.io.read import read_object
 
 
@@ -30,6 +31,7 @@ class ModelCard(StrictModel):
     voice_aliases: dict[str, str] = {}  # other names of voices, for clients of a server
     sampling: RecommendedSampling = RecommendedSampling()
     int8: bool = False  # whether int8 was measured to be as good
+    speaker_conditioning: SpeakerConditioning = "both"
 
 
 def read_card(folder: Path) -> dict[str, Any]:

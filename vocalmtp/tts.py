@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 from vocalmtp.audio.io import Audio, in_order, join
 from vocalmtp.audio.stretch import check_speed
 from vocalmtp.decoding.options import (
+    SPEAKER_CONDITIONINGS,
     Decoding,
+    SpeakerConditioning,
     check_batch_size,
     check_instructions,
     check_items,
@@ -25,11 +27,9 @@ from vocalmtp.decoding.options import (
 from vocalmtp.decoding.reading import TextReader
 from vocalmtp.decoding.statistics import DecodeStatistics
 from vocalmtp.decoding.synthesis import (
-    SPEAKER_CONDITIONINGS,
     PromptFormat,
     SentenceRequest,
     SentenceSynthesizer,
-    SpeakerConditioning,
     sampler_of,
 )
 from vocalmtp.decoding.text_stream import ArrivingText, AudioStream, speakable_clauses
@@ -71,8 +71,8 @@ class TTS(SentenceSynthesizer):
         card: content of the model's card.json.
         encode_text: normalised text to the backbone's token ids.
         speaker_conditioning: which parts get the speaker vector: the speech LM and the tokenizer's
-            decoder ("both"), one of them ("lm", "decoder"), or none ("none"). A decoder without it
-            gets the mean of all built-in voices.
+            decoder ("both"), one of them ("lm", "decoder"), or none ("none"); None: as the card
+            says, else both. A decoder without it gets the mean of all built-in voices.
         decoding: how steps are decoded.
         decode_text: token ids to text.
         threads: of torch, while it computes; None: as many as the calling program has set.
@@ -97,7 +97,7 @@ class TTS(SentenceSynthesizer):
         voices: dict[str, Voice] | None = None,
         card: dict[str, Any] | None = None,
         encode_text: Callable[[str], Sequence[int]] = char_ids,
-        speaker_conditioning: SpeakerConditioning = "both",
+        speaker_conditioning: SpeakerConditioning | None = None,
         decoding: Decoding | None = None,
         decode_text: Callable[[Sequence[int]], str] = char_text,
         threads: int | None = None,
@@ -111,6 +111,8 @@ class TTS(SentenceSynthesizer):
                 f"'{required.get('name')}' ({required.get('hash')}); put that one into its folder",
                 code="mismatch",
             )
+        if speaker_conditioning is None:
+            speaker_conditioning = (card or {}).get("speaker_conditioning", "both")
         if speaker_conditioning not in SPEAKER_CONDITIONINGS:
             raise InputError(
                 f"speaker_conditioning '{speaker_conditioning}': unknown; "

@@ -2,6 +2,7 @@
 // time, as in vocalmtp/decoding and vocalmtp/onnx. A model with a text track is needed.
 
 import * as ort from "./ort.wasm.min.mjs";
+import { Pronouncer } from "./phones.js";
 
 ort.env.wasm.numThreads = 1; // more need headers that a static host does not send
 
@@ -38,6 +39,11 @@ export class Engine {
     const json = async (name) => JSON.parse(new TextDecoder().decode(await fetched(name)));
     engine.manifest = await json("onnx.json");
     engine.voices = await json("voices.json");
+    engine.card = await json("card.json");
+    if (engine.manifest.phones) {
+      report("pronunciations");
+      engine.pronouncer = await Pronouncer.load(folder);
+    }
     engine.slots = slotsOf(engine.manifest.layout);
     for (const [part, names] of [["", ["prompt", "text", "step", "lm"]], ["tokenizer/", ["frames", "samples"]]]) {
       report(`weights of ${part ? "the tokenizer" : "the language model"}`);
@@ -64,10 +70,15 @@ export class Engine {
   /** The steps of a sentence, an array of tokens each, and the index of the end. */
   async generate(sentence, vector) {
     const { manifest, slots } = this;
-    const characters = [...sentence].map((character) => manifest.alphabet.indexOf(character));
+    const phones = this.pronouncer?.numbers(sentence);
+    const characters = [...sentence].map(
+      (character, i) => manifest.alphabet.indexOf(character) + manifest.alphabet.length * (phones?.[i] ?? 0),
+    );
     const { text } = await this.text.run({ characters: int64(characters) });
     const width = text.dims[1], group = manifest.layout.frames_per_step;
-    const { speaker, control } = await this.prompt.run({ vector });
+    const { control, ...made } = await this.prompt.run({ vector });
+    const conditioned = ["both", "lm"].includes(this.card.speaker_conditioning ?? "both");
+    const speaker = conditioned ? made.speaker : made.no_speaker;
     const begin = [...speaker.data, ...control.data.slice(CONTROL_SPEECH, CONTROL_SPEECH + width)];
     const cache = {};
     for (let layer = 0; layer < manifest.layers; layer++)

@@ -56,7 +56,6 @@ async function main() {
   window.vocalmtp = { ready: false, samples: null };
   const engine = await Engine.load("model", (part) => tell(`Loading ${part} …`));
   at("voice").replaceChildren(...Object.keys(engine.voices).map((name) => new Option(name)));
-  at("voice").value = "slt" in engine.voices ? "slt" : Object.keys(engine.voices)[0];
   at("form").addEventListener("submit", async (event) => {
     event.preventDefault();
     at("speak").disabled = true;

@@ -46,6 +46,7 @@ def main(
     recognizer: Annotated[str, typer.Option(help="See vocalmtp chat.")] = "whisper-tiny.en",
 ) -> None:
     """Hold the conversation."""
+    output.parent.mkdir(parents=True, exist_ok=True)
     lines: Sequence[str] = texts.read_text("utf-8").splitlines()
     pause = np.zeros(round(PAUSE * SAMPLE_RATE), np.float32)
     rows, parts = [], [pause]

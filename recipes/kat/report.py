@@ -11,6 +11,7 @@ from vocalmtp.evaluation.report import load_pyplot, markdown_table, save_figure
 
 Figures = dict[str, Any]
 MARGIN = 0.1  # of accuracy
+SMOOTHED = 5  # rows of a training log
 LEVELS = [str(level) for level in range(1, 7)]
 COLOURS = ("#3a6ea5", "#c8553d", "#5a8f5a", "#8a6bbf", "#b8860b")
 
@@ -22,8 +23,11 @@ def write_report(folder: Path) -> None:
         figures = json.loads(file.read_text(encoding="utf-8"))
         stages[figures["stage"]].append(figures)
     decided = {name: runs for name, runs in stages.items() if "modes" in runs[0]}
-    taught = {name: runs for name, runs in stages.items() if "drafting" in runs[0]}
+    taught = {n: stages[n] for n in ("student", "distilled") if n in stages}
+    read = {n: stages[n] for n in ("teacher", "student", "distilled") if n in stages}
     parts = []
+    if read:
+        parts.append(f"## Models of the textbook, right by level\n\n{textbook_table(read)}")
     if taught:
         parts.append(f"## Distillation, equal steps\n\n{distillation_table(taught)}")
     if decided:
@@ -37,7 +41,7 @@ def write_report(folder: Path) -> None:
         (folder / "report.md").write_text("\n".join(parts), encoding="utf-8")
 
 
-def mean(runs: list[Figures], *keys: str) -> float:
+def mean(runs: list[Figures], *keys: str | int) -> float:
     """Mean over seeds of the figure that `keys` lead to."""
     values = []
     for run in runs:
@@ -48,18 +52,29 @@ def mean(runs: list[Figures], *keys: str) -> float:
     return fmean(values)
 
 
-def distillation_table(stages: dict[str, list[Figures]]) -> str:
-    """Validation loss and tokens of a forward pass of every student."""
+def textbook_table(stages: dict[str, list[Figures]]) -> str:
+    """Accuracy of the models of the textbook, at once and with steps."""
     rows = [
-        [
-            name,
-            str(len(runs)),
-            f"{mean(runs, 'loss'):.4f}",
-            f"{mean(runs, 'drafting', 'tokens_per_forward'):.3f}",
-        ]
+        [name, how, *(f"{mean(runs, 'levels', how, level):.0%}" for level in LEVELS)]
         for name, runs in stages.items()
+        for how in runs[0]["levels"]
     ]
-    return markdown_table(["student", "seeds", "validation loss", "tokens per pass"], rows) + "\n"
+    return markdown_table(["model", "", *LEVELS], rows) + "\n"
+
+
+def distillation_table(stages: dict[str, list[Figures]]) -> str:
+    """Validation loss and tokens of a forward pass of every student: of all seeds, and their mean."""
+    rows = []
+    for name, runs in stages.items():
+        cells = []
+        for keys in (("loss",), ("drafting", "tokens_per_forward")):
+            values = ", ".join(f"{mean([run], *keys):.4f}" for run in runs)
+            cells.append(f"{mean(runs, *keys):.4f} ({values})" if len(runs) > 1 else values)
+        drafts = range(len(runs[0]["drafting"]["acceptance"]))
+        shares = (f"{mean(runs, 'drafting', 'acceptance', draft):.0%}" for draft in drafts)
+        rows.append([name, *cells, ", ".join(shares)])
+    header = ["student", "validation loss", "tokens per pass", "drafts accepted"]
+    return markdown_table(header, rows) + "\n"
 
 
 def decision_table(stages: dict[str, list[Figures]]) -> str:
@@ -108,7 +123,7 @@ def claims_table(stages: dict[str, list[Figures]]) -> str:
         ]
         rows.append([name, "levels " + ", ".join(needing) if needing else "none", *cells])
     note = "Right and tokens: points and ratio to always thinking.\n"
-    return f"{markdown_table(header, rows)}\n{note}"
+    return f"{markdown_table(header, rows)}\n\n{note}"
 
 
 def rate_table(stages: dict[str, list[Figures]]) -> str:
@@ -123,13 +138,16 @@ def rate_table(stages: dict[str, list[Figures]]) -> str:
 
 
 def draw_decisions(stages: dict[str, list[Figures]], file: Path) -> None:
-    """Plot the share of thinking by level."""
-    figure, axes = load_pyplot().subplots(figsize=(6, 4))
-    for (name, runs), colour in zip(stages.items(), COLOURS, strict=False):
-        rates = [mean(runs, "modes", "free", level, "thinks") for level in LEVELS]
-        axes.plot(LEVELS, rates, marker="o", color=colour, label=name)
-    axes.set(xlabel="level", ylabel="share of replies that think", ylim=(-0.05, 1.05))
-    axes.legend()
+    """Plot the share of thinking by level, a bar a model."""
+    figure, axes = load_pyplot().subplots(figsize=(8, 3.5))
+    width = 0.8 / len(stages)
+    for number, ((name, runs), colour) in enumerate(zip(stages.items(), COLOURS, strict=False)):
+        rates = [100 * mean(runs, "modes", "free", level, "thinks") for level in LEVELS]
+        places = [n + (number - (len(stages) - 1) / 2) * width for n in range(len(LEVELS))]
+        axes.bar(places, rates, width * 0.9, color=colour, label=name)
+    axes.set_xticks(range(len(LEVELS)), LEVELS)
+    axes.set(xlabel="level", ylabel="replies that think, %", ylim=(0, 105))
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncol=5, frameon=False, fontsize=8)
     save_figure(figure, file, dpi=120)
 
 
@@ -149,7 +167,10 @@ def draw_pareto(stages: dict[str, list[Figures]], file: Path) -> None:
 
 
 def draw_learning(folder: Path, stages: list[str], file: Path) -> None:
-    """Plot the reward and the share of thinking over the steps of reinforcement, first seed."""
+    """Plot the reward and the share of thinking over the steps of reinforcement, first seed.
+
+    Both count forced replies too, and are means over SMOOTHED logged rows.
+    """
     figure, panels = load_pyplot().subplots(1, 2, figsize=(10, 4))
     for name, colour in zip(stages, COLOURS, strict=False):
         log = folder / "runs" / name / "log.jsonl"
@@ -157,8 +178,12 @@ def draw_learning(folder: Path, stages: list[str], file: Path) -> None:
         rows = [row for row in rows if "think_rate" in row]
         for axes, key in zip(panels, ("reward", "think_rate"), strict=True):
             if rows:
-                steps = [row["step"] for row in rows]
-                axes.plot(steps, [row[key] for row in rows], color=colour, label=name)
-            axes.set(xlabel="step", ylabel=key.replace("_", " "))
-    panels[0].legend()
+                ends = range(SMOOTHED, len(rows) + 1) or [len(rows)]
+                means = [fmean(row[key] for row in rows[max(0, n - SMOOTHED) : n]) for n in ends]
+                steps = [rows[n - 1]["step"] for n in ends]
+                axes.plot(
+                    steps, means, marker="." if len(steps) < 2 else "", color=colour, label=name
+                )
+            axes.set(xlabel="step", ylabel=key.replace("_", " "), ylim=(0, 1))
+    panels[0].legend(fontsize=8)
     save_figure(figure, file, dpi=120)

@@ -16,7 +16,7 @@ from typing import Any
 import agents
 import arithmetic
 from dual import DualRecipe, balance, read_rows, tag_questions, write_rows
-from evaluate import FREE, evaluate
+from evaluate import FREE, evaluate, evaluate_textbook
 from report import write_report
 from vocalmtp.config import load_yaml, parse
 from vocalmtp.decoding.sampling import Sampler
@@ -31,8 +31,12 @@ from vocalmtp.training.text_lm import train_text_lm
 RECIPE = Path(__file__).parent
 DATA = Path("data")
 DISTILLATION = ("student", "distilled")
+TEXTBOOK = ("teacher", *DISTILLATION)  # stages that are trained on it
 REINFORCEMENT = ("srpo", "no_judge", "grpo", "degrpo")
 STAGES = ("problems", "teacher", *DISTILLATION, "dual", "cold_start", *REINFORCEMENT)
+MODES = (FREE, "off", "on")  # in which decisions are measured
+ASKED = ("asked off", "asked on")  # and of these stages too:
+OBEDIENT = ("cold_start", "srpo")
 SIZES = {
     False: {"train": 120_000, "test": 600, "rl": 6000},
     True: {"train": 600, "test": 12, "rl": 12},  # of a smoke run
@@ -90,7 +94,8 @@ def make_dual_data(smoke: bool) -> None:
     kept = balance(tagged, recipe.thinking) or [
         agents.Tagged(r["prompt"], r["answer"], "off", "", (0, 0)) for r in rows
     ]
-    write_rows(DATA / "cold_start.jsonl", agents.cold_start_rows(kept, recipe.intents))
+    made = agents.cold_start_rows(kept, recipe.intents, recipe.others)
+    write_rows(DATA / "cold_start.jsonl", made)
 
 
 def train(stage: str, seed: int, smoke: bool) -> Path:
@@ -120,10 +125,14 @@ def measure(stage: str, folder: Path, seed: int) -> None:
     if file.is_file():
         return
     figures: dict[str, Any] = {"stage": stage, "seed": seed}
-    if stage in DISTILLATION:
-        figures |= {"loss": last_logged(folder, "eval_text.0"), "drafting": drafting(folder)}
-    elif stage != "teacher":
-        figures["modes"] = evaluate(folder, DATA / "test.jsonl", (FREE, "off", "on"))
+    if stage in TEXTBOOK:
+        figures["loss"] = last_logged(folder, "eval_text.0")
+        figures["levels"] = evaluate_textbook(folder, DATA / "test.jsonl")
+        if stage in DISTILLATION:
+            figures["drafting"] = drafting(folder)
+    else:
+        modes = (*MODES, *ASKED) if stage in OBEDIENT else MODES
+        figures["modes"] = evaluate(folder, DATA / "test.jsonl", modes)
     file.parent.mkdir(exist_ok=True)
     file.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 

@@ -28,7 +28,7 @@ from vocalmtp.training.recipe import SpeechLMRecipe, TokenizerRecipe
 from vocalmtp.training.train import train
 
 RECIPE = Path(__file__).parent
-VOICES = RECIPE.parent / "mini" / "model" / "voices.yaml"
+VOICES = RECIPE.parent / "mini" / "model" / "voices-16khz.yaml"
 CONDITIONINGS = ("both", "lm", "decoder", "none", "swapped")
 VALID = 120  # utterances
 REPEATED = 10  # questions per role and domain for all speaker conditionings but the first

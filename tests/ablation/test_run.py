@@ -93,8 +93,9 @@ def test_failing_cell_is_reported_and_the_others_are_completed(
 
 @pytest.mark.slow
 def test_recipe_smokes_without_a_corpus(fast, tmp_path, monkeypatch, capsys):
-    """A cell of recipes/tokenizer_ablation in an empty folder, on a synthesized corpus."""
+    """A cell of recipes/tokenizer_ablation beside the recipes alone, on a synthesized corpus."""
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "recipes").symlink_to(RECIPES)  # has the tokenizer of the speaker vectors
     recipe = RECIPES / "tokenizer_ablation" / "ablation.yaml"
     command = ["ablate", str(recipe), "--smoke", "--only", "decoupled-k12-small-track-seed0"]
     command += ["utterances.train=24", "eval.judges=[test-ones,test-none]"]

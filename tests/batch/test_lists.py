@@ -84,6 +84,8 @@ def test_csv_has_the_same_fields(read):
         (b'{"text": "a", "temperature": "hot"}', "temperature 'hot'"),
         (b'{"text": "a", "temperature": -1}', "temperature -1"),
         (b'{"text": "a", "voice": 3}', "voice 3"),
+        (b'{"text": "a", "language": ""}', "language ''"),
+        (b'{"text": "a", "instruction": "Whisper."}', "did you mean 'instructions'"),
         (b'{"text": "a", "id": "../x"}', "id '../x'"),
         (b'{"text": "a", "id": "/x"}', "id '/x'"),
         (b'{"text": "a", "id": "a\\\\b"}', "id "),

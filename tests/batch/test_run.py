@@ -76,6 +76,38 @@ def test_audio_depends_on_text_voice_options_and_seed_only(make_job):
     assert one == other and len(set(one.values())) > 30
 
 
+def test_items_have_languages_and_instructions_of_their_own(make_job):
+    items = [
+        {"text": "One."},
+        {"text": "One.", "language": "english"},
+        {"text": "One.", "instructions": "Whisper."},
+        {"text": "One.", "language": "german", "instructions": "Slowly."},
+    ]
+    job = make_job(items, language="german", instructions="Slowly.")
+    assert run_batch(job).made == 4
+    made = check_whole(job.output)
+    names = sorted(made)
+    assert made[names[0]] == made[names[3]] and len(set(made.values())) == 3
+    found = rows(job.output)
+    assert [row.get("language") for row in found] == [None, "english", None, "german"]
+    assert found[2]["instructions"] == "Whisper."
+    for changed in (replace(job, language="english"), replace(job, instructions=None)):
+        with raises_input_error("other_run", "output"):
+            run_batch(changed)
+
+
+def test_the_language_of_a_job_is_checked_before_its_items(make_job):
+    with raises_input_error("unknown_name", "language"):
+        BatchSynthesizer(make_job(["One."], language="klingon"))
+
+
+def test_a_plan_knows_the_languages_of_the_model(make_job):
+    items = [{"text": "One."}, {"text": "One.", "language": "german"}]
+    plan = plan_batch(make_job(items, load=None))  # a toy model, which takes none
+    assert (plan.to_make, plan.invalid) == (1, 1)
+    assert "line 2: language 'german'" in plan.problems[0]
+
+
 def test_the_batch_is_kept_full_and_the_list_is_read_as_needed(make_job):
     speaker = BatchSynthesizer(make_job(SIXTY, batch_size=4))
     items = (Item(line=n, id=str(n), text=text) for n, text in enumerate(SIXTY))

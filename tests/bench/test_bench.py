@@ -95,10 +95,12 @@ def test_methods_cover_every_head_and_draft_head():
         "linear",
         "mlp",
         "slot_mlp",
+        "slot_transformer",
         "normed",
         "transformer",
         "depth",
         "depth_decoder",
+        "patch_decoder",
         "elastic",
     }
     assert {name.partition(",")[0] for name in grouped} == {"next-token", *heads}
@@ -123,7 +125,7 @@ def test_methods_are_measured_beside_next_token_decoding(tmp_path, monkeypatch, 
         metrics = rows.setdefault(row["section"], {}).setdefault(row["name"], {})
         metrics[row["system"]] = row["estimate"]["value"]
     grouped, *drafting = rows.values()
-    assert len(grouped) == 9 and len(drafting) == 2 and len(drafting[0]) == 1 + 2 * len(DRAFTS) + 2
+    assert len(grouped) == 11 and len(drafting) == 2 and len(drafting[0]) == 1 + 2 * len(DRAFTS) + 2
     base = grouped["next-token"]["audio s/s, batch 1"]
     for found in grouped.values():
         ratio = found["over next-token, batch 1"]

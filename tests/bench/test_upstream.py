@@ -46,12 +46,17 @@ def test_rates_of_both_loops(family: Family, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(upstream, "FAMILIES", {"orpheus": family})
     monkeypatch.setattr(upstream, "STEPS", 7)
     metrics = upstream.run_upstream("orpheus", 1, {"engine": "cpu"}, quick=True)
-    assert [metric.system for metric in metrics] == ["Transformers", "here", "here"] * 2
+    assert [metric.system for metric in metrics] == ["Transformers", "here", "here"] * 4
+    assert len({metric.name for metric in metrics}) == 8
     assert all(metric.estimate.value > 0 for metric in metrics)
+    metrics = upstream.run_upstream("orpheus", 1, {"engine": "cpu"}, quick=True, batch=3)
+    assert {metric.name.partition(", batch ")[2][:1] for metric in metrics} == {"3"}
 
 
 def test_options_of_the_bench():
     with raises_input_error("conflict", "layers"):
         BenchOptions(layers=2).check()
+    with raises_input_error("conflict", "batch"):
+        BenchOptions(batch=2).check()
     with raises_input_error("conflict", "upstream"):
         BenchOptions(upstream=True, peers=True).check()

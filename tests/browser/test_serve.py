@@ -7,7 +7,7 @@ import pytest
 from helpers.chat_page import ask, wait_for_answer
 from helpers.chat_server import serving_process
 
-SPEECH = {"input": "One two three.", "voice": "slt", "response_format": "pcm"}
+SPEECH = {"input": "One two three.", "voice": "heart", "response_format": "pcm"}
 REALTIME = """() => new Promise((resolve, reject) => {
   const socket = new WebSocket(`ws://${location.host}/v1/realtime?model=any`);
   const types = []; let bytes = 0;

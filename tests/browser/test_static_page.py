@@ -1,5 +1,6 @@
 """The static page that speaks without a server (demo/browser), against the ONNX engine in Python."""
 
+import random
 import shutil
 import subprocess
 import threading
@@ -13,6 +14,8 @@ import numpy as np
 import pytest
 
 from vocalmtp.loading import load
+from vocalmtp.text.normalizer import ALPHABET, char_ids
+from vocalmtp.text.pronunciation import load_pronouncer, track_ids
 
 PAGE = Path(__file__).parents[2] / "demo" / "browser"
 TEXT = "The birch canoe slid on the smooth planks."
@@ -59,7 +62,7 @@ def speak(page: Any, text: str, voice: str) -> np.ndarray:
 def test_audio_equals_that_of_the_engine(page: Any) -> None:
     pytest.importorskip("onnxruntime")
     tts = load("mini", engine="onnx", int8=False)
-    for voice in ("slt", "rms"):
+    for voice in ("heart", "daniel"):
         samples = speak(page, TEXT, voice)
         np.testing.assert_allclose(samples, tts(TEXT, voice=voice).samples, atol=1e-3)
     assert page.get_attribute("#save", "href").startswith("blob:")
@@ -76,11 +79,30 @@ def test_numbers_and_several_sentences(page: Any) -> None:
         "really?",
         "yes.",
     ]
-    assert len(speak(page, "One. Two.", "slt")) > 8_000
+    assert len(speak(page, "One. Two.", "heart")) > 8_000
+
+
+def test_phones_equal_those_of_the_package(page: Any) -> None:
+    """Words of the lexicon, possessives and words that only the network knows."""
+    texts = [
+        "the church's bass don't stop-gap, zorblings!",
+        "rock 'n' roll, xylophonist's flurm.",
+        *random.Random(1).sample(sorted(load_pronouncer().lexicon), 200),
+    ]
+    numbers = page.evaluate(
+        """async (texts) => {
+            const pronouncer = await (await import('./phones.js')).Pronouncer.load('model');
+            return texts.map((text) => pronouncer.numbers(text));
+        }""",
+        texts,
+    )
+    for text, found in zip(texts, numbers, strict=True):
+        ids = zip(track_ids(text, phones=True), char_ids(text), strict=True)
+        assert found == [(both - letter) // len(ALPHABET) for both, letter in ids], text
 
 
 def test_a_text_without_words_is_refused(page: Any) -> None:
-    assert not len(speak(page, "漢字", "slt"))
+    assert not len(speak(page, "漢字", "heart"))
     assert "English" in page.inner_text("#status")
 
 

@@ -5,8 +5,10 @@ import torch
 from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
+from vocalmtp.chat.drafting import Drafter
 from vocalmtp.chat.generation import KEPT, LocalGenerator, is_loop
 from vocalmtp.engines.weight_only import WeightOnlyLinear
+from vocalmtp.models.text_lm import TextLM
 
 FIRST, SECOND = list(range(3, 15)), list(range(20, 25))
 
@@ -14,7 +16,8 @@ FIRST, SECOND = list(range(3, 15)), list(range(20, 25))
 def make_model(kind: str) -> nn.Module:
     torch.manual_seed(3)
     if kind == "gpt2":
-        config = GPT2Config(vocab_size=64, n_embd=64, n_layer=2, n_head=2, n_positions=256)
+        sizes = {"n_embd": 64, "n_layer": 2, "n_head": 2, "n_positions": 256}
+        config = GPT2Config(vocab_size=64, eos_token_id=1, **sizes)
         return GPT2LMHeadModel(config).eval()
     sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2}
     heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
@@ -71,6 +74,66 @@ def test_an_abandoned_answer_leaves_a_usable_cache_and_old_ones_are_dropped(coun
     for number in range(KEPT + 3):
         list(generator.tokens([50 + number, 4, 5], set(), 1))
     assert len(generator._prompts._entries) == KEPT
+
+
+HEADS = {
+    "recursive": {"name": "recursive", "steps": 3, "heads": 2},
+    "leap": {"name": "leap", "steps": 2, "stride": 2},
+    "sequential": {"name": "sequential", "steps": 2, "heads": 2},
+}
+
+
+def make_drafter(model: nn.Module, head: str) -> Drafter:
+    text_lm = TextLM(model, HEADS[head]).eval()
+    text_lm.restrict_drafts(torch.arange(0, 64, 2))
+    return Drafter(text_lm)
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+def test_drafts_change_no_answer(kind, head):
+    model = make_model(kind)
+    drafted = LocalGenerator(model, make_drafter(model, head))
+    plain = LocalGenerator(make_model(kind))
+    ids = FIRST
+    for more in (SECOND, [7, 8, 9], [40]):  # three turns
+        ids = [*ids, *more]
+        answer = list(plain.tokens(ids, {11}, 12))
+        assert list(drafted.tokens(ids, {11}, 12)) == answer
+        ids = [*ids, *answer]
+
+
+class Oracle:
+    """Drafts the two tokens of a known answer that follow, the second one wrong every other time."""
+
+    def __init__(self, answer):
+        self.answer, self.calls = answer, 0
+
+    def begin(self, entry):
+        self.start = len(entry.ids)
+        return self
+
+    def draft(self, entry, token):
+        self.calls += 1
+        place = len(entry.ids) - self.start + 1
+        right = self.answer[place : place + 2]
+        return [*right[:-1], *((token + self.calls % 2) % 64 for token in right[-1:])]
+
+    def optimize_for_inference(self, convert):
+        pass
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+def test_accepted_drafts_save_passes_and_leave_a_usable_cache(kind):
+    answer = list(LocalGenerator(make_model(kind)).tokens(FIRST, set(), 20))
+    generator = LocalGenerator(make_model(kind), Oracle(answer))
+    for limit in (20, 7):
+        generator.drafter.calls = 0
+        assert list(generator.tokens(FIRST, set(), limit)) == answer[:limit]
+        assert generator.drafter.calls <= limit / 2
+    (entry,) = generator._prompts._entries
+    assert entry.ids == [*FIRST, *answer][: len(entry.ids)]
+    assert entry.cache.lengths.tolist() == [len(entry.ids)] == [torch.cat(entry.hidden, 1).shape[1]]
 
 
 def test_weight_only_linear_is_close_to_float():

@@ -1,6 +1,8 @@
 """The history of a conversation within a limit on tokens."""
 
-from vocalmtp.chat.history import INTERRUPTED, History, Message
+import pytest
+
+from vocalmtp.chat.history import INTERRUPTED, History, Message, as_written
 
 
 def count_words(text: str) -> int:
@@ -54,3 +56,22 @@ def test_interrupted_answer_is_truncated_or_removed():
     assert [m.role for m in history.turns] == ["user"]
     history.truncate("")  # there is no answer
     assert [m.role for m in history.turns] == ["user"]
+
+
+@pytest.mark.parametrize(
+    ("transcript", "written"),
+    [
+        ("who painted the mona lisa.", "Who painted the mona lisa?"),
+        ("hello. so what is this called", "Hello. so what is this called?"),
+        ("What is it?", "What is it?"),
+        ("stop there.", "Stop there."),
+        ("what a nice day", "What a nice day"),
+        ("I know what it is.", "I know what it is."),
+        ("  ", ""),
+        ("was ist das?", "Was ist das?"),
+    ],
+)
+def test_transcripts_are_written_as_one_types(transcript, written):
+    assert as_written(transcript) == written
+    assert Message("user", transcript, spoken=True).content == written
+    assert Message("user", transcript).content == transcript  # as it was typed

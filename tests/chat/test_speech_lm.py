@@ -1,21 +1,27 @@
 """A speech LM with random weights as recognizer and responder."""
 
+import json
 from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers.chat_fakes import silence, speech_probability, tone
-from helpers.errors import error_code
+from helpers.errors import error_code, raises_input_error
+from helpers.tiny_chat_model import save_tiny_chat_model
 from helpers.toy_model import save_toy_model
+from transformers import AutoTokenizer
 
 from vocalmtp.audio.io import Audio, read_audio
 from vocalmtp.chat.answer_stream import APOLOGIES
 from vocalmtp.chat.history import Message
+from vocalmtp.chat.pipeline import build_pipeline
 from vocalmtp.chat.responders import AnswerRequest, SpeechLMResponder
+from vocalmtp.chat.transformers_chat import TransformersChat
 from vocalmtp.cli import main
 from vocalmtp.dialogue import DialogueModel
 from vocalmtp.loading import load
+from vocalmtp.models.speech_lm import SpeechLM
 from vocalmtp.recognizers.base import build_recognizer
 
 
@@ -34,7 +40,7 @@ def responder(folder, monkeypatch) -> SpeechLMResponder:
 class Sink:
     """Collects an answer."""
 
-    max_chars, live = 100, False
+    max_chars, live, think_seconds = 100, False, None
 
     def __init__(self):
         self.full_text, self.samples, self.errors = "", 0, []
@@ -49,6 +55,9 @@ class Sink:
         self.errors.append(code)
 
     def mark(self, part):
+        pass
+
+    def thought(self, delta):
         pass
 
     def on_cancel(self, action):
@@ -122,3 +131,32 @@ def test_speech_lm_is_a_recognizer_for_other_responders(folder, monkeypatch):
 
 def test_texts_with_figures_and_capitals_are_counted(responder):
     assert responder.count_tokens("You are FRIENDLY: answer in 2 sentences!") > 20
+
+
+def test_a_model_over_a_text_lm_answers_by_that_one(tmp_path):
+    llm = save_tiny_chat_model(tmp_path / "llm")
+    trunk = json.loads((llm / "config.json").read_text()) | {"tie_word_embeddings": True}
+    model = save_toy_model(tmp_path / "model", trunk=trunk, text="both")
+    AutoTokenizer.from_pretrained(llm).save_pretrained(model)
+    text_lm = SpeechLM.load(model).trunk.causal_lm()
+    prompt = TransformersChat(llm).prompt([Message("user", "the cat")])
+    ids = AutoTokenizer.from_pretrained(llm)(prompt, return_tensors="pt").input_ids
+    made = text_lm.generate(ids, do_sample=False, max_new_tokens=6)[0, ids.shape[1] :].tolist()
+
+    pipeline = build_pipeline(str(model), responder="speech-lm", recognizer="pocketsphinx")
+    assert pipeline.recognizer.name.startswith("pocketsphinx")  # it does not hear by itself
+    pipeline.responder.llm._max_tokens = 6
+    out = Sink()
+    pipeline.responder.answer(request("the cat", None), out)
+    expected = AutoTokenizer.from_pretrained(llm).decode(made, skip_special_tokens=True)
+    assert out.full_text.strip() == expected.strip() and out.samples and not out.errors
+    with raises_input_error("conflict", "llm"):
+        build_pipeline(str(model), llm="echo", responder="speech-lm")
+
+
+def test_a_text_lm_without_its_output_layer_writes_nothing(tmp_path):
+    llm = save_tiny_chat_model(tmp_path / "llm")
+    trunk = json.loads((llm / "config.json").read_text())
+    model = save_toy_model(tmp_path / "model", trunk=trunk, text="both")
+    with raises_input_error("unsupported", "trunk"):
+        build_pipeline(str(model), responder="speech-lm")

@@ -22,7 +22,7 @@ def question(tmp_path_factory):
 def test_recorded_question_is_transcribed_and_answered(question, tmp_path, capsys):
     output = tmp_path / "answer.wav"
     with pytest.raises(SystemExit, match="0"):
-        main(["chat", "--input", str(question), "--output", str(output), "--voice", "slt"])
+        main(["chat", "--input", str(question), "--output", str(output), "--voice", "heart"])
     printed = capsys.readouterr()
     user, answer = printed.out.splitlines()
     assert user.startswith("you: ")
@@ -53,7 +53,7 @@ def test_failing_llm_fails_the_command_and_writes_the_apology(question, tmp_path
         (["--terminal", "--llm", "nowhere"], "not_found"),
         (["--terminal", "--recognizer", "nowhere"], "unknown_name"),
         (["--terminal", "--llm", "http://host"], "missing"),
-        (["--terminal", "--role", "captain", "--voice", "slt"], "conflict"),
+        (["--terminal", "--role", "captain", "--voice", "heart"], "conflict"),
         (["--terminal", "--role", "captain", "--system", "Be."], "conflict"),
         (["--terminal", "--role", "captian"], "not_found"),
         (["--terminal", "--barge-in", "-1"], "invalid_value"),

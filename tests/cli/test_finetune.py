@@ -107,6 +107,20 @@ def test_interrupted_run_resumes(recipe, tmp_path, capsys):
     assert "the decoder is not trained" in capsys.readouterr().out
 
 
+def test_recommended_conditioning_is_trained_and_kept(recipe, tmp_path):
+    """A speech LM that speaks without the vector is trained without it."""
+    path = tmp_path / "toy" / "card.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"speaker_conditioning": "decoder"}))
+    assert run("train", recipe, "optim.max_steps=1", "decoder.max_minutes=0") == 0
+    out = tmp_path / "out"
+    assert json.loads((out / "card.json").read_text())["speaker_conditioning"] == "decoder"
+    original, adapted = (SpeechLM.from_pretrained(folder) for folder in (tmp_path / "toy", out))
+    assert adapted.config.speaker_dropout == 1.0 != original.config.speaker_dropout
+    for name in ("projection.0.weight", "projection.2.weight"):  # no gradient reaches them
+        a, b = (m.speaker_projection.get_parameter(name) for m in (original, adapted))
+        assert (a - b).abs().max() < 2e-3  # weight decay, and rounding to float16
+
+
 def test_best_model_is_exported(recipe, tmp_path, monkeypatch):
     """By word errors, down to those of the recordings; then by validation loss."""
     assert run("train", recipe, "optim.max_steps=1", "decoder.max_minutes=0") == 0

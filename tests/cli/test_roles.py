@@ -21,7 +21,7 @@ def test_roles_are_listed_and_shown(run, capsys):
     assert run("roles", "show", "captain") == 0
     out = capsys.readouterr().out
     assert (
-        "voice: rms" in out
+        "voice: oscar" in out
         and "persona: You are the captain" in out
         and "consent: not required" in out
     )

@@ -14,9 +14,10 @@ from vocalmtp.decoding.generate import Prompt, collect_utterances, generate
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.decoding.speculative import Speculative
 from vocalmtp.heads import DRAFTS, HEADS, DraftHead, SpeechHead, build_draft, build_head
-from vocalmtp.models.layout import Stream, TokenLayout
+from vocalmtp.models.layout import TokenLayout
 from vocalmtp.models.speech_lm import SpeechLM
 from vocalmtp.models.state import DecodeState
+from vocalmtp.models.streams import Stream
 
 Make = Callable[..., Any]
 CASES: dict[str, dict[str, Any]] = {
@@ -45,7 +46,7 @@ def model(request: pytest.FixtureRequest, make_model: Make) -> SpeechLM:
 
 @pytest.fixture(params=HEADS)
 def head(request: pytest.FixtureRequest) -> SpeechHead:
-    settings = {"decoder": BACKBONE} if request.param == "depth_decoder" else {}
+    settings = {"decoder": BACKBONE} if request.param.endswith("_decoder") else {}
     return build_head({"name": request.param} | settings, LAYOUT, WIDTH, {})
 
 

@@ -8,7 +8,8 @@ from torch.nn import functional as F
 
 from vocalmtp.decoding.tree import DraftTree
 from vocalmtp.heads import DRAFTS, DraftCache, DraftHead, SpeechHead, build_draft, build_head
-from vocalmtp.models.layout import IGNORED, Stream, TokenLayout
+from vocalmtp.models.layout import IGNORED, TokenLayout
+from vocalmtp.models.streams import Stream
 
 WIDTH = 16
 CONFIGS: dict[str, dict[str, Any]] = {

@@ -7,16 +7,19 @@ import torch
 from helpers.toy_model import BACKBONE
 
 from vocalmtp.heads import HEADS, SpeechHead, build_head
-from vocalmtp.models.layout import IGNORED, Stream, TokenLayout
+from vocalmtp.models.layout import IGNORED, TokenLayout
+from vocalmtp.models.streams import Stream
 
 WIDTH = 16
 CONFIGS: dict[str, dict[str, Any]] = {
     "linear": {"name": "parallel", "kind": "linear"},
     "slot_mlp": {"name": "parallel", "kind": "slot_mlp"},
+    "slot_transformer": {"name": "parallel", "kind": "slot_transformer", "hidden": 8},
     "mlp": {"name": "parallel", "kind": "mlp"},
     "transformer": {"name": "parallel", "kind": "transformer", "heads": 2},
     "depth": {"name": "depth", "width": 16, "layers": 2, "heads": 2},
     "depth_decoder": {"name": "depth_decoder", "decoder": BACKBONE},
+    "patch_decoder": {"name": "patch_decoder", "decoder": BACKBONE, "table_width": 8},
     "normed": {"name": "normed", "head": {"name": "depth", "width": 16, "layers": 1, "heads": 2}},
 }
 A = Stream(name="a", size=8, levels=(2, 4))
@@ -28,6 +31,7 @@ LAYOUTS = {
     "grouped": TokenLayout(streams=(A, B), frames_per_step=3),
     "joint": TokenLayout(streams=(ADVANCE, A, B), frames_per_step=2),
     "flat": TokenLayout(streams=(A, B), flat=True),
+    "end apart": TokenLayout(streams=(A, B), frames_per_step=2, end_slots="own"),
 }
 
 
@@ -54,18 +58,19 @@ def batch(layout: TokenLayout) -> tuple[torch.Tensor, torch.Tensor]:
 class GreedyPick:
     """The best id of every slot, or the given ones; keeps the logits it saw."""
 
-    def __init__(self, tokens: torch.Tensor | None = None):
-        self.tokens = tokens
-        self.seen: list[torch.Tensor] = []
+    def __init__(self, layout: TokenLayout, tokens: torch.Tensor | None = None):
+        self.layout, self.tokens = layout, tokens
+        self.seen: dict[int, torch.Tensor] = {}
 
-    def __call__(self, k: int, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        self.seen.append(logits)
-        chosen = logits.argmax(-1) if self.tokens is None else self.tokens[:, k]
-        return chosen, logits.log_softmax(-1).gather(1, chosen[:, None])[:, 0]
+    def __call__(self, k: int, logits: torch.Tensor) -> torch.Tensor:
+        self.seen[k] = logits
+        return logits.argmax(-1) if self.tokens is None else self.tokens[:, k]
 
-    def all(self, logits: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-        tokens, log_probs = zip(*(self(k, x) for k, x in enumerate(logits)), strict=True)
-        return torch.stack(tokens, 1), torch.stack(log_probs, 1)
+    def all(self, logits: list[torch.Tensor]) -> torch.Tensor:
+        slots: dict[int, torch.Tensor] = {}
+        for run, together in zip(self.layout.runs, logits, strict=True):
+            slots |= zip(run, together.unbind(1), strict=True)
+        return torch.stack([self(k, slots[k]) for k in sorted(slots)], 1)
 
 
 def test_loss_is_finite_and_reaches_all_parameters(head: SpeechHead, layout: TokenLayout) -> None:
@@ -108,9 +113,11 @@ def test_logits_do_not_depend_on_other_positions_or_later_slots(
     others = [place for place in range(targets.shape[1]) if place != 2]
     for one, other in zip(before, after, strict=True):
         torch.testing.assert_close(one[:, others], other[:, others])
-    for k in range(layout.tokens_per_step):  # slot k never sees its own target, nor later ones
+    assert sorted(head.draw_order) == list(range(layout.tokens_per_step))
+    for place, k in enumerate(head.draw_order):  # slot k never sees its own target, nor later ones
+        rest = list(head.draw_order[place:])
         later = targets.clone()
-        later[..., k:] = torch.where(targets[..., k:] == 0, 1, 0)
+        later[..., rest] = torch.where(targets[..., rest] == 0, 1, 0)
         torch.testing.assert_close(head.logits(hidden, later)[k], before[k])
 
 
@@ -130,32 +137,29 @@ def test_propose_has_teacher_forced_logits(head: SpeechHead, layout: TokenLayout
     """Decoding slot by slot (with a cache, where there is one) equals the teacher-forced pass."""
     hidden = torch.randn(3, WIDTH)
     tokens = torch.stack([torch.randint(0, s.vocab_size, (3,)) for s in layout.slots], -1)
-    pick = GreedyPick(tokens)
-    draft = head.propose(hidden, pick)
-    assert torch.equal(draft.tokens, tokens[:, None])
+    pick = GreedyPick(layout, tokens)
+    assert torch.equal(head.propose(hidden, pick), tokens)
     want = head.logits(hidden[:, None], tokens[:, None])
     for k, logits in enumerate(want):
         torch.testing.assert_close(pick.seen[k], logits[:, 0])
-        log_prob = logits[:, 0].log_softmax(-1).gather(1, tokens[:, k, None])[:, 0]
-        torch.testing.assert_close(draft.log_probs[:, 0, k], log_prob)
 
 
-def test_optimized_head_proposes_the_same(head: SpeechHead) -> None:
+def test_optimized_head_proposes_the_same(head: SpeechHead, layout: TokenLayout) -> None:
     hidden = torch.randn(3, WIDTH)
-    before, after = GreedyPick(), GreedyPick()
+    before, after = GreedyPick(layout), GreedyPick(layout)
     want = head.propose(hidden, before)
     with torch.no_grad():
         head.optimize_for_inference(lambda linear: linear)
         got = head.propose(hidden, after)
-    for one, other in zip(before.seen, after.seen, strict=True):
-        torch.testing.assert_close(one, other)
-    assert torch.equal(want.tokens, got.tokens)
+    for k in range(layout.tokens_per_step):
+        torch.testing.assert_close(before.seen[k], after.seen[k])
+    assert torch.equal(want, got)
 
 
-def test_row_proposes_the_same_in_any_batch(head: SpeechHead) -> None:
+def test_row_proposes_the_same_in_any_batch(head: SpeechHead, layout: TokenLayout) -> None:
     hidden = torch.randn(3, WIDTH)
-    together = head.propose(hidden, GreedyPick()).tokens
-    alone = [head.propose(hidden[b : b + 1], GreedyPick()).tokens for b in range(3)]
+    together = head.propose(hidden, GreedyPick(layout))
+    alone = [head.propose(hidden[b : b + 1], GreedyPick(layout)) for b in range(3)]
     assert torch.equal(together, torch.cat(alone))
 
 

@@ -24,6 +24,7 @@ HEADS: dict[str, dict[str, Any]] = {
     "transformer": {"name": "parallel", "kind": "transformer", "heads": 2},
     "depth": {"name": "depth", "width": 32, "layers": 1, "heads": 2},
     "depth_decoder": {"name": "depth_decoder", "decoder": BACKBONE},
+    "patch_decoder": {"name": "patch_decoder", "decoder": BACKBONE},
     "normed": {"name": "normed", "head": {"name": "parallel", "kind": "slot_mlp"}},
 }
 TRUNK: dict[str, Any] = {  # of another width than the backbone
@@ -53,6 +54,13 @@ CASES: dict[str, dict[str, Any]] = {
     "flat-prompt": {"flat": True, "text": "prompt", "backbone": "gpt2"},
     "depth": {"head": HEADS["depth"], "frames_per_step": 2},
     "depth-decoder": {"head": HEADS["depth_decoder"], "frames_per_step": 2},
+    "patches": {
+        "head": HEADS["patch_decoder"] | {"delays": [0, 2]},
+        "step_encoder": {"encoder": BACKBONE | {"hidden_size": 24}},
+        "frames_per_step": 3,
+        "end_slots": "text",
+        "text": "prompt",
+    },
     "trunk-layers": {
         "trunk": TRUNK | {"hidden_size": 32},
         "trunk_layers": {"layers": 1, "heads": 2, "hidden": 48},

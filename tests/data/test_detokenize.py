@@ -37,7 +37,10 @@ def test_a_folder_of_audio_to_codes_and_back(recordings, tmp_path, name):
     for index in range(3):
         item = shards[index]
         audio, rate = soundfile.read(wavs / f"{item.id}.wav")
-        assert rate == 16_000 and len(audio) == item.codes.shape[1] * tokenizer.spec.hop
+        assert (
+            rate == tokenizer.spec.sample_rate
+            and len(audio) == item.codes.shape[1] * tokenizer.spec.hop
+        )
 
 
 def test_what_is_there_is_kept_and_the_rest_made(recordings, tmp_path):

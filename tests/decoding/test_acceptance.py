@@ -19,9 +19,10 @@ from vocalmtp.decoding.generate import Prompt, generate
 from vocalmtp.decoding.sampling import RowSamplers, Sampler
 from vocalmtp.decoding.speculative import Speculative
 from vocalmtp.models.backbone import KVCache
-from vocalmtp.models.layout import Stream, TokenLayout
+from vocalmtp.models.layout import TokenLayout
 from vocalmtp.models.noise import RowNoise
-from vocalmtp.models.state import DecodeState, Proposal
+from vocalmtp.models.state import DecodeState
+from vocalmtp.models.streams import Stream
 
 Make = Callable[..., Any]
 CPU = torch.device("cpu")
@@ -79,10 +80,9 @@ def test_joint_acceptance_has_exactly_the_models_distribution() -> None:
 class Fixed:
     """A head with a constant distribution."""
 
-    def propose(self, hidden: torch.Tensor, sampler: Any) -> Proposal:
+    def propose(self, hidden: torch.Tensor, sampler: Any) -> torch.Tensor:
         logits = [p.log().expand(len(hidden), -1) for p in P]
-        tokens, log_probs = sampler.all(logits)
-        return Proposal(tokens[:, None], log_probs[:, None])
+        return sampler.all(PAIR.stack_runs(logits))
 
 
 def test_residual_sampling_by_trial() -> None:
@@ -165,7 +165,7 @@ def test_tolerance_accepts_only_near_codes() -> None:
             torch.full((9, 1), 0.5),
             tolerance,
         )
-        tokens, _ = sampler.all(logits)
+        tokens = sampler.all(layout.stack_runs(logits))
         assert sampler.agreed.nonzero()[:, 0].tolist() == kept
         assert tokens[sampler.agreed, 0].tolist() == kept
         assert (tokens[~sampler.agreed] == best).all()
@@ -184,5 +184,5 @@ def test_typical_acceptance_depends_on_the_entropy() -> None:
             torch.ones(8, dtype=torch.bool),
             0.09,
         )
-        sampler.all([logits])
+        sampler.all(layout.stack_runs([logits]))
         assert sampler.agreed.nonzero()[:, 0].tolist() == kept

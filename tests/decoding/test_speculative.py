@@ -17,10 +17,11 @@ from vocalmtp.decoding.speculative import Speculative
 from vocalmtp.decoding.strategies import DecodeStrategy, Grouped
 from vocalmtp.engines.linears import Int8Linear
 from vocalmtp.models.backbone import KVCache
-from vocalmtp.models.layout import Stream, TokenLayout
+from vocalmtp.models.layout import TokenLayout
 from vocalmtp.models.noise import RowNoise
 from vocalmtp.models.speech_lm import SpeechLM
 from vocalmtp.models.state import DecodeState
+from vocalmtp.models.streams import Stream
 
 Make = Callable[..., Any]
 GREEDY = Sampler(greedy=True)
@@ -236,16 +237,14 @@ def step_probabilities(model: SpeechLM, state: DecodeState) -> list[tuple[list[i
     """All possible next steps with their probabilities."""
 
     class Forced(ConstrainedSampler):
-        def __call__(self, k: int, logits: torch.Tensor) -> Any:
-            return super().__call__(k, logits)[0], torch.zeros(1)
-
         def all(self, logits: list[torch.Tensor]) -> Any:
-            tokens = [self(k, x)[0] for k, x in enumerate(logits)]
-            return torch.stack(tokens, 1), torch.zeros(1, len(tokens))
+            slots = [x for run in logits for x in run.unbind(1)]
+            return torch.stack([self(k, x) for k, x in enumerate(slots)], 1)
 
-        def draw(self, first: int, logits: torch.Tensor, must_pad: torch.Tensor) -> Any:
-            self.part *= self.distribution(first, logits, must_pad)[0, 0, self.tokens[first]].item()
-            return torch.tensor([[self.tokens[first]]]), torch.zeros(1, 1)
+        def draw(self, slots: Any, logits: torch.Tensor, must_pad: torch.Tensor) -> Any:
+            (k,) = slots
+            self.part *= self.distribution(slots, logits, must_pad)[0, 0, self.tokens[k]].item()
+            return torch.tensor([[self.tokens[k]]])
 
     made = []
     for tokens in product(*(range(slot.vocab_size) for slot in model.layout.slots)):
@@ -352,8 +351,8 @@ def test_draft_sampler_records_its_distributions() -> None:
     layout = TokenLayout(streams=(Stream(name="a", size=6), Stream(name="b", size=6)))
     state = view_of(1, layout)
     sampler, logits = DraftSampler(layout, state), torch.randn(2, 1, 8)
-    tokens, log_probs = sampler.all(list(logits))
+    tokens = sampler.all(layout.stack_runs(list(logits)))
     assert len(sampler.probs) == 2
     for k, probs in enumerate(sampler.probs):
         torch.testing.assert_close(probs.sum(), torch.ones(()))
-        torch.testing.assert_close(log_probs[0, k], probs[0, tokens[0, k]].log())
+        assert probs[0, tokens[0, k]] > 0

@@ -23,9 +23,10 @@ from vocalmtp.decoding.tree_speculative import CandidateRanker, TreeSpeculative,
 from vocalmtp.engines.linears import Int8Linear, keep_linear
 from vocalmtp.errors import ErrorCode
 from vocalmtp.models.backbone import KVCache
-from vocalmtp.models.layout import Stream, TokenLayout
+from vocalmtp.models.layout import TokenLayout
 from vocalmtp.models.prompts import Text
 from vocalmtp.models.state import DecodeState
+from vocalmtp.models.streams import Stream
 from vocalmtp.models.text_lm import TextLM
 
 Make = Callable[..., Any]
@@ -266,7 +267,7 @@ def test_candidates_are_ranked_by_distance_to_the_noise() -> None:
     logits[:, 10:] = -torch.inf  # neither end nor padding
     logits[2] = torch.arange(12.0).roll(5)
     sampler = CandidateRanker(layout, state, torch.tensor([[0.42], [0.98], [0.5]]), 4)
-    tokens, _ = sampler.all([logits])
+    tokens = sampler.all(layout.stack_runs([logits]))
     assert sampler.candidates.tolist() == [[4, 3, 5, 2], [9, 8, 7, 6], [4, 3, 2, 1]]
     assert tokens[:, 0].tolist() == [4, 9, 4]
 

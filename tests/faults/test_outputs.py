@@ -12,6 +12,7 @@ import pytest
 import soundfile
 from helpers.errors import error_code, raises_input_error
 from helpers.sounds import buzz
+from safetensors.numpy import save_file
 
 from vocalmtp.audio import formats
 from vocalmtp.audio.formats import audio_writer
@@ -107,6 +108,18 @@ def test_other_files_on_a_full_disk(tmp_path, full_disk):
     with raises_input_error("unusable", key="output"), atomic_folder(tmp_path / "f") as at:
         (at / "a").write_bytes(bytes(1000))
     assert os.listdir(tmp_path) == []
+
+
+def test_written_files_are_readable_by_others(tmp_path):
+    """As much as the umask allows: safetensors alone writes files for their owner only."""
+    tensors = {"a": np.zeros(1, np.float32)}
+    with atomic_path(tmp_path / "one") as path:
+        save_file(tensors, path)
+    with atomic_folder(tmp_path / "f") as partial:
+        save_file(tensors, partial / "two")
+    (tmp_path / "three").touch()
+    modes = {(tmp_path / name).stat().st_mode for name in ("one", "f/two", "three")}
+    assert len(modes) == 1
 
 
 def test_a_voice_on_a_full_disk(refused, whole_model, full_disk):

@@ -52,7 +52,7 @@ MODELS = {
     "binary card": (write("card.json", b"\xff\xfe\x00\x01"), "damaged: card.json"),
     "listed config": (write("config.json", b"[1, 2]"), "damaged: "),
     "deep config": (write("config.json", b"[" * 100_000), "damaged: "),
-    "another kind": (edit("config.json", model_type="llama"), "unsupported: 'llama'"),
+    "another kind": (edit("config.json", model_type="llama"), "missing: 'llama'"),
     "newer config": (edit("config.json", format=FORMAT + 1), NEWER),
     "newer codec": (edit("tokenizer/tokenizer.json", format=FORMAT + 1), NEWER),
     "odd format": (edit("config.json", format="x"), "damaged: 'x'"),

@@ -125,11 +125,12 @@ def test_what_the_hub_refuses_is_one_line_and_leaves_nothing(
 @pytest.mark.parametrize(
     ("spoil", "code"),
     [
+        (lambda folder: [file.unlink() for file in folder.glob("*.*")], "not_found"),
         (lambda folder: sorted(folder.glob("model-*"))[1].unlink(), "missing"),
         (lambda folder: cut(sorted(folder.glob("model-*"))[0]), "damaged"),
         (lambda folder: rename_tokens(folder / "tokenizer.json"), "unsupported"),
     ],
-    ids=["missing shard", "half download", "other text tokenizer"],
+    ids=["other files", "missing shard", "half download", "other text tokenizer"],
 )
 def test_incomplete_repository_is_one_line_and_leaves_nothing(
     hub: Callable[..., list[tuple[Any, ...]]],

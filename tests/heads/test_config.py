@@ -6,7 +6,8 @@ from helpers.errors import raises_input_error
 
 from vocalmtp.errors import ErrorCode
 from vocalmtp.heads import build_draft, build_head
-from vocalmtp.models.layout import Stream, TokenLayout
+from vocalmtp.models.layout import TokenLayout
+from vocalmtp.models.streams import Stream
 
 LAYOUT = TokenLayout(streams=(Stream(name="a", size=4),), frames_per_step=2)
 

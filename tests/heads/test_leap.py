@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from vocalmtp.heads import build_draft, build_head
 from vocalmtp.heads.draft.leap import look_back
-from vocalmtp.models.layout import Stream, TokenLayout
+from vocalmtp.models.layout import TokenLayout
+from vocalmtp.models.streams import Stream
 
 LAYOUT = TokenLayout(streams=(Stream(name="a", size=4),))
 COUNTS = st.integers(1, 12)

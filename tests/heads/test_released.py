@@ -17,9 +17,10 @@ from vocalmtp.decoding.generate import Prompt, collect_utterances, generate
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.heads import build_head
 from vocalmtp.models.embeddings import SpeakerProjection, SpeakerProjectionConfig
-from vocalmtp.models.layout import IGNORED, Stream, TokenLayout
+from vocalmtp.models.layout import IGNORED, TokenLayout
 from vocalmtp.models.prompts import Speaker, Text, opening, tts_prompt
 from vocalmtp.models.speech_lm import SpeechLM
+from vocalmtp.models.streams import Stream
 
 LAYOUT = TokenLayout(
     streams=(Stream(name="a", size=8), Stream(name="c", size=5)),

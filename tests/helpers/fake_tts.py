@@ -24,6 +24,8 @@ DELAY = "FAKE_TTS_DELAY"  # an environment variable, since workers are processes
 class FakeTTS:
     """Speaks a row in as many rounds as its text has words; `most` is the fullest batch so far."""
 
+    card = {"languages": ["english", "german"], "instructions": True}
+
     def __init__(self):
         self.most = 0
         self.read = 0
@@ -69,7 +71,8 @@ class FakeTTS:
             voice = self.find_voice(request.voice)
         except InputError as error:
             return error
-        key = f"{request.text}|{voice.name}|{request.seed}|{sorted(request.sampling.items())}"
+        options = (request.seed, request.language, request.instructions)
+        key = f"{request.text}|{voice.name}|{options}|{sorted(request.sampling.items())}"
         count = 0 if request.text == "silent" else 100 * len(request.text)
         tone = np.sin(np.arange(count) * (0.01 + zlib.crc32(key.encode()) / 2**33))
         return Audio(tone.astype(np.float32), 16_000)

@@ -141,6 +141,43 @@ def save_vocalnet(folder: Path, settings: dict[str, Any], shapes: dict[str, list
     make_tiny("cosyvoice2").save_pretrained(folder / "tokenizer")
 
 
+MOSS_MARKS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+MOSS_SPEECH = ("start", "end", "user_slot", "assistant_gen_slot", "assistant_delay_slot")
+MOSS_TEMPLATE = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def save_parts(
+    folder: Path, settings: dict[str, Any], weights: dict[str, torch.Tensor], codec: str
+) -> None:
+    """Save the configuration and the weights of a model, and a tiny codec beside them."""
+    (folder / "config.json").write_text(json.dumps(settings), encoding="utf-8")
+    save_file(weights, folder / "model.safetensors")
+    make_tiny(codec).save_pretrained(folder / "tokenizer")
+
+
+def save_moss(folder: Path, settings: dict[str, Any], shapes: dict[str, list[int]]) -> None:
+    """Save a tiny MOSS-TTS, whose weights are the same everywhere, with its codec."""
+    tokens = [*MOSS_MARKS, *(f"<|audio_{name}|>" for name in MOSS_SPEECH)]
+    size = save_text_tokenizer(folder, tokens, chat_template=MOSS_TEMPLATE)
+    assert size == settings["language_config"]["vocab_size"]
+    weights = {name: moss_weight(name, shape) for name, shape in shapes.items()}
+    save_parts(folder, settings, weights, "moss-audio-tokenizer")
+
+
+def moss_weight(name: str, shape: list[int]) -> torch.Tensor:
+    """The weight of a published name; those of layers and heads are large, so that outputs differ."""
+    weight = scattered(name, torch.Size(shape))
+    if "layers" in name and len(shape) == 2:
+        weight = weight * 2
+    if name == "lm_heads.0.weight":
+        weight = weight.roll(4, 0)  # so that speech ends after some frames
+    factor = {"lm_heads": 8, "emb_ext": 5}.get(name.partition(".")[0], 1)
+    return weight * factor
+
+
 def save_slm(folder: Path, case: dict[str, Any], grouped: bool) -> None:
     """Save a tiny SLM-Decoupled-MTP, whose weights are the same everywhere, with its codec."""
     marks = ["[Human]", "[Assistant]", "<sosp>", "<|placeholder|>"]
@@ -150,9 +187,7 @@ def save_slm(folder: Path, case: dict[str, Any], grouped: bool) -> None:
         added = [*codes, "<sosp>", "<eosp>", "[Human]", "[Assistant]", "<|placeholder|>"]
     save_former_tokenizer(folder, ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *added])
     weights = {name: scattered(name, torch.Size(size)) for name, size in case["shapes"].items()}
-    (folder / "config.json").write_text(json.dumps(case["config"]), encoding="utf-8")
-    save_file(weights, folder / "model.safetensors")
-    make_tiny("facodec-v2-3").save_pretrained(folder / "tokenizer")
+    save_parts(folder, case["config"], weights, "facodec-v2-3")
 
 
 def save_former_tokenizer(folder: Path, tokens: list[str]) -> None:
@@ -166,3 +201,23 @@ def save_former_tokenizer(folder: Path, tokens: list[str]) -> None:
     for name, content in files.items():
         (folder / name).write_text(json.dumps(content), encoding="utf-8")
     (folder / "merges.txt").write_text("#version: 0.2\n", encoding="utf-8")
+
+
+MIMO_MARKS = ("sosp", "eosp", "empty", "sostm", "eostm", "eot", "im_start", "im_end")
+
+
+def save_mimo(folder: Path, settings: dict[str, Any], shapes: dict[str, list[int]]) -> None:
+    """Save a tiny MiMo-Audio, whose weights are the same everywhere, with its codec."""
+    size = save_text_tokenizer(folder, [f"<|{name}|>" for name in MIMO_MARKS])
+    assert size == settings["vocab_size"]
+    weights = {name: mimo_weight(name, shape) for name, shape in shapes.items()}
+    save_parts(folder, settings, weights, "mimo-audio-tokenizer")
+
+
+def mimo_weight(name: str, shape: list[int]) -> torch.Tensor:
+    """The weight of a published name; those of layers and heads are large, so that outputs differ."""
+    weight = scattered(name, torch.Size(shape))
+    if "layers" in name and len(shape) == 2:
+        weight = weight * 2
+    large = {"local_transformer_lm_heads": 8, "lm_head": 8, "speech_embeddings": 5}
+    return weight * (5 if "embed_tokens" in name else large.get(name.partition(".")[0], 1))

@@ -14,6 +14,8 @@ from vocalmtp.tokenizers.published.cosyvoice2 import CosyVoice2Config
 from vocalmtp.tokenizers.published.facodec import FACodecConfig
 from vocalmtp.tokenizers.published.flow_matching import FlowConfig
 from vocalmtp.tokenizers.published.kanade import KanadeConfig
+from vocalmtp.tokenizers.published.mimo import MimoConfig
+from vocalmtp.tokenizers.published.moss import MossConfig
 from vocalmtp.tokenizers.published.qwen3_tts import Qwen3TTSConfig
 from vocalmtp.tokenizers.published.s3 import S3Config
 from vocalmtp.tokenizers.published.snac import SnacConfig
@@ -59,6 +61,33 @@ TINY = {  # by type: the streams and codes of the cards, and few channels
         post_layers=3,
         vocoder_width=16,
         pitch_width=8,
+    ),
+    "mimo_audio_tokenizer": MimoConfig(
+        mels=8,
+        width=8,
+        hidden=8,
+        heads=2,
+        layers=1,
+        skipped=1,
+        vocoder_width=8,
+        vocoder_hidden=8,
+        vocoder_heads=2,
+        vocoder_layers=1,
+    ),
+    "moss_audio_tokenizer": MossConfig(
+        width=8,
+        hidden=8,
+        heads=2,
+        layers=1,
+        slow_width=12,
+        slow_hidden=8,
+        slow_heads=2,
+        slow_layers=1,
+        between=4,
+        latent=8,
+        residual=6,
+        seconds=0.4,
+        codebook_dim=4,
     ),
     "qwen3_tts_12hz": Qwen3TTSConfig(
         encoder_filters=2,

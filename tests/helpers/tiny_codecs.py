@@ -62,9 +62,12 @@ def make_neural(name: str) -> NeuralTokenizer:
     """A tiny trainable tokenizer of the kind of card `name`."""
     torch.manual_seed(0)
     small = dict.fromkeys(("encoder_dim", "decoder_dim", "frame_dim"), 16)
+    card = find_card(name)
     config = NeuralTokenizerConfig(
         name=name,
-        kind=find_card(name).kind,
+        kind=card.kind,
+        sample_rate=card.sample_rate,
+        prosody_levels=card.streams[-1].levels if card.kind == "decoupled" else None,
         encoder_layers=1,
         decoder_layers=2,
         frame_layers=2,

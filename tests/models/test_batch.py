@@ -1,6 +1,6 @@
 """Segments to batches: every position, its target, and its pointers."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from helpers.errors import raises_input_error
 
 from vocalmtp.errors import ErrorCode
 from vocalmtp.models.batch import Collator, PositionKind
-from vocalmtp.models.layout import IGNORED, Stream, TokenLayout
+from vocalmtp.models.layout import IGNORED, TokenLayout
 from vocalmtp.models.prompts import (
     AudioInput,
     Context,
@@ -18,6 +18,7 @@ from vocalmtp.models.prompts import (
     Text,
     tts_prompt,
 )
+from vocalmtp.models.streams import Stream
 
 CODEC = Stream(name="a", size=9, delay=1)
 TRACKED = TokenLayout(
@@ -101,7 +102,7 @@ def test_batch_moves_all_tensors() -> None:
     prompt = [AudioInput(torch.zeros(1, 4, dtype=torch.long)), Text([1], supervised=True)]
     prompt += [ControlToken("speech", added=3), Context([3])]
     prompt += tts_prompt("track", characters=[1, 2], speaker=torch.ones(2))
-    batch = Collator(TRACKED, 2, 2)([prompt]).to("meta")
+    batch = replace(Collator(TRACKED, 2, 2)([prompt]), hidden=torch.zeros(1, 1, 1)).to("meta")
     tensors = [getattr(batch, field.name) for field in fields(batch)]
     assert all(tensor.device.type == "meta" for tensor in tensors)
     assert batch.attention_mask.device.type == "meta"

@@ -3,7 +3,8 @@
 import torch
 
 from vocalmtp.models.embeddings import SlotEmbedding, SlotProjection, centred_digits, digits_of
-from vocalmtp.models.layout import Stream, TokenLayout
+from vocalmtp.models.layout import TokenLayout
+from vocalmtp.models.streams import Stream
 
 STREAMS = (
     Stream(name="advance", size=3, joint=True),

@@ -6,8 +6,11 @@ from helpers.errors import raises_input_error
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vocalmtp.decoding.generate import StepUnpacker
 from vocalmtp.errors import ErrorCode
-from vocalmtp.models.layout import IGNORED, Stream, TokenLayout, hold
+from vocalmtp.models.layout import IGNORED, TokenLayout
+from vocalmtp.models.packing import hold
+from vocalmtp.models.streams import Stream
 
 
 @st.composite
@@ -24,7 +27,15 @@ def layouts(draw: st.DrawFn) -> TokenLayout:
         for q in range(num_joint + draw(st.integers(1, 3)))
     ]
     group = 1 if flat else draw(st.integers(1, 4))
-    return TokenLayout(streams=tuple(streams), frames_per_step=group, flat=flat)
+    kinds = ["first"]
+    if not flat and not num_joint:
+        kinds += ["own"] if any(stream.delay for stream in streams) else ["own", "text"]
+    return TokenLayout(
+        streams=tuple(streams),
+        frames_per_step=group,
+        flat=flat,
+        end_slots=draw(st.sampled_from(kinds)),
+    )
 
 
 def random_codes(layout: TokenLayout, lengths: list[int], seed: int) -> torch.Tensor:
@@ -83,6 +94,60 @@ def test_text_track_leads_by_one_step() -> None:
         [end, 6, 9, pad, pad],
     ]
     assert layout.advances(tokens[None])[0].tolist() == [[1, 2], [3, 0], [0, 0]]
+
+
+def test_end_of_its_own_comes_with_the_last_frame_of_the_first_stream() -> None:
+    streams = tuple(Stream(name=str(q), size=9, delay=q) for q in range(3))
+    layout = TokenLayout(streams=streams, end_slots="own")
+    codes = torch.tensor([[1, 2], [3, 4], [5, 6]])
+    goes_on, reference, end, none, pad = 0, 1, 2, 3, 10
+    tokens = layout.pack(codes[None]).tokens[0]
+    expected = [
+        [goes_on, 1, pad, pad],
+        [end, 2, 3, pad],
+        [none, pad, 4, 5],
+        [none, pad, pad, 6],
+    ]
+    assert tokens.tolist() == expected
+    assert layout.targets(tokens)[2].tolist() == [IGNORED, IGNORED, 4, 5]
+    assert layout.steps_after_end == 2
+    beginning = layout.pack_beginning(codes)
+    assert beginning.tolist() == [expected[0], [goes_on, *expected[1][1:]]]
+    example = layout.pack_reference(codes)
+    assert torch.equal(example[:, 1:], tokens[:, 1:]) and set(example[:, 0].tolist()) == {reference}
+
+
+def test_rows_cut_off_before_the_delays_of_their_end_keep_complete_frames() -> None:
+    streams = tuple(Stream(name=str(q), size=9, delay=q) for q in range(3))
+    layout = TokenLayout(streams=streams, end_slots="own")
+    codes = torch.tensor([[[1, 2, 3], [4, 5, 6], [7, 8, 1]]])
+    tokens = layout.pack(codes).tokens
+    assert tokens.shape[1] == 5
+    for steps, frames in ((5, 3), (4, 2), (3, 1), (2, 0)):
+        found, lengths = layout.unpack(tokens[:, :steps])
+        assert lengths.tolist() == [frames] and torch.equal(found, codes[..., :frames])
+
+
+def test_steps_of_text_are_left_out() -> None:
+    streams = tuple(Stream(name=str(q), size=9) for q in range(2))
+    layout = TokenLayout(streams=streams, frames_per_step=2, end_slots="text")
+    codes = torch.tensor([[1, 2, 3, 4], [5, 6, 7, 8]])
+    first, second, end = layout.pack(codes[None]).tokens[0]
+    assert first.tolist() == [0, 1, 5, 2, 6] and end.tolist() == [2, 10, 10, 10, 10]
+    text = torch.tensor([1, 10, 10, 10, 10])
+    rows = [torch.stack([text, first, text, text, second, end, text]), torch.stack([first] * 7)]
+    found, lengths = layout.unpack(torch.stack(rows), torch.tensor([7, 1]))
+    assert lengths.tolist() == [4, 2] and torch.equal(found[0], codes)
+    assert torch.equal(found[1, :, :2], codes[:, :2])
+    assert torch.equal(layout.pack_reference(codes[:, :3]), first[None])
+    unpacker = StepUnpacker(layout)
+    parts = [unpacker.push(step) for step in rows[0]] + [unpacker.flush()]
+    assert torch.equal(torch.cat(parts, 1), codes)
+
+
+def test_steps_of_text_exclude_delays() -> None:
+    with raises_input_error("conflict", "end_slots", "text"):
+        TokenLayout(streams=(Stream(name="a", size=9, delay=1),), end_slots="text")
 
 
 def test_forced_padding_is_not_a_target() -> None:

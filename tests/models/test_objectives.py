@@ -7,13 +7,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vocalmtp.models.layout import IGNORED, Stream, TokenLayout
+from vocalmtp.models.layout import IGNORED, TokenLayout
 from vocalmtp.models.objectives import (
     build_objectives,
     last_occurrence,
     order_loss,
     order_weights,
 )
+from vocalmtp.models.streams import Stream
 
 VOCABULARY = 6
 

@@ -13,6 +13,8 @@ from helpers.toy_model import BACKBONE, save_toy_model
 
 from vocalmtp.decoding.options import Decoding
 from vocalmtp.loading import load
+from vocalmtp.onnx.manifest import GRAPHS
+from vocalmtp.tokenizers.neural.model import NeuralTokenizerConfig
 
 
 @pytest.fixture
@@ -55,7 +57,7 @@ def test_torn_weights(folder: Path) -> None:
 
 
 def test_a_damaged_manifest(folder: Path) -> None:
-    (folder / "onnx.json").write_text('{"layout": 3, "graphs": 2}')
+    (folder / "onnx.json").write_text(json.dumps({"layout": 3, "graphs": GRAPHS}))
     with raises_input_error("invalid_value", None):
         load(folder, engine="onnx")
 
@@ -86,6 +88,15 @@ def test_a_model_that_has_no_graphs(settings: dict[str, Any], tmp_path: Path) ->
     with raises_input_error("unsupported", "model"):
         export_onnx(toy)
     assert not list(toy.glob("*.onnx"))
+
+
+def test_a_sample_rate_that_has_no_graph() -> None:
+    from vocalmtp.onnx.codec_graphs import check_exportable
+
+    for rate in (8_000, 16_000, 22_000, 24_000, 48_000):
+        check_exportable(NeuralTokenizerConfig(sample_rate=rate), "model 'toy'")
+    with raises_input_error("unsupported", "model"):
+        check_exportable(NeuralTokenizerConfig(sample_rate=16_200), "model 'toy'")
 
 
 def test_a_missing_package(

@@ -18,8 +18,8 @@ MEMORY = 250  # MB
 CODE = """
 import sys, vocalmtp
 tts = vocalmtp.load("mini", engine="onnx")
-audio = tts("Good morning to you.", voice="slt", temperature=0.7, seed=3)
-chunks = list(tts.stream("Good morning to you.", voice="slt", temperature=0.7, seed=3))
+audio = tts("Good morning to you.", voice="heart", temperature=0.7, seed=3)
+chunks = list(tts.stream("Good morning to you.", voice="heart", temperature=0.7, seed=3))
 assert audio.duration > 0.5 and len(chunks) > 2 and audio.words
 loaded = [name for name in ("torch", "transformers") if name in sys.modules]
 peak = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))

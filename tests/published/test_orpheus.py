@@ -177,6 +177,20 @@ def test_missing_shards_are_named(published: tuple[Path, PreTrainedModel], tmp_p
         vocalmtp.load(folder)
 
 
+def test_folders_of_pickles_or_without_vocabulary(
+    published: tuple[Path, PreTrainedModel], tmp_path: Path
+):
+    folder = shutil.copytree(published[0], tmp_path / "copy")
+    for file in folder.glob("model*"):
+        file.unlink()
+    (folder / "pytorch_model.bin").touch()
+    with raises_input_error("unsupported", names="safetensors"):
+        vocalmtp.load(folder)
+    (folder / "tokenizer.json").unlink()
+    with raises_input_error("missing", names="tokenizer.json"):
+        vocalmtp.load(folder)
+
+
 def test_half_download_is_damaged(published: tuple[Path, PreTrainedModel], tmp_path: Path):
     folder = shutil.copytree(published[0], tmp_path / "copy")
     torn = sorted(folder.glob("model-*.safetensors"))[0]

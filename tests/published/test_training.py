@@ -12,16 +12,25 @@ import pytest
 import torch
 from helpers.command_line import run
 from helpers.errors import error_code, raises_input_error
-from helpers.published_lms import save_csm, save_flat, save_orpheus
+from helpers.published_lms import save_csm, save_flat, save_orpheus, save_slm, save_vocalnet
 from helpers.qwen3_tts import save_qwen3_tts
 
 import vocalmtp
-from vocalmtp.data.shards import CodeShards
+from vocalmtp.data.shards import CodeShards, ShardRow
 from vocalmtp.decoding.generate import generate
-from vocalmtp.models.prompt_parts import prompt_parts, segments_of
-from vocalmtp.models.prompts import ControlToken, Speech, Text
+from vocalmtp.models.prompt_parts import Part, prompt_parts, segments_of
+from vocalmtp.models.prompts import (
+    AudioInput,
+    Context,
+    ControlToken,
+    Segment,
+    Speaker,
+    Speech,
+    Text,
+)
 from vocalmtp.models.speech_lm import SpeechLM
 from vocalmtp.published.saving import load_whole
+from vocalmtp.tokenizers import load_tokenizer
 from vocalmtp.training.recipe import ModelRecipe
 from vocalmtp.training.regroup import regroup
 from vocalmtp.tts import TTS, SynthesisRequest
@@ -107,7 +116,7 @@ def test_data_is_what_the_model_speaks(neutts: Path, drafting: Path):
     request = SynthesisRequest(text="I.", seed=1)
     prompt = tts.prompt(tts.plan(request)[0])
     spoken = [int(event.tokens[0, 0]) for event in generate(tts.model, [prompt])]
-    assert item.prompt == (tuple(prompt.segments[0].ids), 4)
+    assert item.prompt == (Part(text=tuple(prompt.segments[0].ids)), Part(recording=4))
     assert item.codes[0].tolist() == [7, 65_535, 0, 7, *spoken]
 
 
@@ -130,7 +139,8 @@ def test_losses_are_those_of_the_draft_head(drafting: Path):
 def test_recordings_are_no_targets(neutts: Path):
     model = vocalmtp.load(neutts, engine="eager").model
     codes = torch.tensor([[7, 65_535, 0, 9, 8]])
-    batch = model.collator()([segments_of([(1, 2), 3], codes)])
+    parts = [Part(text=(1, 2)), Part(recording=3)]
+    batch = model.collator()([segments_of(parts, codes)])
     targets = batch.step_targets[0, :, 0].tolist()
     assert targets[:6] == [-100, -100, -100, -100, 9, 8] and targets[6] != -100
 
@@ -139,12 +149,114 @@ def test_prompts_survive_the_way_to_the_data():
     recording, codes = torch.tensor([[1, 2]]), torch.tensor([[3, 4, 5]])
     turns = [Text([1]), Speech(recording), Text([2, 3]), Speech(None)]
     parts, joined = prompt_parts(turns, codes)
-    assert parts == ((1,), 2, (2, 3)) and joined.tolist() == [[1, 2, 3, 4, 5]]
+    assert parts == (Part(text=(1,)), Part(recording=2), Part(text=(2, 3)))
+    assert joined.tolist() == [[1, 2, 3, 4, 5]]
     first, own, second, speech = segments_of(parts, joined)
     assert (first.ids, second.ids) == ((1,), (2, 3)) and not own.supervised
     assert own.codes.tolist() == [[1, 2]] and speech.codes.tolist() == [[3, 4, 5]]
     with raises_input_error("unsupported", "prompt"):
-        prompt_parts([ControlToken("x")], codes)
+        prompt_parts([AudioInput(codes)], codes)
+
+
+def test_prompts_of_all_kinds_survive_the_way_to_the_data():
+    recording, codes, vector = torch.tensor([[1, 2]]), torch.tensor([[3]]), torch.ones(4)
+    prompt: list[Segment] = [
+        Context([1]),
+        Text([2, 3]),
+        ControlToken("x", 4),
+        Speaker(vector.numpy(), 5),
+        Speaker(None),
+    ]
+    along = Speech(recording, [6, 7], goes_on=True, penalized=False)
+    parts, joined = prompt_parts([*prompt, along], codes)
+    row = ShardRow(id="a", text="b", split="c", prompt=parts)
+    again = ShardRow.model_validate_json(row.model_dump_json(exclude_none=True))
+    assert again.prompt == parts
+    *found, speech = segments_of(again.prompt, joined, vector)
+    assert found[:3] == [Context((1,)), Text((2, 3)), ControlToken("x", 4)]
+    assert found[3].vector is vector and (found[3].added, found[4].vector) == (5, None)
+    assert speech.characters == (6, 7) and speech.given == 2
+    assert speech.codes.tolist() == [[1, 2, 3]]
+
+
+def train_drafts(folder: Path, model: Path, *changes: str) -> int:
+    """Run the recipe for two steps in `folder`."""
+    (folder / "texts.txt").write_text("I.\nA.\n", encoding="utf-8")
+    return run(
+        "train",
+        ROOT / "recipes" / "published" / "drafts.yaml",
+        f"init={model}",
+        f"output={folder / 'run'}",
+        f"data.shards={folder / 'codes'}",
+        f"data.own_speech.texts={folder / 'texts.txt'}",
+        "data.own_speech.truncated=true",
+        "optim.max_steps=2",
+        "optim.batch_frames=80",
+        "optim.precision=fp32",
+        *changes,
+    )
+
+
+def released(family: str) -> dict[str, Any]:
+    """The golden file of a family."""
+    file = ROOT / "tests" / "published" / "golden" / f"{family}.json"
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def save_tiny_vocalnet(folder: Path) -> None:
+    case = released("vocalnet")
+    save_vocalnet(folder, case["config"], case["shapes"])
+    spec = load_tokenizer(folder / "tokenizer").spec
+    voice = Voice("me", np.ones(spec.speaker_dim, np.float32), "test", spec.name, spec.hash)
+    (folder / "voices").mkdir()
+    voice.save(folder / "voices" / "me.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("save", "voices"),
+    [
+        (partial(save_qwen3_tts, kind="custom_voice"), "[ryan]"),
+        (save_tiny_vocalnet, "[]"),
+    ],
+    ids=["qwen3", "vocalnet"],
+)
+def test_prompts_of_more_than_text_train_drafts(save: Any, voices: str, tmp_path: Path):
+    """The data has the prompt that the model spoke after, and its drafts change nothing."""
+    model = tmp_path / "model"
+    model.mkdir()
+    save(model)
+    assert train_drafts(tmp_path, model, f"data.own_speech.voices={voices}") == 0
+    published, trained = (vocalmtp.load(e, engine="eager") for e in (model, tmp_path / "run"))
+    request = SynthesisRequest(text="I.", voice=voices.strip("[]") or None, seed=1)
+    prompt = published.prompt(published.plan(request)[0])
+    item = CodeShards(tmp_path / "codes")[0]
+    collate = published.model.collator()
+    segments = segments_of(item.prompt, item.codes, item.speaker)
+    asked, taught = collate([prompt.segments]), collate([segments])
+    length = asked.kinds.shape[1]
+    for name in ("kinds", "ids", "added_text", "context", "speaker", "characters"):
+        one, other = getattr(asked, name), getattr(taught, name)
+        if one is not None:
+            own = other[:, :length] if one.shape[1] == length else other
+            assert torch.equal(one, own), name
+    drafted = trained.using(replace(trained.decoding, drafts=2))
+    assert steps_of(drafted) == steps_of(trained) == steps_of(published)
+
+
+def test_drafts_where_any_slot_may_end_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture):
+    name = "12 heads, speaker"
+    save_slm(tmp_path, released("slm_decoupled")[name], grouped=True)
+    assert train_drafts(tmp_path, tmp_path) == 2
+    assert error_code(capsys.readouterr().err) == "unsupported"
+
+
+def test_regrouping_where_steps_have_text_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture):
+    save_qwen3_tts(tmp_path, "custom_voice")
+    recipe = ROOT / "recipes" / "published" / "regroup.yaml"
+    assert run("train", recipe, "--dry-run", f"model.pretrained={tmp_path}") == 2
+    assert error_code(capsys.readouterr().err) == "unsupported"
+    drafts = ROOT / "recipes" / "published" / "drafts.yaml"
+    assert run("train", drafts, "--dry-run", f"init={tmp_path}") == 0
 
 
 def test_plan_counts_published_sizes(capsys: pytest.CaptureFixture):

@@ -16,6 +16,8 @@ import vocalmtp
 from vocalmtp.bench.profile import time_shares
 from vocalmtp.bench.run import next_token_model
 from vocalmtp.bench.speed import steps_per_second
+from vocalmtp.decoding.synthesis import SentenceRequest
+from vocalmtp.models.prompts import Segment
 from vocalmtp.tts import TTS
 
 
@@ -52,6 +54,21 @@ def test_batch_writes_what_tts_speaks(folder: Path, tts: TTS, tmp_path: Path):
         samples, _ = soundfile.read(tmp_path / "out" / row["audio"])
         alone = tts(row["text"], voice="leo", seed=row["seed"])
         np.testing.assert_allclose(samples, alone.samples, atol=1e-4)
+
+
+def test_the_prompt_of_a_sentence_is_made_once(tts: TTS, monkeypatch: pytest.MonkeyPatch):
+    made, prompt_format = [], tts.prompt_format
+    assert prompt_format is not None
+
+    def counted(sentence: SentenceRequest) -> list[Segment]:
+        made.append(sentence.text)
+        return prompt_format(sentence)
+
+    monkeypatch.setattr(tts, "prompt_format", counted)
+    tts("Yes. No.", voice="tara")
+    for _ in tts.stream("I.", voice="leo"):
+        pass
+    assert made == ["yes.", "no.", "i."]
 
 
 def test_info_reads_no_weights(folder: Path, capsys: pytest.CaptureFixture):

@@ -13,6 +13,7 @@ from vocalmtp.text.thinking import (
     format_reply,
     limit_thoughts,
     opening,
+    parse_decision,
     parse_reply,
 )
 
@@ -206,3 +207,19 @@ def test_thoughts_without_an_end_are_ended():
     write = Replies("Hm. ", "Well.")
     assert "".join(limit_thoughts(write, opened=True)) == "Hm. Well.\n</think>\n\n6"
     assert "".join(limit_thoughts(Replies("Hm. ", "Well."), 0, None)) == "Hm. Well."
+
+
+@pytest.mark.parametrize(
+    ("text", "mode"),
+    [
+        ("<judge>\nof its own\n</judge>\n\n<think_on>\n", "on"),
+        ("<judge> b </judge><think_off> whatever <think_on>", "off"),
+        ("<judge> b </judge><think_on>", None),  # the rationale of the other mode
+        ("<judge> a </judge></judge><think_on>", None),
+        ("<judge></judge><judge> a </judge><think_on>", None),
+        ("<judge> a </judge>", None),
+        ("<think_on> 4", None),
+    ],
+)
+def test_a_decision_counts_if_its_judge_keeps_to_the_template(text, mode):
+    assert parse_decision(text, {"on": "a", "off": "b"}) == mode

@@ -26,7 +26,9 @@ def models(texts):
     save_tokenizer(texts / "other_tokenizer", (*SENTENCES, "the the the cat cat mat mat dog dog"))
     folders = {}
     for name, tokenizer in (("own", "tokenizer"), ("other", "other_tokenizer")):
-        folders[name] = train_text_lm(recipe(texts, name, tokenizer=str(texts / tokenizer)))
+        folders[name] = train_text_lm(
+            recipe(texts, f"teachers-{name}", tokenizer=str(texts / tokenizer))
+        )
     return folders
 
 

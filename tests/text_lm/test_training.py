@@ -11,9 +11,11 @@ from helpers.errors import raises_input_error
 from transformers import TrainerCallback
 
 from vocalmtp.cli import main
-from vocalmtp.data.text_rows import DraftVocabulary, TextRows, choose
+from vocalmtp.data.text_rows import DraftVocabulary, TextRows, choose, fingerprint
 from vocalmtp.errors import ErrorCode
+from vocalmtp.models.checkpoint import load_text_tokenizer
 from vocalmtp.models.text_lm import TextLM
+from vocalmtp.training import trunk_states
 from vocalmtp.training.recipe import TextLMRecipe
 from vocalmtp.training.text_lm import train_text_lm
 
@@ -60,6 +62,74 @@ def test_a_draft_head_trains_alone(text_recipe: Recipe, trained: Path) -> None:
     old, new_ones = before.draft.state_dict(), after.draft.state_dict()
     assert any(not torch.equal(old[name], new_ones[name]) for name in old)
     assert not after.draft.config.matched and after.draft.config.steps == 3
+
+
+ALONE = {"backbone": None, "tokenizer": None}
+FROZEN = {"max_steps": 2, "batch_frames": 200, "trainable": "draft"}
+
+
+@torch.inference_mode()
+def test_rows_have_the_states_of_their_tokens(trained: Path, tmp_path: Path) -> None:
+    model, file = TextLM.load(trained), tmp_path / "states.safetensors"
+    pieces = [[([1, 2, 3], False), ([4, 5], True)], [([], False), ([6, 7, 8], True)]]
+    rows = trunk_states.with_states(TextRows(pieces, 4, packed=False), model, "x", file, "fp32")
+    assert rows.frames == [4, 3]
+    batch = model.collator()([rows[0], rows[1]])
+    want = model.run_backbone(model.embed(batch.ids))
+    for row, length in enumerate(rows.frames):
+        kept = batch.hidden[row, :length]
+        torch.testing.assert_close(kept, want[row, :length], atol=1e-2, rtol=1e-2)
+        assert not batch.hidden[row, length:].any()
+
+
+def test_states_of_a_frozen_model_are_computed_once(
+    text_recipe: Recipe, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "states.safetensors"
+    data = text_recipe("x").data.model_dump() | {"packed": False, "states": str(file)}
+
+    def run_once(name: str) -> float:
+        changes = ALONE | {"init": str(trained), "optim": FROZEN, "data": data}
+        log = (train_text_lm(text_recipe(name, **changes)) / "log.jsonl").read_text().splitlines()
+        return json.loads(log[-1])["train_loss"]
+
+    first, written = run_once("first"), file.read_bytes()
+    monkeypatch.setattr(trunk_states, "compute_states", lambda *_: pytest.fail("computed again"))
+    assert run_once("again") == pytest.approx(first, rel=1e-3)
+    monkeypatch.undo()
+    data["length"] = 4  # other rows
+    assert run_once("other") != pytest.approx(first, rel=1e-3)
+    assert file.read_bytes() != written
+
+
+def test_drafts_are_trained_over_a_draft_vocabulary(
+    text_recipe: Recipe, trained: Path, tmp_path: Path
+) -> None:
+    model, tokenizer = TextLM.load(trained), load_text_tokenizer(trained)
+    ids = torch.arange(40, 280, 3)
+    DraftVocabulary("x", fingerprint(tokenizer), ids, 0.5).save(tmp_path / "v.json")
+    head = model.head.restricted(model.with_ends(ids))
+    hidden, targets = torch.randn(1, 4, 32), torch.tensor([[[43], [44], [-100], [46]]])
+    want = head.logits(hidden)[0].log_softmax(-1)[0, [0, 3], [43, 46]]  # 44 is not in it
+    torch.testing.assert_close(head.loss(hidden, targets).loss, -want.mean())
+    changes = ALONE | {
+        "init": str(trained),
+        "optim": FROZEN,
+        "draft_vocab": str(tmp_path / "v.json"),
+    }
+    output = train_text_lm(text_recipe("small", **changes))
+    loaded = TextLM.load(output)
+    assert loaded.drafting_head.ids.tolist() == model.with_ends(ids).tolist()
+    log = [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines()]
+    assert all("text" not in row for row in log)  # the frozen head has no loss
+    with raises_input_error("conflict", names="draft_vocab"):
+        train_text_lm(text_recipe("own", **changes, draft=LEAP))
+
+
+def test_states_need_a_frozen_model(text_recipe: Recipe, trained: Path) -> None:
+    data = text_recipe("x").data.model_dump() | {"states": "states.safetensors"}
+    with raises_input_error("conflict", names="data.states"):
+        train_text_lm(text_recipe("all", **ALONE, init=str(trained), data=data))
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,14 @@ from vocalmtp.tokenizers.convert import convert, published_types
 from vocalmtp.tokenizers.published.base import PublishedTokenizer
 
 CARDS = ["bigcodec", "cosyvoice2", "facodec", "facodec-v2", "s3-v2", "kanade-25hz-clean"]
-CARDS += ["qwen3-tts-12hz", "snac-24khz", "speechtokenizer", "wavtokenizer-75"]
+CARDS += [
+    "mimo-audio-tokenizer",
+    "moss-audio-tokenizer",
+    "qwen3-tts-12hz",
+    "snac-24khz",
+    "speechtokenizer",
+    "wavtokenizer-75",
+]
 SIZES = {card: tiny_config(card) for card in CARDS}
 IN_TABLES = ("bigcodec", "wavtokenizer-75")  # "a.b" is published as b in the table a
 

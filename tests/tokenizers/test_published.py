@@ -22,6 +22,8 @@ from vocalmtp.tokenizers.published.cosyvoice2 import CosyVoice2, CosyVoice2Confi
 from vocalmtp.tokenizers.published.facodec import FACodec, FACodecConfig
 from vocalmtp.tokenizers.published.flow_matching import AHEAD, FlowConfig
 from vocalmtp.tokenizers.published.kanade import KanadeConfig
+from vocalmtp.tokenizers.published.mimo import MimoConfig
+from vocalmtp.tokenizers.published.moss import MossConfig
 from vocalmtp.tokenizers.published.qwen3_tts import Qwen3TTSConfig
 from vocalmtp.tokenizers.published.s3 import S3Config
 from vocalmtp.tokenizers.published.snac import SnacConfig
@@ -70,6 +72,39 @@ SMALL = {
         vocoder_width=32,
         pitch_width=16,
     ),
+    "mimo_audio_tokenizer": MimoConfig(
+        mels=10,
+        width=16,
+        hidden=24,
+        heads=2,
+        layers=3,
+        skipped=2,
+        vocoder_width=12,
+        vocoder_hidden=20,
+        vocoder_heads=2,
+        vocoder_layers=2,
+        before=6,
+        after=2,
+        codebook_size=32,
+        small_codebook_size=8,
+    ),
+    "moss_audio_tokenizer": MossConfig(
+        width=16,
+        hidden=32,
+        heads=2,
+        layers=1,
+        slow_width=24,
+        slow_hidden=48,
+        slow_heads=3,
+        slow_layers=2,
+        between=8,
+        latent=16,
+        residual=12,
+        seconds=0.4,
+        streams=6,
+        codebook_size=32,
+        codebook_dim=4,
+    ),
     "qwen3_tts_12hz": Qwen3TTSConfig(
         encoder_filters=2,
         encoder_width=16,
@@ -100,6 +135,20 @@ GOLDEN_CODES = {  # of buzz(samples), frame by frame
     "cosyvoice2": (1920, [[4073], [3860], [3887]]),
     "facodec": (400, [[22, 12, 26, 26, 25, 12], [13, 27, 21, 22, 27, 31]]),
     "kanade": (1920, [[4113], [9105], [6226]]),
+    "mimo_audio_tokenizer": (  # with a filter bank of Transformers in place of torchaudio's
+        3900,
+        [
+            [10, 27, 0, 0, 3, 6, 3, 1],
+            [26, 27, 7, 0, 3, 2, 4, 6],
+            [26, 27, 7, 0, 3, 2, 4, 6],
+            [26, 27, 7, 0, 3, 2, 4, 0],
+            [0, 2, 6, 0, 7, 3, 6, 2],
+        ],
+    ),
+    "moss_audio_tokenizer": (
+        5760,
+        [[26, 3, 30, 19, 4, 19], [26, 5, 26, 15, 4, 27], [2, 11, 3, 14, 26, 3]],
+    ),
     "qwen3_tts_12hz": (
         3840,
         [
@@ -135,6 +184,16 @@ GOLDEN_WAV = {  # samples of these codes: the slice, its values, the standard de
         slice(100, 2800, 600),
         [0.049888, 0.046458, 0.038776, 0.058993, 0.057086],
         0.034120,
+    ),
+    "mimo_audio_tokenizer": (
+        slice(100, 4700, 900),
+        [0.107969, -0.006974, -0.007677, -0.026387, 0.082242, -0.066106],
+        0.058387,
+    ),
+    "moss_audio_tokenizer": (
+        slice(100, 5700, 1100),
+        [-0.355246, -0.085829, 0.062485, 0.225984, -0.095203, 0.284931],
+        0.367577,
     ),
     "qwen3_tts_12hz": (
         slice(100, 3800, 750),
@@ -211,6 +270,12 @@ def test_codes_equal_the_authors(small):
     else:
         found = small.encode(buzz(samples)).codes
     assert found[0].T.tolist() == codes
+
+
+def test_moss_attends_to_its_last_seconds_alone():
+    """The codes of a frame behind the windows of all transformers are those of the authors' code."""
+    model = set_weights(TOKENIZERS["moss_audio_tokenizer"](SMALL["moss_audio_tokenizer"]))
+    assert model.encode(buzz(1920 * 9)).codes[0, :, 8].tolist() == [26, 11, 18, 6, 26, 29]
 
 
 @decoding

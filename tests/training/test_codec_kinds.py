@@ -25,7 +25,10 @@ LOSSES = {
 
 @pytest.fixture
 def recipe(tmp_path):
-    return tiny_codec_recipe(tmp_path)
+    """A recipe that takes the speaker encoder of another tokenizer, which is in `tmp_path`."""
+    of_kind("decoupled").save_pretrained(tmp_path / "other")
+    update = {"speaker_encoder": str(tmp_path / "other")}
+    return tiny_codec_recipe(tmp_path).model_copy(update=update)
 
 
 def of_kind(kind: str, **changes: object) -> NeuralTokenizer:
@@ -96,12 +99,19 @@ def test_phone_loss_reaches_first_stream_only(recipe):
 
 @pytest.mark.parametrize("kind", ["coupled", "decoupled"])
 def test_speaker_encoder_of_another_tokenizer_is_used(recipe, kind):
-    source = "mini" if kind == "decoupled" else None
-    train_tokenizer(with_kind(recipe, kind, speaker_encoder=source, steps=2))
+    train_tokenizer(with_kind(recipe, kind, steps=2))
     wav = torch.randn(2, 16_000) * 0.1
-    made, mini = load_tokenizer(recipe.output), load_tokenizer("mini")
-    assert torch.equal(made.embed_speaker(wav), mini.embed_speaker(wav))
-    assert torch.equal(made.encode(wav).speaker, mini.embed_speaker(wav))
+    made, other = load_tokenizer(recipe.output), load_tokenizer(recipe.speaker_encoder)
+    assert torch.equal(made.embed_speaker(wav), other.embed_speaker(wav))
+    assert torch.equal(made.encode(wav).speaker, other.embed_speaker(wav))
+
+
+def test_speaker_encoder_of_joint_kinds_is_that_of_the_bundled_model(recipe):
+    for kind in KINDS:
+        own = with_kind(recipe, kind, speaker_encoder=None)
+        assert own.speaker_encoder_source == (None if kind == "decoupled" else "mini")
+    with raises_input_error("invalid_value", "speaker_encoder", names="sample_rate"):
+        TokenizerTrainer(with_kind(recipe, "coupled", speaker_encoder=None))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -9,16 +9,18 @@ import pytest
 import torch
 import yaml
 from helpers.errors import raises_input_error
+from helpers.tiny_chat_model import save_tiny_chat_model
 from helpers.tiny_run import exits_on_sigterm
 from helpers.tiny_run import tiny_recipe as recipe
 from transformers import TrainerCallback
 
 from vocalmtp.config import load_yaml, parse
 from vocalmtp.data.shards import CodeItem, CodeShards
-from vocalmtp.models.checkpoint import load_text_tokenizer
+from vocalmtp.models.checkpoint import load_backbone, load_text_tokenizer
 from vocalmtp.models.speech_lm import SpeechLM
 from vocalmtp.training.batches import BatchShares, FrameBatches, cut_batches
 from vocalmtp.training.build import build_model
+from vocalmtp.training.plan import show_recipe
 from vocalmtp.training.recipe import SpeechLMRecipe
 from vocalmtp.training.run_files import last_whole_checkpoint
 from vocalmtp.training.tasks import item_segments
@@ -132,6 +134,27 @@ def test_init_continues_from_a_model(shards: Path, tmp_path: Path) -> None:
     assert second.config.head == start.config.head
     for a, b in zip(start.state_dict().values(), second.state_dict().values(), strict=True):
         torch.testing.assert_close(a, b, atol=1e-6, rtol=0)
+
+
+def test_init_goes_on_over_a_trunk(shards: Path, tmp_path: Path) -> None:
+    llm = save_tiny_chat_model(tmp_path / "llm")
+    first = train(recipe(shards, tmp_path / "first", max_steps=1))
+    settings = recipe(shards, tmp_path / "second", max_steps=1, learning_rate=1e-9)
+    changes = {"model": None, "init": str(first), "trunk": str(llm)}
+    settings = settings.model_copy(update=changes)
+    assert "trunk " in show_recipe(settings, "toy")
+    second = train(settings)
+    start, over = SpeechLM.load(first), SpeechLM.load(second)
+    assert (start.config.text, over.config.text) == ("track", "both")
+    for name, weight in start.state_dict().items():
+        torch.testing.assert_close(over.state_dict()[name], weight, atol=1e-6, rtol=0, msg=name)
+    known = load_backbone(llm).base_model.state_dict()
+    assert all(torch.equal(x, known[name]) for name, x in over.trunk.lm.state_dict().items())
+    assert load_text_tokenizer(second)("a").input_ids == load_text_tokenizer(llm)("a").input_ids
+    with raises_input_error("conflict", "trunk"):  # it reads text in its prompts now
+        train(settings.model_copy(update={"init": str(second), "output": str(tmp_path / "third")}))
+    with raises_input_error("conflict", "trunk"):
+        train(recipe(shards, tmp_path / "new").model_copy(update={"trunk": str(llm)}))
 
 
 def change_tokenizer(shards: Path) -> None:

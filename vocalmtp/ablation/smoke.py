@@ -36,7 +36,9 @@ def write_corpus(grid: Grid) -> None:
         return
     torch.set_num_threads(grid.threads)
     tts = load()
-    voices = sorted({*grid.voices, *grid.eval.voices} & set(tts.voices)) or sorted(tts.voices)[:2]
+    known = sorted(tts.voices)
+    voices = sorted({*grid.voices, *grid.eval.voices}) or known[:2]
+    speakers = {v: v if v in known else known[n % len(known)] for n, v in enumerate(voices)}
     texts = [normalize(text) for text in sentences()]
     counts = {
         "train": -(-(grid.utterances.train or TRAIN) // len(voices)),
@@ -50,7 +52,9 @@ def write_corpus(grid: Grid) -> None:
         for number in range(count)
     ]
     grid.corpus.mkdir(parents=True, exist_ok=True)
-    audio = tts.batch([text for *_, text in rows], voice=[voice for _, _, voice, _ in rows])
+    audio = tts.batch(
+        [text for *_, text in rows], voice=[speakers[voice] for _, _, voice, _ in rows]
+    )
     lines = []
     for (name, split, voice, text), made in zip(rows, audio, strict=True):
         made.save(grid.corpus / f"{name}.wav")

@@ -12,7 +12,8 @@ from vocalmtp.data.text_lists import read_fields, short
 from vocalmtp.errors import ErrorCode, InputError
 
 ID_BYTES = 200  # file names have at most 255 bytes, suffixes included
-KNOWN = ("id", "text", "voice", "seed", "temperature", "speed")
+STYLE = ("language", "instructions")
+KNOWN = ("id", "text", "voice", "seed", "temperature", "speed", *STYLE)
 SIMILAR = 0.8  # of a field's name to a known one that is probably meant
 
 
@@ -30,6 +31,8 @@ class Item:
     seed: int | None = None
     temperature: float | None = None
     speed: float | None = None
+    language: str | None = None
+    instructions: str | None = None
     extra: dict[str, Any] = field(default_factory=dict)  # other fields, copied to the manifest
     error: str | None = None
     code: ErrorCode | None = None  # of the error
@@ -76,7 +79,9 @@ def _item(line: int, fields: dict[str, Any]) -> Item:
         line=line,
         id=_check_id(fields["id"]) if fields.get("id") is not None else _line_id(line),
         text=_check_text(fields),
-        voice=_check_voice(fields.get("voice")),
+        voice=_check_words("voice", fields),
+        language=_check_words("language", fields),
+        instructions=_check_words("instructions", fields),
         seed=_check_seed(fields.get("seed")),
         temperature=_check_temperature(fields.get("temperature")),
         speed=None if fields.get("speed") is None else check_speed(fields["speed"]),
@@ -145,10 +150,11 @@ def _check_text(fields: dict[str, Any]) -> str:
     return fields["text"]
 
 
-def _check_voice(value: object) -> str | None:
+def _check_words(name: str, fields: dict[str, Any]) -> str | None:
+    value = fields.get(name)
     if value is not None and not (isinstance(value, str) and value):
         raise InputError(
-            f"voice {short(value)}: must be the name of a voice; or leave it out",
+            f"{name} {short(value)}: must be a string with something in it; or leave it out",
             code="invalid_value",
         )
     return value

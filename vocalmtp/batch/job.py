@@ -22,6 +22,14 @@ if TYPE_CHECKING:
     from vocalmtp.tts import TTS
 
 EXECUTORS = ("local", "ray")
+OPTIONAL = (  # part of a job's identity if they are not the defaults
+    "speed",
+    "language",
+    "instructions",
+    "unknown_characters",
+    "sample_rate",
+    "timestamps",
+)
 MAX_ROWS = 16  # on a CPU, throughput does not grow beyond that
 ROW_BYTES = 64 << 20  # upper bound of a row: cache, audio, share of the codec
 
@@ -42,6 +50,8 @@ class Job:
     sampling: dict[str, Any] = field(default_factory=dict)  # temperature, top_k, top_p, greedy
     decoding: Decoding = Decoding()
     speed: float = 1.0  # of items without one
+    language: str | None = None  # of items without one, as the instructions
+    instructions: str | None = None
     lexicon: Lexicon | Path | str | None = None  # own pronunciations, or the file of them
     unknown_characters: str = "refuse"  # or skip, or name
     format: str = "wav"  # wav, flac, ogg, mp3 or opus
@@ -145,7 +155,7 @@ class Job:
             own["judges"] = list(self.judges)
         if self.reader.lexicon.entries:
             own["lexicon"] = self.reader.lexicon.digest()
-        for name in ("speed", "unknown_characters", "sample_rate", "timestamps"):
+        for name in OPTIONAL:
             if (value := getattr(self, name)) != getattr(Job, name):
                 own[name] = value
         return own | {

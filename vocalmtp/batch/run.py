@@ -6,13 +6,15 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from vocalmtp.batch.folder import Row, check_folder, open_folder
-from vocalmtp.batch.items import Item, read_items
+from vocalmtp.batch.items import STYLE, Item, read_items
 from vocalmtp.batch.job import Job
 from vocalmtp.batch.synthesizer import BatchSynthesizer, Result
 from vocalmtp.batch.verify import check_fields
 from vocalmtp.data.text_lists import survey
+from vocalmtp.decoding.options import check_instructions, check_language
 from vocalmtp.errors import InputError
-from vocalmtp.loading import reads_any_language
+from vocalmtp.hub import model_folder
+from vocalmtp.loading import facts_of
 from vocalmtp.voices import NO_CONSENT
 
 WINDOW = 256  # items sorted by length together, so that the batch stays full
@@ -104,14 +106,17 @@ def plan_batch(job: Job, *, overwrite: bool = False) -> Plan:
     folder = check_folder(job.output, job.identity(), found.lines, overwrite)
     to_make, letters, invalid = 0, 0, 0
     problems: list[str] = []
-    plain = job.load is None and reads_any_language(job.model)
-    reader = replace(job.reader, plain=plain)
+    card = None if job.load else facts_of(model_folder(job.model))
+    reader = replace(job.reader, plain=bool(card and card.get("languages")))
     for item in read_items(job.input):
         if folder.has(item.line):
             continue
         error = item.error
         if error is None:
             try:
+                if card is not None:
+                    check_language(item.language or job.language, card)
+                    check_instructions(item.instructions or job.instructions, card)
                 letters += sum(len(own.text) for own in reader.sentences(item.text))
             except InputError as problem:
                 error = f"{job.input} line {item.line}: {problem}"
@@ -161,7 +166,7 @@ def _row(job: Job, item: Item, result: Result) -> Row:
         row["consent"] = result.consent
     if result.timestamps is not None:
         row["timestamps"] = f"{item.id}.{job.timestamps}"
-    for name in ("temperature", "speed"):
+    for name in ("temperature", "speed", *STYLE):
         if (value := getattr(item, name)) is not None:
             row[name] = value
     if result.truncated:

@@ -9,6 +9,7 @@ from vocalmtp.audio.timestamps import format_words
 from vocalmtp.batch.items import Item
 from vocalmtp.batch.job import Job
 from vocalmtp.batch.verify import Check, Verifier, recording_of
+from vocalmtp.decoding.options import check_instructions, check_language
 from vocalmtp.errors import ErrorCode, InputError
 from vocalmtp.evaluation.judges import Judges
 from vocalmtp.tts import AnyVoice, SynthesisRequest
@@ -49,6 +50,8 @@ class BatchSynthesizer:
         self._find = lru_cache(256)(self.tts.find_voice)  # encoding a recording takes time
         if job.voice is not None:
             self._find(job.voice)
+        check_language(job.language, self.tts.card)
+        check_instructions(job.instructions, self.tts.card)
         if job.timestamps is not None and not self.tts.has_word_times:
             raise InputError(
                 f"timestamps: model '{job.model}' has no text track; use one that has",
@@ -103,6 +106,8 @@ class BatchSynthesizer:
             seed=job.seed if item.seed is None else item.seed,
             speed=job.speed if item.speed is None else item.speed,
             sampling=sampling,
+            language=item.language or job.language,
+            instructions=item.instructions or job.instructions,
         )
 
     def _voice(self, item: Item) -> AnyVoice:

@@ -74,7 +74,8 @@ def head_settings() -> dict[str, dict[str, Any]]:
     kinds = get_args(ParallelConfig.model_fields["kind"].annotation)
     heads: dict[str, dict[str, Any]] = {kind: {"name": "parallel", "kind": kind} for kind in kinds}
     heads |= {name: {"name": name} for name in HEADS if name != "parallel"}
-    heads["depth_decoder"] |= {"decoder": DEPTH_DECODER}
+    for name in ("depth_decoder", "patch_decoder"):
+        heads[name] |= {"decoder": DEPTH_DECODER}
     return heads
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from time import process_time
 from typing import Any
 
 import torch
@@ -21,7 +22,9 @@ from vocalmtp.tokenizers import find_card
 
 BATCHES = (1, 8)
 PROMPT = 32  # text ids
-STEPS = 28  # of a run; four frames of a flat model
+STEPS = 28  # of a run with a token a step; four frames of Orpheus
+FRAMES = 4  # of a run with a frame a step
+PROCESSOR = "processor s"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 NOTE = (
     "Weights are random, at the published sizes but for the number of layers. Greedy decoding after a "
@@ -30,31 +33,42 @@ NOTE = (
 
 
 def run_upstream(
-    name: str, layers: int | None, runtime: Mapping[str, Any], quick: bool = False
+    name: str,
+    layers: int | None,
+    runtime: Mapping[str, Any],
+    quick: bool = False,
+    batch: int | None = None,
 ) -> list[Metric]:
-    """Measure steps per second of both loops, in turns, by dtype of the weights and batch size.
+    """Measure the speed of both loops, in turns, by dtype of the weights and batch size.
 
     Args:
         name: of a family.
         layers: of the backbone; None: as many as published.
         runtime: device, engine, int8 and threads, arguments of `vocalmtp.load`.
         quick: one batch size and fewer repetitions.
+        batch: rows that are decoded together; None: BATCHES, or the first of them if `quick`.
 
     Raises:
         InputError: there is no such family, or the engine does not run its models.
 
     """
     family, repeats = in_transformers(FAMILIES[name]), 2 if quick else 5
+    batches = (BATCHES[:1] if quick else BATCHES) if batch is None else (batch,)
     metrics: list[Metric] = []
     for label, dtype in DTYPES.items():
         upstream, ours = build_pair(family, layers, dtype, runtime)
-        for batch in BATCHES[:1] if quick else BATCHES:
-            runs = {"Transformers": run_generate(upstream, batch), "here": run_loop(ours, batch)}
-            found = rates(runs, ours.device, repeats)
-            title = f"steps/s, {label}, batch {batch}"
-            metrics += [Metric(title, system, rate, "", 2) for system, rate in found.items()]
-            gain = single(found["here"].value / found["Transformers"].value)
-            metrics.append(Metric(f"{title}: gain", "here", gain, "x"))
+        for rows in batches:
+            steps = STEPS if ours.layout.tokens_per_step == 1 else FRAMES
+            runs = {
+                "Transformers": run_generate(upstream, rows, steps),
+                "here": run_loop(ours, rows, steps),
+            }
+            for unit, found in rates(runs, steps, ours.device, repeats).items():
+                title = f"steps/{unit}, {label}, batch {rows}"
+                metrics += [Metric(title, system, rate, "", 2) for system, rate in found.items()]
+                gain = single(found["here"].value / found["Transformers"].value)
+                metrics.append(Metric(f"{title}: gain", "here", gain, "x"))
+        del upstream, ours, runs  # before the next ones are built
     return metrics
 
 
@@ -92,14 +106,14 @@ def _copied(model: Any) -> Any:
     return copied.eval()
 
 
-def run_generate(model: Any, batch: int) -> Callable[[], None]:
-    """A function that runs `generate` of Transformers for STEPS steps."""
+def run_generate(model: Any, batch: int, steps: int) -> Callable[[], None]:
+    """A function that runs `generate` of Transformers for a number of steps."""
     ids = torch.arange(PROMPT, device=model.device).expand(batch, -1)
-    settings: dict[str, Any] = {"do_sample": False, "max_new_tokens": STEPS}
+    settings: dict[str, Any] = {"do_sample": False, "max_new_tokens": steps}
     if hasattr(model, "depth_decoder"):
         settings["depth_decoder_do_sample"] = False
     else:
-        settings["min_new_tokens"] = STEPS
+        settings["min_new_tokens"] = steps
 
     @torch.inference_mode()
     def run() -> None:
@@ -108,9 +122,9 @@ def run_generate(model: Any, batch: int) -> Callable[[], None]:
     return run
 
 
-def run_loop(model: SpeechLM, batch: int) -> Callable[[], None]:
-    """A function that runs our loop for STEPS steps."""
-    prompt = Prompt([Text(range(PROMPT)), Speech(None)], Sampler(greedy=True), max_steps=STEPS)
+def run_loop(model: SpeechLM, batch: int, steps: int) -> Callable[[], None]:
+    """A function that runs our loop for a number of steps."""
+    prompt = Prompt([Text(range(PROMPT)), Speech(None)], Sampler(greedy=True), max_steps=steps)
 
     def run() -> None:
         for _ in generate(model, [prompt] * batch, batch):
@@ -120,14 +134,23 @@ def run_loop(model: SpeechLM, batch: int) -> Callable[[], None]:
 
 
 def rates(
-    runs: Mapping[str, Callable[[], None]], device: torch.device, repeats: int
-) -> dict[str, Estimate]:
-    """Steps per second of every run, in turns; the first turn warms up."""
-    taken: dict[str, list[float]] = {name: [] for name in runs}
+    runs: Mapping[str, Callable[[], None]], steps: int, device: torch.device, repeats: int
+) -> dict[str, dict[str, Estimate]]:
+    """Steps of every run, in turns, per second and, on a CPU, per second of processor time.
+
+    The first turn warms up. Processor time leaves out the turns of other processes, which share the
+    memory all the same.
+    """
+    units = ("s",) if device.type == "cuda" else ("s", PROCESSOR)
+    taken = {unit: {name: list[float]() for name in runs} for unit in units}
     for turn in range(repeats + 1):
         for name, run in runs.items():
-            start = seconds_now(device)
+            start = {"s": seconds_now(device), PROCESSOR: process_time()}
             run()
-            if turn:
-                taken[name].append(STEPS / (seconds_now(device) - start))
-    return {name: median_range(values) for name, values in taken.items()}
+            end = {"s": seconds_now(device), PROCESSOR: process_time()}
+            for unit in units if turn else ():
+                taken[unit][name].append(steps / (end[unit] - start[unit]))
+    return {
+        unit: {name: median_range(values) for name, values in own.items()}
+        for unit, own in taken.items()
+    }

@@ -1,20 +1,27 @@
 """Tokens of a causal LM after a prompt, of which the part that was run before is not run again.
 
-Letters: L positions, D width.
+With a draft head, a pass of the model verifies several drafted tokens (arXiv 2211.17192). A draft
+is kept if it is what the model samples, so that answers are distributed as without drafts, and greedy
+ones are the same.
+Letters: L positions, D width, n drafts.
 """
 
 import threading
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from vocalmtp.decoding.sampling import Sampler
-from vocalmtp.engines.weight_only import WeightOnlyLinear, quantized_runner
+from vocalmtp.engines.llama import LlamaRunner
+from vocalmtp.engines.weight_only import fused_runner, llm_linear
 from vocalmtp.models.backbone import KVCache, Runner, TransformersRunner
+
+if TYPE_CHECKING:
+    from vocalmtp.chat.drafting import Drafter, Drafts
 
 KEPT = 4  # conversations whose caches are kept
 LOOP_PERIODS = range(1, 65)  # tokens of a repeated passage
@@ -23,16 +30,33 @@ LOOP_TOKENS, LOOP_TIMES = 24, 3  # a passage counts as a loop at so many tokens 
 
 @dataclass(eq=False)
 class CachedPrompt:
-    """Token ids and the keys and values of their positions.
+    """Token ids, and the keys, values and hidden states of their positions.
 
     Attributes:
+        hidden: [1, L, D] each, of the positions in turn.
         pinned: kept for every conversation, such as a system prompt.
 
     """
 
     ids: list[int]
     cache: KVCache
+    hidden: list[Tensor]
     pinned: bool = False
+
+    @property
+    def last(self) -> Tensor:
+        """The hidden state [1, D] of the last position."""
+        return self.hidden[-1][:, -1]
+
+    def copied(self) -> "CachedPrompt":
+        """Return a copy whose positions can be changed."""
+        return CachedPrompt(list(self.ids), deepcopy(self.cache), list(self.hidden))
+
+    def crop(self, length: int) -> None:
+        """Keep the first `length` positions."""
+        self.cache.crop(len(self.ids) - length)
+        self.ids = self.ids[:length]
+        self.hidden = [torch.cat(self.hidden, 1)[:, :length]]
 
 
 @dataclass
@@ -54,11 +78,11 @@ class PromptCache:
             if best is None or not length:
                 return None
             if best.pinned:
-                best = CachedPrompt(list(best.ids), deepcopy(best.cache))
+                best = best.copied()
             else:
                 self._entries.remove(best)
-        best.cache.crop(len(best.ids) - length)
-        return CachedPrompt(best.ids[:length], best.cache)
+        best.crop(length)
+        return best
 
     def put(self, entry: CachedPrompt) -> None:
         """Keep an entry, and drop the oldest beyond KEPT of its kind."""
@@ -78,17 +102,17 @@ def common_prefix(first: list[int], second: list[int]) -> int:
 class LocalGenerator:
     """Generates tokens with a causal LM of Transformers, for any number of threads.
 
-    On a CPU, Llamas and Qwen2s in float32 run with fused operations and 8-bit weights.
+    On a CPU, Llamas and Qwen2s in float32 run with fused operations and weights of 8 or 16 bits.
 
     Args:
         model: the causal LM, on its device; it cannot run by itself afterwards.
+        drafter: drafts tokens for this model; None: no drafts.
+        half: whether 16 bits are as good as the weights of the model.
 
     """
 
-    def __init__(self, model: Any):
-        from vocalmtp.engines.llama import LlamaRunner
-
-        self.config, self.device = model.config, model.device
+    def __init__(self, model: Any, drafter: "Drafter | None" = None, half: bool = False):
+        self.config, self.device, self.drafter = model.config, model.device, drafter
         settings = model.generation_config
         self._embed = model.get_input_embeddings()
         self._output: Any = model.get_output_embeddings()
@@ -99,55 +123,92 @@ class LocalGenerator:
             self._sampler = Sampler(**{name: x for name, x in given.items() if x})
         self._runner: Runner = TransformersRunner(model)
         if self.device.type == "cpu" and LlamaRunner.supports(model):
-            self._output = WeightOnlyLinear(self._output)
-            self._runner = quantized_runner(model)
+            convert = llm_linear(model, half)
+            self._output = convert(self._output)
+            self._runner = fused_runner(model, convert)
+            if drafter is not None:
+                drafter.optimize_for_inference(convert)
         self._prompts = PromptCache()
 
     @torch.inference_mode()
     def prepare(self, ids: list[int]) -> None:
         """Run a prompt and keep its cache for every prompt that begins alike."""
-        self._prompts.put(CachedPrompt(ids, self._prefill(ids)[1], pinned=True))
+        entry = self._prefill(ids)
+        entry.pinned = True
+        self._prompts.put(entry)
 
     def tokens(self, ids: list[int], ends: set[int], limit: int) -> Iterator[int]:
         """Yield the tokens after `ids`, at most `limit`, without the one of `ends` that ends them.
 
         A passage that repeats over and over ends them too.
         """
-        hidden, entry = self._start(ids)
+        entry = self._start(ids)
+        drafts = self._begin_drafts(entry)
         made: list[int] = []
+        ahead: list[int] = []  # drafted tokens after the last of `made`, which the entry has
         try:
             while len(made) < limit:
-                token = self._choose(hidden, ids + made)
+                # of the position before the drafts that are not verified yet
+                token = self._choose(entry.hidden[-1][:, -1 - len(ahead)], ids + made)
                 if token in ends or is_loop([*made, token]):
                     return
                 made.append(token)
                 yield token
-                hidden = self._step(entry, token)
+                if ahead and token == ahead[0]:
+                    del ahead[0]
+                    continue
+                self._drop(entry, len(ahead))
+                ahead = self._draft(drafts, entry, token)
+                self._run(entry, [token, *ahead])
         finally:
+            self._drop(entry, len(ahead))
             self._prompts.put(entry)
 
     @torch.inference_mode()
-    def _start(self, ids: list[int]) -> tuple[Tensor, CachedPrompt]:
-        """Run a prompt, or what of it was not run before: the last hidden state [1, D]."""
-        entry = self._prompts.take(ids)
-        if entry is None:
-            hidden, cache = self._prefill(ids)
-            return hidden, CachedPrompt(list(ids), cache)
-        rest = torch.tensor([ids[len(entry.ids) :]], device=self.device)  # [1, L]
-        hidden = self._runner.steps(self._embed(rest), entry.cache)[:, -1]
-        return hidden, CachedPrompt(list(ids), entry.cache)
-
-    def _prefill(self, ids: list[int]) -> tuple[Tensor, KVCache]:
-        inputs = torch.tensor([ids], device=self.device)  # [1, L]
-        hidden, cache = self._runner.prefill(self._embed(inputs), torch.ones_like(inputs))
-        return hidden[:, -1], cache
+    def _begin_drafts(self, entry: CachedPrompt) -> "Drafts | None":
+        return None if self.drafter is None else self.drafter.begin(entry)
 
     @torch.inference_mode()
-    def _step(self, entry: CachedPrompt, token: int) -> Tensor:
-        entry.ids.append(token)
-        return self._runner.step(
-            self._embed(torch.tensor([token], device=self.device)), entry.cache
-        )
+    def _draft(self, drafts: "Drafts | None", entry: CachedPrompt, token: int) -> list[int]:
+        return [] if drafts is None else drafts.draft(entry, token)
+
+    def _inputs(self, ids: list[int]) -> Tensor:
+        """The model's inputs [1, L, D] for tokens."""
+        inputs: Tensor = self._embed(torch.tensor([ids], device=self.device))
+        return inputs
+
+    @torch.inference_mode()
+    def _start(self, ids: list[int]) -> CachedPrompt:
+        """Run a prompt, or what of it was not run before."""
+        entry = self._prompts.take(ids)
+        if entry is None:
+            return self._prefill(ids)
+        self._run(entry, ids[len(entry.ids) :])
+        return entry
+
+    def _prefill(self, ids: list[int]) -> CachedPrompt:
+        inputs = self._inputs(ids)
+        mask = torch.ones(inputs.shape[:2], dtype=torch.long, device=self.device)
+        hidden, cache = self._runner.prefill(inputs, mask)
+        return CachedPrompt(list(ids), cache, [hidden])
+
+    @torch.inference_mode()
+    def _run(self, entry: CachedPrompt, ids: list[int]) -> None:
+        """Run more tokens after those of an entry."""
+        inputs = self._inputs(ids)
+        if len(ids) == 1:
+            hidden = self._runner.step(inputs[:, 0], entry.cache)[:, None]
+        else:
+            hidden = self._runner.steps(inputs, entry.cache)
+        entry.ids += ids
+        entry.hidden.append(hidden)
+
+    def _drop(self, entry: CachedPrompt, count: int) -> None:
+        """Remove the last tokens of an entry, which are of its last run."""
+        if count:
+            entry.cache.crop(count)
+            del entry.ids[-count:]
+            entry.hidden[-1] = entry.hidden[-1][:, :-count]
 
     @torch.inference_mode()
     def _choose(self, hidden: Tensor, before: list[int]) -> int:
@@ -159,7 +220,7 @@ class LocalGenerator:
             factor = torch.where(values > 0, 1 / self._penalty, self._penalty)
             logits[:, seen] = values * factor
         noise = torch.rand(1, device=logits.device)
-        return int(self._sampler.sample(logits, noise)[0])
+        return int(self._sampler.sample(logits, noise))
 
 
 def final_logits(config: Any, logits: Tensor) -> Tensor:

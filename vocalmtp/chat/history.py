@@ -1,5 +1,6 @@
 """The messages of a conversation, as far as they were played, within a limit on tokens."""
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -8,6 +9,25 @@ Role = Literal["system", "user", "assistant", "tool"]
 INTERRUPTED = "\u2014 [the user interrupted here and heard no more]"
 OVERHEAD = 4  # tokens of a chat template around every message
 KEPT_SHARE = 0.7  # of the limit that is filled after turns were dropped
+
+# How the last sentence of a question begins in English.
+QUESTION = re.compile(
+    r"(?:and|but|so|then)?\W*(?:who|whom|whose|what(?! an?\b)|when|where|why|how|which|is|are|was|were|"
+    r"does|did|can|could|will|would|should)\b[^.?!]*\.?$",
+    re.IGNORECASE,
+)
+SENTENCE = re.compile(r"(?<=[.?!])\s+")
+
+
+def as_written(transcript: str) -> str:
+    """Write a recognized turn as it would be typed: with a capital, and questions with their mark.
+
+    Recognizers often leave both out, and small language models then go on with the sentence.
+    """
+    text = transcript.strip()
+    if QUESTION.match(SENTENCE.split(text)[-1]):
+        text = text.rstrip(" .") + "?"
+    return text[:1].upper() + text[1:]
 
 
 @dataclass(frozen=True)
@@ -27,6 +47,7 @@ class Message:
         text: of an `interrupted` message, only what was played; of a tool, its result.
         calls: functions that the assistant called.
         call_id: of a tool's result, the call that it belongs to.
+        spoken: whether the text was recognized in speech.
 
     """
 
@@ -35,11 +56,13 @@ class Message:
     interrupted: bool = False
     calls: tuple[ToolCall, ...] = ()
     call_id: str = ""
+    spoken: bool = False
 
     @property
     def content(self) -> str:
         """The text for the language model, with a remark if it was interrupted."""
-        return f"{self.text} {INTERRUPTED}".lstrip() if self.interrupted else self.text
+        text = as_written(self.text) if self.spoken else self.text
+        return f"{text} {INTERRUPTED}".lstrip() if self.interrupted else text
 
 
 class History:

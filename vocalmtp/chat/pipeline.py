@@ -4,17 +4,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Literal
 
 from vocalmtp.chat.config import ChatConfig
 from vocalmtp.chat.llm import build_llm
-from vocalmtp.chat.responders import RESPONDERS, Responder
+from vocalmtp.chat.responders import RESPONDERS, CascadeResponder, Responder
 from vocalmtp.chat.session import ChatSession
+from vocalmtp.chat.transformers_chat import TransformersChat
 from vocalmtp.config import parse
 from vocalmtp.engines.base import AUTO
 from vocalmtp.errors import InputError
 from vocalmtp.fetch.cards import find_card, first_fetched
-from vocalmtp.hub import DEFAULT_MODEL
+from vocalmtp.hub import DEFAULT_MODEL, model_folder
 from vocalmtp.loading import load
 from vocalmtp.recognizers.base import Recognizer, build_recognizer
 from vocalmtp.roles import Role, load_role
@@ -58,7 +60,8 @@ def build_pipeline(
         llm_model: see `build_llm`.
         recognizer: see `build_recognizer`; None for one that was fetched, or else pocketsphinx.
         responder: name of a registered responder: cascade, or speech-lm, for which `model` is
-            responder and recognizer in one.
+            responder and recognizer in one; a model over a text LM (models/trunk.py) answers by that,
+            and needs a recognizer.
         device: torch device of all models.
         load_tts: loads a model, given its name and the device.
 
@@ -75,16 +78,35 @@ def build_pipeline(
         listener.warm_up()
         tts = load_tts(model, device)
         return ChatPipeline(factory(tts, writer), listener, tts)
-    for option, value in {"llm": llm, "llm-model": llm_model, "recognizer": recognizer}.items():
+    _refuse(responder, {"llm": llm, "llm-model": llm_model})
+    tts = load_tts(model, device)
+    if tts.model.config.trunk:  # it writes, and the decoder over it speaks; it does not hear
+        writer = _load_trunk(model_folder(model), device)
+        listener = build_recognizer(recognizer or best_here("recognizer"), device)
+        return ChatPipeline(CascadeResponder(tts, writer), listener, tts)
+    _refuse(responder, {"recognizer": recognizer})
+    built = factory(tts)
+    return ChatPipeline(built, built.recognizer or build_recognizer(None, device), tts)
+
+
+def _load_trunk(folder: Path, device: str) -> TransformersChat:
+    """Load the text LM of a speech LM as a chat model; an engine has changed the loaded one."""
+    from vocalmtp.models.speech_lm import SpeechLM
+
+    trunk = SpeechLM.load(folder).trunk
+    assert trunk is not None, "of this configuration"
+    return TransformersChat(folder, device, loaded=trunk.causal_lm())
+
+
+def _refuse(responder: str, options: dict[str, str | None]) -> None:
+    """Raise InputError if an option was given that an end-to-end responder does not take."""
+    for option, value in options.items():
         if value is not None:
             raise InputError(
                 f"{option} '{value}': is not for the end-to-end responder '{responder}'; leave one "
                 "out",
                 code="conflict",
             )
-    tts = load_tts(model, device)
-    built = factory(tts)
-    return ChatPipeline(built, built.recognizer or build_recognizer(None, device), tts)
 
 
 def best_here(kind: Literal["llm", "recognizer"]) -> str | None:

@@ -304,7 +304,7 @@ class ChatSession:
             self._emit(Timing(turn.number, "recognition", elapsed))
             self._untranscribed -= 1
             if turn.text or self.responder.end_to_end:
-                self.history.add(Message("user", turn.text))
+                self.history.add(Message("user", turn.text, spoken=True))
             if self._requested is not None and not self._untranscribed:
                 (number, options), self._requested = self._requested, None
                 self._answer_history(number, options, turn.samples, elapsed)

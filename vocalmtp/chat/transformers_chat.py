@@ -33,27 +33,39 @@ class TransformersChat:
         folder: the model and its tokenizer; without a chat template, prompts are plain text.
         device: torch device of the model.
         max_tokens: of an answer, thoughts included.
+        loaded: the model, if it is loaded already; `folder` then has its tokenizer.
 
     Raises:
         InputError: the folder does not hold such a model, or the device is not usable.
 
     """
 
-    def __init__(self, folder: Path | str, device: str = "cpu", max_tokens: int = 400):
+    def __init__(
+        self,
+        folder: Path | str,
+        device: str = "cpu",
+        max_tokens: int = 400,
+        loaded: Any = None,
+    ):
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
+        from vocalmtp.chat.drafting import load_drafter
         from vocalmtp.chat.generation import LocalGenerator
+        from vocalmtp.models.checkpoint import HALF, stored_dtype
 
         place = resolve_device(device)
-        self._tokenizer = load_pretrained(AutoTokenizer, folder, "llm")
+        with quiet():
+            self._tokenizer = load_pretrained(AutoTokenizer, folder, "llm")
         self.name = Path(folder).resolve().name
         self._end = ""  # text that ends an answer
         if not self._tokenizer.chat_template:
             self.name += " (no chat template: plain prompts)"
             self._tokenizer.chat_template, self._end = PLAIN_TEMPLATE, PLAIN_END
         settings = {"dtype": "float32"} if place.type == "cpu" else {}
-        with quiet():
-            model = load_pretrained(AutoModelForCausalLM, folder, "llm", **settings)
+        model, drafter, half = loaded, None, True
+        if loaded is None:
+            with quiet():
+                model = load_pretrained(AutoModelForCausalLM, folder, "llm", **settings)
         generation = model.generation_config
         ends = generation.eos_token_id
         self._ends = set(ends if isinstance(ends, list) else [ends]) - {None}
@@ -61,7 +73,11 @@ class TransformersChat:
         self._max_tokens = max_tokens
         vocabulary = self._tokenizer.get_vocab()
         self._tags = {vocabulary[tag]: tag for tag in TAGS if tag in vocabulary}
-        self._generator = LocalGenerator(model.eval().to(place))
+        model = model.eval().to(place)
+        if loaded is None:
+            drafter = load_drafter(model, Path(folder))
+            half = stored_dtype(folder) in HALF
+        self._generator = LocalGenerator(model, drafter, half)
 
     def count_tokens(self, text: str) -> int:
         """Return the number of tokens of a text."""

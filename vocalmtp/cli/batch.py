@@ -35,7 +35,8 @@ class BatchOptions(ModelOptions, VoiceOptions, ReadingOptions, SamplingOptions, 
         typer.Argument(
             metavar="LIST",
             help="The texts: .txt (one per line), .jsonl or .csv (fields id, text, voice, seed, "
-            "temperature, speed; others are copied to the manifest); - is standard input.",
+            "temperature, speed, language, instructions; others are copied to the manifest); - is "
+            "standard input.",
         ),
     ]
     output: Annotated[
@@ -117,6 +118,8 @@ def batch(options: BatchOptions) -> int:
         sampling=options.sampling(),
         decoding=options.decoding(),
         speed=options.speed,
+        language=options.language,
+        instructions=options.instructions,
         lexicon=options.lexicon,
         unknown_characters=options.unknown_characters,
         format=options.format,

@@ -50,6 +50,12 @@ class BenchOptions(EngineOptions, DecodingOptions):
         int | None,
         option(min=1, max=200, help="With --upstream: layers of the backbone.", show_default="all"),
     ] = None
+    batch: Annotated[
+        int | None,
+        option(
+            min=1, max=1024, help="With --upstream: rows decoded together.", show_default="1 and 8"
+        ),
+    ] = None
     neighbours: Annotated[
         int, option(min=0, max=1024, help="With --peers: busy processes beside the measurement.")
     ] = 0
@@ -79,8 +85,9 @@ class BenchOptions(EngineOptions, DecodingOptions):
             raise InputError(
                 f"{name}: does not apply to --{chosen_ones[0]}; leave out one", code="conflict"
             )
-        if self.layers and not self.upstream:
-            raise InputError("layers: is for --upstream; leave it out", code="conflict")
+        for name in ("layers", "batch"):
+            if getattr(self, name) and not self.upstream:
+                raise InputError(f"{name}: is for --upstream; leave it out", code="conflict")
         if self.neighbours and not self.peers:
             raise InputError("neighbours: is for --peers; leave it out", code="conflict")
         for other, chosen in special.items():
@@ -151,7 +158,8 @@ def bench(options: BenchOptions) -> None:
     elif options.upstream:
         from vocalmtp.bench.upstream import NOTE, run_upstream
 
-        parts = [("", run_upstream(model, options.layers, runtime, options.quick))]
+        measured = run_upstream(model, options.layers, runtime, options.quick, options.batch)
+        parts = [("", measured)]
         notes = [NOTE, f"Layers: {options.layers or 'as published'}.", *notes]
     elif options.methods:
         parts = run_methods(load(model, **runtime), options.quick)

@@ -59,7 +59,7 @@ class ChatOptions(ModelOptions, VoiceOptions, EncryptionOptions):
             "--native",
             help="The model of --model takes your speech and answers by itself, without "
             "recognizer and language model; it must be trained for that, such as by "
-            "recipes/chat_mini.",
+            "recipes/chat_mini. A model over a text LM (recipes/backbone) answers by that one.",
         ),
     ] = False
 
@@ -351,8 +351,8 @@ def _serve_page(
         app = make_app(state, host, options.auth)
         state.warm_up()
         shown = f"[{host}]" if ":" in host else host
-        tell(f"talk at {options.scheme}://{shown}:{port}; Ctrl-C ends")
-        run(app, state, host, port, encryption=options.encryption())
+        announce = partial(tell, f"talk at {options.scheme}://{shown}:{port}; Ctrl-C ends")
+        run(app, state, host, port, announce, encryption=options.encryption())
     finally:
         state.close()
 

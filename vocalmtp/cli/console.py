@@ -14,7 +14,7 @@ PIPE_WIDTH = 160  # columns of a table that is not printed to a terminal
 
 def tell(message: str) -> None:
     """Print a message on standard error."""
-    print(message, file=sys.stderr)
+    sys.stderr.write(f"{message}\n")  # at once, as other processes may write to it
 
 
 @contextmanager

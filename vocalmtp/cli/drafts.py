@@ -135,3 +135,32 @@ def _speech_prompts(options: DraftTreeOptions) -> "tuple[SpeechLM, list[Prompt]]
         )
         prompts += [tts.prompt(sentence) for sentence in tts.plan(request)]
     return tts.model, prompts
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportMTPOptions:
+    """Options of `vocalmtp text export-mtp`."""
+
+    model: Annotated[str, typer.Argument(help="Folder or name of a Llama.")]
+    output: Annotated[Path, option("--output", "-o", help="The folder to write.")]
+    draft: Annotated[
+        Path | None,
+        option(help="Folder of a recursive draft head.", show_default="the model's"),
+    ] = None
+    steps: Annotated[
+        int | None, option(min=1, help="Tokens to draft per pass.", show_default="as trained")
+    ] = None
+
+
+@verb(app, "export-mtp")
+def export_mtp(options: ExportMTPOptions) -> None:
+    """Write a Llama and its draft head for Transformers: `generate(use_mtp=True)`.
+
+    Example:
+
+    vocalmtp text export-mtp FOLDER -o native
+
+    """
+    from vocalmtp.training.native_mtp import export_native_mtp
+
+    print(export_native_mtp(options.model, options.output, options.draft, options.steps))

@@ -171,6 +171,13 @@ class ReadingOptions:
             "character by its name.",
         ),
     ] = "refuse"
+    language: Annotated[
+        str | None, option(help="Language of the text, for models of several languages.")
+    ] = None
+    instructions: Annotated[
+        str | None,
+        option(help="How to speak, or how the voice is, in words, for models that follow them."),
+    ] = None
 
     def reader(self) -> "TextReader":
         """The options as one object. Raises InputError if one is invalid."""

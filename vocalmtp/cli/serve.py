@@ -224,7 +224,7 @@ def serve_here(options: ServeOptions, listener: "socket | None", address: str) -
     Args:
         options: of the verb.
         listener: a socket that listens already; None: by the options.
-        address: what to print as soon as the model is warmed up.
+        address: what to print once connections are accepted.
 
     """
     from vocalmtp.server.app import run
@@ -233,8 +233,16 @@ def serve_here(options: ServeOptions, listener: "socket | None", address: str) -
     try:
         app = _app(options, state)
         state.warm_up()
-        tell(address)
-        run(app, state, options.host, options.port, options.wyoming, listener, options.encryption())
+        run(
+            app,
+            state,
+            options.host,
+            options.port,
+            partial(tell, address),
+            options.wyoming,
+            listener,
+            options.encryption(),
+        )
     finally:
         state.close()
 

@@ -49,13 +49,6 @@ class TTSOptions(
     """Options of `vocalmtp tts`."""
 
     text: Annotated[str, typer.Argument(help="The text; - reads it from standard input.")]
-    language: Annotated[
-        str | None, option(help="Language of the text, for models of several languages.")
-    ] = None
-    instructions: Annotated[
-        str | None,
-        option(help="How to speak, or how the voice is, in words, for models that follow them."),
-    ] = None
     follow: Annotated[
         bool,
         option(
@@ -100,7 +93,7 @@ def tts(options: TTSOptions) -> None:
 
     Examples:
 
-    vocalmtp tts "It costs $5.20." -o price.wav --voice rms
+    vocalmtp tts "It costs $5.20." -o price.wav --voice daniel
 
     vocalmtp tts "Welcome aboard." -o aboard.wav --role captain
 
@@ -249,8 +242,8 @@ def _synthesize(
     ):
         live = options.stream or options.play or isinstance(text, FollowedText)
         speak: Any = model.stream if live else model.sentences
-        style = {"language": options.language, "instructions": options.instructions}
-        chunks = speak(text, voice, options.seed, options.speed, **style, **sampling)
+        reading = {name: getattr(options, name) for name in ("language", "instructions", "speed")}
+        chunks = speak(text, voice, options.seed, **reading, **sampling)
         begin = partial(_begin, text, loaded) if options.stream else None
         written = _write_all(chunks, write, show, begin)
         if options.timestamps is not None:

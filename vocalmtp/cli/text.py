@@ -252,7 +252,7 @@ def distill(options: DistillOptions) -> None:
 
     vocalmtp text distill prompts.txt -o answers --model FOLDER --temperature 0.6 --top-k 20
 
-    vocalmtp text distill sentences.txt -o codes --speech --model mini --voice slt
+    vocalmtp text distill sentences.txt -o codes --speech --model mini --voice heart
 
     """
     overwrite = not options.resume

@@ -45,6 +45,7 @@ def table(context: typer.Context) -> None:
     notes = ["fps: codec frames per second; streams: number x codebook size"]
     notes += ["streaming: look-ahead of the decoder; no audio: codes without a decoder"]
     if not licences:
+        notes += ["semi: semi-decoupled"]
         notes += [f"licences: tokenizers show NAME, or a terminal of {WIDE} columns"]
     console.print(*notes, sep="\n", highlight=False)
 
@@ -56,10 +57,10 @@ def _cells(card: "TokenizerCard", licences: bool) -> list[str]:
 
     return [
         card.name,
-        card.kind.replace("_", "-"),
+        card.kind.replace("_", "-") if licences else card.kind.removesuffix("_decoupled"),
         rates_text(card) if licences else f"{card.sample_rate / 1000:g}",
         f"{card.frame_rate:.4g}",
-        streams_text(card),
+        streams_text(card) if licences else streams_text(card).replace(" ", ""),
         f"{card.spec().bits_per_second:.0f}",
         streaming_text(card),
         "yes" if weights_folder(card) else "no",

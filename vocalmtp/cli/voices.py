@@ -157,7 +157,7 @@ def make_role(options: MakeRoleOptions) -> None:
 
     Example:
 
-    vocalmtp roles make pilot --voice otto --persona "You are a pilot, calm and brief."
+    vocalmtp roles make pilot --voice oscar --persona "You are a pilot, calm and brief."
 
     """
     from vocalmtp.config import parse

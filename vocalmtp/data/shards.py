@@ -37,7 +37,7 @@ class ShardRow(BaseModel):
     text: str
     split: str
     voice: str = ""
-    prompt: tuple[tuple[int, ...] | int, ...] | None = None
+    prompt: tuple[Part, ...] | None = None
     chars: tuple[FiniteFloat, ...] | None = None
 
 
@@ -76,7 +76,7 @@ def write_shard(path: Path, items: list[CodeItem], split: str) -> None:
             "split": split,
         }
         if item.prompt is not None:
-            row["prompt"] = item.prompt
+            row["prompt"] = [part.model_dump(exclude_none=True) for part in item.prompt]
         if item.char_ends is not None:
             row["chars"] = [round(end, 3) for end in item.char_ends.tolist()]
         rows.append(json.dumps(row))

@@ -28,6 +28,8 @@ TYPES = {
     "seed": int,
     "temperature": float,
     "speed": float,
+    "language": str,
+    "instructions": str,
 }  # of CSV fields
 CONTROL = bytes(set(range(32)) - set(b"\t\n\r\f"))  # above 5 % of a file, it is binary
 

@@ -11,7 +11,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from vocalmtp.decoding.constraints import ConstrainedSampler
+from vocalmtp.decoding.constraints import ConstrainedSampler, columns, take_noise
 from vocalmtp.decoding.sampling import inverse_cdf
 from vocalmtp.heads.base import SpeechHead
 from vocalmtp.models.embeddings import digits_of
@@ -29,16 +29,20 @@ class DraftSampler(ConstrainedSampler):
     """Samples a draft within the rules and records the distribution of every slot."""
 
     def __init__(self, layout: TokenLayout, state: DecodeState):
-        super().__init__(layout, state)
-        self.probs: list[Tensor] = []  # [B, V] of the slots sampled so far
+        super().__init__(layout, state, take_noise(state, layout))
+        self.of_slots: dict[int, Tensor] = {}  # [B, V] of the slots sampled so far
 
-    def draw(self, first: int, logits: Tensor, must_pad: Tensor) -> tuple[Tensor, Tensor]:
+    @property
+    def probs(self) -> list[Tensor]:
+        """The distributions [B, V] of all slots, in order."""
+        return [self.of_slots[k] for k in range(len(self.of_slots))]
+
+    def draw(self, slots: tuple[int, ...], logits: Tensor, must_pad: Tensor) -> Tensor:
         """See ConstrainedSampler."""
-        probs = self.distribution(first, logits, must_pad)  # [B, n, V]
-        self.probs += probs.unbind(1)
-        noise = self.noise[:, first : first + logits.shape[1]]
-        tokens = inverse_cdf(probs.flatten(0, 1), noise.flatten()).view_as(noise)
-        return tokens, probs.gather(2, tokens[..., None])[..., 0].log()
+        probs = self.distribution(slots, logits, must_pad)  # [B, n, V]
+        self.of_slots |= zip(slots, probs.unbind(1), strict=True)
+        noise = columns(self.noise, slots)
+        return inverse_cdf(probs.flatten(0, 1), noise.flatten()).view_as(noise)
 
 
 class LogProbScorer(ConstrainedSampler):
@@ -51,21 +55,23 @@ class LogProbScorer(ConstrainedSampler):
         noise: Tensor | None = None,
         given: Tensor | None = None,
     ):
-        super().__init__(layout, state, given if noise is None else noise)
+        if noise is None:
+            noise = take_noise(state, layout) if given is None else given
+        super().__init__(layout, state, noise)
         self.given = given
         self.total = torch.zeros(len(self.noise), dtype=torch.float64, device=self.noise.device)
 
-    def draw(self, first: int, logits: Tensor, must_pad: Tensor) -> tuple[Tensor, Tensor]:
+    def draw(self, slots: tuple[int, ...], logits: Tensor, must_pad: Tensor) -> Tensor:
         """See ConstrainedSampler."""
-        probs = self.distribution(first, logits, must_pad)  # [N, n, V]
+        probs = self.distribution(slots, logits, must_pad)  # [N, n, V]
         if self.given is None:
-            noise = self.noise[:, first : first + logits.shape[1]]
+            noise = columns(self.noise, slots)
             tokens = inverse_cdf(probs.flatten(0, 1), noise.flatten()).view_as(noise)
         else:
-            tokens = self.given[:, first : first + logits.shape[1]]
+            tokens = columns(self.given, slots)
         log_probs = probs.gather(2, tokens[..., None])[..., 0].double().log()
         self.total = self.total + log_probs.sum(1)
-        return tokens, log_probs
+        return tokens
 
 
 # -- token by token ------------------------------------------------------------------------------
@@ -96,12 +102,11 @@ class Verifier(ConstrainedSampler):
 class SharedNoiseVerifier(Verifier):
     """Samples from the model with the noise [N, K] that the drafts were sampled with."""
 
-    def draw(self, first: int, logits: Tensor, must_pad: Tensor) -> tuple[Tensor, Tensor]:
+    def draw(self, slots: tuple[int, ...], logits: Tensor, must_pad: Tensor) -> Tensor:
         """See ConstrainedSampler."""
-        tokens, log_probs = super().draw(first, logits, must_pad)
-        drafted = self.drafted[:, first : first + tokens.shape[1]]
-        self.agreed = self.agreed & (tokens == drafted).all(1)
-        return tokens, log_probs
+        tokens = super().draw(slots, logits, must_pad)
+        self.agreed = self.agreed & (tokens == columns(self.drafted, slots)).all(1)
+        return tokens
 
 
 class FSQToleranceVerifier(Verifier):
@@ -123,18 +128,19 @@ class FSQToleranceVerifier(Verifier):
         super().__init__(layout, state, drafted, tried, noise)
         self.tolerance = tolerance
 
-    def draw(self, first: int, logits: Tensor, must_pad: Tensor) -> tuple[Tensor, Tensor]:
+    def draw(self, slots: tuple[int, ...], logits: Tensor, must_pad: Tensor) -> Tensor:
         """See ConstrainedSampler."""
-        tokens, log_probs = super().draw(first, logits, must_pad)
+        tokens = super().draw(slots, logits, must_pad)
         chosen = []
-        for i, (token, drafted) in enumerate(
-            zip(tokens.unbind(1), self.drafted[:, first:].unbind(1), strict=False)
-        ):
-            points = code_points(self.layout, first + i, token.device)  # [V, F]
+        for k, token in zip(slots, tokens.unbind(1), strict=True):
+            drafted, points = (
+                self.drafted[:, k],
+                code_points(self.layout, k, token.device),
+            )  # [V, F]
             near = (points[token] - points[drafted]).abs().amax(-1) <= self.tolerance
             self.agreed = self.agreed & near
             chosen.append(torch.where(self.agreed, drafted, token))
-        return torch.stack(chosen, 1), log_probs
+        return torch.stack(chosen, 1)
 
 
 @cache
@@ -166,11 +172,12 @@ class TokenVerifier(Verifier):
         noise = state.noise.take(per_row, layout.tokens_per_step, 2).flatten(0, 1)  # [N, K, 2]
         super().__init__(layout, state, drafted, tried, noise)
 
-    def draw(self, first: int, logits: Tensor, must_pad: Tensor) -> tuple[Tensor, Tensor]:
+    def draw(self, slots: tuple[int, ...], logits: Tensor, must_pad: Tensor) -> Tensor:
         """See ConstrainedSampler."""
-        model = self.distribution(first, logits, must_pad)  # [N, n, V]
-        chosen = torch.stack([self.decide(first + i, p) for i, p in enumerate(model.unbind(1))], 1)
-        return chosen, model.gather(2, chosen[..., None])[..., 0].log()
+        model = self.distribution(slots, logits, must_pad)  # [N, n, V]
+        return torch.stack(
+            [self.decide(*own) for own in zip(slots, model.unbind(1), strict=True)], 1
+        )
 
     def decide(self, k: int, p: Tensor) -> Tensor:
         """Return the token [N] of slot `k`, whose distribution under the model is `p` [N, V]."""
@@ -325,7 +332,7 @@ def sample_residual(
         rows = torch.tensor(waiting, device=hidden.device)
         noise = state.noise.take(each, shape[1] + 1, rows=rows).flatten(0, 1)
         model = LogProbScorer(layout, view, noise[:, 1:])
-        sampled = head.propose(hidden[repeated], model).tokens[:, 0]
+        sampled = head.propose(hidden[repeated], model)
         trials += each
         good = ~rejected[repeated]
         if bool(rejected[repeated].any()):

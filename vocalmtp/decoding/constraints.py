@@ -4,11 +4,11 @@ Letters: B rows, K slots, n slots sampled together, V vocabulary of a slot.
 """
 
 import math
-from itertools import groupby
 
 from vocalmtp.arrays import Array, as_float, constant, namespace, range_like
 from vocalmtp.models.layout import TokenLayout
 from vocalmtp.models.state import DecodeState
+from vocalmtp.models.streams import TEXT_ALONE
 
 
 class ConstrainedSampler:
@@ -22,98 +22,104 @@ class ConstrainedSampler:
     Args:
         layout: the slots of a step.
         state: the rows before the step; it is only read.
-        noise: [B, K] uniform in [0, 1); None: taken from the noise of the state.
+        noise: [B, K] uniform in [0, 1); None: taken from that of the state, if a row is not greedy.
 
     """
 
     def __init__(self, layout: TokenLayout, state: DecodeState, noise: Array | None = None):
         self.layout, self.state, self.xp = layout, state, namespace(state.steps)
         self.ended = state.ended  # [B], including this step's own end after the leading slot
-        if noise is None:
-            assert state.noise is not None
-            noise = state.noise.take(layout.tokens_per_step)
-        self.noise = noise
+        if noise is None and not (state.samplers and state.samplers.ignore_noise):
+            noise = take_noise(state, layout)
+        self.noise: Array = noise  # None: greedy
 
-    def __call__(self, k: int, logits: Array) -> tuple[Array, Array]:
-        """Sample slot `k` from logits [B, V]: tokens [B] and their log-probabilities [B]."""
-        tokens, log_probs = self._sample_slots(k, logits[:, None])
-        return tokens[:, 0], log_probs[:, 0]
+    def __call__(self, k: int, logits: Array) -> Array:
+        """Sample slot `k` from logits [B, V], which may be overwritten: tokens [B]."""
+        padding = self._padding((k,))
+        return self._sample_slots((k,), logits[:, None], *padding)[:, 0]
 
-    def all(self, logits: list[Array]) -> tuple[Array, Array]:
-        """Sample all K slots from logits [B, V_k] each: tokens and log-probabilities, [B, K]."""
-        slots = self.layout.slots
-        runs = groupby(range(len(slots)), key=lambda k: (k > 0, slots[k].vocab_size))
-        sampled = []
-        for _, run in runs:
-            first, *others = run
-            together = self.xp.stack([logits[k] for k in (first, *others)], 1)  # [B, n, V]
-            sampled.append(self._sample_slots(first, together))
-        parts, log_probs = zip(*sampled, strict=True)
-        tokens = self.xp.concatenate(parts, 1)  # [B, K]
+    def all(self, logits: list[Array]) -> Array:
+        """Sample all K slots from the logits [B, n, V] of every run, which may be overwritten.
+
+        Returns:
+            Tokens [B, K].
+
+        """
+        leading, *later = self.layout.runs
+        sampled = [self._sample_slots(leading, logits[0], *self._padding(leading))]
+        if later:
+            may, must = self._padding(tuple(range(1, self.layout.tokens_per_step)))
+        for run, together in zip(later, logits[1:], strict=True):
+            own = [columns(x, tuple(k - 1 for k in run)) for x in (may, must)]
+            sampled.append(self._sample_slots(run, together, *own))
+        tokens = columns(self.xp.concatenate(sampled, 1), self.layout.run_places)
         if self.layout.all_end:
             tokens = self.layout.vote_end(tokens)
             self._note_end(tokens[:, 0])
-        return tokens, self.xp.concatenate(log_probs, 1)
+        return tokens
 
-    def _sample_slots(self, first: int, logits: Array) -> tuple[Array, Array]:
-        """Sample n slots of one vocabulary size, from `first` on: logits [B, n, V] to [B, n]."""
-        xp, count = self.xp, logits.shape[1]
-        slot = self.layout.slots[first]
-        may_pad, must_pad = self._padding(first, count)  # [B, n]
-        may_end = xp.zeros_like(may_pad)
-        if first == 0 or self.layout.all_end:
-            may_end = may_end | self._may_end()[:, None]
+    def _sample_slots(
+        self, slots: tuple[int, ...], logits: Array, may_pad: Array, must_pad: Array
+    ) -> Array:
+        """Sample n slots of one vocabulary size: logits [B, n, V] to [B, n], see `_padding`."""
+        slot, where = self.layout.slots[slots[0]], self.xp.where
         logits = as_float(logits)
-        special = xp.stack([may_end, may_pad], -1)  # [B, n, 2]
-        special = xp.where(special, logits[..., slot.size :], -math.inf)
-        codes = logits[..., : slot.size]
+        logits[..., slot.pad_id] = where(may_pad, logits[..., slot.pad_id], -math.inf)
+        if slots[0] == 0 or self.layout.all_end:
+            may_end = self._may_end()[:, None]
+            logits[..., slot.end_id] = where(may_end, logits[..., slot.end_id], -math.inf)
+        else:
+            logits[..., slot.end_id] = -math.inf
+        if self.layout.has_text_steps and slots[0] == 0:  # which steps have text is known
+            alone = range_like(logits, slot.vocab_size) == TEXT_ALONE
+            text = self.state.is_text_alone()[:, None, None]
+            logits = where(alone == text, logits, -math.inf)
         if self.layout.flat:
-            codes = xp.where(self.layout.legal(self.state.steps)[:, None], codes, -math.inf)
-        logits = self._penalize(first, xp.concatenate([codes, special], -1))
-        tokens, log_probs = self.draw(first, logits, must_pad)
-        if first == 0:
+            legal = self.layout.legal(self.state.steps)[:, None]
+            logits[..., : slot.size] = where(legal, logits[..., : slot.size], -math.inf)
+        tokens = self.draw(slots, self._penalize(slots, logits), must_pad)
+        if slots[0] == 0:
             self._note_end(tokens[:, 0])
-        return tokens, log_probs
+        return tokens
 
     def _note_end(self, leading: Array) -> None:
         """Keep the step as the end of the rows whose leading slot [B] has it."""
         ends = self.layout.ends(leading) & (self.ended < 0)
         self.ended = self.xp.where(ends, self.state.steps, self.ended)
 
-    def _penalize(self, first: int, logits: Array) -> Array:
-        """Apply repetition penalties to logits [B, n, V] of the slots from `first` on."""
+    def _penalize(self, slots: tuple[int, ...], logits: Array) -> Array:
+        """Apply repetition penalties to logits [B, n, V] of n slots."""
         state = self.state
         if state.seen is None or state.samplers is None or not state.samplers.penalizes:
             return logits
         size = logits.shape[-1]
-        starts = self.layout.id_offsets[first : first + logits.shape[1]]
+        starts = [self.layout.id_offsets[k] for k in slots]
         first_steps = [state.seen[:, start : start + size] for start in starts]
         seen = self.xp.stack(first_steps, 1) < state.steps[:, None, None]  # [B, n, V]
         return state.samplers.penalize(logits, seen)
 
-    def draw(self, first: int, logits: Array, must_pad: Array) -> tuple[Array, Array]:
-        """Choose the tokens of n slots; subclasses override this.
+    def draw(self, slots: tuple[int, ...], logits: Array, must_pad: Array) -> Array:
+        """Choose the tokens of n slots of one vocabulary size; subclasses override this.
 
         Args:
-            first: the first of the slots.
+            slots: their numbers.
             logits: [B, n, V], -inf where the layout allows no token.
             must_pad: [B, n], where padding is the only choice.
 
         Returns:
-            Tokens and log-probabilities, [B, n] each.
+            Tokens [B, n].
 
         """
-        noise = self.noise[:, first : first + logits.shape[1]]
         assert self.state.samplers is not None
-        tokens, log_probs = self.state.samplers.sample(logits, noise)
-        tokens = self.xp.where(must_pad, self.layout.slots[first].pad_id, tokens)
-        return tokens, self.xp.where(must_pad, 0.0, log_probs)
+        noise = None if self.noise is None else columns(self.noise, slots)
+        tokens = self.state.samplers.sample(logits, noise)
+        return self.xp.where(must_pad, self.layout.slots[slots[0]].pad_id, tokens)
 
-    def distribution(self, first: int, logits: Array, must_pad: Array) -> Array:
+    def distribution(self, slots: tuple[int, ...], logits: Array, must_pad: Array) -> Array:
         """Probabilities [B, n, V] that `draw` samples from."""
         assert self.state.samplers is not None
         probs = self.state.samplers.probabilities(logits)
-        pad = range_like(logits, logits.shape[-1]) == self.layout.slots[first].pad_id
+        pad = range_like(logits, logits.shape[-1]) == self.layout.slots[slots[0]].pad_id
         return self.xp.where(must_pad[..., None], as_float(pad), probs)
 
     def _may_end(self) -> Array:
@@ -126,19 +132,35 @@ class ConstrainedSampler:
             allowed = state.steps > layout.leading_delay
         if state.pointers is not None and state.character_lengths is not None:
             allowed = allowed & (state.pointers >= state.character_lengths - 1)
-        return allowed
+        return allowed & state.text_is_over() if layout.has_text_steps else allowed
 
-    def _padding(self, first: int, count: int) -> tuple[Array, Array]:
-        """Where the slots from `first` on may and where they must carry padding, [B, n] each."""
-        slots, steps = self.layout.slots[first : first + count], self.state.steps[:, None]
+    def _padding(self, slots: tuple[int, ...]) -> tuple[Array, Array]:
+        """Where n slots may and where they must carry padding, [B, n] each."""
+        own, steps = [self.layout.slots[k] for k in slots], self.state.steps[:, None]
         known = (self.ended >= 0)[:, None]
-        if first == 0:
-            return known, known | (steps < slots[0].delay)
-        delays = constant(steps, [slot.delay for slot in slots])
-        later = constant(steps, [slot.frame for slot in slots]) > 0
+        if slots[0] == 0:
+            return known, known | (steps < own[0].delay)
+        delays = constant(steps, [slot.delay for slot in own])
+        later = constant(steps, [slot.frame for slot in own]) > 0
         data_step = steps - delays  # [B, n]
         num = self.ended[:, None] - self.layout.leading_delay  # data steps, where the end is known
         must = (known & (data_step >= num)) | (data_step < 0)
+        if self.layout.has_text_steps:
+            must = must | self.state.is_text_alone()[:, None]
         may_be_last = ~known & (delays <= self.layout.leading_delay)
         ragged = (known & (data_step == num - 1)) | may_be_last
         return must | (ragged & later), must
+
+
+def take_noise(state: DecodeState, layout: TokenLayout) -> Array:
+    """Take the noise [B, K] of a step from that of the state."""
+    assert state.noise is not None
+    return state.noise.take(layout.tokens_per_step)
+
+
+def columns(x: Array, numbers: tuple[int, ...]) -> Array:
+    """Select columns of [B, K, ..] in this order."""
+    first, count = numbers[0], len(numbers)
+    if numbers == tuple(range(first, first + count)):
+        return x[:, first : first + count]
+    return x[:, constant(x, numbers)]

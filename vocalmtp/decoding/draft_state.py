@@ -124,18 +124,27 @@ def check_drafts(model: GenerativeModel, drafts: int) -> DraftHead:
             "leave drafts out",
             code="missing",
         )
-    if model.layout.all_end:
-        raise InputError(
-            f"drafts '{drafts}': any slot of this model may end the speech (end_slots: all), which "
-            "drafts do not allow for; leave drafts out",
-            code="unsupported",
-        )
+    check_layout(model.layout, f"drafts '{drafts}'")
     if not 0 <= drafts <= model.draft.max_drafts:
         raise InputError(
             f"drafts '{drafts}': this model's draft head drafts at most {model.draft.max_drafts}",
             code="out_of_range",
         )
     return model.draft
+
+
+def check_layout(layout: TokenLayout, what: str) -> None:
+    """Raise InputError, a line that begins with `what`, if steps of a layout cannot be drafted."""
+    reasons = {
+        "any slot of this model may end the speech (end_slots: all)": layout.all_end,
+        "this model has text among its steps (end_slots: text)": layout.has_text_steps,
+    }
+    for reason, found in reasons.items():
+        if found:
+            raise InputError(
+                f"{what}: {reason}, which drafts do not allow for; leave drafts out",
+                code="unsupported",
+            )
 
 
 def draft_steps(
@@ -167,7 +176,7 @@ def draft_steps(
     for k, make in enumerate(samplers, start=1):
         sampler = make(model.layout, state)
         vector, number = head.draft_step(draft.cache, k, inputs[-1])
-        proposed = head.head_of(number, model.drafting_head).propose(vector, sampler).tokens[:, 0]
+        proposed = head.head_of(number, model.drafting_head).propose(vector, sampler)  # [B, K]
         if draft.states is not None:
             draft.states[:, k - 1] = vector
             draft.numbers = [*draft.numbers[: k - 1], number]
@@ -220,18 +229,18 @@ class DraftOnly:
         with self.statistics.timed("heads"):
             sampler = ConstrainedSampler(model.layout, state)
             hidden = last_of(draft.hidden, draft.counts)
-            tokens = model.head.propose(hidden, sampler).tokens  # [B, 1, K]
+            tokens = model.head.propose(hidden, sampler)  # [B, K]
         state.ended = sampler.ended
         with self.statistics.timed("drafts"):
             samplers = [ConstrainedSampler] * self.drafts
-            inputs, drafts, _ = draft_steps(model, state, tokens[:, 0], samplers)
+            inputs, drafts, _ = draft_steps(model, state, tokens, samplers)
         ready = draft.head.ready(draft.cache)
         draft.inputs = inputs  # [B, M, D]
         draft.counts = torch.where(ready, inputs.shape[1], 1)
         kept = ready[:, None].expand(-1, self.drafts)
         inside = before_end(model.layout, state, first + 1, self.drafts)
         outcome = DraftOutcome(torch.ones_like(ready), kept, inside)
-        return StepBatch(torch.cat([tokens, drafts], 1), first, draft.counts, outcome)
+        return StepBatch(torch.cat([tokens[:, None], drafts], 1), first, draft.counts, outcome)
 
     def forward(self, model: GenerativeModel, state: DecodeState, emitted: StepBatch) -> None:
         """See DecodeStrategy."""

@@ -14,10 +14,11 @@ from vocalmtp.arrays import Array, beside, full, integers, on_cpu, stack, withou
 from vocalmtp.decoding.sampling import RowSamplers, Sampler
 from vocalmtp.decoding.stepper import AnyStepper, Stepper
 from vocalmtp.decoding.strategies import DecodeStrategy, Grouped
-from vocalmtp.models.layout import ADVANCE, TokenLayout
+from vocalmtp.models.layout import TokenLayout
 from vocalmtp.models.noise import RowNoise
 from vocalmtp.models.prompts import Segment, Speech
 from vocalmtp.models.state import NO_LIMIT, DecodeState
+from vocalmtp.models.streams import ADVANCE
 
 if TYPE_CHECKING:
     from vocalmtp.models.base import GenerativeModel
@@ -84,7 +85,7 @@ class RunningBatch:
     def add(self, prompts: Mapping[int, Prompt]) -> None:
         """Let prompts, by number, join at the next step."""
         if prompts:
-            without_gradients(self._add)(prompts)
+            without_gradients(RunningBatch._add)(self, prompts)
 
     def _add(self, prompts: Mapping[int, Prompt]) -> None:
         with self.strategy.statistics.timed("prompts"):
@@ -100,7 +101,7 @@ class RunningBatch:
 
         Rows leave with their last step. The pass is complete when the iterator is exhausted.
         """
-        return without_gradients(self._step)() if self.rows else iter(())
+        return without_gradients(RunningBatch._step)(self) if self.rows else iter(())
 
     def _step(self) -> Iterator[StepEvent]:
         output = self._stepper.next()
@@ -230,8 +231,10 @@ class StepUnpacker:
 
     def push(self, tokens: Array) -> Array:
         """Add a step [K]; return the frames it completes, [Q, t] of all the layout's streams."""
-        self.window.append(tokens)
         self.nothing = full(tokens, (len(self.layout.streams), 0), 0)
+        if not bool(self.layout.has_frames(tokens[:1])[0]):
+            return self.nothing
+        self.window.append(tokens)
         ended = any(int(t[0]) == self.layout.slots[0].end_id for t in self.window)
         if ended or self.over or len(self.window) <= self.lag:
             return self.nothing

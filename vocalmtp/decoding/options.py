@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from operator import index
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from vocalmtp.errors import InputError, nearest
 
@@ -18,6 +18,9 @@ ACCEPT = ("rejection", "joint", "seed", "typical", "near", UNVERIFIED)
 # Options of a Sampler.
 SAMPLING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "greedy")
 TOLERANT = ("typical", "near")
+# Which parts get the speaker vector: the speech LM and the tokenizer's decoder, one of them, or none.
+SpeakerConditioning = Literal["both", "lm", "decoder", "none"]
+SPEAKER_CONDITIONINGS = get_args(SpeakerConditioning)
 
 
 def given_sampling(options: object) -> dict[str, Any]:

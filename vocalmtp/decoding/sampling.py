@@ -13,7 +13,6 @@ from vocalmtp.arrays import (
     as_float,
     descending,
     integers,
-    log_prob_of,
     namespace,
     range_like,
     softmax,
@@ -87,23 +86,22 @@ class Sampler:
         lower = where(logits > 0, logits / penalty, logits * penalty)
         return where(seen, lower, logits)
 
-    def sample(self, logits: Array, noise: Array) -> tuple[Array, Array]:
+    def sample(self, logits: Array, noise: Array | None) -> Array:
         """Sample one id per row.
 
         Args:
             logits: [B, V]; an id of logit -inf is never sampled.
-            noise: [B], uniform in [0, 1). A row depends on its own logits and number alone.
+            noise: [B], uniform in [0, 1), which a row depends on alone, with its own logits; None if
+                it has no effect.
 
         Returns:
-            Ids [B] and their log-probabilities [B].
+            Ids [B].
 
         """
         if self.greedy or self.temperature == 0:
-            tokens = logits.argmax(-1)
-        else:
-            logits = self._filter(as_float(logits) / self.temperature)
-            tokens = inverse_cdf(softmax(logits), noise)
-        return tokens, log_prob_of(logits, tokens)
+            return logits.argmax(-1)
+        assert noise is not None
+        return inverse_cdf(softmax(self._filter(as_float(logits) / self.temperature)), noise)
 
     def probabilities(self, logits: Array) -> Array:
         """Distribution that `sample` draws from, [B, V] to [B, V]; one-hot if greedy."""
@@ -149,6 +147,11 @@ class RowSamplers:
         self.numbers = [self.kinds.index(sampler) for sampler in samplers]  # `index` on the host
         self.index = integers(like, self.numbers)
 
+    @property
+    def ignore_noise(self) -> bool:
+        """Whether no row's tokens depend on noise."""
+        return all(kind.greedy or kind.temperature == 0 for kind in self.kinds)
+
     def at(self, rows: Array) -> "RowSamplers":
         """Return the samplers of the rows [n], which may repeat; they neither join nor leave."""
         view = copy(self)
@@ -174,11 +177,11 @@ class RowSamplers:
         """Apply every row's repetition penalty to logits [B, n, V] of ids `seen` [B, n, V]."""
         return self._of_rows([kind.penalize(logits, seen) for kind in self.kinds], logits.shape)
 
-    def sample(self, logits: Array, noise: Array) -> tuple[Array, Array]:
-        """Sample ids from logits [B, n, V] with noise [B, n]: ids and log-probabilities, [B, n]."""
-        flat = logits.reshape(-1, logits.shape[-1]), noise.reshape(-1)
-        tokens, log_probs = zip(*(sampler.sample(*flat) for sampler in self.kinds), strict=True)
-        return self._of_rows(tokens, noise.shape), self._of_rows(log_probs, noise.shape)
+    def sample(self, logits: Array, noise: Array | None) -> Array:
+        """Sample ids [B, n] from logits [B, n, V] with noise [B, n], None if it has no effect."""
+        rows, shape = logits.reshape(-1, logits.shape[-1]), logits.shape[:-1]
+        flat = None if noise is None else noise.reshape(-1)
+        return self._of_rows([sampler.sample(rows, flat) for sampler in self.kinds], shape)
 
     def probabilities(self, logits: Array) -> Array:
         """Distributions that `sample` draws from, [B, n, V] to [B, n, V]."""

@@ -137,7 +137,7 @@ class Speculative:
                 model.layout, model.head, hidden, before, drafted, tried, log_probs, score
             )
         verifier = self._verifier(model.layout, draft, before, drafted, tried)
-        tokens = model.head.propose(hidden.flatten(0, 1), verifier).tokens.view_as(drafted)
+        tokens = model.head.propose(hidden.flatten(0, 1), verifier).view_as(drafted)
         return tokens, verifier.agreed.view_as(tried)
 
     def _verifier(

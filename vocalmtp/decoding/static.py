@@ -35,7 +35,12 @@ from vocalmtp.models.state import DecodeState
 
 ROWS = (1, 2, 4, 8, 16, 32, 64)  # sizes of b; beyond, whole multiples of the last
 LEAST_POSITIONS = 128  # of P, which doubles from there
-GROWING = ("encoded_text", "pointer_history", "noise.values")  # longer for some rows: dimension 1
+GROWING = (
+    "encoded_text",
+    "text_alone",
+    "pointer_history",
+    "noise.values",
+)  # longer for some rows: dimension 1
 
 
 def row_bucket(rows: int) -> int:
@@ -93,9 +98,10 @@ class StaticBatch:
         self._allocate(fresh, self._needed(fresh))
 
     def _measure_noise(self, fresh: DecodeState) -> int:
-        """Run a pass over a copy of rows, and count the numbers that it takes."""
-        trial = map_tensors(fresh, lambda name, value: value.clone())
-        trial.noise = RowNoise.seeded(fresh.steps, [0] * len(fresh.steps))
+        """Run a pass over a copy of rows that are not greedy, and count the numbers that it takes."""
+        trial, rows = map_tensors(fresh, lambda name, value: value.clone()), len(fresh.steps)
+        trial.noise = RowNoise.seeded(fresh.steps, [0] * rows)
+        trial.samplers = RowSamplers(fresh.steps, [Sampler()] * rows)
         before, _ = trial.noise.most, self._pass(trial)
         return trial.noise.most - before
 

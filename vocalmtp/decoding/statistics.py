@@ -4,8 +4,7 @@ Letters: B rows, n drafts.
 """
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, TypedDict
@@ -62,16 +61,14 @@ class DecodeStatistics:
             self.forwards += len(kept)
             self.steps += len(kept) + int(kept.sum())
 
-    @contextmanager
-    def timed(self, part: str) -> Iterator[None]:
-        """Add the seconds of the block to `part`."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            spent = time.perf_counter() - start
-            with self._lock:
-                self.seconds[part] = self.seconds.get(part, 0.0) + spent
+    def timed(self, part: str) -> AbstractContextManager[None]:
+        """Return a context that adds the seconds of its block to `part`."""
+        return Timer(self, part)
+
+    def add_seconds(self, part: str, seconds: float) -> None:
+        """Add seconds to `part`."""
+        with self._lock:
+            self.seconds[part] = self.seconds.get(part, 0.0) + seconds
 
     def summary(self) -> Summary:
         """Figures for a report.
@@ -108,6 +105,19 @@ class DecodeStatistics:
             parts = ", ".join(f"{part} {seconds:.2f} s" for part, seconds in spent.items())
             lines.append(f"time: {parts}")
         return lines
+
+
+class Timer(AbstractContextManager[None]):
+    """Adds the seconds of a block to statistics; a generator would take longer than a small block."""
+
+    def __init__(self, statistics: DecodeStatistics, part: str):
+        self.statistics, self.part = statistics, part
+
+    def __enter__(self) -> None:
+        self.start = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self.statistics.add_seconds(self.part, time.perf_counter() - self.start)
 
 
 def _add_columns(total: list[int], flags: "Tensor") -> list[int]:

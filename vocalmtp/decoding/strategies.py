@@ -91,8 +91,8 @@ class Grouped:
         assert state.hidden is not None
         with self.statistics.timed("heads"):
             sampler = ConstrainedSampler(model.layout, state)
-            tokens = model.head.propose(state.hidden, sampler).tokens  # [B, 1, K]
-        return StepBatch(tokens, state.steps)
+            tokens = model.head.propose(state.hidden, sampler)  # [B, K]
+        return StepBatch(tokens[:, None], state.steps)
 
     def forward(self, model: "GenerativeModel", state: DecodeState, emitted: StepBatch) -> None:
         """See DecodeStrategy."""

@@ -16,7 +16,8 @@ from vocalmtp.audio.stretch import TimeStretcher
 from vocalmtp.audio.timestamps import word_times
 from vocalmtp.decoding.generate import Generated, StepUnpacker, unpack
 from vocalmtp.decoding.reading import Sentence
-from vocalmtp.models.layout import ADVANCE, TokenLayout
+from vocalmtp.models.layout import TokenLayout
+from vocalmtp.models.streams import ADVANCE
 
 if TYPE_CHECKING:
     from vocalmtp.tokenizers import SpeechTokenizer
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 CHUNKS = (1, 2, 4)  # steps of each chunk: few for a fast start, then more for less work
 
 Decode = Callable[[int, Generated], Audio]  # the number of an utterance and its codes
+Due = tuple[int, Generated, "Future[Audio]"]
 
 
 class SentenceStream:
@@ -160,25 +162,41 @@ def decode_in_background(
 ) -> Iterator[tuple[int, Audio]]:
     """Decode numbered utterances to audio in a thread of its own, while the next are generated.
 
-    No more than `most` wait to be decoded. If the iteration is abandoned, what waits is dropped, and
-    the thread has ended when the iterator is closed.
+    No more than `most` wait to be decoded; the calling thread decodes too where it would only wait. If
+    the iteration is abandoned, what waits is dropped, and the thread has ended when the iterator is
+    closed.
 
     Yields:
         The number and the audio of every utterance, in the order of `utterances`.
 
     """
     pool = one_thread("codec")
-    due: deque[tuple[int, Future[Audio]]] = deque()
+    due: deque[Due] = deque()
     try:
         for number, generated in utterances:
-            due.append((number, pool.submit(decode, number, generated)))
-            while due and (due[0][1].done() or len(due) > most):
-                ready, audio = due.popleft()
-                yield ready, audio.result()
-        for number, audio in due:
-            yield number, audio.result()
+            due.append((number, generated, pool.submit(decode, number, generated)))
+            while due and (due[0][2].done() or len(due) > most):
+                yield _take_first(due, decode)
+        while due:
+            yield _take_first(due, decode)
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _take_first(due: deque[Due], decode: Decode) -> tuple[int, Audio]:
+    """Wait for the first audio that is due; meanwhile decode others that no thread has begun."""
+    for place, (number, generated, future) in enumerate(list(due)):
+        if due[0][2].done():
+            break
+        if future.cancel():
+            own: Future[Audio] = Future()
+            try:
+                own.set_result(decode(number, generated))
+            except Exception as error:  # raised when it is its turn
+                own.set_exception(error)
+            due[place] = number, generated, own
+    number, _, future = due.popleft()
+    return number, future.result()
 
 
 class TextAssembler:

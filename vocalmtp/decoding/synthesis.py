@@ -4,9 +4,9 @@ Letters: D_s size of the speaker vector.
 """
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from vocalmtp.audio.io import Audio, add_silence, scale_words
 from vocalmtp.audio.stretch import stretch
 from vocalmtp.audio.timestamps import word_times
 from vocalmtp.decoding.generate import Generated, Prompt, collect_utterances, generate
-from vocalmtp.decoding.options import SAMPLING, Decoding
+from vocalmtp.decoding.options import SAMPLING, Decoding, SpeakerConditioning
 from vocalmtp.decoding.reading import Sentence
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.decoding.statistics import DecodeStatistics
@@ -37,13 +37,13 @@ if TYPE_CHECKING:
     from vocalmtp.models.speech_lm import SpeechLM
     from vocalmtp.tokenizers import SpeechTokenizer
 
-SpeakerConditioning = Literal["both", "lm", "decoder", "none"]
-SPEAKER_CONDITIONINGS = get_args(SpeakerConditioning)
-
 
 @dataclass(frozen=True)
 class SentenceRequest:
-    """One sentence of a request, and how to speak it."""
+    """One sentence of a request, and how to speak it.
+
+    `prompt` is set where planning had to make it: in a model's own format, see `checked`.
+    """
 
     sentence: Sentence
     voice: Voice | None
@@ -53,6 +53,7 @@ class SentenceRequest:
     context: tuple[Segment, ...] = ()
     language: str | None = None
     instructions: str | None = None
+    prompt: Prompt | None = field(default=None, compare=False, repr=False)
 
     @property
     def text(self) -> str:
@@ -115,11 +116,15 @@ class SentenceSynthesizer:
 
     def prompt(self, sentence: SentenceRequest) -> Prompt:
         """Return the prompt of a sentence."""
+        if sentence.prompt is not None:
+            return sentence.prompt
         if self.prompt_format is not None:
             segments = self.prompt_format(sentence)
             seconds = spoken_seconds(len(sentence.text))
-            steps = self.model.layout.num_steps(int(seconds * self.tokenizer.spec.frame_rate))
-            steps = min(steps, self._steps_left(segments))
+            layout = self.model.layout
+            steps = layout.num_steps(int(seconds * self.tokenizer.spec.frame_rate))
+            steps += prompts.steps_of_text(segments) if layout.has_text_steps else 0
+            steps = min(steps + layout.max_delay, self._steps_left(segments))
             return Prompt(segments, sentence.sampler, sentence.seed, steps)
         config, context = self.model.config, sentence.context
         ids, speaker = self.encode_text(sentence.text), self.lm_speaker_vector(sentence.voice)
@@ -137,11 +142,13 @@ class SentenceSynthesizer:
         return Prompt(segments, sentence.sampler, sentence.seed)
 
     def checked(self, sentences: list[SentenceRequest]) -> list[SentenceRequest]:
-        """Return `sentences`. Raises InputError if one has no prompt in the model's own format."""
-        if self.prompt_format is not None:
-            for sentence in sentences:
-                self.prompt(sentence)
-        return sentences
+        """Return `sentences`, with their prompts if the model has a format of its own.
+
+        Raises InputError if a sentence has no prompt in it.
+        """
+        if self.prompt_format is None:
+            return sentences
+        return [replace(sentence, prompt=self.prompt(sentence)) for sentence in sentences]
 
     def _steps_left(self, segments: Sequence[Segment]) -> int:
         """Steps for which the backbone has positions after a prompt. Raises InputError if none."""

@@ -13,9 +13,11 @@ from vocalmtp.decoding.generate import Prompt, collect_utterances, generate
 from vocalmtp.decoding.options import noise_seed
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.decoding.strategies import DecodeStrategy
+from vocalmtp.engines.base import EngineSettings
+from vocalmtp.engines.cpu import CPUEngine
 from vocalmtp.engines.device import float32_on_cpu, move, resolve_device
 from vocalmtp.errors import InputError
-from vocalmtp.models.checkpoint import load_text_tokenizer
+from vocalmtp.models.checkpoint import HALF, load_text_tokenizer, stored_dtype
 from vocalmtp.models.prompts import Text
 from vocalmtp.models.text_lm import TextLM
 
@@ -98,7 +100,8 @@ class TextGenerator:
             )
         if place.type == "cpu":
             with float32_on_cpu():
-                text_lm.optimize_for_inference()
+                settings = EngineSettings(half=stored_dtype(model) in HALF)
+                CPUEngine().optimize(text_lm, settings)
         return cls(text_lm, tokenizer, chat, loaded)
 
     def generate(

@@ -81,7 +81,7 @@ class TreeSpeculative:
         with self.statistics.timed("heads"):
             noise = draft.noise[:, constant(first, tree.depths)].flatten(0, 1)
             sampler = ConstrainedSampler(layout, states_at_nodes(state, tree), noise)
-            sampled = model.head.propose(hidden.flatten(0, 1), sampler).tokens
+            sampled = model.head.propose(hidden.flatten(0, 1), sampler)
         sampled = sampled.view_as(draft.tokens)
         parents = constant(first, tree.parents)
         accepted = (sampled[:, parents] == draft.tokens).all(2) & tried[:, None]  # [B, N]
@@ -199,17 +199,17 @@ class CandidateRanker(ConstrainedSampler):
         self.count = count
         self.candidates = noise.long()
 
-    def draw(self, first: int, logits: Tensor, must_pad: Tensor) -> tuple[Tensor, Tensor]:
+    def draw(self, slots: tuple[int, ...], logits: Tensor, must_pad: Tensor) -> Tensor:
         """See ConstrainedSampler."""
-        probs = self.distribution(first, logits, must_pad)[:, 0]  # [B, V]
-        noise = self.noise[:, first : first + 1]
+        probs = self.distribution(slots, logits, must_pad)[:, 0]  # [B, V]
+        noise = self.noise[:, slots[0], None]
         tokens = inverse_cdf(probs, noise[:, 0])[:, None]
         stop = probs.cumsum(1)
         near = ((stop - noise) / NOISE_SCALE).sigmoid()
         near = near - ((stop - probs - noise) / NOISE_SCALE).sigmoid()
         near = near + TIE_BREAK * logits[:, 0].softmax(1)
         self.candidates = near.scatter(1, tokens, torch.inf).topk(self.count).indices
-        return tokens, probs.gather(1, tokens).log()
+        return tokens
 
 
 def keep_path(draft: DraftState, path: Tensor, accepted: Tensor) -> None:

@@ -3,7 +3,7 @@
 Letters: B rows, P positions of room, J key-value heads, d size of a head.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -79,6 +79,15 @@ class AlignedCache:
         rows = torch.arange(len(path), device=path.device)[:, None]
         self.key_values[:, rows, target] = self.key_values[:, rows, source]
         self.lengths = first[:, 0] + counts
+
+    def layers(self, positions: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Yield views of every layer.
+
+        They are: its [B, P, 2, J, d], which is to be written; keys and values [B, J, n, d] of its
+        first n `positions`, which are read.
+        """
+        keys, values = self.key_values[:, :, :positions].permute(3, 0, 1, 4, 2, 5)
+        return zip(self.key_values.unbind(), keys.unbind(), values.unbind(), strict=True)
 
     def grow(self, positions: int) -> int:
         """Make room for more positions of every row; returns how many to read then."""

@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -89,12 +90,19 @@ def choose_kind(seconds: dict[str, float]) -> str:
     return "int8" if seconds.get("int8", float("inf")) <= MARGIN * seconds[best] else best
 
 
-def linear_times(names: tuple[str, ...], width: int) -> dict[str, float]:
+def linear_times(
+    names: tuple[str, ...],
+    width: int,
+    kinds: Mapping[str, LinearFactory] = KINDS,
+    weights: int | None = None,
+) -> dict[str, float]:
     """Return the seconds of a pass through linear layers of every kind, measured or remembered.
 
     Args:
         names: kinds of layers.
         width: D of the model.
+        kinds: what makes the layers.
+        weights: how many are measured; None: WEIGHTS.
 
     """
     file = cache_root() / "linears.json"
@@ -103,10 +111,12 @@ def linear_times(names: tuple[str, ...], width: int) -> dict[str, float]:
     except (OSError, ValueError):
         known = {}
     key = f"{machine()}, width {width}"
+    if weights is not None:
+        key += f", {weights} weights"
     found = known.get(key) if isinstance(known, dict) else None
     if isinstance(found, dict) and all(isinstance(found.get(name), float) for name in names):
         return {name: found[name] for name in names}
-    measured = measure_linears(names, width)
+    measured = measure_linears(names, width, kinds, WEIGHTS if weights is None else weights)
     known = known if isinstance(known, dict) else {}
     with suppress(OSError, InputError):  # a home that cannot be written: measured again next time
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -116,7 +126,9 @@ def linear_times(names: tuple[str, ...], width: int) -> dict[str, float]:
 
 
 @torch.inference_mode()
-def measure_linears(names: tuple[str, ...], width: int) -> dict[str, float]:
+def measure_linears(
+    names: tuple[str, ...], width: int, kinds: Mapping[str, LinearFactory], weights: int
+) -> dict[str, float]:
     """Measure a pass through layers of every kind, in turns on one thread.
 
     Returns:
@@ -126,10 +138,10 @@ def measure_linears(names: tuple[str, ...], width: int) -> dict[str, float]:
     """
     width = min(width, MAX_WIDTH)
     with float32_on_cpu(), torch_threads(1):
-        count = max(1, WEIGHTS // (6 * width * width))
+        count = max(1, weights // (6 * width * width))
         pairs = [(width, 3 * width), (3 * width, width)] * count
         made = [nn.Linear(*pair, bias=False) for pair in pairs]
-        layers = {name: [KINDS[name](linear) for linear in made] for name in names}
+        layers = {name: [kinds[name](linear) for linear in made] for name in names}
         del made
         inputs = {size: [torch.randn(rows, size) for rows in ROWS] for size in pairs[0]}
         shortest = {name: [float("inf")] * len(ROWS) for name in names}

@@ -7,6 +7,7 @@ heads, d size of a head.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
-from vocalmtp.engines.cache import BLOCK, AlignedCache, TreeMask, join_caches
+from vocalmtp.engines.cache import BLOCK, AlignedCache, TreeMask, join_caches, whole_blocks
 from vocalmtp.engines.linears import LinearFactory, join_linears, keep_linear
 
 SUPPORTED = ("llama", "qwen2", "qwen3")
@@ -73,11 +74,16 @@ class LlamaRunner:
         self.kv_heads: int = config.num_key_value_heads
         self.dim: int = getattr(config, "head_dim", None) or config.hidden_size // self.heads
         self.layers = [Layer(layer, convert, self.dim) for layer in model.layers]
-        self.norm: Callable[[Tensor], Tensor] = model.norm.float().forward
+        self.norm: Callable[[Tensor], Tensor] = fused_norm(model.norm.float())
         frequencies = model.rotary_emb.inv_freq.double()  # [d / 2]
         self.places = torch.arange(config.max_position_embeddings, device=frequencies.device)
         angles = self.places[:, None] * frequencies
         self.rotations = torch.polar(torch.ones_like(angles), angles).to(torch.complex64)
+        # row i is the mask of the position that is i before the last: zeros up to it, then -inf
+        room = whole_blocks(len(self.places))
+        ramp = frequencies.new_zeros(2 * room, dtype=torch.float32)
+        ramp[room:] = -torch.inf
+        self.masks = ramp.unfold(0, room, 1)  # [P + 1, P], a view
 
     @staticmethod
     def supports(backbone: nn.Module) -> bool:
@@ -148,11 +154,12 @@ class LlamaRunner:
         read = cache.grow(deepest + 1)
         places = cache.lengths[:, None] + depths  # [B, L]
         rotation = self.rotations[places][:, :, None]  # [B, L, 1, d / 2]
-        seen = self.places[:read] <= places[..., None]  # [B, L, P]
-        mask = inputs.new_zeros(seen.shape).masked_fill_(~seen, -torch.inf)[:, None]
+        last = self.masks.shape[1] - 1
+        mask = self.masks[:, :read][last - places][:, None]  # [B, 1, L, P]
         x = inputs.reshape(-1, width)  # [B L, D]
         shape = (width,)
-        for layer, memory in zip(self.layers, cache.key_values.unbind(), strict=True):
+        memories = cache.layers(read)
+        for layer, memory in zip(self.layers, memories, strict=True):
             qkv = layer.qkv(F.rms_norm(x, shape, None, layer.epsilon))
             qkv = qkv.view(batch, length, -1, self.dim)
             layer.normalize(qkv)
@@ -160,7 +167,7 @@ class LlamaRunner:
             mixed = self._attend(qkv, rotation, memory, here, mask, one_by_one, tree is not None)
             x = x + layer.out(mixed)
             if aside is not None:
-                memory[aside] = self._key_values(qkv)[:, 1:]
+                memory[0][aside] = self._key_values(qkv)[:, 1:]
             gate, up = layer.gate_up(F.rms_norm(x, shape, None, layer.epsilon)).chunk(2, -1)
             x = x + layer.down(F.silu(gate).mul_(up))
         cache.append(length)
@@ -170,7 +177,7 @@ class LlamaRunner:
         self,
         qkv: Tensor,
         rotation: Tensor,
-        memory: Tensor,
+        memory: tuple[Tensor, Tensor, Tensor],
         here: tuple[Tensor, Tensor],
         mask: Tensor,
         one_by_one: bool,
@@ -178,24 +185,29 @@ class LlamaRunner:
     ) -> Tensor:
         """Attention of one layer: [B, L, H + 2 J, d] to [B L, H d].
 
-        Rotates the queries and keys of `qkv` in place, and writes keys and values into `memory`
-        [B, P, 2, J, d] at `here`, rows and positions.
+        Rotates the queries and keys of `qkv` in place, and writes keys and values into `memory`, see
+        `AlignedCache.layers`, at `here`, rows and positions.
         """
         rotated = qkv[:, :, : self.heads + self.kv_heads].unflatten(-1, (-1, 2))
         torch.view_as_complex(rotated).mul_(rotation)
-        memory[here] = pairs = self._key_values(qkv)
-        keys, values = memory[:, : mask.shape[-1]].permute(2, 0, 3, 1, 4)  # [B, J, P, d] each
+        written, keys, values = memory
+        pairs = self._key_values(qkv)
+        written.index_put_(here, pairs)
         query = qkv[:, :, : self.heads].transpose(1, 2)  # [B, H, L, d]
         grouped = self.kv_heads != self.heads
 
         def attend(query: Tensor, mask: Tensor) -> Tensor:
             return F.scaled_dot_product_attention(query, keys, values, mask, enable_gqa=grouped)
 
-        if one_by_one and query.shape[2] > 1:  # several queries at once round in another order
+        length = query.shape[2]
+        if one_by_one and length > 1 and len(query) == 1 and not tree:  # as rows of one query each
+            keys, values = (x.expand(length, -1, -1, -1) for x in (keys, values))
+            mixed = attend(query.transpose(0, 2), mask.transpose(0, 2)).transpose(0, 2)
+        elif one_by_one and length > 1:  # several queries at once round in another order
             parts = []
             for i in range(query.shape[2]):
                 if tree:
-                    memory[here[0][:, 0], here[1][:, i]] = pairs[:, i]
+                    written[here[0][:, 0], here[1][:, i]] = pairs[:, i]
                 parts.append(attend(query[:, :, i : i + 1], mask[:, :, i : i + 1]))
             mixed = torch.cat(parts, 2)
         else:
@@ -205,6 +217,15 @@ class LlamaRunner:
     def _key_values(self, qkv: Tensor) -> Tensor:
         """Keys and values [B, L, 2, J, d] of [B, L, H + 2 J, d]."""
         return qkv[:, :, self.heads :].unflatten(2, (2, -1))
+
+
+def fused_norm(norm: nn.Module) -> Callable[[Tensor], Tensor]:
+    """Return an RMS norm of Transformers as one operator; another module as it is."""
+    weight, epsilon = getattr(norm, "weight", None), getattr(norm, "variance_epsilon", None)
+    if weight is None or epsilon is None:
+        return norm.forward
+    shape = tuple(weight.shape)
+    return partial(F.rms_norm, normalized_shape=shape, weight=weight.detach(), eps=epsilon)
 
 
 def _scaled(linear: nn.Linear, weight: Tensor) -> nn.Linear:

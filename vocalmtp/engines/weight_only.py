@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vocalmtp.engines.linears import INT8_MAX
+from vocalmtp.engines.cpu import linear_times
+from vocalmtp.engines.linears import INT8_MAX, Fp16Linear, LinearFactory, has_fp16
 from vocalmtp.engines.llama import LlamaRunner
 
 
@@ -43,13 +44,33 @@ class WeightOnlyLinear(nn.Module):
         return y if self.bias is None else y.add_(self.bias)
 
 
-def quantized_runner(backbone: Any) -> LlamaRunner:
-    """Return a runner of a Llama or Qwen2 with 8-bit weights, and free the layers' own.
+KINDS: dict[str, LinearFactory] = {"float16": Fp16Linear, "int8 weights": WeightOnlyLinear}
+LARGE = 30_000_000  # weights, more than caches hold
+
+
+def llm_linear(backbone: Any, half: bool) -> LinearFactory:
+    """Return the faster kind of linear layers for a causal LM, measured once for a machine.
+
+    Args:
+        backbone: a causal LM of Transformers.
+        half: whether 16 bits are as good as its weights; else 8-bit weights are taken.
+
+    """
+    weights = sum(parameter.numel() for parameter in backbone.parameters())
+    if not half or not has_fp16() or weights < LARGE:
+        return WeightOnlyLinear
+    times = linear_times(tuple(KINDS), backbone.config.hidden_size, KINDS, LARGE)
+    return KINDS[min(times, key=lambda name: times[name])]
+
+
+def fused_runner(backbone: Any, convert: LinearFactory) -> LlamaRunner:
+    """Return a runner of a Llama or Qwen2 with converted layers, and free the layers' own.
 
     Args:
         backbone: a causal LM of Transformers in float32 on the CPU; it cannot run by itself then.
+        convert: makes the module that replaces a linear layer.
 
     """
-    runner = LlamaRunner(backbone, WeightOnlyLinear)
+    runner = LlamaRunner(backbone, convert)
     backbone.base_model.layers = nn.ModuleList()
     return runner

@@ -6,10 +6,9 @@ from typing import Annotated, Any, Literal
 
 from typer import Option
 
-from vocalmtp.decoding.options import given_sampling
+from vocalmtp.decoding.options import SpeakerConditioning, given_sampling
 from vocalmtp.hub import DEFAULT_MODEL
 
-SpeakerConditioning = Literal["both", "lm", "decoder", "none"]
 MANIFEST = "A corpus folder or a manifest."
 CONDITIONING = (
     "Which parts receive the speaker vector: both, the speech LM (lm), the tokenizer's decoder "
@@ -103,7 +102,9 @@ class EvalConfig(ManifestEvalConfig):
     natural: Annotated[
         Path | None, Option(help="For a list: a manifest with recordings of its sentences.")
     ] = None
-    speaker_conditioning: Annotated[SpeakerConditioning, Option(help=f"{CONDITIONING}.")] = "both"
+    speaker_conditioning: Annotated[
+        SpeakerConditioning | None, Option(help=f"{CONDITIONING}.", show_default=CARD)
+    ] = None
     seed: Seed = 0
     temperature: Annotated[float | None, Option(show_default=CARD)] = None
     top_k: Annotated[int | None, Option(show_default=CARD)] = None
@@ -152,7 +153,9 @@ class PromptListConfig(BenchmarkConfig):
         ),
     ] = None
     limit: Annotated[int | None, Option(min=1, help="Only the first sentences.")] = None
-    speaker_conditioning: Annotated[SpeakerConditioning, Option(help=f"{CONDITIONING}.")] = "both"
+    speaker_conditioning: Annotated[
+        SpeakerConditioning | None, Option(help=f"{CONDITIONING}.", show_default=CARD)
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,8 +183,11 @@ class RoleTriviaQAConfig(BenchmarkConfig):
     split: Annotated[str, Option(help="Split of the questions.")] = "test"
     limit: Annotated[int | None, Option(min=1, help="Questions of each role and domain.")] = None
     speaker_conditioning: Annotated[
-        Literal["both", "lm", "decoder", "none", "swapped"],
-        Option(help=f"{CONDITIONING}; swapped: the decoder receives the next role's."),
-    ] = "both"
+        Literal["both", "lm", "decoder", "none", "swapped"] | None,
+        Option(
+            help=f"{CONDITIONING}; swapped: the decoder receives the next role's.",
+            show_default=CARD,
+        ),
+    ] = None
     mos_items: Annotated[int, Option(min=0, help="Answers that the MOS judge scores.")] = 100
     speed: Annotated[bool, Option(help="Also measure the speed.")] = True

@@ -15,6 +15,7 @@ import numpy as np
 
 from vocalmtp.audio.io import read_audio
 from vocalmtp.bench.speed import hardware
+from vocalmtp.decoding.options import SpeakerConditioning
 from vocalmtp.errors import InputError
 from vocalmtp.evaluation.answer_sources import (
     AnswerSource,
@@ -40,7 +41,7 @@ from vocalmtp.io.read import digest
 from vocalmtp.io.run_folder import Row, only_writer
 from vocalmtp.loading import load
 from vocalmtp.optional import require
-from vocalmtp.tts import TTS, SpeakerConditioning
+from vocalmtp.tts import TTS
 
 GOLD, NATURAL, OWN = "gold", "natural", "own"
 SWAPPED = "swapped"  # speaker conditioning: the decoder receives the vector of the next role
@@ -74,8 +75,8 @@ def run_roletriviaqa(config: RoleTriviaQAConfig, tts: TTS | None = None) -> str:
             f"{config.split}; {len(found.broken)} unusable rows were left out.",
             f"Transcripts by {judges.recognizer.description}; speaker similarity by "
             f"{judges.speaker.description}.",
-            f"Speaker conditioning: {config.speaker_conditioning}. Opinion scores of at most "
-            f"{config.mos_items} answers.",
+            f"Speaker conditioning: {config.speaker_conditioning or 'as the card says'}. "
+            f"Opinion scores of at most {config.mos_items} answers.",
             *([f"Speed: {hardware()}."] if config.speed else []),
             *(f"Left out: {problem}." for problem in found.broken[:SHOWN_PROBLEMS]),
         ]
@@ -116,7 +117,7 @@ def make_source(
         texts = read_answers(Path(config.answers), found.questions)
     if tts is None:
         given = config.speaker_conditioning
-        conditioning: SpeakerConditioning = "both" if given == "swapped" else given
+        conditioning: SpeakerConditioning | None = "both" if given == "swapped" else given
         tts = load(config.model, config.device, speaker_conditioning=conditioning)
     voices = role_voices(found, tts)
     if config.speaker_conditioning == SWAPPED:

@@ -112,14 +112,20 @@ def _whole_repository(source: Source, folder: Path) -> None:
             allow_patterns=list(source.patterns),
             local_files_only=not _hub_is_reachable(),
         )
-    for path in Path(found).rglob("*"):
-        if path.is_file():
-            target = folder / path.relative_to(found)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                os.link(path.resolve(), target)
-            except OSError:  # another file system, or one without links
-                shutil.copyfile(path, target)
+    files = [path for path in Path(found).rglob("*") if path.is_file()]
+    if not files:
+        raise Unreachable(
+            f"{source.name} has no files {', '.join(source.patterns)}",
+            f"see https://huggingface.co/{source.name}, and run: pip install --upgrade vocalmtp",
+            "not_found",
+        )
+    for path in files:
+        target = folder / path.relative_to(found)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(path.resolve(), target)
+        except OSError:  # another file system, or one without links
+            shutil.copyfile(path, target)
     (folder / COMMIT).write_text(Path(found).name, encoding="utf-8")
 
 
@@ -137,7 +143,7 @@ def _hub_errors(source: Source) -> Iterator[None]:
         ) from error
     except errors.RevisionNotFoundError as error:
         raise Unreachable(
-            f"{name} has no revision {source.revision}",
+            f"{name} has no revision {source.revision or 'main'}",
             f"see {page}, and run: pip install --upgrade vocalmtp",
             "not_found",
         ) from error

@@ -15,7 +15,7 @@ from vocalmtp.config import Registry, StrictModel, parse
 from vocalmtp.engines.linears import LinearFactory
 from vocalmtp.errors import InputError, nearest
 from vocalmtp.models.layout import IGNORED, TokenLayout
-from vocalmtp.models.state import Proposal
+from vocalmtp.models.streams import NO_STREAM
 
 HEADS: Registry[type["SpeechHead"]] = Registry("head", package="vocalmtp.heads")
 
@@ -31,15 +31,18 @@ class HeadOutput:
 class SlotSampler(Protocol):
     """Draws the tokens of one step, with the sampler, noise and constraints of every row.
 
-    Slots are drawn in order, once each; the leading slot comes first.
+    Slots are drawn once each, in the head's `draw_order`; the leading slot comes first.
     """
 
-    def __call__(self, k: int, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """Draw slot `k` from logits [B, V_k]: tokens [B] and their log-probabilities [B]."""
+    def __call__(self, k: int, logits: Tensor) -> Tensor:
+        """Draw slot `k` from logits [B, V_k]: tokens [B]."""
         ...
 
-    def all(self, logits: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Draw all K slots, independent of each other, from logits [B, V_k]: [B, K] each."""
+    def all(self, logits: list[Tensor]) -> Tensor:
+        """Draw all K slots, independent of each other: tokens [B, K].
+
+        The logits [B, n, V] of every run of the layout may be overwritten.
+        """
         ...
 
 
@@ -64,6 +67,7 @@ class SpeechHead(nn.Module):
         super().__init__()
         self.layout = layout
         self.num_slots = layout.tokens_per_step
+        self.draw_order: tuple[int, ...] = tuple(range(self.num_slots))
         for k, weight in enumerate(token_weights(layout, loss_weights)):
             self.register_buffer(f"weight_{k}", weight)
 
@@ -81,10 +85,13 @@ class SpeechHead(nn.Module):
         """
         raise NotImplementedError
 
-    def propose(self, hidden: Tensor, pick: SlotSampler) -> Proposal:
-        """Draw the step that hidden states [B, D] predict; by default, all slots at once."""
-        tokens, log_probs = pick.all(self.logits(hidden))
-        return Proposal(tokens[:, None], log_probs[:, None])
+    def run_logits(self, hidden: Tensor) -> list[Tensor]:
+        """Compute the logits [B, n, V] of every run of the layout from hidden states [B, D]."""
+        return self.layout.stack_runs(self.logits(hidden))
+
+    def propose(self, hidden: Tensor, pick: SlotSampler) -> Tensor:
+        """Draw the step [B, K] that hidden states [B, D] predict; by default, all slots at once."""
+        return pick.all(self.run_logits(hidden))
 
     def optimize_for_inference(self, convert: LinearFactory) -> None:
         """Fuse layers in place, by default none; the head cannot be trained or saved then.
@@ -147,7 +154,8 @@ def token_weights(layout: TokenLayout, loss_weights: Mapping[str, float]) -> lis
     """Compute the weight of every token in the loss.
 
     The loss is the mean over the codec slots plus `loss_weights[name]` (1 by default) times every
-    joint stream; the tokens of a flat layout are weighted to the same effect.
+    joint stream, and plus that of a slot for the end alone; the tokens of a flat layout are weighted
+    to the same effect.
 
     Returns:
         A tensor [V_k] for every slot.
@@ -169,7 +177,11 @@ def token_weights(layout: TokenLayout, loss_weights: Mapping[str, float]) -> lis
         for stream in layout.streams
     ]
     if not layout.flat:
-        return [torch.full((s.vocab_size,), of_stream[s.stream]) for s in layout.slots]
+        weights = [1.0 if s.stream == NO_STREAM else of_stream[s.stream] for s in layout.slots]
+        return [
+            torch.full((slot.vocab_size,), weight)
+            for slot, weight in zip(layout.slots, weights, strict=True)
+        ]
     parts = [torch.full((layout.streams[q].size,), of_stream[q]) for q in layout.order]
     parts.append(torch.full((2,), of_stream[0]))
     return [torch.cat(parts) * len(layout.streams)]

@@ -18,7 +18,6 @@ from vocalmtp.heads.base import HEADS, SlotSampler, SpeechHead
 from vocalmtp.models.blocks import BlockStack, KeyValues
 from vocalmtp.models.embeddings import SlotProjection
 from vocalmtp.models.layout import TokenLayout
-from vocalmtp.models.state import Proposal
 
 
 class DepthConfig(StrictModel):
@@ -86,18 +85,15 @@ class DepthHead(SpeechHead):
         mixed = mixed.view_as(x)
         return [self.projection(mixed[..., k, :], k) for k in range(self.num_slots)]
 
-    def propose(self, hidden: Tensor, pick: SlotSampler) -> Proposal:
-        """Draw the step that hidden states [B, D] predict, slot by slot with a cache."""
+    def propose(self, hidden: Tensor, pick: SlotSampler) -> Tensor:
+        """Draw the step [B, K] that hidden states [B, D] predict, slot by slot with a cache."""
         start = self.input(hidden)  # [B, width]
         cache: list[KeyValues] | None = None
         tokens: list[Tensor] = []
-        log_probs: list[Tensor] = []
         for k in range(self.num_slots):
             x = start + self.place[k]
             if k > 0:
                 x = x + self._embed(k - 1, tokens[-1])
             mixed, cache = self.stack(x[:, None], cache)
-            token, log_prob = pick(k, self.projection(mixed[:, 0], k))
-            tokens.append(token)
-            log_probs.append(log_prob)
-        return Proposal(torch.stack(tokens, -1)[:, None], torch.stack(log_probs, -1)[:, None])
+            tokens.append(pick(k, self.projection(mixed[:, 0], k)))
+        return torch.stack(tokens, -1)

@@ -19,7 +19,6 @@ from vocalmtp.engines.llama import LlamaRunner
 from vocalmtp.heads.base import HEADS, SlotSampler, SpeechHead
 from vocalmtp.models.backbone import TransformersRunner
 from vocalmtp.models.layout import TokenLayout
-from vocalmtp.models.state import Proposal
 
 
 class DepthDecoderConfig(StrictModel):
@@ -106,26 +105,22 @@ class DepthDecoderHead(SpeechHead):
         later = [output(states[..., k, :]) for k, output in enumerate(self.outputs, start=1)]
         return [self._allowed(k, x) for k, x in enumerate([self.first(hidden), *later])]
 
-    def propose(self, hidden: Tensor, pick: SlotSampler) -> Proposal:
-        """Draw the step that hidden states [B, D] predict, slot by slot with a cache."""
-        token, log_prob = pick(0, self._allowed(0, self.first(hidden)))
-        tokens, log_probs = [token], [log_prob]
+    def propose(self, hidden: Tensor, pick: SlotSampler) -> Tensor:
+        """Draw the step [B, K] that hidden states [B, D] predict, slot by slot with a cache."""
+        tokens = [pick(0, self._allowed(0, self.first(hidden)))]
         runner, cache = self.runner, None
         for k, output in enumerate(self.outputs, start=1):
             if cache is None:
                 runner = TransformersRunner(self.decoder) if runner is None else runner
-                places = torch.stack([hidden, self.tables[0](token)], 1)
+                places = torch.stack([hidden, self.tables[0](tokens[0])], 1)
                 inputs = self.projection(places)  # [B, 2, W]
                 mask = torch.ones(inputs.shape[:2], dtype=torch.long, device=inputs.device)
                 states, cache = runner.prefill(inputs, mask)
                 state = states[:, -1]
             else:
                 state = runner.step(self.projection(self.tables[k - 1](tokens[-1])), cache)
-            token, log_prob = pick(k, self._allowed(k, output(state)))
-            tokens.append(token)
-            log_probs.append(log_prob)
-        steps = self._ended(torch.stack(tokens, -1))
-        return Proposal(steps[:, None], torch.stack(log_probs, -1)[:, None])
+            tokens.append(pick(k, self._allowed(k, output(state))))
+        return self._ended(torch.stack(tokens, -1))
 
     def _allowed(self, k: int, logits: Tensor) -> Tensor:
         """Exclude the ids that published models lack from logits [.., V_k] of slot `k`."""

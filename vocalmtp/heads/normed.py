@@ -16,7 +16,6 @@ from vocalmtp.config import StrictModel
 from vocalmtp.engines.linears import LinearFactory
 from vocalmtp.heads.base import HEADS, HeadOutput, SlotSampler, SpeechHead, build_head
 from vocalmtp.models.layout import TokenLayout
-from vocalmtp.models.state import Proposal
 
 
 class NormedConfig(StrictModel):
@@ -42,14 +41,14 @@ class NormedHead(SpeechHead):
         super().__init__(layout, loss_weights)
         self.norm = nn.RMSNorm(width, config.epsilon)
         self.head = build_head(config.head, layout, width, loss_weights)
-        self.in_order = self.head.in_order
+        self.in_order, self.draw_order = self.head.in_order, self.head.draw_order
 
     def logits(self, hidden: Tensor, targets: Tensor | None = None) -> list[Tensor]:
         """Hidden [B, S, D] to K logits [B, S, V_k]."""
         return self.head.logits(self.norm(hidden), targets)
 
-    def propose(self, hidden: Tensor, pick: SlotSampler) -> Proposal:
-        """Draw the step that hidden states [B, D] predict."""
+    def propose(self, hidden: Tensor, pick: SlotSampler) -> Tensor:
+        """Draw the step [B, K] that hidden states [B, D] predict."""
         return self.head.propose(self.norm(hidden), pick)
 
     def loss(

@@ -1,8 +1,8 @@
 """Heads whose slots are independent given the hidden state: grouped multi-token prediction.
 
 After SLM-Decoupled-MTP (arXiv 2506.12537, section 3), for any number of slots. Its released kinds are
-`linear` and `slot_mlp`; `mlp` and `transformer` are this project's own. With one slot, this is
-next-token prediction.
+`linear`, `slot_mlp` and `slot_transformer`; `mlp` and `transformer` are this project's own. With one
+slot, this is next-token prediction.
 Letters: K slots, P parts of a step (its frames, and its joint slots), D width.
 """
 
@@ -26,14 +26,17 @@ class ParallelConfig(StrictModel):
     """Settings of a parallel head.
 
     `linear` is a projection for every slot; `slot_mlp` a layer of 2 D and a projection for every slot,
-    as in the release of arXiv 2506.12537, where it is called mlp; `mlp` a residual map for every frame,
-    then projections that frames share; `transformer` has attention over the step's frames in place of
-    the maps.
+    as in the release of arXiv 2506.12537, where it is called mlp; `slot_transformer` decoder layers, a
+    norm and a projection for every slot, as that release decodes with its kind transformer: a position
+    attends to itself alone; `mlp` a residual map for every frame, then projections that frames share;
+    `transformer` has attention over the step's frames in place of the maps.
     """
 
-    kind: Literal["linear", "slot_mlp", "mlp", "transformer"] = "mlp"
+    kind: Literal["linear", "slot_mlp", "slot_transformer", "mlp", "transformer"] = "mlp"
     layers: int = Field(default=1, ge=1)
     heads: int = Field(default=4, ge=1)  # of attention
+    hidden: int | None = Field(default=None, ge=1)  # of layers of a slot; None: 4 D
+    epsilon: float = Field(default=1e-6, gt=0)  # of their norms
 
 
 class FrameMaps(nn.Module):
@@ -60,6 +63,44 @@ class SlotLayers(nn.Module):
     def forward(self, hidden: Tensor) -> list[Tensor]:
         """Hidden [.., D] to K vectors [.., 2 D]."""
         return [F.silu(up(hidden)) for up in self.up]
+
+
+class SelfLayer(nn.Module):
+    """A decoder layer in which a position attends to itself alone, which is a linear map."""
+
+    def __init__(self, width: int, hidden: int, epsilon: float):
+        super().__init__()
+        self.attention_norm = nn.RMSNorm(width, eps=epsilon)
+        self.attention = nn.Linear(width, width)
+        self.feed_norm = nn.RMSNorm(width, eps=epsilon)
+        self.gate_up = nn.Linear(width, 2 * hidden, bias=False)
+        self.down = nn.Linear(hidden, width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [.., D] to [.., D]."""
+        x = x + self.attention(self.attention_norm(x))
+        gate, up = self.gate_up(self.feed_norm(x)).chunk(2, -1)
+        mixed: Tensor = self.down(F.silu(gate) * up)
+        return x + mixed
+
+
+class SlotStacks(nn.Module):
+    """Decoder layers and a norm for every slot."""
+
+    def __init__(self, width: int, slots: int, config: ParallelConfig):
+        super().__init__()
+        hidden = config.hidden or 4 * width
+        self.stacks = nn.ModuleList(
+            nn.Sequential(
+                *(SelfLayer(width, hidden, config.epsilon) for _ in range(config.layers)),
+                nn.LayerNorm(width, eps=config.epsilon),
+            )
+            for _ in range(slots)
+        )
+
+    def forward(self, hidden: Tensor) -> list[Tensor]:
+        """Hidden [.., D] to K vectors [.., D]."""
+        return [stack(hidden) for stack in self.stacks]
 
 
 class FusedFrameMaps(nn.Module):
@@ -111,10 +152,15 @@ class ParallelHead(SpeechHead):
         keys = [("joint", s.stream) if s.joint else ("frame", s.frame) for s in layout.slots]
         parts = list(dict.fromkeys(keys))
         self.part_of_slot = [parts.index(key) for key in keys]
-        self.maps: FrameMaps | FusedFrameMaps | FrameAttention | SlotLayers | None = None
+        self.maps: FrameMaps | FusedFrameMaps | FrameAttention | SlotLayers | SlotStacks | None = (
+            None
+        )
         inner = width
         if config.kind == "slot_mlp":
             self.maps, inner = SlotLayers(width, self.num_slots), 2 * width
+        elif config.kind == "slot_transformer":
+            self.maps = SlotStacks(width, self.num_slots, config)
+        if self.maps is not None:
             self.part_of_slot = list(range(self.num_slots))
         self.projection: SlotProjection | FusedProjection = SlotProjection(
             layout, inner, shared=config.kind in ("mlp", "transformer")
@@ -131,9 +177,19 @@ class ParallelHead(SpeechHead):
         parts = self.maps(hidden)
         return self.projection.step([parts[part] for part in self.part_of_slot])
 
+    def run_logits(self, hidden: Tensor) -> list[Tensor]:
+        """See SpeechHead."""
+        projection = self.projection
+        if self.maps is None or not isinstance(projection, FusedProjection):
+            return super().run_logits(hidden)
+        if projection.num_joint > 1:
+            return super().run_logits(hidden)
+        parts = self.maps(hidden)
+        return projection.runs([parts[part] for part in self.part_of_slot])
+
     def optimize_for_inference(self, convert: LinearFactory) -> None:
         """Fuse the maps of all frames, and the projections of all slots, into few products."""
-        if self.maps is None or isinstance(self.maps, SlotLayers):
+        if self.maps is None or isinstance(self.maps, SlotLayers | SlotStacks):
             return
         if isinstance(self.maps, FrameMaps):
             self.maps = FusedFrameMaps(self.maps, convert)

@@ -56,7 +56,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         with os_errors(path, only=DISK_ERRORS):
             mode = partial.stat().st_mode
             yield partial
-            partial.chmod(mode)  # safetensors writes files that only their owner can read
+            partial.chmod(mode)  # as below
             partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
@@ -76,10 +76,12 @@ def atomic_folder(folder: Path | str) -> Iterator[Path]:
         with os_errors(folder):
             partial.mkdir(parents=True)
         with os_errors(folder, only=DISK_ERRORS):
+            mode = partial.stat().st_mode & 0o666
             yield partial
             for file in sorted(file for file in partial.rglob("*") if file.is_file()):
                 target = folder / file.relative_to(partial)
                 target.parent.mkdir(parents=True, exist_ok=True)
+                file.chmod(mode)  # safetensors writes files that only their owner can read
                 file.replace(target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -17,7 +17,8 @@ from vocalmtp.config import StrictModel
 from vocalmtp.models.aligner import AcousticModel, AlignerConfig
 from vocalmtp.models.batch import PositionKind
 from vocalmtp.models.embeddings import SlotEmbedding
-from vocalmtp.models.layout import IGNORED, Stream, TokenLayout
+from vocalmtp.models.layout import IGNORED, TokenLayout
+from vocalmtp.models.streams import Stream
 
 ACOUSTICS = AlignerConfig()  # the encoder of log-mels may start with the aligner's weights
 SAMPLE_RATE, HOP, MELS = ACOUSTICS.sample_rate, ACOUSTICS.hop, ACOUSTICS.mels

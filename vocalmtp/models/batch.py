@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from vocalmtp.arrays import Array
 from vocalmtp.errors import InputError, nearest
-from vocalmtp.models.layout import ADVANCE, IGNORED, TokenLayout
+from vocalmtp.models.layout import IGNORED, TokenLayout
 from vocalmtp.models.prompts import (
     CONTROL_TOKENS,
     AudioInput,
@@ -26,6 +26,7 @@ from vocalmtp.models.prompts import (
     Speech,
     Text,
 )
+from vocalmtp.models.streams import ADVANCE
 
 
 class PositionKind(IntEnum):
@@ -57,13 +58,14 @@ class Batch:
     context_lengths: Tensor | None = None  # [B]
     speaker: Tensor | None = None  # [B, D_s]; None for models without speaker vectors
     has_speaker: Tensor | None = None  # [B] bool
-    characters: Tensor | None = None  # [B, U] text of the track, or along the steps
+    characters: Tensor | None = None  # [B, U] text of the track, or along the steps (-1 = none)
     character_lengths: Tensor | None = None  # [B], 1 or more
     pointers: Tensor | None = None  # [B, L, G] character at every frame of a step
     given_steps: Tensor | None = None  # [B] steps at the end that decoding goes on after; None: 0
     audio: Tensor | None = None  # [B, X, T] audio input; None if no row has any
     audio_lengths: Tensor | None = None  # [B] frames, 0 for rows without audio
     audio_characters: Tensor | None = None  # [B, T] character spoken at every frame, -100 = unknown
+    hidden: Tensor | None = None  # [B, L, D] states of a frozen text LM; None: not known yet
 
     @property
     def attention_mask(self) -> Tensor:
@@ -228,6 +230,8 @@ class Collator:
                     self._add_audio(row, segment)
                 case Speech():
                     self._add_speech(row, segment)
+        for span in row.speech:
+            span.pointers %= max(1, len(row.characters))
         return row
 
     def _add_audio(self, row: PromptRow, segment: AudioInput) -> None:
@@ -250,14 +254,19 @@ class Collator:
         row.characters += list(segment.characters or ())
         if segment.codes is None:
             return
-        codes = segment.codes
-        if segment.goes_on:  # after whole steps
-            codes = codes[:, : codes.shape[1] - codes.shape[1] % self.layout.frames_per_step]
-        tokens = self.layout.pack(codes[None]).tokens[0]  # [S, K]
         if segment.goes_on:
-            tokens = tokens[: self.layout.num_steps(codes.shape[1])]
+            tokens = self.layout.pack_beginning(segment.codes)  # [S, K]
             row.given_steps = len(tokens)
+        elif segment.reference:
+            tokens = self.layout.pack_reference(segment.codes)
+        else:
+            tokens = self.layout.pack(segment.codes[None]).tokens[0]
         targets = torch.full_like(tokens, IGNORED)
+        if segment.supervised and self.layout.has_text_steps and segment.characters:
+            raise InputError(
+                "end_slots 'text': speech with text in it cannot be trained on; train another model",
+                code="unsupported",
+            )
         if segment.supervised:
             targets = self.layout.targets(tokens)
             targets[: self.layout.num_steps(segment.given)] = IGNORED
@@ -266,6 +275,8 @@ class Collator:
         if self.has_text_track:
             moves = self.layout.advances(tokens[None])[0]  # [S, G]
             pointers = (base + moves.flatten().cumsum(0)).clamp(max=last).view_as(moves)
+        elif self.step_text and segment.reference:
+            pointers[:] = -1  # what all steps have after the text
         elif self.step_text:
             pointers[:] = (base + torch.arange(len(tokens))).clamp(max=last)[:, None]
         row.speech.append(SpeechSpan(len(row.kinds), tokens, targets, pointers))

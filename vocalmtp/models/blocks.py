@@ -13,16 +13,20 @@ from vocalmtp.engines.cache import AlignedCache, whole_blocks
 KeyValues = tuple[Tensor, Tensor]  # of one layer, [N, H, L, d] each
 
 
-def rotate(x: Tensor, places: Tensor) -> Tensor:
+THETA = 10_000.0  # base of the wavelengths of rotary positions
+
+
+def rotate(x: Tensor, places: Tensor, theta: float = THETA) -> Tensor:
     """Apply rotary positions (RoFormer, arXiv 2104.09864).
 
     Args:
         x: [N, H, L, d].
         places: positions, [L] or [N, 1, L].
+        theta: base of the wavelengths.
 
     """
     half = x.shape[-1] // 2
-    rates = 10000.0 ** (-torch.arange(half, device=x.device, dtype=torch.float32) / half)
+    rates = theta ** (-torch.arange(half, device=x.device, dtype=torch.float32) / half)
     angles = places[..., None] * rates  # [.., L, d / 2]
     cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
     first, second = x[..., :half], x[..., half:]
@@ -37,12 +41,20 @@ class Block(nn.Module):
         heads: H.
         hidden: width of the feed-forward layer.
         epsilon: of the norms; None: that of torch.
+        theta: of the rotary positions.
 
     """
 
-    def __init__(self, width: int, heads: int, hidden: int, epsilon: float | None = None):
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        hidden: int,
+        epsilon: float | None = None,
+        theta: float = THETA,
+    ):
         super().__init__()
-        self.width, self.heads = width, heads
+        self.width, self.heads, self.theta = width, heads, theta
         self.attention_norm = nn.RMSNorm(width, epsilon)
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.out = nn.Linear(width, width, bias=False)
@@ -54,7 +66,7 @@ class Block(nn.Module):
         """Project [N, L, D] to queries, keys (both rotated to `places`) and values [N, H, L, d]."""
         qkv = self.qkv(self.attention_norm(x)).unflatten(-1, (3, self.heads, -1))
         query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each [N, H, L, d]
-        return rotate(query, places), rotate(key, places), value
+        return rotate(query, places, self.theta), rotate(key, places, self.theta), value
 
     def add_attention(self, x: Tensor, mixed: Tensor) -> Tensor:
         """Add attention outputs [N, H, L, d] and the feed-forward to [N, L, D]."""

@@ -18,6 +18,7 @@ from vocalmtp.models.config import SpeechLMConfig
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+HALF = (torch.float16, torch.bfloat16)
 Model = TypeVar("Model", bound="PreTrainedModel")
 
 # Former names of parameters (regular expressions), which older saved models still use.
@@ -159,6 +160,13 @@ def load_backbone(model: Path | str, key: str = "model") -> "PreTrainedModel":
     return cast("PreTrainedModel", backbone)
 
 
+def stored_dtype(model: Path | str) -> torch.dtype:
+    """Return the type in which the weights of a causal LM, which can be loaded, are stored."""
+    from transformers import AutoConfig
+
+    return AutoConfig.from_pretrained(find_source(model, "model")).dtype or torch.float32
+
+
 def find_source(model: Path | str, key: str) -> Path | str:
     """Return the folder of a causal LM, or its name OWNER/NAME at the Hugging Face Hub.
 
@@ -189,7 +197,8 @@ def load_text_tokenizer(folder: Path | str) -> Any:
 
     source = find_source(folder, "model")
     try:
-        return AutoTokenizer.from_pretrained(source)
+        with quiet():
+            return AutoTokenizer.from_pretrained(source)
     except Exception as error:  # whatever a file makes Transformers raise
         raise InputError(
             f"model '{folder}': its text tokenizer cannot be loaded ({reason(error)}); "

@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from transformers import PretrainedConfig
 
@@ -12,8 +12,9 @@ from vocalmtp.errors import InputError, nearest
 from vocalmtp.io.read import FORMAT, check_format, read_object, reason
 from vocalmtp.models.audio_encoder import MEL_RATE, AudioInputConfig
 from vocalmtp.models.embeddings import StepEmbedding
-from vocalmtp.models.layout import ADVANCE, Stream, TokenLayout
+from vocalmtp.models.layout import EndSlots, TokenLayout
 from vocalmtp.models.prompts import LEARNED, TextMode, check_template
+from vocalmtp.models.streams import ADVANCE, Stream
 from vocalmtp.models.text_track import TrackConfig
 
 # What Transformers and its Trainer add to the keys of a configuration.
@@ -40,9 +41,10 @@ class SpeechLMConfig(PretrainedConfig):
         frames_per_step: codec frames in a step; a list makes an elastic model (elastic.py).
         flat: whether a step is one token (next-token prediction).
         flat_order: the streams in the order of a flat layout; empty: as they are listed.
-        end_slots: which slots of a step learn the end: "first", or "all", any of which then ends the
-            speech.
+        end_slots: which slots of a step learn the end, see TokenLayout.
         step_embedding: how the embeddings of a step's slots are joined, see StepEmbedding.
+        step_encoder: settings of a transformer over the frames of a step (StepEncoderConfig), by which
+            they are joined; empty: by `step_embedding`.
         text: where the text is: "prompt", "track" or "both".
         text_embedding: settings of an own embedding of text (TextEmbedding); empty for that of the
             backbone.
@@ -88,8 +90,9 @@ class SpeechLMConfig(PretrainedConfig):
         frames_per_step: int | Sequence[int] = 1,
         flat: bool = False,
         flat_order: Sequence[int] = (),
-        end_slots: Literal["first", "all"] = "first",
+        end_slots: EndSlots = "first",
         step_embedding: StepEmbedding = "normalized",
+        step_encoder: dict[str, Any] | None = None,
         text: TextMode = "track",
         text_embedding: dict[str, Any] | None = None,
         step_text: bool = False,
@@ -130,6 +133,7 @@ class SpeechLMConfig(PretrainedConfig):
         self.flat_order = list(flat_order)
         self.end_slots = end_slots
         self.step_embedding = step_embedding
+        self.step_encoder = dict(step_encoder or {})
         self.text = text
         self.text_embedding = dict(text_embedding or {})
         self.step_text = step_text

@@ -17,7 +17,8 @@ from torch.nn import functional as F
 
 from vocalmtp.config import StrictModel
 from vocalmtp.engines.linears import LinearFactory, join_linears
-from vocalmtp.models.layout import Stream, TokenLayout
+from vocalmtp.models.layout import TokenLayout
+from vocalmtp.models.streams import Stream
 
 # How the embeddings of a step's K slots are joined: their sum over sqrt(K), their sum, or their mean,
 # in which the frames of a step are alike.
@@ -182,16 +183,43 @@ class FusedProjection(nn.Module):
             convert(projection.merged(str(slot.stream))) for slot in slots[: self.num_joint]
         )
         framed = [slot for slot in slots[self.num_joint :] if slot.frame == 0]
-        self.sizes = [slot.vocab_size for slot in framed]
-        self.framed = convert(join_linears(projection.merged(str(s.stream)) for s in framed))
+        sizes = [slot.vocab_size for slot in framed]
+        order = sorted(range(len(framed)), key=lambda i: (sizes.index(sizes[i]), i))
+        self.sizes = [sizes[i] for i in order]  # those of one vocabulary follow each other
+        self.places = [order.index(i) for i in range(len(order))]
+        merged = (projection.merged(str(framed[i].stream)) for i in order)
+        self.framed = convert(join_linears(merged))
+        self.leading = sizes[0]
+        self.later = tuple(dict.fromkeys(slot.vocab_size for slot in slots[1:]))
 
     def step(self, parts: list[Tensor]) -> list[Tensor]:
         """Project as `SlotProjection.step`; the slots of one frame have one hidden vector."""
         logits = [table(part) for table, part in zip(self.joint, parts, strict=False)]
         frames = parts[self.num_joint :: len(self.sizes)]
         for of_frame in self.framed(torch.stack(frames)):  # [.., sum of V_k]
-            logits += of_frame.split(self.sizes, -1)
+            split = of_frame.split(self.sizes, -1)
+            logits += [split[place] for place in self.places]
         return logits
+
+    def runs(self, parts: list[Tensor]) -> list[Tensor]:
+        """Project K vectors [B, D] as `step` to logits [B, n, V] of the layout's runs.
+
+        There is one joint slot at most.
+        """
+        frames = torch.stack(parts[self.num_joint :: len(self.sizes)], 1)  # [B, G, D]
+        vocabularies = list(dict.fromkeys(self.sizes))
+        widths = [size * self.sizes.count(size) for size in vocabularies]
+        joined = self.framed(frames).split(widths, -1)  # [B, G, ..] each
+        runs = {
+            size: x.reshape(len(frames), -1, size)
+            for size, x in zip(vocabularies, joined, strict=True)
+        }
+        if self.num_joint:
+            leading = self.joint[0](parts[0])[:, None]
+        else:
+            run = runs[self.leading]
+            leading, runs[self.leading] = run[:, :1], run[:, 1:]
+        return [leading, *(runs[size] for size in self.later)]
 
 
 class SpeakerProjectionConfig(StrictModel):

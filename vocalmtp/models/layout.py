@@ -6,86 +6,32 @@ Letters: B rows, Q streams, T codec frames, G frames per step, S speech steps, n
 per step, V vocabulary of a slot.
 """
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
-from vocalmtp.arrays import (
-    Array,
-    constant,
-    cummax,
-    full,
-    namespace,
-    pad_end,
-    range_like,
-    take_along,
-)
+from vocalmtp.arrays import Array, constant, full, namespace, range_like
 from vocalmtp.errors import InputError
+from vocalmtp.models.packing import FlatPacking, GroupedPacking, Packing, Steps
+from vocalmtp.models.streams import (
+    END_SLOT,
+    REFERENCE,
+    TEXT_ALONE,
+    TEXT_SLOT,
+    Slot,
+    Stream,
+    check_streams,
+    grouped_slots,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 MAX_FRAMES = 64  # of a step
-MAX_IDS = 1 << 24  # of a slot: a joint stream has `size` to the power of the frames
-ADVANCE = "advance"  # the stream that moves the pointer of the text track (text_track.py)
 IGNORED = -100  # target that is not learned, as in torch's cross-entropy
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stream:
-    """One stream of codes.
-
-    Attributes:
-        name: of the stream.
-        size: number of codes.
-        delay: steps by which it follows the first stream.
-        joint: whether the G frames of a step have one symbol instead of G.
-        levels: numbers of values of a code's digits, least significant first, for finite scalar
-            quantization.
-
-    """
-
-    name: str
-    size: int
-    delay: int = 0
-    joint: bool = False
-    levels: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class Slot:
-    """One of the K places of a step. Its ids are the codes, then `end_id`, then `pad_id`."""
-
-    name: str
-    stream: int  # index of the stream; of the first one for the single slot of a flat layout
-    frame: int  # frame within the step
-    size: int  # number of codes
-    delay: int = 0
-    joint: bool = False
-
-    @property
-    def end_id(self) -> int:
-        """Id that ends the speech; only the leading slot has it, unless all slots end."""
-        return self.size
-
-    @property
-    def pad_id(self) -> int:
-        """Id of a slot that has no code in a step."""
-        return self.size + 1
-
-    @property
-    def vocab_size(self) -> int:
-        """V, the number of ids."""
-        return self.size + 2
-
-
-@dataclass
-class Steps:
-    """Codes packed into steps."""
-
-    tokens: "Tensor"  # [B, S, K] int64, ids of each slot
-    lengths: "Tensor"  # [B] int64, steps of each row
+EndSlots = Literal["first", "all", "own", "text"]
+LEADING = {"own": END_SLOT, "text": TEXT_SLOT}  # slots before those of the streams
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,8 +47,11 @@ class TokenLayout:
         flat: whether a step is one token.
         flat_order: the streams in the order in which a flat layout has the codes of a frame; empty:
             as they are listed.
-        end_slots: which slots have the end: "first", or "all", where any one that predicts it ends
-            the speech (the release of arXiv 2506.12537).
+        end_slots: which slots have the end: "first"; or "all", where any one that predicts it ends
+            the speech (the release of arXiv 2506.12537); or "own", a slot of its own before those of
+            the streams, which has the end with the last frame of the first stream (MOSS-TTS); or
+            "text", such a slot, by which a step has frames, has text alone, or is the end, after the
+            last frames (MiMo-Audio); steps of text are not packed, and are left out of the codes.
 
     Raises:
         InputError: the streams cannot be laid out so.
@@ -113,19 +62,9 @@ class TokenLayout:
     frames_per_step: int = 1
     flat: bool = False
     flat_order: tuple[int, ...] = ()
-    end_slots: Literal["first", "all"] = "first"
+    end_slots: EndSlots = "first"
 
     def __post_init__(self) -> None:
-        joint = [stream.joint for stream in self.streams]
-        if all(joint):
-            raise InputError(
-                "streams: all are joint (or none is given); add one that is not",
-                code="invalid_value",
-            )
-        if joint != sorted(joint, reverse=True):
-            raise InputError(
-                "streams: joint streams come first; move them to the front", code="invalid_value"
-            )
         if not 1 <= self.frames_per_step <= (1 if self.flat else MAX_FRAMES):
             raise InputError(
                 f"frames_per_step '{self.frames_per_step}': 1 in a flat layout, else 1 to "
@@ -145,28 +84,20 @@ class TokenLayout:
                 "end_slots 'all': needs streams without delays and no text track; leave it out",
                 code="conflict",
             )
-        for stream in self.streams:
-            if stream.size < 1 or stream.delay < 0:
-                raise InputError(
-                    f"stream '{stream.name}': size must be 1 or more and delay 0 or more, "
-                    f"not {stream.size} and {stream.delay}",
-                    code="out_of_range",
-                )
-            if stream.size ** (self.frames_per_step if stream.joint else 1) > MAX_IDS:
-                most = int(math.log(MAX_IDS, stream.size)) if stream.joint else 0
-                count = most * sum(not each.joint for each in self.streams)
-                fewer = f"; take {most} frames a step at most, {count} tokens" if most else ""
-                raise InputError(
-                    f"stream '{stream.name}': size {stream.size} in {self.frames_per_step} frames "
-                    f"makes more than {MAX_IDS:,} ids{fewer}",
-                    code="out_of_range",
-                )
-            if stream.levels and math.prod(stream.levels) != stream.size:
-                raise InputError(
-                    f"stream '{stream.name}': levels {stream.levels} must multiply to "
-                    f"{stream.size}",
-                    code="invalid_value",
-                )
+        if self.end_slots in LEADING and (
+            self.flat or any(stream.joint for stream in self.streams)
+        ):
+            raise InputError(
+                f"end_slots '{self.end_slots}': needs a grouped layout without a text track; leave it "
+                "out",
+                code="conflict",
+            )
+        if self.has_text_steps and any(stream.delay for stream in self.streams):
+            raise InputError(
+                "end_slots 'text': needs streams without delays between steps; leave it out",
+                code="conflict",
+            )
+        check_streams(self.streams, self.frames_per_step)
 
     # -- shape ---------------------------------------------------------------------------------
 
@@ -175,20 +106,32 @@ class TokenLayout:
         """The K slots: joint streams first, then frame by frame in stream order."""
         if self.flat:
             return (Slot("flat", 0, 0, sum(stream.size for stream in self.streams)),)
-        slots = [
-            Slot(stream.name, q, 0, stream.size**self.frames_per_step, stream.delay, True)
-            for q, stream in enumerate(self.streams)
-            if stream.joint
-        ]
-        for frame in range(self.frames_per_step):
-            slots += [
-                Slot(f"{stream.name}.{frame}", q, frame, stream.size, stream.delay)
-                for q, stream in enumerate(self.streams)
-                if not stream.joint
-            ]
-        return tuple(slots)
+        leading = LEADING.get(self.end_slots)
+        return grouped_slots(self.streams, self.frames_per_step, leading)
 
-    @property
+    @cached_property
+    def runs(self) -> tuple[tuple[int, ...], ...]:
+        """Numbers of the slots that are sampled together: those of one vocabulary.
+
+        The leading slot is a run of its own, and the first.
+        """
+        keys = [(k > 0, slot.vocab_size) for k, slot in enumerate(self.slots)]
+        return tuple(
+            tuple(k for k, own in enumerate(keys) if own == key) for key in dict.fromkeys(keys)
+        )
+
+    @cached_property
+    def run_places(self) -> tuple[int, ...]:
+        """The place of every slot where the slots of all runs follow each other, [K]."""
+        order = [k for run in self.runs for k in run]
+        return tuple(order.index(k) for k in range(len(order)))
+
+    def stack_runs(self, logits: Sequence[Array]) -> list[Array]:
+        """Stack logits [B, V_k] of all slots by runs: [B, n, V] each."""
+        xp = namespace(logits[0])
+        return [xp.stack(tuple(logits[k] for k in run), 1) for run in self.runs]
+
+    @cached_property
     def tokens_per_step(self) -> int:
         """K, the number of slots."""
         return len(self.slots)
@@ -207,6 +150,20 @@ class TokenLayout:
     def all_end(self) -> bool:
         """Whether all of several slots learn the end, and any one may vote it."""
         return self.end_slots == "all" and not self.flat
+
+    @property
+    def own_end(self) -> bool:
+        """Whether the end has a slot of its own, and comes with the last frame."""
+        return self.end_slots == "own"
+
+    @property
+    def has_text_steps(self) -> bool:
+        """Whether steps may have text alone."""
+        return self.end_slots == "text"
+
+    def has_frames(self, leading: Array) -> Array:
+        """Where tokens [..] of the leading slot are not those of steps of text, [..] bool."""
+        return leading != TEXT_ALONE if self.has_text_steps else full(leading, leading.shape, True)
 
     def ends(self, leading: Array) -> Array:
         """Where tokens [..] of the leading slot are the end, [..] bool."""
@@ -276,6 +233,12 @@ class TokenLayout:
         """Count the data steps of so many frames, without the end and delays."""
         return frames * len(self.streams) if self.flat else -(-frames // self.frames_per_step)
 
+    @cached_property
+    def _packing(self) -> Packing:
+        if self.flat:
+            return FlatPacking(self.slots[0], self.order, self.offsets)
+        return GroupedPacking(self.streams, self.slots, self.frames_per_step, self.all_end)
+
     # -- codes -> steps ------------------------------------------------------------------------
 
     def pack(self, codes: "Tensor", lengths: "Tensor | None" = None) -> Steps:
@@ -288,53 +251,26 @@ class TokenLayout:
             lengths: [B] frames of each row; None for all.
 
         """
-        batch, _, frames = codes.shape
         if lengths is None:
-            lengths = codes.new_full((batch,), frames)
-        return self._pack_flat(codes, lengths) if self.flat else self._pack_grouped(codes, lengths)
+            lengths = codes.new_full((len(codes),), codes.shape[2])
+        return self._packing.pack(codes, lengths)
 
-    def _pack_grouped(self, codes: "Tensor", lengths: "Tensor") -> Steps:
-        import torch
+    def pack_beginning(self, codes: "Tensor") -> "Tensor":
+        """Pack the whole steps of codes [Q, T] that speech goes on after: [S, K], without an end."""
+        whole = codes.shape[1] - codes.shape[1] % self.frames_per_step
+        tokens = self.pack(codes[None, :, :whole]).tokens[0, : self.num_steps(whole)]
+        if self.own_end:
+            tokens[:, 0] = 0
+        return tokens
 
-        batch, group = codes.shape[0], self.frames_per_step
-        num = (lengths + group - 1) // group  # [B] data steps
-        longest = int(num.max())
-        packed = num + max(self.leading_delay + 1, self.max_delay)
-        padded = codes.new_zeros(batch, len(self.streams), longest * group)
-        width = min(codes.shape[2], longest * group)
-        padded[..., :width] = codes[..., :width]
-        frame_index = torch.arange(longest * group, device=codes.device)
-        valid = (frame_index < lengths[:, None]).unflatten(1, (longest, group))  # [B, n, G]
-        grouped = padded.unflatten(2, (longest, group))  # [B, Q, n, G]
-        tokens = codes.new_empty(batch, int(packed.max()), self.tokens_per_step)
-        for k, slot in enumerate(self.slots):
-            tokens[..., k] = slot.pad_id
-            if slot.joint:
-                base = self.streams[slot.stream].size
-                weights = base ** torch.arange(group, device=codes.device)
-                data = torch.where(valid, grouped[:, slot.stream], 0) @ weights  # [B, n]
-                present = valid[..., 0]
-            else:
-                data, present = grouped[:, slot.stream, :, slot.frame], valid[..., slot.frame]
-            steps = slice(slot.delay, slot.delay + longest)
-            tokens[:, steps, k] = torch.where(present, data, slot.pad_id)
-        end = (num + self.leading_delay)[:, None]
-        for k, slot in enumerate(self.slots[: None if self.all_end else 1]):
-            tokens[..., k] = tokens[..., k].scatter(1, end, slot.end_id)
-        return Steps(tokens, packed)
-
-    def _pack_flat(self, codes: "Tensor", lengths: "Tensor") -> Steps:
-        import torch
-
-        slot, num = self.slots[0], lengths * len(self.streams)
-        offsets = torch.tensor(self.offsets, device=codes.device)[:, None]
-        ordered = (codes + offsets)[:, list(self.order)]
-        flat = ordered.transpose(1, 2).flatten(1)[:, : int(num.max())]  # [B, T * Q]
-        tokens = torch.nn.functional.pad(flat, (0, 1), value=slot.pad_id)
-        place = torch.arange(tokens.shape[1], device=codes.device)
-        tokens = torch.where(place < num[:, None], tokens, slot.pad_id)
-        tokens = tokens.scatter(1, num[:, None], slot.end_id)
-        return Steps(tokens[..., None], num + 1)
+    def pack_reference(self, codes: "Tensor") -> "Tensor":
+        """Pack codes [Q, T] that are an example of a voice: [S, K], with an end if a stream has it."""
+        if self.has_text_steps:
+            return self.pack_beginning(codes)
+        tokens = self.pack(codes[None]).tokens[0]
+        if self.own_end:
+            tokens[:, 0] = REFERENCE
+        return tokens
 
     def targets(self, tokens: "Tensor") -> "Tensor":
         """Make training targets of steps [.., K]: padding that the layout forces becomes -100.
@@ -371,8 +307,8 @@ class TokenLayout:
     def unpack(self, tokens: Array, lengths: Array | None = None) -> tuple[Array, Array]:
         """Unpack steps into codes.
 
-        The leading slot decides the end; a row without one (cut off by a limit) keeps complete
-        frames. Padding in the middle of speech repeats the frame before it.
+        The leading slot decides the end; a row that was cut off by a limit keeps complete frames.
+        Padding in the middle of speech repeats the frame before it.
 
         Args:
             tokens: [B, S, K].
@@ -390,45 +326,18 @@ class TokenLayout:
         ended = (tokens[..., 0] == self.slots[0].end_id) & (place < lengths[:, None])
         found = ended.any(1)
         end = xp.where(found, (ended * 1).argmax(1), lengths)  # [B]
-        if self.flat:
-            return self._unpack_flat(tokens, end // len(self.streams))
-        num = xp.where(found, end - self.leading_delay, lengths - self.max_delay).clip(min=0)
-        return self._unpack_grouped(tokens, num)
-
-    def _unpack_grouped(self, tokens: Array, num: Array) -> tuple[Array, Array]:
-        xp, streams = namespace(tokens), len(self.streams)
-        batch, group, longest = tokens.shape[0], self.frames_per_step, int(num.max())
-        tokens = pad_end(tokens, longest + self.max_delay, axis=1)
-        codes = full(tokens, (batch, streams, longest, group), 0)
-        absent = full(tokens, (batch, longest, group), True)
-        for k, slot in enumerate(self.slots):
-            data = tokens[:, slot.delay : slot.delay + longest, k]  # [B, n]
-            if slot.joint:
-                codes[:, slot.stream] = self.split_joint(slot, data)
-            else:
-                codes[:, slot.stream, :, slot.frame] = xp.where(data < slot.size, data, -1)
-                absent[..., slot.frame] &= data == slot.pad_id
-        step = range_like(tokens, longest)[:, None]
-        tail = absent & (step == (num - 1)[:, None, None])  # [B, n, G]
-        tail[..., 0] = False  # a step has at least one frame
-        lengths = num * group - cummax(tail * 1, -1).sum((1, 2))
-        codes = codes.reshape(batch, streams, -1)[..., : int(lengths.max())]  # [B, Q, T]
-        inside = range_like(codes, codes.shape[2]) < lengths[:, None]
-        return xp.where(inside[:, None], hold(codes), 0), lengths
-
-    def _unpack_flat(self, tokens: Array, lengths: Array) -> tuple[Array, Array]:
-        frames, width = int(lengths.max()), len(self.streams)
-        codes = tokens[:, : frames * width, 0].reshape(len(tokens), frames, width)  # [B, T, Q]
-        places = [self.order.index(q) for q in range(width)]
-        codes = codes[..., constant(tokens, places)] - constant(tokens, self.offsets)
-        inside = range_like(tokens, frames) < lengths[:, None]
-        return namespace(tokens).where(inside[..., None], codes, 0).swapaxes(1, 2), lengths
-
-    def split_joint(self, slot: Slot, data: Array) -> Array:
-        """Split symbols [..] of a joint slot into the values of G frames [.., G]; specials are 0."""
-        base = self.streams[slot.stream].size
-        weights = constant(data, [base**frame for frame in range(self.frames_per_step)])
-        return namespace(data).where(data < slot.size, data, 0)[..., None] // weights % base
+        num = end
+        if not self.flat:
+            whole = lengths - self.max_delay  # also of a row that was cut off after its end
+            num = xp.where(found, xp.minimum(end - self.leading_delay, whole), whole).clip(min=0)
+        if self.has_text_steps:
+            framed = self.has_frames(tokens[..., 0])
+            first = xp.where(framed, place, place + total).argsort(
+                1
+            )  # steps with frames come first
+            num = (framed & (place < num[:, None])).sum(1)
+            tokens = tokens[range_like(tokens, batch)[:, None], first]
+        return self._packing.unpack(tokens, num)
 
     def advances(self, tokens: Array, name: str = "advance") -> Array:
         """Select the values of one stream.
@@ -444,24 +353,26 @@ class TokenLayout:
             InputError: the layout has no such stream.
 
         """
-        names = [stream.name for stream in self.streams]
-        if name not in names:
+        if name not in self._slots_of:
             raise InputError(
-                f"stream '{name}': this layout has {', '.join(names)}", code="unknown_name"
+                f"stream '{name}': this layout has {', '.join(self._slots_of)}",
+                code="unknown_name",
             )
-        q = names.index(name)
+        q, places = self._slots_of[name]
         if self.flat:
             value, size = tokens - self.offsets[q], self.streams[q].size
             return namespace(tokens).where((value >= 0) & (value < size), value, 0)  # [B, S, 1]
-        places = [k for k, slot in enumerate(self.slots) if slot.stream == q]
-        slot, data = self.slots[places[0]], tokens[..., constant(tokens, places)]
+        slot = self.slots[places[0]]
         if slot.joint:
-            return self.split_joint(slot, data[..., 0])
+            assert isinstance(self._packing, GroupedPacking)
+            return self._packing.split_joint(slot, tokens[..., places[0]])
+        data = tokens[..., constant(tokens, places)]
         return namespace(tokens).where(data < slot.size, data, 0)
 
-
-def hold(codes: Array) -> Array:
-    """Repeat the last valid code over the -1 of [B, Q, T]; leading ones become 0."""
-    place = range_like(codes, codes.shape[2])
-    last = cummax(namespace(codes).where(codes >= 0, place, 0), 2)
-    return take_along(codes, last, 2).clip(min=0)
+    @cached_property
+    def _slots_of(self) -> dict[str, tuple[int, tuple[int, ...]]]:
+        """By stream: its number, and the slots of its codes if the layout is not flat."""
+        return {
+            stream.name: (q, tuple(k for k, slot in enumerate(self.slots) if slot.stream == q))
+            for q, stream in enumerate(self.streams)
+        }

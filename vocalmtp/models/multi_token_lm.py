@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from vocalmtp.heads.base import HeadOutput
 from vocalmtp.models.base import DecodableLM, LossShares, TrainingOutput
 
 
@@ -15,6 +16,11 @@ class MultiTokenLM(DecodableLM, PreTrainedModel):
     """A causal LM of Transformers with a slot head, and by settings a draft head and objectives."""
 
     objectives: nn.ModuleDict
+
+    @property
+    def skips_head(self) -> bool:
+        """Whether the head's loss is not computed: in training that changes nothing it is made of."""
+        return self.training and not any(p.requires_grad for p in self.backbone.parameters())
 
     def run_backbone(self, inputs: Tensor) -> Tensor:
         """Run whole sequences [B, L, D], padded on the right: hidden states [B, L, D].
@@ -43,10 +49,15 @@ class MultiTokenLM(DecodableLM, PreTrainedModel):
             shares: factors of the losses; None for 1.
         """
         slots, drafts = (None, None) if shares is None else (shares.slots, shares.drafts)
-        head = self.head.loss(hidden, targets, shares=slots)
+        if self.skips_head:
+            zero = hidden.new_zeros(())
+            head = HeadOutput(zero, zero.expand(self.head.num_slots))
+        else:
+            head = self.head.loss(hidden, targets, shares=slots)
         loss, per_draft = head.loss, None
         if self.draft is not None:
-            drafted = self.draft.loss(hidden, inputs, targets, self.head, active_drafts, drafts)
+            own = self.drafting_head
+            drafted = self.draft.loss(hidden, inputs, targets, own, active_drafts, drafts)
             loss, per_draft = loss + drafted.loss, drafted.per_state
         auxiliary = {
             name: own(hidden, targets, None if shares is None else shares.objectives[name])

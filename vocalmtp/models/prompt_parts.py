@@ -1,7 +1,7 @@
-"""Prompts as plain lists, beside codes: training data of models whose prompts are their publishers'.
+"""Prompts as plain data, beside codes: training data of models whose prompts are their publishers'.
 
-A part is the ids of a text, or a number of frames of a recording. The codes of recordings precede
-those of the speech that follows. Letters: Q streams, T frames.
+The codes of recordings precede those of the speech that follows, and the speaker vector is kept beside
+them. Letters: Q streams, T frames, D_s size of the speaker vector.
 """
 
 from collections.abc import Sequence
@@ -9,10 +9,32 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from vocalmtp.config import StrictModel
 from vocalmtp.errors import InputError
-from vocalmtp.models.prompts import Segment, Speech, Text
+from vocalmtp.models.prompts import Context, ControlToken, Segment, Speaker, Speech, Text
 
-Part = tuple[int, ...] | int
+
+class Part(StrictModel):
+    """A segment of a prompt: that of the only attribute that is set, beside `added`.
+
+    Attributes:
+        text: token ids.
+        context: token ids that a trunk reads first.
+        control: name of a control token.
+        speaker: whether there is a speaker vector in the place for one.
+        recording: frames of a recording.
+        along: text ids along the steps of the speech that the prompt is for.
+        added: text id whose embedding is added to a control token or a speaker vector.
+
+    """
+
+    text: tuple[int, ...] | None = None
+    context: tuple[int, ...] | None = None
+    control: str | None = None
+    speaker: bool | None = None
+    recording: int | None = None
+    along: tuple[int, ...] | None = None
+    added: int | None = None
 
 
 def prompt_parts(segments: Sequence[Segment], codes: Tensor) -> tuple[tuple[Part, ...], Tensor]:
@@ -22,7 +44,7 @@ def prompt_parts(segments: Sequence[Segment], codes: Tensor) -> tuple[tuple[Part
         The parts, and the codes with those of the prompt's recordings before them.
 
     Raises:
-        InputError: the prompt has segments of other kinds.
+        InputError: the prompt has audio, or text that is a training target.
 
     """
     parts: list[Part] = []
@@ -30,12 +52,19 @@ def prompt_parts(segments: Sequence[Segment], codes: Tensor) -> tuple[tuple[Part
     for segment in segments:
         match segment:
             case Text(supervised=False):
-                parts.append(tuple(segment.ids))
-            case Speech(codes=None, characters=None):
-                pass
-            case Speech(characters=None) if segment.codes is not None:
-                parts.append(segment.codes.shape[1])
-                recordings.append(segment.codes.to(codes.device))
+                parts.append(Part(text=tuple(segment.ids)))
+            case Context():
+                parts.append(Part(context=tuple(segment.ids)))
+            case ControlToken():
+                parts.append(Part(control=segment.name, added=segment.added))
+            case Speaker():
+                parts.append(Part(speaker=segment.vector is not None, added=segment.added))
+            case Speech():
+                if segment.codes is not None:
+                    parts.append(Part(recording=segment.codes.shape[1]))
+                    recordings.append(segment.codes.to(codes.device))
+                if segment.characters is not None:
+                    parts.append(Part(along=tuple(segment.characters)))
             case _:
                 raise InputError(
                     f"prompt: a {type(segment).__name__} in it cannot be kept as training data; "
@@ -45,20 +74,35 @@ def prompt_parts(segments: Sequence[Segment], codes: Tensor) -> tuple[tuple[Part
     return tuple(parts), torch.cat([*recordings, codes], 1)
 
 
-def segments_of(parts: Sequence[Part], codes: Tensor) -> list[Segment]:
-    """Convert parts and codes [Q, T] to a prompt for training, with the speech as its target.
+def segments_of(
+    parts: Sequence[Part], codes: Tensor, speaker: Tensor | None = None
+) -> list[Segment]:
+    """Convert parts to a prompt for training, with the speech as its target.
 
     A recording at the end is what the speech goes on after: both are one piece.
+
+    Args:
+        parts: of the prompt.
+        codes: [Q, T] of its recordings and of the speech.
+        speaker: speaker vector [D_s], if a part needs it.
+
     """
+    before = list(parts)
+    along = before.pop().along if before and before[-1].along is not None else None
+    given = before.pop().recording or 0 if before and before[-1].recording is not None else 0
     segments: list[Segment] = []
-    start = given = 0
-    for place, part in enumerate(parts):
-        if not isinstance(part, int):
-            segments.append(Text(part))
-        elif place == len(parts) - 1:
-            given = part
-        else:
-            recording = codes[:, start : start + part]
-            segments.append(Speech(recording, supervised=False))
-            start += part
-    return [*segments, Speech(codes[:, start:], given=given)]
+    start = 0
+    for part in before:
+        if part.text is not None:
+            segments.append(Text(part.text))
+        elif part.context is not None:
+            segments.append(Context(part.context))
+        elif part.control is not None:
+            segments.append(ControlToken(part.control, part.added))
+        elif part.speaker is not None:
+            segments.append(Speaker(speaker if part.speaker else None, part.added))
+        elif part.recording is not None:
+            end = start + part.recording
+            segments.append(Speech(codes[:, start:end], supervised=False))
+            start = end
+    return [*segments, Speech(codes[:, start:], along, given=given)]

@@ -33,6 +33,13 @@ class Text:
     supervised: bool = False
 
 
+@dataclass(frozen=True, eq=False)
+class States:
+    """Hidden states [n, D] of all tokens of a prompt, where they are known before training."""
+
+    hidden: "Tensor"
+
+
 @dataclass(frozen=True)
 class Context:
     """Token ids that a trunk reads before the text; they have no positions in the backbone."""
@@ -48,8 +55,10 @@ class Speech:
         codes: [Q, T], with the advances as stream 0 where the layout has a text track; None for
             speech that is still to be generated.
         characters: ids [U] of the spoken text, for a text track; for a model with text along its
-            steps, the text ids of steps 0 to U - 1, of which the last is that of all later steps.
+            steps, the text ids of steps 0 to U - 1, of which the last is that of all later steps. -1 is
+            none, which the last one is in a layout with steps of text: the other ids have such steps.
         goes_on: whether the model is to go on after the codes, which then have no end.
+        reference: whether the codes are an example of the voice, and not what it says now.
         penalized: whether repetition penalties count the codes.
         given: frames at the beginning that are no training targets.
 
@@ -59,6 +68,7 @@ class Speech:
     characters: Sequence[int] | None = None
     supervised: bool = True
     goes_on: bool = False
+    reference: bool = False
     penalized: bool = True
     given: int = 0
 
@@ -100,7 +110,7 @@ class AudioInput:
     frame_characters: "Tensor | None" = None
 
 
-Segment = Context | Text | Speech | Speaker | ControlToken | AudioInput
+Segment = Context | Text | States | Speech | Speaker | ControlToken | AudioInput
 
 
 def check_template(template: str, mode: TextMode) -> None:
@@ -210,6 +220,12 @@ def longest_speech(segments: Sequence[Segment], tracked: bool) -> float:
     else:
         units = sum(len(s.ids) for s in segments if isinstance(s, Text))
     return spoken_seconds(units)
+
+
+def steps_of_text(segments: Sequence[Segment]) -> int:
+    """Count the steps that have text alone, in a layout with such steps."""
+    along = [s.characters or () for s in segments if isinstance(s, Speech)]
+    return sum(id_ >= 0 for ids in along for id_ in ids)
 
 
 def spoken_seconds(units: int) -> float:

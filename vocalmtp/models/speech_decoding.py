@@ -29,8 +29,9 @@ from vocalmtp.models.embeddings import (
     TextEmbeddingConfig,
 )
 from vocalmtp.models.objectives import build_objectives
-from vocalmtp.models.prompts import CONTROL_TOKENS, Segment, longest_speech
+from vocalmtp.models.prompts import CONTROL_TOKENS, Segment, longest_speech, steps_of_text
 from vocalmtp.models.state import DecodeState
+from vocalmtp.models.step_encoder import StepEncoder, StepEncoderConfig
 from vocalmtp.models.text_track import TextTrack, read_at
 
 if TYPE_CHECKING:
@@ -69,12 +70,24 @@ class SpeechDecoding(DecodableLM):
 
             trunk.check_wiring(config.text, bool(config.audio_input))
             self.trunk = trunk.build_trunk(config.trunk, config.trunk_layers, width)
-        self.embedding = SlotEmbedding(self.layout, width, config.layouts, config.step_embedding)
+        self.embedding: SlotEmbedding | StepEncoder
+        if config.step_encoder:
+            settings = parse(StepEncoderConfig, config.step_encoder, "step_encoder")
+            if len(config.layouts) > 1:
+                raise InputError(
+                    "step_encoder: an elastic model has none; give one frames_per_step",
+                    code="conflict",
+                )
+            self.embedding = StepEncoder(settings, self.layout, width)
+        else:
+            self.embedding = SlotEmbedding(
+                self.layout, width, config.layouts, config.step_embedding
+            )
         self.control_tokens = nn.Embedding(max(1, len(config.control_tokens)), width)
         self.text_embedding: TextEmbedding | None = None
         if config.text_embedding:
-            settings = parse(TextEmbeddingConfig, config.text_embedding, "text_embedding")
-            self.text_embedding = TextEmbedding(settings, width)
+            text = parse(TextEmbeddingConfig, config.text_embedding, "text_embedding")
+            self.text_embedding = TextEmbedding(text, width)
         if not config.backbone_norm:
             self.remove_backbone_norm()
         self.head = build_head(config.head, self.layout, width, config.stream_weights)
@@ -224,7 +237,7 @@ class SpeechDecoding(DecodableLM):
             assert batch.speaker is not None and batch.has_speaker is not None
             speaker = self.speaker_projection(batch.speaker, batch.has_speaker)  # [B, D]
         elif batch.speaker is not None:
-            speaker = batch.speaker.to(self.embedding.table.dtype)
+            speaker = batch.speaker.to(self.control_tokens.weight.dtype)
         if self.track is not None:
             assert batch.characters is not None and batch.character_lengths is not None
             encode_text = self.track.encode_rows if row_by_row else self.track.encode
@@ -232,8 +245,9 @@ class SpeechDecoding(DecodableLM):
         elif self.config.step_text:
             assert batch.characters is not None and batch.character_lengths is not None
             place = torch.arange(batch.characters.shape[1], device=batch.characters.device)
-            inside = place < batch.character_lengths[:, None]
+            inside = (place < batch.character_lengths[:, None]) & (batch.characters >= 0)
             text = self._embed_text(batch.characters, inside, row_by_row)  # [B, U, D]
+            text = torch.where(inside[..., None], text, 0)
         steps = self._embed_speech(batch.steps, speaker, text, batch.pointers, dropout=True)
         kinds = batch.kinds[..., None]  # [B, L, 1]
         inputs = torch.where(kinds == PositionKind.SPEECH, steps, 0)
@@ -329,6 +343,8 @@ class SpeechDecoding(DecodableLM):
             state.speaker = embedded.speaker
         if embedded.text is not None and batch.character_lengths is not None:
             state.start_text(embedded.text, batch.character_lengths, tracked=self.track is not None)
+        if self.layout.has_text_steps and batch.characters is not None:
+            state.text_alone = batch.characters >= 0
         return embedded.inputs, hidden, state
 
     def embed_step(self, state: DecodeState, tokens: Tensor) -> Tensor:
@@ -342,7 +358,10 @@ class SpeechDecoding(DecodableLM):
         """Steps after which speech is cut off, see `longest_speech`."""
         frame_rate = self.config.tokenizer.get("frame_rate", 25.0)
         seconds = longest_speech(segments, tracked=self.track is not None)
-        return self.layout.num_steps(int(seconds * frame_rate))
+        steps = self.layout.num_steps(int(seconds * frame_rate))
+        if self.layout.has_text_steps:
+            steps += steps_of_text(segments)
+        return steps
 
     def _optimize_parts(self, convert: LinearFactory) -> None:
         super()._optimize_parts(convert)

@@ -28,6 +28,7 @@ ROW_TENSORS = (  # fields of DecodeState with an entry for every row
     "speaker",
     "encoded_text",
     "character_lengths",
+    "text_alone",
     "pointers",
     "pointer_history",
     "ended",
@@ -55,6 +56,7 @@ class DecodeState:
     speaker: Array | None = None  # [B, D] projected, for models that add it to every step
     encoded_text: Array | None = None  # [B, U, D] text of the track
     character_lengths: Array | None = None  # [B]
+    text_alone: Array | None = None  # [B, U] the steps that have text and no frames
     pointers: Array | None = None  # [B] character at the last frame of each row
     pointer_history: Array | None = None  # [B, room] the pointers after 0, 1, .. steps
     history_steps: int = 0  # an upper bound of `steps`, on the host
@@ -112,6 +114,22 @@ class DecodeState:
         pointers = namespace(reached).minimum(reached, last)
         self.advance_pointers(pointers[:, -1])
         return pointers
+
+    def is_text_alone(self) -> Array:
+        """Where the next step has text and no frames, [B] bool."""
+        if self.text_alone is None or self.character_lengths is None:
+            return full(self.steps, self.steps.shape, False)
+        last = self.character_lengths - 1  # a step with frames, as are all later ones
+        place = namespace(last).minimum(self.steps, last)
+        return take_along(self.text_alone, place[:, None], 1)[:, 0]
+
+    def text_is_over(self) -> Array:
+        """Where no step of text follows or has just been, [B] bool."""
+        if self.text_alone is None or self.character_lengths is None:
+            return full(self.steps, self.steps.shape, True)
+        place = range_like(self.steps, self.text_alone.shape[1])
+        later = (place >= self.steps[:, None] - 1) & (place < self.character_lengths[:, None])
+        return ~(self.text_alone & later).any(1)
 
     def note_step(self, layout: "TokenLayout", tokens: Array) -> None:
         """Record the ids of the leading k slots of the next step [B, k], if ids are recorded."""
@@ -189,9 +207,12 @@ class DecodeState:
             value = getattr(self, name)
             if value is not None:
                 setattr(self, name, value[index])
-        if self.encoded_text is not None:
-            assert self.character_lengths is not None
-            self.encoded_text = self.encoded_text[:, : int(self.character_lengths.max())]
+        if self.character_lengths is not None:
+            longest = int(self.character_lengths.max())
+            for name in ("encoded_text", "text_alone"):
+                value = getattr(self, name)
+                if value is not None:
+                    setattr(self, name, value[:, :longest])
         if self.pointer_history is not None:
             self.history_steps = int(self.steps.max())
             self.pointer_history = self.pointer_history[:, : self.history_steps + 1]
@@ -219,14 +240,6 @@ class DecodeState:
             self.noise.join(other.noise)
             self.samplers.join(other.samplers)
         return self
-
-
-@dataclass
-class Proposal:
-    """The step that a head proposes for one position."""
-
-    tokens: Array  # [B, 1, K]
-    log_probs: Array  # [B, 1, K] of the tokens, under the distribution they were drawn from
 
 
 def _concatenate(one: Array, other: Array) -> Array:

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
+from vocalmtp.engines.linears import LinearFactory
 from vocalmtp.errors import InputError
 from vocalmtp.heads import build_draft
 from vocalmtp.heads.text import TextCollator, TextHead, TextLayout
@@ -107,6 +108,18 @@ class TextLM(MultiTokenLM):
         """Return the model itself: a step is always one token."""
         return self
 
+    @property
+    def width(self) -> int:
+        """D, the size of hidden states."""
+        return int(self.backbone.get_input_embeddings().weight.shape[1])
+
+    def _optimize_parts(self, convert: LinearFactory) -> None:
+        super()._optimize_parts(convert)
+        if self.runner is not None:
+            self.backbone.set_output_embeddings(nn.Identity())  # the head has its weights
+        if self.vocabulary_head is not None:
+            self.vocabulary_head.optimize_for_inference(convert)
+
     def add_draft(self, settings: dict[str, Any]) -> None:
         """Add a new draft head; heads of its states start as copies of the output layer.
 
@@ -118,13 +131,16 @@ class TextLM(MultiTokenLM):
         self.draft = build_draft(settings, width, lambda: deepcopy(self.head))
         self.config.draft = dict(settings)
 
+    def restrict_drafts(self, ids: Tensor) -> None:
+        """Draft only the tokens `ids` [n] and the end tokens, in training and by default."""
+        self.vocabulary_head = self.head.restricted(self.with_ends(ids))
+
     def with_draft_vocabulary(self, ids: Tensor) -> "TextLM":
         """Return a view, for inference, that drafts only the tokens `ids` [n] and the end tokens.
 
         The generated text stays the same; all weights but those of the drafts' heads are shared.
         """
-        ends = torch.tensor(self.layout.end_tokens, dtype=torch.long, device=ids.device)
-        ids = torch.cat([ids, ends]).unique()
+        ids = self.with_ends(ids)
         view = copy(self)
         view._modules = dict(self._modules)
         view.vocabulary_head = self.head.restricted(ids)
@@ -133,6 +149,11 @@ class TextLM(MultiTokenLM):
             heads = nn.ModuleList(cast(TextHead, head).restricted(ids) for head in self.draft.heads)
             view.draft._modules = self.draft._modules | {"heads": heads}
         return view
+
+    def with_ends(self, ids: Tensor) -> Tensor:
+        """Return `ids` [n], and the end tokens with them, in ascending order."""
+        ends = torch.tensor(self.layout.end_tokens, dtype=torch.long, device=ids.device)
+        return torch.cat([ids, ends]).unique()
 
     @property
     def drafting_head(self) -> TextHead:
@@ -161,7 +182,7 @@ class TextLM(MultiTokenLM):
             teacher: adds losses of its own; None for no teacher.
         """
         inputs = self.backbone.get_input_embeddings()(batch.ids)
-        hidden = self.run_backbone(inputs)  # [B, L, D]
+        hidden = self.run_backbone(inputs) if batch.hidden is None else batch.hidden  # [B, L, D]
         output = self.step_losses(hidden, inputs, batch.step_targets, active_drafts, shares)
         if teacher is None:
             return output
@@ -206,6 +227,8 @@ class TextLM(MultiTokenLM):
         if self.draft is None:
             return
         facts = {"format": FORMAT, "draft": self.config.draft} | self._sizes()
+        if self.vocabulary_head is not None and self.vocabulary_head.ids is not None:
+            facts["ids"] = self.vocabulary_head.ids.tolist()
         (folder / f"{DRAFT}.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
         weights = {name: x.contiguous() for name, x in self.draft.state_dict().items()}
         save_file(weights, folder / f"{DRAFT}.safetensors")
@@ -262,6 +285,18 @@ class TextLM(MultiTokenLM):
         self.add_draft(facts["draft"])
         assert self.draft is not None
         fill(self.draft, folder / f"{DRAFT}.safetensors", what)
+        if (ids := facts.get("ids")) is not None:
+            self.restrict_drafts(checked_ids(ids, self._sizes()["vocabulary"], what))
+
+
+def checked_ids(ids: object, vocabulary: int, what: str) -> Tensor:
+    """Return a draft vocabulary [n]. Raises InputError unless it is a list of token ids."""
+    if not isinstance(ids, list) or not all(type(i) is int and 0 <= i < vocabulary for i in ids):
+        raise InputError(
+            f"{what}: {DRAFT}.json has 'ids' that are no tokens; copy or train it again",
+            code="damaged",
+        )
+    return torch.tensor(ids, dtype=torch.long)
 
 
 def new_backbone(config: dict[str, Any], vocabulary: int) -> PreTrainedModel:

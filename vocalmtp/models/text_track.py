@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from vocalmtp.config import StrictModel
 from vocalmtp.engines.linears import LinearFactory, WindowedLinear
-from vocalmtp.models.layout import ADVANCE, Stream
+from vocalmtp.models.streams import ADVANCE, Stream
 from vocalmtp.text.letter_phones import LONGEST
 
 

@@ -15,7 +15,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
-from transformers import AutoConfig, AutoModel
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
 from vocalmtp.config import StrictModel, parse
 from vocalmtp.errors import InputError
@@ -63,6 +63,24 @@ class Trunk(nn.Module):
         """Take over the weights of a causal LM of the same configuration."""
         self.lm = backbone.base_model
         self.freeze()
+
+    def causal_lm(self) -> Any:
+        """Return the text LM with its output layer, as a causal LM with weights of its own.
+
+        Raises:
+            InputError: the output layer is not tied to the embedding, and so not part of the model.
+
+        """
+        if not self.lm.config.tie_word_embeddings:
+            raise InputError(
+                "trunk: cannot write, as the text LM's output layer is not part of the model; take "
+                "a text LM whose output layer is its embedding",
+                code="unsupported",
+            )
+        causal: Any = AutoModelForCausalLM.from_config(self.lm.config)
+        causal.base_model.load_state_dict(self.lm.state_dict())
+        causal.tie_weights()
+        return causal.eval()
 
     def train(self, mode: bool = True) -> "Trunk":
         """Set the mode of what reads the states; the text LM stays without dropout."""

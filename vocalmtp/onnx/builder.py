@@ -245,6 +245,56 @@ class Graph:
             )
         )
 
+    def check_products(self, name: str) -> None:
+        """Add the output `name`: where products of 8 bits are right, which on some CPUs saturate."""
+        x = self.constant(np.full((16, 64), 255), np.uint8)
+        y = self.constant(np.full((64, 16), 127), np.int8)
+        right = self.constant(64 * 255 * 127, np.int32)
+        same = self.op("Equal", self.op("MatMulInteger", x, y), right)
+        self.output(name, same, "BOOL", (16, 16))
+
+    def rounded_linear(self, x: str, prefix: str, least: float | None = None) -> str:
+        """Apply a linear layer to [N, in] by products of 8 bits, see `rounded_product`."""
+        inputs = self.weights.shape(f"{prefix}.weight")[1]
+        weight, bias = (self.weight(f"{prefix}.{end}") for end in ("weight", "bias"))
+        return self.rounded_product(x, weight, bias, inputs, least)
+
+    def rounded_product(
+        self, x: str, weight: str, bias: str, inputs: int, least: float | None = None
+    ) -> str:
+        """Multiply [N, in] by a weight in 8 bits, and add a bias: [N, out].
+
+        An input is rounded to 255 steps from the least to the largest of its row, so that no row
+        depends on another; a weight to 127 of the largest of its output.
+
+        Args:
+            x: [N, in].
+            weight: [out, in].
+            bias: [out].
+            inputs: number of inputs.
+            least: a lower bound of all inputs; None: each row has its own.
+
+        """
+        axis = self.integers(1)
+        largest = self.op("ReduceMax", self.op("Abs", weight), axis)  # [out, 1]
+        steps = self.op("Div", largest, self.constant(127))
+        stored = self.cast(self.op("Round", self.op("Div", weight, steps)), "INT8")
+        stored = self.op("Transpose", stored, perm=[1, 0])
+        steps = self.op("Squeeze", steps, axis)  # [out]
+        ones = self.constant(np.ones((1, inputs)), np.uint8)
+        sums = self.cast(self.op("MatMulInteger", ones, stored), "FLOAT")
+        sums = self.op("Mul", sums, steps)  # [1, out] what an input of 1 everywhere gives
+        floor = self.constant([[least]]) if least is not None else self.op("ReduceMin", x, axis)
+        above = self.op("Sub", x, floor)
+        scale = self.op("ReduceMax", above, axis, keepdims=0)
+        scale = self.op("Mul", self.op("Max", scale, self.constant(1e-8)), self.constant(1 / 255))
+        zeros = self.op("Expand", self.constant(0, np.uint8), self.op("Shape", scale))
+        rounded = self.op("QuantizeLinear", above, scale, zeros, axis=0)  # [N, in]
+        scaled = rounded, stored, self.constant(1), steps
+        product = self.op("MatMulIntegerToFloat", *scaled, domain=CONTRIBUTED)
+        product = self.op("Mul", product, self.op("Unsqueeze", scale, axis))
+        return self.sum(product, self.op("Gemm", floor, sums, bias))  # [N, out]
+
     def quantize(self, weight: str, shape: tuple[int, int, int], names: tuple[str, str]) -> None:
         """Round a weight [out, in] to 8 bits, with a scale for every block, as two outputs.
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from vocalmtp.errors import InputError
-from vocalmtp.onnx.manifest import OnnxManifest, open_session
+from vocalmtp.onnx.manifest import OnnxManifest, graph_end, open_session
 from vocalmtp.tokenizers.spec import edge_gain
 
 DTYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(int64)": np.int64}
@@ -22,16 +22,17 @@ class OnnxTokenizer:
         folder: of the tokenizer, with its graphs.
         manifest: of the model's graphs.
         threads: that one call may use.
+        int8: whether the decoder's stacks have products of 8 bits.
 
     Raises:
         InputError: a graph is missing or damaged.
 
     """
 
-    def __init__(self, folder: Path, manifest: OnnxManifest, threads: int):
+    def __init__(self, folder: Path, manifest: OnnxManifest, threads: int, int8: bool = False):
         self.spec, self.manifest = manifest.codec, manifest
-        self.frames = open_session(folder / "frames.onnx", threads)
-        self.samples = open_session(folder / "samples.onnx", threads)
+        self.frames = open_session(folder / f"frames{graph_end(int8)}", threads)
+        self.samples = open_session(folder / f"samples{graph_end(int8)}", threads)
 
     def eval(self) -> "OnnxTokenizer":
         """Return the tokenizer, which cannot be trained."""

@@ -9,7 +9,7 @@ from vocalmtp.models.checkpoint import FORMER_WEIGHTS
 from vocalmtp.models.config import SpeechLMConfig
 from vocalmtp.onnx import codec_graphs, lm_graphs
 from vocalmtp.onnx.builder import Graph, Weights
-from vocalmtp.onnx.manifest import OnnxManifest, header_digest
+from vocalmtp.onnx.manifest import EXACT, OnnxManifest, graph_end, header_digest
 from vocalmtp.tokenizers import load_tokenizer
 from vocalmtp.tokenizers.neural import LOOKAHEAD, NeuralTokenizer
 
@@ -39,8 +39,10 @@ def export_onnx(folder: Path) -> list[Path]:
             f"'{tokenizer.spec.name}', not one that vocalmtp trained; use an engine of torch",
             code="unsupported",
         )
+    codec_graphs.check_exportable(tokenizer.config, what)
     weights = Weights(folder, FORMER_WEIGHTS)
     quantized = Graph("quantized", weights)
+    quantized.check_products(EXACT)
     graphs: dict[str, Graph] = {
         "prompt.onnx": lm_graphs.prompt_graph(config, weights),
         "step.onnx": lm_graphs.step_graph(config, weights),
@@ -49,11 +51,13 @@ def export_onnx(folder: Path) -> list[Path]:
         "lm.int8.onnx": lm_graphs.lm_graph(config, weights, quantized),
         "quantized.onnx": quantized,
     }
-    if config.has_text_track:
-        graphs["text.onnx"] = lm_graphs.text_graph(config, weights)
+    for int8 in (False, True) if config.has_text_track else ():
+        graphs[f"text{graph_end(int8)}"] = lm_graphs.text_graph(config, weights, int8)
     own = Weights(folder / "tokenizer")
-    graphs["tokenizer/frames.onnx"] = codec_graphs.frames_graph(tokenizer.config, own)
-    graphs["tokenizer/samples.onnx"] = codec_graphs.samples_graph(tokenizer.config, own)
+    for int8 in (False, True):
+        end, codec = graph_end(int8), tokenizer.config
+        graphs[f"tokenizer/frames{end}"] = codec_graphs.frames_graph(codec, own, int8)
+        graphs[f"tokenizer/samples{end}"] = codec_graphs.samples_graph(codec, own, int8)
     manifest = OnnxManifest(
         layout=config.layout,
         text=config.text,

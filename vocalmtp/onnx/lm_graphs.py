@@ -16,6 +16,7 @@ from vocalmtp.onnx.builder import CONTRIBUTED, Graph, Weights
 from vocalmtp.text.letter_phones import LONGEST
 
 BACKBONES = ("llama", "qwen2")
+END = np.iinfo(np.int64).max
 LONGEST_CONTEXT = 2048  # positions, of a backbone whose configuration does not say
 
 
@@ -40,8 +41,8 @@ def check_exportable(config: SpeechLMConfig, what: str) -> None:
             head.get("name", "parallel") != "parallel"
         ),
         f"its head is of kind '{head.get('kind')}'": head.get("kind")
-        in ("transformer", "slot_mlp"),
-        "all slots may end the speech": config.end_slots == "all",
+        in ("transformer", "slot_mlp", "slot_transformer"),
+        "the end is not that of the first stream alone": config.end_slots != "first",
         "its speaker projection has settings": bool(config.speaker_projection),
         "its backbone has no last norm": not config.backbone_norm,
         "it has audio input": bool(config.audio_input),
@@ -55,25 +56,46 @@ def check_exportable(config: SpeechLMConfig, what: str) -> None:
             )
 
 
-def text_graph(config: SpeechLMConfig, weights: Weights) -> Graph:
-    """Build the text encoder of the track: characters [U] to [U, D]."""
+def text_graph(config: SpeechLMConfig, weights: Weights, int8: bool = False) -> Graph:
+    """Build the text encoder of the track: characters [U] to [U, D].
+
+    With `int8`, its convolutions are products of 8 bits.
+    """
     graph, track = Graph("text", weights), config.track_config
     characters = graph.input("characters", "INT64", ["U"])
     x, rest = _embed_digit(graph, "track.embedding.weight", characters)  # [U, width]
     for place in range(LONGEST if config.phones else 0):
         phone, rest = _embed_digit(graph, f"track.phone_embeddings.{place}.weight", rest)
         x = graph.op("Add", x, phone)
-    x = graph.op("Unsqueeze", graph.op("Transpose", x, perm=[1, 0]), graph.integers(0))
-    before = (track.kernel - 1) // 2
+    convolve = _convolve_in_int8 if int8 else _convolve
     for layer in range(track.layers):
-        names = (f"track.convolutions.{layer}.{end}" for end in ("weight", "bias"))
-        pads = [before, track.kernel - 1 - before]
-        y = graph.op("Conv", x, *(graph.weight(name) for name in names), pads=pads)
-        x = graph.op("Add", x, graph.op("Gelu", y))  # [1, width, U]
-    x = graph.op("Transpose", graph.op("Squeeze", x, graph.integers(0)), perm=[1, 0])
+        y = convolve(graph, x, f"track.convolutions.{layer}", track.kernel)
+        x = graph.op("Add", x, graph.op("Gelu", y))
     encoded = graph.linear(graph.layer_norm(x, "track.norm"), "track.output")
     graph.output("text", encoded, "FLOAT", ["U", "D"])
     return graph
+
+
+def _convolve(graph: Graph, x: str, part: str, kernel: int) -> str:
+    """Convolution over [U, C] with padding "same": [U, C]."""
+    before = (kernel - 1) // 2
+    turned = graph.op("Unsqueeze", graph.op("Transpose", x, perm=[1, 0]), graph.integers(0))
+    weight, bias = (graph.weight(f"{part}.{end}") for end in ("weight", "bias"))
+    y = graph.op("Conv", turned, weight, bias, pads=[before, kernel - 1 - before])  # [1, C, U]
+    return str(graph.op("Transpose", graph.op("Squeeze", y, graph.integers(0)), perm=[1, 0]))
+
+
+def _convolve_in_int8(graph: Graph, x: str, part: str, kernel: int) -> str:
+    """Convolution as `_convolve`, as one product of all windows in 8 bits."""
+    before = (kernel - 1) // 2
+    padded = graph.op("Pad", x, graph.integers(before, 0, kernel - 1 - before, 0))
+    ends = [tap - kernel + 1 or END for tap in range(kernel)]
+    windows = graph.concat([graph.slice(padded, tap, end, 0) for tap, end in enumerate(ends)], 1)
+    weight, bias = (graph.weight(f"{part}.{end}") for end in ("weight", "bias"))
+    outputs, inputs, _ = graph.weights.shape(f"{part}.weight")
+    turned = graph.op("Transpose", weight, perm=[0, 2, 1])  # [out, kernel, in]
+    flat = graph.reshape(turned, outputs, kernel * inputs)
+    return graph.rounded_product(windows, flat, bias, kernel * inputs)
 
 
 def _embed_digit(graph: Graph, table: str, ids: str) -> tuple[str, str]:

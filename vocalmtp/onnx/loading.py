@@ -1,6 +1,6 @@
 """Loading of a model folder for the onnxruntime engine: no torch is imported.
 
-A speech LM has two graphs, with weights of 32 bits and of 8 bits.
+A speech LM and a tokenizer's decoder have graphs with weights of 32 bits and of 8 bits.
 """
 
 import time
@@ -11,6 +11,7 @@ import numpy as np
 
 from vocalmtp.engines.base import EngineSettings
 from vocalmtp.engines.onnx import OnnxEngine
+from vocalmtp.engines.pages import anonymous_areas
 from vocalmtp.onnx.codec import OnnxTokenizer
 from vocalmtp.onnx.manifest import OnnxManifest
 from vocalmtp.onnx.speech_lm import OnnxSpeechLM
@@ -31,10 +32,12 @@ def load_parts(
     manifest = OnnxManifest.load(folder)
     threads = 1 if settings.threads is None else settings.threads
     int8 = settings.recommended if settings.int8 is None else settings.int8
+    before = anonymous_areas()
     model = OnnxSpeechLM(folder, manifest, threads, int8)
     if int8 and settings.int8 is None and step_time(model) > SLOW * float_time(model):
         model = OnnxSpeechLM(folder, manifest, threads, int8=False)
-    tokenizer = OnnxTokenizer(folder / "tokenizer", manifest, threads)
+    tokenizer = OnnxTokenizer(folder / "tokenizer", manifest, threads, model.exact)
+    model.areas = anonymous_areas() - before
     return model, tokenizer
 
 

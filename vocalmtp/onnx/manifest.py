@@ -12,8 +12,9 @@ from pydantic import Field
 from vocalmtp.config import StrictModel, parse
 from vocalmtp.errors import InputError
 from vocalmtp.io.read import FORMAT, check_format, read_object, reason
-from vocalmtp.models.layout import ADVANCE, TokenLayout
+from vocalmtp.models.layout import TokenLayout
 from vocalmtp.models.prompts import TextMode
+from vocalmtp.models.streams import ADVANCE
 from vocalmtp.optional import ONNX, require
 from vocalmtp.tokenizers.spec import TokenizerSpec
 
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
 MANIFEST = "onnx.json"
 AGAIN = "run: vocalmtp export MODEL --onnx"
-GRAPHS = 2  # version of the inputs and outputs of graphs
+EXACT = "exact"  # output of quantized.onnx: where products of 8 bits are right
+GRAPHS = 3  # version of the inputs and outputs of graphs
 LARGEST_HEADER = 100 << 20  # bytes, as safetensors itself limits it
 
 
@@ -112,6 +114,11 @@ class OnnxManifest(StrictModel):
                     code="mismatch",
                 )
         return manifest
+
+
+def graph_end(int8: bool) -> str:
+    """Return the end of the file names of graphs that there are in floats and in 8 bits."""
+    return ".int8.onnx" if int8 else ".onnx"
 
 
 def header_digest(file: Path, what: str) -> str:

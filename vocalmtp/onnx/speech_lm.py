@@ -5,12 +5,13 @@ heads, d size of a head, V vocabulary of all slots.
 """
 
 from collections.abc import Callable, Sequence
-from itertools import accumulate
 from pathlib import Path
-from typing import Any, cast
+from threading import Thread
+from typing import Any
 
 import numpy as np
 
+from vocalmtp.engines.pages import Area, use_huge_pages
 from vocalmtp.errors import InputError
 from vocalmtp.models.layout import TokenLayout
 from vocalmtp.models.prompts import (
@@ -22,11 +23,12 @@ from vocalmtp.models.prompts import (
     Text,
     longest_speech,
 )
-from vocalmtp.models.state import DecodeState, Proposal
-from vocalmtp.onnx.manifest import OnnxManifest, open_session, run_once
+from vocalmtp.models.state import DecodeState
+from vocalmtp.onnx.manifest import EXACT, OnnxManifest, graph_end, open_session, run_once
 from vocalmtp.optional import ONNX, require
 
 Prompt = Sequence[Segment]
+MANY_PASSES = 300  # of the backbone, some 30 s of speech
 ROOM = 64  # positions by which a cache grows
 QUANTIZED = ("step", "lm")  # graphs with weights of 8 bits
 
@@ -45,10 +47,9 @@ class OnnxCache:
 
     def join(self, other: "OnnxCache") -> None:
         """Append the rows of another cache."""
-        room = max(cache.key_values[0].shape[2] for cache in (self, other))
-        pairs = zip(self.key_values, other.key_values, strict=True)
-        self._replace([np.concatenate([_with_room(x, room) for x in pair]) for pair in pairs])
-        self.lengths = np.concatenate([self.lengths, other.lengths])
+        both = join_caches([self, other])
+        self.lengths = both.lengths
+        self._replace(both.key_values)
 
     def grow(self, positions: int) -> None:
         """Make room for more positions of every row."""
@@ -69,7 +70,19 @@ class OnnxCache:
         raise NotImplementedError
 
 
+def join_caches(caches: Sequence[OnnxCache]) -> OnnxCache:
+    """Return one cache with the rows of all."""
+    if len(caches) == 1:
+        return caches[0]
+    room = max(cache.key_values[0].shape[2] for cache in caches)
+    layers = zip(*(cache.key_values for cache in caches), strict=True)
+    joined = [np.concatenate([_with_room(x, room) for x in layer]) for layer in layers]
+    return OnnxCache(joined, np.concatenate([cache.lengths for cache in caches]))
+
+
 def _with_room(x: np.ndarray, positions: int) -> np.ndarray:
+    if x.shape[2] == positions:
+        return x
     return np.pad(x, ((0, 0), (0, 0), (0, positions - x.shape[2]), (0, 0)))
 
 
@@ -101,12 +114,27 @@ class BoundPass:
             self.binding.bind_ortvalue_output(f"new_{name}", value_of(value))
         self.binding.bind_ortvalue_output("logits", value_of(self.logits))
 
-    def __call__(self, inputs: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        """Run positions [B, L, D] after `lengths` [B] others: logits [B, V] of the last one.
+        self.feeds: dict[str, np.ndarray] = {}  # of the graph that makes `inputs` of a step
+        self.embedding: Any = None
+
+    def embed(self, session: Any, feeds: dict[str, np.ndarray]) -> None:
+        """Make the inputs of a pass of one position by a graph, whose inputs are `feeds`."""
+        if self.embedding is None:
+            self.feeds = {name: np.empty_like(value, order="C") for name, value in feeds.items()}
+            self.embedding = session.io_binding()
+            value_of = require("onnxruntime", ONNX).OrtValue.ortvalue_from_numpy
+            for name, value in self.feeds.items():
+                self.embedding.bind_ortvalue_input(name, value_of(value))
+            self.embedding.bind_ortvalue_output("inputs", value_of(self.inputs[:, 0]))
+        for name, value in feeds.items():
+            self.feeds[name][:] = value
+        session.run_with_iobinding(self.embedding)
+
+    def run(self, lengths: np.ndarray) -> np.ndarray:
+        """Run the `inputs` [B, L, D] after `lengths` [B] others: logits [B, V] of the last one.
 
         The next call overwrites them.
         """
-        self.inputs[:] = inputs
         self.last[:] = lengths + (self.length - 1)
         self.longest[0] = self.last.max() + 1
         self.session.run_with_iobinding(self.binding)
@@ -114,17 +142,19 @@ class BoundPass:
 
 
 class OnnxHead:
-    """Splits logits, which the graph computes with the backbone, into slots."""
+    """Splits logits, which the graph computes with the backbone, into runs of slots."""
 
     penalized_slots = None  # all, see SpeechHead
 
     def __init__(self, layout: TokenLayout):
-        self.ends = list(accumulate(slot.vocab_size for slot in layout.slots))[:-1]
+        ends = np.cumsum([0, *(slot.vocab_size for slot in layout.slots)]).tolist()
+        self.runs = [[slice(ends[k], ends[k + 1]) for k in run] for run in layout.runs]
 
-    def propose(self, hidden: np.ndarray, pick: Any) -> Proposal:
-        """Draw the step that logits [B, V] predict."""
-        tokens, log_probs = pick.all(np.split(hidden, self.ends, axis=1))
-        return Proposal(tokens[:, None], log_probs[:, None])
+    def propose(self, hidden: np.ndarray, pick: Any) -> np.ndarray:
+        """Draw the step [B, K] that logits [B, V] predict."""
+        logits = [np.stack([hidden[:, place] for place in run], 1) for run in self.runs]
+        tokens: np.ndarray = pick.all(logits)
+        return tokens
 
 
 class OnnxSpeechLM:
@@ -136,6 +166,11 @@ class OnnxSpeechLM:
         threads: that one call may use.
         int8: whether the backbone has weights of 8 bits.
 
+    Attributes:
+        weights: those of 8 bits by name; None: all are floats.
+        exact: whether there are some, and the CPU's products of 8 bits are right.
+        areas: of memory with weights, which are moved to huge pages after many passes.
+
     Raises:
         InputError: a graph is missing or damaged.
 
@@ -144,18 +179,22 @@ class OnnxSpeechLM:
     def __init__(self, folder: Path, manifest: OnnxManifest, threads: int, int8: bool):
         self.config, self.layout = manifest, manifest.layout
         self.head = OnnxHead(self.layout)
-        names = ["prompt", *(["text"] if manifest.has_text_track else [])]
-        self.sessions = {name: open_session(folder / f"{name}.onnx", threads) for name in names}
         self.weights = run_once(folder / "quantized.onnx", threads) if int8 else None
-        kind = ".int8" if int8 else ""
+        self.exact = self.weights is not None and bool(self.weights.pop(EXACT).all())
+        self.sessions = {"prompt": open_session(folder / "prompt.onnx", threads)}
+        if manifest.has_text_track:
+            text = folder / f"text{graph_end(self.exact)}"
+            self.sessions["text"] = open_session(text, threads)
         for name in QUANTIZED:
             own = None
             if self.weights is not None:
                 own = {key: w for key, w in self.weights.items() if key.startswith(f"{name}.")}
-            self.sessions[name] = open_session(folder / f"{name}{kind}.onnx", threads, own)
+            self.sessions[name] = open_session(folder / f"{name}{graph_end(int8)}", threads, own)
         caches = self.sessions["lm"].get_inputs()[3:]
         self.cache_names = [each.name for each in caches]
         self.cache_shapes = [(1, each.shape[1], ROOM, each.shape[3]) for each in caches]
+        self.areas: set[Area] = set()
+        self.passes = 0
 
     def eval(self) -> "OnnxSpeechLM":
         """Return the model, which cannot be trained."""
@@ -192,24 +231,32 @@ class OnnxSpeechLM:
 
         """
         rows = [self._start(prompt) for prompt in prompts]
-        state = rows[0][1]
-        for _, other in rows[1:]:
-            state = state.join(other)
-        return None, np.stack([logits for logits, _ in rows]), state
+        cache: Any = join_caches([cache for cache, _, _ in rows])
+        state = DecodeState.start(cache, np.zeros(len(rows), np.int64))
+        if self.config.speaker_every_step:
+            state.speaker = np.concatenate([row[2] for row in rows if row[2] is not None])
+        if self.config.has_text_track:
+            texts = [self._encode(prompt) for prompt in prompts]  # [U, D] each
+            lengths = np.array([len(text) for text in texts])
+            padded = np.zeros((len(texts), lengths.max(), texts[0].shape[1]), np.float32)
+            for row, text in zip(padded, texts, strict=True):
+                row[: len(text)] = text
+            state.start_text(padded, lengths, tracked=True)
+        return None, np.stack([logits for _, logits, _ in rows]), state
 
-    def _start(self, prompt: Prompt) -> tuple[np.ndarray, DecodeState]:
-        """Run one prompt: its logits [1, V], and its state."""
+    def _start(self, prompt: Prompt) -> tuple[OnnxCache, np.ndarray, np.ndarray | None]:
+        """Run one prompt: its cache, its logits [1, V] and its speaker [1, D]."""
         inputs, speaker = self._embed(prompt)
         cache = self.empty_cache()
-        state = DecodeState.start(cast(Any, cache), np.zeros(1, np.int64))
-        if self.config.speaker_every_step:
-            state.speaker = speaker
-        if self.config.has_text_track:
-            spoken = [s.characters or () for s in prompt if isinstance(s, Speech)]
-            characters = np.array([c for part in spoken for c in part] or [0], np.int64)
-            (text,) = self.sessions["text"].run(None, {"characters": characters})  # [U, D]
-            state.start_text(text[None], np.array([len(characters)]), tracked=True)
-        return self.run_backbone(inputs[None], cache), state
+        logits = self.run_backbone(inputs[None], cache)
+        return cache, logits, speaker
+
+    def _encode(self, prompt: Prompt) -> np.ndarray:
+        """Encode the text of the track: [U, D]."""
+        spoken = [s.characters or () for s in prompt if isinstance(s, Speech)]
+        characters = np.array([c for part in spoken for c in part] or [0], np.int64)
+        text: np.ndarray = self.sessions["text"].run(None, {"characters": characters})[0]
+        return text
 
     def _embed(self, prompt: Prompt) -> tuple[np.ndarray, np.ndarray | None]:
         """The backbone's inputs [L, D] for a prompt, and its speaker [1, D]."""
@@ -255,10 +302,10 @@ class OnnxSpeechLM:
             feeds["text"] = state.encoded_text[np.arange(len(tokens))[:, None], pointers]
         if state.speaker is not None:
             feeds["speaker"] = state.speaker
-        (inputs,) = self.sessions["step"].run(None, feeds)
-        state.steps = state.steps + 1
         cache: Any = state.cache
-        return self.run_backbone(inputs[:, None], cache)
+        self._bound(cache, 1).embed(self.sessions["step"], feeds)
+        state.steps = state.steps + 1
+        return self._run(cache)
 
     def empty_cache(self) -> OnnxCache:
         """Return the cache of one row without positions."""
@@ -267,11 +314,23 @@ class OnnxSpeechLM:
 
     def run_backbone(self, inputs: np.ndarray, cache: OnnxCache) -> np.ndarray:
         """Run positions [B, L, D] after those in the cache: logits [B, V] of the last one."""
-        length = inputs.shape[1]
+        self._bound(cache, inputs.shape[1]).inputs[:] = inputs
+        return self._run(cache)
+
+    def _bound(self, cache: OnnxCache, length: int) -> BoundPass:
+        """Make room for so many more positions: a pass over them."""
         cache.grow(length)
         if cache.bound is None or cache.bound.length != length:
             session = self.sessions["lm"]
             cache.bound = BoundPass(session, self.cache_names, cache.key_values, length)
-        logits = cache.bound(inputs, cache.lengths)
-        cache.lengths = cache.lengths + length
+        return cache.bound
+
+    def _run(self, cache: OnnxCache) -> np.ndarray:
+        """Run the pass that the cache is bound to: logits [B, V]."""
+        assert cache.bound is not None
+        logits = cache.bound.run(cache.lengths)
+        cache.lengths = cache.lengths + cache.bound.length
+        self.passes += 1
+        if self.passes == MANY_PASSES:  # fewer would not repay it
+            Thread(target=use_huge_pages, args=(self.areas,), daemon=True).start()
         return logits

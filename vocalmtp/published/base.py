@@ -150,6 +150,12 @@ def family_of(folder: PublishedFolder) -> Family:
     for name in FAMILIES:
         if FAMILIES[name].matches(folder):
             return FAMILIES[name]
+    if folder.vocabulary is None:
+        raise InputError(
+            f"{folder.what}: a {folder.config.get('model_type')!r} without a text tokenizer, by which "
+            "its family is known; download tokenizer.json too",
+            code="missing",
+        )
     raise InputError(
         f"model '{folder.path}': a {folder.config.get('model_type')!r} whose vocabulary is of no "
         f"speech LM that is known here ({', '.join(FAMILIES)}); give another model",
@@ -195,8 +201,9 @@ def load_family_tokenizer(family: Family, path: Path) -> "SpeechTokenizer":
         found, wanted = (_comparable(spec, fact) for spec in (tokenizer.spec, expected))
         if found != wanted:
             raise InputError(
-                f"tokenizer '{tokenizer.spec.name}': its {fact} is {found}, and {family.card.name} "
-                f"speaks codes of '{name}', with {wanted}; put that one into '{own}'",
+                f"tokenizer '{tokenizer.spec.name}': its {fact} differ: {_shown(found)}, and "
+                f"{family.card.name} speaks codes of '{name}', with {_shown(wanted)}; put that one "
+                f"into '{own}'",
                 code="mismatch",
             )
     return tokenizer
@@ -205,6 +212,14 @@ def load_family_tokenizer(family: Family, path: Path) -> "SpeechTokenizer":
 def _comparable(spec: "TokenizerSpec", fact: str) -> Any:
     value = getattr(spec, fact)
     return [stream.size for stream in value] if fact == "streams" else value
+
+
+def _shown(value: Any) -> str:
+    """Return a number, or how many streams have which sizes."""
+    if not isinstance(value, list):
+        return str(value)
+    sizes = ", ".join(map(str, sorted(set(value))))
+    return f"{len(value)} of {sizes} codes"
 
 
 def named_voices(card: FamilyCard, spec: "TokenizerSpec") -> dict[str, Voice]:

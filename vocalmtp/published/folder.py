@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 SHOWN = 3  # names in a message
 WEIGHTS = "model.safetensors"  # unless config.json names another file in NAMED
 NAMED = "transformers_weights"
+PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 MEMORY = Path("/proc/meminfo")
 
 
@@ -103,8 +104,12 @@ class PublishedFolder:
         ids: list[int] = self.vocabulary.encode(text, add_special_tokens=False).ids
         return ids
 
-    def render_chat(self, messages: Sequence[Mapping[str, str]]) -> str:
-        """Write a conversation, whose last message goes on, by the folder's chat template.
+    def render_chat(self, messages: Sequence[Mapping[str, str]], reply: bool = False) -> str:
+        """Write a conversation by the folder's chat template.
+
+        Args:
+            messages: the last one goes on.
+            reply: whether the last one is over, and the mark of a reply follows.
 
         Raises:
             InputError: there is no chat template, or it fails.
@@ -122,7 +127,11 @@ class PublishedFolder:
         conversation = [dict(message) for message in messages]
         try:
             rendered = render_jinja_template(
-                [conversation], chat_template=template, continue_final_message=True, **given
+                [conversation],
+                chat_template=template,
+                continue_final_message=not reply,
+                add_generation_prompt=reply,
+                **given,
             )
         except Exception as error:  # whatever a template makes Jinja raise
             raise InputError(
@@ -174,6 +183,12 @@ class PublishedFolder:
         else:
             names = [file]
         missing = [name for name in names if not (self.path / name).is_file()]
+        if missing and any((self.path / name).is_file() for name in PICKLES):
+            raise InputError(
+                f"{self.what}: its weights are pickles, which may run code, and {names[0]} is "
+                "missing; download a revision with safetensors",
+                code="unsupported",
+            )
         if missing:
             raise InputError(
                 f"{self.what}: {len(missing)} of {len(names)} files of weights are missing "
@@ -244,6 +259,33 @@ def number(
             f"{folder.what}: config.json has no number '{name}'; download it again", code="damaged"
         )
     return value
+
+
+def rope_theta(part: Mapping[str, Any], folder: PublishedFolder) -> float:
+    """Return the base of plain rotary positions, of a part of config.json.
+
+    Args:
+        part: of the content.
+        folder: whose config.json it is.
+
+    Raises:
+        InputError: positions are scaled, or the base is no number.
+
+    """
+    rope = part.get("rope_parameters") or part.get("rope_scaling") or {}
+    if rope.get("rope_type", "default") != "default":
+        raise InputError(
+            f"{folder.what}: its rope_type is {rope['rope_type']!r}, and only 'default' is "
+            "supported; choose another model",
+            code="unsupported",
+        )
+    theta = {**part, **rope}.get("rope_theta", 10_000.0)
+    if not isinstance(theta, int | float):
+        raise InputError(
+            f"{folder.what}: config.json has no number 'rope_theta'; download it again",
+            code="damaged",
+        )
+    return float(theta)
 
 
 def available_memory() -> int | None:

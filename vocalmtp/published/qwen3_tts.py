@@ -12,11 +12,11 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from vocalmtp.decoding.synthesis import PromptFormat, SentenceRequest
-from vocalmtp.errors import InputError
 from vocalmtp.models.prompts import ControlToken, Segment, Speaker, Speech, Text
 from vocalmtp.published.base import FAMILIES, FamilyCard
 from vocalmtp.published.flat import spoken_before
 from vocalmtp.published.folder import PublishedFolder, number
+from vocalmtp.published.qwen3 import layers_of, qwen3_settings, section
 from vocalmtp.voices import Voice
 
 if TYPE_CHECKING:
@@ -36,18 +36,6 @@ CONTROL = ("pad", "bos", "think", "nothink", "think_bos", "think_eos")
 LANGUAGE, VOICE = "language:", "voice:"
 CHINESE = "chinese"  # whose dialects voices may have
 SPECIAL = 1024  # last rows of the codec's vocabulary, which are no codes
-SIZES = (  # settings of a Qwen3 in the configurations of both transformers
-    "attention_bias",
-    "head_dim",
-    "hidden_act",
-    "hidden_size",
-    "intermediate_size",
-    "max_position_embeddings",
-    "num_attention_heads",
-    "num_hidden_layers",
-    "num_key_value_heads",
-    "rms_norm_eps",
-)
 
 
 @dataclass(frozen=True)
@@ -280,43 +268,6 @@ def speech_config(
     )
 
 
-def section(folder: PublishedFolder, *names: str) -> dict[str, Any]:
-    """Return a part of config.json. Raises InputError if it is missing."""
-    part: Any = folder.config
-    for name in names:
-        part = part.get(name)
-        if not isinstance(part, dict):
-            raise InputError(
-                f"{folder.what}: config.json has no '{name}'; download it again", code="damaged"
-            )
-    return part
-
-
-def qwen3_settings(folder: PublishedFolder, part: dict[str, Any]) -> dict[str, Any]:
-    """Return the configuration of a Qwen3 with the sizes of a part of config.json.
-
-    Its rotary positions have three axes, of which all are equal in speech: they are plain ones.
-    """
-    rope = part.get("rope_scaling") or {}
-    if rope.get("rope_type", "default") != "default":
-        raise InputError(
-            f"{folder.what}: its rope_type is {rope['rope_type']!r}, and only 'default' is "
-            "supported; choose another model",
-            code="unsupported",
-        )
-    settings = {name: part[name] for name in SIZES if name in part}
-    special = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))
-    theta = float(part.get("rope_theta", 10_000.0))
-    return {
-        "model_type": "qwen3",
-        "vocab_size": 1,
-        "tie_word_embeddings": True,
-        "rope_parameters": {"rope_type": "default", "rope_theta": theta},
-        **settings,
-        **special,
-    }
-
-
 def control_rows(folder: PublishedFolder) -> dict[str, int]:
     """Return the rows of the codec's vocabulary that are control tokens, by their names."""
     talker = section(folder, "talker_config")
@@ -332,11 +283,6 @@ def with_specials(rows: "Tensor", end: "Tensor | None" = None) -> "Tensor":
 
     none = torch.zeros_like(rows[:1])
     return torch.cat([rows, none if end is None else end[None], none])
-
-
-def layers_of(weights: "Weights", prefix: str) -> "dict[str, Tensor]":
-    """Take the layers and the last norm of a transformer, under the names of a causal LM."""
-    return {f"model.{name}": tensor for name, tensor in weights.take_all(prefix).items()}
 
 
 FAMILIES.register(KIND)(Qwen3TTS())

@@ -13,7 +13,7 @@ from vocalmtp.decoding.synthesis import PromptFormat, SentenceRequest
 from vocalmtp.errors import InputError
 from vocalmtp.models.prompts import ControlToken, Segment, Speaker, Speech, Text
 from vocalmtp.published.base import FAMILIES, FamilyCard
-from vocalmtp.published.folder import PublishedFolder
+from vocalmtp.published.folder import PublishedFolder, number
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 STREAMS = "abc"  # content, content, prosody
 BEGIN, END, PAD, PLACEHOLDER = "<sosp>", "<eosp>", "<|speech_pad|>", "<|placeholder|>"
 HEADS = "medusa_num_heads"  # in the configuration; a model of next tokens has none
-KINDS = {"linear": "linear", "mlp": "slot_mlp"}  # of heads, there and here
+KINDS = {  # of heads, there and here
+    "linear": "linear",
+    "mlp": "slot_mlp",
+    "transformer": "slot_transformer",
+}
 UNUSED = (  # settings that are no backbone's
     HEADS,
     "architectures",
@@ -91,7 +95,8 @@ class SlmDecoupled:
             layer.weight = nn.Parameter(output)
             layer.bias = nn.Parameter(output.new_zeros(len(output)))
         else:
-            fill_heads(model.head, weights.take_all("speech_heads."))
+            shared = number(folder.config, "num_key_value_heads", folder)
+            fill_heads(model.head, weights.take_all("speech_heads."), shared)
         weights.check_empty()
         return model.eval().requires_grad_(False)
 
@@ -138,8 +143,8 @@ def slm_config(
     heads, kind = settings.get(HEADS), settings.get("head_implement", "linear")
     if kind not in KINDS:
         raise InputError(
-            f"head_implement '{kind}': such heads attend to all positions in training, and to one in "
-            f"the publisher's decoding; give a model with one of: {', '.join(KINDS)}",
+            f"head_implement '{kind}': no such kind of heads; give a model with one of: "
+            f"{', '.join(KINDS)}",
             code="unsupported",
         )
     if heads is not None and (not isinstance(heads, int) or heads < 3 or heads % len(STREAMS)):
@@ -147,7 +152,15 @@ def slm_config(
     backbone = {name: value for name, value in settings.items() if name not in UNUSED}
     aware = bool(settings.get("spk_aware"))
     grouped: dict[str, Any] = {"flat": True}
+    head: dict[str, Any] = {"name": "parallel", "kind": "linear"}
     if heads is not None:
+        head["kind"] = KINDS[kind]
+        if kind == "transformer":
+            head["layers"] = settings.get("head_transformers_layer", 2)
+            head["hidden"], head["epsilon"] = (
+                settings["intermediate_size"],
+                settings["rms_norm_eps"],
+            )
         grouped = {"frames_per_step": heads // len(STREAMS), "end_slots": "all"}
     return SpeechLMConfig(
         backbone=backbone | {"vocab_size": vocabulary},
@@ -155,7 +168,7 @@ def slm_config(
         step_embedding="mean",
         text="prompt",
         prompt_format="slm_decoupled",
-        head={"name": "parallel", "kind": "linear" if heads is None else KINDS[kind]},
+        head=head,
         tokenizer={"name": spec.name, "hash": spec.hash, "frame_rate": spec.frame_rate},
         speaker_dim=spec.speaker_dim if aware else 0,
         speaker_projection={"hidden": 4 * spec.speaker_dim, "activation": "silu", "scaled": False},
@@ -188,18 +201,63 @@ def table_of_steps(table: "Tensor", folder: PublishedFolder, flat: bool, size: i
     return table[[i for own in codes for i in (*own, *special)]]
 
 
-def fill_heads(head: Any, weights: "dict[str, Tensor]") -> None:
-    """Assign the layers of every head; those of first frames have no padding."""
+def fill_heads(head: Any, weights: "dict[str, Tensor]", shared: int) -> None:
+    """Assign the layers of every head; those of first frames have no padding.
+
+    Args:
+        head: of all slots.
+        weights: of all heads, by their number.
+        shared: heads of keys and values in a layer.
+
+    """
+    from vocalmtp.heads.parallel import SlotStacks
     from vocalmtp.published.weights import assign, with_padding, with_prefix
 
     for k, slot in enumerate(head.layout.slots):
         own = with_prefix(weights, f"{k}.head.")
-        if head.maps is not None:
+        if isinstance(head.maps, SlotStacks):
+            own = with_prefix(weights, f"{k}.head_proj.")
+            *layers, norm = cast(Any, head.maps.stacks[k])
+            assign(norm, with_prefix(weights, f"{k}.head_norm."))
+            for number, layer in enumerate(layers):
+                published = with_prefix(weights, f"{k}.head_layers.{number}.")
+                assign(layer, layer_weights(published, shared))
+        elif head.maps is not None:
             assign(head.maps.up[k], with_prefix(own, "0."))
             own = with_prefix(own, "2.")
         if slot.frame == 0:
             own = {name: with_padding(tensor).data for name, tensor in own.items()}
         assign(head.projection.free[str(k)], own)
+
+
+def layer_weights(layer: "dict[str, Tensor]", shared: int) -> "dict[str, Tensor]":
+    """Return the weights of a decoder layer of Qwen2 as those of a SelfLayer.
+
+    A position that attends to itself alone gets its own values: one linear map to them, and one from
+    them, whose columns are added up where heads share values.
+
+    Args:
+        layer: under the names of Transformers.
+        shared: heads of keys and values.
+
+    """
+    import torch
+
+    from vocalmtp.published.weights import take
+
+    values, bias = (take(layer, f"self_attn.v_proj.{part}") for part in ("weight", "bias"))
+    output = take(layer, "self_attn.o_proj.weight")  # [D, heads * size]
+    heads = output.view(len(output), shared, -1, len(values) // shared)
+    output = heads.sum(2).flatten(1)  # [D, shared * size]
+    names = ("mlp.gate_proj.weight", "mlp.up_proj.weight")
+    return {
+        "attention_norm.weight": take(layer, "input_layernorm.weight"),
+        "attention.weight": output @ values,
+        "attention.bias": output @ bias,
+        "feed_norm.weight": take(layer, "post_attention_layernorm.weight"),
+        "gate_up.weight": torch.cat([take(layer, name) for name in names]),
+        "down.weight": take(layer, "mlp.down_proj.weight"),
+    }
 
 
 FAMILIES.register("slm_decoupled")(SlmDecoupled())

@@ -188,6 +188,8 @@ def block_weights(layer: "dict[str, Tensor]") -> "dict[str, Tensor]":
     """Return the weights of a decoder layer of Transformers as those of a Block."""
     import torch
 
+    from vocalmtp.published.weights import take
+
     def joined(part: str, *names: str) -> "Tensor":
         return torch.cat([take(layer, f"{part}.{name}_proj.weight") for name in names])
 
@@ -199,16 +201,6 @@ def block_weights(layer: "dict[str, Tensor]") -> "dict[str, Tensor]":
         "gate_up.weight": joined("mlp", "gate", "up"),
         "down.weight": take(layer, "mlp.down_proj.weight"),
     }
-
-
-def take(weights: "dict[str, Tensor]", name: str) -> "Tensor":
-    """Return a tensor. Raises InputError if the weights lack it."""
-    if name not in weights:
-        raise InputError(
-            f"weights: there is no '{name}' of the speech decoder; download all files of one revision",
-            code="mismatch",
-        )
-    return weights[name]
 
 
 def fill_decoder(backbone: Any, layers: "dict[str, Tensor]") -> None:
@@ -224,7 +216,7 @@ def fill_decoder(backbone: Any, layers: "dict[str, Tensor]") -> None:
 
 def fill_head(head: Any, weights: "dict[str, Tensor]", norm: str, units: int) -> None:
     """Assign a norm and the output layer behind it: rows of the units, and of the end."""
-    from vocalmtp.published.weights import assign, with_padding
+    from vocalmtp.published.weights import assign, take, with_padding
 
     rows = unit_rows(units)
     layer = head.head.projection.free["0"]
@@ -237,7 +229,7 @@ def fill_embedding(model: "SpeechLM", generator: "dict[str, Tensor]", units: int
     """Assign the embedding of units, and those of what begins text and speech."""
     from torch import nn
 
-    from vocalmtp.published.weights import with_padding
+    from vocalmtp.published.weights import take, with_padding
 
     table = take(generator, "embedding.weight")
     trunk: Any = model.trunk

@@ -138,6 +138,16 @@ def with_prefix(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]
     }
 
 
+def take(weights: Mapping[str, Tensor], name: str) -> Tensor:
+    """Return a tensor. Raises InputError if the weights lack it."""
+    if name not in weights:
+        raise InputError(
+            f"weights: there is no '{name}'; download all files of one revision",
+            code="mismatch",
+        )
+    return weights[name]
+
+
 def stored_dtype(config: Any) -> torch.dtype:
     """Return the dtype that the weights of a configuration are kept in: 16 bits, or float32."""
     found = getattr(config, "dtype", None)

@@ -6,7 +6,7 @@ import logging
 import signal
 import socket
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AsyncExitStack, suppress
 from typing import Any
 
@@ -116,6 +116,7 @@ def run(
     state: ServerState,
     host: str,
     port: int,
+    announce: Callable[[], None],
     wyoming: int | None = None,
     listener: socket.socket | None = None,
     encryption: Mapping[str, str] | None = None,
@@ -127,6 +128,7 @@ def run(
         state: what it shares.
         host: the address.
         port: the port.
+        announce: is called once connections are accepted.
         wyoming: the port of the Wyoming protocol; None: it is not served.
         listener: a socket that listens already, in place of `port`.
         encryption: settings of uvicorn for https; None: http.
@@ -135,7 +137,7 @@ def run(
     _freeze_objects()
     config = {**settings(state), **(encryption or {})}
     with suppress(KeyboardInterrupt):
-        asyncio.run(_serve(app, state, host, port, wyoming, listener, config))
+        asyncio.run(_serve(app, state, host, port, announce, wyoming, listener, config))
 
 
 def _freeze_objects() -> None:
@@ -162,6 +164,7 @@ async def _serve(
     state: ServerState,
     host: str,
     port: int,
+    announce: Callable[[], None],
     wyoming: int | None,
     listener: socket.socket | None,
     config: dict[str, Any],
@@ -169,7 +172,14 @@ async def _serve(
     import uvicorn
 
     logging.getLogger("uvicorn.error").addFilter(_not_cancelled)
-    server = uvicorn.Server(uvicorn.Config(app, host=host, port=port, **config))
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            if self.started:
+                announce()
+
+    server = Server(uvicorn.Config(app, host=host, port=port, **config))
     async with AsyncExitStack() as stack:
         if wyoming is not None and state.speech is not None:
             from vocalmtp.server.wyoming import wyoming_server, wyoming_service

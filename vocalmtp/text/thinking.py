@@ -22,9 +22,9 @@ TAGS = (JUDGE, END_JUDGE, *MODES.values(), THINK, END_THINK, ANSWER, END_ANSWER)
 
 _TAG = re.compile("|".join(map(re.escape, TAGS)))
 _MODE = re.compile("|".join(map(re.escape, MODES.values())))
+_OPENING = rf"\s*{JUDGE}(?P<judge>.*?){END_JUDGE}\s*(?P<mode><think_on>|<think_off>)"
 _REPLY = re.compile(
-    rf"\s*{JUDGE}(?P<judge>.*?){END_JUDGE}\s*(?P<mode><think_on>|<think_off>)"
-    rf"(?:\s*{THINK}(?P<thoughts>.*?){END_THINK})?"
+    rf"{_OPENING}(?:\s*{THINK}(?P<thoughts>.*?){END_THINK})?"
     rf"\s*{ANSWER}(?P<answer>.*?)(?:{END_ANSWER}\s*|\Z)",
     re.DOTALL,
 )
@@ -76,6 +76,16 @@ def parse_reply(text: str) -> Reply:
         answer=match["answer"].strip(),
         problem="contradiction" if contradiction else "",
     )
+
+
+def parse_decision(text: str, rationales: Mapping[Mode, str]) -> Mode | None:
+    """Read the mode of a reply; None if what is before it breaks the template or contradicts it."""
+    match = re.match(_OPENING, text, re.DOTALL)
+    if match is None or _TAG.search(match["judge"]):
+        return None
+    mode: Mode = "on" if match["mode"] == MODES["on"] else "off"
+    decision = Reply(mode=mode, judge=match["judge"].strip())
+    return None if judge_contradicts(decision, rationales) else mode
 
 
 def judge_contradicts(reply: Reply, rationales: Mapping[Mode, str]) -> bool:

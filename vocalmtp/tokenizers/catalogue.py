@@ -87,11 +87,11 @@ def rates_text(card: TokenizerCard) -> str:
 
 
 def streams_text(card: TokenizerCard) -> str:
-    """Return the streams by size: "8 x 1024", or "1 x 4096 + 3 x 1024"."""
+    """Return the streams by size: "8 x 1024", or "4096 + 3 x 1024"."""
     sizes: dict[int, int] = {}
     for stream in card.stream_specs():
         sizes[stream.size] = sizes.get(stream.size, 0) + 1
-    return " + ".join(f"{count} x {size}" for size, count in sizes.items())
+    return " + ".join(f"{n} x {size}" if n > 1 else str(size) for size, n in sizes.items())
 
 
 def streaming_text(card: TokenizerCard) -> str:

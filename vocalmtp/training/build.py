@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 from vocalmtp.data.shards import CodeShards
+from vocalmtp.decoding.draft_state import check_layout
 from vocalmtp.errors import InputError
 from vocalmtp.hub import model_folder
 from vocalmtp.io.read import read_object
@@ -51,9 +53,17 @@ def build_model(recipe: SpeechLMRecipe, shards: CodeShards) -> tuple[SpeechLM, A
             f"shards with 'vocalmtp tokenize --tokenizer {recipe.init}'",
             code="mismatch",
         )
+    if recipe.trunk is not None:
+        model, tokenizer = (
+            add_trunk(model, recipe.trunk, recipe.init),
+            load_text_tokenizer(recipe.trunk),
+        )
     if recipe.draft:
         add_draft(model, recipe.draft, recipe.init)
     add_audio_input(model, recipe.audio_input, tokenizer)
+    if recipe.speaker_dropout is not None and model.speaker_projection is not None:
+        model.config.speaker_dropout = recipe.speaker_dropout
+        model.speaker_projection.dropout = recipe.speaker_dropout
     return model, tokenizer
 
 
@@ -65,7 +75,7 @@ def check_source(recipe: SpeechLMRecipe) -> None:
             code="missing" if recipe.model is None else "conflict",
             key="model",
         )
-    for key in ("draft", "audio_input"):
+    for key in ("draft", "audio_input", "trunk"):
         if getattr(recipe, key) and recipe.init is None:
             raise InputError(
                 f"{key}: applies to 'init'; for a new model, set model.{key}", code="conflict"
@@ -187,19 +197,47 @@ def add_audio_input(model: SpeechLM, settings: dict[str, Any], tokenizer: Any) -
         embedding.acoustics.load_state_dict(weights, strict=False)
 
 
+def add_trunk(model: SpeechLM, trunk: str, name: str) -> SpeechLM:
+    """Return a trained model over a frozen text LM; only the projection of its states is new.
+
+    Args:
+        model: its text is on the track; the prompt then has it too.
+        trunk: name or folder of the text LM.
+        name: of the model, for errors.
+
+    Raises:
+        InputError: the text LM cannot be loaded, or the model reads text from its prompts already.
+
+    """
+    if model.config.text != "track":
+        raise InputError(
+            f"trunk '{trunk}': the prompts of '{name}' have text already; "
+            "take a model with text: track",
+            code="conflict",
+        )
+    config = deepcopy(model.config)
+    config.text = "both"
+    over = SpeechLM.over_trunk(trunk, config)
+    over.load_state_dict(model.state_dict(), strict=False)  # all but the trunk
+    return over
+
+
 # -- draft heads -----------------------------------------------------------------------------------
 
 
 def add_draft(model: SpeechLM | TextLM, settings: dict[str, Any], name: str) -> None:
     """Add a draft head to a trained model, or change `settings` of the one that it has.
 
+    A head of another kind than the model's replaces it.
+
     Raises:
-        InputError: the head's weights do not fit the changed settings.
+        InputError: the head's weights do not fit the changed settings, or drafts do not fit the model.
 
     """
-    old = model.draft
-    model.add_draft({**model.config.draft, **settings})
-    if old is None or model.draft is None:
+    check_layout(model.layout, "draft")
+    old, kind = model.draft, model.config.draft.get("name")
+    model.add_draft(changed_draft(model.config.draft, settings))
+    if old is None or model.draft is None or model.config.draft["name"] != kind:
         return
     try:
         model.draft.load_state_dict(old.state_dict())
@@ -209,6 +247,12 @@ def add_draft(model: SpeechLM | TextLM, settings: dict[str, Any], name: str) -> 
             "none, such as loss_weight",
             code="conflict",
         ) from error
+
+
+def changed_draft(known: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a draft head after a change; one of another kind keeps none of them."""
+    same = settings.get("name", known.get("name")) == known.get("name")
+    return {**known, **settings} if same else settings
 
 
 def freeze(model: SpeechLM | TextLM, recipe: SpeechLMRecipe | TextLMRecipe) -> Callable[[], object]:

@@ -39,7 +39,6 @@ from vocalmtp.training.run_files import (
     write_row,
 )
 from vocalmtp.training.tasks import Mixture
-from vocalmtp.voices import Voice
 
 EVAL_ITEMS = 24  # transcripts, and as many answers
 EVAL_BATCH = 12
@@ -217,6 +216,9 @@ def evenly_spaced(rows: list[Sequence[Segment]], count: int) -> list[Sequence[Se
     return rows[:: max(1, len(rows) // count)][:count]
 
 
+UNTRAINED = 1e9  # nats, in place of a loss: of models with equal errors, a trained one is exported
+
+
 @dataclass
 class EvalCallback(TrainerCallback):
     """Synthesize held-out sentences in the new voice, log their scores, export the best model.
@@ -263,14 +265,9 @@ class EvalCallback(TrainerCallback):
         row["score"] = [max(row["wer"] or 0.0, floor), metrics["eval_loss"]]
         best = min((r["score"] for r in rows if "score" in r), default=None)
         write_row(self.log, row)
-        if not self.exported or best is None or row["score"] < best:
+        if best is None or row["score"] < best:
             self.export(self.work / "now", self.recipe.output)
         model.train(training)
-
-    @property
-    def exported(self) -> bool:
-        """Whether there is an exported model in the output folder."""
-        return (self.recipe.output / "config.json").is_file()
 
     def export(self, model: Path, output: Path) -> None:
         """Write the model, the tokenizer and the new voice to one folder."""
@@ -279,7 +276,7 @@ class EvalCallback(TrainerCallback):
             model, self.tokenizer, output, manifest=self.corpus, origins=origins, card=self.card
         )
 
-    def evaluate(self, step: int, model: Path | str, voice: str | Voice) -> dict[str, Any]:
+    def evaluate(self, step: int, model: Path | str, voice: str) -> dict[str, Any]:
         """Synthesize the held-out sentences to samples/`step`: a log row with their scores."""
         folder = self.recipe.output / "samples" / f"{step:06d}"
         folder.mkdir(parents=True, exist_ok=True)
@@ -295,12 +292,17 @@ class EvalCallback(TrainerCallback):
                 raise
             return {"step": step, "wer": None, "note": str(error)}
 
-    def evaluate_before(self, model: Path, voice: Voice) -> None:
-        """Log step 0: the model with the speaker vector alone, and the recordings themselves."""
-        row = self.evaluate(0, model, voice)
+    def evaluate_before(self, model: Path) -> None:
+        """Log step 0, and export it: the speech LM of `model` with the new voice and decoder.
+
+        The recordings themselves are recognized as well.
+        """
+        self.export(model, self.recipe.output)
+        row = self.evaluate(0, self.recipe.output, self.recipe.voice)
         if row["wer"] is not None:
             recordings = [item.audio for item in self.items if item.audio is not None]
             row["wer_natural"] = self.word_error_rate(recordings)
+            row["score"] = [max(row["wer"], row["wer_natural"]), UNTRAINED]
         write_row(self.log, row)
 
     def word_error_rate(self, paths: list[Path]) -> float:

@@ -20,6 +20,7 @@ from vocalmtp.batch.folder import JOB, MANIFEST, open_folder
 from vocalmtp.data.shards import CodeItem, write_shard, write_spec
 from vocalmtp.data.text_lists import read_fields, survey
 from vocalmtp.data.text_rows import fingerprint
+from vocalmtp.decoding.draft_state import check_layout
 from vocalmtp.decoding.generate import Generated, collect_utterances, generate
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.decoding.strategies import DecodeStrategy
@@ -32,7 +33,7 @@ from vocalmtp.loading import facts_of, load
 from vocalmtp.models.prompt_parts import prompt_parts
 from vocalmtp.models.prompts import Segment
 from vocalmtp.training.distributed import num_processes
-from vocalmtp.training.recipe import DataRecipe
+from vocalmtp.training.recipe import SpeechLMRecipe
 from vocalmtp.tts import TTS, SentenceRequest, SynthesisRequest
 
 TEXTS_PER_ROUND = 64  # prompts that are answered before their rows are generated
@@ -171,6 +172,7 @@ class SpeechDistillJob(DistillJob):
     voices: tuple[str, ...] = ()  # used in turn; empty: the model's default voice
     split: str = "train"
     truncated: bool = False  # whether to keep sentences that were cut off
+    drafts: bool = False  # whether they are for a draft head
 
     def settings(self) -> dict[str, Any]:
         """Everything that the codes depend on."""
@@ -197,11 +199,14 @@ def distill_speech(
         Number of sentences in the shards.
 
     Raises:
-        InputError: a line cannot be synthesized, or the folder holds the codes of another job.
+        InputError: a line cannot be synthesized, the folder holds the codes of another job, or they
+            are for a draft head that the model cannot have.
 
     """
     survey(job.input)
     tts = load(job.model, device)
+    if job.drafts:
+        check_layout(tts.model.layout, "draft")
     lines, count = list(job.read_texts()), 0
     clear = _remove_shards if overwrite else None
     with run_folder(job.output, job.settings(), clear=clear, name=JOB):
@@ -218,19 +223,19 @@ def distill_speech(
     return count
 
 
-def write_own_speech(data: DataRecipe, model: str, device: str) -> None:
+def write_own_speech(training: SpeechLMRecipe, model: str) -> None:
     """Make the shards of a recipe with `data.own_speech`, unless they are there.
 
     Args:
-        data: the recipe.
+        training: the recipe.
         model: name or folder of the model that speaks.
-        device: where it runs.
 
     Raises:
-        InputError: a sentence cannot be spoken, all were cut off, or the folder holds others.
+        InputError: a sentence cannot be spoken, all were cut off, the folder holds others, or the
+            recipe trains a draft head that the model cannot have.
 
     """
-    recipe = data.own_speech
+    data, recipe = training.data, training.data.own_speech
     assert recipe is not None
     if num_processes() > 1:
         raise InputError(
@@ -248,8 +253,9 @@ def write_own_speech(data: DataRecipe, model: str, device: str) -> None:
         voices=recipe.voices,
         split=data.split,
         truncated=recipe.truncated,
+        drafts=bool(training.draft),
     )
-    count = distill_speech(job, batch_size=recipe.batch_size, device=device)
+    count = distill_speech(job, batch_size=recipe.batch_size, device=training.device)
     if not count:
         raise InputError(
             f"data.own_speech.texts '{recipe.texts}': every sentence was cut off before its end; "

@@ -20,11 +20,9 @@ from vocalmtp.tokenizers import load_tokenizer
 from vocalmtp.training.callbacks import EvalCallback
 from vocalmtp.training.codec import train_tokenizer
 from vocalmtp.training.distributed import num_processes, select_device
-from vocalmtp.training.export import REFERENCES
 from vocalmtp.training.recipe import DataRecipe, FinetuneRecipe, SpeechLMRecipe, TokenizerRecipe
 from vocalmtp.training.run_files import read_log
 from vocalmtp.training.train import train
-from vocalmtp.voices import SHORTEST, make_voice
 
 MOST_ADDED_ERRORS = 0.1  # of the word error rate over that of the recordings, without a warning
 
@@ -60,9 +58,7 @@ def finetune(recipe: FinetuneRecipe) -> Path:
     report(4, f"speech LM: {recipe.optim.max_steps} steps; left_s is the time left in seconds")
     with quiet():
         if not any(row.get("step") == 0 for row in read_log(evaluation.log)):
-            references = [row.audio for row in rows if row.seconds > 2 * SHORTEST][:REFERENCES]
-            voice = make_voice(references, load_tokenizer(original), recipe.voice)
-            evaluation.evaluate_before(folder, voice)
+            evaluation.evaluate_before(folder)
         train_speech_lm(recipe, folder, evaluation)
     report(5, f"done: losses.png, samples/ and the model are in {recipe.output}")
     logged = read_log(evaluation.log)
@@ -155,25 +151,29 @@ def write_labelled_manifest(rows: list[Utterance], folder: Path) -> None:
 
 
 def train_speech_lm(recipe: FinetuneRecipe, folder: Path, evaluation: EvalCallback) -> None:
-    """Train the speech LM of the model in `folder`; `evaluation` exports the best one."""
+    """Train the speech LM of the model in `folder`; `evaluation` exports the best one.
+
+    It is trained without the voice's vector if its card recommends that it speaks without.
+    """
     work = recipe.output / "work"
-    trained = train(
+    given = evaluation.card.get("speaker_conditioning", "both") in ("both", "lm")
+    train(
         SpeechLMRecipe(
             data=DataRecipe(shards=str(work / "codes"), max_frames=recipe.max_frames),
             init=str(folder),
+            speaker_dropout=None if given else 1.0,
             optim=recipe.optim,
             device=recipe.device,
             output=str(work / "lm"),
         ),
         [evaluation],
     )
-    if not evaluation.exported:  # the run ended before its first evaluation
-        evaluation.export(trained, recipe.output)
 
 
 def make_card(recipe: FinetuneRecipe, base: dict[str, Any], minutes: float) -> dict[str, Any]:
-    """Model card of the adapted model, with the sampling settings of the original one."""
-    card = {key: base[key] for key in ("sampling", "int8") if key in base}
+    """Model card of the adapted model, with the recommended settings of the original one."""
+    kept = ("sampling", "int8", "speaker_conditioning")
+    card = {key: base[key] for key in kept if key in base}
     before = base.get("data", "see its card")
     return card | {
         "licence": f"that of '{recipe.model}' ({base.get('licence', 'unknown')}) and of the data",

@@ -3,24 +3,40 @@
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
+from transformers import AutoConfig
 
 from vocalmtp.config import load_yaml, parse
 from vocalmtp.data.shards import has_spec, read_spec
+from vocalmtp.decoding.draft_state import check_layout
 from vocalmtp.errors import InputError
 from vocalmtp.hub import model_folder
+from vocalmtp.io.read import reason
+from vocalmtp.models.checkpoint import find_source
 from vocalmtp.models.config import SpeechLMConfig
 from vocalmtp.models.speech_lm import SpeechLM
-from vocalmtp.published.base import FAMILIES, OWN, find_family
+from vocalmtp.published.base import (
+    FAMILIES,
+    OWN,
+    TransformersFamily,
+    find_family,
+    load_published,
+)
 from vocalmtp.published.folder import PublishedFolder
 from vocalmtp.published.saving import outline
 from vocalmtp.text import ALPHABET
 from vocalmtp.tokenizers import load_tokenizer
 from vocalmtp.tokenizers.cards import find_card
 from vocalmtp.tokenizers.spec import TokenizerSpec
-from vocalmtp.training.build import check_source, model_config, speaking_model
+from vocalmtp.training.build import (
+    changed_draft,
+    check_source,
+    model_config,
+    speaking_model,
+)
 from vocalmtp.training.distributed import select_device
 from vocalmtp.training.recipe import SpeechLMRecipe
 from vocalmtp.training.regroup import published_folder, regrouped_config
@@ -98,7 +114,8 @@ def trained_parameters(recipe: SpeechLMRecipe, model: SpeechLM) -> int:
     """Number of parameters that a recipe trains."""
     if recipe.optim.trainable == "draft":
         return 0 if model.draft is None else count_parameters(model.draft)
-    total = count_parameters(model)
+    frozen = 0 if model.trunk is None else count_parameters(model.trunk.lm)
+    total = count_parameters(model) - frozen
     if recipe.lora is None:
         return total
     targets, rank = recipe.lora.targets, recipe.lora.rank
@@ -142,8 +159,11 @@ def planned_config(
             config = known_config(str(recipe.init))
         else:
             config = planned_config(before, tokenizer, folder)
+        if recipe.trunk is not None:
+            config.trunk, config.text = trunk_config(recipe.trunk, "trunk"), "both"
         if recipe.draft:
-            config.draft = {**config.draft, **recipe.draft}
+            check_layout(config.layout, "draft")
+            config.draft = changed_draft(config.draft, recipe.draft)
         audio_input, end = recipe.audio_input, len(ALPHABET)
     else:
         model = recipe.model
@@ -162,10 +182,31 @@ def planned_config(
                 update={"pretrained": None, "backbone": model.pretrained_config}
             )
         config, audio_input = model_config(model, _read_spec(recipe, tokenizer)), model.audio_input
+        if model.trunk is not None:
+            config.trunk = trunk_config(model.trunk, "model.trunk")
         end = len(ALPHABET) if recipe.model.pretrained is None else 0  # its tokenizer is not read
     if audio_input:
         config.audio_input = {"end_id": config.audio_input.get("end_id", end)} | audio_input
     return config
+
+
+def trunk_config(name: str, key: str) -> dict[str, Any]:
+    """Configuration of a text LM, with its `model_type`.
+
+    Raises:
+        InputError: it is not on this machine.
+
+    """
+    source = find_source(name, key)
+    try:
+        config = AutoConfig.from_pretrained(source)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{key} '{name}': its configuration cannot be read ({reason(error)}); fetch it first",
+            code="unusable",
+        ) from error
+    settings: dict[str, Any] = config.to_diff_dict()
+    return settings | {"model_type": config.model_type}
 
 
 def known_config(name: str) -> SpeechLMConfig:
@@ -176,6 +217,8 @@ def known_config(name: str) -> SpeechLMConfig:
     family = find_family(folder)
     if family is None or PublishedFolder.open(folder).config.get("model_type") == OWN:
         return SpeechLMConfig.load(folder)
+    if not isinstance(family, TransformersFamily):
+        return load_published(folder, half=True)[0].config
     return outline(family, folder).config
 
 

@@ -154,13 +154,16 @@ class SpeechLMRecipe(StrictModel):
     """Training run of a speech LM.
 
     Either `model` describes a new one, or `init` names the model to continue from; `draft` and
-    `audio_input` then add a draft head or an audio encoder, or change their settings.
+    `audio_input` then add a draft head or an audio encoder, or change their settings, and `trunk` adds
+    the text of prompts, as a frozen text LM reads it, to a model with a text track.
     """
 
     recipe: Literal["speech_lm"] = "speech_lm"
     data: DataRecipe
     model: ModelRecipe | None = None
     init: str | None = None  # name or folder
+    trunk: str | None = None  # a text LM, over which `init` goes on and which stays frozen
+    speaker_dropout: float | None = Field(default=None, ge=0, le=1)  # of `init`; None: as it was
     draft: dict[str, Any] = {}
     audio_input: dict[str, Any] = {}
     lora: LoRARecipe | None = None  # instead of training all of the backbone
@@ -177,6 +180,7 @@ class TextDataRecipe(StrictModel):
     valid_rows: int = Field(default=200, ge=1)
     length: int = Field(default=256, ge=2)  # tokens of a row
     packed: bool = True  # rows are windows over all texts; else each text is a row
+    states: str | None = None  # file of a frozen model's states, computed once; trainable: draft
 
 
 class TeacherRecipe(StrictModel):
@@ -204,6 +208,7 @@ class TextLMRecipe(StrictModel):
     backbone: dict[str, Any] | None = None
     tokenizer: str | None = None
     draft: dict[str, Any] = {}  # a new draft head, or changed settings of that of `init`
+    draft_vocab: str | None = None  # the drafts' losses are over the tokens of this file
     objectives: dict[str, dict[str, Any]] = {}
     teacher: TeacherRecipe | None = None
     lora: LoRARecipe | None = None  # of `init`, instead of training all of it

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from vocalmtp.errors import InputError
 from vocalmtp.hub import model_folder
 from vocalmtp.models.config import SpeechLMConfig
-from vocalmtp.models.embeddings import SlotProjection
+from vocalmtp.models.embeddings import SlotEmbedding, SlotProjection
 from vocalmtp.models.layout import TokenLayout
 from vocalmtp.models.speech_lm import SpeechLM
 from vocalmtp.published.base import find_family
@@ -37,9 +37,19 @@ def regrouped_config(recipe: ModelRecipe, known: SpeechLMConfig) -> SpeechLMConf
     """Configuration of a model of `recipe` over the backbone of a published one, with its prompts.
 
     Raises:
-        InputError: the recipe does not have the text before the speech.
+        InputError: the recipe does not have the text before the speech, or the published model's
+            prompts are more than text and recordings.
 
     """
+    needed = ("trunk", "step_text", "step_encoder", "speaker_projection")
+    more = [key for key in needed if getattr(known, key)]
+    if more:
+        raise InputError(
+            f"model.pretrained: the prompts of {known.prompt_format} need its {more[0]}, which steps "
+            "of several frames do not have; give another model, or train a draft head "
+            "(recipes/published/drafts.yaml)",
+            code="unsupported",
+        )
     if recipe.text != "prompt" or recipe.phones:
         raise InputError(
             f"model.text '{recipe.text}': prompts of {known.prompt_format} precede the speech; set "
@@ -67,16 +77,16 @@ def regroup(recipe: ModelRecipe, folder: Path) -> tuple[SpeechLM, PublishedParts
 @torch.no_grad()
 def copy_codes(known: SpeechLM, model: SpeechLM) -> None:
     """Copy the rows of all codes from one model's embedding and output layers to another's."""
+    source, target = known.embedding, model.embedding
+    assert isinstance(source, SlotEmbedding), "regrouped_config"
+    assert isinstance(target, SlotEmbedding), "regrouped_config"
     outputs = [getattr(each.head, "projection", None) for each in (known, model)]
     for stream in range(len(model.layout.streams)):
         (slot, rows), (old_slot, old_rows) = (
             place_of(each.layout, stream) for each in (model, known)
         )
-        start, old_start = (
-            int(model.embedding.offsets[slot]),
-            int(known.embedding.offsets[old_slot]),
-        )
-        model.embedding.table[start + rows] = known.embedding.table[old_start + old_rows]
+        start, old_start = int(target.offsets[slot]), int(source.offsets[old_slot])
+        target.table[start + rows] = source.table[old_start + old_rows]
         theirs, ours = (
             cast(nn.Linear, each.free[str(each.part[place])])
             if isinstance(each, SlotProjection)

@@ -369,7 +369,7 @@ def item_segments(
                 "shards with data.own_speech",
                 code="missing",
             )
-        return segments_of(item.prompt, item.codes)
+        return segments_of(item.prompt, item.codes, item.speaker)
     characters = track_ids(item.text, bool(config.phones))
     advances: Tensor | None = None
     if config.has_text_track:

@@ -10,15 +10,17 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
-from vocalmtp.data.text_rows import TextRows, read_pieces
+from vocalmtp.data.text_rows import DraftVocabulary, TextRows, read_pieces
 from vocalmtp.errors import InputError
-from vocalmtp.models.checkpoint import load_backbone, load_text_tokenizer
+from vocalmtp.io.read import digest
+from vocalmtp.models.checkpoint import find_source, load_backbone, load_text_tokenizer, stored_dtype
 from vocalmtp.models.text_lm import TextLM, new_backbone
 from vocalmtp.training.build import add_draft, freeze
 from vocalmtp.training.distributed import flushed_denormals, select_device
 from vocalmtp.training.recipe import TextDataRecipe, TextLMRecipe
 from vocalmtp.training.teacher import Teacher
 from vocalmtp.training.train import run_trainer
+from vocalmtp.training.trunk_states import StateRows, with_states
 
 
 @flushed_denormals()
@@ -36,7 +38,10 @@ def train_text_lm(recipe: TextLMRecipe, callbacks: Sequence[TrainerCallback] = (
     torch.manual_seed(recipe.optim.seed)
     model, tokenizer = build_text_lm(recipe)
     finish = freeze(model, recipe)
-    data = read_rows(recipe.data, recipe.data.texts, model, tokenizer)
+    rows = read_rows(recipe.data, recipe.data.texts, model, tokenizer)
+    data = rows if recipe.data.states is None else add_states(recipe, rows, model)
+    if recipe.draft_vocab is not None:
+        restrict_drafts(recipe, model, tokenizer)
     valid = None
     if recipe.data.valid:
         valid = read_rows(recipe.data, recipe.data.valid, model, tokenizer)
@@ -45,6 +50,8 @@ def train_text_lm(recipe: TextLMRecipe, callbacks: Sequence[TrainerCallback] = (
 
     def save(folder: Path) -> None:
         finish()
+        if recipe.init is not None and recipe.optim.trainable == "draft":
+            model.backbone.to(stored_dtype(recipe.init))  # it is what it was
         model.save(folder)
         tokenizer.save_pretrained(folder)
 
@@ -82,6 +89,44 @@ def build_text_lm(recipe: TextLMRecipe) -> tuple[TextLM, Any]:
     ids = {"eos_token_id": tokenizer.eos_token_id, "bos_token_id": tokenizer.bos_token_id}
     backbone = new_backbone(ids | {"pad_token_id": None} | recipe.backbone, len(tokenizer))
     return TextLM(backbone, recipe.draft, recipe.objectives), tokenizer
+
+
+def add_states(recipe: TextLMRecipe, rows: TextRows, model: TextLM) -> StateRows:
+    """Return the rows with the states of the frozen model `init`, see trunk_states.py.
+
+    Raises:
+        InputError: the model is not a frozen one, or the recipe needs more than its states.
+
+    """
+    name = f"data.states '{recipe.data.states}'"
+    if recipe.init is None or recipe.optim.trainable != "draft":
+        raise InputError(
+            f"{name}: only the states of a frozen model stay the same; give 'init' and "
+            "optim.trainable=draft, or leave it out",
+            code="conflict",
+        )
+    source = find_source(recipe.init, "init")
+    weights = digest(source) if isinstance(source, Path) else str(source)
+    torch.nn.Module.to(model, select_device(recipe.device))
+    return with_states(rows, model, weights, Path(str(recipe.data.states)), recipe.optim.precision)
+
+
+def restrict_drafts(recipe: TextLMRecipe, model: TextLM, tokenizer: Any) -> None:
+    """Restrict the losses of a model's draft head to a draft vocabulary.
+
+    Raises:
+        InputError: there is no draft head, or it has output layers of its own; or the file is not
+            a draft vocabulary of this tokenizer.
+
+    """
+    vocabulary = DraftVocabulary.load(Path(str(recipe.draft_vocab))).check(tokenizer)
+    if model.draft is None or len(model.draft.heads):
+        raise InputError(
+            f"draft_vocab '{recipe.draft_vocab}': needs a draft head that shares the model's output "
+            "layer; set draft.own_heads=false, or leave it out",
+            code="conflict",
+        )
+    model.restrict_drafts(vocabulary.ids)
 
 
 def read_rows(

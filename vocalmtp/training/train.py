@@ -133,7 +133,7 @@ class SpeechTrainer(Trainer):
             batch, active_drafts=active, shares=shares, **self.supervision
         )
         assert output.loss is not None and output.per_slot is not None, "of every batch"
-        values, weights = [output.per_slot], [counts]
+        values, weights = [output.per_slot], [counts * (not sized.skips_head)]
         if output.per_draft is not None:  # the first `active` states have a loss
             states = torch.arange(len(output.per_draft), device=counts.device)
             is_active = states < (len(states) if active is None else active)
@@ -303,7 +303,7 @@ def train(recipe: SpeechLMRecipe, callbacks: Sequence[TrainerCallback] = ()) -> 
     """
     output = Path(recipe.output)
     if recipe.data.own_speech is not None:
-        write_own_speech(recipe.data, speaking_model(recipe), recipe.device)
+        write_own_speech(recipe, speaking_model(recipe))
     shards = CodeShards(recipe.data.shards, recipe.data.split)
     torch.manual_seed(recipe.optim.seed)
     model, tokenizer = build_model(recipe, shards)

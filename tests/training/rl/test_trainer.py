@@ -91,7 +91,7 @@ WRONG = Reply(mode="off", judge="one step", answer="5")
 
 
 def test_decision_and_answer_have_advantages_of_their_own(make_trainer):
-    trainer = make_trainer()
+    trainer = make_trainer(forced=0)
     replies = encode(trainer, ON, OFF, WRONG, "2 2")
     trainer.group_rewards = torch.tensor([1.0, 1.0, 0.0, 0.0])
     advantages, thinks = trainer.advantages(replies, 16)
@@ -106,8 +106,21 @@ def test_decision_and_answer_have_advantages_of_their_own(make_trainer):
     assert advantages[2, 5:].unique().item() == pytest.approx(-1, abs=1e-3)
 
 
+def test_forced_openings_have_no_advantage(make_trainer):
+    replies = encode(make_trainer(), ON, OFF, OFF, WRONG)
+    found = []
+    for forced in (0, 1):  # the first two replies
+        trainer = make_trainer(forced=forced)
+        trainer.group_rewards = torch.tensor([1.0, 1.0, 1.0, 0.0])
+        found.append(trainer.advantages(replies, 16)[0])
+    assert found[0][:, 0].abs().min() > 0.5
+    assert not found[1][:2, :5].any()
+    assert torch.equal(found[1][:, 5:], found[0][:, 5:])
+    assert torch.equal(found[1][2:], found[0][2:])
+
+
 def test_without_a_judge_the_decision_has_the_advantage_of_the_answer(make_trainer):
-    trainer = make_trainer(judge=False)
+    trainer = make_trainer(judge=False, forced=0)
     trainer.group_rewards = torch.tensor([1.0, 1.0, 0.0, 0.0])
     advantages, _ = trainer.advantages(encode(trainer, ON, OFF, WRONG, "2 2"), 16)
     assert advantages[:3, 0].tolist() == pytest.approx([1, 1, -1], abs=1e-3)

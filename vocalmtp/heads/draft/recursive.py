@@ -22,7 +22,7 @@ from vocalmtp.heads.draft.base import (
     Paths,
     check_heads,
 )
-from vocalmtp.models.blocks import Block, KeyValues, empty_cache
+from vocalmtp.models.blocks import THETA, Block, KeyValues, empty_cache
 
 MAX_DRAFTS = 64
 
@@ -32,6 +32,8 @@ class RecursiveConfig(DraftConfig):
 
     Step k is weighted by `decay` to the power of k - 1, normalized to a sum of 1, or by
     `step_weights`. `matched` trains with the attention that decoding has, see RecursiveDraft.
+    `epsilon`, of the norms (None: that of torch), and `theta`, of the rotary positions, are the
+    backbone's in a head that is to be exported (training/native_mtp.py).
     """
 
     steps: int = Field(default=3, ge=1)
@@ -39,6 +41,8 @@ class RecursiveConfig(DraftConfig):
     step_weights: tuple[float, ...] | None = None
     heads: int = Field(default=4, ge=1)  # of attention
     matched: bool = True
+    epsilon: float | None = Field(default=None, gt=0)
+    theta: float = Field(default=THETA, gt=0)
 
     @model_validator(mode="after")
     def _weights_sum_to_one(self) -> "RecursiveConfig":
@@ -76,10 +80,11 @@ class RecursiveDraft(DraftHead):
         total = sum(config.decay ** (k - 1) for k in self.offsets)
         decayed = tuple(config.decay ** (k - 1) / total for k in self.offsets)
         self.weights = config.step_weights or decayed
-        self.hidden_norm, self.input_norm = nn.RMSNorm(width), nn.RMSNorm(width)
+        epsilon = config.epsilon
+        self.hidden_norm, self.input_norm = nn.RMSNorm(width, epsilon), nn.RMSNorm(width, epsilon)
         self.join = nn.Linear(2 * width, width, bias=False)
-        self.block = Block(width, config.heads, 2 * width)
-        self.norm = nn.RMSNorm(width)
+        self.block = Block(width, config.heads, 2 * width, epsilon, config.theta)
+        self.norm = nn.RMSNorm(width, epsilon)
 
     @property
     def max_drafts(self) -> int:

@@ -5,8 +5,9 @@ published. Those here are "KAT-style": in a group of replies to one question,
 
 - the wanted mode is not to think if the pass rate without thinking is at least that with thinking,
   less a margin; it is unknown if the group has only one mode;
-- the judge reward is 1 for a reply in the wanted mode and -1 for another, normalized over the group;
-  it is the advantage of all tokens up to and including the mode;
+- the judge reward is 1 for a reply in the wanted mode, and -1 for one in the other mode or with a judge
+  that breaks the template or contradicts the mode, normalized over the group;
+  it is the advantage of all tokens up to and including the mode, unless these were forced;
 - the answer reward is normalized over the replies of one mode, and is the advantage of all tokens
   after the mode.
 

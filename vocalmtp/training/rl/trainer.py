@@ -23,7 +23,15 @@ from vocalmtp.errors import InputError
 from vocalmtp.io.atomic import atomic_folder
 from vocalmtp.io.progress import quiet
 from vocalmtp.models.checkpoint import load_backbone, load_text_tokenizer
-from vocalmtp.text.thinking import MODES, Mode, Reply, judge_contradicts, opening, parse_reply
+from vocalmtp.text.thinking import (
+    MODES,
+    Mode,
+    Reply,
+    judge_contradicts,
+    opening,
+    parse_decision,
+    parse_reply,
+)
 from vocalmtp.training.callbacks import RunLog, train_to_end
 from vocalmtp.training.distributed import is_first, select_device
 from vocalmtp.training.rl.advantages import (
@@ -50,6 +58,7 @@ LOGGED = (
     "reward_std",
     "think_rate",
     "mode_entropy",
+    "broken_rate",
     "groups_used",
     "entropy",
     "completions/mean_length",
@@ -123,6 +132,7 @@ class ThinkingTrainer(GRPOTrainer):
         metrics = self._metrics["train" if cast(Any, self.model).training else "eval"]
         metrics["think_rate"].append(thinks.nanmean().nan_to_num().item())
         metrics["mode_entropy"].append(mode_entropy(thinks))
+        metrics["broken_rate"].append(thinks.isnan().float().mean().item())
         metrics["groups_used"].append(used.float().mean().item())
         return output
 
@@ -139,7 +149,7 @@ class ThinkingTrainer(GRPOTrainer):
         """
         recipe, rewards = self.recipe, self.group_rewards
         groups = torch.arange(len(replies)) // recipe.group_size
-        modes = [parse_reply(self._text(ids)).mode for ids in replies]
+        modes = [parse_decision(self._text(ids), recipe.rationales) for ids in replies]
         thinks = torch.tensor([THINKING[mode] for mode in modes])
         ends = torch.tensor([self._mode_end(ids) for ids in replies])
         if recipe.algorithm != "step-srpo":
@@ -155,6 +165,8 @@ class ThinkingTrainer(GRPOTrainer):
             judge = normalize(judge_rewards(thinks, wanted), groups)
         else:
             judge = normalize(rewards, groups)
+        # Forced openings are no samples of the model: to learn from unwanted ones has no bound.
+        judge[torch.arange(len(replies)) % recipe.group_size < 2 * recipe.forced] = 0
         by_mode = 3 * groups + thinks.nan_to_num(2).long()
         return step_advantages(judge, normalize(rewards, by_mode), ends, length), thinks
 
