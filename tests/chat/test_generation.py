@@ -13,13 +13,14 @@ from vocalmtp.models.text_lm import TextLM
 FIRST, SECOND = list(range(3, 15)), list(range(20, 25))
 
 
-def make_model(kind: str) -> nn.Module:
+def make_model(kind: str, positions: int = 256) -> nn.Module:
     torch.manual_seed(3)
     if kind == "gpt2":
-        sizes = {"n_embd": 64, "n_layer": 2, "n_head": 2, "n_positions": 256}
+        sizes = {"n_embd": 64, "n_layer": 2, "n_head": 2, "n_positions": positions}
         config = GPT2Config(vocab_size=64, eos_token_id=1, **sizes)
         return GPT2LMHeadModel(config).eval()
     sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2}
+    sizes["max_position_embeddings"] = positions
     heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
     return LlamaForCausalLM(LlamaConfig(vocab_size=64, **sizes, **heads)).eval()
 
@@ -101,6 +102,17 @@ def test_drafts_change_no_answer(kind, head):
         answer = list(plain.tokens(ids, {11}, 12))
         assert list(drafted.tokens(ids, {11}, 12)) == answer
         ids = [*ids, *answer]
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+def test_drafts_stay_within_the_positions(kind, head):
+    """Of an answer that takes all of them; 70 is no multiple of what a cache is read in."""
+    room = 70 - len(FIRST)
+    want = list(LocalGenerator(make_model(kind, 70)).tokens(FIRST, set(), room))
+    model = make_model(kind, 70)
+    found = list(LocalGenerator(model, make_drafter(model, head)).tokens(FIRST, set(), room))
+    assert found == want
 
 
 class Oracle:

@@ -63,6 +63,26 @@ def test_runner_equals_transformers(backbone: torch.nn.Module) -> None:
 
 
 @torch.inference_mode()
+def test_runner_equals_transformers_up_to_the_last_position() -> None:
+    """Of a model whose number of positions is no multiple of a block."""
+    sizes = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2}
+    config = LlamaConfig(vocab_size=8, num_attention_heads=2, max_position_embeddings=70, **sizes)
+    model = LlamaForCausalLM(config).eval()
+    runners = [TransformersRunner(model), LlamaRunner(model)]
+    inputs, mask = torch.randn(2, 62, 32), torch.ones(2, 62, dtype=torch.long)
+    mask[1, :3] = 0
+    caches = [runner.prefill(inputs, mask)[1] for runner in runners]
+    for _ in range(3):
+        x = torch.randn(2, 32)
+        hidden = [r.step(x, c) for r, c in zip(runners, caches, strict=True)]
+        torch.testing.assert_close(*hidden, atol=1e-5, rtol=1e-5)
+    x = torch.randn(2, 5, 32)
+    hidden = [r.steps(x, c) for r, c in zip(runners, caches, strict=True)]
+    torch.testing.assert_close(*hidden, atol=1e-5, rtol=1e-5)
+    assert caches[1].lengths.tolist() == [70, 67]
+
+
+@torch.inference_mode()
 def test_several_positions_have_bits_of_single_steps() -> None:
     """Also where they end in another block, and rows differ in length."""
     config = LlamaConfig(

@@ -158,7 +158,7 @@ class LocalGenerator:
                     del ahead[0]
                     continue
                 self._drop(entry, len(ahead))
-                ahead = self._draft(drafts, entry, token)
+                ahead = self._draft(drafts, entry, token)[: limit - len(made)]
                 self._run(entry, [token, *ahead])
         finally:
             self._drop(entry, len(ahead))

@@ -99,9 +99,9 @@ def tts(options: TTSOptions) -> None:
 
     cat story.txt | vocalmtp tts - -o story.flac --timestamps story.srt
 
-    vocalmtp tts "Live." --stream -o - | aplay -f S16_LE -r 16000
+    vocalmtp tts "Live." --stream -o - | aplay -f S16_LE -r 24000
 
-    ollama run llama3.2 "A story" | vocalmtp tts --follow - -o - | aplay -f S16_LE -r 16000
+    ollama run llama3.2 "A story" | vocalmtp tts --follow - -o - | aplay -f S16_LE -r 24000
 
     """
     if options.follow:
