@@ -46,11 +46,12 @@ def write_gguf(path) -> dict[str, torch.Tensor]:
     return weights
 
 
-def test_gguf_becomes_a_folder_of_transformers(tmp_path):
+def test_gguf_becomes_a_folder_of_transformers(tmp_path, capfd):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     weights = write_gguf(tmp_path / "tiny.gguf")
     convert_gguf(tmp_path / "tiny.gguf", tmp_path)
+    assert capfd.readouterr() == ("", "")  # no bars of libraries
     assert not (tmp_path / "tiny.gguf").exists()
     model = AutoModelForCausalLM.from_pretrained(tmp_path)
     assert not hasattr(model.config, "quantization_config")

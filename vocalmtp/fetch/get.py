@@ -12,7 +12,7 @@ from typing import Any
 
 from vocalmtp.errors import InputError
 from vocalmtp.fetch.cards import ModelCard, Source, cache_root
-from vocalmtp.fetch.convert import convert_gguf
+from vocalmtp.fetch.convert import convert_gguf, require_gguf
 from vocalmtp.fetch.sources import COMMIT, Unreachable, download
 from vocalmtp.io.atomic import DISK_ERRORS, os_errors
 from vocalmtp.io.run_folder import only_writer
@@ -62,6 +62,8 @@ def _fetch(card: ModelCard, folder: Path, tell: Callable[[str], object], finish:
     """Make the model in `folder` from the first source in reach."""
     failures: list[Unreachable] = []
     for source in card.sources:
+        if source.convert == "gguf":
+            require_gguf()  # before the download
         _check_space(card, source, folder.parent)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
