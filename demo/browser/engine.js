@@ -91,7 +91,8 @@ export class Engine {
       const step = steps.length, tokens = [];
       for (const [k, slot] of slots.entries()) {
         const rule = this.rule(k, step, ended, pointer >= characters.length - 1);
-        const token = rule.mustPad ? slot.pad : best(logits, slot, rule);
+        let token = rule.mustPad ? slot.pad : best(logits, slot, rule);
+        if (slot.joint && token < slot.size) token = expected(logits, slot, group);
         if (k === 0 && token === slot.end && ended < 0) ended = step;
         tokens.push(token);
       }
@@ -201,6 +202,26 @@ function best(logits, slot, { mayEnd, mayPad }) {
     if (logits[slot.start + id] > logits[slot.start + token]) token = id;
   }
   return token;
+}
+
+/** The token of a joint advance nearest to the expected moves of the pointer: Sampler.keep_expected. */
+function expected(logits, slot, group) {
+  const own = logits.subarray(slot.start, slot.start + slot.size), most = own.reduce((a, b) => Math.max(a, b));
+  const moves = (token) => {
+    let moved = 0;
+    return Array.from({ length: group }, (_, g) => (moved += Math.floor(token / slot.base ** g) % slot.base));
+  };
+  const mean = new Array(group).fill(0);
+  let total = 0;
+  own.forEach((logit, token) => {
+    const weight = Math.exp(logit - most);
+    total += weight;
+    moves(token).forEach((moved, g) => (mean[g] += weight * moved));
+  });
+  const distance = (token) => moves(token).reduce((sum, moved, g) => sum + (moved - mean[g] / total) ** 2, 0);
+  let nearest = 0;
+  for (let token = 1; token < slot.size; token++) if (distance(token) < distance(nearest)) nearest = token;
+  return nearest;
 }
 
 /** Zeros for the inputs of a graph that an output replaces, and for its position. */

@@ -77,7 +77,8 @@ class ConstrainedSampler:
         if self.layout.flat:
             legal = self.layout.legal(self.state.steps)[:, None]
             logits[..., : slot.size] = where(legal, logits[..., : slot.size], -math.inf)
-        tokens = self.draw(slots, self._penalize(slots, logits), must_pad)
+        logits = self._expect_advance(slots, self._penalize(slots, logits))
+        tokens = self.draw(slots, logits, must_pad)
         if slots[0] == 0:
             self._note_end(tokens[:, 0])
         return tokens
@@ -97,6 +98,14 @@ class ConstrainedSampler:
         first_steps = [state.seen[:, start : start + size] for start in starts]
         seen = self.xp.stack(first_steps, 1) < state.steps[:, None, None]  # [B, n, V]
         return state.samplers.penalize(logits, seen)
+
+    def _expect_advance(self, slots: tuple[int, ...], logits: Array) -> Array:
+        """Leave greedy rows the expected advance, if `slots` are that of the joint advance alone."""
+        samplers, layout = self.state.samplers, self.layout
+        if samplers is None or slots != layout.joint_advance:
+            return logits
+        moves = constant(logits, layout.joint_moves).reshape(-1, layout.frames_per_step)
+        return samplers.keep_expected(logits, as_float(moves))
 
     def draw(self, slots: tuple[int, ...], logits: Array, must_pad: Array) -> Array:
         """Choose the tokens of n slots of one vocabulary size; subclasses override this.

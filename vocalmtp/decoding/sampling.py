@@ -35,7 +35,7 @@ class Sampler:
             from all.
         repetition_penalty: divisor of the positive logits, and factor of the negative ones, of ids
             that the stream has had; 1: none.
-        greedy: take the most probable id.
+        greedy: take the most probable id; of advances along a text track, the expected one.
 
     Raises:
         InputError: a value is out of range or of the wrong type.
@@ -85,6 +85,29 @@ class Sampler:
         where, penalty = namespace(logits).where, self.repetition_penalty
         lower = where(logits > 0, logits / penalty, logits * penalty)
         return where(seen, lower, logits)
+
+    def keep_expected(self, logits: Array, values: Array) -> Array:
+        """If greedy, leave only the id nearest to the expectation, for ids that stand for values.
+
+        The most probable of such ids is a poor choice where probability is spread over many: the
+        pointer of a text track then moves less than it is expected to, and speech is drawn out.
+
+        Args:
+            logits: [B, V]; rows whose most probable id has no values keep theirs.
+            values: [v, G] float32 of the first v of the V ids.
+
+        Returns:
+            Logits [B, V].
+
+        """
+        if not (self.greedy or self.temperature == 0):
+            return logits
+        where, size = namespace(logits).where, len(values)
+        expected = softmax(logits[:, :size]) @ values  # [B, G]
+        distances = ((expected[:, None] - values) ** 2).sum(-1)  # [B, v]
+        ids = range_like(logits, logits.shape[-1])
+        others = distances.argmin(-1)[:, None] != ids
+        return where(others & (logits.argmax(-1) < size)[:, None], -math.inf, logits)
 
     def sample(self, logits: Array, noise: Array | None) -> Array:
         """Sample one id per row.
@@ -176,6 +199,13 @@ class RowSamplers:
     def penalize(self, logits: Array, seen: Array) -> Array:
         """Apply every row's repetition penalty to logits [B, n, V] of ids `seen` [B, n, V]."""
         return self._of_rows([kind.penalize(logits, seen) for kind in self.kinds], logits.shape)
+
+    def keep_expected(self, logits: Array, values: Array) -> Array:
+        """Leave greedy rows of logits [B, n, V] the id nearest to its expected `values` [v, G]."""
+        flat = logits.reshape(-1, logits.shape[-1])
+        return self._of_rows(
+            [kind.keep_expected(flat, values) for kind in self.kinds], logits.shape
+        )
 
     def sample(self, logits: Array, noise: Array | None) -> Array:
         """Sample ids [B, n] from logits [B, n, V] with noise [B, n], None if it has no effect."""

@@ -9,12 +9,14 @@ per step, V vocabulary of a slot.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from typing import TYPE_CHECKING, Literal
 
 from vocalmtp.arrays import Array, constant, full, namespace, range_like
 from vocalmtp.errors import InputError
 from vocalmtp.models.packing import FlatPacking, GroupedPacking, Packing, Steps
 from vocalmtp.models.streams import (
+    ADVANCE,
     END_SLOT,
     REFERENCE,
     TEXT_ALONE,
@@ -368,6 +370,21 @@ class TokenLayout:
             return self._packing.split_joint(slot, tokens[..., places[0]])
         data = tokens[..., constant(tokens, places)]
         return namespace(tokens).where(data < slot.size, data, 0)
+
+    @cached_property
+    def joint_advance(self) -> tuple[int, ...] | None:
+        """The slot of the advance of all frames of a step, alone in a tuple; None: there is none."""
+        _, places = self._slots_of.get(ADVANCE, (0, ()))
+        return places if not self.flat and places and self.slots[places[0]].joint else None
+
+    @cached_property
+    def joint_moves(self) -> tuple[int, ...]:
+        """How far each symbol of a joint advance moves the pointer by each frame, [size * G]."""
+        assert self.joint_advance is not None
+        slot, frames = self.slots[self.joint_advance[0]], range(self.frames_per_step)
+        base = self.streams[slot.stream].size
+        by_frame = ([code // base**frame % base for frame in frames] for code in range(slot.size))
+        return tuple(moved for moves in by_frame for moved in accumulate(moves))
 
     @cached_property
     def _slots_of(self) -> dict[str, tuple[int, tuple[int, ...]]]:
