@@ -107,6 +107,13 @@ def test_current_word_is_highlighted(pages, fakes):
     assert page.get_attribute("#talk", "data-gaps") == "0"
 
 
+def test_lines_of_an_answer_are_kept(pages, fakes, state, monkeypatch):
+    monkeypatch.setattr(state.responders["llm"].llm, "pieces", ("One:\n  two.\nThree.",))
+    page = pages(fakes)
+    ask(page, "List them.")
+    assert wait_for_answer(page) == "One:\n  two.\nThree."
+
+
 def test_voice_interrupts_and_conversation_is_downloaded(pages, fakes, tones):
     page = pages(fakes, tones)
     page.click("#talk-button")
@@ -281,7 +288,8 @@ def test_unusable_microphone_is_explained(pages, fakes, broken, message):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_page_is_legible_on_a_phone(pages, fakes, scheme):
+def test_page_is_legible_on_a_phone(pages, fakes, state, monkeypatch, scheme):
+    monkeypatch.setattr(state.responders["llm"].llm, "pieces", (" ".join(WORDS * 20),))
     page = pages(fakes, viewport={"width": 390, "height": 844}, color_scheme=scheme)
     fits = "document.documentElement.scrollWidth <= 390"
     assert page.evaluate(fits)

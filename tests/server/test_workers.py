@@ -2,15 +2,18 @@
 
 import os
 import signal
+import socket
 import time
 from collections.abc import Iterator
 
 import httpx
 import pytest
+from helpers.chat_fakes import fake_server
 from helpers.chat_server import free_port, serving_process
 from helpers.errors import raises_input_error
 from helpers.spawned import exit_with_user_error
 
+from vocalmtp.server import app
 from vocalmtp.server.workers import run_workers
 
 SPEECH = {"input": "Oh.", "response_format": "pcm"}
@@ -63,3 +66,16 @@ def test_workers_that_cannot_start_end_the_command(capfd):
     with raises_input_error("unusable", "workers"):
         run_workers(exit_with_user_error, 2, "127.0.0.1", free_port())
     assert "[not_found]" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("protocol", ["http", "wyoming"])
+def test_port_that_was_taken_while_models_were_loaded(protocol):
+    state = fake_server()
+    made = app.make_app(state, page=False)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        raises_input_error("unusable", key="port"),
+    ):
+        ports = [taken.getsockname()[1], free_port()]
+        port, wyoming = ports if protocol == "http" else reversed(ports)
+        app.run(made, state, "127.0.0.1", port, lambda: None, wyoming)

@@ -201,13 +201,11 @@ def chat(options: ChatOptions) -> None:
 
     vocalmtp chat --llm http://localhost:8000/v1 --llm-model qwen --recognizer whisper-small
 
-    vocalmtp chat --role captain --llm http://localhost:8000/v1 --llm-model qwen
-
-    vocalmtp chat --terminal --llm http://localhost:8000/v1 --llm-model qwen
+    vocalmtp chat --terminal --role captain --llm http://localhost:8000/v1 --llm-model qwen
 
     vocalmtp chat --input question.wav --output answer.wav --llm folder
 
-    vocalmtp chat --native --model chat-mini
+    vocalmtp chat --native --model folder
 
     """
     config, role = options.config(), options.persona()
@@ -215,6 +213,7 @@ def chat(options: ChatOptions) -> None:
     if not options.terminal and options.input is None:
         _check_page(options)
     samples = None if options.input is None else _read(options.input, options.output)
+    tell("loading the models")
     from vocalmtp.chat.pipeline import build_pipeline
     from vocalmtp.voices import consent_note
 

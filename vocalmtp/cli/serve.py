@@ -227,6 +227,7 @@ def serve_here(options: ServeOptions, listener: "socket | None", address: str) -
         address: what to print once connections are accepted.
 
     """
+    tell("loading the models")
     from vocalmtp.server.app import run
 
     state = build_state(options)

@@ -29,6 +29,7 @@ from vocalmtp.server.speech import speech_router
 from vocalmtp.server.state import ServerState
 from vocalmtp.server.status import status_router
 from vocalmtp.server.text_socket import text_router
+from vocalmtp.server.workers import check_port
 
 LOCAL = ("localhost", "127.0.0.1", "[::1]", "::1")
 PING = 5.0  # seconds between two pings of a client, and until it has to reply
@@ -133,7 +134,13 @@ def run(
         listener: a socket that listens already, in place of `port`.
         encryption: settings of uvicorn for https; None: http.
 
+    Raises:
+        InputError: a port is in use.
+
     """
+    for number in (None if listener else port, wyoming):
+        if number is not None:
+            check_port(host, number)  # another server may have started since the options were read
     _freeze_objects()
     config = {**settings(state), **(encryption or {})}
     with suppress(KeyboardInterrupt):
