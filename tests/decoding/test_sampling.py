@@ -42,6 +42,23 @@ def test_greedy_takes_the_best() -> None:
         assert torch.equal(sampler.sample(logits, noise), logits.argmax(-1))
 
 
+def test_greedy_advance_is_the_expected_one() -> None:
+    logits = torch.tensor([0.4, 0.3, 0.3, 0.0, 0.0]).log()[None]  # three advances, end and padding
+    values = torch.tensor([[0.0], [1.0], [2.0]])
+    kept = Sampler(greedy=True).keep_expected(logits, values)
+    assert kept.isfinite().tolist() == [[False, True, False, False, False]]  # 0.9, not 0
+    assert torch.equal(Sampler(temperature=0.5).keep_expected(logits, values), logits)
+    array = Sampler(greedy=True).keep_expected(logits.numpy(), values.numpy())
+    assert array.tolist() == kept.tolist()
+
+
+def test_end_is_kept_where_it_is_the_most_probable() -> None:
+    logits = torch.tensor([[0.2, 0.2, 0.2, 0.4], [0.3, 0.2, 0.3, 0.2]]).log()
+    kept = Sampler(greedy=True).keep_expected(logits, torch.tensor([[0.0], [1.0], [2.0]]))
+    assert torch.equal(kept[0], logits[0])
+    assert kept[1].argmax() == 1
+
+
 def test_rows_are_independent() -> None:
     logits, noise = torch.randn(9, 30), torch.rand(9)
     sampler = Sampler(temperature=0.8, top_k=10, top_p=0.9)

@@ -230,6 +230,14 @@ def test_invalid_layouts_are_refused(
         TokenLayout(streams=streams, **extra)
 
 
+def test_moves_of_a_joint_advance_are_sums_over_its_frames() -> None:
+    layout = track_layout()
+    assert layout.joint_advance == (0,)
+    symbols = layout.pack(torch.tensor([[[3, 1], [4, 5], [7, 8]]])).tokens[0, 0, 0]
+    assert layout.joint_moves[2 * symbols : 2 * symbols + 2] == (3, 4)
+    assert TokenLayout(streams=(Stream(name="a", size=2),)).joint_advance is None
+
+
 def test_advances_of_missing_stream_are_refused() -> None:
     layout = TokenLayout(streams=(Stream(name="a", size=2),))
     with raises_input_error("unknown_name", "stream", "advance"):

@@ -375,7 +375,7 @@ class TokenLayout:
     def joint_advance(self) -> tuple[int, ...] | None:
         """The slot of the advance of all frames of a step, alone in a tuple; None: there is none."""
         _, places = self._slots_of.get(ADVANCE, (0, ()))
-        return places if not self.flat and places and self.slots[places[0]].joint else None
+        return places if places and self.slots[places[0]].joint else None
 
     @cached_property
     def joint_moves(self) -> tuple[int, ...]:
