@@ -110,8 +110,7 @@ def load_role(name: Path | str) -> Role:
     path = CARDS / f"{name}.yaml" if str(name) in list_roles() else Path(name)
     if path.suffix not in SUFFIXES:
         raise InputError(
-            f"role '{name}': no such role; {nearest(str(name), list_roles())} "
-            "Or give the YAML file of one",
+            f"role '{name}': no such role or YAML file of one; {nearest(str(name), list_roles())}",
             code="not_found",
         )
     if not path.is_file():

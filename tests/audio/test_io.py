@@ -74,6 +74,9 @@ def test_resampling_on_save(tmp_path: Path) -> None:
     for rate in (0, -1, "fast", 16_000.5, True):
         with raises_input_error("invalid_value", key="sample_rate"):
             audio.save(tmp_path / "b.wav", sample_rate=rate)
+    for rate in (1, 99_999_999):
+        with raises_input_error("out_of_range", key="sample_rate"):
+            audio.save(tmp_path / "b.wav", sample_rate=rate)
 
 
 @pytest.mark.parametrize(("format", "rate"), [("opus", 22_050), ("mp3", 96_000)])

@@ -189,6 +189,9 @@ def test_folders_of_pickles_or_without_vocabulary(
     (folder / "tokenizer.json").unlink()
     with raises_input_error("missing", names="tokenizer.json"):
         vocalmtp.load(folder)
+    (folder / "config.json").write_text("{}")
+    with raises_input_error("unsupported", names="model_type"):
+        vocalmtp.load(folder)
 
 
 def test_half_download_is_damaged(published: tuple[Path, PreTrainedModel], tmp_path: Path):

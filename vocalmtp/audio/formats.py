@@ -41,6 +41,7 @@ class AudioFormat:
     rates: tuple[int, ...] = ()
 
 
+LOWEST_RATE, HIGHEST_RATE = 4_000, 384_000  # Hz
 FORMATS = {
     "wav": AudioFormat("WAV", "PCM_16"),
     "flac": AudioFormat("FLAC", "PCM_16"),
@@ -83,6 +84,11 @@ def check_rate(sample_rate: int, format: str) -> int:
     if not isinstance(sample_rate, int) or isinstance(sample_rate, bool) or sample_rate < 1:
         raise InputError(
             f"sample_rate '{sample_rate}': must be a whole number of Hz", code="invalid_value"
+        )
+    if not LOWEST_RATE <= sample_rate <= HIGHEST_RATE:
+        raise InputError(
+            f"sample_rate '{sample_rate}': must be from {LOWEST_RATE} to {HIGHEST_RATE} Hz",
+            code="out_of_range",
         )
     rates = FORMATS[format].rates
     if rates and sample_rate not in rates:

@@ -85,6 +85,12 @@ def build_pipeline(
         listener = build_recognizer(recognizer or best_here("recognizer"), device)
         return ChatPipeline(CascadeResponder(tts, writer), listener, tts)
     _refuse(responder, {"recognizer": recognizer})
+    if getattr(tts.model, "audio_encoder", None) is None:
+        raise InputError(
+            f"model '{model}': has no audio input; give one that has, as trained by "
+            f"recipes/chat_mini or recipes/backbone, or another responder than '{responder}'",
+            code="unsupported",
+        )
     built = factory(tts)
     return ChatPipeline(built, built.recognizer or build_recognizer(None, device), tts)
 

@@ -150,6 +150,11 @@ def family_of(folder: PublishedFolder) -> Family:
     for name in FAMILIES:
         if FAMILIES[name].matches(folder):
             return FAMILIES[name]
+    if "model_type" not in folder.config:
+        raise InputError(
+            f"{folder.what}: its config.json has no 'model_type'; give the folder of a model",
+            code="unsupported",
+        )
     if folder.vocabulary is None:
         raise InputError(
             f"{folder.what}: a {folder.config.get('model_type')!r} without a text tokenizer, by which "
