@@ -515,7 +515,7 @@ def test_model_is_loaded_whatever_torch_defaults_are(tts: TTS, folder: Path) -> 
 
 
 FORKING = """
-import os, signal, sys
+import faulthandler, os, sys
 import torch
 from vocalmtp.loading import load
 
@@ -523,8 +523,8 @@ tts = load(sys.argv[1], threads=2)
 torch.set_num_threads(2)
 want = tts("Yes.", seed=3)
 child = os.fork()
+faulthandler.dump_traceback_later(300 if child else 240, exit=True)  # where a process hangs
 if not child:
-    signal.alarm(120)  # kills a child that hangs
     found = tts("Yes.", seed=3)
     os._exit(0 if abs(found.samples - want.samples).max() <= 1e-3 else 3)
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
@@ -538,7 +538,7 @@ def test_forked_child_speaks(folder: Path) -> None:
 
     In a process of its own: locks that threads of other tests hold at the fork are not ours.
     """
-    subprocess.run([sys.executable, "-c", FORKING, folder], check=True)
+    subprocess.run([sys.executable, "-c", FORKING, folder], check=True, timeout=600)
 
 
 # -- other devices -------------------------------------------------------------------------------
