@@ -41,6 +41,13 @@ def test_tokenizers_by_model_and_by_folder(root: Path) -> None:
         hub.tokenizer_folder("mimi")
 
 
+def test_folder_without_a_part_of_transformers(root: Path) -> None:
+    from transformers import AutoTokenizer
+
+    with raises_input_error("unusable", key="llm", names="no config.json"):
+        hub.load_pretrained(AutoTokenizer, root / "own", "llm")
+
+
 def test_model_cards(root: Path) -> None:
     assert read_card(root / "own") == {}
     (root / "own" / "card.json").write_text(json.dumps({"licence": "Apache-2.0"}))

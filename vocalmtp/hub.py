@@ -94,8 +94,9 @@ def load_pretrained(part: Any, folder: Path | str, key: str, **settings: Any) ->
     try:
         return part.from_pretrained(folder, local_files_only=True, **settings)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        detail = reason(error) if (Path(folder) / "config.json").is_file() else "no config.json"
         raise InputError(
-            f"{key} '{folder}': not the folder of a {part.__name__} ({reason(error)}); give one "
+            f"{key} '{folder}': holds no {part.__name__} ({detail}); give a folder "
             "with config.json, model.safetensors and its tokenizer",
             code="unusable",
         ) from error

@@ -53,6 +53,7 @@ def test_failing_llm_fails_the_command_and_writes_the_apology(question, tmp_path
         (["--terminal", "--llm", "nowhere"], "not_found"),
         (["--terminal", "--recognizer", "nowhere"], "unknown_name"),
         (["--terminal", "--llm", "http://host"], "missing"),
+        (["--terminal", "--llm", "file:///etc/passwd"], "invalid_value"),
         (["--terminal", "--role", "captain", "--voice", "heart"], "conflict"),
         (["--terminal", "--role", "captain", "--system", "Be."], "conflict"),
         (["--terminal", "--role", "captian"], "not_found"),

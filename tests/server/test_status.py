@@ -4,9 +4,11 @@ import base64
 
 import pytest
 from helpers.chat_server import serving, serving_process
+from helpers.errors import raises_input_error
 from helpers.speech_client import SPEECH, client_of
 
 from vocalmtp.bench.serve import run_serve_bench
+from vocalmtp.cli.serve import ServeOptions
 
 
 def test_model_and_aliases_are_listed(client):
@@ -89,6 +91,13 @@ def test_cross_origin_requests_are_refused_unless_allowed(make_state):
     assert "access-control-allow-origin" not in client_of(state).get("/", headers=headers).headers
     allowed = client_of(state, origins=["http://elsewhere"]).get("/", headers=headers)
     assert allowed.headers["access-control-allow-origin"] == "http://elsewhere"
+
+
+def test_origins_are_those_that_browsers_send():
+    assert ServeOptions(cors=["https://a.test", "http://[::1]:8000", "*"]).origins()
+    for origin in ("https://a.test/", "a.test", "ftp://a.test", "https://a.test/page"):
+        with raises_input_error("invalid_value", key="cors"):
+            ServeOptions(cors=[origin]).origins()
 
 
 def test_other_host_names_are_refused_on_a_local_address(make_state):

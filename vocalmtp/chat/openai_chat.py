@@ -55,17 +55,7 @@ class OpenAIChat:
         max_tokens: int | None = None,
         thinks: bool | None = None,
     ):
-        httpx = require("httpx")
-        try:
-            address = httpx.URL(url)
-        except httpx.InvalidURL as error:
-            raise InputError(
-                f"llm '{url}': not an address ({error})", code="invalid_value"
-            ) from error
-        if address.scheme not in ("http", "https") or not address.host:
-            raise InputError(
-                f"llm '{url}': not an address; give http://HOST:PORT/v1", code="invalid_value"
-            )
+        httpx, address = require("httpx"), parse_address(url)
         self.name = f"{model} at {address.host}"
         self.model, self.headers = model, _headers()
         self.url = f"{url.rstrip('/').removesuffix('/chat/completions')}/chat/completions"
@@ -165,11 +155,31 @@ def open_endpoint(
     """Return a client of `model` at `url`; raises InputError if either is missing or invalid."""
     if url is None:
         raise InputError("llm 'openai': needs an address; give openai=URL", code="missing")
+    parse_address(url)
     if model is None:
         raise InputError(
             f"llm '{url}': the model's name is missing; give --llm-model NAME", code="missing"
         )
     return OpenAIChat(url, model)
+
+
+def parse_address(url: str) -> Any:
+    """Parse the address of an endpoint.
+
+    Raises:
+        InputError: it is not one of http or https, or the package httpx is missing.
+
+    """
+    httpx = require("httpx")
+    try:
+        address = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise InputError(f"llm '{url}': not an address ({error})", code="invalid_value") from error
+    if address.scheme not in ("http", "https") or not address.host:
+        raise InputError(
+            f"llm '{url}': not an address; give http://HOST:PORT/v1", code="invalid_value"
+        )
+    return address
 
 
 def _headers() -> dict[str, str]:

@@ -262,16 +262,17 @@ def _suggest_models(options: ChatOptions) -> None:
 
 def _check_page(options: ChatOptions) -> None:
     """Raise InputError unless the page can be served."""
-    from vocalmtp.optional import DEMO, require
-
-    for name in ("fastapi", "uvicorn", "websockets", "prometheus_client", "gradio"):
-        require(name, DEMO)
-    from vocalmtp.server.security import check_auth
     from vocalmtp.server.workers import check_port
 
     options.check_encryption()
     check_port(options.host or LOCALHOST, options.port or PORT)
+    from vocalmtp.optional import DEMO, require
+
+    for name in ("fastapi", "uvicorn", "websockets", "prometheus_client", "gradio"):
+        require(name, DEMO)
     if options.auth is not None:
+        from vocalmtp.server.security import check_auth
+
         check_auth(options.auth)
 
 

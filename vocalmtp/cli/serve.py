@@ -1,6 +1,7 @@
 """`vocalmtp serve`: the speech interface that programs use, with the chat page if it is wanted."""
 
 import os
+import re
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -161,6 +162,18 @@ class ServeOptions(ModelOptions, DecodingOptions, EncryptionOptions):
             raise InputError("api-key: is empty; give a key, or leave it out", code="empty")
         return keys
 
+    def origins(self) -> list[str]:
+        """The origins of other pages. Raises InputError for what browsers send as none."""
+        origins = self.cors or []
+        for origin in origins:
+            if origin != "*" and not re.fullmatch(r"https?://[^/\s]+", origin):
+                raise InputError(
+                    f"cors '{origin}': not an origin; give https://HOST or http://HOST:PORT without "
+                    "a path, or *",
+                    code="invalid_value",
+                )
+        return origins
+
 
 def serve(options: ServeOptions) -> None:
     """Serve speech to programs that know OpenAI's interface, many requests at a time.
@@ -195,6 +208,7 @@ def serve(options: ServeOptions) -> None:
     from vocalmtp.server.workers import check_port
 
     options.keys()
+    options.origins()
     options.check_encryption()
     check_port(options.host, options.port)
     if options.wyoming is not None:
@@ -259,8 +273,7 @@ def build_app(options: ServeOptions) -> "FastAPI":
 def _app(options: ServeOptions, state: "ServerState") -> "FastAPI":
     from vocalmtp.server.app import make_app
 
-    keys, origins = options.keys(), options.cors or ()
-    return make_app(state, options.host, None, keys, origins, options.page)
+    return make_app(state, options.host, None, options.keys(), options.origins(), options.page)
 
 
 def build_state(options: ServeOptions) -> "ServerState":
