@@ -99,11 +99,15 @@ def test_bad_files_and_overrides_are_refused(tmp_path):
     (tmp_path / "list.yaml").write_text("- 1\n")
     (tmp_path / "broken.yaml").write_text("a: [1\n")
     (tmp_path / "circle.yaml").write_text("extends: circle.yaml\n")
+    (tmp_path / "twice.yaml").write_text("a: {b: 1, c: 2, b: 3}\n")
+    (tmp_path / "utf16.yaml").write_text("a: 1\n", encoding="utf-16")
     for name, message in [
         ("none.yaml", "no such file"),
         ("list.yaml", "'key: value' lines"),
         ("broken.yaml", "not valid YAML"),
         ("circle.yaml", "extends itself"),
+        ("twice.yaml", "key 'b' is there twice"),
+        ("utf16.yaml", "is not UTF-8"),
     ]:
         with pytest.raises(InputError, match=message):
             load_yaml(tmp_path / name)

@@ -80,6 +80,22 @@ class StrictModel(BaseModel):
         return rename_former_keys(data, cls.model_fields)
 
 
+class UniqueKeyLoader(yaml.SafeLoader):
+    """A safe loader that refuses a key that a mapping has twice, of which the last would count."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Build a mapping. Raises ConstructorError for a repeated key."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"key '{key.value}' is there twice", key.start_mark
+                    )
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def load_yaml(path: Path | str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Read a YAML file into a dict, on top of the file it `extends`.
 
@@ -104,7 +120,11 @@ def _load(path: Path, parents: tuple[Path, ...]) -> dict[str, Any]:
     if path.resolve() in parents:
         raise InputError(f"config '{path}': extends itself; break the circle", code="invalid_value")
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = yaml.load(path.read_text(encoding="utf-8"), UniqueKeyLoader)  # noqa: S506
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"config '{path}': is not UTF-8; convert the file", code="invalid_value"
+        ) from error
     except NOT_YAML as error:
         raise InputError(
             f"config '{path}': not valid YAML ({reason(error, 300)})", code="invalid_value"

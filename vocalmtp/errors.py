@@ -61,7 +61,7 @@ def _rebuild(message: str, code: ErrorCode, key: str) -> InputError:
 
 def nearest(name: str, options: Iterable[str]) -> str:
     """Return a hint for an unknown `name`: the most similar option, or all options if none is."""
-    options = sorted(options)
+    options = sorted(set(options))
     close = get_close_matches(name, options, n=1, cutoff=0.6)
     if close:
         return f"did you mean '{close[0]}'?"
