@@ -3,13 +3,16 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vocalmtp.cli.options import DecodingOptions, EngineOptions, option
 from vocalmtp.errors import InputError
 from vocalmtp.hub import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from vocalmtp.evaluation.report import Metric
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,48 +127,17 @@ def bench(options: BenchOptions) -> None:
     """
     import torch
 
-    from vocalmtp.bench.chat import run_chat_bench
-    from vocalmtp.bench.methods import NOTES, run_methods
-    from vocalmtp.bench.run import run_bench
     from vocalmtp.bench.speed import hardware
-    from vocalmtp.evaluation.report import Metric, as_json, as_markdown
+    from vocalmtp.evaluation.report import as_json, as_markdown
     from vocalmtp.io.atomic import atomic_path, check_file
-    from vocalmtp.loading import load
 
     if options.json is not None:
         check_file(options.json, "json")
     torch.set_num_threads(options.threads or 1)
-    decoding = options.decoding()
     options.check()
-    model, device, runtime = options.model, options.device, options.runtime()
-    notes = [f"Model: {model}.", f"Machine: {hardware(device)}."]
-    parts: Iterable[tuple[str, list[Metric]]]
-    if options.chat:
-        parts = [("", run_chat_bench(model, runtime, options.quick))]
-    elif options.serve is not None:
-        from vocalmtp.bench.serve import SECONDS, run_serve_bench
-
-        seconds = 10.0 if options.quick else SECONDS
-        parts = [("", run_serve_bench(options.serve, seconds=seconds))]
-    elif options.peers:
-        from vocalmtp.bench.peers import cpu_flags, run_peers
-
-        repeats = 2 if options.quick else 7
-        measured, missing = run_peers(load(model, **runtime), model, repeats, options.neighbours)
-        parts = [("", measured)]
-        busy = f"Busy processes beside it: {options.neighbours}."
-        notes = [*missing, *notes, f"CPU: {cpu_flags()}. One thread each. {busy}"]
-    elif options.upstream:
-        from vocalmtp.bench.upstream import NOTE, run_upstream
-
-        measured = run_upstream(model, options.layers, runtime, options.quick, options.batch)
-        parts = [("", measured)]
-        notes = [NOTE, f"Layers: {options.layers or 'as published'}.", *notes]
-    elif options.methods:
-        parts = run_methods(load(model, **runtime), options.quick)
-        notes = [*NOTES, *notes]
-    else:
-        parts = [("", run_bench(model, options.against, decoding, runtime, options.quick))]
+    parts, notes = _measure(
+        options, [f"Model: {options.model}.", f"Machine: {hardware(options.device)}."]
+    )
     sections: dict[str, list[Metric]] = {}
     for heading, metrics in parts:  # printed as soon as they are complete
         sections[heading] = metrics
@@ -174,3 +146,42 @@ def bench(options: BenchOptions) -> None:
     if options.json is not None:
         with atomic_path(options.json) as partial:
             partial.write_text(as_json(sections, notes), encoding="utf-8")
+
+
+def _measure(
+    options: BenchOptions, notes: list[str]
+) -> "tuple[Iterable[tuple[str, list[Metric]]], list[str]]":
+    """Measure what the options name: metrics below their headings, and `notes` with more of them."""
+    from vocalmtp.loading import load
+
+    model, runtime, quick = options.model, options.runtime(), options.quick
+    decoding = options.decoding()
+    if options.chat:
+        from vocalmtp.bench.chat import run_chat_bench
+
+        return [("", run_chat_bench(model, runtime, quick))], notes
+    if options.serve is not None:
+        from vocalmtp.bench.serve import SECONDS, run_serve_bench
+
+        seconds = 10.0 if quick else SECONDS
+        return [("", run_serve_bench(options.serve, seconds=seconds))], notes
+    if options.peers:
+        from vocalmtp.bench.peers import cpu_flags, run_peers
+
+        tts, repeats = load(model, **runtime), 2 if quick else 7
+        measured, missing = run_peers(tts, model, repeats, options.neighbours)
+        busy = f"Busy processes beside it: {options.neighbours}."
+        notes = [*missing, *notes, f"CPU: {cpu_flags()}. One thread each. {busy}"]
+        return [("", measured)], notes
+    if options.upstream:
+        from vocalmtp.bench.upstream import NOTE, run_upstream
+
+        measured = run_upstream(model, options.layers, runtime, quick, options.batch)
+        return [("", measured)], [NOTE, f"Layers: {options.layers or 'as published'}.", *notes]
+    if options.methods:
+        from vocalmtp.bench.methods import NOTES, run_methods
+
+        return run_methods(load(model, **runtime), quick), [*NOTES, *notes]
+    from vocalmtp.bench.run import run_bench
+
+    return [("", run_bench(model, options.against, decoding, runtime, quick))], notes
