@@ -5,7 +5,8 @@ import torch
 from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
-from vocalmtp.chat.drafting import Drafter
+from vocalmtp.chat import drafting
+from vocalmtp.chat.drafting import Drafter, Drafts
 from vocalmtp.chat.generation import KEPT, LocalGenerator, is_loop
 from vocalmtp.engines.weight_only import WeightOnlyLinear
 from vocalmtp.models.text_lm import TextLM
@@ -90,9 +91,11 @@ def make_drafter(model: nn.Module, head: str) -> Drafter:
     return Drafter(text_lm)
 
 
+@pytest.mark.parametrize("confidence", [0.0, 0.04])
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("kind", ["gpt2", "llama"])
-def test_drafts_change_no_answer(kind, head):
+def test_drafts_change_no_answer(kind, head, confidence, monkeypatch):
+    monkeypatch.setattr(drafting, "CONFIDENCE", confidence)
     model = make_model(kind)
     drafted = LocalGenerator(model, make_drafter(model, head))
     plain = LocalGenerator(make_model(kind))
@@ -106,13 +109,31 @@ def test_drafts_change_no_answer(kind, head):
 
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("kind", ["gpt2", "llama"])
-def test_drafts_stay_within_the_positions(kind, head):
+def test_drafts_stay_within_the_positions(kind, head, monkeypatch):
     """Of an answer that takes all of them; 70 is no multiple of what a cache is read in."""
+    monkeypatch.setattr(drafting, "CONFIDENCE", 0.0)
     room = 70 - len(FIRST)
     want = list(LocalGenerator(make_model(kind, 70)).tokens(FIRST, set(), room))
     model = make_model(kind, 70)
     found = list(LocalGenerator(model, make_drafter(model, head)).tokens(FIRST, set(), room))
     assert found == want
+
+
+def test_unsure_drafts_are_left_out(monkeypatch):
+    generator = LocalGenerator(make_model("gpt2"), make_drafter(make_model("gpt2"), "recursive"))
+    counts = []
+    real = Drafts.draft
+    monkeypatch.setattr(
+        Drafts, "draft", lambda *given: counts.append(len(made := real(*given))) or made
+    )
+    for confidence in (0.0, 0.04, 2.0):
+        monkeypatch.setattr(drafting, "CONFIDENCE", confidence)
+        list(generator.tokens(FIRST, set(), 12))
+        generator._prompts._entries.clear()
+        counts.append(-1)
+    every, some, none = " ".join(map(str, counts)).split(" -1")[:3]
+    assert set(every.split()) == {"3"} and set(none.split()) == {"0"}
+    assert 0 < sum(map(int, some.split())) < 3 * len(some.split())
 
 
 class Oracle:

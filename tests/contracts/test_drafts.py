@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from vocalmtp.decoding.tree import DraftTree
 from vocalmtp.heads import DRAFTS, DraftCache, DraftHead, SpeechHead, build_draft, build_head
+from vocalmtp.heads.base import SoftTargets
 from vocalmtp.models.layout import IGNORED, TokenLayout
 from vocalmtp.models.streams import Stream
 
@@ -91,6 +92,22 @@ def test_loss_is_the_weighted_sum_over_later_steps(
         offset = draft.offsets[n]
         later[:, : targets.shape[1] - offset] = targets[:, offset:]
         total = total + draft.weights[n] * draft.head_of(n, own).loss(state, later).loss
+    torch.testing.assert_close(draft.loss(hidden, inputs, targets, own).loss, total)
+
+
+def test_soft_targets_are_the_models_own_predictions(
+    draft: DraftHead, own: SpeechHead, layout: TokenLayout
+) -> None:
+    hidden, inputs, targets = batch(layout)
+    soft = draft.config.model_copy(update={"soft_targets": 1.0})
+    draft.config, total = soft, torch.zeros(())
+    for n, state in enumerate(draft.states(hidden, inputs, len(draft.offsets))):
+        offset = draft.offsets[n]
+        later = targets[:, offset:]
+        expected = SoftTargets(own, hidden[:, offset:])
+        head = draft.head_of(n, own)
+        loss = head.loss(state[:, : later.shape[1]], later, soft=expected).loss
+        total = total + draft.weights[n] * loss
     torch.testing.assert_close(draft.loss(hidden, inputs, targets, own).loss, total)
 
 

@@ -7,6 +7,7 @@ import torch
 from helpers.toy_model import BACKBONE
 
 from vocalmtp.heads import HEADS, SpeechHead, build_head
+from vocalmtp.heads.base import SoftTargets
 from vocalmtp.models.layout import IGNORED, TokenLayout
 from vocalmtp.models.streams import Stream
 
@@ -99,6 +100,21 @@ def test_loss_is_mean_of_slots(head: SpeechHead, layout: TokenLayout) -> None:
     torch.testing.assert_close(output.per_slot, means.detach())
     joint = sum(slot.joint for slot in layout.slots)
     torch.testing.assert_close(output.loss, means[:joint].sum() + means[joint:].mean())
+
+
+def test_soft_targets_are_what_another_head_predicts(head: SpeechHead, layout: TokenLayout) -> None:
+    hidden, targets = batch(layout)
+    other = torch.randn_like(hidden)
+    same = head.loss(hidden, targets, soft=SoftTargets(head, hidden)).loss
+    torch.testing.assert_close(same, torch.zeros(()), atol=1e-6, rtol=0)
+    soft = head.loss(hidden, targets, soft=SoftTargets(head, other))
+    pairs = zip(head.logits(hidden, targets), head.logits(other, targets), strict=True)
+    wanted = [(p.softmax(-1) * (p.log_softmax(-1) - q.log_softmax(-1))).sum(-1) for q, p in pairs]
+    known = (targets != IGNORED).unbind(-1)
+    means = torch.stack([x[there].mean() for x, there in zip(wanted, known, strict=True)])
+    torch.testing.assert_close(soft.per_slot, means.detach())
+    mixed = head.loss(hidden, targets, soft=SoftTargets(head, other, 0.25)).loss
+    torch.testing.assert_close(mixed, 0.75 * head.loss(hidden, targets).loss + 0.25 * soft.loss)
 
 
 def test_logits_do_not_depend_on_other_positions_or_later_slots(

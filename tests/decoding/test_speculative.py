@@ -109,6 +109,27 @@ def test_seeded_output_equals_output_without_drafts(model: SpeechLM, make_rows: 
     assert sum(strategy.statistics.kept) > 3
 
 
+def test_unsure_drafts_are_left_out_without_changing_the_output(
+    model: SpeechLM, make_rows: Make
+) -> None:
+    rows = make_rows(model, (*FRAMES, 7), spoken=False)
+    samplers = [WARM, PENALIZED, GREEDY, WARM]
+    want = decode(model, rows, samplers)
+    every = Speculative(3, "seed", confidence=1e-9)
+    assert same(decode(model, rows, samplers, every, batch_size=3), want)
+    assert every.statistics.kept and not every.statistics.withheld
+    some = Speculative(3, "seed", confidence=0.05)
+    assert same(decode(model, rows, samplers, some, batch_size=3), want)
+    counted = some.statistics
+    assert 0 < counted.withheld < 3 * counted.forwards
+    assert counted.summary()["wasted"] < every.statistics.summary()["wasted"]
+    none = Speculative(3, "seed", confidence=2.0)
+    assert same(decode(model, rows, samplers, none, batch_size=3), want)
+    assert none.statistics.steps == none.statistics.forwards > 0
+    with raises_input_error("conflict", names="confidence"):
+        Speculative(3, "rejection", confidence=0.5)
+
+
 @pytest.mark.parametrize("accept", ["rejection", "joint", "typical", "near"])
 def test_acceptance_does_not_depend_on_the_batch(
     model: SpeechLM, make_rows: Make, accept: str

@@ -40,8 +40,12 @@ def test_draft_tree_is_chosen_and_used(
     assert (tmp_path / "plain.jsonl").read_text() == (tmp_path / "tree.jsonl").read_text()
     found = json.loads(figures.read_text())
     assert found["drafts_per_forward"] == 6 and found["steps_per_forward"] > 1
+    sure = ["--confidence", "0.2", "--statistics", figures, "-o", tmp_path / "sure.jsonl"]
+    assert run("text", "generate", *asked, *sure) == 0
+    assert (tmp_path / "plain.jsonl").read_text() == (tmp_path / "sure.jsonl").read_text()
+    assert json.loads(figures.read_text())["drafts_per_forward"] == 3
     capsys.readouterr()
-    for options in (("--accept", "rejection"), ("--drafts", "2")):
+    for options in (("--accept", "rejection"), ("--drafts", "2"), ("--confidence", "0.5")):
         assert run("text", "generate", *asked, "--draft-tree", tree, *options) == 2
         assert error_code(capsys.readouterr().err) == "conflict"
     assert run("text", "draft-tree", prompts, *own, *chosen, "--voice", "ann") == 2

@@ -13,6 +13,7 @@ from transformers import TrainerCallback
 from vocalmtp.cli import main
 from vocalmtp.data.text_rows import DraftVocabulary, TextRows, choose, fingerprint
 from vocalmtp.errors import ErrorCode
+from vocalmtp.heads.base import SoftTargets
 from vocalmtp.models.checkpoint import load_text_tokenizer
 from vocalmtp.models.text_lm import TextLM
 from vocalmtp.training import trunk_states
@@ -112,6 +113,12 @@ def test_drafts_are_trained_over_a_draft_vocabulary(
     hidden, targets = torch.randn(1, 4, 32), torch.tensor([[[43], [44], [-100], [46]]])
     want = head.logits(hidden)[0].log_softmax(-1)[0, [0, 3], [43, 46]]  # 44 is not in it
     torch.testing.assert_close(head.loss(hidden, targets).loss, -want.mean())
+    other = torch.randn(1, 4, 32)
+    p, q = (head.output(x)[0, [0, 3]].log_softmax(-1) for x in (other, hidden))
+    soft = head.loss(hidden, targets, soft=SoftTargets(head, other)).loss
+    torch.testing.assert_close(soft, (p.exp() * (p - q)).sum(-1).mean())
+    whole = SoftTargets(model.head, other)  # where impossible tokens do not count
+    assert torch.isfinite(model.head.loss(hidden, targets, soft=whole).loss)
     changes = ALONE | {
         "init": str(trained),
         "optim": FROZEN,

@@ -15,6 +15,7 @@ from vocalmtp.heads.text import TextHead
 from vocalmtp.models.text_lm import DRAFT, TextLM
 
 RECENT = 256  # positions before the answer that the draft head reads
+CONFIDENCE = 0.3  # least probability, by the draft head, of all drafts of a pass together
 
 
 class HasTokens(Protocol):
@@ -80,7 +81,7 @@ class Drafts:
             token: the one that was sampled after it.
 
         Returns:
-            Tokens [n]; none while the head has read too little.
+            Tokens [n]; none while the head has read too little, or is unsure.
 
         """
         hidden = entry.hidden[-1] if self.unread is None else self.unread
@@ -90,9 +91,14 @@ class Drafts:
         if not bool(self.head.ready(self.cache)):
             return []
         drafted: list[int] = []
+        confidence = 1.0
         for ahead in range(1, self.head.offsets[-1] + 1):
             vector, number = self.head.draft_step(self.cache, ahead, fed)
-            drafted.append(self.drafter.outputs[number].most_likely(vector))
+            token_ahead, probability = self.drafter.outputs[number].most_likely(vector)
+            confidence *= probability
+            if confidence < CONFIDENCE:
+                break
+            drafted.append(token_ahead)
             fed = self.drafter.inputs(drafted[-1:])[:, 0]
         return drafted
 

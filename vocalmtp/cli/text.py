@@ -105,9 +105,20 @@ class DraftingOptions(TextModelOptions):
             panel=DRAFTING,
             help="rejection keeps the model's distribution and most drafts; seed gives exactly the "
             "text of that seed without drafts; typical accepts more, and changes the text.",
-            show_default="rejection; seed with a tree",
+            show_default="rejection; seed with a tree or a confidence",
         ),
     ] = None
+    confidence: Annotated[
+        float,
+        option(
+            panel=DRAFTING,
+            min=0,
+            max=1,
+            help="Verify drafts as far as the draft head gives them this probability, all together; "
+            "about 0.3 saves time where it is often unsure. For seed.",
+            show_default="0: verify all",
+        ),
+    ] = 0.0
     tolerance: Annotated[
         float | None,
         option(panel=DRAFTING, help="Threshold of typical, a probability.", show_default="0.09"),
@@ -120,7 +131,7 @@ class DraftingOptions(TextModelOptions):
 
         if self.draft_tree is not None:
             return self._tree(writer)
-        accept: Any = self.accept or "rejection"
+        accept: Any = self.accept or ("seed" if self.confidence else "rejection")
         if accept not in ACCEPT:
             raise InputError(
                 f"accept '{accept}': unknown; {nearest(accept, ACCEPT)}", code="unknown_name"
@@ -137,7 +148,7 @@ class DraftingOptions(TextModelOptions):
                 "draft:), name one with --draft, or leave out --drafts",
                 code="missing",
             )
-        return Speculative(drafts, accept, self.tolerance)
+        return Speculative(drafts, accept, self.tolerance, confidence=self.confidence)
 
     def _tree(self, writer: "TextGenerator") -> "TreeSpeculative":
         from vocalmtp.decoding.options import Decoding
@@ -145,6 +156,11 @@ class DraftingOptions(TextModelOptions):
         from vocalmtp.decoding.tree_speculative import TreeSpeculative
 
         assert self.draft_tree is not None
+        if self.confidence:
+            raise InputError(
+                f"confidence '{self.confidence}': is not for draft trees; leave one of them out",
+                code="conflict",
+            )
         tree, accept = DraftTree.load(self.draft_tree), self.accept or "seed"
         settings: dict[str, Any] = {"drafts": self.drafts or 0, "accept": accept, "tree": tree}
         settings["tolerance"] = self.tolerance

@@ -69,8 +69,9 @@ def read_pieces(files: Iterable[Path | str], tokenizer: Any, ends: tuple[int, ..
     A row has a "text", or a "prompt" and an "answer" (as `vocalmtp distill-data` writes them); a
     complete text is followed by the end token. Raises InputError for an invalid file or row.
     """
+    own = fingerprint(tokenizer)  # which takes longer than a row
     for where, fields in read_rows(files, "texts"):
-        yield row_pieces(fields, tokenizer, ends, where)
+        yield row_pieces(fields, tokenizer, own, ends, where)
 
 
 def read_rows(files: Iterable[Path | str], key: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -97,11 +98,14 @@ def read_rows(files: Iterable[Path | str], key: str) -> Iterator[tuple[str, dict
 
 
 def row_pieces(
-    fields: dict[str, Any], tokenizer: Any, ends: tuple[int, ...], what: str
+    fields: dict[str, Any], tokenizer: Any, own: str, ends: tuple[int, ...], what: str
 ) -> list[Piece]:
-    """Convert one row to pieces. Raises InputError if it is invalid."""
+    """Convert one row to pieces, for a tokenizer with the fingerprint `own`.
+
+    Raises InputError if it is invalid.
+    """
     if "ids" in fields:
-        made, own = fields.get("tokenizer"), fingerprint(tokenizer)
+        made = fields.get("tokenizer")
         if made != own:
             raise InputError(
                 f"{what}: its tokens are of another tokenizer ({made}), not of the model's ({own});"

@@ -152,17 +152,20 @@ def draft_steps(
     state: DecodeState,
     tokens: Tensor,
     samplers: Sequence[Callable[[TokenLayout, DecodeState], AnySampler]],
+    meter: "ConfidenceMeter | None" = None,
 ) -> tuple[Tensor, Tensor, list[AnySampler]]:
     """Draft one step per sampler after the steps `tokens` [B, K].
 
     These follow everything that the backbone has read. All steps enter the state; the draft head's
-    states go to `state.draft` if it keeps them.
+    states go to `state.draft` if it keeps them. With a `meter`, drafting ends with the first step that
+    no row is confident of, which is left out.
 
     Args:
         model: the model.
         state: the rows; advanced by n + 1 steps.
         tokens: the last step of every row.
         samplers: for each of the n drafts, makes its sampler from the layout and the state.
+        meter: see above; it counts every row's drafts.
 
     Returns:
         The backbone's inputs [B, n + 1, D], the drafts [B, n, K] and the samplers used.
@@ -176,7 +179,10 @@ def draft_steps(
     for k, make in enumerate(samplers, start=1):
         sampler = make(model.layout, state)
         vector, number = head.draft_step(draft.cache, k, inputs[-1])
-        proposed = head.head_of(number, model.drafting_head).propose(vector, sampler)  # [B, K]
+        pick = sampler if meter is None else meter.over(sampler)
+        proposed = head.head_of(number, model.drafting_head).propose(vector, pick)  # [B, K]
+        if meter is not None and not meter.goes_on():
+            break
         if draft.states is not None:
             draft.states[:, k - 1] = vector
             draft.numbers = [*draft.numbers[: k - 1], number]
@@ -186,6 +192,55 @@ def draft_steps(
         used.append(sampler)
     drafted = torch.stack(drafts, 1) if drafts else tokens[:, None][:, :0]
     return torch.stack(inputs, 1), drafted, used
+
+
+class ConfidenceMeter:
+    """Counts the drafts that a draft head is confident of, while samplers draw them.
+
+    A draft counts as long as the product of the highest probabilities, of its tokens and of those of
+    all drafts before it, is not below `least`.
+
+    Args:
+        least: probability.
+        like: [B, ..] a tensor of the rows.
+
+    Attributes:
+        counts: [B] steps that count.
+
+    """
+
+    def __init__(self, least: float, like: Tensor):
+        self.least = least
+        self.confidence = torch.ones(len(like), device=like.device)  # [B] of the steps so far
+        self.counts = torch.zeros(len(like), dtype=torch.long, device=like.device)
+        self.sampler: ConstrainedSampler
+
+    def over(self, sampler: ConstrainedSampler) -> "ConfidenceMeter":
+        """Return itself as the SlotSampler of the next step, whose tokens `sampler` draws."""
+        self.sampler = sampler
+        return self
+
+    def __call__(self, k: int, logits: Tensor) -> Tensor:
+        """Draw slot `k` from logits [B, V], see SlotSampler."""
+        self._note(logits[:, None])
+        return self.sampler(k, logits)
+
+    def all(self, logits: list[Tensor]) -> Tensor:
+        """Draw all slots, see SlotSampler."""
+        for run in logits:
+            self._note(run)
+        return self.sampler.all(logits)
+
+    def _note(self, logits: Tensor) -> None:
+        """Multiply in the highest probabilities of logits [B, n, V]."""
+        best = (logits.amax(-1) - logits.logsumexp(-1)).exp()  # [B, n]
+        self.confidence = self.confidence * best.prod(-1)
+
+    def goes_on(self) -> bool:
+        """Count the step that was drawn; return whether any row is confident of it."""
+        confident = self.confidence >= self.least
+        self.counts = self.counts + confident.long()
+        return bool(confident.any())
 
 
 def enter_step(model: GenerativeModel, state: DecodeState, tokens: Tensor) -> Tensor:

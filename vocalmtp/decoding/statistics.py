@@ -40,6 +40,7 @@ class DecodeStatistics:
     steps: int = 0  # that these passes yielded
     reached: list[int] = field(default_factory=list)  # [n] times that all earlier drafts were kept
     kept: list[int] = field(default_factory=list)  # [n] times that this draft was kept as well
+    withheld: int = 0  # drafts that a pass could have had, and had not for lack of confidence
     seconds: dict[str, float] = field(default_factory=dict)  # by part, see PARTS
     _lock: Lock = field(default_factory=Lock, init=False, repr=False, compare=False)
 
@@ -61,6 +62,12 @@ class DecodeStatistics:
             self.forwards += len(kept)
             self.steps += len(kept) + int(kept.sum())
 
+    def count_withheld(self, drafts: int, idle_rows: int) -> None:
+        """Add drafts that were not verified, and the rows of a pass that had none at all."""
+        with self._lock:
+            self.withheld += drafts
+        self.count_passes(idle_rows)
+
     def timed(self, part: str) -> AbstractContextManager[None]:
         """Return a context that adds the seconds of its block to `part`."""
         return Timer(self, part)
@@ -77,7 +84,7 @@ class DecodeStatistics:
         `wasted` is the share of drafted tokens that were not kept.
         """
         nodes = self.nodes or self.drafts
-        drafted = self.forwards * nodes
+        drafted = self.forwards * nodes - self.withheld
         return {
             "steps_per_forward": self.steps / max(self.forwards, 1),
             "tokens_per_forward": self.steps * self.slots / max(self.forwards, 1),

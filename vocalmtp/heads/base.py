@@ -28,6 +28,27 @@ class HeadOutput:
     per_slot: Tensor  # [K] mean cross-entropy, detached; 0 for a slot without any target
 
 
+@dataclass
+class SoftTargets:
+    """What a model's own head predicts for the targets of a draft head, which learns it.
+
+    Attributes:
+        head: the model's, which learns nothing by this.
+        hidden: [B, S, D] hidden states from which it predicts the targets.
+        share: of the loss; the rest is the cross-entropy of the targets.
+
+    """
+
+    head: "SpeechHead"
+    hidden: Tensor
+    share: float = 1.0
+
+    @torch.no_grad()
+    def logits(self, chosen: Tensor, targets: Tensor) -> list[Tensor]:
+        """The head's logits [1, N, V_k] at chosen positions [B, S], whose targets are [1, N, K]."""
+        return self.head.logits(self.hidden[chosen][None], targets)
+
+
 class SlotSampler(Protocol):
     """Draws the tokens of one step, with the sampler, noise and constraints of every row.
 
@@ -107,6 +128,7 @@ class SpeechHead(nn.Module):
         targets: Tensor,
         mask: Tensor | None = None,
         shares: Tensor | None = None,
+        soft: SoftTargets | None = None,
     ) -> HeadOutput:
         """Compute the cross-entropy of a batch; logits are computed at positions with a target.
 
@@ -115,15 +137,24 @@ class SpeechHead(nn.Module):
             targets: [B, S, K], -100 = none.
             mask: [B, S] which positions count; None for all.
             shares: [K] factors of the slots' losses, see `LossShares`; None for 1.
+            soft: distributions to learn beside the targets; None: the targets alone.
         """
         valid = (targets != IGNORED).any(-1)  # [B, S]
         if mask is not None:
             valid = valid & mask
         chosen, wanted = hidden[valid][None], targets[valid][None]  # [1, N, D], [1, N, K]
-        return self.cross_entropy(self.logits(chosen, wanted), wanted, shares)
+        logits = self.logits(chosen, wanted)
+        if soft is None:
+            return self.cross_entropy(logits, wanted, shares)
+        return self.cross_entropy(logits, wanted, shares, soft.logits(valid, wanted), soft.share)
 
     def cross_entropy(
-        self, logits: list[Tensor], targets: Tensor, shares: Tensor | None = None
+        self,
+        logits: list[Tensor],
+        targets: Tensor,
+        shares: Tensor | None = None,
+        wanted_logits: list[Tensor] | None = None,
+        share: float = 0.0,
     ) -> HeadOutput:
         """Weigh and sum the cross-entropy of all slots.
 
@@ -131,6 +162,9 @@ class SpeechHead(nn.Module):
             logits: K tensors [B, S, V_k].
             targets: [B, S, K], -100 = none.
             shares: [K] factors of the slots' losses; None for 1.
+            wanted_logits: K tensors [B, S, V_k] of other predictions, the divergence from which is a
+                `share` of the loss; None: the cross-entropy of the targets alone.
+            share: of that divergence.
 
         Returns:
             The mean over codec slots plus the weighted joint slots, each a mean over its targets.
@@ -144,10 +178,23 @@ class SpeechHead(nn.Module):
             plain = F.cross_entropy(
                 slot_logits.flatten(0, -2).float(), wanted, ignore_index=IGNORED, reduction="none"
             )
-            share = 1.0 if shares is None else shares[k]
-            total = total + share * (plain * weight).sum() / count
+            if wanted_logits is not None:
+                apart = divergence(slot_logits.flatten(0, -2), wanted_logits[k].flatten(0, -2))
+                plain = (1 - share) * plain + share * apart.where(wanted != IGNORED, 0.0)
+            factor = 1.0 if shares is None else shares[k]
+            total = total + factor * (plain * weight).sum() / count
             per_slot.append(plain.detach().sum() / count)
         return HeadOutput(total, torch.stack(per_slot))
+
+
+def divergence(logits: Tensor, wanted: Tensor) -> Tensor:
+    """Kullback-Leibler divergence [N] of predictions from wanted ones, logits [N, V] each.
+
+    Tokens that are impossible (-inf) in both do not count.
+    """
+    log_q, log_p = logits.float().log_softmax(-1), wanted.float().log_softmax(-1)
+    p = log_p.exp()
+    return torch.where(p > 0, p * (log_p - log_q), 0.0).sum(-1)
 
 
 def token_weights(layout: TokenLayout, loss_weights: Mapping[str, float]) -> list[Tensor]:

@@ -14,7 +14,14 @@ from torch import Tensor, nn
 
 from vocalmtp.config import StrictModel
 from vocalmtp.engines.linears import LinearFactory
-from vocalmtp.heads.base import HEADS, HeadOutput, SlotSampler, SpeechHead, build_head
+from vocalmtp.heads.base import (
+    HEADS,
+    HeadOutput,
+    SlotSampler,
+    SoftTargets,
+    SpeechHead,
+    build_head,
+)
 from vocalmtp.models.layout import TokenLayout
 
 
@@ -57,9 +64,10 @@ class NormedHead(SpeechHead):
         targets: Tensor,
         mask: Tensor | None = None,
         shares: Tensor | None = None,
+        soft: SoftTargets | None = None,
     ) -> HeadOutput:
         """Compute the cross-entropy of a batch, see SpeechHead."""
-        return self.head.loss(self.norm(hidden), targets, mask, shares)
+        return self.head.loss(self.norm(hidden), targets, mask, shares, soft)
 
     def optimize_for_inference(self, convert: LinearFactory) -> None:
         """Fuse the layers of the head behind the norm."""

@@ -8,14 +8,14 @@ Letters: B rows, L positions, D width, V vocabulary size, n ids of a draft vocab
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from vocalmtp.engines.linears import LinearFactory, keep_linear
-from vocalmtp.heads.base import HeadOutput, SpeechHead
+from vocalmtp.heads.base import HeadOutput, SoftTargets, SpeechHead
 from vocalmtp.models.batch import Batch, PositionKind, next_position
 from vocalmtp.models.layout import IGNORED, TokenLayout
 from vocalmtp.models.prompts import Segment, States, Text
@@ -55,6 +55,7 @@ class TextHead(SpeechHead):
     layout: TextLayout
     output: Any  # a linear layer, or what replaced it
     ids: Tensor | None
+    places: Tensor
     convert: LinearFactory = staticmethod(keep_linear)
 
     def __init__(self, output: nn.Linear, layout: TextLayout, ids: Tensor | None = None):
@@ -62,20 +63,29 @@ class TextHead(SpeechHead):
         self.output = output
         self._rows: tuple[Tensor, Tensor | None] | None = None  # of an optimized head
         self.register_buffer("ids", ids, persistent=False)
+        places = ids  # of the tokens in the slot, where the first end token is the end id
+        if ids is not None and layout.end_tokens:
+            places = torch.where(ids == layout.end_tokens[0], layout.slots[0].end_id, ids)
+        self.register_buffer("places", places, persistent=False)
 
     def logits(self, hidden: Tensor, targets: Tensor | None = None) -> list[Tensor]:
         """Hidden [.., D] to the logits of the slot, [[.., V + 2]]."""
-        logits = self.output(hidden)  # [.., V], or [.., n]
+        logits, slot = self.output(hidden), self.layout.slots[0]  # [.., V], or [.., n]
+        shape = (*hidden.shape[:-1], slot.vocab_size)
         if self.ids is not None:
-            shape = (*hidden.shape[:-1], self.layout.slots[0].size)
-            logits = logits.new_full(shape, -torch.inf).index_copy(-1, self.ids, logits)
-        impossible = torch.full_like(logits[..., :1], -torch.inf)
-        end = impossible
+            return [logits.new_full(shape, -torch.inf).index_copy_(-1, self.places, logits)]
+        whole = logits.new_empty(shape)
+        whole[..., : slot.size] = logits
+        whole[..., slot.size :] = -torch.inf
         if self.layout.end_tokens:  # the first end token's logit moves to the slot's end id
             first = self.layout.end_tokens[0]
-            end = logits[..., first : first + 1]
-            logits = torch.cat([logits[..., :first], impossible, logits[..., first + 1 :]], -1)
-        return [torch.cat([logits, end, impossible], -1)]
+            whole[..., slot.end_id] = logits[..., first]
+            whole[..., first] = -torch.inf
+        return [whole]
+
+    def run_logits(self, hidden: Tensor) -> list[Tensor]:
+        """The logits [B, 1, V + 2] of the only run."""
+        return [self.logits(hidden)[0][:, None]]
 
     def loss(
         self,
@@ -83,24 +93,32 @@ class TextHead(SpeechHead):
         targets: Tensor,
         mask: Tensor | None = None,
         shares: Tensor | None = None,
+        soft: SoftTargets | None = None,
     ) -> HeadOutput:
-        """Compute the cross-entropy, see SpeechHead; targets outside of `ids` do not count."""
+        """Compute the cross-entropy, see SpeechHead; targets outside of `ids` do not count.
+
+        The head of soft targets has the same `ids`.
+        """
         if self.ids is None:
-            return super().loss(hidden, targets, mask, shares)
+            return super().loss(hidden, targets, mask, shares, soft)
         slot = self.layout.slots[0]
         numbers = torch.full((slot.vocab_size,), IGNORED, device=self.ids.device)
-        numbers[self.ids] = torch.arange(len(self.ids), device=self.ids.device)
-        if self.layout.end_tokens:  # its place in the slot
-            numbers[slot.end_id] = numbers[self.layout.end_tokens[0]]
+        numbers[self.places] = torch.arange(len(self.ids), device=self.ids.device)
         targets = torch.where(targets == IGNORED, IGNORED, numbers[targets.clamp(min=0)])
         chosen = targets[..., 0] != IGNORED if mask is None else mask & (targets[..., 0] != IGNORED)
         logits = self.output(hidden[chosen])  # [N, n]
-        return self.cross_entropy([logits], targets[chosen], shares)
+        if soft is None:
+            return self.cross_entropy([logits], targets[chosen], shares)
+        with torch.no_grad():
+            wanted = cast(TextHead, soft.head).output(soft.hidden[chosen])
+        return self.cross_entropy([logits], targets[chosen], shares, [wanted], soft.share)
 
-    def most_likely(self, hidden: Tensor) -> int:
-        """The id in the vocabulary of the most likely token after a hidden state [1, D]."""
-        number = self.output(hidden).argmax(-1)
-        return int(number if self.ids is None else self.ids[number])
+    def most_likely(self, hidden: Tensor) -> tuple[int, float]:
+        """The most likely token after a hidden state [1, D], and its probability among all of them."""
+        logits = self.output(hidden).float()  # [1, V], or [1, n]
+        best, number = logits.max(-1)
+        token = number if self.ids is None else self.ids[number]
+        return int(token), float((best - logits.logsumexp(-1)).exp())
 
     def restricted(self, ids: Tensor) -> "TextHead":
         """Return a head, for inference, that can predict the tokens `ids` [n] alone."""

@@ -20,7 +20,7 @@ def rotate(x: Tensor, places: Tensor, theta: float = THETA) -> Tensor:
     """Apply rotary positions (RoFormer, arXiv 2104.09864).
 
     Args:
-        x: [N, H, L, d].
+        x: [.., N, H, L, d].
         places: positions, [L] or [N, 1, L].
         theta: base of the wavelengths.
 
@@ -65,8 +65,9 @@ class Block(nn.Module):
     def project_qkv(self, x: Tensor, places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Project [N, L, D] to queries, keys (both rotated to `places`) and values [N, H, L, d]."""
         qkv = self.qkv(self.attention_norm(x)).unflatten(-1, (3, self.heads, -1))
-        query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each [N, H, L, d]
-        return rotate(query, places, self.theta), rotate(key, places, self.theta), value
+        parts = qkv.permute(2, 0, 3, 1, 4)  # [3, N, H, L, d]
+        query, key = rotate(parts[:2], places, self.theta)
+        return query, key, parts[2]
 
     def add_attention(self, x: Tensor, mixed: Tensor) -> Tensor:
         """Add attention outputs [N, H, L, d] and the feed-forward to [N, L, D]."""

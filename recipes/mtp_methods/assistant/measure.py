@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vocalmtp.data.text_rows import DraftVocabulary
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.decoding.speculative import Speculative
 from vocalmtp.decoding.text_generation import GenerationRequest, TextGenerator
@@ -14,6 +15,8 @@ from vocalmtp.decoding.text_generation import GenerationRequest, TextGenerator
 GREEDY = Sampler(greedy=True)
 BATCHES = (1, 4)
 VOCABULARY = 4096  # that the heads were trained on
+VOCABULARIES = (1024, 16_384, 49_152)  # that FastMTP's head drafts from as well
+CONFIDENCE = 0.3  # least probability of all drafts of a pass together
 NEXT = "next token"
 
 Row = dict[str, Any]
@@ -27,7 +30,8 @@ class Arm:
         name: of its row.
         generator: the model with its draft head.
         tokens: of an answer, at most.
-        drafts: tokens drafted per pass; 0: next-token decoding.
+        drafts: tokens drafted per pass, at most; 0: next-token decoding.
+        confidence: see Speculative.
 
     """
 
@@ -35,11 +39,16 @@ class Arm:
     generator: TextGenerator
     tokens: int
     drafts: int = 0
+    confidence: float = 0.0
     seconds: float = 0.0
     answers: list[list[int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.strategy = Speculative(self.drafts, "seed") if self.drafts else None
+        self.strategy = self.new_strategy()
+
+    def new_strategy(self) -> Speculative | None:
+        """Return a strategy that has counted nothing; None for next-token decoding."""
+        return Speculative(self.drafts, "seed", confidence=self.confidence) if self.drafts else None
 
     def answer(self, requests: Sequence[GenerationRequest], timed: bool = True) -> None:
         """Answer a batch of prompts, and count its CPU time unless it is a warm-up."""
@@ -49,7 +58,7 @@ class Arm:
             GREEDY,
             max_tokens=self.tokens,
             batch_size=len(requests),
-            strategy=self.strategy if timed else self.strategy and Speculative(self.drafts, "seed"),
+            strategy=self.strategy if timed else self.new_strategy(),
         )
         answers = [answer.ids for _, answer in sorted(found, key=lambda pair: pair[0])]
         if timed:
@@ -60,27 +69,32 @@ class Arm:
         """Figures, compared with next-token decoding of the same prompts."""
         tokens = sum(map(len, self.answers))
         row: Row = {"arm": self.name, "batch": batch, "drafts": self.drafts}
+        row["confidence"] = self.confidence or None
         row["tokens_per_second"] = round(tokens / self.seconds, 1)
         row["speed"] = round(plain.seconds / self.seconds, 2)
         if self.strategy is not None:
             counted = self.strategy.statistics
             row["tokens_per_pass"] = round(counted.summary()["tokens_per_forward"], 2)
+            row["pass_cost"] = round(row["tokens_per_pass"] / row["speed"], 2)  # of a plain pass
             row["accepted"] = [round(kept / counted.forwards, 3) for kept in counted.kept]
             row["identical"] = self.answers == plain.answers
         return row
 
 
 def arms(model: str, heads: Sequence[str], tokens: int) -> Iterator[Arm]:
-    """Next-token decoding, every head with its drafts, and FastMTP's by vocabulary and drafts."""
+    """Next-token decoding, every head with and without a confidence, and FastMTP's by vocabulary."""
     yield Arm(NEXT, TextGenerator.load(model), tokens)
     for head in heads:
-        for size in (1024, VOCABULARY, 16_384, 49_152) if head == "fastmtp" else (VOCABULARY,):
-            files = [Path(f"vocabulary_{size}.json")]
-            generator = TextGenerator.load(model, Path("runs") / head, vocabularies=files)
-            assert generator.model.draft is not None, head
-            most = generator.model.draft.offsets[-1]
-            for drafts in range(1, most + 1) if size == VOCABULARY else (most,):
-                yield Arm(f"{head}, {size} tokens", generator, tokens, drafts)
+        generator = TextGenerator.load(model, Path("runs") / head)
+        assert generator.model.draft is not None, head
+        most = generator.model.draft.offsets[-1]
+        for drafts in range(1, most + 1) if head == "fastmtp" else (most,):
+            yield Arm(f"{head}, {VOCABULARY} tokens", generator, tokens, drafts)
+        yield Arm(f"{head}, {VOCABULARY} tokens", generator, tokens, most, CONFIDENCE)
+        for size in VOCABULARIES if head == "fastmtp" else ():
+            ids = DraftVocabulary.load(Path(f"vocabulary_{size}.json")).ids
+            view = TextGenerator(generator.model.with_draft_vocabulary(ids), generator.tokenizer)
+            yield Arm(f"{head}, {size} tokens", view, tokens, most, CONFIDENCE)
 
 
 def measure(model: str, heads: Sequence[str], prompts: int, tokens: int) -> None:
@@ -93,7 +107,7 @@ def measure(model: str, heads: Sequence[str], prompts: int, tokens: int) -> None
     rows: list[Row] = []
     ways = list(arms(model, heads, tokens))
     for size in BATCHES:
-        own = [Arm(arm.name, arm.generator, tokens, arm.drafts) for arm in ways]
+        own = [Arm(w.name, w.generator, tokens, w.drafts, w.confidence) for w in ways]
         for arm in own:
             arm.answer(requests[-size:], timed=False)
         for first in range(0, prompts, size):

@@ -14,20 +14,22 @@ from typing import Any
 import torch
 
 from measure import measure
-from prompts import write_prompts
+from prompts import TRAIN, write_prompts
 from report import write_report
 from vocalmtp.config import load_yaml, parse
 from vocalmtp.data.text_rows import DraftVocabulary, fingerprint, read_pieces
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.decoding.text_generation import TextGenerator
+from vocalmtp.engines.linears import Bf16Linear, has_bf16, keep_linear
 from vocalmtp.models.checkpoint import load_text_tokenizer
+from vocalmtp.models.text_lm import TextLM
 from vocalmtp.training.distill import TextDistillJob, distill_text
 from vocalmtp.training.recipe import TextLMRecipe
 from vocalmtp.training.text_lm import train_text_lm
 
 RECIPES = Path(__file__).parent
 MODEL = "smollm2-135m"
-ANSWER = 80  # tokens of an answer, at most
+ANSWER = 128  # tokens of an answer, at most
 HEADS = ("fastmtp", "sequential", "medusa", "leap")
 SIZES = (1024, 4096, 16_384, 49_152)  # of draft vocabularies
 
@@ -36,6 +38,7 @@ def main() -> None:
     """Run all steps that are not done."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, default=Path("drafts"))
+    parser.add_argument("--answers", type=int, default=TRAIN, help="to train on, at most")
     parser.add_argument("--heads", nargs="+", choices=HEADS, default=HEADS)
     parser.add_argument("--steps", type=int, help="updates of a head, instead of its recipe's")
     parser.add_argument("--prompts", type=int, default=16, help="to measure with")
@@ -46,7 +49,7 @@ def main() -> None:
     torch.set_num_threads(1)
     tokenizer = load_text_tokenizer(MODEL)
     if not Path("prompts/test.jsonl").is_file():
-        write_prompts(Path("prompts"), tokenizer)
+        write_prompts(Path("prompts"), tokenizer, arguments.answers)
     answer()
     write_vocabularies(tokenizer)
     for name in arguments.heads:
@@ -56,7 +59,12 @@ def main() -> None:
 
 
 def answer() -> None:
-    """Generate the model's greedy answers to the training prompts."""
+    """Generate the model's greedy answers to the training prompts.
+
+    Products of many rows are the fastest in bfloat16.
+    """
+    model = TextLM.load(MODEL)
+    model.optimize_for_inference(Bf16Linear if has_bf16() else keep_linear)
     job = TextDistillJob(
         input=Path("prompts/train.jsonl"),
         output=Path("answers"),
@@ -64,7 +72,7 @@ def answer() -> None:
         sampler=Sampler(greedy=True),
         max_tokens=ANSWER,
     )
-    distill_text(job, TextGenerator.load(MODEL), batch_size=16)
+    distill_text(job, TextGenerator(model, load_text_tokenizer(MODEL)), batch_size=64)
 
 
 def write_vocabularies(tokenizer: Any) -> None:

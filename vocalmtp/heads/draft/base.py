@@ -20,7 +20,7 @@ from vocalmtp.config import Registry, StrictModel, parse
 from vocalmtp.engines.cache import AlignedCache
 from vocalmtp.engines.linears import LinearFactory
 from vocalmtp.errors import InputError
-from vocalmtp.heads.base import SpeechHead
+from vocalmtp.heads.base import SoftTargets, SpeechHead
 from vocalmtp.models.layout import IGNORED
 
 DRAFTS: Registry[type["DraftHead"]] = Registry("draft head", package="vocalmtp.heads.draft")
@@ -30,10 +30,16 @@ Paths = tuple[tuple[int, ...], ...]  # of nodes of a draft tree
 
 
 class DraftConfig(StrictModel):
-    """Settings that all draft heads have."""
+    """Settings that all draft heads have.
+
+    `soft_targets` is the share of the loss that is the divergence from what the model itself predicts
+    for a step, given the steps before it; the rest is the cross-entropy of the step. Distributions say
+    more than single tokens: a head overfits less.
+    """
 
     steps: int = Field(ge=1)  # states that are trained
     loss_weight: float = Field(default=1.0, ge=0)  # beside the loss of the model's own head
+    soft_targets: float = Field(default=0.0, ge=0, le=1)
 
 
 @dataclass
@@ -122,7 +128,7 @@ class DraftHead(nn.Module):
         active: int | None = None,
         shares: Tensor | None = None,
     ) -> DraftOutput:
-        """Compute the weighted cross-entropy of the states.
+        """Compute the weighted losses of the states.
 
         Args:
             hidden: hidden states of the backbone [B, L, D].
@@ -137,7 +143,11 @@ class DraftHead(nn.Module):
         for n, state in enumerate(self.states(hidden, inputs, count)):
             later = later_targets(targets, self.offsets[n])
             share = None if shares is None else shares[n]
-            output = self.head_of(n, own).loss(state, later, shares=share)
+            soft = None
+            if self.config.soft_targets:
+                ahead = F.pad(hidden[:, self.offsets[n] :], (0, 0, 0, self.offsets[n]))
+                soft = SoftTargets(own, ahead, self.config.soft_targets)
+            output = self.head_of(n, own).loss(state, later, shares=share, soft=soft)
             total = total + self.weights[n] * output.loss
             per_state[n] = (output.per_slot if share is None else share * output.per_slot).mean()
         return DraftOutput(self.config.loss_weight * total, per_state)
