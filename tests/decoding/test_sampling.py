@@ -52,6 +52,14 @@ def test_greedy_advance_is_the_expected_one() -> None:
     assert array.tolist() == kept.tolist()
 
 
+def test_expected_advance_does_not_depend_on_the_batch() -> None:
+    logits = torch.randn(7, 218, generator=torch.Generator().manual_seed(0))
+    values = torch.cartesian_prod(*[torch.arange(6.0)] * 3).cumsum(1)  # [216, 3]
+    whole = Sampler(greedy=True).keep_expected(logits, values)
+    for row, own in zip(logits, whole, strict=True):
+        assert torch.equal(Sampler(greedy=True).keep_expected(row[None], values)[0], own)
+
+
 def test_end_is_kept_where_it_is_the_most_probable() -> None:
     logits = torch.tensor([[0.2, 0.2, 0.2, 0.4], [0.3, 0.2, 0.3, 0.2]]).log()
     kept = Sampler(greedy=True).keep_expected(logits, torch.tensor([[0.0], [1.0], [2.0]]))

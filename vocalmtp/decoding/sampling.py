@@ -103,7 +103,8 @@ class Sampler:
         if not (self.greedy or self.temperature == 0):
             return logits
         where, size = namespace(logits).where, len(values)
-        expected = softmax(logits[:, :size]) @ values  # [B, G]
+        probs = softmax(logits[:, :size])
+        expected = (probs[:, None] * values.T).sum(-1)  # [B, G]; a product of matrices mixes rows
         distances = ((expected[:, None] - values) ** 2).sum(-1)  # [B, v]
         ids = range_like(logits, logits.shape[-1])
         others = distances.argmin(-1)[:, None] != ids
