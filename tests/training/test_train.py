@@ -177,7 +177,9 @@ def test_init_of_another_tokenizer_is_refused(shards: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize("file", sorted(RECIPES.glob("*.yaml")), ids=lambda file: file.stem)
 def test_mini_recipes_parse(file: Path) -> None:
     parsed = parse(SpeechLMRecipe, load_yaml(file), file.name)
-    assert parsed.model.backbone["hidden_size"] == (256 if file.stem in ("phones", "24khz") else 384)
+    assert parsed.model.backbone["hidden_size"] == (
+        256 if file.stem in ("phones", "24khz") else 384
+    )
 
 
 def test_pretrained_backbone_brings_its_text_tokenizer(shards: Path, tmp_path: Path) -> None:
