@@ -48,6 +48,7 @@ def test_greedy_advance_is_the_expected_one() -> None:
     kept = Sampler(greedy=True).keep_expected(logits, values)
     assert kept.isfinite().tolist() == [[False, True, False, False, False]]  # 0.9, not 0
     assert torch.equal(Sampler(temperature=0.5).keep_expected(logits, values), logits)
+    assert torch.equal(Sampler(top_k=1).keep_expected(logits, values), kept)
     array = Sampler(greedy=True).keep_expected(logits.numpy(), values.numpy())
     assert array.tolist() == kept.tolist()
 

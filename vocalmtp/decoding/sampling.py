@@ -100,7 +100,7 @@ class Sampler:
             Logits [B, V].
 
         """
-        if not (self.greedy or self.temperature == 0):
+        if not self.is_greedy:
             return logits
         where, size = namespace(logits).where, len(values)
         probs = softmax(logits[:, :size])
@@ -122,14 +122,14 @@ class Sampler:
             Ids [B].
 
         """
-        if self.greedy or self.temperature == 0:
+        if self.is_greedy:
             return logits.argmax(-1)
         assert noise is not None
         return inverse_cdf(softmax(self._filter(as_float(logits) / self.temperature)), noise)
 
     def probabilities(self, logits: Array) -> Array:
         """Distribution that `sample` draws from, [B, V] to [B, V]; one-hot if greedy."""
-        if self.greedy or self.temperature == 0:
+        if self.is_greedy:
             ids = range_like(logits, logits.shape[-1])
             return as_float(logits.argmax(-1)[..., None] == ids)
         return softmax(self._filter(as_float(logits) / self.temperature))
@@ -174,7 +174,7 @@ class RowSamplers:
     @property
     def ignore_noise(self) -> bool:
         """Whether no row's tokens depend on noise."""
-        return all(kind.greedy or kind.temperature == 0 for kind in self.kinds)
+        return all(kind.is_greedy for kind in self.kinds)
 
     def at(self, rows: Array) -> "RowSamplers":
         """Return the samplers of the rows [n], which may repeat; they neither join nor leave."""
