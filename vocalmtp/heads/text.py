@@ -105,7 +105,9 @@ class TextHead(SpeechHead):
         numbers = torch.full((slot.vocab_size,), IGNORED, device=self.ids.device)
         numbers[self.places] = torch.arange(len(self.ids), device=self.ids.device)
         targets = torch.where(targets == IGNORED, IGNORED, numbers[targets.clamp(min=0)])
-        chosen = targets[..., 0] != IGNORED if mask is None else mask & (targets[..., 0] != IGNORED)
+        chosen = targets[..., 0] != IGNORED
+        if mask is not None:
+            chosen = chosen & mask
         logits = self.output(hidden[chosen])  # [N, n]
         if soft is None:
             return self.cross_entropy([logits], targets[chosen], shares)

@@ -9,8 +9,9 @@ per step, V vocabulary of a slot.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate
 from typing import TYPE_CHECKING, Literal
+
+import numpy as np
 
 from vocalmtp.arrays import Array, constant, full, namespace, range_like
 from vocalmtp.errors import InputError
@@ -380,11 +381,10 @@ class TokenLayout:
     @cached_property
     def joint_moves(self) -> tuple[int, ...]:
         """How far each symbol of a joint advance moves the pointer by each frame, [size * G]."""
-        assert self.joint_advance is not None
-        slot, frames = self.slots[self.joint_advance[0]], range(self.frames_per_step)
-        base = self.streams[slot.stream].size
-        by_frame = ([code // base**frame % base for frame in frames] for code in range(slot.size))
-        return tuple(moved for moves in by_frame for moved in accumulate(moves))
+        assert self.joint_advance is not None and isinstance(self._packing, GroupedPacking)
+        slot = self.slots[self.joint_advance[0]]
+        moves = self._packing.split_joint(slot, np.arange(slot.size)).cumsum(1)  # [size, G]
+        return tuple(moves.ravel().tolist())
 
     @cached_property
     def _slots_of(self) -> dict[str, tuple[int, tuple[int, ...]]]:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from vocalmtp.models.base import LossShares, TrainingOutput
 from vocalmtp.models.batch import Batch, PositionKind
@@ -79,7 +79,7 @@ class SpeechLM(SpeechDecoding, MultiTokenLM):
 
         """
         backbone = load_backbone(name_or_folder, "model.pretrained")
-        config.backbone = config_of(backbone)
+        config.backbone = config_of(backbone.config)
         model = cls(config)
         model.take_backbone(backbone)
         return model
@@ -93,7 +93,7 @@ class SpeechLM(SpeechDecoding, MultiTokenLM):
 
         """
         trunk = load_backbone(name_or_folder, "model.trunk")
-        config.trunk = config_of(trunk)
+        config.trunk = config_of(trunk.config)
         model = cls(config)
         assert model.trunk is not None
         model.trunk.load(trunk)
@@ -172,7 +172,7 @@ class SpeechLM(SpeechDecoding, MultiTokenLM):
         return losses.mean(), torch.stack(parts)
 
 
-def config_of(backbone: PreTrainedModel) -> dict[str, Any]:
-    """Return the configuration of a causal LM, with its `model_type`."""
-    settings: dict[str, Any] = backbone.config.to_diff_dict()
-    return settings | {"model_type": backbone.config.model_type}
+def config_of(config: PretrainedConfig) -> dict[str, Any]:
+    """Return the settings of a causal LM that are not the defaults, with its `model_type`."""
+    settings: dict[str, Any] = config.to_diff_dict()
+    return settings | {"model_type": config.model_type}

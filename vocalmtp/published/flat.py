@@ -104,7 +104,7 @@ class FlatFamily:
             count = sum(stream.size for stream in spec.streams)
             ids = [*range(len(table) - count, len(table)), len(table) - count - 1]
         config = SpeechLMConfig(
-            backbone=config_of(backbone),
+            backbone=config_of(backbone.config),
             streams=[{"name": stream.name, "size": stream.size} for stream in spec.streams],
             flat=len(self.order) > 1,
             flat_order=self.order if len(self.order) > 1 else (),

@@ -17,7 +17,7 @@ from vocalmtp.hub import model_folder
 from vocalmtp.io.read import reason
 from vocalmtp.models.checkpoint import find_source
 from vocalmtp.models.config import SpeechLMConfig
-from vocalmtp.models.speech_lm import SpeechLM
+from vocalmtp.models.speech_lm import SpeechLM, config_of
 from vocalmtp.published.base import (
     FAMILIES,
     OWN,
@@ -205,8 +205,7 @@ def trunk_config(name: str, key: str) -> dict[str, Any]:
             f"{key} '{name}': its configuration cannot be read ({reason(error)}); fetch it first",
             code="unusable",
         ) from error
-    settings: dict[str, Any] = config.to_diff_dict()
-    return settings | {"model_type": config.model_type}
+    return config_of(config)
 
 
 def known_config(name: str) -> SpeechLMConfig:
