@@ -81,14 +81,7 @@ def load(
     )
     loader = import_module(chosen.loader)
     model, tokenizer = loader.load_parts(chosen, folder, settings)
-    phones = " ".join(PHONES)
-    reads = (model.config.alphabet, model.config.phones or phones)
-    if model.config.has_text_track and reads != (ALPHABET, phones):
-        raise InputError(
-            f"model '{name}': reads another alphabet than this version writes; "
-            "run: pip install --upgrade vocalmtp",
-            code="version_too_new",
-        )
+    _check_alphabet(model.config, name)
     voices = load_voices(folder / "voices")
     encode_text, decode_text, prompt_format = char_ids, char_text, None
     if family is not None and published is not None:
@@ -113,6 +106,17 @@ def load(
         reader,
         prompt_format,
     )
+
+
+def _check_alphabet(config: Any, name: Path | str) -> None:
+    """Raise InputError if the text track of a model reads other ids than this version writes."""
+    reads = (config.alphabet, config.phones or " ".join(PHONES))
+    if config.has_text_track and reads != (ALPHABET, " ".join(PHONES)):
+        raise InputError(
+            f"model '{name}': reads another alphabet than this version writes; "
+            "run: pip install --upgrade vocalmtp",
+            code="version_too_new",
+        )
 
 
 def facts_of(folder: Path) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from helpers.sounds import buzz
 from helpers.tiny_codec_run import tiny_codec_recipe
 from helpers.tiny_run import tiny_recipe, write_tiny_shards
 
+from vocalmtp.errors import InputError
 from vocalmtp.io.run_folder import only_writer
 from vocalmtp.training.codec import train_tokenizer
 from vocalmtp.training.run_files import last_whole_checkpoint
@@ -44,6 +45,23 @@ def manifest() -> Callable[..., Path]:
 def write_recipe(path: Path, shards: Path, output: Path, **optim: object) -> Path:
     path.write_text(yaml.safe_dump(tiny_recipe(shards, output, **optim).model_dump(mode="json")))
     return path
+
+
+def test_refused_input_leaves_no_output_folder(tmp_path):
+    new, old = tmp_path / "new", tmp_path / "old"
+    old.mkdir()
+    for folder in (new, old):
+        with raises_input_error("unusable"), only_writer(folder):
+            raise InputError("text: is empty; give some", code="unusable")
+    assert not new.exists()
+    assert old.is_dir()
+
+
+def test_failed_run_keeps_what_it_has_written(tmp_path):
+    with raises_input_error("unusable"), only_writer(tmp_path / "new"):
+        (tmp_path / "new" / "results.jsonl").write_text("{}\n")
+        raise InputError("text: is empty; give some", code="unusable")
+    assert (tmp_path / "new" / "results.jsonl").is_file()
 
 
 def test_the_second_process_at_a_folder_is_refused(refused, whole_model, manifest, tmp_path):

@@ -6,6 +6,7 @@ command continues where it stopped, and another configuration is refused.
 
 import json
 import math
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +26,8 @@ Row = dict[str, Any]
 def only_writer(folder: Path) -> Iterator[None]:
     """Create `folder` if necessary and lock it against other processes inside the block.
 
-    The lock of a process that has died is released by the operating system.
+    The lock of a process that has died is released by the operating system. A folder that was created
+    here is removed if the block fails before it has written anything.
 
     Raises:
         InputError: the folder cannot be written to, or another process holds its lock.
@@ -35,7 +37,7 @@ def only_writer(folder: Path) -> Iterator[None]:
 
     if folder.exists() and not folder.is_dir():
         raise InputError(f"output '{folder}': is a file; give a folder", code="invalid_value")
-    lock = FileLock(folder / LOCK, blocking=False, thread_local=False)
+    lock, created = FileLock(folder / LOCK, blocking=False, thread_local=False), not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
@@ -52,6 +54,10 @@ def only_writer(folder: Path) -> Iterator[None]:
         ) from error
     try:
         yield
+    except BaseException:
+        if created and [each.name for each in folder.iterdir()] == [LOCK]:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
     finally:
         lock.release()
 

@@ -12,6 +12,7 @@ from vocalmtp.onnx.builder import Graph, Weights
 from vocalmtp.onnx.manifest import EXACT, OnnxManifest, graph_end, header_digest
 from vocalmtp.tokenizers import load_tokenizer
 from vocalmtp.tokenizers.neural import LOOKAHEAD, NeuralTokenizer
+from vocalmtp.tokenizers.neural.model import NeuralTokenizerConfig
 
 
 def export_onnx(folder: Path) -> list[Path]:
@@ -40,24 +41,7 @@ def export_onnx(folder: Path) -> list[Path]:
             code="unsupported",
         )
     codec_graphs.check_exportable(tokenizer.config, what)
-    weights = Weights(folder, FORMER_WEIGHTS)
-    quantized = Graph("quantized", weights)
-    quantized.check_products(EXACT)
-    graphs: dict[str, Graph] = {
-        "prompt.onnx": lm_graphs.prompt_graph(config, weights),
-        "step.onnx": lm_graphs.step_graph(config, weights),
-        "step.int8.onnx": lm_graphs.step_graph(config, weights, quantized),
-        "lm.onnx": lm_graphs.lm_graph(config, weights),
-        "lm.int8.onnx": lm_graphs.lm_graph(config, weights, quantized),
-        "quantized.onnx": quantized,
-    }
-    for int8 in (False, True) if config.has_text_track else ():
-        graphs[f"text{graph_end(int8)}"] = lm_graphs.text_graph(config, weights, int8)
-    own = Weights(folder / "tokenizer")
-    for int8 in (False, True):
-        end, codec = graph_end(int8), tokenizer.config
-        graphs[f"tokenizer/frames{end}"] = codec_graphs.frames_graph(codec, own, int8)
-        graphs[f"tokenizer/samples{end}"] = codec_graphs.samples_graph(codec, own, int8)
+    graphs = _graphs(folder, config, tokenizer.config)
     manifest = OnnxManifest(
         layout=config.layout,
         text=config.text,
@@ -83,3 +67,26 @@ def export_onnx(folder: Path) -> list[Path]:
             graph.save(partial)
     manifest.save(folder)
     return [folder / name for name in graphs]
+
+
+def _graphs(folder: Path, config: SpeechLMConfig, codec: NeuralTokenizerConfig) -> dict[str, Graph]:
+    """The graphs of a speech LM and its tokenizer, by the names of their files."""
+    weights = Weights(folder, FORMER_WEIGHTS)
+    quantized = Graph("quantized", weights)
+    quantized.check_products(EXACT)
+    graphs: dict[str, Graph] = {
+        "prompt.onnx": lm_graphs.prompt_graph(config, weights),
+        "step.onnx": lm_graphs.step_graph(config, weights),
+        "step.int8.onnx": lm_graphs.step_graph(config, weights, quantized),
+        "lm.onnx": lm_graphs.lm_graph(config, weights),
+        "lm.int8.onnx": lm_graphs.lm_graph(config, weights, quantized),
+        "quantized.onnx": quantized,
+    }
+    for int8 in (False, True) if config.has_text_track else ():
+        graphs[f"text{graph_end(int8)}"] = lm_graphs.text_graph(config, weights, int8)
+    own = Weights(folder / "tokenizer")
+    for int8 in (False, True):
+        end = graph_end(int8)
+        graphs[f"tokenizer/frames{end}"] = codec_graphs.frames_graph(codec, own, int8)
+        graphs[f"tokenizer/samples{end}"] = codec_graphs.samples_graph(codec, own, int8)
+    return graphs

@@ -263,7 +263,8 @@ def _rotation(graph: Graph, config: SpeechLMConfig, dim: int) -> tuple[str, str]
     """Cosine and sine of all rotary positions, [P, d / 2] each; made when a session begins."""
     rope = config.backbone.get("rope_parameters") or {}
     theta = rope.get("rope_theta") or config.backbone.get("rope_theta", 10_000.0)
-    frequencies = theta ** -(np.arange(0, dim, 2) / dim)
+    # by Python, as the last bits of numpy's powers depend on the CPU
+    frequencies = np.array([theta ** -(each / dim) for each in range(0, dim, 2)])
     most = config.backbone.get("max_position_embeddings", LONGEST_CONTEXT)
     zero, count, one = (graph.constant(value, np.int64) for value in (0, most, 1))
     places = graph.op("Unsqueeze", graph.op("Range", zero, count, one), graph.integers(1))
