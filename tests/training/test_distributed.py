@@ -10,6 +10,8 @@ import pytest
 import torch
 from helpers.tiny_run import tiny_recipe
 
+from vocalmtp.training.distributed import usable_precision
+
 SCRIPT = """
     import sys
     from pathlib import Path
@@ -103,3 +105,20 @@ def test_speech_lm_losses_on_two_processes_equal_those_on_one(shards, tmp_path, 
 def is_time(key: str) -> bool:
     """Whether a value of the log depends on the clock."""
     return key in ("seconds", "left_s") or "per_s" in key or key.endswith("runtime")
+
+
+@pytest.mark.parametrize(
+    ("asked", "device", "native", "used"),
+    [
+        ("bf16", "cpu", True, "bf16"),
+        ("bf16", "cpu", False, "fp32"),
+        ("fp32", "cpu", True, "fp32"),
+        ("bf16", "cuda", False, "bf16"),
+    ],
+)
+def test_bfloat16_trains_where_products_are_native(
+    monkeypatch, capsys, asked, device, native, used
+):
+    monkeypatch.setattr("vocalmtp.training.distributed.has_bf16", lambda: native)
+    assert usable_precision(asked, torch.device(device)) == used
+    assert ("fp32" in capsys.readouterr().out) == (asked != used)

@@ -43,6 +43,7 @@ from vocalmtp.training.distributed import (
     num_processes,
     select_device,
     share_of_counts,
+    usable_precision,
 )
 from vocalmtp.training.recipe import Curriculum, OptimRecipe, SpeechLMRecipe, TextLMRecipe
 from vocalmtp.training.run_files import (
@@ -259,7 +260,8 @@ MAY_CHANGE = {"output": True, "device": True, "optim": dict.fromkeys(RUN_LENGTH,
 
 def arguments(optim: OptimRecipe, device: str, folder: Path, evaluate: bool) -> TrainingArguments:
     """Translate a recipe to the arguments of the Trainer, which saves checkpoints in `folder`."""
-    cpu = select_device(device).type == "cpu"
+    place = select_device(device)
+    cpu = place.type == "cpu"
     return TrainingArguments(
         output_dir=str(folder),
         max_steps=optim.max_steps,
@@ -270,7 +272,7 @@ def arguments(optim: OptimRecipe, device: str, folder: Path, evaluate: bool) -> 
         adam_beta2=optim.adam_beta2,
         max_grad_norm=optim.max_grad_norm,
         optim="adamw_torch_fused",
-        bf16=optim.precision == "bf16",
+        bf16=usable_precision(optim.precision, place) == "bf16",
         use_cpu=cpu,
         ddp_backend="gloo" if num_processes() > 1 and cpu else None,
         ddp_broadcast_buffers=False,  # they are constants

@@ -18,7 +18,7 @@ from vocalmtp.data.text_rows import TextRows
 from vocalmtp.io.atomic import atomic_path
 from vocalmtp.models.prompts import States, Text
 from vocalmtp.models.text_lm import TextLM
-from vocalmtp.training.distributed import Precision, is_first
+from vocalmtp.training.distributed import Precision, is_first, usable_precision
 
 HIDDEN, KEY = "hidden", "key"
 POSITIONS = 2048  # of a batch
@@ -87,6 +87,7 @@ def compute_states(rows: TextRows, model: TextLM, precision: Precision) -> Tenso
     """Run the backbone over all rows, batches of similar lengths at a time: [N, D]."""
     order = sorted(range(len(rows)), key=lambda index: rows.frames[index])
     found: dict[int, Tensor] = {}
+    mixed = usable_precision(precision, model.device) == "bf16"
     while order:
         longest = rows.frames[order[-1]]
         batch = [order.pop() for _ in range(min(len(order), max(1, POSITIONS // longest)))]
@@ -95,7 +96,7 @@ def compute_states(rows: TextRows, model: TextLM, precision: Precision) -> Tenso
             start, stop = rows.spans[index]
             ids[place, : stop - start] = rows.ids[start:stop]
         inputs = model.backbone.get_input_embeddings()(ids.to(model.device))
-        with torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=mixed):
             hidden = model.run_backbone(inputs).to("cpu", torch.bfloat16)
         found |= {i: hidden[place, : rows.frames[i]] for place, i in enumerate(batch)}
     return torch.cat([found[index] for index in range(len(rows))])
