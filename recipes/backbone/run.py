@@ -39,6 +39,7 @@ ROWS = (
     "mini_12",
     "random",
     "decoder_4",
+    "vocalnet",
 )
 TEXT_ROWS = ("from_mini", "lora", "inline")  # those whose text LM is compared with the original
 READING_ROWS = ("from_mini", "base", "lora", "inline")  # text in the prompt and on the track
@@ -78,12 +79,22 @@ def main() -> None:
         if name == "random":
             write_random()
         folder = build(name, recipe, setting)
-        keep(f"speech/{name}", lambda f=folder, r=recipe: measure_speech(str(f), setting, r))
+        for modules in range(number_of_modules(recipe) + 1):  # 0: they do not speak
+            keep(
+                f"speech/{name}" + (f"_{modules + 1}" if modules else ""),
+                lambda f=folder, r=recipe, m=modules: measure_speech(str(f), setting, r, m),
+            )
         if name in READING_ROWS:
             keep(f"reading/{name}", lambda f=folder: measure_reading(str(f), setting))
         if name in TEXT_ROWS:
             keep(f"text/{name}", lambda r=recipe: measure_text(r.output))
         write_report(Path())
+
+
+def number_of_modules(recipe: SpeechLMRecipe) -> int:
+    """Modules of a row that predict further steps."""
+    draft = recipe.model.draft if recipe.model is not None else {}
+    return int(draft.get("steps", 0))
 
 
 def build(name: str, recipe: SpeechLMRecipe, setting: Setting) -> Path:

@@ -9,6 +9,7 @@ import torch
 from vocalmtp.ablation.evaluate import training_seconds
 from vocalmtp.bench.speed import codec_seconds, loop_seconds
 from vocalmtp.data.shards import CodeShards
+from vocalmtp.decoding.options import UNVERIFIED, Decoding
 from vocalmtp.evaluation.judges import Judges
 from vocalmtp.evaluation.metrics import Evaluators, success
 from vocalmtp.evaluation.sentences import pick_items, pick_references
@@ -50,17 +51,21 @@ class Setting:
     sentences: int
 
 
-def measure_speech(model: str, setting: Setting, recipe: SpeechLMRecipe | None = None) -> Row:
+def measure_speech(
+    model: str, setting: Setting, recipe: SpeechLMRecipe | None = None, modules: int = 0
+) -> Row:
     """Measure a model; with the recipe, also its training.
 
     Args:
         model: name or folder of the exported model.
         setting: of all rows.
         recipe: of its training.
+        modules: how many further steps a pass emits by the modules of a draft head, unverified.
 
     """
-    tts = load(model, int8=False)
-    name = Path(model).name
+    decoding = Decoding(drafts=modules, accept=UNVERIFIED) if modules else None
+    tts = load(model, int8=False, decoding=decoding)
+    name = Path(model).name + (f"_{modules + 1}" if modules else "")
     row: Row = {"name": name} | spoken(name, tts, setting) | speed(tts)
     row |= validation_loss(SpeechLM.load(model_folder(model)), model_folder(model), setting)
     return row if recipe is None else row | training(recipe)
@@ -87,7 +92,7 @@ def spoken(name: str, tts: TTS, setting: Setting) -> Row:
 def speed(tts: TTS) -> Row:
     """Real-time factor at batch 1: a decode loop of a fixed length, and the tokenizer."""
     frames = round(LOOP_SECONDS * tts.tokenizer.spec.frame_rate)
-    passes = tts.model.layout.num_steps(frames)
+    passes = -(-tts.model.layout.num_steps(frames) // (1 + tts.decoding.drafts))
     loops = loop_seconds({"": tts}, 1, {"": passes}, REPEATS)[""]
     codec = codec_seconds(tts, frames, REPEATS)
     return {"rtf": [(codec + taken) / LOOP_SECONDS for taken in sorted(loops)]}

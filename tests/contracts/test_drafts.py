@@ -19,6 +19,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "sequential, shared head": {"name": "sequential", "steps": 2, "heads": 2, "own_heads": False},
     "recursive": {"name": "recursive", "steps": 3, "heads": 2},
     "recursive, as released": {"name": "recursive", "steps": 3, "heads": 2, "matched": False},
+    "recursive, from hidden": {"name": "recursive", "heads": 2, "from_hidden": True},
     "leap": {"name": "leap", "steps": 2, "stride": 3},
     "parallel": {"name": "leap", "steps": 3, "stride": 1, "mapped": False},
 }
@@ -67,6 +68,25 @@ def batch(layout: TokenLayout) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor
     targets = layout.targets(layout.pack(codes).tokens)
     shape = (*targets.shape[:2], WIDTH)
     return torch.randn(shape, requires_grad=True), torch.randn(shape), targets
+
+
+def test_own_layers_are_converted_for_inference(
+    draft: DraftHead, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vocalmtp.engines.linears.MIN_WEIGHTS", 1)
+    own = [
+        module
+        for name, module in draft.named_modules()
+        if isinstance(module, torch.nn.Linear) and not name.startswith("heads.")
+    ]
+    converted: list[torch.nn.Module] = []
+
+    def convert(linear: torch.nn.Linear) -> torch.nn.Module:
+        converted.append(linear)
+        return linear
+
+    draft.optimize_for_inference(convert)
+    assert all(sum(each is linear for each in converted) == 1 for linear in own)
 
 
 def test_gradient_reaches_all_parameters_and_backbone(

@@ -43,6 +43,14 @@ def test_weights_decay_and_sum_to_one() -> None:
     assert RecursiveDraft(stated, 8, lambda: None).weights == (0.6, 0.3, 0.1)
 
 
+def test_new_head_begins_with_the_hidden_states() -> None:
+    config = {"name": "recursive", "heads": 2, "from_hidden": True}
+    draft = build_draft(config, WIDTH, lambda: None)
+    hidden, inputs = torch.randn(2, 1, 9, WIDTH)
+    for state in draft.states(hidden, inputs, 3):
+        torch.testing.assert_close(state, torch.nn.functional.rms_norm(hidden, (WIDTH,)))
+
+
 def test_drafts_more_steps_than_trained() -> None:
     draft = build_draft({"name": "recursive", "heads": 2, "steps": 2}, WIDTH, lambda: None).eval()
     hidden = torch.randn(1, 4, WIDTH)

@@ -11,9 +11,9 @@ from vocalmtp.data.text_rows import DraftVocabulary
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.decoding.speculative import Speculative
 from vocalmtp.decoding.text_generation import GenerationRequest, TextGenerator
+from vocalmtp.evaluation.statistics import bootstrap_ratio
 
 GREEDY = Sampler(greedy=True)
-BATCHES = (1, 4)
 VOCABULARY = 4096  # that the heads were trained on
 VOCABULARIES = (1024, 16_384, 49_152)  # that FastMTP's head drafts from as well
 CONFIDENCE = 0.3  # least probability of all drafts of a pass together
@@ -40,7 +40,7 @@ class Arm:
     tokens: int
     drafts: int = 0
     confidence: float = 0.0
-    seconds: float = 0.0
+    seconds: list[float] = field(default_factory=list)  # per batch of prompts
     answers: list[list[int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -62,7 +62,7 @@ class Arm:
         )
         answers = [answer.ids for _, answer in sorted(found, key=lambda pair: pair[0])]
         if timed:
-            self.seconds += time.process_time() - start
+            self.seconds.append(time.process_time() - start)
             self.answers += answers
 
     def row(self, batch: int, plain: "Arm") -> Row:
@@ -70,12 +70,14 @@ class Arm:
         tokens = sum(map(len, self.answers))
         row: Row = {"arm": self.name, "batch": batch, "drafts": self.drafts}
         row["confidence"] = self.confidence or None
-        row["tokens_per_second"] = round(tokens / self.seconds, 1)
-        row["speed"] = round(plain.seconds / self.seconds, 2)
+        row["tokens_per_second"] = round(tokens / sum(self.seconds), 1)
+        speed = bootstrap_ratio(plain.seconds, self.seconds)  # over batches of prompts
+        row["speed"], row["speed_interval"] = speed.value, [speed.low, speed.high]
         if self.strategy is not None:
             counted = self.strategy.statistics
-            row["tokens_per_pass"] = round(counted.summary()["tokens_per_forward"], 2)
-            row["pass_cost"] = round(row["tokens_per_pass"] / row["speed"], 2)  # of a plain pass
+            row["passes"] = counted.forwards
+            row["tokens_per_pass"] = counted.summary()["tokens_per_forward"]
+            row["pass_cost"] = row["tokens_per_pass"] / speed.value  # of a plain pass
             row["accepted"] = [round(kept / counted.forwards, 3) for kept in counted.kept]
             row["identical"] = self.answers == plain.answers
         return row
@@ -88,7 +90,7 @@ def arms(model: str, heads: Sequence[str], tokens: int) -> Iterator[Arm]:
         generator = TextGenerator.load(model, Path("runs") / head)
         assert generator.model.draft is not None, head
         most = generator.model.draft.offsets[-1]
-        for drafts in range(1, most + 1) if head == "fastmtp" else (most,):
+        for drafts in range(1, most + 1) if head == "fastmtp" else (1, most):
             yield Arm(f"{head}, {VOCABULARY} tokens", generator, tokens, drafts)
         yield Arm(f"{head}, {VOCABULARY} tokens", generator, tokens, most, CONFIDENCE)
         for size in VOCABULARIES if head == "fastmtp" else ():
@@ -97,8 +99,19 @@ def arms(model: str, heads: Sequence[str], tokens: int) -> Iterator[Arm]:
             yield Arm(f"{head}, {size} tokens", view, tokens, most, CONFIDENCE)
 
 
-def measure(model: str, heads: Sequence[str], prompts: int, tokens: int) -> None:
-    """Write figures.json, unless it exists."""
+def measure(
+    model: str, heads: Sequence[str], prompts: int, tokens: int, batches: Sequence[int]
+) -> None:
+    """Write figures.json, unless it exists.
+
+    Args:
+        model: the text LM.
+        heads: trained draft heads.
+        prompts: held-out ones to answer.
+        tokens: of an answer, at most.
+        batches: sizes of batches.
+
+    """
     file = Path("figures.json")
     if file.is_file():
         return
@@ -106,7 +119,7 @@ def measure(model: str, heads: Sequence[str], prompts: int, tokens: int) -> None
     requests = [GenerationRequest(text=json.loads(line)["text"]) for line in lines]
     rows: list[Row] = []
     ways = list(arms(model, heads, tokens))
-    for size in BATCHES:
+    for size in batches:
         own = [Arm(w.name, w.generator, tokens, w.drafts, w.confidence) for w in ways]
         for arm in own:
             arm.answer(requests[-size:], timed=False)

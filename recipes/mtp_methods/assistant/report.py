@@ -16,6 +16,7 @@ COLUMNS = (
     "accepted",
     "tokens_per_second",
     "speed",
+    "speed_interval",
     "identical",
 )
 
@@ -23,13 +24,17 @@ COLUMNS = (
 def write_report(folder: Path) -> None:
     """Write report.md."""
     rows = json.loads((folder / "figures.json").read_text(encoding="utf-8"))
-    cells = [[shown(row.get(name)) for name in COLUMNS] for row in rows]
+    cells = [[shown(name, row.get(name)) for name in COLUMNS] for row in rows]
     titles = [name.replace("_", " ") for name in COLUMNS]
     (folder / "report.md").write_text(markdown_table(titles, cells) + "\n", encoding="utf-8")
 
 
-def shown(value: Any) -> str:
-    """Format a cell."""
+def shown(name: str, value: Any) -> str:
+    """Format a cell of a column."""
+    if name == "speed_interval" and value is not None:
+        return f"{value[0]:.2f} to {value[1]:.2f}"
+    if name != "confidence" and isinstance(value, float):
+        return f"{value:.2f}"
     if isinstance(value, list):
         return " / ".join(f"{share:.0%}" for share in value)
     if isinstance(value, bool):

@@ -30,7 +30,7 @@ from vocalmtp.training.text_lm import train_text_lm
 RECIPES = Path(__file__).parent
 MODEL = "smollm2-135m"
 ANSWER = 128  # tokens of an answer, at most
-HEADS = ("fastmtp", "sequential", "medusa", "leap")
+HEADS = ("fastmtp", "fastmtp_hidden", "sequential", "medusa", "leap")
 SIZES = (1024, 4096, 16_384, 49_152)  # of draft vocabularies
 
 
@@ -43,6 +43,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="updates of a head, instead of its recipe's")
     parser.add_argument("--prompts", type=int, default=16, help="to measure with")
     parser.add_argument("--tokens", type=int, default=64, help="of a measured answer, at most")
+    parser.add_argument("--batches", type=int, nargs="+", default=(1, 4), help="sizes to measure")
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
     os.chdir(arguments.work)
@@ -54,7 +55,7 @@ def main() -> None:
     write_vocabularies(tokenizer)
     for name in arguments.heads:
         train(name, arguments.steps)
-    measure(MODEL, arguments.heads, arguments.prompts, arguments.tokens)
+    measure(MODEL, arguments.heads, arguments.prompts, arguments.tokens, arguments.batches)
     write_report(Path())
 
 

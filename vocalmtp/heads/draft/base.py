@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from vocalmtp.config import Registry, StrictModel, parse
 from vocalmtp.engines.cache import AlignedCache
-from vocalmtp.engines.linears import LinearFactory
+from vocalmtp.engines.linears import LinearFactory, replace_linears
 from vocalmtp.errors import InputError
 from vocalmtp.heads.base import SoftTargets, SpeechHead
 from vocalmtp.models.layout import IGNORED
@@ -212,7 +212,10 @@ class DraftHead(nn.Module):
         return cache.seen > 0
 
     def optimize_for_inference(self, convert: LinearFactory) -> None:
-        """Fuse the layers of the heads in place; they cannot be trained or saved then."""
+        """Convert and fuse the layers in place; they cannot be trained or saved then."""
+        heads, self.heads = self.heads, nn.ModuleList()  # which convert their own layers
+        replace_linears(self, convert)
+        self.heads = heads
         for head in self.heads:
             cast(SpeechHead, head).optimize_for_inference(convert)
 

@@ -32,6 +32,8 @@ class RecursiveConfig(DraftConfig):
 
     Step k is weighted by `decay` to the power of k - 1, normalized to a sum of 1, or by
     `step_weights`. `matched` trains with the attention that decoding has, see RecursiveDraft.
+    With `from_hidden`, states begin as the hidden states, like those of a leap head, so that a new head
+    predicts what the model predicts one step earlier; otherwise all layers begin at random.
     `epsilon`, of the norms (None: that of torch), and `theta`, of the rotary positions, are the
     backbone's in a head that is to be exported (training/native_mtp.py).
     """
@@ -41,6 +43,7 @@ class RecursiveConfig(DraftConfig):
     step_weights: tuple[float, ...] | None = None
     heads: int = Field(default=4, ge=1)  # of attention
     matched: bool = True
+    from_hidden: bool = False
     epsilon: float | None = Field(default=None, gt=0)
     theta: float = Field(default=THETA, gt=0)
 
@@ -85,6 +88,16 @@ class RecursiveDraft(DraftHead):
         self.join = nn.Linear(2 * width, width, bias=False)
         self.block = Block(width, config.heads, 2 * width, epsilon, config.theta)
         self.norm = nn.RMSNorm(width, epsilon)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """See `from_hidden` of the settings; the parts are initialized before."""
+        if not self.config.from_hidden:
+            return
+        state, _ = self.join.weight.detach().chunk(2, 1)  # [D, D] of the states, and of the inputs
+        for weight in (self.join.weight, self.block.out.weight, self.block.down.weight):
+            nn.init.zeros_(weight)
+        nn.init.eye_(state)
 
     @property
     def max_drafts(self) -> int:
