@@ -13,7 +13,9 @@ from helpers.errors import error_code
 from helpers.toy_model import BACKBONE, tokenizer_config
 
 from vocalmtp.data.shards import CodeShards
+from vocalmtp.models.speech_lm import SpeechLM
 from vocalmtp.tokenizers.neural import NeuralTokenizer
+from vocalmtp.training.export import export_model
 
 
 @pytest.fixture
@@ -73,6 +75,26 @@ def test_from_recordings_to_speech(corpus, capsys):
     assert "made of sines" in capsys.readouterr().out
     assert run("tts", "Hi.", "-o", corpus / "hi.wav", "-m", corpus / "out") == 0
     assert soundfile.info(corpus / "hi.wav").frames > 0
+
+
+def test_exported_model_ignores_vectors_that_it_was_trained_without(corpus):
+    assert run("tokenize", corpus, "-o", corpus / "codes", "-t", corpus / "tokenizer") == 0
+    recipe = {
+        "recipe": "speech_lm",
+        "output": str(corpus / "run"),
+        "data": {"shards": str(corpus / "codes")},
+        "model": {"backbone": BACKBONE, "frames_per_step": 2, "speaker_dropout": 1.0},
+        "optim": {"max_steps": 1, "batch_frames": 200},
+    }
+    (corpus / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    assert run("train", corpus / "recipe.yaml") == 0
+    export_model(
+        corpus / "run", corpus / "tokenizer", corpus / "out", manifest=corpus, origins={}, card={}
+    )
+    projection = SpeechLM.load(corpus / "out").speaker_projection
+    vectors = torch.randn(3, projection.projection[0].in_features)
+    made = projection(vectors, torch.tensor([True, True, False]))
+    assert torch.equal(made[:2], made[2:].expand(2, -1))
 
 
 def test_a_tokenizer_is_trained_by_its_recipe(corpus):

@@ -288,6 +288,14 @@ class SpeakerProjection(nn.Module):
         self.no_speaker = nn.Parameter(torch.randn(width) * 0.5)
         self.scale = speaker_dim**0.5 if config.scaled else 1.0
 
+    @torch.no_grad()
+    def ignore_vectors(self) -> None:
+        """Give every vector the output of rows without one, exactly."""
+        last = self.projection[-1]
+        assert isinstance(last, nn.Linear)
+        last.weight.zero_()
+        last.bias.copy_(self.no_speaker)
+
     def forward(self, speaker: Tensor, has_speaker: Tensor) -> Tensor:
         """Project `speaker` [B, D_s] where `has_speaker` [B]: [B, D]."""
         if self.training and self.dropout > 0:

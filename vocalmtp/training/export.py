@@ -35,6 +35,8 @@ def export_model(
 ) -> Path:
     """Write the folder `output`: model, tokenizer/, voices/ and card.json.
 
+    A speech LM that was trained without speaker vectors (`speaker_dropout: 1.0`) will ignore them.
+
     Args:
         model: folder of the trained speech LM.
         tokenizer: folder of its tokenizer.
@@ -64,6 +66,8 @@ def export_model(
         )
     speech_lm.drop_objectives()
     speech_lm.config.text_version = VERSION
+    if speech_lm.speaker_projection is not None and speech_lm.config.speaker_dropout == 1:
+        speech_lm.speaker_projection.ignore_vectors()  # the projection was never trained
     rows = [row for row in read_manifest(manifest, "train") if row.seconds > 2 * SHORTEST]
     recordings = {name: _recordings(name, rows) for name in origins}
     with quiet(), atomic_folder(output) as folder:
