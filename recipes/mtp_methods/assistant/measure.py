@@ -14,8 +14,7 @@ from vocalmtp.decoding.text_generation import GenerationRequest, TextGenerator
 from vocalmtp.evaluation.statistics import bootstrap_ratio
 
 GREEDY = Sampler(greedy=True)
-VOCABULARY = 4096  # that the heads were trained on
-VOCABULARIES = (1024, 16_384, 49_152)  # that FastMTP's head drafts from as well
+VOCABULARY = 4096  # tokens of the draft vocabulary that the heads were trained on
 CONFIDENCE = 0.3  # least probability of all drafts of a pass together
 NEXT = "next token"
 
@@ -83,8 +82,13 @@ class Arm:
         return row
 
 
-def arms(model: str, heads: Sequence[str], tokens: int) -> Iterator[Arm]:
-    """Next-token decoding, every head with and without a confidence, and FastMTP's by vocabulary."""
+def arms(
+    model: str, heads: Sequence[str], tokens: int, vocabularies: Sequence[int]
+) -> Iterator[Arm]:
+    """Next-token decoding, and every head with one draft, with the most, and with a confidence.
+
+    FastMTP's also with all numbers between, and by draft vocabulary.
+    """
     yield Arm(NEXT, TextGenerator.load(model), tokens)
     for head in heads:
         generator = TextGenerator.load(model, Path("runs") / head)
@@ -93,38 +97,35 @@ def arms(model: str, heads: Sequence[str], tokens: int) -> Iterator[Arm]:
         for drafts in range(1, most + 1) if head == "fastmtp" else (1, most):
             yield Arm(f"{head}, {VOCABULARY} tokens", generator, tokens, drafts)
         yield Arm(f"{head}, {VOCABULARY} tokens", generator, tokens, most, CONFIDENCE)
-        for size in VOCABULARIES if head == "fastmtp" else ():
+        for size in vocabularies if head == "fastmtp" else ():
             ids = DraftVocabulary.load(Path(f"vocabulary_{size}.json")).ids
             view = TextGenerator(generator.model.with_draft_vocabulary(ids), generator.tokenizer)
             yield Arm(f"{head}, {size} tokens", view, tokens, most, CONFIDENCE)
 
 
-def measure(
-    model: str, heads: Sequence[str], prompts: int, tokens: int, batches: Sequence[int]
-) -> None:
-    """Write figures.json, unless it exists.
+def measure(ways: Sequence[Arm], prompts: int, batches: Sequence[int]) -> None:
+    """Write figures.json, unless it has those of so many prompts; rewritten after every batch of them.
 
     Args:
-        model: the text LM.
-        heads: trained draft heads.
+        ways: to decode, next-token decoding first.
         prompts: held-out ones to answer.
-        tokens: of an answer, at most.
         batches: sizes of batches.
 
     """
     file = Path("figures.json")
-    if file.is_file():
+    if file.is_file() and json.loads(file.read_text(encoding="utf-8"))["prompts"] == prompts:
         return
     lines = Path("prompts/test.jsonl").read_text(encoding="utf-8").splitlines()
     requests = [GenerationRequest(text=json.loads(line)["text"]) for line in lines]
     rows: list[Row] = []
-    ways = list(arms(model, heads, tokens))
     for size in batches:
-        own = [Arm(w.name, w.generator, tokens, w.drafts, w.confidence) for w in ways]
+        own = [Arm(w.name, w.generator, w.tokens, w.drafts, w.confidence) for w in ways]
         for arm in own:
             arm.answer(requests[-size:], timed=False)
         for first in range(0, prompts, size):
             for arm in own:
                 arm.answer(requests[first : first + size])
-        rows += [arm.row(size, own[0]) for arm in own]
-    file.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+            found = rows + [arm.row(size, own[0]) for arm in own]
+            done = {"prompts": first + size if size == batches[-1] else 0, "rows": found}
+            file.write_text(json.dumps(done, indent=1) + "\n", encoding="utf-8")
+        rows = found

@@ -23,7 +23,7 @@ COLUMNS = (
 
 def write_report(folder: Path) -> None:
     """Write report.md."""
-    rows = json.loads((folder / "figures.json").read_text(encoding="utf-8"))
+    rows = json.loads((folder / "figures.json").read_text(encoding="utf-8"))["rows"]
     cells = [[shown(name, row.get(name)) for name in COLUMNS] for row in rows]
     titles = [name.replace("_", " ") for name in COLUMNS]
     (folder / "report.md").write_text(markdown_table(titles, cells) + "\n", encoding="utf-8")

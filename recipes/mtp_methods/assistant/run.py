@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 
-from measure import measure
+from acceptance import measure_acceptance
+from measure import VOCABULARY, arms, measure
 from prompts import TRAIN, write_prompts
 from report import write_report
 from vocalmtp.config import load_yaml, parse
@@ -30,8 +31,9 @@ from vocalmtp.training.text_lm import train_text_lm
 RECIPES = Path(__file__).parent
 MODEL = "smollm2-135m"
 ANSWER = 128  # tokens of an answer, at most
-HEADS = ("fastmtp", "fastmtp_hidden", "sequential", "medusa", "leap")
-SIZES = (1024, 4096, 16_384, 49_152)  # of draft vocabularies
+HEADS = ("fastmtp", "sequential", "medusa", "leap")
+OTHERS = (1024, 16_384, 49_152)  # draft vocabularies that FastMTP's heads draft from as well
+SIZES = (VOCABULARY, *OTHERS)
 
 
 def main() -> None:
@@ -43,6 +45,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="updates of a head, instead of its recipe's")
     parser.add_argument("--prompts", type=int, default=16, help="to measure with")
     parser.add_argument("--tokens", type=int, default=64, help="of a measured answer, at most")
+    parser.add_argument("--vocabularies", type=int, nargs="*", choices=OTHERS, default=OTHERS)
     parser.add_argument("--batches", type=int, nargs="+", default=(1, 4), help="sizes to measure")
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
@@ -55,7 +58,10 @@ def main() -> None:
     write_vocabularies(tokenizer)
     for name in arguments.heads:
         train(name, arguments.steps)
-    measure(MODEL, arguments.heads, arguments.prompts, arguments.tokens, arguments.batches)
+    ways = list(arms(MODEL, arguments.heads, arguments.tokens, arguments.vocabularies))
+    measure(ways, arguments.prompts, arguments.batches)
+    sizes = (VOCABULARY, *arguments.vocabularies)
+    measure_acceptance(MODEL, arguments.heads, [Path(f"vocabulary_{size}.json") for size in sizes])
     write_report(Path())
 
 
