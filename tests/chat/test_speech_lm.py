@@ -2,6 +2,7 @@
 
 import json
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from vocalmtp.chat.pipeline import build_pipeline
 from vocalmtp.chat.responders import AnswerRequest, SpeechLMResponder
 from vocalmtp.chat.transformers_chat import TransformersChat
 from vocalmtp.cli import main
-from vocalmtp.dialogue import DialogueModel
+from vocalmtp.dialogue import DialogueModel, Query
 from vocalmtp.loading import load
 from vocalmtp.models.speech_lm import SpeechLM
 from vocalmtp.recognizers.base import build_recognizer
@@ -81,6 +82,65 @@ def test_spoken_and_typed_turns_are_answered(responder):
     assert (unknown.full_text, unknown.samples) == (spoken.full_text, spoken.samples)
 
 
+@pytest.fixture(scope="module")
+def interleaved(tmp_path_factory) -> Path:
+    """A model whose text and speech alternate; it never ends a text."""
+    settings = {"audio_input": {"width": 16, "layers": 1, "end_id": 35}, "text": "prompt"}
+    folder = tmp_path_factory.mktemp("model") / "interleaved"
+    return save_toy_model(folder, interleave={"text": 4, "steps": 2}, **settings)
+
+
+class OrderedSink(Sink):
+    """Notes whether text or audio came."""
+
+    max_chars = 12
+
+    def __init__(self):
+        super().__init__()
+        self.order, self.words = "", []
+
+    def text(self, delta):
+        super().text(delta)
+        self.order += "t"
+
+    def audio(self, samples, sample_rate, words):
+        super().audio(samples, sample_rate, words)
+        self.order += "a"
+        self.words += words
+
+
+def test_text_and_speech_of_an_answer_alternate(interleaved, monkeypatch):
+    monkeypatch.setattr("vocalmtp.dialogue.MAX_TOKENS", 10)
+    responder = SpeechLMResponder(load(interleaved))
+    out, silent = OrderedSink(), OrderedSink()
+    responder.answer(request("what is one?", tone(0.6)), out)
+    assert out.order.startswith("t") and "at" in out.order and not out.errors
+    assert len(out.full_text) <= out.max_chars and out.samples
+    (word,) = out.words  # all of it, at the end
+    assert word.text == out.full_text and word.span == (0, len(out.full_text))
+    assert word.end == pytest.approx(out.samples / load(interleaved).sample_rate)
+    written = replace(request("what is one?", tone(0.6)), spoken=False)
+    responder.answer(written, silent)
+    assert silent.full_text and not silent.samples
+
+
+def test_an_answer_in_a_batch_is_the_streamed_one(interleaved, monkeypatch):
+    monkeypatch.setattr("vocalmtp.dialogue.MAX_TOKENS", 10)
+    model = DialogueModel(load(interleaved))
+    queries = [Query(text=text, voice="ann") for text in ("what is one?", "who are you?", "hi.")]
+    for query, (text, audio) in zip(queries, model.speak(queries, 5, batch_size=2), strict=True):
+        pieces = list(model.stream_answer(query, 5))
+        assert "".join(p for p in pieces if isinstance(p, str)) == text
+        chunks = [p.samples for p in pieces if isinstance(p, Audio)]
+        np.testing.assert_allclose(np.concatenate(chunks), audio.samples, atol=1e-5)
+        assert audio.truncated and len(chunks) > 2
+
+
+def test_models_that_write_first_have_no_streamed_answers(responder):
+    with raises_input_error("unsupported", "model"):
+        next(responder._model.stream_answer(Query(text="hi.")))
+
+
 def test_turn_without_words_is_answered_by_an_apology(responder, monkeypatch):
     monkeypatch.setattr(DialogueModel, "transcribe", lambda self, audio: ["."])
     out = Sink()
@@ -88,18 +148,22 @@ def test_turn_without_words_is_answered_by_an_apology(responder, monkeypatch):
     assert out.full_text == APOLOGIES["not_understood"] and out.errors == ["not_understood"]
 
 
-def test_recording_is_answered_from_file_to_file(folder, tmp_path, capsys, monkeypatch):
+def test_recording_is_answered_from_file_to_file(
+    folder, interleaved, tmp_path, capsys, monkeypatch
+):
     monkeypatch.setattr("vocalmtp.dialogue.MAX_TOKENS", 10)
     monkeypatch.setattr("vocalmtp.audio.vad.VoiceActivityDetector.__call__", speech_probability)
     Audio(np.concatenate([silence(0.3), tone(0.8)]), 16_000).save(tmp_path / "question.wav")
     files = ["--input", str(tmp_path / "question.wav"), "--output", str(tmp_path / "answer.wav")]
-    with pytest.raises(SystemExit, match="0"):
-        main(["chat", "--native", "--model", str(folder), *files])
-    printed = capsys.readouterr()
-    user, answer = printed.out.splitlines()
-    assert user.startswith("you: ") and answer.startswith("answer: ")
-    assert "answers: speech LM; recognizer: speech LM" in printed.err
-    assert len(read_audio(tmp_path / "answer.wav", 16_000))
+    for model in (folder, interleaved):
+        with pytest.raises(SystemExit, match="0"):
+            main(["chat", "--native", "--model", str(model), *files])
+        printed = capsys.readouterr()
+        user, answer = printed.out.splitlines()
+        assert user.startswith("you: ") and answer.startswith("answer: ")
+        assert "answers: speech LM; recognizer: speech LM" in printed.err
+        assert len(read_audio(tmp_path / "answer.wav", 16_000))
+        (tmp_path / "answer.wav").unlink()
 
 
 @pytest.mark.parametrize(

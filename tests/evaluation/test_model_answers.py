@@ -60,6 +60,15 @@ def test_written_questions_are_answered_in_speech(answer, listener):
     assert "".join(model.stream_text(query)) == model.answer([query])[0]
 
 
+def test_interleaved_answers_are_written_and_spoken_together(answer, tmp_path):
+    audio = {"width": 16, "layers": 1, "end_id": 35}
+    settings = {"text": "prompt", "audio_input": audio, "interleave": {"text": 4, "steps": 2}}
+    model = save_toy_model(tmp_path / "interleaved", **settings)
+    text, rows = answer(ask="speech", model=str(model))
+    assert rows["a"]["text_answer"] and rows["a"]["question_transcript"] and rows["a"]["seconds"]
+    assert rows["b"]["failure"] == "no text" and "question_transcript" not in rows["b"]
+
+
 def test_spoken_questions_are_transcribed_and_answered(answer):
     text, rows = answer(ask="speech")
     assert rows["a"]["question_transcript"] and rows["a"]["asr_words"] == 3

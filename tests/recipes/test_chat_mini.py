@@ -9,6 +9,7 @@ import pytest
 import soundfile
 from helpers.recipe_files import RECIPES, importing
 
+from vocalmtp.config import load_yaml
 from vocalmtp.data.manifest import read_manifest
 from vocalmtp.evaluation.questions import QuestionRow
 
@@ -22,7 +23,7 @@ NAMES = (
     "speak",
     "render",
 )
-NAMES += ("align", "plan", "texts", "templates", "strangers")
+NAMES += ("align", "plan", "texts", "templates", "strangers", "small")
 
 
 @pytest.fixture
@@ -61,6 +62,24 @@ def test_test_wordings_are_not_trained_but_their_facts_are(rows):
     assert all((row["kind"], row["answer"]) in known for row in of["test"] + of["valid"])
     assert {row["kind"] for row in of["test"]} == {row["kind"] for row in of["train"]}
     assert "hello! what would you like to know?" in {row["answer"] for row in of["train"]}
+
+
+def test_small_world_has_each_question_once_in_one_voice(recipe):
+    rows = recipe("small").small_questions(["colour"], "heart")
+    assert len({(row["split"], row["question"]) for row in rows}) == len(rows)
+    assert {row["role"] for row in rows} == {"heart"} and {r["kind"] for r in rows} == {"colour"}
+    of = {s: {r["question"] for r in rows if r["split"] == s} for s in ("train", "valid", "test")}
+    assert not of["train"] & of["test"] and all(of.values())
+    trained = {row["answer"] for row in rows if row["split"] == "train"}
+    assert {row["answer"] for row in rows} == trained
+
+
+def test_interleaved_variant_differs_by_its_pattern_alone():
+    base, variant = (
+        load_yaml(RECIPES / "chat_mini" / f"{n}.yaml") for n in ("small", "interleaved")
+    )
+    assert variant["model"].pop("interleave") == {"text": 8, "steps": 3}
+    assert variant | {"output": base["output"]} == base
 
 
 def test_test_questions_have_held_out_voices(recipe, rows):

@@ -17,7 +17,8 @@ from vocalmtp.config import parse
 from vocalmtp.data.shards import CodeShards
 from vocalmtp.models.aligner import load_aligner
 from vocalmtp.models.audio_encoder import FOLD, MEL_RATE, MELS, SAMPLE_RATE, log_mels
-from vocalmtp.models.prompts import AudioInput, ControlToken, Speaker, Speech, Text
+from vocalmtp.models.interleaving import InterleaveConfig
+from vocalmtp.models.prompts import AudioInput, ControlToken, Interleaved, Speaker, Speech, Text
 from vocalmtp.models.speech_lm import SpeechLM
 from vocalmtp.text import normalize
 from vocalmtp.training.audio_inputs import MelInputs
@@ -100,6 +101,56 @@ def test_every_task_has_its_prompts(shards: Path, questions: Path, tmp_path: Pat
     assert rows.frames[6] == 6 + round(10 / 16 * len("abc."))  # frames, and letters as if said
     letters = len(row[3].ids) + len(row[5].ids) - 2
     assert rows.frames[12] == 6 + 7 + round(10 / 16 * letters)
+
+
+def interleaved_recipe(recipe: SpeechLMRecipe, **pattern: int) -> SpeechLMRecipe:
+    """The same with text and speech in turn, which has no text track."""
+    made = recipe.model_dump(mode="json")
+    made["model"] |= {"text": "prompt", "track": {}, "interleave": pattern}
+    return parse(SpeechLMRecipe, made)
+
+
+def test_interleaved_answers_have_text_and_speech_in_turn(
+    shards: Path, questions: Path, tmp_path: Path
+) -> None:
+    first = recipe(shards, questions, tmp_path / "run", max_steps=2, eval_every=2)
+    settings = interleaved_recipe(first, text=2, steps=1)
+    model, _ = build_model(settings, CodeShards(shards))
+    rows = build_dataset(settings.data, "train", model.config, None)
+    assert len(rows) == 6 + 6 + 5 + 6 + 3
+    shapes = [[getattr(s, "name", type(s).__name__) for s in row] for row in rows]
+    assert shapes[12] == ["Speaker", "AudioInput", "question", "Text", "answer", "Interleaved"]
+    assert shapes[17] == ["Speaker", "question", "Text", "answer", "Interleaved"]
+    assert shapes[23] == ["Speaker", "question", "Text", "answer", "Text"]  # without speech
+    answer = rows[12][-1]
+    assert isinstance(answer, Interleaved) and answer.ids == rows[23][-1].ids
+    assert torch.equal(answer.codes, CodeShards(shards)[0].codes)
+    output = train(settings)
+    log = [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines()]
+    assert any("exact_match" in row for row in log)
+    assert SpeechLM.load(output).config.interleave_config == model.config.interleave_config
+    plan = show_recipe(settings)
+    assert "speech 5" in plan
+    late = interleaved_recipe(first, text=1, steps=3)  # five tokens need thirteen steps
+    with raises_input_error("missing", "questions", names="interleave"):
+        build_dataset(late.data, "train", build_model(late, CodeShards(shards))[0].config, None)
+
+
+def test_a_trained_model_goes_on_with_interleaved_answers(
+    shards: Path, questions: Path, tmp_path: Path
+) -> None:
+    first = recipe(shards, questions, tmp_path / "first", max_steps=1, eval_every=9)
+    made = first.model_dump(mode="json")
+    made["model"] |= {"text": "prompt", "track": {}}
+    trained = train(parse(SpeechLMRecipe, made))
+    made |= {"model": None, "init": str(trained), "interleave": {"text": 2, "steps": 1}}
+    model, _ = build_model(parse(SpeechLMRecipe, made), CodeShards(shards))
+    assert model.collator().interleave == InterleaveConfig(text=2, steps=1)
+    made |= {"init": str(train(first.model_copy(update={"output": str(tmp_path / "track")})))}
+    with raises_input_error("conflict", "interleave"):
+        build_model(parse(SpeechLMRecipe, made), CodeShards(shards))
+    with raises_input_error("conflict", "interleave"):
+        build_model(first.model_copy(update={"interleave": {"text": 2}}), CodeShards(shards))
 
 
 @pytest.fixture

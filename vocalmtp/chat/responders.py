@@ -234,7 +234,26 @@ class SpeechLMResponder(SpeakingResponder):
             out.error("not_understood", "Nothing was understood.")
             self.say(APOLOGIES["not_understood"], request, out)
             return
-        self.speak(self._model.stream_text(query), request, out, self._model.context(query))
+        if self._model.interleaves and request.spoken:
+            self._write_and_speak(query, request, out)
+        else:
+            self.speak(self._model.stream_text(query), request, out, self._model.context(query))
+
+    def _write_and_speak(self, query: Query, request: AnswerRequest, out: AnswerSink) -> None:
+        """Show and play an answer whose text and speech alternate, as it is generated.
+
+        It counts as played when all of it was: the times of its words are not known.
+        """
+        text, samples, rate = "", 0, self._tts.sample_rate
+        for piece in self._model.stream_answer(query, request.seed, request.speed):
+            if isinstance(piece, Audio):
+                out.audio(piece.samples, rate, [])
+                samples += len(piece.samples)
+            elif piece := piece[: out.max_chars - len(text)]:
+                text += piece
+                out.text(piece)
+        word = SpokenWord(text, 0.0, samples / rate, (0, len(text)))
+        out.audio(np.zeros(0, np.float32), rate, [word])
 
     def _query(self, request: AnswerRequest) -> Query:
         last = request.messages[-1]

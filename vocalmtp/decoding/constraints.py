@@ -14,10 +14,10 @@ from vocalmtp.models.streams import TEXT_ALONE
 class ConstrainedSampler:
     """Samples the tokens of one step within the layout's rules (heads/base.py: SlotSampler).
 
-    The leading slot may carry the end token once the text track points to the last character, and
-    never before the first data step. Other slots never carry it, unless the layout has it in all of
-    them: they are padded where the layout has nothing for them, and may be padded where the last step
-    can have fewer frames.
+    The leading slot may carry the end token once the text track points to the last character, or the
+    text of an interleaved answer is over, and never before the first data step. Other slots never carry
+    it, unless the layout has it in all of them: they are padded where the layout has nothing for them,
+    and may be padded where the last step can have fewer frames.
 
     Args:
         layout: the slots of a step.
@@ -141,6 +141,8 @@ class ConstrainedSampler:
             allowed = state.steps > layout.leading_delay
         if state.pointers is not None and state.character_lengths is not None:
             allowed = allowed & (state.pointers >= state.character_lengths - 1)
+        if state.writing is not None:
+            allowed = allowed & ~state.writing
         return allowed & state.text_is_over() if layout.has_text_steps else allowed
 
     def _padding(self, slots: tuple[int, ...]) -> tuple[Array, Array]:

@@ -149,6 +149,9 @@ class ModelAnswers:
             if text.strip(" .,;:?!'-"):
                 voice = self.voices.get(question.role)
                 queries[question.id] = Query(text=text, audio=inputs.get(question.id), voice=voice)
+        if self.model.interleaves:
+            yield from self._write_and_speak(questions, queries, transcripts)
+            return
         written = self.model.answer(list(queries.values()), self.batch_size)
         contexts = {name: self.model.context(query) for name, query in queries.items()}
         answers = dict(zip(queries, written, strict=True))
@@ -157,6 +160,23 @@ class ModelAnswers:
         )
         for number, made in speech.answer(questions):
             yield number, replace(made, transcript=transcripts.get(questions[number].id))
+
+    def _write_and_speak(
+        self,
+        questions: Sequence[Question],
+        queries: Mapping[str, Query],
+        transcripts: Mapping[str, str],
+    ) -> Iterator[tuple[int, Answer]]:
+        """Answers whose text and speech alternate."""
+        made = self.model.speak(list(queries.values()), self.seed, self.batch_size)
+        answers = dict(zip(queries, made, strict=True))
+        for number, question in enumerate(questions):
+            transcript = transcripts.get(question.id)
+            if question.id not in answers:
+                yield number, Answer("", None, "no text", transcript)
+                continue
+            text, audio = answers[question.id]
+            yield number, Answer(text, audio, failure_of(audio), transcript)
 
     def _audio_inputs(self, questions: Sequence[Question]) -> dict[str, AudioInput]:
         """The recordings of questions that have one, by id, as the model's input."""

@@ -15,12 +15,14 @@ from torch.nn.utils.rnn import pad_sequence
 
 from vocalmtp.arrays import Array
 from vocalmtp.errors import InputError, nearest
+from vocalmtp.models.interleaving import InterleaveConfig
 from vocalmtp.models.layout import IGNORED, TokenLayout
 from vocalmtp.models.prompts import (
     CONTROL_TOKENS,
     AudioInput,
     Context,
     ControlToken,
+    Interleaved,
     Segment,
     Speaker,
     Speech,
@@ -142,6 +144,7 @@ class Collator:
             audio input.
         control_tokens: the names of the model's control tokens.
         step_text: whether every step has a token of the text.
+        interleave: how text and speech of answers alternate; None: they do not.
 
     """
 
@@ -152,6 +155,7 @@ class Collator:
         audio_frames_per_position: int = 0,
         control_tokens: Sequence[str] = CONTROL_TOKENS,
         step_text: bool = False,
+        interleave: InterleaveConfig | None = None,
     ):
         self.layout = layout
         self.speaker_dim = speaker_dim
@@ -159,6 +163,7 @@ class Collator:
         self.control_tokens = control_tokens
         self.has_text_track = layout.streams[0].name == ADVANCE
         self.step_text = step_text
+        self.interleave = interleave
 
     def __call__(self, prompts: Sequence[Sequence[Segment]], left: bool = False) -> Batch:
         """Pad prompts to one length, on the right or on the left.
@@ -230,6 +235,8 @@ class Collator:
                     self._add_audio(row, segment)
                 case Speech():
                     self._add_speech(row, segment)
+                case Interleaved():
+                    self._add_interleaved(row, segment)
         for span in row.speech:
             span.pointers %= max(1, len(row.characters))
         return row
@@ -281,6 +288,24 @@ class Collator:
             pointers[:] = (base + torch.arange(len(tokens))).clamp(max=last)[:, None]
         row.speech.append(SpeechSpan(len(row.kinds), tokens, targets, pointers))
         row.add(PositionKind.SPEECH, [0] * len(tokens))
+
+    def _add_interleaved(self, row: PromptRow, segment: Interleaved) -> None:
+        if self.interleave is None:
+            raise InputError(
+                "interleaved answer: the text and speech of this model do not alternate; train one "
+                "with 'interleave'",
+                code="unsupported",
+            )
+        ids = list(segment.ids)
+        tokens = self.layout.pack(segment.codes[None]).tokens[0]  # [S, K]
+        targets = self.layout.targets(tokens)
+        pointers = tokens.new_zeros(len(tokens), self.layout.frames_per_step)
+        for text, steps in self.interleave.chunks(len(ids), len(tokens)):
+            row.add(PositionKind.TEXT, ids[text], supervised=True)
+            start = len(row.kinds)
+            span = SpeechSpan(start, tokens[steps], targets[steps], pointers[steps])
+            row.speech.append(span)
+            row.add(PositionKind.SPEECH, [0] * len(span.tokens))
 
     def _speakers(self, rows: list[PromptRow]) -> dict[str, Tensor]:
         if not self.speaker_dim:

@@ -12,6 +12,7 @@ from vocalmtp.errors import InputError, nearest
 from vocalmtp.io.read import FORMAT, check_format, read_object, reason
 from vocalmtp.models.audio_encoder import MEL_RATE, AudioInputConfig
 from vocalmtp.models.embeddings import StepEmbedding
+from vocalmtp.models.interleaving import InterleaveConfig
 from vocalmtp.models.layout import EndSlots, TokenLayout
 from vocalmtp.models.prompts import LEARNED, TextMode, check_template
 from vocalmtp.models.streams import ADVANCE, Stream
@@ -61,6 +62,8 @@ class SpeechLMConfig(PretrainedConfig):
         objectives: settings of auxiliary losses by name.
         track: settings of the text track (TrackConfig).
         audio_input: settings of the audio encoder (AudioInputConfig); empty for none.
+        interleave: how the text and the speech of answers alternate (InterleaveConfig); empty: the text
+            comes first.
         alphabet: the characters of the text track, in the order of their ids.
         phones: the phones that the characters of the text track have, in the order of their ids,
             separated by spaces; empty for letters alone.
@@ -106,6 +109,7 @@ class SpeechLMConfig(PretrainedConfig):
         objectives: dict[str, Any] | None = None,
         track: dict[str, Any] | None = None,
         audio_input: dict[str, Any] | None = None,
+        interleave: dict[str, Any] | None = None,
         alphabet: str = "",
         phones: str = "",
         tokenizer: dict[str, Any] | None = None,
@@ -147,6 +151,7 @@ class SpeechLMConfig(PretrainedConfig):
         self.objectives = dict(objectives or {})
         self.track = dict(track or {})
         self.audio_input = dict(audio_input or {})
+        self.interleave = dict(interleave or {})
         self.alphabet = alphabet
         self.phones = phones
         self.tokenizer = dict(tokenizer or {})
@@ -195,7 +200,7 @@ class SpeechLMConfig(PretrainedConfig):
             config = cls.from_dict(data)
             _ = config.layouts, config.track_config  # these check the parts
             check_template(config.template, config.text)
-            _ = config.audio_input and config.audio_input_config
+            _ = config.audio_input and config.audio_input_config, config.interleave_config
         except InputError as error:
             raise InputError(f"{what}: config.json: {error}", code=error.code) from error
         except (TypeError, ValueError, KeyError, AttributeError) as error:
@@ -236,6 +241,38 @@ class SpeechLMConfig(PretrainedConfig):
                     f"audio_input.streams '{name}': no such stream; {nearest(name, names)}",
                     code="unknown_name",
                 )
+        return config
+
+    @property
+    def interleave_config(self) -> InterleaveConfig | None:
+        """The checked settings of interleaved answers; None: the text comes first.
+
+        Raises:
+            InputError: they are invalid, or do not fit the model.
+
+        """
+        if not self.interleave:
+            return None
+        config = parse(InterleaveConfig, self.interleave, "interleave")
+        if not self.audio_input:
+            raise InputError(
+                "interleave: needs a model that answers; set audio_input as well", code="missing"
+            )
+        if self.text != "prompt":
+            raise InputError(
+                f"interleave: the text track of text: {self.text} needs the whole answer before its "
+                "speech; give text: prompt",
+                code="conflict",
+            )
+        for key in ("draft", "step_text", "template"):
+            if getattr(self, key):
+                raise InputError(
+                    f"interleave: a model with {key} has none; leave one out", code="conflict"
+                )
+        if len(self.step_sizes) > 1:
+            raise InputError(
+                "interleave: an elastic model has none; give one frames_per_step", code="conflict"
+            )
         return config
 
     @property

@@ -110,7 +110,21 @@ class AudioInput:
     frame_characters: "Tensor | None" = None
 
 
-Segment = Context | Text | States | Speech | Speaker | ControlToken | AudioInput
+@dataclass(frozen=True)
+class Interleaved:
+    """An answer whose text and speech alternate (interleaving.py), all of it training targets.
+
+    Attributes:
+        ids: of the text, with the end token.
+        codes: [Q, T] of the speech.
+
+    """
+
+    ids: Sequence[int]
+    codes: "Tensor"
+
+
+Segment = Context | Text | States | Speech | Speaker | ControlToken | AudioInput | Interleaved
 
 
 def check_template(template: str, mode: TextMode) -> None:
@@ -255,3 +269,18 @@ def dialogue_turn(
     if answer is not None:
         segments += [ControlToken("answer"), Text(answer, supervised=True)]
     return segments
+
+
+def interleaved_answer(
+    question: Sequence[Segment], answer: Sequence[int], codes: "Tensor", speaker: Array | None
+) -> list[Segment]:
+    """An answer in training whose text and speech alternate: speaker, question, "answer", both.
+
+    Args:
+        question: the turn before the answer, see `dialogue_turn`.
+        answer: text ids, with the end token.
+        codes: its speech [Q, T].
+        speaker: speaker vector [D_s].
+
+    """
+    return [Speaker(speaker), *question, ControlToken("answer"), Interleaved(answer, codes)]

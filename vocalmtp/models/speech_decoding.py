@@ -117,6 +117,7 @@ class SpeechDecoding(DecodableLM):
         self.audio_encoder: AudioEncoder | None = None
         if config.audio_input:
             self.add_audio_input(config.audio_input)
+        _ = config.interleave_config  # checks it
         self.smaller_steps = nn.ModuleDict()  # modules of an elastic model's other step sizes
         self.step_size_index = len(config.step_sizes) - 1
         self.step_size_embedding: nn.Embedding | None = None
@@ -221,6 +222,7 @@ class SpeechDecoding(DecodableLM):
             config.audio_frames_per_position,
             config.control_tokens or CONTROL_TOKENS,
             config.step_text,
+            config.interleave_config,
         )
 
     def embed(self, batch: Batch, row_by_row: bool = False) -> EmbeddedBatch:

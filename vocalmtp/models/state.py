@@ -34,6 +34,8 @@ ROW_TENSORS = (  # fields of DecodeState with an entry for every row
     "ended",
     "limits",
     "seen",
+    "written",
+    "writing",
     "hidden",
 )
 NO_LIMIT = 2**63 - 1  # steps
@@ -67,6 +69,8 @@ class DecodeState:
     seen: Array | None = None  # [B, ids of all streams] first step with an id, for penalties
 
     hidden: Array | None = None  # [B, D] of the last position, which predicts the next step
+    written: Array | None = None  # [B] text tokens of an interleaved answer so far
+    writing: Array | None = None  # [B] whether more of them follow
     draft: Any = None  # DraftState of a strategy that drafts (decoding/draft_state.py)
 
     @classmethod

@@ -42,6 +42,7 @@ def build_model(recipe: SpeechLMRecipe, shards: CodeShards) -> tuple[SpeechLM, A
     if recipe.model is not None:
         model, tokenizer = new_model(recipe.model, shards.spec)
         add_audio_input(model, recipe.model.audio_input, tokenizer)
+        add_interleave(model, recipe.model.interleave)
         return model, tokenizer
     assert recipe.init is not None, "check_source"
     model, tokenizer = load_trained(model_folder(recipe.init))
@@ -61,6 +62,7 @@ def build_model(recipe: SpeechLMRecipe, shards: CodeShards) -> tuple[SpeechLM, A
     if recipe.draft:
         add_draft(model, recipe.draft, recipe.init)
     add_audio_input(model, recipe.audio_input, tokenizer)
+    add_interleave(model, recipe.interleave)
     if recipe.speaker_dropout is not None and model.speaker_projection is not None:
         model.config.speaker_dropout = recipe.speaker_dropout
         model.speaker_projection.dropout = recipe.speaker_dropout
@@ -75,7 +77,7 @@ def check_source(recipe: SpeechLMRecipe) -> None:
             code="missing" if recipe.model is None else "conflict",
             key="model",
         )
-    for key in ("draft", "audio_input", "trunk"):
+    for key in ("draft", "audio_input", "interleave", "trunk"):
         if getattr(recipe, key) and recipe.init is None:
             raise InputError(
                 f"{key}: applies to 'init'; for a new model, set model.{key}", code="conflict"
@@ -107,7 +109,14 @@ def model_config(recipe: ModelRecipe, spec: TokenizerSpec) -> SpeechLMConfig:
             code="missing" if recipe.backbone is None else "conflict",
         )
     settings = recipe.model_dump(
-        exclude={"pretrained", "pretrained_config", "trunk", "audio_input", "phones"}
+        exclude={
+            "pretrained",
+            "pretrained_config",
+            "trunk",
+            "audio_input",
+            "interleave",
+            "phones",
+        }
     )
     return SpeechLMConfig(
         **settings,
@@ -195,6 +204,18 @@ def add_audio_input(model: SpeechLM, settings: dict[str, Any], tokenizer: Any) -
     if isinstance(embedding, MelEmbedding) and before != "mels":
         weights = load_aligner().state_dict()  # with those of its output layer besides
         embedding.acoustics.load_state_dict(weights, strict=False)
+
+
+def add_interleave(model: SpeechLM, settings: dict[str, Any]) -> None:
+    """Let the text and the speech of answers alternate from now on.
+
+    Raises:
+        InputError: the settings are invalid, or do not fit the model.
+
+    """
+    if settings:
+        model.config.interleave = dict(settings)
+        _ = model.config.interleave_config  # checks them
 
 
 def add_trunk(model: SpeechLM, trunk: str, name: str) -> SpeechLM:

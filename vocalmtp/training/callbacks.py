@@ -18,12 +18,13 @@ from transformers import (
 from vocalmtp.audio.io import read_audio
 from vocalmtp.data.manifest import read_manifest
 from vocalmtp.decoding.generate import Prompt, collect_utterances, generate
+from vocalmtp.decoding.interleaved import InterleavedDecoding, collect_answers
 from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.errors import InputError
 from vocalmtp.evaluation.judges import SAMPLE_RATE, Judges
 from vocalmtp.evaluation.scoring import corpus_rate, final_answer, text_scores, word_errors
 from vocalmtp.loading import load
-from vocalmtp.models.prompts import AudioInput, ControlToken, Segment, Text
+from vocalmtp.models.prompts import AudioInput, ControlToken, Interleaved, Segment, Text
 from vocalmtp.models.speech_lm import SpeechLM
 from vocalmtp.models.text_mode import TextDecodingView
 from vocalmtp.recognizers.base import transcribe_file
@@ -129,7 +130,7 @@ class DialogueEvalCallback(TrainerCallback):
     """Word error rate of transcripts and exact match of answers on validation rows.
 
     Every audio input is transcribed. An answer is generated after the audio, if any, and the
-    reference text of its question.
+    reference text of its question; with its speech where the two alternate.
 
     Args:
         log: file that gets a row per evaluation.
@@ -185,19 +186,28 @@ class DialogueEvalCallback(TrainerCallback):
     ) -> list[tuple[str, str]]:
         """Reference and generated text of every row after its control token `control`."""
         view, sampler = TextDecodingView(model), Sampler(greedy=True)
-        prompts, references = [], []
+        # Prompts with their references: of interleaved answers, and of other texts.
+        together: list[tuple[Prompt, Sequence[int]]] = []
+        alone: list[tuple[Prompt, Sequence[int]]] = []
         for row in rows:
             place = place_after(row, control)
             text = row[place]
-            assert isinstance(text, Text), "follows the control token"
-            references.append(text.ids)
+            assert isinstance(text, Text | Interleaved), "follows the control token"
             most = 2 * len(text.ids) + SPARE_TOKENS
-            prompts.append(Prompt(list(row[:place]), sampler, max_steps=most))
-        generated = dict(collect_utterances(generate(view, prompts, EVAL_BATCH), view.layout))
-        return [
-            (self.decode(reference), self.decode(generated[number].codes[0].tolist()))
-            for number, reference in enumerate(references)
+            prompt = Prompt(list(row[:place]), sampler, max_steps=most)
+            (alone if isinstance(text, Text) else together).append((prompt, text.ids))
+        events = generate(view, (prompt for prompt, _ in alone), EVAL_BATCH)
+        pairs = [
+            (alone[n][1], made.codes[0].tolist())
+            for n, made in collect_utterances(events, view.layout)
         ]
+        if together:
+            prompts = (prompt for prompt, _ in together)
+            events = generate(model, prompts, EVAL_BATCH, InterleavedDecoding(model))
+            pairs += [
+                (together[n][1], made.ids) for n, made in collect_answers(events, model.layout)
+            ]
+        return [(self.decode(reference), self.decode(ids)) for reference, ids in pairs]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids."""

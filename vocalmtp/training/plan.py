@@ -165,6 +165,7 @@ def planned_config(
             check_layout(config.layout, "draft")
             config.draft = changed_draft(config.draft, recipe.draft)
         audio_input, end = recipe.audio_input, len(ALPHABET)
+        config.interleave = dict(recipe.interleave) or config.interleave
     else:
         model = recipe.model
         if model.pretrained is not None and (
@@ -182,6 +183,7 @@ def planned_config(
                 update={"pretrained": None, "backbone": model.pretrained_config}
             )
         config, audio_input = model_config(model, _read_spec(recipe, tokenizer)), model.audio_input
+        config.interleave = dict(model.interleave)
         if model.trunk is not None:
             config.trunk = trunk_config(model.trunk, "model.trunk")
         end = len(ALPHABET) if recipe.model.pretrained is None else 0  # its tokenizer is not read

@@ -142,6 +142,7 @@ class ModelRecipe(StrictModel):
     objectives: dict[str, dict[str, Any]] = {}
     track: dict[str, Any] = {}
     audio_input: dict[str, Any] = {}
+    interleave: dict[str, Any] = {}  # of text and speech in answers; empty: text first
     text_loss_weight: float = Field(default=1.0, ge=0)
     speaker_projection: dict[str, Any] = {}
     speaker_every_step: bool = False
@@ -154,8 +155,9 @@ class SpeechLMRecipe(StrictModel):
     """Training run of a speech LM.
 
     Either `model` describes a new one, or `init` names the model to continue from; `draft` and
-    `audio_input` then add a draft head or an audio encoder, or change their settings, and `trunk` adds
-    the text of prompts, as a frozen text LM reads it, to a model with a text track.
+    `audio_input` then add a draft head or an audio encoder, or change their settings, `interleave` has
+    the text and the speech of answers alternate, and `trunk` adds the text of prompts, as a frozen text
+    LM reads it, to a model with a text track.
     """
 
     recipe: Literal["speech_lm"] = "speech_lm"
@@ -166,6 +168,7 @@ class SpeechLMRecipe(StrictModel):
     speaker_dropout: float | None = Field(default=None, ge=0, le=1)  # of `init`; None: as it was
     draft: dict[str, Any] = {}
     audio_input: dict[str, Any] = {}
+    interleave: dict[str, Any] = {}  # changes that of `init`
     lora: LoRARecipe | None = None  # instead of training all of the backbone
     optim: OptimRecipe = OptimRecipe()
     device: str = "auto"  # CUDA if there is one, else the CPU

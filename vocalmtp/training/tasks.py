@@ -2,32 +2,37 @@
 
 An utterance is synthesized (tts) or transcribed (asr). A question is heard, transcribed, answered in
 text and spoken (spoken_qa); or read instead of heard (text_qa); or read and answered in text (text).
+The text of a spoken answer comes before its speech, or alternates with it (models/interleaving.py).
 
 Shape letters: Q streams, T frames.
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from vocalmtp.data.manifest import read_manifest
 from vocalmtp.data.shards import CodeItem, CodeShards
 from vocalmtp.errors import InputError
-from vocalmtp.evaluation.questions import QUESTIONS, QuestionRow
-from vocalmtp.io.read import problem_of, read_lines
+from vocalmtp.evaluation.questions import QuestionRow
 from vocalmtp.models.config import SpeechLMConfig
 from vocalmtp.models.prompt_parts import segments_of
-from vocalmtp.models.prompts import Segment, Speaker, dialogue_turn, opening, tts_prompt
+from vocalmtp.models.prompts import (
+    Segment,
+    Speaker,
+    dialogue_turn,
+    interleaved_answer,
+    opening,
+    tts_prompt,
+)
 from vocalmtp.models.text_track import frame_advances
-from vocalmtp.text import char_ids, normalize
+from vocalmtp.text import char_ids
 from vocalmtp.text.pronunciation import track_ids
 from vocalmtp.training.audio_inputs import AudioInputs, CodeInputs, MelInputs, SpokenText
 from vocalmtp.training.batches import SizedDataset
+from vocalmtp.training.question_data import read_questions, read_speech
 from vocalmtp.training.recipe import DataRecipe, QuestionsRecipe, QuestionTask
 
 CHARACTERS_PER_SECOND = 16.0  # of speech, on average
@@ -88,6 +93,8 @@ class TranscriptDataset(Dataset):
 class QuestionDataset(Dataset):
     """Questions of a split in one task; those without the speech that it needs are left out.
 
+    So are those whose speech would end before their text, where the two alternate.
+
     Args:
         rows: the questions.
         config: of the model.
@@ -111,16 +118,27 @@ class QuestionDataset(Dataset):
     ):
         self.config, self.task, self.texts = config, task, TextEncoder(config, tokenizer)
         self.tokenizer, self.inputs = tokenizer, inputs
+        self.interleave = config.interleave_config
         self.items: list[tuple[QuestionRow, SpokenText | None, CodeItem | None]] = []
         for row in rows:
             spoken = inputs.question(row) if inputs and task == "spoken_qa" else None
             answer = (answers or {}).get(row.audio or "") if task != "text" else None
             if (task == "spoken_qa" and spoken is None) or (task != "text" and answer is None):
                 continue
+            if answer is not None and not self._text_leads(row, answer):
+                continue
             lengths = [spoken.frames if spoken else 0, answer.codes.shape[1] if answer else 0]
             if max(lengths) <= max_frames:
                 self.items.append((row, spoken, answer))
         self.frames = [self._cost(*item) for item in self.items]
+
+    def _text_leads(self, row: QuestionRow, answer: CodeItem) -> bool:
+        """Whether the text of an answer is over before its speech, as far as the two alternate."""
+        if self.interleave is None:
+            return True
+        layout = self.config.layout
+        steps = layout.num_steps(answer.codes.shape[1]) + layout.leading_delay + 1  # with the end
+        return self.interleave.text_leads(len(self.texts.encode_with_end(row.answer)), steps)
 
     def _cost(self, row: QuestionRow, spoken: SpokenText | None, answer: CodeItem | None) -> int:
         characters = len(row.question) + len(row.answer)
@@ -132,13 +150,18 @@ class QuestionDataset(Dataset):
 
     def __getitem__(self, index: int) -> list[Segment]:
         row, spoken, answer = self.items[index]
+        text = self.texts.encode_with_end(row.answer)
+        interleaved = answer is not None and self.interleave is not None
         turn = dialogue_turn(
             audio=None if spoken is None or self.inputs is None else self.inputs.load(spoken),
             question=self.texts.encode_with_end(row.question),
-            answer=self.texts.encode_with_end(row.answer),
+            answer=None if interleaved else text,
         )
         if answer is None:
             return [Speaker(None), *turn]
+        if interleaved:
+            speaker = answer.speaker if self.config.speaker_dim else None
+            return interleaved_answer(turn, text, answer.codes, speaker)
         return item_segments(answer, self.config, self.tokenizer, turn)
 
 
@@ -245,7 +268,8 @@ def _check_questions(
         if isinstance(dataset, QuestionDataset) and not len(dataset):
             raise InputError(
                 f"questions '{questions.folder}': no row has the speech that {dataset.task} needs; "
-                "synthesize and tokenize it",
+                "synthesize and tokenize it"
+                + (", or give more text of interleave" if dataset.interleave else ""),
                 code="missing",
             )
 
@@ -279,61 +303,6 @@ def build_audio_inputs(
             code="missing",
         )
     return MelInputs(config, recordings, split, augments=split == data.split)
-
-
-def read_questions(folder: Path, split: str) -> list[QuestionRow]:
-    """Read the questions of a split, normalized; those that cannot be normalized are left out.
-
-    Raises:
-        InputError: there are none, or a line is invalid.
-
-    """
-    path, rows = folder / QUESTIONS, []
-    if not path.is_file():
-        raise InputError(
-            f"questions '{folder}': has no {QUESTIONS}; make it with recipes/chat_mini",
-            code="not_found",
-        )
-    for number, line in read_lines(path, f"questions '{folder}'"):
-        try:
-            row = QuestionRow.model_validate_json(line)
-        except ValidationError as error:
-            raise InputError(
-                f"questions '{folder}': {path.name} line {number}: {problem_of(error)}",
-                code="invalid_value",
-            ) from error
-        if row.split == split:
-            with suppress(InputError):
-                texts = {"question": normalize(row.question), "answer": normalize(row.answer)}
-                rows.append(row.model_copy(update=texts))
-    if not rows:
-        raise InputError(
-            f"questions '{folder}': none of the split '{split}'; make them again", code="empty"
-        )
-    return rows
-
-
-def read_speech(recipe: QuestionsRecipe, split: str, config: SpeechLMConfig) -> dict[str, CodeItem]:
-    """Read the utterances of a split, by the path of their audio, as questions name it.
-
-    Raises:
-        InputError: they are codes of another tokenizer than the model's.
-
-    """
-    folder, shards = Path(recipe.folder), CodeShards(recipe.shards, split)
-    made, expected = shards.spec, config.tokenizer
-    if made.hash != expected.get("hash"):
-        raise InputError(
-            f"questions.shards '{recipe.shards}': are codes of '{made.name}' ({made.hash}), and the "
-            f"model has those of '{expected.get('name')}' ({expected.get('hash')}); tokenize again",
-            code="mismatch",
-        )
-    place = {row.id: index for index, row in enumerate(shards.rows)}
-    return {
-        row.audio.relative_to(folder).as_posix(): shards[place[row.id]]
-        for row in read_manifest(folder, split)
-        if row.id in place
-    }
 
 
 def cost_in_frames(config: SpeechLMConfig, audio: int, characters: int) -> int:
