@@ -2,8 +2,8 @@
 
     python recipes/chat_mini/measure.py chat-small --data chat_small --output results/small
 
-Writes the audio, a row per question and report.json: right answers as text and as recognized, the word error
-rate of the speech against the text, and the first audio, in passes of the backbone and in milliseconds.
+Writes the audio, a row per question and report.json: right answers as text and as recognized, the word
+error rate of the speech against the text, and the first audio, in passes and in milliseconds.
 """
 
 import argparse
@@ -20,7 +20,13 @@ import vocalmtp
 from vocalmtp.audio.io import Audio, resample
 from vocalmtp.chat.history import Message
 from vocalmtp.chat.responders import AnswerRequest, SpeechLMResponder
-from vocalmtp.evaluation.scoring import WordErrors, corpus_rate, text_scores, word_errors
+from vocalmtp.evaluation.scoring import (
+    WordErrors,
+    agreement,
+    corpus_rate,
+    speech_scores,
+    text_scores,
+)
 from vocalmtp.recognizers.base import SAMPLE_RATE, build_recognizer
 
 
@@ -100,13 +106,11 @@ def main() -> None:
         audio = Audio(np.concatenate([*sink.chunks, np.zeros(0, np.float32)]), tts.sample_rate)
         audio.save(arguments.output / f"{number:03d}.wav")
         heard = recognizer.transcribe(resample(audio.samples, audio.sample_rate, SAMPLE_RATE))
-        errors.append(word_errors(sink.full_text, heard))
+        errors.append(agreement(sink.full_text, heard))
         found = {"question": row["question"], "wanted": row["answer"], "text": sink.full_text}
-        right = [
-            bool(text_scores(text, row["aliases"])[1] == 1) for text in (sink.full_text, heard)
-        ]
-        found |= {"heard": heard, "right_text": right[0], "right_speech": right[1]}
-        rows.append(found | {"seconds": audio.duration, "first": sink.first})
+        found |= {"heard": heard, "seconds": audio.duration, "first": sink.first}
+        right = text_scores(sink.full_text, row["aliases"]), speech_scores(heard, row["aliases"])
+        rows.append(found | {"right_text": right[0][0], "right_speech": right[1][0]})
     report = summary(rows, errors)
     text = "".join(json.dumps(row) + "\n" for row in rows)
     (arguments.output / "rows.jsonl").write_text(text, "utf-8")
