@@ -22,7 +22,7 @@ from vocalmtp.heads.draft.leap import look_back
 from vocalmtp.models.text_lm import TextLM
 
 BATCH = 16  # prompts that are answered together
-PROMPTS = 80
+PROMPTS = 40
 TOKENS = 64  # of an answer, at most
 
 Row = dict[str, Any]
