@@ -16,6 +16,9 @@ import vocalmtp  # noqa: E402
 from questions import Row, Sizes, make_questions, write_questions  # noqa: E402
 from world import RECIPE, world  # noqa: E402
 
+# No answer: export makes the voice of recordings that are longer than answers are.
+REFERENCE = "you can ask me about the colors of things, and about the opposites of words."
+
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 
@@ -28,8 +31,9 @@ def small_questions(kinds: list[str], voice: str) -> list[Row]:
 
 
 def speak(folder: Path, rows: list[Row], voice: str) -> None:
-    """Speak every answer once, and write the manifest: a row for each split that it is in."""
-    answers = sorted({row["answer"] for row in rows})
+    """Speak every answer once; write the manifest, a row for each split it is in, and a card."""
+    used = {(row["split"], row["answer"]) for row in rows} | {("train", REFERENCE)}
+    answers = sorted({answer for _, answer in used})
     places = {answer: f"audio/{number:03d}.wav" for number, answer in enumerate(answers)}
     (folder / "audio").mkdir(parents=True, exist_ok=True)
     seconds = {}
@@ -45,12 +49,16 @@ def speak(folder: Path, rows: list[Row], voice: str) -> None:
             "split": split,
             "seconds": seconds[answer],
         }
-        for split, answer in sorted({(row["split"], row["answer"]) for row in rows})
+        for split, answer in sorted(used)
     ]
     text = "".join(json.dumps(line) + "\n" for line in lines)
     (folder / "manifest.jsonl").write_text(text, "utf-8")
     for row in rows:
         row["audio"] = places[row["answer"]]
+    (folder / "voices.yaml").write_text(f"{voice}: the voice of the bundled model\n", "utf-8")
+    card = {"licence": "Apache-2.0 (weights and code)", "default_voice": voice}
+    card |= {"sampling": {"greedy": True}, "data": "recipes/chat_mini/small.py"}
+    (folder / "card.yaml").write_text(json.dumps(card) + "\n", "utf-8")
 
 
 @app.command()
