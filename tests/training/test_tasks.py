@@ -11,6 +11,7 @@ import pytest
 import soundfile
 import torch
 from helpers.errors import raises_input_error
+from helpers.tiny_chat_model import save_tiny_chat_model
 from helpers.tiny_run import tiny_recipe, write_tiny_shards
 
 from vocalmtp.config import parse
@@ -134,6 +135,19 @@ def test_interleaved_answers_have_text_and_speech_in_turn(
     late = interleaved_recipe(first, text=1, steps=3)  # five tokens need thirteen steps
     with raises_input_error("missing", "questions", names="interleave"):
         build_dataset(late.data, "train", build_model(late, CodeShards(shards))[0].config, None)
+
+
+def test_interleaved_answers_are_trained_over_a_text_lm(
+    shards: Path, questions: Path, tmp_path: Path
+) -> None:
+    llm = save_tiny_chat_model(tmp_path / "llm")
+    first = recipe(shards, questions, tmp_path / "run", max_steps=1, eval_every=1)
+    made = interleaved_recipe(first, text=1, steps=2).model_dump(mode="json")
+    made["model"] |= {"backbone": None, "pretrained": str(llm)}
+    output = train(parse(SpeechLMRecipe, made))
+    config = SpeechLM.load(output).config
+    assert config.interleave_config == InterleaveConfig(text=1, steps=2)
+    assert config.audio_input_config.end_id == 1  # of the text LM's tokenizer
 
 
 def test_a_trained_model_goes_on_with_interleaved_answers(
