@@ -49,7 +49,7 @@ class KokoroTeacher:
 
     def __init__(self) -> None:
         folder = weights_folder("kokoro-82m")
-        self._session = open_session((folder / "kokoro.onnx").read_bytes(), DURATIONS)
+        self._session = open_session((folder / "kokoro.onnx").read_bytes(), DURATIONS, exact=True)
         with np.load(folder / "voices.npz") as styles:
             self._packs = {name: styles[name][:, 0].astype(np.float32) for name in styles.files}
         self._phonemizer = Phonemizer(
