@@ -60,7 +60,7 @@ def catalogue(tmp_path, monkeypatch):
 
 def visible(folder: Path) -> list[str]:
     """What is in the cache, the lock aside."""
-    return sorted(path.name for path in folder.iterdir() if path.name != ".lock")
+    return sorted(path.name for path in folder.glob("*") if path.name != ".lock")
 
 
 def test_files_of_packages_are_joined_checked_and_found_by_name(catalogue, tmp_path):

@@ -63,7 +63,7 @@ def answer_of(kind: type[errors.HfHubHTTPError], status: int) -> Exception:
 
 
 def in_cache(folder: Path) -> list[str]:
-    return sorted(path.name for path in (folder / "cache").iterdir() if path.name != ".lock")
+    return sorted(path.name for path in (folder / "cache").glob("*") if path.name != ".lock")
 
 
 def test_model_and_its_tokenizer_speak_by_name(

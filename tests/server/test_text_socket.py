@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("prometheus_client", reason="the extra 'serve' is not installed")
@@ -15,7 +16,7 @@ from websockets.exceptions import ConnectionClosed, ConnectionClosedOK
 from websockets.sync import client
 
 from vocalmtp.audio.formats import to_pcm
-from vocalmtp.audio.io import join
+from vocalmtp.audio.io import Audio, join
 from vocalmtp.server.state import ServerState
 from vocalmtp.tts import TTS
 
@@ -49,6 +50,15 @@ class Socket:
             else:
                 messages.append(json.loads(data))
         return messages, audio
+
+
+def assert_same_audio(pcm: bytes, expected: Audio) -> None:
+    """Up to a rounding: float32 products of some CPUs depend on the number of rows."""
+    found, exact = (
+        np.frombuffer(each, np.int16).astype(int) for each in (pcm, to_pcm(expected.samples))
+    )
+    assert len(found) == len(exact) > 0
+    assert np.abs(found - exact).max() <= 1
 
 
 @pytest.fixture
@@ -95,8 +105,9 @@ def test_several_texts_with_one_configuration(connect, tts: TTS):
     for text in ("One.", "Two."):
         socket.say(text)
         messages, audio = socket.until("session.done")
-        heard.append((messages[-1]["utterance_index"], audio))
-    assert heard == [(n, to_pcm(tts(text).samples)) for n, text in enumerate(("One.", "Two."))]
+        heard.append(messages[-1]["utterance_index"])
+        assert_same_audio(audio, tts(text))
+    assert heard == [0, 1]
 
 
 def test_an_mp3_stream_and_close(connect):
@@ -172,4 +183,4 @@ def test_two_clients_do_not_mix(connect, tts: TTS):
         socket.send(**NATIVE)
         socket.say(text)
     for text, socket in texts.items():
-        assert socket.until("session.done")[1] == to_pcm(tts(text).samples)
+        assert_same_audio(socket.until("session.done")[1], tts(text))

@@ -10,6 +10,7 @@ import pytest
 import torch
 from helpers.tiny_run import tiny_recipe
 
+from vocalmtp.training import distributed
 from vocalmtp.training.distributed import usable_precision
 
 SCRIPT = """
@@ -120,5 +121,6 @@ def test_bfloat16_trains_where_products_are_native(
     monkeypatch, capsys, asked, device, native, used
 ):
     monkeypatch.setattr("vocalmtp.training.distributed.has_bf16", lambda: native)
+    distributed._tell_once.cache_clear()
     assert usable_precision(asked, torch.device(device)) == used
     assert ("fp32" in capsys.readouterr().out) == (asked != used)

@@ -61,8 +61,6 @@ class MimoAudio:
 
     def load(self, folder: PublishedFolder, tokenizer: "SpeechTokenizer", half: bool) -> "SpeechLM":
         """See Family."""
-        from torch import nn
-
         from vocalmtp.published.weights import Weights, assign, build_empty
 
         config = speech_config(folder, tokenizer.spec)
@@ -71,7 +69,6 @@ class MimoAudio:
         text = weights.take("model.embed_tokens.weight")
         own = {"model.embed_tokens.weight": text, "lm_head.weight": text}
         assign(model.backbone, own | layers_of(weights, "model."))
-        nn.init.zeros_(model.control_tokens.weight)  # which no prompt has
         fill_codes(model, weights)
         fill_leading(model.head, folder, weights.take("lm_head.weight"))
         weights.check_empty()

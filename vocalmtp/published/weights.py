@@ -157,6 +157,8 @@ def stored_dtype(config: Any) -> torch.dtype:
 def build_empty(config: SpeechLMConfig, what: str = "model") -> SpeechLM:
     """Build a SpeechLM whose weights are to be assigned; most of them are not even written.
 
+    Those of control tokens, which not every published model has, are zeros.
+
     Args:
         config: of the SpeechLM.
         what: how messages name the published model.
@@ -169,7 +171,7 @@ def build_empty(config: SpeechLMConfig, what: str = "model") -> SpeechLM:
 
     try:
         with no_init_weights():
-            return SpeechLM(config)
+            model = SpeechLM(config)
     except InputError:
         raise
     except Exception as error:  # whatever a configuration makes Transformers raise
@@ -177,6 +179,8 @@ def build_empty(config: SpeechLMConfig, what: str = "model") -> SpeechLM:
             f"{what}: its config.json cannot be used ({reason(error)}); download it again",
             code="damaged",
         ) from error
+    nn.init.zeros_(model.control_tokens.weight)
+    return model
 
 
 def assign_decoder(decoder: Any, tensors: Mapping[str, Tensor]) -> None:
