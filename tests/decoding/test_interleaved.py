@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.errors import raises_input_error
+from helpers.tiny_run import overfit
 
 from vocalmtp.decoding.generate import Prompt, StepEvent, generate, prefill_prompts
 from vocalmtp.decoding.interleaved import (
@@ -184,13 +185,7 @@ def test_overfitted_model_writes_and_speaks_its_answers(settings: dict, make_mod
         rows.append(interleaved_answer(question(seed)[1:], ids, codes, question(seed)[0].vector))
         expected.append((ids, codes))
     batch = model.collator()(rows)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1.5e-2, weight_decay=0.0)
-    for step in range(80):
-        optimizer.param_groups[0]["lr"] = 1.5e-2 * (1 - step / 80)
-        optimizer.zero_grad()
-        model(batch).loss.backward()
-        optimizer.step()
-    model.eval()
+    overfit(model, batch, 80)
     made = answers(model, [prompt(seed, GREEDY, 80) for seed in range(3)], 3)
     for answer, (ids, codes) in zip(made, expected, strict=True):
         assert answer.ids == ids and torch.equal(answer.speech.codes, codes)

@@ -82,3 +82,14 @@ def exits_on_sigterm() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, former)
+
+
+def overfit(model: Any, batch: Any, updates: int) -> None:
+    """Train a speech LM on one batch until it knows it, and leave it in inference mode."""
+    optimizer = torch.optim.AdamW(model.train().parameters(), lr=1.5e-2, weight_decay=0.0)
+    for step in range(updates):
+        optimizer.param_groups[0]["lr"] = 1.5e-2 * (1 - step / updates)
+        optimizer.zero_grad()
+        model(batch).loss.backward()
+        optimizer.step()
+    model.eval()

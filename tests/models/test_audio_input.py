@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.errors import raises_input_error
+from helpers.tiny_run import overfit
 
 from vocalmtp.decoding.generate import Prompt, collect_utterances, generate
 from vocalmtp.decoding.sampling import Sampler
@@ -208,13 +209,7 @@ def test_overfitted_model_transcribes_answers_and_speaks(
     turns = [turn(model, seed) for seed in range(3)]
     heard = [dialogue_turn(audio=t["audio"], question=[*t["question"], END]) for t in turns]
     batch = model.collator()([*heard, *(speech_prompt(model, t) for t in turns)])
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1.5e-2, weight_decay=0.0)
-    for step in range(70):
-        optimizer.param_groups[0]["lr"] = 1.5e-2 * (1 - step / 70)
-        optimizer.zero_grad()
-        model(batch).loss.backward()
-        optimizer.step()
-    model.eval()
+    overfit(model, batch, 70)
     assert write(model, [text_prompt(t) for t in turns]) == [t["question"] for t in turns]
     assert write(model, [text_prompt(t, known=True) for t in turns]) == [t["answer"] for t in turns]
     speech = speak(

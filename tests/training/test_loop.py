@@ -227,12 +227,14 @@ def test_codec_losses_equal_recorded_ones(tmp_path):
     recipe = tiny_codec_recipe(tmp_path).model_copy(update={"steps": 20, "device": "cpu"})
     losses = losses_of(TokenizerTrainer(recipe), 20)
     assert losses.keys() == CODEC.keys()
+    # Updates amplify the rounding of other CPUs and kernels, those of discriminators most.
+    recorder = torch.backends.cpu.get_cpu_capability() == "AVX512"  # the CPU of the values
+    small = 1e-3 if recorder else 5e-3
     for name, values in CODEC.items():
-        # Updates amplify the rounding of other CPUs and kernels, those of discriminators most.
         chaotic = name in ("adversarial", "feature_matching")
-        count, loose = (5, 0.05) if chaotic else (20, 5e-3)
-        found = pytest.approx(losses[name][:count], rel=loose, abs=5e-3)
-        assert found == values[:count], name
+        count, loose = (20 if recorder else 5, 0.05) if chaotic else (20, small)
+        expected = pytest.approx(values[:count], rel=loose, abs=small)
+        assert losses[name][:count] == expected, name
 
 
 def test_aligner_losses_equal_recorded_ones(tmp_path):

@@ -67,7 +67,7 @@ def export_model(
     speech_lm.drop_objectives()
     speech_lm.config.text_version = VERSION
     if speech_lm.speaker_projection is not None and speech_lm.config.speaker_dropout == 1:
-        speech_lm.speaker_projection.ignore_vectors()  # the projection was never trained
+        speech_lm.speaker_projection.ignore_vectors()  # the projection was not trained with it
     rows = [row for row in read_manifest(manifest, "train") if row.seconds > 2 * SHORTEST]
     recordings = {name: _recordings(name, rows) for name in origins}
     with quiet(), atomic_folder(output) as folder:
