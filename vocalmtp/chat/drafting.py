@@ -9,7 +9,7 @@ from typing import Any, Protocol, cast
 import torch
 from torch import Tensor
 
-from vocalmtp.engines.linears import LinearFactory, replace_linears
+from vocalmtp.engines.linears import LinearFactory
 from vocalmtp.heads.draft.base import DraftCache, DraftHead
 from vocalmtp.heads.text import TextHead
 from vocalmtp.models.text_lm import DRAFT, TextLM
@@ -41,10 +41,10 @@ class Drafter:
         self.embed: Any = model.backbone.get_input_embeddings()
 
     def optimize_for_inference(self, convert: LinearFactory) -> None:
-        """Replace the linear layers in place."""
-        replace_linears(self.head, convert)
-        for output in {id(each): each for each in self.outputs}.values():
-            output.optimize_for_inference(convert)
+        """Replace the linear layers in place, those of the output included."""
+        self.head.optimize_for_inference(convert)
+        if not self.head.heads:  # all states share the model's
+            self.outputs[0].optimize_for_inference(convert)
 
     def begin(self, entry: HasTokens) -> "Drafts":
         """Return what drafts the answer to a prompt, which has been run."""
