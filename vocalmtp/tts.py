@@ -177,7 +177,7 @@ class TTS(SentenceSynthesizer):
         """Speak `text`.
 
         Args:
-            text: text of any length, with marks for pauses and pronunciations, see docs/usage.md;
+            text: text of any length, with marks for pauses and pronunciations, see docs/synthesis.md;
                 English, but for models of several languages.
             voice: the name of a built-in voice, a voice file, a recording to imitate (1 to 30 s), a
                 Voice, or a Role; None: the model's default voice.
