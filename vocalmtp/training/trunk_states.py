@@ -19,6 +19,7 @@ from vocalmtp.io.atomic import atomic_path
 from vocalmtp.models.prompts import States, Text
 from vocalmtp.models.text_lm import TextLM
 from vocalmtp.training.distributed import Precision, is_first, usable_precision
+from vocalmtp.training.run_files import progress_bar
 
 HIDDEN, KEY = "hidden", "key"
 POSITIONS = 2048  # of a batch
@@ -88,15 +89,19 @@ def compute_states(rows: TextRows, model: TextLM, precision: Precision) -> Tenso
     order = sorted(range(len(rows)), key=lambda index: rows.frames[index])
     found: dict[int, Tensor] = {}
     mixed = usable_precision(precision, model.device) == "bf16"
-    while order:
-        longest = rows.frames[order[-1]]
-        batch = [order.pop() for _ in range(min(len(order), max(1, POSITIONS // longest)))]
-        ids = torch.zeros(len(batch), longest, dtype=torch.long)
-        for place, index in enumerate(batch):
-            start, stop = rows.spans[index]
-            ids[place, : stop - start] = rows.ids[start:stop]
-        inputs = model.backbone.get_input_embeddings()(ids.to(model.device))
-        with torch.autocast(model.device.type, torch.bfloat16, enabled=mixed):
-            hidden = model.run_backbone(inputs).to("cpu", torch.bfloat16)
-        found |= {i: hidden[place, : rows.frames[i]] for place, i in enumerate(batch)}
+    total, done = sum(rows.frames), 0
+    with progress_bar("hidden states") as show:
+        while order:
+            longest = rows.frames[order[-1]]
+            batch = [order.pop() for _ in range(min(len(order), max(1, POSITIONS // longest)))]
+            ids = torch.zeros(len(batch), longest, dtype=torch.long)
+            for place, index in enumerate(batch):
+                start, stop = rows.spans[index]
+                ids[place, : stop - start] = rows.ids[start:stop]
+            inputs = model.backbone.get_input_embeddings()(ids.to(model.device))
+            with torch.autocast(model.device.type, torch.bfloat16, enabled=mixed):
+                hidden = model.run_backbone(inputs).to("cpu", torch.bfloat16)
+            found |= {i: hidden[place, : rows.frames[i]] for place, i in enumerate(batch)}
+            done += sum(rows.frames[i] for i in batch)
+            show(done / total)
     return torch.cat([found[index] for index in range(len(rows))])
