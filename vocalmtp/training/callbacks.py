@@ -269,11 +269,10 @@ class EvalCallback(TrainerCallback):
         model.save_pretrained(self.work / "now")
         self.export(self.work / "now", self.work / "candidate")
         row = self.evaluate(state.global_step, self.work / "candidate", self.recipe.voice)
-        rows = read_log(self.log)
-        floor = next((r["wer_natural"] for r in rows if "wer_natural" in r), 0.0)
-        # Below the word error rate of the recordings themselves, the validation loss decides.
-        row["score"] = [max(row["wer"] or 0.0, floor), metrics["eval_loss"]]
-        best = min((r["score"] for r in rows if "score" in r), default=None)
+        # The loss decides between equal word error rates alone: where the encoder misreads the voice,
+        # it falls while speech becomes less clear.
+        row["score"] = [row["wer"] or 0.0, metrics["eval_loss"]]
+        best = min((r["score"] for r in read_log(self.log) if "score" in r), default=None)
         write_row(self.log, row)
         if best is None or row["score"] < best:
             self.export(self.work / "now", self.recipe.output)
@@ -312,7 +311,7 @@ class EvalCallback(TrainerCallback):
         if row["wer"] is not None:
             recordings = [item.audio for item in self.items if item.audio is not None]
             row["wer_natural"] = self.word_error_rate(recordings)
-            row["score"] = [max(row["wer"], row["wer_natural"]), UNTRAINED]
+            row["score"] = [row["wer"], UNTRAINED]
         write_row(self.log, row)
 
     def word_error_rate(self, paths: list[Path]) -> float:
