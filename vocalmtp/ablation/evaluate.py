@@ -191,8 +191,7 @@ def draft_metrics(
 
     The acceptance of a draft is conditional on the acceptance of all before it.
     """
-    draft = tts.model.draft
-    if not tts.decoding.drafts or draft is None:
+    if not tts.decoding.drafts or tts.model.draft is None:
         return {}
     fresh = tts.using(tts.decoding)
     known = voices_of(items, fresh, references)
@@ -201,7 +200,6 @@ def draft_metrics(
         pass
     found: Any = fresh.statistics.summary()
     values: dict[str, float] = {name: found[name] for name in ("steps_per_forward", "wasted")}
-    values["draft_parameters"] = sum(p.numel() for p in draft.parameters())
     values |= {f"accepted_{n}": share for n, share in enumerate(found["acceptance"], start=1)}
     return {name: single(value) for name, value in values.items()}
 
@@ -225,6 +223,8 @@ def training_metrics(cell: Cell) -> Estimates:
         "valid_loss": losses[-1] if losses else math.nan,
         "steps_per_second": shards.spec.frame_rate * model.layout.steps_per_frame,
     }
+    if model.draft is not None:
+        values["draft_parameters"] = sum(p.numel() for p in model.draft.parameters())
     return {name: single(float(value)) for name, value in values.items()}
 
 
