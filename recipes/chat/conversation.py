@@ -4,7 +4,8 @@
         --output docs/conversation
 
 Every question is fed as from a microphone, though not at its pace. OUTPUT.md has what was said,
-recognized and answered; OUTPUT.ogg has questions and answers in turns.
+recognized and answered, below the introduction that it may have; OUTPUT.ogg has questions and answers
+in turns.
 """
 
 from collections.abc import Sequence
@@ -59,7 +60,10 @@ def main(
             print(f"{line}\n  {heard}\n  {text}", flush=True)
     Audio(np.concatenate(parts), SAMPLE_RATE).save(output.with_suffix(".ogg"))
     table = markdown_table(["question", "recognized", "answer"], rows)
-    output.with_suffix(".md").write_text(f"# A conversation\n\n{table}\n", encoding="utf-8")
+    page = output.with_suffix(".md")
+    known = page.read_text(encoding="utf-8") if page.is_file() else "# A conversation\n\n"
+    introduction = known.partition("| question |")[0]
+    page.write_text(f"{introduction}{table}\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -18,8 +18,9 @@ from vocalmtp.config import load_yaml, parse
 from vocalmtp.data.shards import CodeItem, CodeShards
 from vocalmtp.models.checkpoint import load_backbone, load_text_tokenizer
 from vocalmtp.models.speech_lm import SpeechLM
+from vocalmtp.tokenizers.spec import StreamSpec
 from vocalmtp.training.batches import BatchShares, FrameBatches, cut_batches
-from vocalmtp.training.build import build_model
+from vocalmtp.training.build import build_model, check_codes
 from vocalmtp.training.plan import show_recipe
 from vocalmtp.training.recipe import SpeechLMRecipe
 from vocalmtp.training.run_files import last_whole_checkpoint
@@ -172,6 +173,22 @@ def test_init_of_another_tokenizer_is_refused(shards: Path, tmp_path: Path) -> N
         train(other)
     with raises_input_error("conflict", "model"):
         train(settings.model_copy(update={"init": str(first)}))
+
+
+def test_init_goes_on_with_new_codes_of_the_same_streams(shards: Path, tmp_path: Path) -> None:
+    first = train(recipe(shards, tmp_path / "first", max_steps=1))
+    change_tokenizer(shards)
+    settings = recipe(shards, tmp_path / "second", max_steps=1, learning_rate=1e-9)
+    settings = settings.model_copy(update={"model": None, "init": str(first), "new_codes": True})
+    second = SpeechLM.load(train(settings))
+    assert second.config.tokenizer == CodeShards(shards).spec.reference()
+    for name, weight in SpeechLM.load(first).state_dict().items():
+        torch.testing.assert_close(second.state_dict()[name], weight, atol=1e-6, rtol=0, msg=name)
+    spec = CodeShards(shards).spec
+    larger = StreamSpec(name="content", size=1 << 20, role="content")
+    spec = spec.model_copy(update={"streams": (larger, *spec.streams[1:])})
+    with raises_input_error("mismatch", "shards"):
+        check_codes(settings, second, spec)
 
 
 @pytest.mark.parametrize("file", sorted(RECIPES.glob("*.yaml")), ids=lambda file: file.stem)

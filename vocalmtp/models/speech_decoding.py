@@ -64,30 +64,7 @@ class SpeechDecoding(DecodableLM):
         """Build all modules but the backbone, which is there."""
         self.layout = config.layout
         width = self.width
-        self.trunk: Trunk | None = None
-        if config.trunk:
-            from vocalmtp.models import trunk  # imports Transformers
-
-            trunk.check_wiring(config.text, bool(config.audio_input))
-            self.trunk = trunk.build_trunk(config.trunk, config.trunk_layers, width)
-        self.embedding: SlotEmbedding | StepEncoder
-        if config.step_encoder:
-            settings = parse(StepEncoderConfig, config.step_encoder, "step_encoder")
-            if len(config.layouts) > 1:
-                raise InputError(
-                    "step_encoder: an elastic model has none; give one frames_per_step",
-                    code="conflict",
-                )
-            self.embedding = StepEncoder(settings, self.layout, width)
-        else:
-            self.embedding = SlotEmbedding(
-                self.layout, width, config.layouts, config.step_embedding
-            )
-        self.control_tokens = nn.Embedding(max(1, len(config.control_tokens)), width)
-        self.text_embedding: TextEmbedding | None = None
-        if config.text_embedding:
-            text = parse(TextEmbeddingConfig, config.text_embedding, "text_embedding")
-            self.text_embedding = TextEmbedding(text, width)
+        self._build_inputs(config)
         if not config.backbone_norm:
             self.remove_backbone_norm()
         self.head = build_head(config.head, self.layout, width, config.stream_weights)
@@ -123,6 +100,34 @@ class SpeechDecoding(DecodableLM):
         self.step_size_embedding: nn.Embedding | None = None
         if self.step_size_index:
             self.step_size_embedding = nn.Embedding(len(config.step_sizes), width)
+
+    def _build_inputs(self, config: SpeechLMConfig) -> None:
+        """Build what makes the backbone's inputs of steps, control tokens and text."""
+        width = self.width
+        self.trunk: Trunk | None = None
+        if config.trunk:
+            from vocalmtp.models import trunk  # imports Transformers
+
+            trunk.check_wiring(config.text, bool(config.audio_input))
+            self.trunk = trunk.build_trunk(config.trunk, config.trunk_layers, width)
+        self.embedding: SlotEmbedding | StepEncoder
+        if config.step_encoder:
+            settings = parse(StepEncoderConfig, config.step_encoder, "step_encoder")
+            if len(config.layouts) > 1:
+                raise InputError(
+                    "step_encoder: an elastic model has none; give one frames_per_step",
+                    code="conflict",
+                )
+            self.embedding = StepEncoder(settings, self.layout, width)
+        else:
+            self.embedding = SlotEmbedding(
+                self.layout, width, config.layouts, config.step_embedding
+            )
+        self.control_tokens = nn.Embedding(max(1, len(config.control_tokens)), width)
+        self.text_embedding: TextEmbedding | None = None
+        if config.text_embedding:
+            text = parse(TextEmbeddingConfig, config.text_embedding, "text_embedding")
+            self.text_embedding = TextEmbedding(text, width)
 
     @property
     def width(self) -> int:

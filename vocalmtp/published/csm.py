@@ -96,7 +96,7 @@ class Csm:
                 "end_code": settings.codebook_eos_token_id,
                 "published_ids": True,
             },
-            tokenizer={"name": spec.name, "hash": spec.hash, "frame_rate": spec.frame_rate},
+            tokenizer=spec.reference(),
             speaker_dropout=0.0,
             step_dropout=0.0,
         )

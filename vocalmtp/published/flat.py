@@ -111,7 +111,7 @@ class FlatFamily:
             text="prompt",
             prompt_format=self.name,
             head={"name": "parallel", "kind": "linear"},
-            tokenizer={"name": spec.name, "hash": spec.hash, "frame_rate": spec.frame_rate},
+            tokenizer=spec.reference(),
             speaker_dropout=0.0,
             step_dropout=0.0,
         )

@@ -233,7 +233,7 @@ def speech_config(folder: PublishedFolder, spec: "TokenizerSpec") -> "SpeechLMCo
             "table_width": read,
             "published_ids": True,
         },
-        tokenizer={"name": spec.name, "hash": spec.hash, "frame_rate": spec.frame_rate},
+        tokenizer=spec.reference(),
         speaker_dropout=0.0,
         step_dropout=0.0,
     )

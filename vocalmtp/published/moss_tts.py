@@ -199,7 +199,7 @@ def speech_config(folder: PublishedFolder, spec: "TokenizerSpec") -> "SpeechLMCo
         prompt_format=KIND,
         prompt_settings=asdict(SpeechMarks.of(folder)),
         head={"name": "parallel", "kind": "linear"},
-        tokenizer={"name": spec.name, "hash": spec.hash, "frame_rate": spec.frame_rate},
+        tokenizer=spec.reference(),
         speaker_dropout=0.0,
         step_dropout=0.0,
     )

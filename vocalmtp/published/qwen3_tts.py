@@ -260,7 +260,7 @@ def speech_config(
             "projection": "none" if width == inner else "bias",
             "published_ids": True,
         },
-        tokenizer={"name": spec.name, "hash": spec.hash, "frame_rate": spec.frame_rate},
+        tokenizer=spec.reference(),
         speaker_dim=spec.speaker_dim,
         speaker_embedded=True,
         speaker_dropout=0.0,

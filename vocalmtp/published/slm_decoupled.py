@@ -169,7 +169,7 @@ def slm_config(
         text="prompt",
         prompt_format="slm_decoupled",
         head=head,
-        tokenizer={"name": spec.name, "hash": spec.hash, "frame_rate": spec.frame_rate},
+        tokenizer=spec.reference(),
         speaker_dim=spec.speaker_dim if aware else 0,
         speaker_projection={"hidden": 4 * spec.speaker_dim, "activation": "silu", "scaled": False},
         speaker_dropout=0.0,

@@ -153,7 +153,7 @@ def vocalnet_config(folder: PublishedFolder, spec: "TokenizerSpec") -> "SpeechLM
         prompt_format="vocalnet",
         head={"name": "normed", "head": {"name": "parallel", "kind": "linear"}},
         draft={"name": "sequential", "steps": sizes["mtp_num"], "normed": False} | layer,
-        tokenizer={"name": spec.name, "hash": spec.hash, "frame_rate": spec.frame_rate},
+        tokenizer=spec.reference(),
         speaker_dropout=0.0,
         step_dropout=0.0,
     )

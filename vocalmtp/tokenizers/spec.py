@@ -6,7 +6,7 @@ Nothing here needs torch.
 import hashlib
 import json
 import math
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from typing_extensions import Self
@@ -88,6 +88,10 @@ class TokenizerSpec(BaseModel):
         if self.encoder_sample_rate is None:  # specs from before this field keep their digest
             del data["encoder_sample_rate"]
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:12]
+
+    def reference(self) -> dict[str, Any]:
+        """What the configuration of a speech LM says of its tokenizer."""
+        return {"name": self.name, "hash": self.hash, "frame_rate": self.frame_rate}
 
 
 def edge_gain(distance: Array, sample_rate: int) -> Array:

@@ -46,14 +46,7 @@ def build_model(recipe: SpeechLMRecipe, shards: CodeShards) -> tuple[SpeechLM, A
         return model, tokenizer
     assert recipe.init is not None, "check_source"
     model, tokenizer = load_trained(model_folder(recipe.init))
-    made, expected = shards.spec, model.config.tokenizer
-    if expected["hash"] != made.hash:
-        raise InputError(
-            f"shards '{recipe.data.shards}': are codes of '{made.name}' ({made.hash}), and the "
-            f"model '{recipe.init}' has those of '{expected['name']}' ({expected['hash']}); make "
-            f"shards with 'vocalmtp tokenize --tokenizer {recipe.init}'",
-            code="mismatch",
-        )
+    check_codes(recipe, model, shards.spec)
     if recipe.trunk is not None:
         model, tokenizer = (
             add_trunk(model, recipe.trunk, recipe.init),
@@ -82,6 +75,36 @@ def check_source(recipe: SpeechLMRecipe) -> None:
             raise InputError(
                 f"{key}: applies to 'init'; for a new model, set model.{key}", code="conflict"
             )
+
+
+def check_codes(recipe: SpeechLMRecipe, model: SpeechLM, made: TokenizerSpec) -> None:
+    """Raise InputError if `model` was trained on other codes than those of `made`.
+
+    With `new_codes`, it goes on with them, if their streams have the same sizes.
+    """
+    expected = model.config.tokenizer
+    if expected["hash"] == made.hash:
+        return
+    mismatch = (
+        f"shards '{recipe.data.shards}': are codes of '{made.name}' ({made.hash}), and the model "
+        f"'{recipe.init}' has those of '{expected['name']}' ({expected['hash']})"
+    )
+    if not recipe.new_codes:
+        raise InputError(
+            f"{mismatch}; make shards with 'vocalmtp tokenize --tokenizer {recipe.init}', or set "
+            "new_codes=true",
+            code="mismatch",
+        )
+    sizes = [stream.size for stream in made.streams]
+    if (
+        sizes != [stream["size"] for stream in model.config.streams]
+        or made.frame_rate != expected["frame_rate"]
+    ):
+        raise InputError(
+            f"{mismatch}, of other streams; leave new_codes out and train a new model",
+            code="mismatch",
+        )
+    model.config.tokenizer = made.reference()
 
 
 def speaking_model(recipe: SpeechLMRecipe) -> str:
@@ -124,7 +147,7 @@ def model_config(recipe: ModelRecipe, spec: TokenizerSpec) -> SpeechLMConfig:
         speaker_dim=spec.speaker_dim,
         alphabet=ALPHABET,
         phones=" ".join(PHONES) if recipe.phones else "",
-        tokenizer={"name": spec.name, "hash": spec.hash, "frame_rate": spec.frame_rate},
+        tokenizer=spec.reference(),
     )
 
 
