@@ -50,7 +50,7 @@ def save_toy_model(folder: Path, **settings: Any) -> Path:
             "track": {"width": 16, "layers": 1, "kernel": 3},
             "alphabet": ALPHABET,
             "speaker_dim": spec.speaker_dim,
-            "tokenizer": {"name": spec.name, "hash": spec.hash, "frame_rate": spec.frame_rate},
+            "tokenizer": spec.reference(),
         }
         | settings
     )

@@ -20,7 +20,7 @@ from vocalmtp.models.checkpoint import load_backbone, load_text_tokenizer
 from vocalmtp.models.speech_lm import SpeechLM
 from vocalmtp.tokenizers.spec import StreamSpec
 from vocalmtp.training.batches import BatchShares, FrameBatches, cut_batches
-from vocalmtp.training.build import build_model, check_codes
+from vocalmtp.training.build import build_model, take_codes
 from vocalmtp.training.plan import show_recipe
 from vocalmtp.training.recipe import SpeechLMRecipe
 from vocalmtp.training.run_files import last_whole_checkpoint
@@ -158,10 +158,10 @@ def test_init_goes_on_over_a_trunk(shards: Path, tmp_path: Path) -> None:
         train(recipe(shards, tmp_path / "new").model_copy(update={"trunk": str(llm)}))
 
 
-def change_tokenizer(shards: Path) -> None:
+def change_tokenizer(shards: Path, codes: str = "anew") -> None:
     """Have the shards say that their codes are of a tokenizer that was trained anew."""
     spec = json.loads((shards / "tokenizer_spec.json").read_text())
-    (shards / "tokenizer_spec.json").write_text(json.dumps({**spec, "codes": "anew"}))
+    (shards / "tokenizer_spec.json").write_text(json.dumps({**spec, "codes": codes}))
 
 
 def test_init_of_another_tokenizer_is_refused(shards: Path, tmp_path: Path) -> None:
@@ -188,7 +188,11 @@ def test_init_goes_on_with_new_codes_of_the_same_streams(shards: Path, tmp_path:
     larger = StreamSpec(name="content", size=1 << 20, role="content")
     spec = spec.model_copy(update={"streams": (larger, *spec.streams[1:])})
     with raises_input_error("mismatch", "shards"):
-        check_codes(settings, second, spec)
+        take_codes(settings, second, spec)
+    second.config.streams[0]["levels"] = [second.config.streams[0]["size"]]  # its digits are others
+    change_tokenizer(shards, "once more")
+    with raises_input_error("mismatch", "shards"):
+        take_codes(settings, second, CodeShards(shards).spec)
 
 
 @pytest.mark.parametrize("file", sorted(RECIPES.glob("*.yaml")), ids=lambda file: file.stem)

@@ -46,7 +46,7 @@ def build_model(recipe: SpeechLMRecipe, shards: CodeShards) -> tuple[SpeechLM, A
         return model, tokenizer
     assert recipe.init is not None, "check_source"
     model, tokenizer = load_trained(model_folder(recipe.init))
-    check_codes(recipe, model, shards.spec)
+    take_codes(recipe, model, shards.spec)
     if recipe.trunk is not None:
         model, tokenizer = (
             add_trunk(model, recipe.trunk, recipe.init),
@@ -77,10 +77,13 @@ def check_source(recipe: SpeechLMRecipe) -> None:
             )
 
 
-def check_codes(recipe: SpeechLMRecipe, model: SpeechLM, made: TokenizerSpec) -> None:
-    """Raise InputError if `model` was trained on other codes than those of `made`.
+def take_codes(recipe: SpeechLMRecipe, model: SpeechLM, made: TokenizerSpec) -> None:
+    """Let `model` go on with the codes of `made`.
 
-    With `new_codes`, it goes on with them, if their streams have the same sizes.
+    Raises:
+        InputError: it was trained on others, and the recipe has no `new_codes`, or the streams of
+            these have other sizes or levels.
+
     """
     expected = model.config.tokenizer
     if expected["hash"] == made.hash:
@@ -95,11 +98,9 @@ def check_codes(recipe: SpeechLMRecipe, model: SpeechLM, made: TokenizerSpec) ->
             "new_codes=true",
             code="mismatch",
         )
-    sizes = [stream.size for stream in made.streams]
-    if (
-        sizes != [stream["size"] for stream in model.config.streams]
-        or made.frame_rate != expected["frame_rate"]
-    ):
+    known = [(stream.size, stream.levels) for stream in model.config.codec_streams]
+    asked = [(stream.size, stream.levels) for stream in made.streams]
+    if asked != known or made.frame_rate != expected["frame_rate"]:
         raise InputError(
             f"{mismatch}, of other streams; leave new_codes out and train a new model",
             code="mismatch",

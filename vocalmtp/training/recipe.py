@@ -164,9 +164,7 @@ class SpeechLMRecipe(StrictModel):
     data: DataRecipe
     model: ModelRecipe | None = None
     init: str | None = None  # name or folder
-    new_codes: bool = (
-        False  # `init` goes on with the codes of another tokenizer of the same streams
-    )
+    new_codes: bool = False  # of a tokenizer other than that of `init`, with the same streams
     trunk: str | None = None  # a text LM, over which `init` goes on and which stays frozen
     speaker_dropout: float | None = Field(default=None, ge=0, le=1)  # of `init`; None: as it was
     draft: dict[str, Any] = {}
