@@ -40,6 +40,8 @@ __all__ = [
     "talk",
 ]
 
+# A thread that ends just as its process forks would leave MKL's pool of buffers locked in the child.
+os.environ.setdefault("MKL_DISABLE_FAST_MM", "1")  # read at the first product
 if "torch" not in sys.modules:  # which reads this when it is imported
     # Threads that spin while they wait are tens of times slower on a machine whose cores are busy.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
