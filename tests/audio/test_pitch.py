@@ -31,3 +31,14 @@ def test_unvoiced_frames_are_interpolated():
     want = [low, low, low + (high - low) / 3, low + 2 * (high - low) / 3, high, high]
     assert torch.allclose(bridged[0], torch.tensor(want))
     assert (bridged[1] == 0).all()
+
+
+@pytest.mark.parametrize(("hz", "slope"), [(180.0, 300.0), (250.0, -400.0)])
+def test_pitch_of_a_glide_is_that_of_the_middle_of_the_frame(hz, slope):
+    rate, hop = 24_000, 240
+    f0 = hz + slope * (torch.arange(rate // 2) / rate - 0.25)
+    phase = 2 * math.pi * (f0.double().cumsum(0) / rate)
+    wav = sum(torch.sin(h * phase) / h for h in range(1, 20)).float()[None] * 0.1
+    tracked = track_pitch(wav, sample_rate=rate, hop=hop, high=600.0)[0]
+    error = tracked - f0[hop // 2 :: hop]
+    assert error[10:40].mean().abs() < 0.001 * abs(slope)  # a millisecond

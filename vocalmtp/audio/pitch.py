@@ -55,7 +55,10 @@ def track_pitch(
     loud = blocks[..., :window].square().mean(-1).sqrt() > SILENCE_RMS
     voiced = (depth < VOICED_THRESHOLD) & loud
     f0 = torch.where(voiced, sample_rate / (lag + shift), torch.zeros_like(depth))
-    return _median(f0)
+    early = (longest - lag) / (
+        2 * hop
+    )  # frames; the two windows of a short lag end before the block
+    return _median(_later(f0, early))
 
 
 def fill_unvoiced(f0: Tensor) -> Tensor:
@@ -99,6 +102,15 @@ def _parabola(dips: Tensor, lag: Tensor) -> tuple[Tensor, Tensor]:
     curve = before + after - 2 * here
     shift = torch.where(curve > 1e-6, (before - after) / (2 * curve).clamp(min=1e-6), 0 * here)
     return here, shift.clamp(-1, 1)
+
+
+def _later(f0: Tensor, early: Tensor) -> Tensor:
+    """Interpolate `f0` [B, F], whose frames are `early` [B, F] frames before their time."""
+    following, following_early = (torch.cat([x[:, 1:], x[:, -1:]], dim=1) for x in (f0, early))
+    # Frame i is at i - early[i]; where frame i + 1 has about the same lag, i is between the two.
+    weight = (early / (1 + early - following_early).clamp(min=0.5)).clamp(max=1)
+    both = (f0 > 0) & (following > 0)
+    return torch.where(both, f0 + weight * (following - f0), f0)
 
 
 def _median(f0: Tensor, width: int = 5) -> Tensor:
