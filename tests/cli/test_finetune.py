@@ -15,6 +15,7 @@ from helpers.toy_model import save_toy_model
 from vocalmtp.audio.io import read_audio
 from vocalmtp.config import load_yaml, parse
 from vocalmtp.data.manifest import read_manifest
+from vocalmtp.evaluation.statistics import Estimate
 from vocalmtp.models.speech_lm import SpeechLM
 from vocalmtp.tokenizers import load_tokenizer
 from vocalmtp.training.callbacks import EvalCallback
@@ -144,6 +145,30 @@ def test_best_model_is_exported(recipe, tmp_path, monkeypatch):
         state = SimpleNamespace(global_step=9)
         evaluation.on_evaluate(None, state, None, metrics={"eval_loss": loss}, model=model)
         assert ((out / "model.safetensors").read_bytes() == before) is kept
+
+
+def test_original_speech_lm_stays_unless_a_trained_one_is_clearly_better(
+    recipe, tmp_path, monkeypatch
+):
+    assert run("train", recipe, "optim.max_steps=1", "decoder.max_minutes=0") == 0
+    settings, toy = parse(FinetuneRecipe, load_yaml(recipe)), tmp_path / "toy"
+    evaluation = EvalCallback(settings, settings.data, toy / "tokenizer", {})
+    evaluation.log.unlink()
+    model, exported = SpeechLM.from_pretrained(toy), tmp_path / "out" / "model.safetensors"
+
+    def hear(wer, low=0.0):
+        found = Estimate(wer, low, 1.0, 16)
+        monkeypatch.setattr(EvalCallback, "word_error_rate", lambda *_: found)
+
+    hear(0.2, low=0.1)
+    evaluation.evaluate_before(toy)
+    original = exported.read_bytes()
+    for wer, kept in ((0.15, True), (0.05, False)):
+        hear(wer)
+        model.control_tokens.weight.data += 1.0
+        state = SimpleNamespace(global_step=9)
+        evaluation.on_evaluate(None, state, None, metrics={"eval_loss": 1.0}, model=model)
+        assert (exported.read_bytes() == original) is kept
 
 
 @pytest.mark.parametrize(

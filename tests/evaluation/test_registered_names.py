@@ -87,7 +87,7 @@ def test_finetune_scores_with_registered_judges(manifest, tmp_path):
     callback = EvalCallback(finetune_recipe(tmp_path, *NAMES), manifest, tmp_path, {})
     callback.items = callback.items[:1]  # "hi there."
     recordings = [callback.items[0].audio]
-    assert callback.word_error_rate(recordings) == 0
+    assert callback.word_error_rate(recordings).value == 0
     assert callback.mean_scores(recordings) == {"similarity": 1.0, "mos": 3.0}
 
 

@@ -23,6 +23,7 @@ from vocalmtp.decoding.sampling import Sampler
 from vocalmtp.errors import InputError
 from vocalmtp.evaluation.judges import SAMPLE_RATE, Judges
 from vocalmtp.evaluation.scoring import corpus_rate, final_answer, text_scores, word_errors
+from vocalmtp.evaluation.statistics import Estimate
 from vocalmtp.loading import load
 from vocalmtp.models.prompts import AudioInput, ControlToken, Interleaved, Segment, Text
 from vocalmtp.models.speech_lm import SpeechLM
@@ -234,6 +235,8 @@ class EvalCallback(TrainerCallback):
     """Synthesize held-out sentences in the new voice, log their scores, export the best model.
 
     The scores are the word error rate and those of the speaker and MOS judges in `recipe.judges`.
+    The original speech LM stays unless a trained one is below the 95 % interval of its word error rate:
+    the sentences are few, and training on codes that the encoder misread makes speech less clear.
 
     Args:
         recipe: the fine-tuning run.
@@ -295,7 +298,9 @@ class EvalCallback(TrainerCallback):
         for path, audio in zip(paths, audios, strict=True):
             audio.save(path)
         try:
-            return {"step": step, "wer": self.word_error_rate(paths)} | self.mean_scores(paths)
+            wer = self.word_error_rate(paths)
+            row = {"step": step, "wer": wer.value, "wer_interval": [wer.low, wer.high]}
+            return row | self.mean_scores(paths)
         except InputError as error:
             if error.code != "not_installed":  # a judge, or jiwer
                 raise
@@ -310,18 +315,18 @@ class EvalCallback(TrainerCallback):
         row = self.evaluate(0, self.recipe.output, self.recipe.voice)
         if row["wer"] is not None:
             recordings = [item.audio for item in self.items if item.audio is not None]
-            row["wer_natural"] = self.word_error_rate(recordings)
-            row["score"] = [row["wer"], UNTRAINED]
+            row["wer_natural"] = self.word_error_rate(recordings).value
+            row["score"] = [row["wer_interval"][0], UNTRAINED]
         write_row(self.log, row)
 
-    def word_error_rate(self, paths: list[Path]) -> float:
+    def word_error_rate(self, paths: list[Path]) -> Estimate:
         """Word error rate of recordings of the held-out sentences."""
         return corpus_rate(
             [
                 word_errors(item.text, transcribe_file(self.judges.recognizer, path))
                 for item, path in zip(self.items, paths, strict=True)
             ]
-        ).value
+        )
 
     def mean_scores(self, paths: list[Path]) -> dict[str, float]:
         """Mean `similarity` to the recordings of the same sentences, and `mos`, if judged."""
