@@ -55,9 +55,8 @@ def track_pitch(
     loud = blocks[..., :window].square().mean(-1).sqrt() > SILENCE_RMS
     voiced = (depth < VOICED_THRESHOLD) & loud
     f0 = torch.where(voiced, sample_rate / (lag + shift), torch.zeros_like(depth))
-    early = (longest - lag) / (
-        2 * hop
-    )  # frames; the two windows of a short lag end before the block
+    # In frames: the two windows of a short lag end before the block does.
+    early = (longest - lag).to(f0.dtype) / (2 * hop)
     return _median(_later(f0, early))
 
 
