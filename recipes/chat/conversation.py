@@ -62,7 +62,7 @@ def main(
     table = markdown_table(["question", "recognized", "answer"], rows)
     page = output.with_suffix(".md")
     known = page.read_text(encoding="utf-8") if page.is_file() else "# A conversation\n\n"
-    introduction = known.partition("| question |")[0]
+    introduction = known.partition(table.partition("\n")[0])[0]
     page.write_text(f"{introduction}{table}\n", encoding="utf-8")
 
 
